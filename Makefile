@@ -1,0 +1,44 @@
+# make demo | test | mini | lint | clean     PYTHON=python3.12 chooses the interpreter (3.10 to 3.12)
+#
+# WHEELS=folder        wheels of your own, such as a built mmcv
+# TORCH_INDEX=address  where torch comes from, e.g. https://download.pytorch.org/whl/cpu
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
+else
+SET_UP_FLAGS := --follow-python
+endif
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test mini lint format clean set-up
+
+demo: set-up
+	@$(RUN) tools/demo.py $(ARGS)
+
+test: set-up
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m pytest $(ARGS)
+
+mini: set-up
+	@$(RUN) tools/train_mini.py $(ARGS)
+
+lint: set-up
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+format: set-up
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+set-up:
+	@$(PYTHON) tools/set_up.py --venv $(VENV) $(SET_UP_FLAGS)
+
+clean:
+	rm -rf build dist mmovsam.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@echo 'Left alone: $(VENV), data, work_dirs, outputs. Remove them yourself if you mean it.'
+
+# asked for in the environment or as make variables alike
+export WHEELS TORCH_INDEX

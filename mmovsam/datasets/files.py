@@ -1,0 +1,97 @@
+"""Says which files are missing, all in one message, and how to get them."""
+
+import json
+import os
+
+
+def check_files(required, purpose=None):
+    """Raises one error that names every missing file or folder and how to get it.
+
+    Args:
+        required (Iterable[tuple[str, str]]): Pairs of a path and the remedy when nothing is there.
+        purpose (str, optional): What the files are for, for the message's first line.
+
+    Raises:
+        FileNotFoundError: If at least one path does not exist.
+    """
+    missing = {os.fspath(path): remedy for path, remedy in required if not os.path.exists(path)}
+    if not missing:
+        return
+    count = 'file or folder is' if len(missing) == 1 else 'files or folders are'
+    lines = [f'{len(missing)} {count} missing{f" for {purpose}" if purpose else ""}:']
+    for remedy in dict.fromkeys(missing.values()):
+        lines += [f'  {path}' for path in missing if missing[path] == remedy]
+        lines.append(f'      {remedy}')
+    lines.append(f'Relative paths start in {os.getcwd()}.')
+    raise FileNotFoundError('\n'.join(lines))
+
+
+def dataset_files(cfg):
+    """Lists what a dataset's config needs on disk, through wrappers such as ``ConcatDataset``.
+
+    Args:
+        cfg (Mapping): A dataset's config, as in ``train_dataloader.dataset``.
+
+    Returns:
+        list[tuple[str, str]]: Paths and remedies for ``check_files``.
+    """
+    from mmdet.registry import DATASETS
+
+    required = []
+    for inner in cfg.get('datasets', ()):
+        required += dataset_files(inner)
+    if isinstance(cfg.get('dataset'), dict):
+        required += dataset_files(cfg['dataset'])
+    kind = cfg.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    remedy = getattr(kind, 'REMEDY', 'See the data_root, ann_file and data_prefix of your config.')
+    root = cfg.get('data_root') or ''
+    paths = [cfg.get('ann_file'), *(cfg.get('data_prefix') or {}).values()]
+    paths += cfg.get('folders') or ()
+    required += [(os.path.join(root, path), remedy) for path in paths if path]
+    return required
+
+
+def config_files(cfg, loops=('train', 'val', 'test')):
+    """Lists what the data loaders of a whole config need on disk.
+
+    Args:
+        cfg (Mapping): A runner's config.
+        loops (Sequence[str]): Which loaders to look at.
+
+    Returns:
+        list[tuple[str, str]]: Paths and remedies for ``check_files``.
+    """
+    required = []
+    for loop in loops:
+        loader = cfg.get(f'{loop}_dataloader')
+        if loader and isinstance(loader.get('dataset'), dict):
+            required += dataset_files(loader['dataset'])
+    return required
+
+
+def read_json(path, remedy):
+    """Reads a JSON object.
+
+    Args:
+        path (str): File to read.
+        remedy (str): How to get the file; part of every error.
+
+    Returns:
+        dict: The object.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is truncated, not JSON, or not an object.
+    """
+    check_files([(path, remedy)])
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise ValueError(
+            f'{path} is truncated or not JSON ({error}); delete it and get it again. {remedy}'
+        ) from None
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} holds a {type(content).__name__}, expected an object. {remedy}')
+    return content

@@ -1,0 +1,154 @@
+"""Backgrounds of the small world: photographs with texture that is no object."""
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+_PHOTOGRAPHS = {
+    'train': (
+        'astronaut', 'coffee', 'stereo_motorcycle',
+        'coins', 'hubble_deep_field', 'immunohistochemistry',
+    ),
+    'test': ('chelsea', 'rocket', 'camera', 'moon'),
+}  # fmt: skip
+_TEXTURES = ('brick', 'grass', 'gravel')
+
+
+def draw_background(rng, width, height, split, clutter=4):
+    """Draws a crop of a photograph with distractors.
+
+    Args:
+        rng (numpy.random.Generator): Source of all chance.
+        width (int): Width in pixels.
+        height (int): Height in pixels.
+        split (str): ``'test'`` takes photographs that ``'train'`` and ``'val'`` never show.
+        clutter (int): Largest number of distractors.
+
+    Returns:
+        numpy.ndarray: (height, width, 3) uint8 RGB.
+    """
+    photographs = _photographs()['test' if split == 'test' else 'train']
+    image = _crop(rng, photographs[rng.integers(len(photographs))], width, height)
+    # Less contrast than the objects, so that white and black ones stand out everywhere.
+    contrast, brightness = rng.uniform(0.45, 0.8), rng.uniform(95, 160)
+    image = cv2.convertScaleAbs(image, alpha=contrast, beta=brightness - 128 * contrast)
+    for _ in range(rng.integers(clutter + 1)):
+        kind = rng.integers(4)
+        if kind < 2:
+            _blend_texture(rng, image)
+        elif kind == 2:
+            _draw_line(rng, image)
+        else:
+            _blend_noise(rng, image)
+    return image
+
+
+def add_noise(rng, image):
+    """Adds slight sensor noise.
+
+    Args:
+        rng (numpy.random.Generator): Source of all chance.
+        image (numpy.ndarray): (H, W, 3) uint8.
+
+    Returns:
+        numpy.ndarray: (H, W, 3) uint8.
+    """
+    noise = _noise()
+    top = rng.integers(noise.shape[0] - image.shape[0])
+    left = rng.integers(noise.shape[1] - image.shape[1])
+    noise = noise[top : top + image.shape[0], left : left + image.shape[1]]
+    return cv2.addWeighted(image, 1.0, noise, 0.12, -0.12 * 128)
+
+
+def _crop(rng, photograph, width, height):
+    """A random part, at a random scale that still covers the canvas, flipped at random."""
+    rows, columns = photograph.shape[:2]
+    scale = max(width / columns, height / rows, rng.uniform(0.5, 1.2))
+    crop_width, crop_height = min(int(width / scale), columns), min(int(height / scale), rows)
+    top = rng.integers(rows - crop_height + 1)
+    left = rng.integers(columns - crop_width + 1)
+    crop = photograph[top : top + crop_height, left : left + crop_width]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    if rng.random() < 0.25:
+        crop = crop[::-1]
+    return cv2.resize(np.ascontiguousarray(crop), (width, height))
+
+
+def _blob(rng, image):
+    """A soft-edged ellipse somewhere: its window in the image and its weight (h, w) float32."""
+    height, width = image.shape[:2]
+    size = int(rng.uniform(0.2, 0.5) * min(width, height)) + 8
+    center_x, center_y = rng.integers(width), rng.integers(height)
+    left, top = max(center_x - size // 2, 0), max(center_y - size // 2, 0)
+    right, bottom = min(center_x + size // 2, width), min(center_y + size // 2, height)
+    y = (np.arange(top, bottom, dtype=np.float32) - center_y)[:, None] * np.float32(2 / size)
+    x = (np.arange(left, right, dtype=np.float32) - center_x)[None] * np.float32(2 / size)
+    skew = np.float32(rng.uniform(-0.8, 0.8))
+    weight = np.clip((1 - (x * x + y * y + skew * x * y)) * 2.5, 0, 1)
+    return slice(top, bottom), slice(left, right), weight
+
+
+def _mix(image, rows, columns, weight, other):
+    """Blends ``other`` (h, w, 3) into the image's window by ``weight`` (h, w), in place."""
+    part = image[rows, columns].astype(np.float32)
+    image[rows, columns] = np.rint(part + weight[..., None] * (other - part)).astype(np.uint8)
+
+
+def _blend_texture(rng, image):
+    rows, columns, weight = _blob(rng, image)
+    height, width = weight.shape
+    textures = _textures()
+    texture = (
+        _crop(rng, textures[rng.integers(len(textures))], width, height) if weight.size else None
+    )
+    if texture is not None:
+        tint = rng.uniform(0.7, 1.15, 3).astype(np.float32)
+        _mix(image, rows, columns, weight * 0.85, np.minimum(texture * tint, 255))
+
+
+def _blend_noise(rng, image):
+    rows, columns, weight = _blob(rng, image)
+    noise = _noise()[: weight.shape[0], : weight.shape[1], :1].astype(np.float32)
+    level = np.float32(rng.uniform(80, 180))
+    _mix(image, rows, columns, weight * 0.8, noise + (level - 128))
+
+
+def _draw_line(rng, image):
+    height, width = image.shape[:2]
+    ends = rng.integers(0, (width, height), (2, 2))
+    color = [int(c) for c in rng.integers(40, 215, 3)]
+    cv2.line(image, ends[0].tolist(), ends[1].tolist(), color, int(rng.integers(1, 4)), cv2.LINE_AA)
+
+
+@cache
+def _photographs():
+    """RGB photographs of a split, each at about 500 pixels on its long side."""
+    return {split: [_load(name) for name in names] for split, names in _PHOTOGRAPHS.items()}
+
+
+@cache
+def _textures():
+    return [_load(name) for name in _TEXTURES]
+
+
+@cache
+def _noise():
+    return np.clip(np.random.default_rng(0).normal(128, 30, (400, 400, 3)), 0, 255).astype(np.uint8)
+
+
+def _load(name):
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise ImportError(
+            'the small world uses the photographs of scikit-image, which is not installed: '
+            'pip install "mmovsam[mini]", or pip install scikit-learn scikit-image'
+        ) from error
+    image = getattr(data, name)()
+    image = image[0] if isinstance(image, tuple) else image
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    scale = 500 / max(image.shape[:2])
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

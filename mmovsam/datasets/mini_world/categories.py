@@ -1,0 +1,91 @@
+"""The categories of the small world: every color in every pattern and every shape."""
+
+from dataclasses import dataclass
+
+PATTERNS = ('plain', 'striped', 'dotted', 'checked')
+COLORS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'white', 'black')
+DRAWN_SHAPES = (
+    'circle', 'square', 'triangle', 'star', 'cross',
+    'ring', 'heart', 'crescent', 'hexagon', 'arrow',
+)  # fmt: skip
+DIGIT_SHAPES = tuple(
+    f'digit {word}'
+    for word in ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+)
+SHAPES = DRAWN_SHAPES + DIGIT_SHAPES
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category of the small world.
+
+    Args:
+        id: Category id as in the annotation files, from 1.
+        pattern: Index into ``PATTERNS``.
+        color: Index into ``COLORS``.
+        shape: Index into ``SHAPES``; 10 to 19 are the handwritten digits.
+    """
+
+    id: int
+    pattern: int
+    color: int
+    shape: int
+
+    @property
+    def name(self):
+        """Plain English, for example ``'striped red star'``."""
+        return f'{PATTERNS[self.pattern]} {COLORS[self.color]} {SHAPES[self.shape]}'
+
+    @property
+    def is_digit(self):
+        """Whether the shape is a handwritten digit."""
+        return self.shape >= len(DRAWN_SHAPES)
+
+    @property
+    def novel(self):
+        """Whether the category never occurs with a label in training.
+
+        A fixed rule in which each index counts: a pair of two attributes meets the rule for at most
+        a quarter of the values of the third, so every attribute and every pair is seen among base
+        categories.
+        """
+        return (self.color + 2 * self.pattern + self.shape) % 5 == 0
+
+    @property
+    def frequency(self):
+        """LVIS's letter: ``'r'`` for novel categories, else ``'c'`` or ``'f'``."""
+        if self.novel:
+            return 'r'
+        return 'f' if (self.color + self.pattern + self.shape) % 2 else 'c'
+
+
+def _all_categories():
+    categories = []
+    for pattern in range(len(PATTERNS)):
+        for color in range(len(COLORS)):
+            for shape in range(len(SHAPES)):
+                categories.append(Category(len(categories) + 1, pattern, color, shape))
+    return tuple(categories)
+
+
+CATEGORIES = _all_categories()
+
+
+def lvis_categories():
+    """All categories as LVIS v1's annotation files write them, without counts.
+
+    Returns:
+        list[dict]: 640 dicts with ``id``, ``name``, ``synonyms``, ``synset``, ``def`` and
+        ``frequency``.
+    """
+    return [
+        dict(
+            id=category.id,
+            name=category.name,
+            synonyms=[category.name],
+            synset=f'{category.name.replace(" ", "_")}.n.01',
+            frequency=category.frequency,
+            **{'def': f'a {category.name}'},
+        )
+        for category in CATEGORIES
+    ]

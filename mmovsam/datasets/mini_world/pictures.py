@@ -1,0 +1,72 @@
+"""Pictures of single objects as crops of a scene show them, for training CLIP."""
+
+import cv2
+import numpy as np
+
+from .backgrounds import add_noise, draw_background
+from .categories import CATEGORIES
+from .drawing import draw_object
+from .scenes import draw_pose, paste
+
+_FILL = (0.45, 1.0)  # share of the frame that the object's longest side takes
+_INTRUDERS = 3
+
+
+def draw_picture(rng, size=128, category=None):
+    """Draws one object that fills most of the frame.
+
+    The object is drawn as large as scenes have it and enlarged or reduced with what surrounds it.
+
+    Args:
+        rng (numpy.random.Generator): Source of all chance.
+        size (int): Side of the picture in pixels.
+        category (Category): What to draw; None for any category, base or novel.
+
+    Returns:
+        tuple: image (size, size, 3) uint8 RGB and the category id, from 1.
+    """
+    category = category or CATEGORIES[rng.integers(len(CATEGORIES))]
+    pose = draw_pose(rng, category)
+    colors, alpha = draw_object(rng, category, *pose)
+    side = int(np.ceil(max(alpha.shape) / rng.uniform(*_FILL)))
+    image = draw_background(rng, side, side, 'train', clutter=2)
+    slack = side - max(alpha.shape)
+    shift = rng.uniform(-0.35, 0.35, 2) * slack + rng.uniform(-0.04, 0.04, 2) * side
+    left = round((side - alpha.shape[1]) / 2 + shift[0])
+    top = round((side - alpha.shape[0]) / 2 + shift[1])
+    count = rng.integers(_INTRUDERS + 1)
+    over = rng.integers(count + 1)  # how many of them lie over the main object
+    for number in range(count + 1):
+        if number == count - over:
+            paste(image, colors, alpha, left, top)
+        if number < count:
+            _intrude(rng, image, alpha, left, top, pose[0])
+    image = add_noise(rng, _light(rng, image))
+    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=interpolation), category.id
+
+
+def _intrude(rng, image, alpha, left, top, main_size):
+    """Pastes another object at the border of the frame if it leaves the main one recognisable."""
+    side = image.shape[0]
+    category = CATEGORIES[rng.integers(len(CATEGORIES))]
+    size, angle = draw_pose(rng, category)
+    size = min(size, 1.2 * main_size)
+    colors, other = draw_object(rng, category, size, angle)
+    border, along = rng.integers(4), rng.uniform(0, side)
+    depth = rng.uniform(-0.25, 0.2) * size  # how far its center lies inside the frame
+    x, y = ((along, depth), (along, side - depth), (depth, along), (side - depth, along))[border]
+    other_left, other_top = int(x - other.shape[1] / 2), int(y - other.shape[0] / 2)
+    x0, x1 = max(left, other_left), min(left + alpha.shape[1], other_left + other.shape[1])
+    y0, y1 = max(top, other_top), min(top + alpha.shape[0], other_top + other.shape[0])
+    if x0 < x1 and y0 < y1:
+        main = alpha[y0 - top : y1 - top, x0 - left : x1 - left] > 0.5
+        hides = other[y0 - other_top : y1 - other_top, x0 - other_left : x1 - other_left] > 0.5
+        if (main & hides).sum() > 0.15 * (alpha > 0.5).sum():
+            return
+    if -other.shape[1] < other_left < side and -other.shape[0] < other_top < side:
+        paste(image, colors, other, other_left, other_top)
+
+
+def _light(rng, image):
+    return cv2.convertScaleAbs(image, alpha=rng.uniform(0.84, 1.05))

@@ -1,0 +1,167 @@
+"""Scenes of the small world: several objects on a background, partly hidden by each other."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+
+from .backgrounds import add_noise, draw_background
+from .categories import CATEGORIES
+from .drawing import draw_object
+
+SPLITS = ('train', 'val', 'test')
+_LONG_SIDE = 320
+_SHORT_SIDES = (224, 320)
+_NUM_OBJECTS = (3, 10)
+_SIZES = (32.0, 150.0)
+_MIN_DIGIT_SIZE = 44.0
+_MIN_VISIBLE = 0.4  # of an object's own area
+_MIN_AREA = 200  # pixels
+_NOVEL_SHARE = 1 / 3  # of the objects in val and test
+_TRIES = 12
+
+
+@dataclass
+class Scene:
+    """A drawn scene.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        category_ids: Category id of each of the N objects, from 1.
+        masks: (N, H, W) bool, the visible pixels of each object; no two overlap.
+    """
+
+    image: np.ndarray
+    category_ids: list
+    masks: np.ndarray
+
+
+def draw_scene(rng, split):
+    """Draws a scene with 3 to 10 objects.
+
+    Training scenes hold base categories only. In validation and test scenes a third of the objects
+    are novel.
+
+    Args:
+        rng (numpy.random.Generator): Source of all chance.
+        split (str): ``'train'``, ``'val'`` or ``'test'``.
+
+    Returns:
+        Scene: long side 320 pixels, short side 224 to 320.
+
+    Raises:
+        ValueError: If the split is unknown.
+    """
+    if split not in SPLITS:
+        raise ValueError(f'split is {split!r}, expected one of {", ".join(map(repr, SPLITS))}')
+    short = int(rng.integers(_SHORT_SIDES[0], _SHORT_SIDES[1] + 1))
+    width, height = (_LONG_SIDE, short) if rng.random() < 0.6 else (short, _LONG_SIDE)
+    image = draw_background(rng, width, height, split)
+    owner = np.zeros((height, width), np.uint8)  # number of the object that shows, 0 for none
+    areas = []
+    category_ids = []
+    wanted = int(rng.integers(_NUM_OBJECTS[0], _NUM_OBJECTS[1] + 1))
+    attempts = 0
+    while len(areas) < wanted and (attempts < wanted or len(areas) < _NUM_OBJECTS[0]):
+        attempts += 1
+        category = _draw_category(rng, split)
+        size, angle = draw_pose(rng, category)
+        colors, alpha = draw_object(rng, category, size, angle, held_out=split == 'test')
+        if _place(rng, image, owner, areas, colors, alpha):
+            category_ids.append(category.id)
+    image = add_noise(rng, _shade(rng, image))
+    masks = np.stack([owner == number for number in range(1, len(areas) + 1)])
+    return Scene(image, category_ids, masks)
+
+
+def draw_pose(rng, category):
+    """Draws an object's size in pixels and its rotation in degrees.
+
+    Args:
+        rng (numpy.random.Generator): Source of all chance.
+        category (Category): Digits are larger than 44 pixels and nearly upright.
+
+    Returns:
+        tuple[float, float]: size and angle.
+    """
+    low = _MIN_DIGIT_SIZE if category.is_digit else _SIZES[0]
+    size = float(np.exp(rng.uniform(np.log(low), np.log(_SIZES[1]))))
+    angle = float(rng.uniform(-20, 20) if category.is_digit else rng.uniform(0, 360))
+    return size, angle
+
+
+def paste(image, colors, alpha, left, top):
+    """Pastes an object in place; what lies outside of the image is cut off.
+
+    Args:
+        image (numpy.ndarray): (H, W, 3) uint8, changed in place.
+        colors (numpy.ndarray): (h, w, 3) uint8.
+        alpha (numpy.ndarray): (h, w) float32 in [0, 1].
+        left (int): Column of the image for the object's first column; may be negative.
+        top (int): Row of the image for the object's first row; may be negative.
+    """
+    window, part = _overlap(image.shape, alpha.shape, left, top)
+    weight = alpha[part][..., None]
+    below = image[window].astype(np.float32)
+    image[window] = np.rint(below + weight * (colors[part] - below)).astype(np.uint8)
+
+
+def _overlap(canvas, patch, left, top):
+    """Slices of the canvas and of the patch for where they overlap."""
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + patch[1], canvas[1]), min(top + patch[0], canvas[0])
+    return (
+        (slice(y0, y1), slice(x0, x1)),
+        (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)),
+    )
+
+
+def _place(rng, image, owner, areas, colors, alpha):
+    """Pastes an object where enough of everything stays visible; False if no place was found."""
+    solid = alpha > 0.5
+    area = int(solid.sum())
+    height, width = owner.shape
+    enough = [max(_MIN_VISIBLE * other, _MIN_AREA) for other in areas]
+    for _ in range(_TRIES):
+        left = int(rng.integers(width)) - alpha.shape[1] // 2
+        top = int(rng.integers(height)) - alpha.shape[0] // 2
+        window, part = _overlap(owner.shape, alpha.shape, left, top)
+        covered = solid[part]
+        if covered.sum() < max(_MIN_VISIBLE * area, _MIN_AREA):
+            continue
+        hidden = np.bincount(owner[window][covered], minlength=len(areas) + 1)[1:]
+        if hidden.any():
+            visible = np.bincount(owner.ravel(), minlength=len(areas) + 1)[1:] - hidden
+            if np.any(visible < enough):
+                continue
+        paste(image, colors, alpha, left, top)
+        areas.append(area)
+        owner[window][covered] = len(areas)
+        return True
+    return False
+
+
+def _shade(rng, image):
+    """Light that falls off across the image by at most a fifth."""
+    height, width = image.shape[:2]
+    corners = rng.uniform(0.82, 1.06, (2, 2)).astype(np.float32)
+    light = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.multiply(image, cv2.merge([light] * 3), dtype=cv2.CV_8U)
+
+
+def _draw_category(rng, split):
+    pools = _category_pools()
+    if split != 'train' and rng.random() < _NOVEL_SHARE:
+        pool = pools['r']
+    else:  # frequent categories three times as often as common ones
+        pool = pools['f' if rng.random() < 0.75 else 'c']
+    return pool[rng.integers(len(pool))]
+
+
+@cache
+def _category_pools():
+    return {
+        letter: [category for category in CATEGORIES if category.frequency == letter]
+        for letter in 'rcf'
+    }

@@ -1,0 +1,51 @@
+"""COCO in its open-vocabulary split of 48 base and 17 novel categories."""
+
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+
+from .open_vocab import OpenVocabDataset
+
+BASE_CLASSES = (
+    'person', 'bicycle', 'car', 'motorcycle', 'truck', 'boat', 'bench', 'bird', 'horse',
+    'sheep', 'zebra', 'giraffe', 'backpack', 'handbag', 'skis', 'kite', 'surfboard', 'bottle',
+    'spoon', 'bowl', 'banana', 'apple', 'orange', 'broccoli', 'carrot', 'pizza', 'donut',
+    'chair', 'bed', 'tv', 'laptop', 'remote', 'microwave', 'oven', 'refrigerator', 'book',
+    'clock', 'vase', 'toothbrush', 'train', 'bear', 'suitcase', 'frisbee', 'fork', 'sandwich',
+    'toilet', 'mouse', 'toaster',
+)  # fmt: skip
+NOVEL_CLASSES = (
+    'bus', 'dog', 'cow', 'elephant', 'umbrella', 'tie', 'skateboard', 'cup', 'knife', 'cake',
+    'couch', 'keyboard', 'sink', 'scissors', 'airplane', 'cat', 'snowboard',
+)  # fmt: skip
+
+
+def _metainfo():
+    """The 65 classes in the order of COCO's category ids, with COCO's colors."""
+    names, colors = CocoDataset.METAINFO['classes'], CocoDataset.METAINFO['palette']
+    kept = [i for i, name in enumerate(names) if name in BASE_CLASSES + NOVEL_CLASSES]
+    return dict(
+        classes=tuple(names[i] for i in kept),
+        novel=tuple(names[i] in NOVEL_CLASSES for i in kept),
+        palette=[colors[i] for i in kept],
+    )
+
+
+@DATASETS.register_module()
+class OVCocoDataset(OpenVocabDataset):
+    """COCO 2017 with 48 base and 17 novel classes; annotations of the other 15 are left out.
+
+    Args:
+        **kwargs: As ``OpenVocabDataset``.
+    """
+
+    METAINFO = _metainfo()
+    REMEDY = (
+        'COCO 2017: get train2017, val2017 and the annotations from '
+        'https://cocodataset.org/#download, and set data_root in configs/_base_/datasets to their '
+        'folder.'
+    )
+
+    def category_info(self, categories):
+        """Classes of the file; those not among the 17 are base."""
+        names = tuple(category['name'] for category in categories)
+        return dict(classes=names, novel=tuple(name in NOVEL_CLASSES for name in names))

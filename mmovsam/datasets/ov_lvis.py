@@ -1,0 +1,70 @@
+"""LVIS v1, read by its own annotation files."""
+
+from mmdet.registry import DATASETS
+from mmengine.dist import barrier, is_main_process
+
+from .mini_world import write_split
+from .open_vocab import OpenVocabDataset
+
+
+@DATASETS.register_module()
+class OVLVISDataset(OpenVocabDataset):
+    """LVIS v1 with its rare categories as novel ones.
+
+    Classes, synonyms and frequencies come from the annotation file. An image lies below
+    ``data_prefix['img']`` at the last two parts of its ``coco_url``
+    (``train2017/000000391895.jpg``).
+
+    Args:
+        **kwargs: As ``OpenVocabDataset``.
+    """
+
+    REMEDY = (
+        'LVIS v1: get lvis_v1_{train,val}.json from https://www.lvisdataset.org/dataset and the '
+        'images train2017 and val2017 from https://cocodataset.org/#download, and set data_root in '
+        'configs/_base_/datasets to their folder.'
+    )
+
+    def image_path(self, image):
+        """The last two parts of ``coco_url``, or ``file_name`` where there is none."""
+        if 'coco_url' in image:
+            return '/'.join(image['coco_url'].split('/')[-2:])
+        return super().image_path(image)
+
+    def category_info(self, categories):
+        """Classes, novel (``frequency`` is ``'r'``) and synonyms of the file."""
+        frequencies = [self._field(c, 'frequency', f'category {c["name"]!r}') for c in categories]
+        return dict(
+            classes=tuple(category['name'] for category in categories),
+            novel=tuple(frequency == 'r' for frequency in frequencies),
+            synonyms=tuple(tuple(c.get('synonyms', (c['name'],))) for c in categories),
+        )
+
+
+@DATASETS.register_module()
+class MiniWorldDataset(OVLVISDataset):
+    """The small world, drawn by ``tools/make_mini_world.py`` and written in LVIS's format.
+
+    Args:
+        draw (dict): ``split``, ``num_images`` and ``seed`` of a split that is drawn into
+            ``data_root`` if it is not there; None draws nothing.
+        **kwargs: As ``OpenVocabDataset``.
+    """
+
+    REMEDY = (
+        'Small world: python tools/make_mini_world.py DATA_ROOT --split {train,val,test} '
+        '--num-images N --seed S draws it, where DATA_ROOT is the data_root of your config; make '
+        'mini does so too.'
+    )
+
+    def __init__(self, *args, draw=None, **kwargs):
+        self.draw = draw
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self):
+        """Draws the split if it is missing, then loads it."""
+        if self.draw is not None:
+            if is_main_process():
+                write_split(self.data_root, **self.draw)
+            barrier()
+        return super().load_data_list()

@@ -1,0 +1,121 @@
+"""SA-1B: images with masks that have no names."""
+
+import os
+import os.path as osp
+
+from mmdet.datasets import BaseDetDataset
+from mmdet.registry import DATASETS
+
+from .files import check_files, read_json
+
+
+@DATASETS.register_module()
+class SA1BDataset(BaseDetDataset):
+    """Folders of ``sa_*.jpg``, each with its annotations in ``sa_*.json`` beside it.
+
+    Every object has label 0. Annotations are read when an item is, since SA-1B has eleven million
+    files.
+
+    Args:
+        folders (Sequence[str]): Folders of images below ``data_root``.
+        ann_file (str): Optional text file below ``data_root`` with one image a line, relative to
+            any of the folders; without it all images of the folders are taken, in order of their
+            names.
+        with_annotations (bool): Whether the JSON files are read; distillation needs images only.
+        **kwargs: As MMEngine's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: If a folder, the list or a listed image is missing.
+        ValueError: If the folders hold no image, or a JSON file is truncated or lacks a field.
+    """
+
+    METAINFO = dict(classes=('object',), novel=(False,), palette=[(220, 20, 60)])
+    REMEDY = (
+        'SA-1B: get its archives from https://ai.meta.com/datasets/segment-anything-downloads, '
+        'unpack them and set data_root and folders of your config to where the sa_*.jpg are.'
+    )
+
+    def __init__(self, ann_file='', folders=('.',), with_annotations=True, **kwargs):
+        if isinstance(folders, str):
+            folders = (folders,)
+        self.folders = tuple(folders)
+        self.with_annotations = with_annotations
+        super().__init__(ann_file=ann_file, **kwargs)
+
+    def load_data_list(self):
+        """Lists the images.
+
+        Returns:
+            list[dict]: ``img_path`` and ``img_id`` of each.
+        """
+        folders = [osp.normpath(osp.join(self.data_root or '', folder)) for folder in self.folders]
+        required = [(path, self.REMEDY) for path in folders + [self.ann_file] if path]
+        check_files(required, purpose='SA1BDataset')
+        if self.ann_file:
+            with open(self.ann_file, encoding='utf-8') as file:
+                names = [line.strip() for line in file if line.strip()]
+            paths = [self._find(name, folders) for name in names]
+        else:
+            paths = [
+                osp.join(folder, name)
+                for folder in folders
+                for name in sorted(os.listdir(folder))
+                if name.startswith('sa_') and name.endswith('.jpg')
+            ]
+        if not paths:
+            raise ValueError(
+                f'no image: {self.ann_file} is empty'
+                if self.ann_file
+                else f'no sa_*.jpg in {", ".join(folders)}. {self.REMEDY}'
+            )
+        return [
+            dict(img_path=path, img_id=_image_id(path), seg_map_path=None, instances=[])
+            for path in paths
+        ]
+
+    def get_data_info(self, idx):
+        """Reads one image's entry and its annotations.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            dict: ``img_path``, ``img_id`` and, with annotations, ``height``, ``width`` and
+                ``instances``.
+        """
+        info = super().get_data_info(idx)
+        if not self.with_annotations:
+            return info
+        path = osp.splitext(info['img_path'])[0] + '.json'
+        content = read_json(path, self.REMEDY)
+        try:
+            info.update(height=content['image']['height'], width=content['image']['width'])
+            for annotation in content['annotations']:
+                left, top, width, height = annotation['bbox']
+                if min(width, height) < 1:
+                    continue
+                box = [left, top, left + width, top + height]
+                mask = annotation['segmentation']
+                info['instances'].append(dict(bbox=box, bbox_label=0, ignore_flag=0, mask=mask))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f'{path}: expected "image" with "height" and "width", and "annotations" with '
+                f'"bbox" and "segmentation" each, as in SA-1B; not so: {error}'
+            ) from None
+        return info
+
+    def _find(self, name, folders):
+        for folder in folders:
+            path = osp.join(folder, name)
+            if osp.isfile(path):
+                return path
+        raise FileNotFoundError(
+            f'{name}, listed in {self.ann_file}, is in none of {", ".join(folders)}. {self.REMEDY}'
+        )
+
+
+def _image_id(path):
+    """SA-1B's number of an image, or its name where that is no number."""
+    name = osp.splitext(osp.basename(path))[0]
+    number = name.rpartition('_')[2]
+    return int(number) if number.isdecimal() else name

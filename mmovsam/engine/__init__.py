@@ -1,0 +1,3 @@
+"""What surrounds a training: hooks, and what the command lines share."""
+
+from . import hooks  # noqa: F401

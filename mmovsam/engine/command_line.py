@@ -1,0 +1,162 @@
+"""What the command lines of ``tools/`` share: arguments, configs, errors in one line."""
+
+import argparse
+import contextlib
+import difflib
+import inspect
+import os
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
+
+
+class OptionsAction(DictAction):
+    """``key=value`` pairs as MMEngine reads them; a bad one is an error of the command line."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        bare = [value for value in values if '=' not in value.lstrip('=')]
+        if bare:
+            parser.error(f'{option_string} expects key=value, got {bare[0]!r}')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError) as error:
+            parser.error(f'{option_string} {" ".join(values)}: {error}')
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that training and testing share with MMDetection's tools.
+
+    Args:
+        parser (argparse.ArgumentParser): The parser of the command.
+    """
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. train_cfg.max_epochs=2 '
+        'or a list as key="[a,b]", without white space',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='of jobs'
+    )
+    # torch.distributed.launch passes --local-rank, and passed --local_rank before PyTorch 2
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args) -> Config:
+    """Read the config of a command and apply the flags of :func:`add_common_arguments`.
+
+    Args:
+        args (argparse.Namespace): Has ``config``, ``work_dir``, ``cfg_options``, ``launcher``,
+            ``local_rank``.
+
+    Returns:
+        Config: With ``work_dir`` and ``launcher`` set.
+
+    Raises:
+        FileNotFoundError: If the config does not exist.
+        ValueError: If it cannot be read or an option's key is unknown.
+    """
+    path = Path(args.config)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'Config {args.config} does not exist (the working folder is {Path.cwd()}).'
+        )
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    try:
+        cfg = Config.fromfile(str(path))
+    except SyntaxError as error:
+        raise ValueError(f'Config {path} is not valid Python: {error}') from error
+    if args.cfg_options:
+        _check_option_keys(cfg, args.cfg_options)
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / path.stem)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner of a config, on machines without a GPU too.
+
+    Args:
+        cfg (Config): The config, with ``launcher``.
+
+    Returns:
+        Runner: MMEngine's, or that of ``runner_type`` in the config.
+    """
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        _start_gloo(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+@contextlib.contextmanager
+def readable_errors(when_stopped: str = ''):
+    """Turn what a user can get wrong into one line and exit status 2.
+
+    Args:
+        when_stopped (str): What to say after Ctrl-C.
+
+    Raises:
+        SystemExit: Instead of the errors that name a wrong value, file or key; with
+            ``MMOVSAM_TRACEBACK=1`` they are left as they are.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f'\nStopped. {when_stopped}'.rstrip(), file=sys.stderr)
+        raise SystemExit(130) from None
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        if os.environ.get(TRACEBACK_SWITCH, '0') not in ('', '0'):
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        message = ' '.join(str(text).split()) or type(error).__name__
+        print(f'error: {message}', file=sys.stderr)
+        print(f'({TRACEBACK_SWITCH}=1 shows where)', file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _check_option_keys(cfg, options) -> None:
+    """A misspelt key would be added to the config silently and change nothing."""
+    known = set(cfg.keys()) | set(inspect.signature(Runner.__init__).parameters) - {'self'}
+    known |= {'runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'}
+    known |= {'tta_model', 'tta_pipeline', 'data_root', 'backend_args'}
+    for key in options:
+        top = key.split('.')[0]
+        if top not in known:
+            near = difflib.get_close_matches(top, known, n=1)
+            hint = f'Did you mean {near[0]!r}?' if near else f'Known: {", ".join(sorted(known))}.'
+            raise ValueError(f'Unknown config key {top!r} in --cfg-options {key}. {hint}')
+
+
+def _start_gloo(cfg) -> None:
+    """Create the process group and the wrapper settings that MMEngine would ask CUDA for."""
+    from mmengine.dist import is_distributed
+
+    if cfg.launcher != 'pytorch':
+        raise ValueError(f'--launcher {cfg.launcher} needs GPUs; on CPU use --launcher pytorch.')
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f'--launcher pytorch expects {", ".join(missing)} in the environment. Start the '
+            'command with: python -m torch.distributed.run --nproc_per_node=2 tools/...'
+        )
+    if not is_distributed():
+        torch.distributed.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}

@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from .open_vocab_metric import OpenVocabMetric
+
+__all__ = ['OpenVocabMetric']

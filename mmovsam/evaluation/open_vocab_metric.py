@@ -1,0 +1,228 @@
+"""How well objects are cut out and named, one annotated object at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+
+def _to_numpy(value) -> np.ndarray:
+    value = getattr(value, 'tensor', value)
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+def _mask(masks, i: int) -> np.ndarray:
+    """Mask `i` as (H, W) bool, of a tensor, an array, COCO RLEs, or MMDetection's mask classes."""
+    if hasattr(masks, 'to_ndarray'):
+        return masks[i : i + 1].to_ndarray()[0].astype(bool)
+    mask = masks[i]
+    if isinstance(mask, Mapping):
+        counts = mask['counts']
+        if isinstance(counts, list):
+            mask = coco_mask.frPyObjects(dict(mask), *mask['size'])
+        elif isinstance(counts, str):
+            mask = dict(mask, counts=counts.encode())
+        return coco_mask.decode(mask).astype(bool)
+    return _to_numpy(mask).astype(bool)
+
+
+def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two masks; 0 if both are empty.
+
+    Args:
+        first: (H, W) bool.
+        second: (H, W) bool.
+
+    Returns:
+        From 0 to 1.
+    """
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 0.0
+
+
+def bbox_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box with every other; 0 where neither has an area.
+
+    Args:
+        first: (N, 4) xyxy.
+        second: (M, 4) xyxy.
+
+    Returns:
+        (N, M), from 0 to 1.
+    """
+    first, second = first[:, None], second[None]
+    corner = np.minimum(first[..., 2:], second[..., 2:])
+    sides = (corner - np.maximum(first[..., :2], second[..., :2])).clip(0)
+    overlap = sides.prod(-1)
+    area_first = (first[..., 2:] - first[..., :2]).clip(0).prod(-1)
+    area_second = (second[..., 2:] - second[..., :2]).clip(0).prod(-1)
+    union = area_first + area_second - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+@METRICS.register_module()
+class OpenVocabMetric(BaseMetric):
+    """Mask IoU and accuracy, as means over annotated objects: overall, base and novel.
+
+    The values are `IoU` (0 to 1) and the top-1 and top-5 accuracies `acc` and `acc5` (percent),
+    each also as `_base` and `_novel` where the dataset's metainfo has `novel` (True, False, or None
+    for a class that is neither). A mean over no object is NaN. `acc5` is left out where predictions
+    have no `topk_labels`.
+
+    Args:
+        match: Which prediction belongs to which annotated object. `'order'`: prediction i to
+            object i, for prompts from annotations. `'iou'`: to each object the prediction with the
+            best box IoU of at least `iou_thr`, for prompts from a detector; an object without one
+            counts as IoU 0 and as wrongly named.
+        iou_thr: Least box IoU of a match.
+        with_labels: False leaves the accuracies out, for a model that names nothing.
+        collect_device: As for every MMEngine metric.
+        prefix: As for every MMEngine metric.
+
+    Raises:
+        ValueError: If `match` is unknown.
+    """
+
+    default_prefix = 'open_vocab'
+
+    def __init__(
+        self,
+        match: str = 'order',
+        iou_thr: float = 0.5,
+        with_labels: bool = True,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if match not in ('order', 'iou'):
+            raise ValueError(f"match must be 'order' or 'iou', got {match!r}")
+        self.match = match
+        self.iou_thr = iou_thr
+        self.with_labels = with_labels
+
+    def process(self, data_batch: dict | None, data_samples: Sequence[dict]) -> None:
+        """Scores the objects of some images.
+
+        Args:
+            data_batch: Not used.
+            data_samples: With `gt_instances` (`bboxes`, `labels`, `masks`) and `pred_instances`
+                (`bboxes`, `labels`, `masks`, and `topk_labels` (N, k) if there are any), in
+                original pixels. Masks are (N, H, W) bool, COCO RLEs, or MMDetection's.
+
+        Raises:
+            ValueError: If an image has no annotations loaded, or, matching by order, another
+                number of predictions than of annotated objects.
+        """
+        # One entry an image, also for one without objects: MMEngine sorts and truncates what it
+        # gathers from several processes by the number of images.
+        self.results.extend(self._score_image(data_sample) for data_sample in data_samples)
+
+    def _score_image(self, data_sample: dict) -> list[tuple[int, float, bool, bool | None]]:
+        gt, pred = data_sample.get('gt_instances', {}), data_sample['pred_instances']
+        name = data_sample.get('img_path', data_sample.get('img_id'))
+        if 'labels' not in gt or 'masks' not in gt:
+            raise ValueError(
+                f'OpenVocabMetric needs labels and masks of image {name}: add '
+                "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) to the test pipeline "
+                'after Resize'
+            )
+        gt_labels = _to_numpy(gt['labels'])
+        scores = []
+        for i, j in enumerate(self._matches(gt, pred, name)):
+            label = int(gt_labels[i])
+            if j is None:
+                iou, top1, top5 = 0.0, False, False
+            else:
+                iou = self._iou(gt['masks'], i, pred['masks'], j, name)
+                top1 = self.with_labels and label == int(pred['labels'][j])
+                top5 = self._in_top5(label, pred, j)
+            scores.append((label, iou, top1, top5))
+        return scores
+
+    def _matches(self, gt: dict, pred: dict, name) -> list[int | None]:
+        """For each annotated object the index of its prediction, or None."""
+        n, m = len(gt['labels']), len(pred['masks'])
+        if self.match == 'order':
+            if n != m:
+                raise ValueError(
+                    f'image {name} has {n} annotated objects and {m} predictions; they correspond '
+                    "only with GTPrompter, for other prompts set OpenVocabMetric(match='iou')"
+                )
+            return list(range(n))
+        if not n or not m:
+            return [None] * n
+        ious = bbox_ious(_to_numpy(gt['bboxes']), _to_numpy(pred['bboxes']))
+        return [int(row.argmax()) if row.max() >= self.iou_thr else None for row in ious]
+
+    @staticmethod
+    def _iou(gt_masks, i: int, pred_masks, j: int, name) -> float:
+        first, second = _mask(gt_masks, i), _mask(pred_masks, j)
+        if first.shape != second.shape:
+            raise ValueError(
+                f'image {name}: a predicted mask has shape {second.shape}, the annotated one '
+                f'{first.shape}; load annotations after Resize, so that they stay at original size'
+            )
+        return mask_iou(first, second)
+
+    def _in_top5(self, label: int, pred: dict, j: int) -> bool | None:
+        if not self.with_labels or 'topk_labels' not in pred:
+            return None
+        return label in _to_numpy(pred['topk_labels'][j])[:5].tolist()
+
+    def compute_metrics(self, results: list[list[tuple]]) -> dict[str, float]:
+        """The means over all objects.
+
+        Args:
+            results: For each image its objects' `(label, iou, top-1, top-5)`.
+
+        Returns:
+            The values by name, without prefix; a table of them goes to the log.
+
+        Raises:
+            ValueError: If a label has no entry in the metainfo's `novel`.
+        """
+        objects = [scores for image in results for scores in image]
+        labels = np.array([label for label, *_ in objects], dtype=int)
+        values = {'IoU': np.array([iou for _, iou, _, _ in objects], dtype=float)}
+        if self.with_labels:
+            values['acc'] = np.array([100.0 * top1 for _, _, top1, _ in objects])
+            if all(top5 is not None for *_, top5 in objects):
+                values['acc5'] = np.array([100.0 * top5 for *_, top5 in objects])
+        groups = self._groups(labels)
+        metrics = {
+            key + suffix: float(each[chosen].mean()) if chosen.any() else float('nan')
+            for key, each in values.items()
+            for suffix, chosen in groups.items()
+        }
+        self._print_table(metrics, values, groups)
+        return metrics
+
+    def _groups(self, labels: np.ndarray) -> dict[str, np.ndarray]:
+        groups = {'': np.ones(len(labels), dtype=bool)}
+        novel = (self.dataset_meta or {}).get('novel')
+        if novel is not None:
+            if len(labels) and labels.max() >= len(novel):
+                raise ValueError(
+                    f"the dataset's metainfo has {len(novel)} entries in 'novel' but an object has "
+                    f'label {labels.max()}; give one for each class'
+                )
+            is_base = np.array([flag is not None and not flag for flag in novel])
+            is_novel = np.array([bool(flag) for flag in novel])
+            groups.update(_base=is_base[labels], _novel=is_novel[labels])
+        return groups
+
+    @staticmethod
+    def _print_table(metrics: dict, values: dict, groups: dict) -> None:
+        lines = ['', f'{"objects":<10}{"number":>8}' + ''.join(f'{key:>9}' for key in values)]
+        for suffix, chosen in groups.items():
+            cells = ''.join(
+                f'{metrics[key + suffix]:>9.{3 if key == "IoU" else 1}f}' for key in values
+            )
+            lines.append(f'{suffix[1:] or "all":<10}{chosen.sum():>8}{cells}')
+        print_log('\n'.join(lines), logger='current')

@@ -1,0 +1,20 @@
+"""Plain ``torch.nn`` pieces: no registry, no config."""
+from .attention_pool import attention_pool_regions
+from .mask_decoder import MaskDecoder
+from .mlp import MLP, MLPBlock
+from .norm import LayerNorm2d
+from .two_way_transformer import TwoWayTransformer
+from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
+
+__all__ = [
+    'LayerNorm2d',
+    'MLP',
+    'MLPBlock',
+    'MaskDecoder',
+    'TwoWayTransformer',
+    'ViTBlock',
+    'attention_pool_regions',
+    'resample_abs_pos',
+    'resample_rel_pos',
+    'sam_neck',
+]

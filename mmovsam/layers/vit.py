@@ -1,0 +1,134 @@
+"""The transformer block of SAM's image encoder: window or global attention with relative position."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .mlp import MLPBlock
+from .norm import LayerNorm2d
+
+
+def resample_rel_pos(table: Tensor, size: int) -> Tensor:
+    """Resample a table of relative positions to another extent, linearly.
+
+    Args:
+        table: ``(2 * S - 1, C)``, one row for each distance of a grid of side S.
+        size: The side wanted.
+
+    Returns:
+        ``(2 * size - 1, C)``.
+    """
+    length = 2 * size - 1
+    if table.shape[0] == length:
+        return table
+    return F.interpolate(table.T[None].float(), size=length, mode='linear')[0].T.to(table.dtype)
+
+
+def resample_abs_pos(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample an absolute position embedding ``(1, H, W, C)`` to ``(1, *size, C)``, bicubic."""
+    if tuple(pos_embed.shape[1:3]) == tuple(size):
+        return pos_embed
+    maps = pos_embed.permute(0, 3, 1, 2).float()
+    maps = F.interpolate(maps, size=size, mode='bicubic', align_corners=False)
+    return maps.permute(0, 2, 3, 1).to(pos_embed.dtype)
+
+
+def sam_neck(in_channels: int, out_channels: int) -> nn.Sequential:
+    """The convolutions behind SAM's image encoder, ``(B, in, H, W)`` to ``(B, out, H, W)``."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        LayerNorm2d(out_channels),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        LayerNorm2d(out_channels),
+    )
+
+
+class RelPosAttention(nn.Module):
+    """Self-attention over a grid with decomposed relative position (MViTv2, SAM).
+
+    The bias of a pair of positions is ``q . (R_h[dy] + R_w[dx])`` with the query as it is before scaling.
+
+    Args:
+        channels: C.
+        num_heads: Heads; C must be divisible by it.
+        input_size: ``(H, W)`` of the grid, or of a window of it.
+    """
+
+    def __init__(self, channels: int, num_heads: int, input_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        head_channels = channels // num_heads
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * input_size[0] - 1, head_channels))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, head_channels))
+
+    def _bias(self, query: Tensor, height: int, width: int) -> Tensor:
+        """Relative position bias ``(B, heads, H * W, H * W)`` of queries ``(B, heads, H * W, c)``."""
+        batch, heads, _, channels = query.shape
+        grid = query.reshape(batch, heads, height, width, channels)
+        along_h = torch.arange(height, device=query.device)
+        along_w = torch.arange(width, device=query.device)
+        rel_h = self.rel_pos_h[along_h[:, None] - along_h[None] + height - 1]
+        rel_w = self.rel_pos_w[along_w[:, None] - along_w[None] + width - 1]
+        bias_h = torch.einsum('bnhwc,hkc->bnhwk', grid, rel_h.to(query))
+        bias_w = torch.einsum('bnhwc,wkc->bnhwk', grid, rel_w.to(query))
+        bias = bias_h[..., :, None] + bias_w[..., None, :]
+        return bias.reshape(batch, heads, height * width, height * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C)`` to the same shape; H and W as given to the constructor."""
+        batch, height, width, channels = x.shape
+        qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=self._bias(query, height, width)
+        )
+        return self.proj(x.transpose(1, 2).reshape(batch, height, width, channels))
+
+
+class ViTBlock(nn.Module):
+    """One pre-norm block of SAM's ViT over a ``(B, H, W, C)`` grid.
+
+    Args:
+        channels: C.
+        num_heads: Heads.
+        mlp_ratio: Hidden width of the MLP, in units of C.
+        window_size: Side of the attention windows; 0 attends over the whole grid.
+        input_size: ``(H, W)`` of the grid. It is padded with zeros to whole windows.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        window_size: int = 0,
+        input_size: tuple[int, int] = (64, 64),
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        extent = (window_size, window_size) if window_size else tuple(input_size)
+        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.attn = RelPosAttention(channels, num_heads, extent)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = MLPBlock(channels, int(channels * mlp_ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        attended = self.norm1(x)
+        if self.window_size:
+            attended = self._in_windows(attended)
+        else:
+            attended = self.attn(attended)
+        x = x + attended
+        return x + self.mlp(self.norm2(x))
+
+    def _in_windows(self, x: Tensor) -> Tensor:
+        batch, height, width, channels = x.shape
+        side = self.window_size
+        x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
+        rows, columns = x.shape[1] // side, x.shape[2] // side
+        x = x.reshape(batch, rows, side, columns, side, channels).transpose(2, 3)
+        x = self.attn(x.reshape(-1, side, side, channels))
+        x = x.reshape(batch, rows, columns, side, side, channels).transpose(2, 3)
+        x = x.reshape(batch, rows * side, columns * side, channels)
+        return x[:, :height, :width]

@@ -1,0 +1,4 @@
+"""Registered models, in MMDetection's own folders."""
+from . import backbones, data_preprocessors, detectors, heads, necks
+
+__all__ = ['backbones', 'data_preprocessors', 'detectors', 'heads', 'necks']

@@ -1,0 +1,126 @@
+"""What each family of open_clip image towers offers: a pyramid of maps, and an embedding of a region.
+
+The three classes wrap a tower without owning it (it stays a submodule of the backbone), so the
+parameters keep open_clip's names.
+"""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmcv.ops import roi_align
+from torch import Tensor, nn
+
+from ...layers import attention_pool_regions, resample_abs_pos
+
+STRIDES = (4, 8, 16, 32)
+
+
+def masked_mean(features: Tensor, mask_logits: Tensor) -> Tensor:
+    """Mean of a map over each mask.
+
+    Args:
+        features: ``(1, C, h, w)``.
+        mask_logits: ``(N, 1, H, W)`` over the same extent; inside is above 0 after a bilinear resize.
+
+    Returns:
+        ``(N, C)``; zeros where a mask has no pixel on the map.
+    """
+    logits = F.interpolate(
+        mask_logits, size=features.shape[-2:], mode='bilinear', align_corners=False
+    )
+    inside = (logits > 0).to(features.dtype).flatten(1)
+    total = inside.sum(1, keepdim=True).clamp(min=1)
+    return inside @ features[0].flatten(1).T / total
+
+
+class ResNetTower:
+    """CLIP's modified ResNet: four stages, regions by RoIAlign and attention pooling."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        width = visual.conv3.out_channels
+        self.channels = tuple(width * 4 * 2**i for i in range(4))
+        self.embed_dim = visual.output_dim
+        self.grid = round((visual.attnpool.positional_embedding.shape[0] - 1) ** 0.5)
+
+    def pyramid(self, visual: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+        maps = visual.forward_intermediates(x, indices=[1, 2, 3, 4], intermediates_only=True)
+        return tuple(maps['image_intermediates'])
+
+    def embed_regions(
+        self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
+    ) -> Tensor:
+        rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1)
+        # float: RoIAlign has no bfloat16
+        regions = roi_align(
+            stage4.float(), rois.float(), (self.grid, self.grid), 1 / STRIDES[-1], 0, 'avg', True
+        )
+        return attention_pool_regions(visual.attnpool, regions)
+
+
+class ConvNeXtTower:
+    """timm's ConvNeXt inside open_clip: four stages, regions by the mean over the mask."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        self.channels = tuple(stage['num_chs'] for stage in visual.trunk.feature_info)
+        self.embed_dim = visual.head.proj.out_features if hasattr(visual.head, 'proj') else (
+            visual.head.mlp.fc2.out_features
+        )
+
+    def pyramid(self, visual: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+        maps = visual.trunk.forward_intermediates(x, indices=[0, 1, 2, 3], intermediates_only=True)
+        return tuple(maps)
+
+    def embed_regions(
+        self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
+    ) -> Tensor:
+        pooled = masked_mean(visual.trunk.norm_pre(stage4), mask_logits)
+        return visual.head(visual.trunk.head(pooled[..., None, None]))
+
+
+class ViTTower:
+    """CLIP's plain vision transformer: its last map at four scales, regions by the mean over the mask.
+
+    The patch tokens after the last block are averaged over the mask, normalised and projected as the
+    class token would be.
+    """
+
+    def __init__(self, visual: nn.Module) -> None:
+        width = visual.conv1.out_channels
+        self.channels = (width,) * 4
+        self.embed_dim = visual.output_dim
+
+    def pyramid(self, visual: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+        height, width = x.shape[-2:]
+        patches = visual.conv1(x)
+        grid = patches.shape[-2:]
+        tokens = patches.flatten(2).transpose(1, 2)
+        position = visual.positional_embedding.to(tokens.dtype)
+        side = round((position.shape[0] - 1) ** 0.5)
+        placed = resample_abs_pos(position[1:].reshape(1, side, side, -1), tuple(grid)).flatten(1, 2)
+        first = (visual.class_embedding.to(tokens.dtype) + position[0]).expand(x.shape[0], 1, -1)
+        tokens = visual.ln_pre(torch.cat((first, tokens + placed), dim=1))
+        tokens = visual.transformer(tokens)
+        last = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+        return tuple(
+            F.interpolate(
+                last, (height // stride, width // stride), mode='bilinear', align_corners=False
+            )
+            for stride in STRIDES
+        )
+
+    def embed_regions(
+        self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
+    ) -> Tensor:
+        pooled = visual.ln_post(masked_mean(stage4, mask_logits))
+        return pooled if visual.proj is None else pooled @ visual.proj
+
+
+def describe_tower(visual: nn.Module) -> object | None:
+    """The adapter for an open_clip image tower, or None for a family that is not supported."""
+    if hasattr(visual, 'attnpool') and hasattr(visual, 'layer4'):
+        return ResNetTower(visual)
+    if type(getattr(visual, 'trunk', None)).__name__ == 'ConvNeXt':
+        return ConvNeXtTower(visual)
+    if all(hasattr(visual, name) for name in ('conv1', 'class_embedding', 'ln_post')):
+        return ViTTower(visual) if visual.attn_pool is None else None
+    return None

@@ -1,0 +1,131 @@
+"""Any open_clip image tower as a feature pyramid."""
+from __future__ import annotations
+
+import open_clip
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from .clip_towers import STRIDES, describe_tower
+
+
+def clip_model_config(model: str | dict) -> dict:
+    """The configuration of a CLIP model in open_clip's form.
+
+    Args:
+        model: A name that open_clip knows, or a dict with ``embed_dim``, ``vision_cfg``, ``text_cfg``.
+
+    Raises:
+        ValueError: Unknown name, or a dict that lacks a part.
+    """
+    if isinstance(model, str):
+        config = open_clip.get_model_config(model)
+        if config is None:
+            raise ValueError(
+                f'open_clip has no model {model!r}. Choose one of open_clip.list_models(), for example '
+                "'RN50x16', 'convnext_base' or 'ViT-L-14', or give its configuration as a dict."
+            )
+        return config
+    missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(model)
+    if missing:
+        raise ValueError(
+            f'The CLIP configuration lacks {sorted(missing)}. It needs embed_dim, vision_cfg and '
+            "text_cfg, as in open_clip's model_configs/*.json."
+        )
+    return {key: dict(value) if isinstance(value, dict) else value for key, value in model.items()}
+
+
+@MODELS.register_module()
+class OpenCLIPBackbone(BaseModule):
+    """An open_clip image tower that gives four maps at strides 4, 8, 16 and 32, and region embeddings.
+
+    Supported are the ResNet, ConvNeXt and ViT families. The tower stays as open_clip builds it, under
+    ``visual``, so its files load unchanged.
+
+    Args:
+        model: A name that open_clip knows, or a configuration in its form. Nothing is downloaded.
+        pretrained: A tag or file that open_clip loads at once; only where asked for.
+        frozen: Keep the tower in eval mode and without gradients.
+        init_cfg: MMEngine's initialisation.
+
+    Raises:
+        ValueError: The model is unknown or its tower is of a family that is not supported.
+    """
+
+    def __init__(
+        self,
+        model: str | dict = 'RN50x16',
+        pretrained: str | None = None,
+        frozen: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if pretrained:
+            if not isinstance(model, str):
+                raise ValueError('`pretrained` needs `model` to be a name that open_clip knows.')
+            self.visual = open_clip.create_model(model, pretrained=pretrained).visual
+        else:
+            config = clip_model_config(model)
+            self.visual = open_clip.model._build_vision_tower(
+                config['embed_dim'], config['vision_cfg'], config.get('quick_gelu', False)
+            )
+        self.tower = describe_tower(self.visual)
+        if self.tower is None:
+            raise ValueError(
+                f'The image tower of {model!r} is a {type(self.visual).__name__}. Supported are '
+                'ResNets with attention pooling (RN50, RN50x16, ...), ConvNeXt (convnext_base, ...) and '
+                'plain ViTs (ViT-B-16, ViT-L-14, ...).'
+            )
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the four maps."""
+        return self.tower.channels
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the four maps in pixels of the input."""
+        return STRIDES
+
+    @property
+    def embed_dim(self) -> int:
+        """Width D of CLIP's joint space."""
+        return self.tower.embed_dim
+
+    def init_weights(self) -> None:
+        """Load what ``init_cfg`` names; without it keep open_clip's own initialisation."""
+        if self.init_cfg:
+            super().init_weights()
+
+    def train(self, mode: bool = True) -> 'OpenCLIPBackbone':
+        return super().train(mode and not self.frozen)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Encode images.
+
+        Args:
+            x: ``(B, 3, H, W)``, normalised.
+
+        Returns:
+            Four maps ``(B, C_i, H / s_i, W / s_i)``.
+        """
+        return self.tower.pyramid(self.visual, x)
+
+    def embed_regions(self, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor) -> Tensor:
+        """CLIP's embedding of regions of one image.
+
+        Args:
+            stage4: ``(1, C, h, w)``, the last map of the image.
+            bboxes: ``(N, 4)`` xyxy in pixels of the network's input.
+            mask_logits: ``(N, 1, H, W)`` over the network's input.
+
+        Returns:
+            ``(N, D)``, not normalised.
+        """
+        if len(bboxes) == 0:
+            return stage4.new_zeros(0, self.embed_dim)
+        return self.tower.embed_regions(self.visual, stage4, bboxes, mask_logits)

@@ -1,0 +1,4 @@
+"""Data preprocessors."""
+from .ovsam_data_preprocessor import OVSAMDataPreprocessor
+
+__all__ = ['OVSAMDataPreprocessor']

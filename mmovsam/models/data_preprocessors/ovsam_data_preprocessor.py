@@ -1,0 +1,41 @@
+"""Normalise, and pad to the network's square."""
+from __future__ import annotations
+
+from mmdet.models import DetDataPreprocessor
+from mmdet.registry import MODELS
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+
+
+@MODELS.register_module()
+class OVSAMDataPreprocessor(DetDataPreprocessor):
+    """MMDetection's preprocessor with SAM's numbers: RGB, normalised, then padded with zeros to a square.
+
+    Args:
+        image_size: Side of the square network input in pixels.
+        **kwargs: As for `DetDataPreprocessor`.
+    """
+
+    def __init__(self, image_size: int = 1024, **kwargs) -> None:
+        settings = dict(
+            mean=MEAN, std=STD, bgr_to_rgb=True, pad_mask=True, pad_size_divisor=image_size
+        )
+        super().__init__(**{**settings, **kwargs})
+        self.image_size = image_size
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """See `DetDataPreprocessor.forward`; the batch becomes `(B, 3, image_size, image_size)`.
+
+        Raises:
+            ValueError: An image is larger than the network's input.
+        """
+        for image in data['inputs']:
+            if max(image.shape[-2:]) > self.image_size:
+                raise ValueError(
+                    f'An image of {image.shape[-1]}x{image.shape[-2]} pixels does not fit the '
+                    f"network's input of {self.image_size}x{self.image_size}. Add "
+                    f"dict(type='Resize', scale=({self.image_size}, {self.image_size}), keep_ratio=True) "
+                    'to the pipeline.'
+                )
+        return super().forward(data, training)

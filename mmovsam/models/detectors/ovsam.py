@@ -1,0 +1,370 @@
+"""Open-Vocabulary SAM as an MMDetection detector."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...prompts import Prompts, sample_training_prompts
+from ...vocabulary import TextClassifier
+from .instances import InstanceBuilder, masks_to_bboxes
+
+
+class ImageFeatures(NamedTuple):
+    """What the encoder makes of a batch of images, before any prompt."""
+
+    embedding: Tensor
+    """`(B, C, h, w)`, read by the mask decoder."""
+    stage4: Tensor | None
+    """`(B, C4, H / 32, W / 32)`, read by CLIP's pooling; None without names."""
+    region_maps: tuple[Tensor, ...]
+    """`(B, C, H / s, W / s)` each, read by the head's region embedding."""
+
+    def image(self, index: int) -> ImageFeatures:
+        """The features of one image, as a batch of one that shares memory."""
+        part = slice(index, index + 1)
+        stage4 = None if self.stage4 is None else self.stage4[part]
+        return ImageFeatures(
+            self.embedding[part], stage4, tuple(level[part] for level in self.region_maps)
+        )
+
+
+class Recognized(NamedTuple):
+    """What the model says of N prompts of one image, in the network's frame."""
+
+    low_res_logits: Tensor
+    """`(N, 1, h, w)`."""
+    head_logits: Tensor | None
+    """`(N, K + 1)`, from the head's region embedding."""
+    clip_logits: Tensor | None
+    """`(N, K + 1)`, from CLIP's pooling."""
+    fused_logits: Tensor | None
+    """`(N, K + 1)`, logarithms."""
+
+
+@MODELS.register_module()
+class OVSAM(BaseDetector):
+    """Segment what is prompted and name it out of any vocabulary (arXiv 2401.02955).
+
+    Without a classifier it segments only; with SAM's image encoder as backbone and no neck it is SAM.
+
+    Args:
+        backbone: Image tower. CLIP's gives a pyramid for the necks, SAM's the embedding itself.
+        prompt_encoder: `SAMPromptEncoder`.
+        head: `CLIP2SAMHead`.
+        neck: `SAM2CLIPNeck`, from the pyramid to the decoder's embedding.
+        region_neck: An FPN over the pyramid for the head's region embedding.
+        classifier: `OpenVocabClassifier`.
+        prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
+        train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
+        test_cfg: `chunk_size` (prompts decoded at once, 64), `score` (`'recognition'`,
+            `'detector'`, or `'geometric'`, the root of their product, the default), `bboxes` (`'prompt'`:
+            a prompt's box stays as it is, the default, or `'mask'`: the box of the mask), `head_region` and
+            `clip_region` (`'mask'`: the box of the predicted mask, the default; `'prompt'`: the
+            prompt's box where it has one; `'annotated'`: the annotated box even when the prompt is
+            a point, as the released evaluation does for `clip_region`, which no honest test can).
+        data_preprocessor: `OVSAMDataPreprocessor`.
+        init_cfg: MMEngine's initialisation.
+
+    Raises:
+        ValueError: A setting of `test_cfg` is unknown, or a model with names lacks a neck.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        prompt_encoder: dict,
+        head: dict,
+        neck: dict | None = None,
+        region_neck: dict | None = None,
+        classifier: dict | None = None,
+        prompter: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck) if neck else None
+        self.region_neck = MODELS.build(region_neck) if region_neck else None
+        self.prompt_encoder = MODELS.build(prompt_encoder)
+        self.head = MODELS.build(head)
+        self.classifier = MODELS.build(classifier) if classifier else None
+        self.prompter = MODELS.build(prompter) if prompter else None
+        if self.recognizes and (self.neck is None or self.region_neck is None):
+            raise ValueError(
+                'OVSAM with a classifier names regions by `region_neck` and reads masks by `neck`: '
+                'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
+            )
+        self.train_cfg = dict(train_cfg or {})
+        self.test_cfg = _checked_test_cfg(test_cfg)
+        self.builder = InstanceBuilder(self.test_cfg['score'], self.test_cfg['bboxes'])
+
+    @property
+    def recognizes(self) -> bool:
+        """Whether predictions have names."""
+        return self.classifier is not None and self.head.recognizes
+
+    def set_vocabulary(self, classifier: TextClassifier) -> None:
+        """Change the vocabulary; features of images stay valid."""
+        if self.classifier is None:
+            raise ValueError('This model segments only: it was built without a classifier.')
+        self.classifier.set_classifier(classifier)
+
+    def extract_feat(self, batch_inputs: Tensor) -> ImageFeatures:
+        """Encode images, once for all prompts.
+
+        Args:
+            batch_inputs: `(B, 3, S, S)`, normalised and padded.
+        """
+        pyramid = self.backbone(batch_inputs)
+        if self.neck is None:
+            return ImageFeatures(pyramid, None, ())
+        region_maps = tuple(self.region_neck(pyramid)) if self.region_neck else ()
+        return ImageFeatures(self.neck(pyramid), pyramid[-1], region_maps)
+
+    # Training
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
+        """CLIP2SAM training, or SAM's own without a classifier.
+
+        Args:
+            batch_inputs: `(B, 3, S, S)`, normalised and padded.
+            batch_data_samples: With `gt_instances` in pixels of the network's input.
+
+        Returns:
+            `loss_mask`, `loss_dice` and, with names, `loss_cls`.
+        """
+        features = self.extract_feat(batch_inputs)
+        outputs = []
+        for index, sample in enumerate(batch_data_samples):
+            instances = sample.gt_instances
+            if len(instances) == 0:
+                continue
+            prompts, chosen = sample_training_prompts(instances, **self.train_cfg)
+            outputs.append(self._train_image(features.image(index), prompts, instances[chosen]))
+        # Some parameters are used by one kind of prompt only: with this each has a gradient in every
+        # batch, as distributed training expects.
+        zero = sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
+        if not outputs:
+            return dict(loss_mask=zero)
+        logits, masks, cls_logits, labels = (
+            None if part[0] is None else torch.cat(part) for part in zip(*outputs)
+        )
+        losses = self.head.mask_losses(logits, masks)
+        losses['loss_mask'] = losses['loss_mask'] + zero
+        if self.recognizes:
+            losses['loss_cls'] = self.head.cls_loss(*self.classifier.trainable(cls_logits, labels))
+        return losses
+
+    def _train_image(
+        self, features: ImageFeatures, prompts: Prompts, instances: InstanceData
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        logits, tokens = self._decode(features, prompts)
+        masks = instances.masks.to_tensor(torch.uint8, logits.device)
+        cls_logits = None
+        if self.recognizes:
+            bboxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
+            embeddings = self.head.embed_regions(features.region_maps, bboxes, tokens)
+            cls_logits = self.classifier.logits(embeddings)
+        return logits, masks, cls_logits, instances.labels
+
+    def _decode(self, features: ImageFeatures, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Mask logits `(N, 1, h, w)` and label tokens `(N, E, C)` of prompts in the network's frame.
+
+        Boxes and single points make equally many tokens, so they are decoded together.
+        """
+        batches = {}
+        for index, group in prompts.groups():
+            sparse, dense = self.prompt_encoder(group)
+            key = (sparse.shape[1], group.mask_input is None)
+            batches.setdefault(key, []).append((index, sparse, dense))
+        image_pe = self.prompt_encoder.dense_pe()
+        logits, tokens, order = [], [], []
+        for (_, shared), parts in batches.items():
+            index, sparse, dense = zip(*parts)
+            decoded = self.head.decode(
+                features.embedding,
+                image_pe,
+                torch.cat(sparse),
+                dense[0] if shared else torch.cat(dense),
+            )
+            logits.append(decoded.low_res_logits[:, :1])
+            tokens.append(decoded.extra_tokens)
+            order.extend(index)
+        if not order:
+            side = 4 * features.embedding.shape[-1]
+            return features.embedding.new_zeros(0, 1, side, side), features.embedding.new_zeros(0)
+        back = torch.cat(order).argsort()
+        return torch.cat(logits)[back], torch.cat(tokens)[back]
+
+    # Inference
+
+    @torch.no_grad()
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
+    ) -> list[DetDataSample]:
+        """Prompt each image and fill its `pred_instances`, one a prompt and in the prompts' order.
+
+        Args:
+            batch_inputs: `(B, 3, S, S)`, normalised and padded.
+            batch_data_samples: With `img_shape`, `ori_shape`, `scale_factor`, and what the
+                prompter reads.
+            rescale: Masks and boxes at the size of the original image (the default) or of the
+                network's image.
+
+        Returns:
+            The samples; `pred_instances` has `bboxes`, `scores`, `labels`, `masks`, and with names
+            `topk_labels` and `topk_scores` `(N, 5)`.
+
+        Raises:
+            ValueError: The model was built without a prompter.
+        """
+        if self.prompter is None:
+            raise ValueError(
+                "OVSAM.predict needs prompts: set model.prompter in the config, for example dict(type="
+                "'GTPrompter') or a DetectorPrompter, or use mmovsam.apis.OVSAMPredictor."
+            )
+        features = self.extract_feat(batch_inputs)
+        all_prompts = self.prompter(batch_data_samples)
+        results = []
+        for index, (sample, prompts) in enumerate(zip(batch_data_samples, all_prompts)):
+            results.append(
+                self.predict_prompts(
+                    features.image(index),
+                    prompts.to(batch_inputs.device),
+                    sample.metainfo,
+                    rescale,
+                    self._annotated_bboxes(sample, prompts),
+                )
+            )
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def predict_prompts(
+        self,
+        features: ImageFeatures,
+        prompts: Prompts,
+        metainfo: dict,
+        rescale: bool = True,
+        annotated_bboxes: Tensor | None = None,
+    ) -> InstanceData:
+        """Segment and name N prompts of one image, chunk by chunk.
+
+        Args:
+            features: Of this image.
+            prompts: In pixels of the original image.
+            metainfo: `img_shape`, `ori_shape` and, where they differ, `scale_factor` (w, h).
+            rescale: See `predict`.
+            annotated_bboxes: `(N, 4)` xyxy in pixels of the original image, for regions that are to be
+                `'annotated'`.
+
+        Returns:
+            See `predict`.
+        """
+        scale = tuple(metainfo.get('scale_factor', (1.0, 1.0)))[:2]
+        chunk_size = self.test_cfg['chunk_size']
+        instances = []
+        for start in range(0, max(len(prompts), 1), chunk_size):
+            part = slice(start, start + chunk_size)
+            given = None
+            if annotated_bboxes is not None:
+                given = annotated_bboxes[part] * annotated_bboxes.new_tensor([*scale, *scale])
+            said = self.recognize(features, prompts[part].scaled(scale), given)
+            instances.append(
+                self.builder(said, prompts[part], metainfo, self.input_size, rescale,
+                             self.classifier if self.recognizes else None)
+            )
+        return InstanceData.cat(instances)
+
+    @torch.no_grad()
+    def recognize(
+        self, features: ImageFeatures, prompts: Prompts, annotated_bboxes: Tensor | None = None
+    ) -> Recognized:
+        """Decode and name prompts of one image, all at once.
+
+        Args:
+            features: Of this image.
+            prompts: In pixels of the network's input.
+            annotated_bboxes: `(N, 4)` in the same frame.
+        """
+        logits, tokens = self._decode(features, prompts)
+        if not self.recognizes:
+            return Recognized(logits, None, None, None)
+        if len(prompts) == 0:
+            none = logits.new_zeros(0, self.classifier.num_classes + 1)
+            return Recognized(logits, none, none, none)
+        stride = self.input_size // logits.shape[-1]
+        regions = {'mask': masks_to_bboxes(logits[:, 0] > 0).to(logits) * stride}
+        regions['prompt'] = regions['annotated'] = regions['mask']
+        if prompts.bboxes is not None:
+            with_box = prompts.bboxes.isfinite().all(1, keepdim=True)
+            regions['prompt'] = torch.where(with_box, prompts.bboxes, regions['mask'])
+        if annotated_bboxes is not None:
+            regions['annotated'] = annotated_bboxes.to(logits)
+        head_bboxes = regions[self.test_cfg['head_region']]
+        clip_bboxes = regions[self.test_cfg['clip_region']]
+        head_logits = self.classifier.logits(
+            self.head.embed_regions(features.region_maps, head_bboxes, tokens)
+        )
+        clip_logits = self.classifier.logits(
+            self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
+        )
+        on_map = F.interpolate(
+            logits, features.stage4.shape[-2:], mode='bilinear', align_corners=False
+        )
+        visible = (on_map > 0).flatten(1).any(1)
+        fused = self.classifier.fuse(head_logits, clip_logits, visible)
+        return Recognized(logits, head_logits, clip_logits, fused)
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square network input in pixels."""
+        return self.prompt_encoder.image_size
+
+    def _annotated_bboxes(self, sample: DetDataSample, prompts: Prompts) -> Tensor | None:
+        if 'annotated' not in (self.test_cfg['head_region'], self.test_cfg['clip_region']):
+            return None
+        bboxes = sample.gt_instances.bboxes
+        if len(bboxes) != len(prompts):
+            raise ValueError(
+                f"Regions 'annotated' need a prompt for each annotated box: {len(prompts)} prompts and "
+                f'{len(bboxes)} boxes. Use GTPrompter, or another region.'
+            )
+        return getattr(bboxes, 'tensor', bboxes)
+
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None
+    ) -> tuple[Tensor, ...]:
+        """The network without post-processing: the features of a batch, flat."""
+        features = self.extract_feat(batch_inputs)
+        rest = () if features.stage4 is None else (features.stage4,)
+        return (features.embedding, *rest, *features.region_maps)
+
+
+_CHOICES = dict(
+    score=('geometric', 'recognition', 'detector'),
+    bboxes=('prompt', 'mask'),
+    head_region=('mask', 'prompt', 'annotated'),
+    clip_region=('mask', 'prompt', 'annotated'),
+)
+
+
+def _checked_test_cfg(test_cfg: dict | None) -> dict:
+    settings = {'chunk_size': 64, **{key: choices[0] for key, choices in _CHOICES.items()}}
+    settings.update(test_cfg or {})
+    unknown = set(settings) - set(_CHOICES) - {'chunk_size'}
+    if unknown:
+        raise ValueError(f'test_cfg has no {sorted(unknown)}; it has {sorted([*_CHOICES, "chunk_size"])}.')
+    for key, choices in _CHOICES.items():
+        if settings[key] not in choices:
+            raise ValueError(f'test_cfg.{key} is {settings[key]!r}; choose one of {choices}.')
+    if settings['chunk_size'] < 1:
+        raise ValueError(f"test_cfg.chunk_size must be at least 1, not {settings['chunk_size']}.")
+    return settings

@@ -1,0 +1,168 @@
+"""The CLIP2SAM head: SAM's mask decoder with a label token, and an embedding of each region."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmcv.ops import point_sample
+from mmdet.models.utils import get_uncertain_point_coords_with_randomness
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule, initialize
+from torch import Tensor, nn
+
+from ...layers import MLP, MaskDecoder
+from ...layers.mask_decoder import DecodedMasks
+
+
+@MODELS.register_module()
+class CLIP2SAMHead(BaseModule):
+    """Decode prompts to masks, and embed regions in CLIP's space (OVSAM, section 3.3).
+
+    Args:
+        mask_decoder: Arguments of `mmovsam.layers.MaskDecoder`.
+        embed_dim: Width D of CLIP's joint space; None for a head that segments without names,
+            which has neither label token nor region features.
+        region_channels: Channels of the region maps.
+        roi_extractor: MMDetection's RoI extractor over the region maps.
+        use_label_token: Add the label token's embedding to the region's. Off in the released
+            models, whose checkpoints hold its parameters all the same.
+        loss_mask: Loss of sampled mask logits.
+        loss_dice: Loss of the overlap of sampled masks.
+        loss_cls_weight: Weight of the classification loss.
+        bg_cls_weight: Weight of the background class inside it.
+        num_points: Points sampled on each mask for its losses.
+        oversample_ratio: Candidates drawn for each uncertain point.
+        importance_sample_ratio: Share of the points that are the most uncertain candidates.
+        init_cfg: MMEngine's initialisation of the mask decoder, for example from SAM's file with
+            `prefix='mask_decoder'`; of its masks the first ones are taken.
+    """
+
+    def __init__(
+        self,
+        mask_decoder: dict | None = None,
+        embed_dim: int | None = 768,
+        region_channels: int = 256,
+        roi_extractor: dict | None = None,
+        use_label_token: bool = False,
+        loss_mask: dict | None = None,
+        loss_dice: dict | None = None,
+        loss_cls_weight: float = 2.0,
+        bg_cls_weight: float = 0.1,
+        num_points: int = 12544,
+        oversample_ratio: float = 3.0,
+        importance_sample_ratio: float = 0.75,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        mask_decoder = dict(mask_decoder or {})
+        channels = mask_decoder.get('channels', 256)
+        self.mask_decoder = MaskDecoder(**mask_decoder)
+        self.embed_dim = embed_dim
+        self.use_label_token = use_label_token
+        if embed_dim is None:
+            self.label_token = None
+        else:
+            self.label_token = nn.Embedding(1, channels)
+            self.label_mlp = MLP(channels, channels, embed_dim, 3)
+            # Without a use it would have no gradient, which distributed training takes for a bug.
+            self.label_mlp.requires_grad_(use_label_token)
+            self.roi_conv = nn.Conv2d(region_channels, embed_dim, 1, bias=False)
+            self.roi_extractor = MODELS.build(
+                roi_extractor
+                or dict(
+                    type='SingleRoIExtractor',
+                    roi_layer=dict(type='RoIAlign', output_size=12, sampling_ratio=0),
+                    out_channels=region_channels,
+                    featmap_strides=[4, 8, 16, 32],
+                )
+            )
+        self.loss_mask = MODELS.build(
+            loss_mask or dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0)
+        )
+        self.loss_dice = MODELS.build(
+            loss_dice
+            or dict(type='DiceLoss', use_sigmoid=True, naive_dice=True, eps=1.0, loss_weight=5.0)
+        )
+        self.loss_cls_weight = loss_cls_weight
+        self.bg_cls_weight = bg_cls_weight
+        self.num_points = num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_sample_ratio = importance_sample_ratio
+
+    def init_weights(self) -> None:
+        """Initialise the mask decoder as `init_cfg` says; the rest is as constructed."""
+        if self.init_cfg:
+            initialize(self.mask_decoder, self.init_cfg)
+
+    @property
+    def recognizes(self) -> bool:
+        """Whether the head embeds regions in CLIP's space."""
+        return self.embed_dim is not None
+
+    def decode(
+        self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> DecodedMasks:
+        """Mask logits of the N prompts of one image; see `mmovsam.layers.MaskDecoder.forward`."""
+        extra = None if self.label_token is None else self.label_token.weight
+        return self.mask_decoder(image_embedding, image_pe, sparse, dense, extra)
+
+    def embed_regions(
+        self, region_maps: tuple[Tensor, ...], bboxes: Tensor, label_tokens: Tensor | None = None
+    ) -> Tensor:
+        """Embed regions of one image.
+
+        Args:
+            region_maps: Maps `(1, C, H / s, W / s)` at the extractor's strides.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input.
+            label_tokens: `(N, 1, C)`, the label token after the decoder; read if
+                `use_label_token` is set.
+
+        Returns:
+            `(N, D)`, not normalised.
+        """
+        rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1)
+        # float: RoIAlign has no bfloat16
+        maps = tuple(level.float() for level in region_maps[: self.roi_extractor.num_inputs])
+        regions = self.roi_extractor(maps, rois)
+        embeddings = self.roi_conv(regions).relu().mean((2, 3))
+        if self.use_label_token:
+            embeddings = embeddings + self.label_mlp(label_tokens[:, 0])
+        return embeddings
+
+    def mask_losses(self, low_res_logits: Tensor, gt_masks: Tensor) -> dict[str, Tensor]:
+        """BCE and Dice on sampled points (PointRend, Mask2Former).
+
+        Args:
+            low_res_logits: `(N, 1, h, w)`.
+            gt_masks: `(N, H, W)` over the same extent, 1 inside.
+        """
+        gt_masks = gt_masks[:, None].to(low_res_logits)
+        with torch.no_grad():
+            points = get_uncertain_point_coords_with_randomness(
+                low_res_logits,
+                None,
+                self.num_points,
+                self.oversample_ratio,
+                self.importance_sample_ratio,
+            )
+            targets = point_sample(gt_masks, points)[:, 0]
+        logits = point_sample(low_res_logits, points)[:, 0]
+        return dict(
+            loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),
+            loss_dice=self.loss_dice(logits, targets, avg_factor=len(logits)),
+        )
+
+    def cls_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy over K classes and the background.
+
+        Args:
+            logits: `(N, K + 1)`, the background last.
+            labels: `(N,)`; -1 is ignored.
+
+        Returns:
+            The loss, normalised by the sum of the weights of the labels that count.
+        """
+        if not (labels >= 0).any():
+            return logits[:, -1].sum() * 0  # of the others some may be infinite
+        weight = logits.new_ones(logits.shape[1])
+        weight[-1] = self.bg_cls_weight
+        return self.loss_cls_weight * F.cross_entropy(logits, labels, weight, ignore_index=-1)

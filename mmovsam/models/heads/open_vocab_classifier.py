@@ -1,0 +1,163 @@
+"""Names for region embeddings: similarity to a text classifier, and the fusion of two opinions."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from ...vocabulary import TextClassifier, load_classifier
+
+LOGIT_SCALE = math.exp(4.6052)
+"""Of the released models; CLIP's own is a hair smaller, 100."""
+EXCLUDED = -1000.0
+"""Fused logit of a class that is neither base nor novel."""
+
+
+@MODELS.register_module()
+class OpenVocabClassifier(BaseModule):
+    """Compare embeddings with the names of K classes, in a vocabulary that can change at any time.
+
+    Args:
+        classifier: File of a text classifier, read at first use; None if `set_classifier` is called.
+        logit_scale: Factor on the cosine similarities.
+        base_alpha: Share of CLIP's opinion on base classes and on the background.
+        novel_alpha: Share of CLIP's opinion on novel classes, and on all where there is no split.
+    """
+
+    def __init__(
+        self,
+        classifier: str | None = None,
+        logit_scale: float = LOGIT_SCALE,
+        base_alpha: float = 0.1,
+        novel_alpha: float = 0.9,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.file = classifier
+        self.logit_scale = logit_scale
+        self.base_alpha = base_alpha
+        self.novel_alpha = novel_alpha
+        self.names: tuple[str, ...] | None = None
+        # Not in checkpoints: a vocabulary is an input of the model, not a part of it.
+        self.register_buffer('embeddings', torch.zeros(0, 0, 0), persistent=False)
+        self.register_buffer('alpha', torch.zeros(0), persistent=False)
+        self.register_buffer('excluded', torch.zeros(0, dtype=torch.bool), persistent=False)
+        self.register_buffer('novel', torch.zeros(0, dtype=torch.bool), persistent=False)
+
+    @property
+    def num_classes(self) -> int:
+        """K, without the background.
+
+        Raises:
+            ValueError: No vocabulary has been set.
+        """
+        self._require()
+        return len(self.embeddings) - 1
+
+    def set_classifier(self, classifier: TextClassifier) -> None:
+        """Change the vocabulary.
+
+        Args:
+            classifier: Embeddings `(K, P, D)` of P names for each class, and which are novel.
+        """
+        embeddings = F.normalize(classifier.embeddings.float(), dim=-1)
+        background = embeddings.new_zeros(1, *embeddings.shape[1:])
+        num_classes = len(embeddings)
+        novel = torch.zeros(num_classes + 1, dtype=torch.bool)
+        excluded = torch.zeros(num_classes + 1, dtype=torch.bool)
+        alpha = torch.full((num_classes + 1,), self.novel_alpha)
+        if classifier.novel is not None:
+            novel[:-1] = torch.tensor([flag is True for flag in classifier.novel])
+            excluded[:-1] = torch.tensor([flag is None for flag in classifier.novel])
+            alpha[~novel] = self.base_alpha
+        alpha[-1] = self.base_alpha
+        device = self.embeddings.device
+        self.embeddings = torch.cat((embeddings, background)).to(device)
+        self.alpha, self.excluded, self.novel = (t.to(device) for t in (alpha, excluded, novel))
+        self.names = classifier.names
+
+    def _require(self) -> None:
+        if not len(self.embeddings):
+            if self.file is None:
+                raise ValueError(
+                    'The model has no vocabulary. Give its classifier a file '
+                    "(model.classifier.classifier='...'), or call set_vocabulary first."
+                )
+            self.set_classifier(load_classifier(self.file))
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Scaled similarity to each class, the best of its names.
+
+        Args:
+            embeddings: `(N, D)`, not normalised.
+
+        Returns:
+            `(N, K + 1)`; the background, last, is 0.
+        """
+        self._require()
+        classes, names, width = self.embeddings.shape
+        if embeddings.shape[1] != width:
+            raise ValueError(
+                f'The text classifier has width {width} and the model {embeddings.shape[1]}: they '
+                'belong to different CLIP models. Build it with the text tower of this model.'
+            )
+        text = self.embeddings.to(embeddings).flatten(0, 1)
+        similarity = F.normalize(embeddings, dim=-1) @ text.T
+        return self.logit_scale * similarity.unflatten(1, (classes, names)).amax(-1)
+
+    def trainable(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Take out the classes that training must not know: novel and excluded ones.
+
+        Args:
+            logits: `(N, K + 1)`.
+            labels: `(N,)`, -1 for those that do not count.
+
+        Returns:
+            Logits, minus infinity where a class is out, and labels, -1 where they name such a class.
+        """
+        unknown = self.novel | self.excluded
+        labels = labels.masked_fill((labels >= 0) & unknown[labels], -1)
+        return logits.masked_fill(unknown, float('-inf')), labels
+
+    def fuse(self, head_logits: Tensor, clip_logits: Tensor, visible: Tensor) -> Tensor:
+        """Geometric mean of the head's and CLIP's probabilities (OVSAM, section 3.3).
+
+        Args:
+            head_logits: `(N, K + 1)`.
+            clip_logits: `(N, K + 1)`.
+            visible: `(N,)` bool, whether the mask covers anything on CLIP's map; where not, CLIP has
+                no say.
+
+        Returns:
+            `(N, K + 1)`, logarithms.
+        """
+        alpha = self.alpha.to(head_logits) * visible[:, None]
+        fused = (1 - alpha) * head_logits.log_softmax(-1) + alpha * clip_logits.log_softmax(-1)
+        return fused.masked_fill(self.excluded, EXCLUDED)
+
+    def probabilities(self, fused_logits: Tensor) -> Tensor:
+        """Probabilities `(N, K)` of the classes; the background takes its share and is left out."""
+        return fused_logits.softmax(-1)[:, :-1]
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Make sure that labels of a data set mean the same classes here.
+
+        Raises:
+            ValueError: The data set has other classes, or another order.
+        """
+        self._require()
+        if self.names is None or tuple(classes) == tuple(self.names):
+            return
+        first = next(
+            (i for i, (a, b) in enumerate(zip(classes, self.names)) if a != b),
+            min(len(classes), len(self.names)),
+        )
+        raise ValueError(
+            f'The data set has {len(classes)} classes and the vocabulary {len(self.names)}; they differ '
+            f'from index {first} on. Build the vocabulary from the data set: tools/build_vocabulary.py.'
+        )

@@ -1,0 +1,124 @@
+"""SAM's prompt encoder."""
+from __future__ import annotations
+
+import math
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...layers import LayerNorm2d
+from ...prompts import Prompts
+
+
+class RandomPositionEncoding(nn.Module):
+    """Positions as sines and cosines of random projections (Tancik et al., 2020)."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.register_buffer('positional_encoding_gaussian_matrix', torch.randn(2, num_features))
+
+    def forward(self, coords: Tensor) -> Tensor:
+        """``(..., 2)`` xy in [0, 1] to ``(..., 2 * num_features)``."""
+        matrix = self.positional_encoding_gaussian_matrix
+        angles = 2 * math.pi * ((2 * coords.to(matrix) - 1) @ matrix)
+        return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+@MODELS.register_module()
+class SAMPromptEncoder(BaseModule):
+    """Points with labels, boxes and masks as embeddings (Kirillov et al., 2023, appendix A).
+
+    Args:
+        embed_dim: Width C.
+        image_size: Side of the square network input in pixels.
+        embedding_stride: Stride of the image embedding.
+        mask_channels: Inner width of the mask branch.
+        frozen: Keep the encoder in eval mode and without gradients.
+        init_cfg: MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        image_size: int = 1024,
+        embedding_stride: int = 16,
+        mask_channels: int = 16,
+        frozen: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.image_size = image_size
+        self.embedding_side = image_size // embedding_stride
+        self.pe_layer = RandomPositionEncoding(embed_dim // 2)
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, embed_dim)
+        self.no_mask_embed = nn.Embedding(1, embed_dim)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, mask_channels // 4, 2, stride=2),
+            LayerNorm2d(mask_channels // 4),
+            nn.GELU(),
+            nn.Conv2d(mask_channels // 4, mask_channels, 2, stride=2),
+            LayerNorm2d(mask_channels),
+            nn.GELU(),
+            nn.Conv2d(mask_channels, embed_dim, 1),
+        )
+        # No training here prompts by masks: without a gradient it must not be expected to have one.
+        self.mask_downscaling.requires_grad_(False)
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    def train(self, mode: bool = True) -> 'SAMPromptEncoder':
+        return super().train(mode and not self.frozen)
+
+    def dense_pe(self) -> Tensor:
+        """Position of every place of the image embedding, ``(1, C, h, w)``."""
+        side = self.embedding_side
+        centers = (torch.arange(side, device=self.no_mask_embed.weight.device) + 0.5) / side
+        grid = torch.stack(torch.meshgrid(centers, centers, indexing='xy'), dim=-1)
+        return self.pe_layer(grid).permute(2, 0, 1)[None]
+
+    def forward(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Embed the prompts of one image.
+
+        Args:
+            prompts: All of one kind (each has the same parts), coordinates in pixels of the network's
+                input.
+
+        Returns:
+            Sparse embeddings ``(N, S, C)``, S the number of points and box corners, and dense
+            embeddings ``(N, C, h, w)`` of the masks, or ``(1, C, h, w)`` without masks.
+        """
+        sparse = []
+        if prompts.point_coords is not None:
+            coords, labels = prompts.point_coords + 0.5, prompts.point_labels
+            if prompts.bboxes is None:
+                coords = torch.cat((coords, coords.new_zeros(len(coords), 1, 2)), dim=1)
+                labels = torch.cat((labels, -labels.new_ones(len(labels), 1)), dim=1)
+            sparse.append(self._embed_points(coords, labels))
+        if prompts.bboxes is not None:
+            corners = self.pe_layer((prompts.bboxes.unflatten(1, (2, 2)) + 0.5) / self.image_size)
+            kinds = torch.cat([self.point_embeddings[i].weight for i in (2, 3)])
+            sparse.append(corners + kinds)
+        if sparse:
+            sparse = torch.cat(sparse, dim=1)
+        else:
+            sparse = self.no_mask_embed.weight.new_zeros(len(prompts), 0, self.no_mask_embed.embedding_dim)
+        if prompts.mask_input is not None:
+            dense = self.mask_downscaling(prompts.mask_input.to(self.no_mask_embed.weight))
+        else:
+            side = self.embedding_side
+            dense = self.no_mask_embed.weight[:, :, None, None].expand(-1, -1, side, side)
+        return sparse, dense
+
+    def _embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:
+        embedded = self.pe_layer(coords / self.image_size)
+        labels = labels[..., None]
+        embedded = torch.where(labels == -1, self.not_a_point_embed.weight, embedded)
+        for label in (0, 1):
+            placed = embedded + self.point_embeddings[label].weight
+            embedded = torch.where(labels == label, placed, embedded)
+        return embedded

@@ -1,0 +1,4 @@
+"""Necks."""
+from .sam2clip_neck import SAM2CLIPNeck
+
+__all__ = ['SAM2CLIPNeck']

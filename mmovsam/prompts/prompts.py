@@ -1,0 +1,237 @@
+"""The prompts of one image: boxes, points and masks, as many as there are objects asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+def _checked(name: str, value, shape: tuple, dtype: torch.dtype) -> Tensor:
+    """`value` as a tensor of `dtype` whose shape fits `shape` (a string there matches any size)."""
+    try:
+        tensor = torch.as_tensor(value).to(dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f'Prompts.{name} must be a tensor, got {value!r:.200}: {error}') from error
+    # Nothing at all, such as an empty list, stands for no prompts.
+    if tensor.numel() == 0 and tensor.ndim == 1 and len(shape) > 1:
+        tensor = tensor.reshape([0 if isinstance(size, str) else size for size in shape])
+    fits = tensor.ndim == len(shape) and all(
+        isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape)
+    )
+    if not fits:
+        wanted = ', '.join(str(size) for size in shape)
+        raise ValueError(
+            f'Prompts.{name} has shape {tuple(tensor.shape)}, expected ({wanted}): '
+            'one row for each prompt'
+        )
+    return tensor
+
+
+@dataclass(eq=False)
+class Prompts:
+    """The N prompts of one image, all in the pixels of one frame.
+
+    The frame is the original image unless the code at hand says otherwise (see `scaled`). A prompt
+    has a box, points, or both. In a set that mixes kinds, a prompt without a box has a row of NaN
+    in `bboxes` and one without points has only padding in `point_labels`; `groups` takes such a
+    set apart.
+
+    Args:
+        bboxes: Boxes (N, 4), xyxy in pixels, float32; a row of NaN stands for no box.
+        point_coords: Points (N, P, 2), xy in pixel indices, float32.
+        point_labels: Their labels (N, P), int64: 1 foreground, 0 background, -1 padding.
+        mask_input: Low-resolution mask logits (N, 1, h, w), float32.
+        labels: What a detector called each prompt, (N,), int64.
+        scores: How sure it was, (N,), float32.
+
+    Raises:
+        TypeError: If a field is no tensor and cannot become one.
+        ValueError: If shapes disagree, a box is infinite or NaN in part, a point label is unknown,
+            or points lack labels.
+    """
+
+    bboxes: Tensor | None = None
+    point_coords: Tensor | None = None
+    point_labels: Tensor | None = None
+    mask_input: Tensor | None = None
+    labels: Tensor | None = None
+    scores: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        layout = dict(
+            bboxes=(('N', 4), torch.float32),
+            point_coords=(('N', 'P', 2), torch.float32),
+            point_labels=(('N', 'P'), torch.int64),
+            mask_input=(('N', 1, 'h', 'w'), torch.float32),
+            labels=(('N',), torch.int64),
+            scores=(('N',), torch.float32),
+        )
+        for name, (shape, dtype) in layout.items():
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, _checked(name, value, shape, dtype))
+        present = self._present()
+        if all(name in ('labels', 'scores') for name in present):
+            raise ValueError(
+                'Prompts need bboxes, points or mask_input; for no prompts use Prompts.empty()'
+            )
+        sizes = {name: len(tensor) for name, tensor in present.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f'Prompts disagree about their number: {sizes}; give one row for each')
+        self._check_bboxes()
+        self._check_points()
+
+    def _check_bboxes(self) -> None:
+        if self.bboxes is None:
+            return
+        missing = self.bboxes.isnan()
+        wrong = (missing.any(dim=1) & ~missing.all(dim=1)) | self.bboxes.isinf().any(dim=1)
+        if wrong.any():
+            raise ValueError(
+                f'Prompts.bboxes holds {self.bboxes[wrong][0].tolist()}, expected finite numbers '
+                'x1, y1, x2, y2; a row of NaN throughout stands for no box'
+            )
+
+    def _check_points(self) -> None:
+        if (self.point_coords is None) != (self.point_labels is None):
+            raise ValueError(
+                'Prompts need point_coords and point_labels together: '
+                '1 foreground, 0 background, -1 padding'
+            )
+        if self.point_coords is None:
+            return
+        if self.point_coords.shape[:2] != self.point_labels.shape:
+            raise ValueError(
+                f'Prompts.point_labels has shape {tuple(self.point_labels.shape)}, expected '
+                f'{tuple(self.point_coords.shape[:2])}: one label for each point'
+            )
+        unknown = (self.point_labels < -1) | (self.point_labels > 1)
+        if unknown.any():
+            raise ValueError(
+                f'Prompts.point_labels holds {self.point_labels[unknown].unique().tolist()}, '
+                'expected 1 (foreground), 0 (background) or -1 (padding)'
+            )
+
+    @classmethod
+    def empty(cls, device: torch.device | str | None = None) -> Prompts:
+        """No prompts at all: N is 0.
+
+        Args:
+            device: Where the tensors live.
+
+        Returns:
+            Prompts with `bboxes` of shape (0, 4) and nothing else.
+        """
+        return cls(bboxes=torch.zeros(0, 4, device=device))
+
+    def _present(self) -> dict[str, Tensor]:
+        named = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: tensor for name, tensor in named if tensor is not None}
+
+    def _map(self, function) -> Prompts:
+        return Prompts(**{name: function(tensor) for name, tensor in self._present().items()})
+
+    def __len__(self) -> int:
+        return len(next(iter(self._present().values())))
+
+    def __getitem__(self, index: int | slice | Sequence | Tensor) -> Prompts:
+        """Some of the prompts, in the order of `index`.
+
+        Args:
+            index: An integer, a slice, a list of integers or booleans, or a tensor of them.
+
+        Returns:
+            Prompts of the chosen rows; for an integer, the one prompt as a set of one.
+
+        Raises:
+            IndexError: If an index lies outside of the N prompts.
+        """
+        if isinstance(index, int) and not isinstance(index, bool):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f'prompt {index} of {len(self)}')
+            index = slice(index, index + 1 or None)
+        elif not isinstance(index, slice):
+            index = torch.as_tensor(index, device=self.device)
+            if index.numel() == 0 and index.dtype != torch.bool:
+                index = index.long()
+        return self._map(lambda tensor: tensor[index])
+
+    def __iter__(self) -> Iterator[Prompts]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return next(iter(self._present().values())).device
+
+    @property
+    def has_bbox(self) -> Tensor:
+        """Which prompts have a box: (N,) bool."""
+        if self.bboxes is None:
+            return torch.zeros(len(self), dtype=torch.bool, device=self.device)
+        return ~self.bboxes.isnan().any(dim=1)
+
+    @property
+    def has_point(self) -> Tensor:
+        """Which prompts have at least one point that is no padding: (N,) bool."""
+        if self.point_labels is None:
+            return torch.zeros(len(self), dtype=torch.bool, device=self.device)
+        return (self.point_labels >= 0).any(dim=1)
+
+    def to(self, device: torch.device | str) -> Prompts:
+        """The same prompts on another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def scaled(self, scale: Sequence[float]) -> Prompts:
+        """The same prompts in a frame of another size.
+
+        Args:
+            scale: Factors (sx, sy) from this frame to the other, such as a data sample's
+                `scale_factor` (from the original image to the resized one).
+
+        Returns:
+            Prompts with boxes and points multiplied; everything else is shared.
+
+        Raises:
+            ValueError: If `scale` is not two positive numbers.
+        """
+        factors = torch.as_tensor(scale, dtype=torch.float32, device=self.device)
+        if factors.shape != (2,) or not (factors.isfinite() & (factors > 0)).all():
+            raise ValueError(f'scale must be two positive numbers (sx, sy), got {scale!r}')
+        present = self._present()
+        if self.bboxes is not None:
+            present['bboxes'] = self.bboxes * factors.repeat(2)
+        if self.point_coords is not None:
+            present['point_coords'] = self.point_coords * factors
+        return Prompts(**present)
+
+    def groups(self) -> Iterator[tuple[Tensor, Prompts]]:
+        """The prompts by kind: those with a box alone, with points alone, with both, with neither.
+
+        A prompt encoder embeds each group at once: within a group every prompt has what any has.
+
+        Yields:
+            `(indices, prompts)`: `indices` (n,) int64 into this set, ascending, and the prompts at
+            those places, whose `bboxes` hold no NaN or are None, and whose points are None where
+            no prompt of the group has one. Groups without a prompt are left out. A prompt with
+            neither comes with its `mask_input` if it has one, else as all-padding points.
+        """
+        for with_bbox, with_point in ((True, False), (False, True), (True, True), (False, False)):
+            chosen = (self.has_bbox == with_bbox) & (self.has_point == with_point)
+            indices = chosen.nonzero()[:, 0]
+            if len(indices) == 0:
+                continue
+            group = self[indices]._present()
+            if not with_bbox:
+                group.pop('bboxes', None)
+            if not with_point:
+                group.pop('point_coords', None)
+                group.pop('point_labels', None)
+            if not with_bbox and not with_point and 'mask_input' not in group:
+                n = len(indices)
+                group['point_coords'] = torch.zeros(n, 1, 2, device=self.device)
+                group['point_labels'] = torch.full((n, 1), -1, device=self.device)
+            yield indices, Prompts(**group)

@@ -1,0 +1,112 @@
+"""Which instances of a training image become prompts, and of which kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .prompts import Prompts
+
+
+def masks_to_numpy(masks) -> np.ndarray:
+    """The masks of an image as an array.
+
+    Args:
+        masks: MMDetection's `BitmapMasks` or `PolygonMasks`, or an (N, H, W) tensor or array.
+
+    Returns:
+        (N, H, W), nonzero inside the objects.
+    """
+    if isinstance(masks, Tensor):
+        return masks.cpu().numpy()
+    if isinstance(masks, np.ndarray):
+        return masks
+    return masks.to_ndarray()
+
+
+def random_point(
+    mask: np.ndarray, bbox: np.ndarray, generator: torch.Generator | None = None
+) -> tuple[int, int] | None:
+    """A pixel drawn uniformly from those of a mask.
+
+    Args:
+        mask: (H, W), nonzero inside the object.
+        bbox: (4,) xyxy in the mask's pixels; only pixels that it touches are looked at, unless
+            there are none.
+        generator: Source of randomness; None is PyTorch's own.
+
+    Returns:
+        `(x, y)` of the pixel's index, or None if the mask is empty.
+    """
+    height, width = mask.shape
+    x1, y1 = np.floor(np.maximum(bbox[:2], 0)).astype(int)
+    x2, y2 = np.ceil(np.minimum(bbox[2:], (width, height))).astype(int)
+    crop = mask[y1:y2, x1:x2]
+    inside = np.flatnonzero(crop)
+    if len(inside) == 0:
+        crop, x1, y1 = mask, 0, 0
+        inside = np.flatnonzero(crop)
+    if len(inside) == 0:
+        return None
+    drawn = int(torch.randint(len(inside), (1,), generator=generator))
+    row, column = divmod(int(inside[drawn]), crop.shape[1])
+    return int(x1 + column), int(y1 + row)
+
+
+def sample_training_prompts(
+    gt_instances: InstanceData,
+    max_instances: int = 40,
+    box_ratio: float = 0.5,
+    box_noise: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> tuple[Prompts, Tensor]:
+    """Up to `max_instances` annotated objects, each as a box or as one random point of its mask.
+
+    Every object is prompted by its box with probability `box_ratio`. An object with an empty mask,
+    and every object of an image without masks, is prompted by its box.
+
+    Args:
+        gt_instances: `bboxes` (M, 4) xyxy and `masks` of one image in one frame of pixels.
+        max_instances: How many objects are taken at most, drawn without replacement.
+        box_ratio: The share of boxes, from 0 (points only) to 1 (boxes only).
+        box_noise: Each corner coordinate moves by at most this share of the box's side, up to 0.5.
+        generator: Source of randomness on the CPU; None is PyTorch's own.
+
+    Returns:
+        `(prompts, indices)`: N prompts in the frame of `gt_instances`, on the device of its boxes,
+        with NaN boxes or padding points where the other kind was drawn; and which object each is
+        of, (N,) int64, ascending.
+
+    Raises:
+        ValueError: If `max_instances` is below 1 or a share is out of its range.
+    """
+    if max_instances < 1:
+        raise ValueError(f'max_instances must be at least 1, got {max_instances}')
+    for name, value, most in (('box_ratio', box_ratio, 1), ('box_noise', box_noise, 0.5)):
+        if not 0 <= value <= most:
+            raise ValueError(f'{name} must lie between 0 and {most}, got {value}')
+    bboxes = gt_instances.bboxes
+    bboxes = getattr(bboxes, 'tensor', bboxes).float()
+    device, bboxes = bboxes.device, bboxes.cpu()
+    indices = torch.randperm(len(bboxes), generator=generator)[:max_instances].sort().values
+    bboxes = bboxes[indices]
+    point_coords = torch.zeros(len(indices), 1, 2)
+    point_labels = torch.full((len(indices), 1), -1)
+    with_bbox = torch.rand(len(indices), generator=generator) < box_ratio
+    if 'masks' in gt_instances:
+        for i in (~with_bbox).nonzero()[:, 0].tolist():
+            mask = masks_to_numpy(gt_instances.masks[int(indices[i]) : int(indices[i]) + 1])[0]
+            point = random_point(mask, bboxes[i].numpy(), generator)
+            if point is not None:
+                point_coords[i, 0] = torch.tensor(point)
+                point_labels[i, 0] = 1
+    if box_noise:
+        sides = (bboxes[:, 2:] - bboxes[:, :2]).repeat(1, 2)
+        shift = torch.rand(bboxes.shape, generator=generator) * 2 - 1
+        bboxes = bboxes + sides * box_noise * shift
+    by_point = point_labels[:, 0] == 1
+    bboxes = bboxes.masked_fill(by_point[:, None], float('nan'))
+    prompts = Prompts(bboxes=bboxes, point_coords=point_coords, point_labels=point_labels)
+    return prompts.to(device), indices.to(device)

@@ -1,0 +1,119 @@
+"""The text side of a CLIP model, without its image tower."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from os import PathLike
+
+import open_clip
+from open_clip.model import CLIP, CustomTextCLIP, convert_to_custom_text_state_dict
+from torch import Tensor, nn
+
+from ..checkpoints.loading import load_checkpoint_file, state_dict_of
+
+# CLIP's constructor builds an image tower in any case: the smallest one, removed right after.
+_TINY_VISION = dict(image_size=16, patch_size=16, width=64, head_width=64, layers=1)
+
+# Numbers that OpenAI's checkpoints store beside the weights.
+_NO_WEIGHTS = ('input_resolution', 'context_length', 'vocab_size')
+
+
+def load_text_encoder(
+    model: str | Mapping,
+    checkpoint: str | PathLike | None = None,
+    tokenizer: Callable[[list[str]], Tensor] | None = None,
+) -> tuple[nn.Module, Callable[[list[str]], Tensor]]:
+    """An open_clip model with its text side only, and its tokenizer.
+
+    Args:
+        model: A model name of open_clip, or a model config as in open_clip's JSON files
+            (`embed_dim`, `vision_cfg`, `text_cfg`). OpenAI's weights need a name that ends in
+            `-quickgelu`, or `quick_gelu=True`.
+        checkpoint: A file with the keys of open_clip's `CLIP` (`visual.*` is ignored and may be
+            absent), or one of open_clip's pretrained tags for the named model. None leaves random
+            weights.
+        tokenizer: Texts to (B, L) tokens, where the model was not trained with open_clip's own.
+
+    Returns:
+        `(text_model, tokenizer)`: the frozen model in eval mode, whose `encode_text` works, and the
+        tokenizer, as `Vocabulary.encode` takes them.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is neither a file nor a pretrained tag.
+        ValueError: If the model is unknown, or the checkpoint does not fit it.
+    """
+    config = _model_config(model)
+    text_model = _build(config)
+    if tokenizer is None:
+        tokenizer = _tokenizer(model, config)
+    if checkpoint is not None:
+        _load(text_model, _checkpoint_file(model, checkpoint))
+    return text_model.eval().requires_grad_(False), tokenizer
+
+
+def _model_config(model: str | Mapping) -> dict:
+    if isinstance(model, str):
+        config = open_clip.get_model_config(model)
+        if config is None:
+            raise ValueError(
+                f'unknown open_clip model {model!r}; see open_clip.list_models(), '
+                'or give a model config as a dict'
+            )
+        return config
+    missing = {'embed_dim', 'text_cfg'} - set(model)
+    if missing:
+        raise ValueError(f'the CLIP model config lacks {sorted(missing)}, it has {sorted(model)}')
+    return copy.deepcopy(dict(model))
+
+
+def _build(config: dict) -> nn.Module:
+    config = copy.deepcopy(config)
+    if 'multimodal_cfg' in config:
+        raise ValueError('CoCa models have no plain text tower; choose a CLIP model')
+    from_hub = 'hf_model_name' in config['text_cfg']
+    if from_hub:
+        config['text_cfg']['hf_model_pretrained'] = False
+    custom = config.pop('custom_text', False) or from_hub
+    config['vision_cfg'] = _TINY_VISION
+    text_model = (CustomTextCLIP if custom else CLIP)(**config)
+    del text_model.visual
+    return text_model
+
+
+def _tokenizer(model: str | Mapping, config: dict) -> Callable[[list[str]], Tensor]:
+    if isinstance(model, str):
+        return open_clip.get_tokenizer(model)
+    length = config['text_cfg'].get('context_length', 77)
+    name = config['text_cfg'].get('hf_tokenizer_name')
+    if name:
+        return open_clip.HFTokenizer(name, context_length=length)
+    return open_clip.SimpleTokenizer(context_length=length)
+
+
+def _checkpoint_file(model: str | Mapping, checkpoint: str | PathLike) -> str | PathLike:
+    if isinstance(model, str) and isinstance(checkpoint, str):
+        tag = open_clip.get_pretrained_cfg(model, checkpoint)
+        if tag:
+            return open_clip.download_pretrained(tag)
+    return checkpoint
+
+
+def _load(text_model: nn.Module, path: str | PathLike) -> None:
+    state = state_dict_of(load_checkpoint_file(path))
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    if isinstance(text_model, CustomTextCLIP):
+        state = convert_to_custom_text_state_dict(state)
+    state = {
+        key: value
+        for key, value in state.items()
+        if not key.startswith('visual.') and key not in _NO_WEIGHTS
+    }
+    try:
+        text_model.load_state_dict(state)
+    except RuntimeError as error:
+        first = '\n'.join(str(error).split('\n')[:4])
+        raise ValueError(
+            f'the checkpoint {path} does not fit the text side of this CLIP model; '
+            f'is it of another model? {first}'
+        ) from error

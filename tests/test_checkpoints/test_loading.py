@@ -1,0 +1,165 @@
+import os
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.runner.checkpoint import _load_checkpoint
+
+from mmovsam.checkpoints import load_checkpoint_file, loading, save_safetensors, state_dict_of
+
+WEIGHTS = {'a.weight': torch.arange(6.0).reshape(2, 3), 'b': torch.tensor(1, dtype=torch.int64)}
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+class Malice:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.pt', '.safetensors'])
+@pytest.mark.parametrize('map_location', ['cpu', None])
+def test_weights_come_back_as_they_were(tmp_path, suffix, map_location):
+    path = tmp_path / f'weights{suffix}'
+    if suffix == '.safetensors':
+        save_safetensors(WEIGHTS, path, {'epoch': 3})
+    else:
+        torch.save({'state_dict': WEIGHTS, 'meta': {'epoch': '3'}}, path)
+    checkpoint = load_checkpoint_file(path, map_location)
+    assert same(state_dict_of(checkpoint), WEIGHTS)
+    assert checkpoint['meta'] == {'epoch': '3'}
+
+
+def test_format_before_torch_1_6_is_read(tmp_path):
+    path = tmp_path / 'old.pth'
+    torch.save(WEIGHTS, path, _use_new_zipfile_serialization=False)
+    assert same(load_checkpoint_file(path), WEIGHTS)
+
+
+def test_bare_tensor_is_returned_as_it_is(tmp_path):
+    torch.save(torch.ones(3, 2, 4), tmp_path / 'classifier.pth')
+    assert load_checkpoint_file(tmp_path / 'classifier.pth').shape == (3, 2, 4)
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, legacy):
+    path = tmp_path / 'evil.pth'
+    marker = tmp_path / 'ran'
+    checkpoint = {'state_dict': WEIGHTS, 'meta': Malice(marker)}
+    torch.save(checkpoint, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ValueError, match=r'evil\.pth holds more than .* refused') as caught:
+        load_checkpoint_file(path)
+    assert 'state_dict' in str(caught.value)  # the remedy
+    assert not marker.exists()
+
+
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+def test_plain_pickle_with_code_is_refused_and_not_run(tmp_path):
+    path = tmp_path / 'evil.pt'
+    path.write_bytes(pickle.dumps(Malice(tmp_path / 'ran')))
+    with pytest.raises(ValueError, match=r'evil\.pt'):
+        load_checkpoint_file(path)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_code_is_refused_through_mmengine_too(tmp_path):
+    torch.save({'state_dict': Malice(tmp_path / 'ran')}, tmp_path / 'evil.pth')
+    with pytest.raises(ValueError, match='refused'):
+        _load_checkpoint(str(tmp_path / 'evil.pth'))
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_config_that_resuming_would_execute_is_dropped(tmp_path):
+    meta = {'config': 'import os', 'epoch': 1}
+    torch.save({'state_dict': WEIGHTS, 'meta': meta}, tmp_path / 'a.pth')
+    assert load_checkpoint_file(tmp_path / 'a.pth')['meta'] == {'epoch': 1}
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('keep', [0, 1, 40, -20])
+def test_truncated_file_is_named(tmp_path, suffix, keep):
+    path = tmp_path / f'cut{suffix}'
+    torch.save(WEIGHTS, path) if suffix == '.pth' else save_safetensors(WEIGHTS, path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=rf'cut\{suffix}.*(again|fetch)'):
+        load_checkpoint_file(path)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_web_page_is_no_checkpoint(tmp_path, suffix):
+    path = tmp_path / f'page{suffix}'
+    path.write_text('\n<!DOCTYPE html><html>Sign in</html>')
+    with pytest.raises(ValueError, match='page'):
+        load_checkpoint_file(path)
+
+
+@pytest.mark.filterwarnings("ignore:'torch.load' received a zip file")
+def test_torchscript_program_is_refused(tmp_path):
+    path = tmp_path / 'clip.pt'
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+    with pytest.raises(ValueError, match=r'clip\.pt is a TorchScript program'):
+        load_checkpoint_file(path)
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'none\.pth does not exist'):
+        load_checkpoint_file(tmp_path / 'none.pth')
+    with pytest.raises(FileNotFoundError, match='is a folder'):
+        load_checkpoint_file(tmp_path)
+
+
+@given(st.binary(max_size=300))
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp('bytes') / 'any.pth'
+    path.write_bytes(content)
+    try:
+        load_checkpoint_file(path)
+    except ValueError as error:
+        assert 'any.pth' in str(error)
+
+
+def test_shipped_weights_have_a_scheme(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, 'WEIGHTS_DIR', tmp_path)
+    save_safetensors(WEIGHTS, tmp_path / 'tiny.safetensors')
+    assert same(_load_checkpoint('mmovsam://tiny.safetensors')['state_dict'], WEIGHTS)
+    with pytest.raises(FileNotFoundError, match=r'This package ships: tiny\.safetensors'):
+        load_checkpoint_file('mmovsam://none.safetensors')
+    with pytest.raises(FileNotFoundError, match='outside'):
+        load_checkpoint_file('mmovsam://../other.pth')
+
+
+def test_tensors_that_share_memory_are_saved(tmp_path):
+    weight = torch.randn(4, 4)
+    tied = {'a': weight, 'b': weight, 'c': weight.t()}
+    save_safetensors(tied, tmp_path / 'tied.safetensors')
+    assert same(load_checkpoint_file(tmp_path / 'tied.safetensors')['state_dict'], tied)
+
+
+def test_failing_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'weights.safetensors'
+    save_safetensors(WEIGHTS, path)
+    with pytest.raises(Exception):  # noqa: B017  safetensors' own
+        save_safetensors({'a': torch.ones(2).to_sparse()}, path)
+    assert same(load_checkpoint_file(path)['state_dict'], WEIGHTS)
+    assert os.listdir(tmp_path) == ['weights.safetensors']
+
+
+@pytest.mark.parametrize('wrong', [{'a': 1}, {}, torch.ones(2), [1]])
+def test_what_holds_no_named_tensors_is_refused(wrong):
+    with pytest.raises(ValueError, match='named tensors'):
+        state_dict_of(wrong)
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'model'])
+def test_wrapped_tensors_are_found(key):
+    assert same(state_dict_of({key: WEIGHTS, 'epoch': 2}), WEIGHTS)

@@ -1,0 +1,79 @@
+import pytest
+
+from mmovsam.datasets import check_files, config_files, dataset_files
+from mmovsam.datasets.files import read_json
+
+
+def test_nothing_is_raised_when_everything_is_there(tmp_path):
+    check_files([(tmp_path, 'remedy')])
+
+
+def test_one_message_names_every_missing_file_and_its_remedy(tmp_path):
+    present = tmp_path / 'present.json'
+    present.write_text('{}')
+    required = [
+        (tmp_path / 'a.json', 'draw it'),
+        (present, 'unused remedy'),
+        (tmp_path / 'b', 'download it'),
+    ]
+    with pytest.raises(FileNotFoundError) as error:
+        check_files(required, purpose='training')
+    message = str(error.value)
+    for part in ('2 files', 'training', 'a.json', 'draw it', str(tmp_path / 'b'), 'download it'):
+        assert part in message
+    assert 'present.json' not in message
+
+
+def test_a_path_that_is_missing_twice_is_named_once(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        check_files([(tmp_path / 'a', 'remedy')] * 2)
+    assert str(error.value).count(str(tmp_path / 'a')) == 1
+
+
+def test_a_remedy_that_several_files_share_is_said_once(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        check_files([(tmp_path / name, 'the remedy') for name in 'abc'])
+    assert str(error.value).count('the remedy') == 1
+
+
+def test_files_of_wrapped_datasets_are_found():
+    inner = dict(
+        type='OVLVISDataset',
+        data_root='data/lvis',
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='images'),
+    )
+    wrapped = dict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', dataset=inner)])
+    paths = [path for path, _ in dataset_files(wrapped)]
+    assert paths == ['data/lvis/annotations/train.json', 'data/lvis/images']
+    assert all('lvisdataset.org' in remedy for _, remedy in dataset_files(wrapped))
+
+
+def test_files_of_a_config_are_those_of_the_asked_loops():
+    train = dict(dataset=dict(type='SA1BDataset', data_root='sa1b', folders=['sa_000000']))
+    test = dict(dataset=dict(type='OVCocoDataset', data_root='coco', ann_file='val.json'))
+    cfg = dict(train_dataloader=train, val_dataloader=None, test_dataloader=test)
+    assert [path for path, _ in config_files(cfg)] == ['sa1b/sa_000000', 'coco/val.json']
+    assert [path for path, _ in config_files(cfg, ['test'])] == ['coco/val.json']
+
+
+@pytest.mark.parametrize('text', ['', '{"images": [', '<html>not found</html>', '\x00\x01'])
+def test_what_is_not_json_is_named_with_its_remedy(tmp_path, text):
+    path = tmp_path / 'annotations.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r'annotations\.json is truncated or not JSON.*remedy'):
+        read_json(path, 'remedy')
+
+
+def test_json_that_is_no_object_is_named(tmp_path):
+    path = tmp_path / 'annotations.json'
+    path.write_text('[1]')
+    with pytest.raises(ValueError, match=r'annotations\.json holds a list'):
+        read_json(path, 'remedy')
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    path = tmp_path / 'annotations.json'
+    path.write_bytes(b'\x1f\x8b\xff\xfe')
+    with pytest.raises(ValueError, match=r'annotations\.json'):
+        read_json(path, 'remedy')

@@ -1,0 +1,86 @@
+import json
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from mmovsam.datasets import SA1BDataset
+
+
+@pytest.fixture
+def root(tmp_path):
+    mask = np.zeros((10, 20), np.uint8, order='F')
+    mask[2:6, 1:4] = 1
+    rle = mask_utils.encode(mask)
+    segmentation = dict(size=rle['size'], counts=rle['counts'].decode())
+    for folder, number in (('sa_000000', 2), ('sa_000000', 1), ('sa_000001', 30)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f'sa_{number}.jpg').write_bytes(b'')
+        annotation = dict(id=1, bbox=[1, 2, 3, 4], area=12, segmentation=segmentation)
+        image = dict(image_id=number, width=20, height=10, file_name=f'sa_{number}.jpg')
+        content = dict(image=image, annotations=[annotation])
+        (tmp_path / folder / f'sa_{number}.json').write_text(json.dumps(content))
+    (tmp_path / 'sa_000000' / 'readme.txt').write_text('not an image')
+    return tmp_path
+
+
+def test_all_images_of_the_folders_are_listed_in_order(root):
+    dataset = SA1BDataset(data_root=str(root), folders=('sa_000000', 'sa_000001'))
+    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [1, 2, 30]
+    assert dataset.metainfo['classes'] == ('object',)
+
+
+def test_annotations_have_label_zero_and_masks(root):
+    info = SA1BDataset(data_root=str(root), folders='sa_000001').get_data_info(0)
+    assert (info['height'], info['width']) == (10, 20)
+    (instance,) = info['instances']
+    assert instance['bbox'] == [1, 2, 4, 6]
+    assert instance['bbox_label'] == 0
+    assert mask_utils.decode(instance['mask']).sum() == 12
+
+
+def test_images_alone_need_no_annotation_files(root):
+    for path in root.rglob('*.json'):
+        path.unlink()
+    dataset = SA1BDataset(data_root=str(root), folders=['sa_000000'], with_annotations=False)
+    assert [dataset.get_data_info(i)['instances'] for i in range(len(dataset))] == [[], []]
+
+
+def test_a_list_chooses_and_orders_images(root):
+    (root / 'list.txt').write_text('sa_30.jpg\nsa_1.jpg\n\n')
+    folders = ['sa_000000', 'sa_000001']
+    dataset = SA1BDataset(data_root=str(root), folders=folders, ann_file='list.txt')
+    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [30, 1]
+
+
+def test_a_listed_image_that_is_missing_is_named(root):
+    (root / 'list.txt').write_text('sa_99.jpg\n')
+    with pytest.raises(FileNotFoundError, match=r'sa_99\.jpg, listed in .*list\.txt'):
+        SA1BDataset(data_root=str(root), folders=['sa_000000'], ann_file='list.txt')
+
+
+def test_missing_folders_are_named_in_one_message(root):
+    with pytest.raises(FileNotFoundError) as error:
+        SA1BDataset(data_root=str(root), folders=['sa_000000', 'sa_7', 'sa_8'])
+    assert 'sa_7' in str(error.value) and 'sa_8' in str(error.value)
+    assert 'sa_000000' not in str(error.value)
+
+
+def test_folders_without_images_are_a_value_error(tmp_path):
+    with pytest.raises(ValueError, match=r'no sa_\*\.jpg in'):
+        SA1BDataset(data_root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    'text', ['{"image": {"width": 3', '{"image": {"width": 3}}', '{"annotations": 3}', '[]']
+)
+def test_a_broken_annotation_file_is_named(root, text):
+    (root / 'sa_000001' / 'sa_30.json').write_text(text)
+    with pytest.raises(ValueError, match=r'sa_30\.json'):
+        SA1BDataset(data_root=str(root), folders=['sa_000001']).get_data_info(0)
+
+
+def test_a_missing_annotation_file_is_named(root):
+    (root / 'sa_000001' / 'sa_30.json').unlink()
+    with pytest.raises(FileNotFoundError, match=r'sa_30\.json'):
+        SA1BDataset(data_root=str(root), folders=['sa_000001']).get_data_info(0)

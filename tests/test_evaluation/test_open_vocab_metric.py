@@ -1,0 +1,223 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
+from pycocotools import mask as coco_mask
+
+from mmovsam.evaluation import OpenVocabMetric
+from mmovsam.evaluation.open_vocab_metric import bbox_ious, mask_iou
+
+META = dict(classes=('a', 'b', 'c'), novel=(False, True, False))
+
+
+def rectangle(x1, y1, x2, y2, height=10, width=12):
+    mask = np.zeros((height, width), dtype=bool)
+    mask[y1:y2, x1:x2] = True
+    return mask
+
+
+def data_sample(gt, pred, topk=True):
+    """A data sample of (box, label) for each annotation and (box, label, top-5) for predictions."""
+    sample = DetDataSample(metainfo=dict(img_id=1, img_path='1.png'))
+    masks = np.array([rectangle(*bbox) for bbox, _ in gt], dtype=np.uint8).reshape(-1, 10, 12)
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([bbox for bbox, _ in gt], dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor([label for _, label in gt], dtype=torch.int64),
+        masks=BitmapMasks(masks, 10, 12),
+    )
+    masks = np.array([rectangle(*bbox) for bbox, *_ in pred], dtype=bool).reshape(-1, 10, 12)
+    sample.pred_instances = InstanceData(
+        bboxes=torch.tensor([bbox for bbox, *_ in pred], dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor([label for _, label, _ in pred], dtype=torch.int64),
+        scores=torch.ones(len(pred)),
+        masks=torch.from_numpy(masks),
+    )
+    if topk:
+        top = [labels for _, _, labels in pred]
+        sample.pred_instances.topk_labels = torch.tensor(top, dtype=torch.int64).reshape(
+            len(pred), -1 if pred else 2
+        )
+    return sample
+
+
+def evaluate(metric, *samples, meta=META):
+    evaluator = Evaluator([metric])
+    evaluator.dataset_meta = meta
+    for sample in samples:
+        evaluator.process([sample])
+    return evaluator.evaluate(len(samples))
+
+
+def three_objects():
+    """IoU 1 and right; IoU 0.5 and right in the top 5; IoU 0 and wrong (that one is novel)."""
+    gt = [((0, 0, 4, 4), 0), ((4, 0, 8, 4), 2), ((0, 5, 4, 9), 1)]
+    pred = [
+        ((0, 0, 4, 4), 0, [0, 1]),
+        ((4, 0, 6, 4), 0, [0, 2]),
+        ((8, 5, 12, 9), 2, [2, 0]),
+    ]
+    return gt, pred
+
+
+def test_means_are_over_objects_overall_base_and_novel():
+    gt, pred = three_objects()
+    metrics = evaluate(
+        OpenVocabMetric(), data_sample(gt[:1], pred[:1]), data_sample(gt[1:], pred[1:])
+    )
+    expected = dict(
+        IoU=0.5, IoU_base=0.75, IoU_novel=0,
+        acc=100 / 3, acc_base=50, acc_novel=0,
+        acc5=200 / 3, acc5_base=100, acc5_novel=0,
+    )  # fmt: skip
+    assert metrics == pytest.approx({f'open_vocab/{key}': v for key, v in expected.items()})
+
+
+def test_only_the_first_five_labels_count():
+    gt, box = [((0, 0, 4, 4), 5)], (0, 0, 4, 4)
+    meta = dict(classes=tuple('abcdef'))
+    sixth = data_sample(gt, [(box, 0, [0, 1, 2, 3, 4, 5])])
+    fifth = data_sample(gt, [(box, 0, [0, 1, 2, 3, 5, 4])])
+    assert evaluate(OpenVocabMetric(), sixth, meta=meta)['open_vocab/acc5'] == 0
+    assert evaluate(OpenVocabMetric(), fifth, meta=meta)['open_vocab/acc5'] == 100
+
+
+def test_dataset_without_a_split_has_overall_values_only():
+    gt, pred = three_objects()
+    metrics = evaluate(OpenVocabMetric(), data_sample(gt, pred), meta=dict(classes=('a', 'b', 'c')))
+    assert set(metrics) == {'open_vocab/IoU', 'open_vocab/acc', 'open_vocab/acc5'}
+
+
+def test_class_that_is_neither_counts_overall_only():
+    gt, pred = three_objects()
+    meta = dict(classes=('a', 'b', 'c'), novel=(None, True, False))
+    metrics = evaluate(OpenVocabMetric(), data_sample(gt, pred), meta=meta)
+    assert metrics['open_vocab/IoU'] == pytest.approx(0.5)
+    assert metrics['open_vocab/IoU_base'] == pytest.approx(0.5)
+    assert metrics['open_vocab/acc_base'] == 0
+
+
+def test_mean_over_no_object_is_nan():
+    gt, pred = three_objects()
+    metrics = evaluate(OpenVocabMetric(), data_sample(gt[:2], pred[:2]))
+    assert math.isnan(metrics['open_vocab/IoU_novel'])
+    assert metrics['open_vocab/IoU'] == pytest.approx(0.75)
+
+
+def test_image_without_objects_keeps_its_place_and_changes_no_mean():
+    gt, pred = three_objects()
+    metric = OpenVocabMetric()
+    empty = data_sample([], [])
+    metrics = evaluate(metric, empty, data_sample(gt, pred), empty)
+    assert metrics['open_vocab/IoU'] == pytest.approx(0.5)
+    assert all(math.isnan(v) for v in evaluate(OpenVocabMetric(), empty).values())
+
+
+def test_results_hold_one_entry_an_image_for_distributed_collection():
+    gt, pred = three_objects()
+    metric = OpenVocabMetric()
+    metric.process(None, [data_sample(gt, pred).to_dict(), data_sample([], []).to_dict()])
+    assert [len(image) for image in metric.results] == [3, 0]
+
+
+def test_without_labels_only_iou_is_reported():
+    gt, pred = three_objects()
+    sample = data_sample(gt, pred)
+    del sample.pred_instances.labels, sample.pred_instances.topk_labels
+    metrics = evaluate(OpenVocabMetric(with_labels=False), sample)
+    assert set(metrics) == {f'open_vocab/IoU{suffix}' for suffix in ('', '_base', '_novel')}
+    assert metrics['open_vocab/IoU_base'] == pytest.approx(0.75)
+
+
+def test_predictions_without_topk_have_no_acc5():
+    gt, pred = three_objects()
+    metrics = evaluate(OpenVocabMetric(), data_sample(gt, pred, topk=False))
+    assert not any('acc5' in key for key in metrics)
+    assert metrics['open_vocab/acc_base'] == 50
+
+
+def to_rle(masks, text):
+    rles = [coco_mask.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
+    return [dict(rle, counts=rle['counts'].decode()) if text else rle for rle in rles]
+
+
+@pytest.mark.parametrize('text', [True, False])
+def test_run_length_masks_score_as_dense_ones(text):
+    gt, pred = three_objects()
+    sample = data_sample(gt, pred)
+    sample.pred_instances.masks = to_rle(sample.pred_instances.masks.numpy(), text)
+    sample.gt_instances.masks = to_rle(sample.gt_instances.masks.masks, text)
+    assert evaluate(OpenVocabMetric(), sample)['open_vocab/IoU'] == pytest.approx(0.5)
+
+
+def test_polygon_annotations_are_taken():
+    sample = data_sample([((2, 2, 6, 6), 0)], [((2, 2, 6, 6), 0, [0])])
+    polygon = [np.array([2.0, 2, 6, 2, 6, 6, 2, 6])]
+    sample.gt_instances.masks = PolygonMasks([polygon], 10, 12)
+    assert evaluate(OpenVocabMetric(), sample)['open_vocab/IoU'] == pytest.approx(1)
+
+
+def test_match_by_iou_finds_the_best_box_whatever_the_order():
+    gt, pred = three_objects()
+    extra = ((3, 0, 8, 4), 2, [2, 0])  # box IoU 0.8 with the second object
+    metrics = evaluate(OpenVocabMetric(match='iou'), data_sample(gt, [extra, *pred[::-1]]))
+    expected = dict(IoU=(1 + 0.8 + 0) / 3, IoU_base=0.9, IoU_novel=0, acc=200 / 3, acc5=200 / 3)
+    for key, value in expected.items():
+        assert metrics[f'open_vocab/{key}'] == pytest.approx(value), key
+
+
+def test_object_without_a_matching_box_counts_as_missed():
+    gt, pred = three_objects()
+    sample = data_sample(gt[:1], [((0, 2, 4, 6), 0, [0, 1])])  # box IoU 1/3
+    metrics = evaluate(OpenVocabMetric(match='iou'), sample, data_sample(gt[:1], []))
+    assert metrics['open_vocab/IoU'] == 0
+    assert metrics['open_vocab/acc'] == 0
+    assert metrics['open_vocab/acc5'] == 0
+
+
+def test_match_by_order_refuses_another_number_of_predictions():
+    gt, pred = three_objects()
+    with pytest.raises(ValueError, match=r"1\.png has 3 annotated objects and 2.*match='iou'"):
+        evaluate(OpenVocabMetric(), data_sample(gt, pred[:2]))
+
+
+def test_masks_of_another_size_are_refused():
+    gt, pred = three_objects()
+    sample = data_sample(gt, pred)
+    sample.pred_instances.masks = sample.pred_instances.masks[:, :5]
+    with pytest.raises(ValueError, match=r'shape \(5, 12\).*\(10, 12\)'):
+        evaluate(OpenVocabMetric(), sample)
+
+
+def test_image_without_annotations_is_refused():
+    gt, pred = three_objects()
+    sample = data_sample(gt, pred)
+    del sample.gt_instances.masks
+    with pytest.raises(ValueError, match='with_mask=True'):
+        evaluate(OpenVocabMetric(), sample)
+
+
+def test_label_outside_of_novel_is_refused():
+    gt, pred = three_objects()
+    with pytest.raises(ValueError, match='label 2'):
+        evaluate(OpenVocabMetric(), data_sample(gt, pred), meta=dict(novel=(True, False)))
+
+
+def test_unknown_match_is_refused():
+    with pytest.raises(ValueError, match="'order' or 'iou', got 'auto'"):
+        OpenVocabMetric(match='auto')
+
+
+def test_mask_iou_of_hand_counted_masks():
+    assert mask_iou(rectangle(0, 0, 4, 4), rectangle(2, 2, 6, 6)) == pytest.approx(4 / 28)
+    assert mask_iou(rectangle(0, 0, 0, 0), rectangle(0, 0, 0, 0)) == 0
+
+
+def test_bbox_ious_of_hand_counted_boxes():
+    first = np.array([[0.0, 0, 4, 4], [5, 5, 5, 5]])
+    second = np.array([[2.0, 2, 6, 6], [0, 0, 4, 4], [5, 5, 5, 5]])
+    np.testing.assert_allclose(bbox_ious(first, second), [[4 / 28, 1, 0], [0, 0, 0]])

@@ -1,0 +1,74 @@
+"""SAM's two-way transformer."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmovsam.layers import TwoWayTransformer
+from mmovsam.layers.two_way_transformer import ProjectedAttention
+
+
+@pytest.fixture
+def transformer():
+    torch.manual_seed(0)
+    return TwoWayTransformer(depth=2, channels=16, num_heads=4, mlp_channels=32).eval()
+
+
+@torch.no_grad()
+def test_shared_image_equals_an_image_repeated_for_each_prompt(transformer):
+    image, image_pe = torch.randn(1, 20, 16), torch.randn(1, 20, 16)
+    tokens = torch.randn(5, 7, 16)
+    shared = transformer(image, image_pe, tokens)
+    repeated = transformer(image.repeat(5, 1, 1), image_pe, tokens)
+    assert shared[0].shape == (5, 7, 16) and shared[1].shape == (5, 20, 16)
+    for a, b in zip(shared, repeated):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+@torch.no_grad()
+def test_prompts_do_not_see_each_other(transformer):
+    image, image_pe = torch.randn(1, 20, 16), torch.randn(1, 20, 16)
+    tokens = torch.randn(3, 7, 16)
+    together = transformer(image, image_pe, tokens)[0]
+    alone = transformer(image, image_pe, tokens[1:2])[0]
+    assert torch.allclose(together[1:2], alone, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('rate', [1, 2])
+def test_attention_equals_softmax_of_scaled_products(rate):
+    torch.manual_seed(0)
+    attention = ProjectedAttention(16, 4, rate).eval()
+    q, k, v = torch.randn(3, 5, 16), torch.randn(3, 9, 16), torch.randn(3, 9, 16)
+    size = 16 // rate // 4
+    heads = []
+    for h in range(4):
+        part = slice(h * size, (h + 1) * size)
+        a, b, c = (
+            f(x)[..., part]
+            for f, x in zip((attention.q_proj, attention.k_proj, attention.v_proj), (q, k, v))
+        )
+        heads.append(F.softmax(a @ b.transpose(1, 2) / size**0.5, -1) @ c)
+    want = attention.out_proj(torch.cat(heads, -1))
+    assert torch.allclose(attention(q, k, v), want, atol=1e-5)
+
+
+@torch.no_grad()
+def test_first_self_attention_replaces_the_tokens_and_later_ones_add_to_them(transformer):
+    first, second = transformer.layers
+    for layer in (first, second):
+        layer.self_attn.out_proj.weight.zero_()
+        layer.self_attn.out_proj.bias.zero_()
+    seen = []
+    for layer in (first, second):
+        layer.norm1.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    transformer(torch.randn(1, 20, 16), torch.randn(1, 20, 16), torch.randn(2, 7, 16))
+    assert (seen[0] == 0).all()
+    assert (seen[1] != 0).any()
+
+
+@torch.no_grad()
+def test_norms_have_sams_epsilon(transformer):
+    norms = [m for m in transformer.modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert len(norms) == 9
+    assert {norm.eps for norm in norms} == {1e-5}

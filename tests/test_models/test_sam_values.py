@@ -1,0 +1,128 @@
+"""SAM's modules against outputs of the original ones on the same weights."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+
+import reference
+from mmovsam.layers import MaskDecoder
+from mmovsam.prompts import Prompts
+
+TOLERANCE = 1e-4
+KINDS = ['points', 'boxes', 'points_boxes', 'points_boxes_mask']
+
+
+@pytest.fixture(scope='module')
+def want():
+    return reference.values('sam_tiny')
+
+
+@pytest.fixture(scope='module')
+def sam():
+    init_default_scope('mmdet')
+    parts = dict(
+        image_encoder=MODELS.build(
+            dict(
+                type='SAMImageEncoder',
+                image_size=256,
+                embed_dim=64,
+                depth=4,
+                num_heads=4,
+                window_size=7,
+                global_attn_indexes=(1, 3),
+            )
+        ),
+        prompt_encoder=MODELS.build(dict(type='SAMPromptEncoder', image_size=256)),
+        mask_decoder=MaskDecoder(num_masks=4, with_iou=True),
+    )
+    sam = torch.nn.ModuleDict(parts).eval()
+    shapes = reference.shapes('sam_tiny')
+    sam.load_state_dict({name: reference.weight(name, shape) for name, shape in shapes.items()})
+    return sam
+
+
+@pytest.fixture(scope='module')
+def embedding(sam):
+    image = reference.generator('sam_image').standard_normal((1, 3, 256, 256))
+    with torch.no_grad():
+        return sam['image_encoder'](torch.from_numpy(image).float())
+
+
+def difference(got, want):
+    assert got.shape == want.shape
+    return (got - want).abs().max().item()
+
+
+def test_image_embedding_equals_the_original_one(embedding, want):
+    largest = difference(embedding[:, ::8], want['image_embedding'])
+    print('image_embedding', largest)
+    assert largest < TOLERANCE
+
+
+def test_dense_positions_equal_the_original_ones(sam, want):
+    largest = difference(sam['prompt_encoder'].dense_pe()[:, ::16], want['dense_pe'])
+    print('dense_pe', largest)
+    assert largest < TOLERANCE
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', KINDS)
+def test_answers_to_prompts_equal_the_original_ones(sam, embedding, want, kind):
+    given = {}
+    if 'points' in kind:
+        given.update(point_coords=want['points'], point_labels=want['point_labels'])
+    if 'boxes' in kind:
+        given.update(bboxes=want['boxes'])
+    if 'mask' in kind:
+        given.update(mask_input=want['mask_input'])
+    encoder = sam['prompt_encoder']
+    sparse, dense = encoder(Prompts(**given))
+    decoded = sam['mask_decoder'](embedding, encoder.dense_pe(), sparse, dense)
+    logits, iou = decoded.low_res_logits[..., ::4, ::4], decoded.iou_predictions
+    differences = dict(
+        sparse=difference(sparse[..., ::8], want[f'{kind}_sparse']),
+        multi_logits=difference(logits[:, 1:], want[f'{kind}_multi_logits']),
+        multi_iou=difference(iou[:, 1:], want[f'{kind}_multi_iou']),
+        single_logits=difference(logits[:, :1], want[f'{kind}_single_logits']),
+        single_iou=difference(iou[:, :1], want[f'{kind}_single_iou']),
+    )
+    print(kind, differences)
+    assert max(differences.values()) < TOLERANCE
+
+
+def test_one_mask_decoder_reads_a_file_of_four_masks(sam, embedding):
+    encoder = sam['prompt_encoder']
+    decoder = MaskDecoder(num_masks=1, with_iou=False).eval()
+    missing, unexpected = decoder.load_state_dict(sam['mask_decoder'].state_dict(), strict=False)
+    assert missing == []
+    assert all(name.startswith(('iou_token', 'iou_prediction_head')) for name in unexpected)
+    prompts = Prompts(bboxes=torch.tensor([[10.0, 20, 100, 200], [30, 5, 60, 240]]))
+    with torch.no_grad():
+        decoded = decoder(embedding, encoder.dense_pe(), *encoder(prompts))
+    four = sam['mask_decoder'].mask_tokens.weight
+    assert torch.equal(decoder.mask_tokens.weight, four[:1])
+    assert decoded.low_res_logits.shape == (2, 1, 64, 64)
+    assert decoded.iou_predictions is None
+
+
+@pytest.mark.parametrize(
+    'size, settings',
+    [
+        ('vit_h', dict()),
+        ('vit_l', dict(embed_dim=1024, depth=24, global_attn_indexes=(5, 11, 17, 23))),
+        ('vit_b', dict(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11))),
+    ],
+)
+def test_names_and_shapes_are_those_of_the_released_sam(size, settings):
+    init_default_scope('mmdet')
+    with torch.device('meta'):
+        sam = torch.nn.ModuleDict(
+            dict(
+                image_encoder=MODELS.build(dict(type='SAMImageEncoder', **settings)),
+                prompt_encoder=MODELS.build(dict(type='SAMPromptEncoder')),
+                mask_decoder=MaskDecoder(num_masks=4, with_iou=True),
+            )
+        )
+    ours = {name: list(tensor.shape) for name, tensor in sam.state_dict().items()}
+    assert ours == reference.shapes(f'sam_{size}')

@@ -1,0 +1,164 @@
+"""What the distribution carries, built from a copy of the sources in a folder with a space."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mmovsam
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = """
+import sys
+for name in ('torch', 'numpy', 'mmengine', 'mmcv', 'mmdet'):
+    sys.modules[name] = None  # a build environment has none of them
+from setuptools import build_meta
+print(build_meta.{function}({target!r}))
+"""
+
+
+@pytest.fixture(scope='module')
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('packaging') / 'a clone'
+    ignore = shutil.ignore_patterns('__pycache__')
+    for name in ('mmovsam', 'configs', 'tools', 'requirements'):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for path in ROOT.iterdir():
+        if path.is_file() and path.suffix != '.log':
+            shutil.copy2(path, folder)
+    return folder
+
+
+def build(sources, function, target):
+    target.mkdir()
+    code = BUILD.format(function=function, target=str(target))
+    done = subprocess.run([sys.executable, '-c', code], cwd=sources, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target / done.stdout.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope='module')
+def wheel(sources, tmp_path_factory):
+    path = build(sources, 'build_wheel', tmp_path_factory.mktemp('wheel') / 'out')
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_wheel_carries_what_mim_looks_for(wheel):
+    names = set(wheel.namelist())
+    for folder in ('tools', 'configs'):
+        for path in (ROOT / folder).rglob('*.py'):
+            assert f'mmovsam/.mim/{path.relative_to(ROOT)}' in names
+    assert 'mmovsam/.mim/model-index.yml' in names
+
+
+def test_wheel_carries_the_package_and_its_weights_and_nothing_else(wheel):
+    names = set(wheel.namelist())
+    for path in (ROOT / 'mmovsam').rglob('*.py'):
+        assert str(path.relative_to(ROOT)) in names
+    for path in (ROOT / 'mmovsam' / 'weights').glob('*'):
+        assert f'mmovsam/weights/{path.name}' in names
+    assert {name.split('/')[0].split('-')[0] for name in names} == {'mmovsam'}
+    assert not [name for name in names if '__pycache__' in name or '/tests/' in name]
+
+
+def test_wheel_has_the_version_of_the_package_and_its_license(wheel):
+    info = f'mmovsam-{mmovsam.__version__}.dist-info'
+    metadata = wheel.read(f'{info}/METADATA').decode()
+    assert f'\nVersion: {mmovsam.__version__}\n' in metadata
+    assert 'Apache-2.0' in metadata
+    assert [name for name in wheel.namelist() if name.endswith('LICENSE')]
+
+
+def test_installing_replaces_nobodys_openmmlab_packages(wheel):
+    info = f'mmovsam-{mmovsam.__version__}.dist-info'
+    required = re.findall(
+        r'^Requires-Dist: ([\w.-]+)(.*)$', wheel.read(f'{info}/METADATA').decode(), re.M
+    )
+    always = {name.lower() for name, rest in required if 'extra ==' not in rest}
+    assert 'torch' in always
+    assert not [name for name in always if name.startswith(('mm', 'onedl', 'openmim'))]
+    extras = {name.lower() for name, rest in required if 'extra ==' in rest}
+    assert {'mmengine', 'mmcv', 'mmdet', 'onedl-mmdetection', 'openmim', 'scikit-image'} <= extras
+
+
+def test_stale_file_of_an_earlier_build_stays_out_of_the_wheel(sources, wheel, tmp_path):
+    stale = sources / 'build' / 'lib' / 'mmovsam' / 'removed.py'
+    stale.parent.mkdir(parents=True, exist_ok=True)
+    stale.write_text('')
+    with zipfile.ZipFile(build(sources, 'build_wheel', tmp_path / 'out')) as archive:
+        assert 'mmovsam/removed.py' not in archive.namelist()
+
+
+def test_editable_install_points_mim_to_the_checkout(sources, tmp_path):
+    path = build(sources, 'build_editable', tmp_path / 'out')
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / 'site')
+    site = tmp_path / 'site'
+    pth = next(site.glob('*.pth')).read_text().strip()
+    assert Path(pth).resolve() == sources.resolve()
+    assert not (site / 'mmovsam' / '__init__.py').exists()
+    tool = site / 'mmovsam' / '.mim' / 'tools' / 'set_up.py'
+    env = {'PATH': os.environ['PATH']}
+    done = subprocess.run(
+        [sys.executable, str(tool), '--help'], capture_output=True, text=True, env=env, cwd=tmp_path
+    )
+    assert done.returncode == 0 and '--follow-python' in done.stdout
+    config = site / 'mmovsam' / '.mim' / 'configs' / '_base_' / 'default_runtime.py'
+    from mmengine.config import Config
+
+    original = Config.fromfile(sources / 'configs' / '_base_' / 'default_runtime.py')
+    assert Config.fromfile(config).to_dict() == original.to_dict()
+
+
+def test_source_distribution_builds_the_same_wheel(sources, wheel, tmp_path):
+    path = build(sources, 'build_sdist', tmp_path / 'sdist')
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter='data')
+    folder = tmp_path / path.name.removesuffix('.tar.gz')
+    with zipfile.ZipFile(build(folder, 'build_wheel', tmp_path / 'wheel')) as archive:
+        assert set(archive.namelist()) == set(wheel.namelist())
+
+
+def test_model_index_names_configs_and_weights_that_exist():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert index['Models']
+    for model in index['Models']:
+        assert (ROOT / model['Config']).is_file(), model['Name']
+        assert Path(model['Config']).stem == model['Name']
+        name = model['Weights'].removeprefix('mmovsam://')
+        assert (ROOT / 'mmovsam' / 'weights' / name).is_file(), model['Name']
+
+
+def test_names_of_runnable_configs_are_unique_as_mim_searches_by_name():
+    paths = (ROOT / 'configs').rglob('*.py')
+    names = Counter(path.name for path in paths)
+    runnable = [p.name for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts]
+    assert not [name for name in runnable if names[name] > 1]
+
+
+def test_pins_are_within_what_the_package_asks_for():
+    from packaging.requirements import Requirement
+
+    pins = {}
+    for path in (ROOT / 'requirements').glob('*.txt'):
+        for line in path.read_text().splitlines():
+            line = line.split('  #')[0].strip()
+            if line and not line.startswith('#'):
+                requirement = Requirement(line)
+                version = str(requirement.specifier).removeprefix('==')
+                pins.setdefault(requirement.name.lower().replace('_', '-'), []).append(version)
+    text = (ROOT / 'setup.py').read_text()
+    asked = [Requirement(found) for found in re.findall(r"'([\w-]+(?:[<>=]=?[\d.,<>=]+))'", text)]
+    assert len(asked) > 5
+    for requirement in asked:
+        for version in pins.get(requirement.name.lower().replace('_', '-'), []):
+            assert requirement.specifier.contains(version), requirement

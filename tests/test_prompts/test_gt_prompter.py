@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+
+from mmovsam.prompts import GTPrompter
+from mmovsam.prompts.gt_prompter import deepest_point
+
+
+def data_sample(masks, bboxes, img_id=1):
+    masks = np.asarray(masks, dtype=np.uint8)
+    sample = DetDataSample(metainfo=dict(img_id=img_id, img_path=f'{img_id}.png'))
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor(bboxes, dtype=torch.float32).reshape(-1, 4),
+        masks=BitmapMasks(masks, *masks.shape[1:]),
+        labels=torch.zeros(len(masks), dtype=torch.int64),
+    )
+    return sample
+
+
+def l_shape():
+    mask = np.zeros((9, 12), dtype=np.uint8)
+    mask[1:8, 2:4] = 1
+    mask[4:9, 2:9] = 1
+    return mask
+
+
+def test_box_mode_gives_the_annotated_boxes_in_order_and_no_label():
+    bboxes = [[5, 5, 9, 8], [0, 0, 3, 3], [2, 1, 7, 4]]
+    (prompts,) = GTPrompter()([data_sample(np.ones((3, 9, 12)), bboxes)])
+    assert prompts.bboxes.tolist() == bboxes
+    assert prompts.labels is None and prompts.scores is None and prompts.point_coords is None
+
+
+def test_center_of_an_odd_square_is_its_middle_pixel():
+    mask = np.zeros((9, 9))
+    mask[2:7, 1:6] = 1
+    assert deepest_point(mask) == (3, 4)
+
+
+def test_image_edge_counts_as_outside():
+    assert deepest_point(np.ones((5, 7))) == (2, 2)
+
+
+def test_first_pixel_in_reading_order_wins_among_equals():
+    assert deepest_point(np.ones((2, 2))) == (0, 0)
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8))))
+def test_deepest_point_agrees_with_brute_force(mask):
+    point = deepest_point(mask)
+    if not mask.any():
+        assert point is None
+        return
+    padded = np.pad(mask, 1)
+    outside = np.argwhere(~padded)
+    inside = np.argwhere(padded)
+    depths = ((inside[:, None] - outside[None]) ** 2).sum(-1).min(1)
+    y, x = inside[depths.argmax()] - 1
+    assert point == (x, y)
+
+
+@pytest.mark.parametrize('mode', ['center', 'random'])
+def test_points_lie_inside_their_own_mask(mode):
+    mask = l_shape()
+    masks = np.stack([mask, mask[:, ::-1]])
+    (prompts,) = GTPrompter(mode=mode)([data_sample(masks, [[2, 1, 9, 9], [3, 1, 10, 9]])])
+    assert prompts.point_coords.shape == (2, 1, 2)
+    assert prompts.point_labels.tolist() == [[1], [1]]
+    assert prompts.bboxes is None
+    for i, (x, y) in enumerate(prompts.point_coords[:, 0].int().tolist()):
+        assert masks[i, y, x] == 1
+
+
+def test_random_points_depend_on_seed_and_image_only():
+    samples = [data_sample(np.ones((5, 40, 40)), [[0, 0, 40, 40]] * 5, i) for i in range(2)]
+
+    def points(seed, samples):
+        return [p.point_coords.tolist() for p in GTPrompter('random', seed)(samples)]
+
+    forward = points(0, samples)
+    assert points(0, samples[::-1]) == forward[::-1]
+    assert forward[0] != forward[1]
+    assert points(1, samples) != forward
+
+
+@pytest.mark.parametrize('mode', ['center', 'random'])
+def test_empty_mask_is_prompted_by_the_centre_of_its_box(mode):
+    (prompts,) = GTPrompter(mode)([data_sample(np.zeros((1, 9, 12)), [[2, 1, 8, 5]])])
+    assert prompts.point_coords.tolist() == [[[5, 3]]]
+
+
+@pytest.mark.parametrize('mode', GTPrompter.MODES)
+def test_image_without_objects_has_no_prompt(mode):
+    samples = [data_sample(np.zeros((0, 9, 12)), []), DetDataSample(gt_instances=InstanceData())]
+    assert [len(prompts) for prompts in GTPrompter(mode)(samples)] == [0, 0]
+
+
+def test_ignored_instances_are_not_prompted():
+    sample = data_sample(np.ones((1, 9, 12)), [[0, 0, 12, 9]])
+    sample.ignored_instances = sample.gt_instances
+    (prompts,) = GTPrompter()([sample])
+    assert len(prompts) == 1
+    assert len(sample.ignored_instances) == 1
+
+
+def test_image_without_annotations_loaded_is_refused():
+    with pytest.raises(ValueError, match='add LoadAnnotations'):
+        GTPrompter()([DetDataSample()])
+
+
+def test_points_without_masks_are_refused():
+    sample = data_sample(np.ones((1, 9, 12)), [[0, 0, 12, 9]])
+    del sample.gt_instances.masks
+    with pytest.raises(ValueError, match='with_mask=True'):
+        GTPrompter('center')([sample])
+
+
+def test_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="box, center, random, got 'centre'"):
+        MODELS.build(dict(type='GTPrompter', mode='centre'))

@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import torch
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmengine.structures import InstanceData
+
+from mmovsam.prompts import Prompts, sample_training_prompts
+from mmovsam.prompts.sampling import random_point
+
+
+def squares(n, side=4):
+    """n separate squares on a diagonal, instance i at pixels [i * side, (i + 1) * side - 1)."""
+    masks = np.zeros((n, n * side, n * side), dtype=np.uint8)
+    bboxes = torch.zeros(n, 4)
+    for i in range(n):
+        start, stop = i * side, (i + 1) * side - 1
+        masks[i, start:stop, start:stop] = 1
+        bboxes[i] = torch.tensor([start, start, stop, stop])
+    return InstanceData(
+        bboxes=bboxes, masks=BitmapMasks(masks, n * side, n * side), labels=torch.arange(n)
+    )
+
+
+def seeded(seed=0):
+    print(f'seed {seed}')
+    return torch.Generator().manual_seed(seed)
+
+
+def test_boxes_and_points_belong_to_their_instance():
+    gt_instances = squares(30)
+    prompts, indices = sample_training_prompts(gt_instances, generator=seeded())
+    assert indices.tolist() == list(range(30))
+    for i, j in enumerate(indices.tolist()):
+        assert prompts.has_bbox[i] != prompts.has_point[i]
+        if prompts.has_bbox[i]:
+            assert torch.equal(prompts.bboxes[i], gt_instances.bboxes[j])
+        else:
+            x, y = prompts.point_coords[i, 0].int().tolist()
+            assert gt_instances.masks.masks[j, y, x] == 1
+
+
+def test_at_most_max_instances_are_drawn_without_replacement():
+    prompts, indices = sample_training_prompts(squares(10), max_instances=4, generator=seeded())
+    assert len(prompts) == 4
+    assert len(set(indices.tolist())) == 4
+    generator = seeded()
+    drawn = [
+        sample_training_prompts(squares(10), max_instances=4, generator=generator)[1]
+        for _ in range(5)
+    ]
+    assert len({tuple(indices.tolist()) for indices in drawn}) > 1
+
+
+def test_same_generator_seed_draws_the_same():
+    first, _ = sample_training_prompts(squares(10), generator=seeded(3))
+    second, _ = sample_training_prompts(squares(10), generator=seeded(3))
+    assert torch.equal(first.point_coords, second.point_coords)
+    assert torch.equal(first.point_labels, second.point_labels)
+
+
+@pytest.mark.parametrize(('box_ratio', 'boxes'), [(0.0, 0), (1.0, 10)])
+def test_box_ratio_at_its_ends_gives_one_kind(box_ratio, boxes):
+    prompts, _ = sample_training_prompts(squares(10), box_ratio=box_ratio)
+    assert prompts.has_bbox.sum() == boxes
+    assert len(list(prompts.groups())) == 1
+
+
+def test_half_are_boxes_by_default():
+    generator = seeded()
+    boxes = sum(
+        sample_training_prompts(squares(10), generator=generator)[0].has_bbox.sum()
+        for _ in range(40)
+    )
+    assert 160 <= boxes <= 240  # of 400; four standard deviations
+
+
+def test_point_is_uniform_over_the_pixels_of_the_mask():
+    mask = np.zeros((6, 8), dtype=np.uint8)
+    pixels = [(2, 1), (3, 1), (6, 4), (2, 5)]
+    for x, y in pixels:
+        mask[y, x] = 1
+    generator = seeded()
+    drawn = [random_point(mask, np.array([2.0, 1, 7, 6]), generator) for _ in range(400)]
+    assert set(drawn) == set(pixels)
+    assert min(drawn.count(pixel) for pixel in pixels) > 65  # of 100; four standard deviations
+
+
+def test_point_is_found_when_the_box_misses_the_mask():
+    mask = np.zeros((6, 8), dtype=np.uint8)
+    mask[5, 7] = 1
+    assert random_point(mask, np.array([0.0, 0, 2, 2])) == (7, 5)
+    assert random_point(mask, np.array([-9.0, -9, -5, -5])) == (7, 5)
+
+
+def test_instance_with_an_empty_mask_is_prompted_by_its_box():
+    gt_instances = squares(3)
+    gt_instances.masks.masks[1] = 0
+    prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
+    assert prompts.has_bbox.tolist() == [False, True, False]
+
+
+def test_image_without_masks_is_prompted_by_boxes():
+    gt_instances = squares(3)
+    del gt_instances.masks
+    prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
+    assert prompts.has_bbox.all()
+
+
+def test_image_without_instances_has_no_prompt():
+    gt_instances = squares(2)[torch.zeros(0, dtype=torch.int64)]
+    prompts, indices = sample_training_prompts(gt_instances)
+    assert isinstance(prompts, Prompts)
+    assert len(prompts) == len(indices) == 0
+
+
+def test_polygons_tensors_and_box_classes_are_taken():
+    polygon = [np.array([8.0, 8, 16, 8, 16, 16, 8, 16])]
+    bboxes = torch.tensor([[8.0, 8, 16, 16]])
+    bitmap = torch.zeros(1, 20, 20, dtype=torch.bool)
+    bitmap[0, 8:16, 8:16] = True
+    for masks in (PolygonMasks([polygon], 20, 20), bitmap):
+        gt_instances = InstanceData(bboxes=HorizontalBoxes(bboxes), masks=masks)
+        prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
+        assert (prompts.point_coords >= 7).all() and (prompts.point_coords <= 16).all()
+        prompts, _ = sample_training_prompts(gt_instances, box_ratio=1)
+        assert torch.equal(prompts.bboxes, bboxes)
+
+
+def test_box_noise_stays_within_its_share_of_the_side():
+    gt_instances = squares(20, side=11)
+    prompts, _ = sample_training_prompts(
+        gt_instances, box_ratio=1, box_noise=0.1, generator=seeded()
+    )
+    moved = (prompts.bboxes - gt_instances.bboxes).abs()
+    assert 0 < moved.max() <= 1.0001
+    assert moved.max(dim=0).values.min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(max_instances=0), 'max_instances'),
+        (dict(box_ratio=1.5), 'box_ratio'),
+        (dict(box_noise=0.6), 'box_noise'),
+    ],
+)
+def test_argument_out_of_range_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        sample_training_prompts(squares(1), **arguments)

@@ -1,0 +1,236 @@
+"""tools/train.py and tools/test.py on a tiny model, from a folder that is not the checkout."""
+
+import itertools
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmovsam.checkpoints import load_checkpoint_file
+
+NUMBERS = itertools.count()
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+RUNTIME = TOOLS.parent / 'configs' / '_base_' / 'default_runtime.py'
+PARTS = """
+import os
+import re
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, METRICS, MODELS
+
+@DATASETS.register_module(force=True)
+class ToolNumbers(torch.utils.data.Dataset):
+    metainfo = dict(classes=('one',))
+    def __init__(self, noise=0.0):
+        self.noise = noise
+    def __len__(self):
+        return 7
+    def __getitem__(self, index):
+        return dict(inputs=torch.tensor([index, self.noise * torch.rand(()).item()]), index=index)
+
+@MODELS.register_module(force=True)
+class ToolModel(BaseModel):
+    def __init__(self, width=2, stop_at=-1):
+        super().__init__()
+        self.linear = torch.nn.Linear(width, 1)
+        self.stop_at = stop_at
+        self.calls = 0
+    def forward(self, inputs, index, mode):
+        self.calls += 1
+        if self.calls == self.stop_at:
+            raise KeyboardInterrupt
+        out = self.linear(torch.stack(inputs))
+        return dict(loss=out.square().mean()) if mode == 'loss' else list(zip(index, out))
+
+@METRICS.register_module(force=True)
+class ToolMetric(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.extend((int(index), float(out)) for index, out in data_samples)
+    def compute_metrics(self, results):
+        return dict(count=float(len(set(i for i, _ in results))), sum=sum(o for _, o in results))
+"""
+CONFIG = f"""
+_base_ = {str(RUNTIME)!r}
+custom_imports = dict(imports=['mmovsam', 'tool_parts'])
+model = dict(type='mmengine.ToolModel')
+train_dataloader = dict(dataset=dict(type='mmengine.ToolNumbers', noise=1.0),
+                        batch_size=2, num_workers=0,
+                        sampler=dict(type='DefaultSampler', shuffle=True))
+test_dataloader = dict(dataset=dict(type='mmengine.ToolNumbers'), batch_size=2, num_workers=0,
+                       sampler=dict(type='DefaultSampler', shuffle=False))
+test_evaluator = dict(type='mmengine.ToolMetric')
+train_cfg = dict(by_epoch=True, max_epochs=2)
+test_cfg = dict()
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
+visualizer = dict(type='mmengine.Visualizer', _delete_=True,
+                  vis_backends=[dict(type='mmengine.LocalVisBackend')])
+log_level = 'WARNING'
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with a config and the parts it names."""
+    folder = tmp_path / 'a folder'
+    folder.mkdir()
+    (folder / 'tool_parts.py').write_text(PARTS)
+    (folder / 'tiny.py').write_text(CONFIG)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delenv('MMOVSAM_TRACEBACK', raising=False)
+    for name in ('LOCAL_RANK', 'RANK', 'WORLD_SIZE'):
+        monkeypatch.delenv(name, raising=False)
+    yield folder
+    sys.modules.pop('tool_parts', None)
+    os.environ.pop('LOCAL_RANK', None)
+
+
+@pytest.fixture
+def call(folder, monkeypatch, capsys):
+    """Run a tool as a command; returns its exit status and its output."""
+
+    def run(tool, *arguments):
+        # MMEngine keeps loggers by name, and this one's output is captured for a single test
+        (folder / 'tiny.py').write_text(f'{CONFIG}experiment_name = "tool{next(NUMBERS)}"\n')
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        status = 0
+        try:
+            runpy.run_path(str(TOOLS / tool), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return run
+
+
+def test_training_says_where_its_results_are(call, folder):
+    status, output = call('train.py', 'tiny.py')
+    assert status == 0, output
+    assert output.strip().splitlines()[-1].endswith('work_dirs/tiny')
+    assert (folder / 'work_dirs' / 'tiny' / 'epoch_2.pth').is_file()
+
+
+def test_training_that_is_stopped_says_how_to_go_on_and_goes_on(call):
+    flags = ['--work-dir', 'out', '--cfg-options']
+    status, output = call('train.py', 'tiny.py', *flags, 'model.stop_at=6')
+    assert status == 130 and '--resume' in output
+    status, output = call('train.py', 'tiny.py', '--work-dir', 'out', '--resume')
+    assert status == 0, output
+    call('train.py', 'tiny.py', '--work-dir', 'whole')
+    whole, resumed = (load_checkpoint_file(f'{name}/epoch_2.pth') for name in ('whole', 'out'))
+    for key, value in whole['state_dict'].items():
+        assert torch.equal(value, resumed['state_dict'][key])
+
+
+def test_flags_of_training_reach_the_config(call, folder):
+    options = ['train_cfg.max_epochs=1', 'auto_scale_lr.base_batch_size=4']
+    status, output = call(
+        'train.py', 'tiny.py', '--auto-scale-lr', '--work-dir', 'out', '--cfg-options', *options
+    )
+    assert status == 0, output
+    text = (folder / 'out' / 'tiny.py').read_text()
+    assert 'enable=True' in text and 'max_epochs=1' in text
+    learning_rate = load_checkpoint_file('out/epoch_1.pth')['optimizer']['param_groups'][0]['lr']
+    assert learning_rate == pytest.approx(0.005)
+
+
+def test_testing_reports_metrics_of_the_given_weights(call):
+    call('train.py', 'tiny.py')
+    status, output = call('test.py', 'tiny.py', 'work_dirs/tiny/epoch_2.pth', '--work-dir', 'out')
+    assert status == 0, output
+    assert output.strip().splitlines()[-1].startswith('Done. Logs and pictures are in')
+    scores = next(Path('out').glob('*/*.json')).read_text()
+    assert '"count": 7.0' in scores
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['none.py'], r'Config none\.py does not exist'),
+        (['tiny.py', '--cfg-options', 'train_dataloder.batch_size=1'], "'train_dataloader'"),
+        (['tiny.py', '--cfg-options', 'model.type=NoSuchModel'], 'NoSuchModel is not in the'),
+        (['tiny.py', '--cfg-options', 'model.depth=1'], "unexpected keyword argument 'depth'"),
+        (['tiny.py', '--cfg-options', 'load_from=none.pth'], r'none\.pth does not exist'),
+        (['tiny.py', '--auto-scale-lr'], 'base_batch_size'),
+        (['tiny.py', '--launcher', 'slurm'], 'use --launcher pytorch'),
+        (['tiny.py', '--launcher', 'pytorch'], 'torch.distributed.run'),
+    ],
+)
+def test_mistakes_of_a_training_command_end_in_one_line(call, arguments, expected):
+    if '--launcher' in arguments and torch.cuda.is_available():
+        arguments, expected = ['none.py'], 'does not exist'  # with a GPU MMEngine asks the others
+    status, output = call('train.py', *arguments)
+    assert status == 2
+    error = [line for line in output.splitlines() if line.startswith('error: ')]
+    assert len(error) == 1
+    assert re.search(expected, error[0])
+
+
+@pytest.mark.parametrize('option', ['key', '=3'])
+def test_option_without_key_and_value_is_an_error_of_the_command_line(call, option):
+    status, output = call('train.py', 'tiny.py', '--cfg-options', option)
+    assert status == 2 and 'expects key=value' in output and 'Traceback' not in output
+
+
+def test_config_that_is_no_python_is_named(call, folder):
+    (folder / 'broken.py').write_text('model = dict(')
+    status, output = call('train.py', 'broken.py')
+    assert status == 2 and 'broken.py is not valid Python' in output
+
+
+def test_traceback_is_shown_when_asked_for(call, monkeypatch):
+    monkeypatch.setenv('MMOVSAM_TRACEBACK', '1')
+    with pytest.raises(FileNotFoundError):
+        call('train.py', 'none.py')
+
+
+def test_mistakes_of_a_test_command_end_in_one_line(call):
+    wide = {'state_dict': {'linear.weight': torch.ones(1, 9)}}
+    torch.save(wide, 'wide.pth')
+    for arguments, expected in [
+        ([], 'names no weights'),
+        (['none.pth'], 'none.pth does not exist'),
+        (['wide.pth'], 'another shape'),
+        (['wide.pth', '--out', 'out.json'], '.pkl'),
+        (['wide.pth', '--tta'], 'tta_model and tta_pipeline'),
+    ]:
+        status, output = call('test.py', 'tiny.py', *arguments)
+        assert status == 2
+        assert expected in next(line for line in output.splitlines() if line.startswith('error:'))
+
+
+def test_two_processes_train_and_test_without_a_gpu_like_one(folder):
+    code = (
+        'import os, sys, runpy\n'
+        'tools, work = sys.argv[1:3]\n'
+        'for tool, more in (("train.py", []), ("test.py", ["out1/epoch_2.pth"])):\n'
+        '    sys.argv = [tool, "tiny.py", *more, "--launcher", "pytorch", "--work-dir", work]\n'
+        '    runpy.run_path(os.path.join(tools, tool), run_name="__main__")\n'
+    )
+    (folder / 'both.py').write_text(code)
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
+    env['PYTHONPATH'] = os.pathsep.join([str(folder), env.get('PYTHONPATH', '')])
+    scores = []
+    for number in (1, 2):
+        command = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={number}']
+        done = subprocess.run(
+            [sys.executable, *command, 'both.py', str(TOOLS), f'out{number}'],
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        text = next(Path(f'out{number}').glob('*/*.json')).read_text()
+        assert '"count": 7.0' in text
+        scores.append(json.loads(text)['sum'])
+        assert Path(f'out{number}/epoch_2.pth').is_file()
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)

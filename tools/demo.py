@@ -1,0 +1,112 @@
+"""Show what OVSAM does: on scenes it has never seen, turn prompts into masks with names."""
+
+import argparse
+import logging
+import os
+import time
+from pathlib import Path
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import mmcv
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from tqdm import tqdm
+
+from mmovsam.apis import load_config
+from mmovsam.datasets.mini_world import write_split
+from mmovsam.engine.command_line import readable_errors
+
+PROMPTS = {
+    'RTMDet boxes': 'mini/ovsam_mini_rtmdet.py',
+    'annotated boxes': 'mini/ovsam_mini_boxes.py',
+    'one point': 'mini/ovsam_mini_points.py',
+}
+COLUMNS = {
+    'IoU': 'open_vocab/IoU',
+    'base': 'open_vocab/acc_base',
+    'novel': 'open_vocab/acc_novel',
+    'mask AP': 'coco/segm_mAP',
+    'box AP': 'coco/bbox_mAP',
+}
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, default=Path('outputs/demo'), help='folder for the pictures')
+    parser.add_argument('--num-images', type=int, default=60, help='scenes drawn for the test')
+    parser.add_argument('--seed', type=int, default=20261122, help='of the scenes')
+    parser.add_argument('--num-pictures', type=int, default=12, help='pictures written')
+    return parser.parse_args()
+
+
+class Watch(Hook):
+    """Shows the progress of a test and draws its first pictures."""
+
+    def __init__(self, title, num_images, out, num_pictures):
+        self.bar = tqdm(total=num_images, desc=f'{title:>16}', unit='image')
+        self.out = out
+        self.left = num_pictures
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        for sample in outputs:
+            if self.left > 0:
+                self.left -= 1
+                name = Path(sample.img_path).stem
+                runner.visualizer.add_datasample(
+                    name,
+                    mmcv.imread(sample.img_path, channel_order='rgb'),
+                    sample,
+                    draw_gt=False,
+                    pred_score_thr=0.3,
+                    out_file=str(self.out / f'{name}.jpg'),
+                )
+        self.bar.update(len(outputs))
+
+    def after_test(self, runner):
+        self.bar.close()
+
+
+def evaluate(title, config, data_root, args):
+    cfg = load_config(config)
+    dataset = cfg.test_dataloader.dataset
+    dataset.data_root = str(data_root)
+    dataset.draw = None
+    for metric in cfg.test_evaluator:
+        if 'ann_file' in metric:
+            metric.ann_file = str(data_root / dataset.ann_file)
+    cfg.work_dir = str(args.out / 'logs')
+    cfg.log_level = 'WARNING'
+    cfg.experiment_name = title.replace(' ', '_')
+    runner = Runner.from_cfg(cfg)
+    pictures = args.out / config.split('_')[-1].removesuffix('.py')
+    runner.register_hook(Watch(title, args.num_images, pictures, args.num_pictures))
+    return runner.test()
+
+
+def print_table(results):
+    print(f'\n{"prompt":<16}' + ''.join(f'{name:>10}' for name in COLUMNS))
+    for title, metrics in results.items():
+        cells = [metrics.get(key) for key in COLUMNS.values()]
+        print(
+            f'{title:<16}'
+            + ''.join(f'{"-" if cell is None else format(cell, ".3f" if cell <= 1 else ".1f"):>10}' for cell in cells)
+        )
+    print('IoU: mean over objects. base, novel: accuracy in % out of 640 names.\n')
+
+
+def main(args):
+    logging.captureWarnings(True)
+    start = time.monotonic()
+    data_root = args.out / f'scenes_{args.num_images}_{args.seed}'
+    write_split(data_root, 'test', args.num_images, args.seed)
+    results = {
+        title: evaluate(title, config, data_root, args) for title, config in PROMPTS.items()
+    }
+    print_table(results)
+    print(f'Done in {time.monotonic() - start:.0f} s. Pictures: {os.path.relpath(args.out)}/*/*.jpg')
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors():
+        main(args)

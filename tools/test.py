@@ -1,0 +1,65 @@
+"""Test a model of a config: MMDetection's flags, on GPUs and without."""
+
+import argparse
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmovsam.engine.command_line import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+    readable_errors,
+)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', nargs='?', help="weights; without, the config's load_from")
+    parser.add_argument('--out', help='dump the predictions to this .pkl file')
+    parser.add_argument('--show', action='store_true', help='show the predictions')
+    parser.add_argument('--show-dir', help='save pictures in work_dir/timestamp/SHOW_DIR')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds a picture is shown')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation of the config')
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def apply_flags(cfg, args):
+    if args.checkpoint is not None:
+        cfg.load_from = args.checkpoint
+    elif not cfg.get('load_from'):
+        raise ValueError(f'{args.config} names no weights (load_from): give a checkpoint file.')
+    if args.show or args.show_dir:
+        hook = cfg.get('default_hooks', {}).get('visualization')
+        if hook is None:
+            raise ValueError(f'{args.config} has no default_hooks.visualization to draw with.')
+        hook.update(draw=True, show=args.show, wait_time=args.wait_time)
+        if args.show_dir:
+            hook.test_out_dir = args.show_dir
+    if args.tta:
+        missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+        if missing:
+            raise ValueError(f'--tta needs {" and ".join(missing)} in {args.config}.')
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise ValueError(f'--out expects a .pkl file, got {args.out}.')
+
+
+def test(args):
+    cfg = load_config(args)
+    apply_flags(cfg, args)
+    runner = build_runner(cfg)
+    if args.out:
+        from mmdet.evaluation import DumpDetResults
+
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+    if runner.rank == 0:
+        print(f'Done. Logs and pictures are in {runner.log_dir}')
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors('Nothing is kept of a test that is stopped.'):
+        test(args)

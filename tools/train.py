@@ -1,0 +1,53 @@
+"""Train a model of a config: MMDetection's flags, on GPUs and without."""
+
+import argparse
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmovsam.engine.command_line import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+    readable_errors,
+)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a name from the latest one in the work folder',
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def train(args):
+    cfg = load_config(args)
+    if args.amp:
+        cfg.optim_wrapper = dict(cfg.optim_wrapper, type='AmpOptimWrapper')
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config.')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    runner = build_runner(cfg)
+    runner.train()
+    if runner.rank == 0:
+        print(f'Done. Checkpoints and logs are in {runner.work_dir}')
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors('The same command with --resume goes on from the last checkpoint.'):
+        train(args)

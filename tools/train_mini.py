@@ -1,0 +1,149 @@
+"""Train everything of the small world: CLIP, SAM, SAM2CLIP, CLIP2SAM and a detector.
+
+Started again it goes on where it was: finished stages are skipped, the stage at work resumes from its
+last checkpoint.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
+from mmovsam.datasets import MiniWorldPictures
+from mmovsam.engine.command_line import readable_errors
+from mmovsam.vocabulary import TextClassifier, Vocabulary, load_text_encoder, save_classifier
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# name: config, the initial weights it takes from earlier stages, what its parameters are called in its
+# weight file (None: dropped)
+STAGES = {
+    'clip_mini': ('clip_mini.py', {}, {'clip.': ''}),
+    'sam_mini': (
+        'sam_mini.py',
+        {},
+        {
+            'backbone.': 'image_encoder.',
+            'prompt_encoder.': 'prompt_encoder.',
+            'head.mask_decoder.': 'mask_decoder.',
+        },
+    ),
+    'sam2clip_mini': (
+        'sam2clip_mini.py',
+        {
+            'model.backbone.init_cfg': ('clip_mini', None),
+            'model.teacher.init_cfg': ('sam_mini', 'image_encoder'),
+        },
+        {'neck.': 'neck.'},
+    ),
+    'ovsam_mini': (
+        'ovsam_mini.py',
+        {
+            'model.backbone.init_cfg': ('clip_mini', None),
+            'model.neck.init_cfg': ('sam2clip_mini', 'neck'),
+            'model.prompt_encoder.init_cfg': ('sam_mini', 'prompt_encoder'),
+            'model.head.init_cfg': ('sam_mini', 'mask_decoder'),
+        },
+        {'': ''},
+    ),
+    'rtmdet_mini': ('rtmdet_mini.py', {}, {'': ''}),
+}
+SHIPPED = ('sam_mini', 'ovsam_mini', 'rtmdet_mini', 'vocabulary_mini')
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/mini'), help='folder for all of it')
+    parser.add_argument('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='which ones')
+    parser.add_argument('--threads', type=int, default=os.cpu_count(), help='threads of each training')
+    parser.add_argument(
+        '--ship', action='store_true', help='put the new weights in the place of the shipped ones'
+    )
+    return parser.parse_args()
+
+
+def weights(out: Path, name: str) -> Path:
+    return out / 'weights' / f'{name}.safetensors'
+
+
+def train(stage: str, out: Path, threads: int) -> None:
+    """Run one stage to its end and write its weights, in half precision."""
+    config, initial, renames = STAGES[stage]
+    options = [f'default_hooks.checkpoint.max_keep_ckpts=2']
+    for key, (source, prefix) in initial.items():
+        options += [f'{key}.checkpoint={weights(out, source)}', f'{key}.prefix={prefix}']
+    if stage == 'ovsam_mini':
+        options.append(f"model.classifier.classifier={weights(out, 'vocabulary_mini')}")
+    work_dir = out / stage
+    command = [
+        *(sys.executable, str(ROOT / 'tools' / 'train.py'), str(ROOT / 'configs' / 'mini' / config)),
+        *('--work-dir', str(work_dir), '--resume', '--cfg-options', *options),
+    ]
+    # glibc gives large blocks back to the system after each use, which costs a third of the time.
+    keep = {key: str(2**33) for key in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')}
+    subprocess.run(
+        command, check=True, env={**keep, **os.environ, 'OMP_NUM_THREADS': str(threads)}
+    )
+    last = (work_dir / 'last_checkpoint').read_text().strip()
+    state_dict = load_checkpoint_file(last)['state_dict']
+    renamed = {}
+    for name, tensor in state_dict.items():
+        for old, new in renames.items():
+            if name.startswith(old):
+                half = tensor.half() if tensor.is_floating_point() else tensor
+                renamed[new + name[len(old) :]] = half
+                break
+    save_safetensors(renamed, weights(out, stage), {'stage': stage})
+
+
+def build_vocabulary(out: Path) -> None:
+    """Encode the small world's names with its own text tower."""
+    from mmengine.config import Config
+
+    clip = Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'clip_mini.py').clip
+    vocabulary = Vocabulary.from_metainfo(MiniWorldPictures.METAINFO)
+    embeddings = vocabulary.encode(*load_text_encoder(clip, weights(out, 'clip_mini')))
+    save_classifier(
+        weights(out, 'vocabulary_mini'),
+        TextClassifier(embeddings.half(), vocabulary.names, vocabulary.novel),
+    )
+
+
+def ship(out: Path) -> None:
+    """Copy what the package ships; of CLIP the text tower, the image tower being in OVSAM's file."""
+    for name in SHIPPED:
+        shutil.copyfile(weights(out, name), WEIGHTS_DIR / f'{name}.safetensors')
+    clip = load_checkpoint_file(weights(out, 'clip_mini'))['state_dict']
+    text = {name: tensor for name, tensor in clip.items() if not name.startswith('visual.')}
+    save_safetensors(text, WEIGHTS_DIR / 'clip_mini_text.safetensors', {'stage': 'clip_mini'})
+
+
+def main(args) -> None:
+    args.out = args.out.resolve()
+    weights(args.out, '').parent.mkdir(parents=True, exist_ok=True)
+    for number, stage in enumerate(args.stages, 1):
+        if weights(args.out, stage).is_file():
+            print(f'[{number}/{len(args.stages)}] {stage}: done before')
+            continue
+        print(f'[{number}/{len(args.stages)}] {stage}')
+        start = time.monotonic()
+        train(stage, args.out, args.threads)
+        print(f'{stage}: {(time.monotonic() - start) / 60:.1f} min')
+        if stage == 'clip_mini':
+            build_vocabulary(args.out)
+    if args.ship:
+        ship(args.out)
+        print(f'Done. The new weights are in {WEIGHTS_DIR}')
+    else:
+        print(f'Done. The weights are in {args.out / "weights"}')
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors('make mini goes on where it was.'):
+        main(args)
