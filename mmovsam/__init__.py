@@ -5,6 +5,6 @@ from .version import __version__
 
 compat.mend()  # first: before anything imports torchvision
 
-from . import checkpoints, datasets, engine, evaluation, models, prompts  # noqa: E402, F401
+from . import checkpoints, datasets, engine, evaluation, models, prompts  # noqa: F401
 
 __all__ = ['__version__']

@@ -1,6 +1,6 @@
 """What the installed OpenMMLab packages need on a current PyTorch.
 
-:func:`mend` runs when ``mmovsam`` is imported, before anything imports torchvision. Each repair
+`mend` runs when `mmovsam` is imported, before anything imports torchvision. Each repair
 looks for its fault first and changes nothing where there is none.
 """
 
@@ -31,7 +31,7 @@ def mend_torchvision() -> bool:
     """Define torchvision's operator schemas where torchvision's own do not load.
 
     A CPU build of torch beside a CUDA build of torchvision cannot load torchvision's operators,
-    and then ``import torchvision`` fails with ``operator torchvision::nms does not exist``. With
+    and then `import torchvision` fails with `operator torchvision::nms does not exist`. With
     the two schemas that torchvision's import asks for, everything in it but its own operators
     works.
 
@@ -56,12 +56,12 @@ def mend_torchvision() -> bool:
 
 
 def allow_mmengine_state() -> None:
-    """Let ``torch.load(..., weights_only=True)`` read what MMEngine's Runner saves.
+    """Let `torch.load(..., weights_only=True)` read what MMEngine's Runner saves.
 
-    Beside tensors a Runner saves its message hub: ``HistoryBuffer`` objects, numpy arrays and
-    numbers. A ``HistoryBuffer`` refers to its statistics through ``getattr``, which could reach
+    Beside tensors a Runner saves its message hub: `HistoryBuffer` objects, numpy arrays and
+    numbers. A `HistoryBuffer` refers to its statistics through `getattr`, which could reach
     anything; what is allowed under that name is a stand-in that resolves the four statistics of
-    ``HistoryBuffer`` and nothing else.
+    `HistoryBuffer` and nothing else.
     """
     from mmengine.logging import HistoryBuffer
 
@@ -88,8 +88,8 @@ def allow_mmengine_state() -> None:
 def guard_mmengine_loaders() -> None:
     """Make every checkpoint loader of MMEngine read weights only, whatever its default is.
 
-    MMEngine leaves ``weights_only`` to torch, which before 2.6 means unsafe loading, downloads
-    with ``weights_only`` switched off, and the maintained fork falls back to unsafe loading when
+    MMEngine leaves `weights_only` to torch, which before 2.6 means unsafe loading, downloads
+    with `weights_only` switched off, and the maintained fork falls back to unsafe loading when
     the safe one fails. torch has a switch that overrules all of these; each loader runs under it.
     """
     from mmengine.runner import CheckpointLoader
@@ -101,7 +101,7 @@ def guard_mmengine_loaders() -> None:
 
 @contextlib.contextmanager
 def forced_weights_only():
-    """Overrule, inside the block, any request for anything but weights in ``torch.load``."""
+    """Overrule, inside the block, any request for anything but weights in `torch.load`."""
     with _switch_lock:
         before = {name: os.environ.get(name) for name in (_FORCE_SWITCH, _REFUSE_SWITCH)}
         os.environ[_FORCE_SWITCH] = '1'
@@ -127,7 +127,7 @@ def _guarded(loader):
 
 
 def _under_name(function, path: str):
-    """A function that a checkpoint finds under ``path`` (torch allows globals by their name)."""
+    """A function that a checkpoint finds under `path` (torch allows globals by their name)."""
 
     def stand_in(*args):
         return function(*args)

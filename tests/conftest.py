@@ -4,11 +4,11 @@ import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-import mmovsam  # noqa: E402, F401  first: it mends torchvision where that is broken
+import pytest
+import torch
+from hypothesis import settings
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 
 # no time limits: machines differ; a failing example is printed with what reproduces it
 settings.register_profile('mmovsam', deadline=None, print_blob=True, max_examples=30)

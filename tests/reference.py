@@ -1,4 +1,4 @@
-"""Reference values: weights made from their names alone, and outputs of other people's code on them.
+"""Reference values: weights made from their names, and outputs of other people's code on them.
 
 `tests/data/*.npz` holds outputs of the released OVSAM code and of the original SAM modules on these
 weights and inputs; many are strided samples, taken by `sampled`.

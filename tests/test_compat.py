@@ -66,7 +66,8 @@ def test_torchvision_with_operators_is_left_alone():
     code, output = run(
         'import torch\n'
         'own = torch.library.Library("torchvision", "DEF")\n'
-        'own.define("nms(Tensor d, Tensor s, float t) -> Tensor")\n'
+        'for name in ("nms", "qnms"):\n'
+        '    own.define(name + "(Tensor d, Tensor s, float t) -> Tensor")\n'
         'own.impl("nms", lambda d, s, t: torch.tensor([7]), "CPU")\n'
         'from mmovsam.compat import mend_torchvision\n'
         'assert not mend_torchvision()\n'

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import mmcv
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from mmovsam.apis import load_config
 from mmovsam.datasets.mini_world import write_split
 from mmovsam.engine.command_line import readable_errors
+from mmovsam.fileio import find_config
 
 PROMPTS = {
     'RTMDet boxes': 'mini/ovsam_mini_rtmdet.py',
@@ -22,12 +24,13 @@ PROMPTS = {
     'one point': 'mini/ovsam_mini_points.py',
 }
 COLUMNS = {
-    'IoU': 'open_vocab/IoU',
-    'base': 'open_vocab/acc_base',
-    'novel': 'open_vocab/acc_novel',
-    'mask AP': 'coco/segm_mAP',
-    'box AP': 'coco/bbox_mAP',
+    'IoU': ('open_vocab/IoU', '.3f'),
+    'base %': ('open_vocab/acc_base', '.1f'),
+    'novel %': ('open_vocab/acc_novel', '.1f'),
+    'mask AP': ('coco/segm_mAP', '.3f'),
+    'box AP': ('coco/bbox_mAP', '.3f'),
 }
+ENLARGE = 3  # so that names fit into pictures of 320 pixels
 
 
 def parse_args():
@@ -48,26 +51,35 @@ class Watch(Hook):
         self.left = num_pictures
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        for sample in outputs:
-            if self.left > 0:
-                self.left -= 1
-                name = Path(sample.img_path).stem
-                runner.visualizer.add_datasample(
-                    name,
-                    mmcv.imread(sample.img_path, channel_order='rgb'),
-                    sample,
-                    draw_gt=False,
-                    pred_score_thr=0.3,
-                    out_file=str(self.out / f'{name}.jpg'),
-                )
+        for sample in outputs[: self.left]:
+            self.left -= 1
+            name = Path(sample.img_path).stem
+            image = mmcv.imread(sample.img_path, channel_order='rgb')
+            runner.visualizer.add_datasample(
+                name,
+                mmcv.imrescale(image, ENLARGE),
+                enlarged(sample),
+                draw_gt=False,
+                pred_score_thr=0.3,
+                out_file=str(self.out / f'{name}.jpg'),
+            )
         self.bar.update(len(outputs))
 
     def after_test(self, runner):
         self.bar.close()
 
 
+def enlarged(sample):
+    """The predictions of a sample for a picture that is larger than the image."""
+    instances = sample.pred_instances.clone()
+    instances.bboxes = instances.bboxes * ENLARGE
+    masks = instances.masks.repeat_interleave(ENLARGE, 1).repeat_interleave(ENLARGE, 2)
+    instances.masks = masks
+    return DetDataSample(pred_instances=instances)
+
+
 def evaluate(title, config, data_root, args):
-    cfg = load_config(config)
+    cfg = Config.fromfile(find_config(config))
     dataset = cfg.test_dataloader.dataset
     dataset.data_root = str(data_root)
     dataset.draw = None
@@ -86,12 +98,11 @@ def evaluate(title, config, data_root, args):
 def print_table(results):
     print(f'\n{"prompt":<16}' + ''.join(f'{name:>10}' for name in COLUMNS))
     for title, metrics in results.items():
-        cells = [metrics.get(key) for key in COLUMNS.values()]
-        print(
-            f'{title:<16}'
-            + ''.join(f'{"-" if cell is None else format(cell, ".3f" if cell <= 1 else ".1f"):>10}' for cell in cells)
+        cells = (
+            format(metrics[key], spec) if key in metrics else '-' for key, spec in COLUMNS.values()
         )
-    print('IoU: mean over objects. base, novel: accuracy in % out of 640 names.\n')
+        print(f'{title:<16}' + ''.join(f'{cell:>10}' for cell in cells))
+    print('IoU: mean over annotated objects. base, novel: accuracy out of all 640 names.\n')
 
 
 def main(args):

@@ -49,7 +49,7 @@ def apply_flags(cfg, args):
 def test(args):
     cfg = load_config(args)
     apply_flags(cfg, args)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, training=False)
     if args.out:
         from mmdet.evaluation import DumpDetResults
 

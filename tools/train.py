@@ -41,7 +41,7 @@ def train(args):
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, training=True)
     runner.train()
     if runner.rank == 0:
         print(f'Done. Checkpoints and logs are in {runner.work_dir}')

@@ -74,7 +74,7 @@ def weights(out: Path, name: str) -> Path:
 def train(stage: str, out: Path, threads: int) -> None:
     """Run one stage to its end and write its weights, in half precision."""
     config, initial, renames = STAGES[stage]
-    options = [f'default_hooks.checkpoint.max_keep_ckpts=2']
+    options = ['default_hooks.checkpoint.max_keep_ckpts=2']
     for key, (source, prefix) in initial.items():
         options += [f'{key}.checkpoint={weights(out, source)}', f'{key}.prefix={prefix}']
     if stage == 'ovsam_mini':

@@ -9,7 +9,11 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
-custom_hooks = [dict(type='RandomStateHook'), dict(type='CheckpointCheckHook')]
+custom_hooks = [
+    dict(type='RandomStateHook'),
+    dict(type='CheckpointCheckHook'),
+    dict(type='ClassCheckHook')
+]
 
 randomness = dict(seed=0)
 env_cfg = dict(

@@ -10,3 +10,6 @@ model = dict(
     neck=dict(init_cfg=dict(type='Pretrained', checkpoint=ovsam, prefix='neck')),
     prompt_encoder=dict(init_cfg=dict(type='Pretrained', checkpoint=sam, prefix='prompt_encoder')),
     head=dict(init_cfg=dict(type='Pretrained', checkpoint=sam, prefix='mask_decoder')))
+train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(optimizer=dict(lr=6e-4))
+train_cfg = dict(max_epochs=4, val_interval=2)

@@ -23,7 +23,7 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     dataset=dict(class_agnostic=True, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(class_agnostic=True, pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(class_agnostic=True, pipeline=test_pipeline))
@@ -37,5 +37,5 @@ test_evaluator = dict(
     type='CocoMetric',
     ann_file='data/mini_world/annotations/mini_test.json',
     metric='proposal_fast')
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
-train_cfg = dict(max_epochs=6, val_interval=2)
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+train_cfg = dict(max_epochs=3, val_interval=3)

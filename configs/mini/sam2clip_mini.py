@@ -23,6 +23,9 @@ model = dict(
         out_channels=_base_.channels,
         init_cfg=dict(
             type='Pretrained', checkpoint='mmovsam://sam_mini.safetensors', prefix='image_encoder')))
+train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(optimizer=dict(lr=8e-4))
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2)
 val_dataloader = None
 val_evaluator = None
 val_cfg = None

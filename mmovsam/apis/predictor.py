@@ -1,50 +1,59 @@
 """Set an image once, prompt it many times."""
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import mmcv
 import numpy as np
 import torch
-from mmdet.apis import init_detector
-from torch import Tensor
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
 
+from ..checkpoints import check_fit, state_dict_of
+from ..datasets.transforms import ResizeLongestSide
+from ..datasets.transforms.loading import is_whole
+from ..fileio import find_config
 from ..models.detectors import OVSAM
+from ..models.detectors.instances import masks_to_bboxes
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, Vocabulary, load_text_encoder
-from .configs import load_config
 
 
-class _Masks(NamedTuple):
-    masks: np.ndarray
-    scores: np.ndarray
-    low_res_logits: np.ndarray
-
-
-class Prediction(_Masks):
+@dataclass(frozen=True, eq=False)
+class Prediction:
     """Masks with names; unpacks to `masks, scores, low_res_logits` as SAM's predictor returns them.
 
     Attributes:
         masks: `(N, H, W)` bool, at the size of the image that was set.
         scores: `(N,)` float32, probability of each mask's best name (1 without names).
         low_res_logits: `(N, h, w)` float32, over the padded network input.
-        bboxes: `(N, 4)` float32 xyxy in pixels of that image, the bounding boxes of the masks.
-        names: For each mask its best names, best first.
+        bboxes: `(N, 4)` float32 xyxy in pixels of that image, the bounding boxes of the masks;
+            zeros for an empty mask.
+        names: For each mask its `top_k` best names, best first; none where the model has none.
         name_scores: `(N, top_k)` float32, their probabilities.
     """
 
+    masks: np.ndarray
+    scores: np.ndarray
+    low_res_logits: np.ndarray
     bboxes: np.ndarray
     names: list[list[str]]
     name_scores: np.ndarray
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter((self.masks, self.scores, self.low_res_logits))
 
 
 class OVSAMPredictor:
     """Segment and name what is prompted in one image after another.
 
     Args:
-        model: An OVSAM, for example of `mmdet.apis.init_detector`.
+        model: An OVSAM.
         text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder` for names that
             `set_vocabulary` is given as text; None if only built classifiers will be set.
 
@@ -56,6 +65,7 @@ class OVSAMPredictor:
         if not isinstance(model, OVSAM):
             raise TypeError(f'OVSAMPredictor needs an OVSAM, not a {type(model).__name__}.')
         self.model = model.eval()
+        self._resize = ResizeLongestSide(model.input_size)
         self._text_encoder_args = text_encoder
         self._text_encoder = None
         self._features = None
@@ -63,7 +73,7 @@ class OVSAMPredictor:
 
     @classmethod
     def from_config(
-        cls, config: str | Path, checkpoint: str | None = None, device: str = 'cpu'
+        cls, config: str | Path, checkpoint: str | Path | None = None, device: str = 'cpu'
     ) -> OVSAMPredictor:
         """Build the model of a config and load its weights.
 
@@ -74,16 +84,20 @@ class OVSAMPredictor:
             device: As for `torch.device`.
 
         Raises:
-            ValueError: Neither names weights.
+            ValueError: Neither names weights, or they are not of this model.
             FileNotFoundError: Config or weights are not there.
         """
-        cfg = load_config(config)
+        cfg = Config.fromfile(find_config(config))
         checkpoint = checkpoint or cfg.get('load_from')
         if checkpoint is None:
             raise ValueError(f'{config} names no weights (load_from): give a checkpoint.')
+        init_default_scope(cfg.get('default_scope') or 'mmdet')
         cfg.model.prompter = None
-        model = init_detector(cfg, checkpoint, palette='random', device=device)
-        return cls(model, cfg.get('text_encoder'))
+        model = MODELS.build(cfg.model)
+        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+        check_fit(model, content, whole=True)
+        model.load_state_dict(state_dict_of(content), strict=False)
+        return cls(model.to(device), cfg.get('text_encoder'))
 
     @property
     def device(self) -> torch.device:
@@ -97,6 +111,7 @@ class OVSAMPredictor:
             names: Class names, a vocabulary, or a text classifier.
 
         Raises:
+            TypeError: The names are a single string, or are no strings.
             ValueError: No names, a name twice, or no text encoder to read them with.
         """
         if not isinstance(names, TextClassifier):
@@ -104,8 +119,8 @@ class OVSAMPredictor:
             if self._text_encoder is None:
                 if self._text_encoder_args is None:
                     raise ValueError(
-                        'Names need the text tower of the model: give OVSAMPredictor a text_encoder, or '
-                        'put one into the config, or set a TextClassifier.'
+                        'Names need the text tower of the model: give OVSAMPredictor a '
+                        'text_encoder, or put one into the config, or set a TextClassifier.'
                     )
                 self._text_encoder = load_text_encoder(**self._text_encoder_args)
             embeddings = vocabulary.encode(*self._text_encoder)
@@ -126,21 +141,19 @@ class OVSAMPredictor:
 
         Raises:
             FileNotFoundError: There is no such file.
-            TypeError, ValueError: It is no image of three channels of 8 bits.
+            ValueError: It is truncated, or no image of three channels of 8 bits.
         """
         self.reset_image()
-        bgr = _read_image(image, image_format)
-        height, width = bgr.shape[:2]
-        scale = self.model.input_size / max(height, width)
-        new_size = tuple(max(1, int(side * scale + 0.5)) for side in (width, height))
-        resized = mmcv.imresize(bgr, new_size, interpolation='bilinear', backend='cv2')
-        inputs = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        results = dict(img=_read_image(image, image_format))
+        ori_shape = results['img'].shape[:2]
+        results = self._resize(results)
+        inputs = torch.from_numpy(np.ascontiguousarray(results['img'].transpose(2, 0, 1)))
         data = self.model.data_preprocessor(dict(inputs=[inputs], data_samples=None))
         self._features = self.model.extract_feat(data['inputs'])
         self._metainfo = dict(
-            ori_shape=(height, width),
-            img_shape=resized.shape[:2],
-            scale_factor=(new_size[0] / width, new_size[1] / height),
+            ori_shape=ori_shape,
+            img_shape=results['img_shape'],
+            scale_factor=results['scale_factor'],
         )
 
     @torch.no_grad()
@@ -149,6 +162,7 @@ class OVSAMPredictor:
         point_coords: np.ndarray | None = None,
         point_labels: np.ndarray | None = None,
         box: np.ndarray | None = None,
+        *,
         top_k: int = 5,
     ) -> Prediction:
         """Segment and name what a prompt means.
@@ -156,45 +170,41 @@ class OVSAMPredictor:
         Args:
             point_coords: `(P, 2)` xy in pixels of the image, all for one object.
             point_labels: `(P,)`, 1 foreground, 0 background.
-            box: `(4,)` xyxy in pixels of the image, together with points or alone, or `(N, 4)` for N
-                objects at once.
-            top_k: How many names each mask gets.
+            box: `(4,)` xyxy in pixels of the image, together with points or alone, or `(N, 4)`
+                for N objects. What lies outside the image is cut off.
+            top_k: How many names each mask gets, at most.
+
+        Returns:
+            The N masks with their names, N = 1 but for `(N, 4)` boxes.
 
         Raises:
             RuntimeError: No image has been set.
-            ValueError: No prompt, or one that lies outside the image, is empty, inverted or not finite.
+            ValueError: No prompt, or one that lies outside the image, is empty, inverted or not
+                finite, or of another shape.
         """
         if self._features is None:
             raise RuntimeError('No image is set: call set_image(image) before predict.')
+        if top_k < 1:
+            raise ValueError(f'top_k must be at least 1, not {top_k}.')
         prompts = self._prompts(point_coords, point_labels, box).to(self.device)
-        said = self.model.recognize(self._features, prompts.scaled(self._metainfo['scale_factor']))
-        instances = self.model.builder(
-            said, prompts, self._metainfo, self.model.input_size, True, self._classifier, top_k
+        instances = self.model.predict_prompts(
+            self._features, prompts, self._metainfo, top_k=top_k, keep_logits=True
         )
-        prediction = Prediction(
-            instances.masks.cpu().numpy(),
-            instances.scores.cpu().numpy(),
-            said.low_res_logits[:, 0].float().cpu().numpy(),
+        names: list[list[str]] = [[] for _ in range(len(prompts))]
+        name_scores = np.zeros((len(prompts), 0), np.float32)
+        if self.model.recognizes:
+            known = self.model.classifier.names
+            labels = instances.topk_labels.tolist()
+            names = [[known[i] if known else str(i) for i in row] for row in labels]
+            name_scores = instances.topk_scores.float().cpu().numpy()
+        return Prediction(
+            masks=instances.masks.cpu().numpy(),
+            scores=instances.scores.float().cpu().numpy(),
+            low_res_logits=instances.low_res_logits.cpu().numpy(),
+            bboxes=masks_to_bboxes(instances.masks).float().cpu().numpy(),
+            names=names,
+            name_scores=name_scores,
         )
-        prediction.bboxes = self._mask_bboxes(instances.masks)
-        prediction.names, prediction.name_scores = [[] for _ in range(len(prompts))], None
-        if self._classifier is not None:
-            prediction.name_scores = instances.topk_scores.cpu().numpy()
-            known = self._classifier.names
-            prediction.names = [
-                [known[i] if known else str(i) for i in row] for row in instances.topk_labels.tolist()
-            ]
-        return prediction
-
-    @property
-    def _classifier(self):
-        return self.model.classifier if self.model.recognizes else None
-
-    @staticmethod
-    def _mask_bboxes(masks: Tensor) -> np.ndarray:
-        from ..models.detectors.instances import masks_to_bboxes
-
-        return masks_to_bboxes(masks).float().cpu().numpy()
 
     def _prompts(self, point_coords, point_labels, box) -> Prompts:
         height, width = self._metainfo['ori_shape']
@@ -204,32 +214,58 @@ class OVSAMPredictor:
         if box is not None:
             fields['bboxes'] = _checked_boxes(box, width, height)
         if point_coords is not None:
-            points = np.asarray(point_coords, np.float32).reshape(-1, 2)
-            if point_labels is None:
-                raise ValueError('point_coords need point_labels: 1 foreground, 0 background.')
-            labels = np.asarray(point_labels).reshape(-1)
-            inside = (points >= 0).all(1) & (points <= (width, height)).all(1)
-            if not inside.all():
-                raise ValueError(
-                    f'Point {points[~inside][0].tolist()} is outside the image of {width}x{height} pixels.'
-                )
+            points, labels = _checked_points(point_coords, point_labels, width, height)
             fields['point_coords'], fields['point_labels'] = points[None], labels[None]
             if len(fields.get('bboxes', points[:1])) != 1:
-                raise ValueError('Points belong to one object: give one box with them, not several.')
+                raise ValueError(
+                    'Points belong to one object: give one box with them, not several.'
+                )
+        elif point_labels is not None:
+            raise ValueError('point_labels need point_coords, (P, 2) xy in pixels.')
         return Prompts(**fields)
 
 
+def _checked_points(coords, labels, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points `(P, 2)` and labels `(P,)` of one object."""
+    if labels is None:
+        raise ValueError('point_coords need point_labels: 1 foreground, 0 background.')
+    points, labels = np.asarray(coords, np.float32), np.asarray(labels)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise ValueError(f'point_coords are (P, 2) xy in pixels, got shape {points.shape}.')
+    if labels.shape != points.shape[:1]:
+        raise ValueError(
+            f'point_labels are one for each of {len(points)} points, got shape {labels.shape}.'
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError(
+            f'point_labels are 1 (foreground) or 0 (background), got {labels.tolist()}.'
+        )
+    inside = (points >= 0).all(1) & (points <= (width, height)).all(1)
+    if not inside.all():
+        raise ValueError(
+            f'Point {points[~inside][0].tolist()} is not inside the image of '
+            f'{width}x{height} pixels.'
+        )
+    return points, labels.astype(np.int64)
+
+
 def _checked_boxes(box, width: int, height: int) -> np.ndarray:
+    """Boxes `(N, 4)`, cut off at the image's edge."""
     boxes = np.asarray(box, np.float32)
     if boxes.ndim not in (1, 2) or boxes.shape[-1] != 4:
         raise ValueError(f'A box is (4,) or (N, 4) xyxy in pixels, got shape {boxes.shape}.')
     boxes = boxes.reshape(-1, 4)
-    for row in boxes:
-        x1, y1, x2, y2 = row.tolist()
-        if not np.isfinite(row).all() or x2 <= x1 or y2 <= y1:
-            raise ValueError(f'Box {row.tolist()} is empty, inverted or not finite: expected x1 < x2, y1 < y2.')
-        if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
-            raise ValueError(f'Box {row.tolist()} is outside the image of {width}x{height} pixels.')
+    proper = np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    if not proper.all():
+        raise ValueError(
+            f'Box {boxes[~proper][0].tolist()} is empty, inverted or not finite: expected '
+            'x1 < x2 and y1 < y2.'
+        )
+    inside = (boxes[:, 2:] > 0).all(1) & (boxes[:, :2] < (width, height)).all(1)
+    if not inside.all():
+        raise ValueError(
+            f'Box {boxes[~inside][0].tolist()} is outside the image of {width}x{height} pixels.'
+        )
     return boxes.clip(0, (width, height, width, height)).astype(np.float32)
 
 
@@ -238,12 +274,7 @@ def _read_image(image, image_format: str) -> np.ndarray:
     if image_format not in ('RGB', 'BGR'):
         raise ValueError(f"image_format is 'RGB' or 'BGR', not {image_format!r}.")
     if isinstance(image, (str, Path)):
-        if not Path(image).is_file():
-            raise FileNotFoundError(f'There is no image file {image}.')
-        bgr = mmcv.imread(str(image))
-        if bgr is None:
-            raise ValueError(f'{image} is no image that can be read: it is broken or of another kind.')
-        return bgr
+        return _read_file(Path(image))
     if hasattr(image, 'convert'):  # PIL
         image, image_format = image.convert('RGB'), 'RGB'
     array = np.asarray(image)
@@ -252,3 +283,19 @@ def _read_image(image, image_format: str) -> np.ndarray:
             f'An image is (H, W, 3) uint8, got {array.shape} {array.dtype}. Convert it first.'
         )
     return array if image_format == 'BGR' else np.ascontiguousarray(array[..., ::-1])
+
+
+def _read_file(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'There is no image file {path}. The working folder is {Path.cwd()}.'
+        )
+    data = path.read_bytes()
+    # OpenCV would fill the missing part of a truncated image with gray.
+    image = mmcv.imfrombytes(data) if is_whole(data) else None
+    if image is None:
+        raise ValueError(
+            f'{path} is truncated or no image ({len(data)} bytes). Get it again, or convert it '
+            'to JPEG or PNG.'
+        )
+    return image

@@ -1,5 +1,6 @@
 """Reading and writing weights: MMEngine's, safetensors, and other people's."""
 
+from .fit import check_fit
 from .loading import load_checkpoint_file, save_safetensors, state_dict_of
 
-__all__ = ['load_checkpoint_file', 'save_safetensors', 'state_dict_of']
+__all__ = ['check_fit', 'load_checkpoint_file', 'save_safetensors', 'state_dict_of']

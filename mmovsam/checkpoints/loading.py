@@ -1,8 +1,8 @@
 """Reading checkpoints as data: nothing in a file is ever run.
 
-Importing this module makes MMEngine read local files through :func:`load_checkpoint_file`, so
-that ``load_from``, ``resume`` and ``init_cfg`` take ``.pth``, ``.safetensors`` and
-``mmovsam://NAME`` alike.
+Importing this module makes MMEngine read local files through `load_checkpoint_file`, so
+that `load_from`, `resume` and `init_cfg` take `.pth`, `.safetensors` and
+`mmovsam://NAME` alike.
 """
 
 import re
@@ -24,7 +24,7 @@ def resolve_path(path) -> Path:
     """The file that a checkpoint name stands for.
 
     Args:
-        path (str | Path): A file name, or ``mmovsam://NAME`` for weights of this package.
+        path (str | Path): A file name, or `mmovsam://NAME` for weights of this package.
 
     Returns:
         Path: An existing file.
@@ -52,13 +52,13 @@ def load_checkpoint_file(path, map_location='cpu'):
     """Read a checkpoint that holds tensors and, at most, MMEngine's own state.
 
     Args:
-        path (str | Path): A ``.pth`` or ``.pt`` file of ``torch.save``, a ``.safetensors`` file,
-            or ``mmovsam://NAME``.
-        map_location (str | torch.device | callable | None): As in :func:`torch.load`.
+        path (str | Path): A `.pth` or `.pt` file of `torch.save`, a `.safetensors` file,
+            or `mmovsam://NAME`.
+        map_location (str | torch.device | callable | None): As in `torch.load`.
 
     Returns:
-        dict | Tensor: What the file holds; of a ``.safetensors`` file
-        ``{'state_dict': {name: Tensor}, 'meta': {name: str}}``.
+        dict | Tensor: What the file holds; of a `.safetensors` file
+        `{'state_dict': {name: Tensor}, 'meta': {name: str}}`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -84,10 +84,10 @@ def load_checkpoint_file(path, map_location='cpu'):
 
 
 def state_dict_of(checkpoint) -> dict:
-    """The named tensors of a checkpoint, wrapped in ``state_dict`` (or ``model``) or not.
+    """The named tensors of a checkpoint, wrapped in `state_dict` (or `model`) or not.
 
     Args:
-        checkpoint (dict): What :func:`load_checkpoint_file` returned.
+        checkpoint (dict): What `load_checkpoint_file` returned.
 
     Returns:
         dict[str, Tensor]: Names and tensors.
@@ -111,7 +111,7 @@ def state_dict_of(checkpoint) -> dict:
 
 
 def save_safetensors(state_dict, path, metadata=None) -> None:
-    """Write named tensors to a ``.safetensors`` file, whole or not at all.
+    """Write named tensors to a `.safetensors` file, whole or not at all.
 
     Args:
         state_dict (dict[str, Tensor]): Names and tensors.
@@ -177,12 +177,12 @@ def _explain(file, error) -> str:
 
 # MMEngine prints the part of the name behind 'load_from_' as the backend.
 def load_from_local(filename, map_location=None):
-    """MMEngine's local files, read by :func:`load_checkpoint_file`."""
+    """MMEngine's local files, read by `load_checkpoint_file`."""
     return load_checkpoint_file(filename, map_location)
 
 
 def load_from_mmovsam(filename, map_location=None):
-    """Weights of this package for MMEngine, as ``mmovsam://NAME``."""
+    """Weights of this package for MMEngine, as `mmovsam://NAME`."""
     return load_checkpoint_file(filename, map_location)
 
 

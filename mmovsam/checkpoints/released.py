@@ -20,7 +20,7 @@ def from_released(state_dict: Mapping) -> dict:
 
     Args:
         state_dict: Tensors by their names in `sam2clip_*.pth` or `clip2sam_*.pth`; CLIP's tower is
-            expected under `clip.visual.`, and what else is under `clip.` (its text tower) is left out.
+            expected under `clip.visual.`, and the rest of `clip.`, its text tower, is left out.
 
     Returns:
         The same tensors by the names of `OVSAM.state_dict()`.

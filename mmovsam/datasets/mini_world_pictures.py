@@ -60,8 +60,8 @@ class MiniWorldPictures(BaseDataset):
             idx (int): Index, negative ones count from the end.
 
         Returns:
-            dict: ``inputs`` (3, image_size, image_size) uint8 RGB tensor, ``category``
-                the label (index into ``metainfo['classes']``), ``name`` in plain English.
+            dict: `inputs` (3, image_size, image_size) uint8 RGB tensor, `category`
+                the label (index into `metainfo['classes']`), `name` in plain English.
         """
         index = range(self.num_images)[idx]
         rng = np.random.default_rng([self.seed, _STREAM, index])

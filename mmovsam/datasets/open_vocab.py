@@ -1,9 +1,12 @@
 """What the datasets with named categories, base and novel, have in common."""
 
+import logging
+import math
 import os.path as osp
 
 from mmdet.datasets import CocoDataset
 from mmdet.visualization import get_palette
+from mmengine.logging import print_log
 
 from .files import check_files, read_json
 
@@ -11,22 +14,25 @@ from .files import check_files, read_json
 class OpenVocabDataset(CocoDataset):
     """Annotations in COCO's JSON layout with base and novel categories.
 
-    ``metainfo`` has ``classes`` (K names, base and novel, label i is ``classes[i]``), ``novel`` (K
-    bools), ``synonyms`` (K tuples of names, where the file has them) and ``palette``.
+    `metainfo` has `classes` (K names, base and novel, label i is `classes[i]`), `novel` (K
+    bools), `synonyms` (K tuples of names, where the file has them) and `palette`.
 
     Args:
         base_only (bool): Whether annotations of novel categories are left out; labels stay indices
             into all K classes.
         class_agnostic (bool): Whether all categories become one class, 'object', as for a detector
             that proposes without naming.
-        masks_required (bool): Whether an annotation without ``segmentation`` is an error. Switch it
+        masks_required (bool): Whether an annotation without `segmentation` is an error. Switch it
             off for data that has boxes only.
-        **kwargs: As MMDetection's ``CocoDataset``.
+        **kwargs: As MMDetection's `CocoDataset`.
+
+    Annotations without area inside their image (empty or inverted boxes, boxes outside of it, boxes
+    narrower than a pixel) are left out of training and tests alike; the log says how many.
 
     Raises:
         FileNotFoundError: If annotation file or image folder are missing; one message names both.
-        ValueError: If the annotation file is truncated, lacks a field, or names an unknown category
-            or image.
+        ValueError: If the annotation file is truncated, lacks a field, has a box that is not four
+            finite numbers, or names an unknown category or image.
     """
 
     METAINFO = {}
@@ -40,7 +46,7 @@ class OpenVocabDataset(CocoDataset):
 
     @classmethod
     def _load_metainfo(cls, metainfo=None):
-        """What describes the classes of ``METAINFO`` does not describe those that a user gives."""
+        """What describes the classes of `METAINFO` does not describe those that a user gives."""
         merged = super()._load_metainfo(metainfo)
         if metainfo and 'classes' in metainfo:
             for key in {'novel', 'synonyms', 'palette'} - set(metainfo):
@@ -48,7 +54,7 @@ class OpenVocabDataset(CocoDataset):
         return merged
 
     def load_data_list(self):
-        """Loads the annotation file and fills ``metainfo`` with what it says of the categories.
+        """Loads the annotation file and fills `metainfo` with what it says of the categories.
 
         Returns:
             list[dict]: One dict an image, in order of image id, as MMDetection's transforms read
@@ -81,10 +87,18 @@ class OpenVocabDataset(CocoDataset):
                     f"file's {len(by_image)} images; correct the annotation or add the image"
                 )
             by_image[image_id].append(annotation)
+        self._left_out = 0
         data_list = [
             self.parse_data_info(dict(raw_img_info=image, raw_ann_info=by_image[image['id']]))
             for image in sorted(images, key=lambda image: image['id'])
         ]
+        if self._left_out:
+            print_log(
+                f'{self.ann_file}: {self._left_out} of {len(annotations)} annotations are left '
+                'out, having no area inside their image',
+                logger='current',
+                level=logging.WARNING,
+            )
         folders = sorted({osp.dirname(info['img_path']) for info in data_list} - {''})
         check_files([(folder, self.REMEDY) for folder in folders], purpose=type(self).__name__)
         if self.class_agnostic:
@@ -98,10 +112,10 @@ class OpenVocabDataset(CocoDataset):
         """Converts one image's entry and its annotations.
 
         Args:
-            raw_data_info (dict): ``raw_img_info`` and ``raw_ann_info`` as in the file.
+            raw_data_info (dict): `raw_img_info` and `raw_ann_info` as in the file.
 
         Returns:
-            dict: ``img_path``, ``img_id``, ``height``, ``width``, ``instances`` and the federated
+            dict: `img_path`, `img_id`, `height`, `width`, `instances` and the federated
                 fields.
         """
         image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
@@ -130,12 +144,14 @@ class OpenVocabDataset(CocoDataset):
             if label is None or annotation.get('ignore') or (self.base_only and novel[label]):
                 continue
             instance = self._instance(annotation, label, height, width)
-            if instance is not None:
+            if instance is None:
+                self._left_out += 1
+            else:
                 data_info['instances'].append(instance)
         return data_info
 
     def image_path(self, image):
-        """Where an image lies below ``data_prefix['img']``.
+        """Where an image lies below `data_prefix['img']`.
 
         Args:
             image (dict): The image's entry in the annotation file.
@@ -146,21 +162,21 @@ class OpenVocabDataset(CocoDataset):
         return self._field(image, 'file_name', f'image {image["id"]}')
 
     def category_info(self, categories):
-        """What ``metainfo`` says of the categories of a file.
+        """What `metainfo` says of the categories of a file.
 
         Args:
             categories (list[dict]): Entries of the annotation file in order of their id.
 
         Returns:
-            dict: ``classes`` and ``novel``, and ``synonyms`` where the file has them.
+            dict: `classes` and `novel`, and `synonyms` where the file has them.
         """
         raise NotImplementedError
 
     def filter_data(self):
-        """Drops small images and, with ``filter_empty_gt``, those that have nothing to learn from.
+        """Drops small images and, with `filter_empty_gt`, those that have nothing to learn from.
 
         Returns:
-            list[dict]: What is left of ``data_list``; all of it in test mode.
+            list[dict]: What is left of `data_list`; all of it in test mode.
 
         Raises:
             ValueError: If nothing is left.
@@ -238,10 +254,14 @@ class OpenVocabDataset(CocoDataset):
 
     def _box(self, annotation, where):
         box = self._field(annotation, 'bbox', where)
-        if not isinstance(box, list) or len(box) != 4:
+        try:
+            good = len(box) == 4 and all(map(math.isfinite, box))
+        except (TypeError, OverflowError):
+            good = False
+        if not good:
             raise ValueError(
-                f'{self.ann_file}: {where} has bbox {box!r}, expected [left, top, width, height] '
-                'in pixels'
+                f'{self.ann_file}: {where} has bbox {box!r}, expected finite numbers [left, top, '
+                'width, height] in pixels'
             )
         return box
 

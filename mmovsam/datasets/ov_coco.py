@@ -35,7 +35,7 @@ class OVCocoDataset(OpenVocabDataset):
     """COCO 2017 with 48 base and 17 novel classes; annotations of the other 15 are left out.
 
     Args:
-        **kwargs: As ``OpenVocabDataset``.
+        **kwargs: As `OpenVocabDataset`.
     """
 
     METAINFO = _metainfo()

@@ -12,11 +12,11 @@ class OVLVISDataset(OpenVocabDataset):
     """LVIS v1 with its rare categories as novel ones.
 
     Classes, synonyms and frequencies come from the annotation file. An image lies below
-    ``data_prefix['img']`` at the last two parts of its ``coco_url``
-    (``train2017/000000391895.jpg``).
+    `data_prefix['img']` at the last two parts of its `coco_url`
+    (`train2017/000000391895.jpg`).
 
     Args:
-        **kwargs: As ``OpenVocabDataset``.
+        **kwargs: As `OpenVocabDataset`.
     """
 
     REMEDY = (
@@ -26,13 +26,13 @@ class OVLVISDataset(OpenVocabDataset):
     )
 
     def image_path(self, image):
-        """The last two parts of ``coco_url``, or ``file_name`` where there is none."""
+        """The last two parts of `coco_url`, or `file_name` where there is none."""
         if 'coco_url' in image:
             return '/'.join(image['coco_url'].split('/')[-2:])
         return super().image_path(image)
 
     def category_info(self, categories):
-        """Classes, novel (``frequency`` is ``'r'``) and synonyms of the file."""
+        """Classes, novel (`frequency` is `'r'`) and synonyms of the file."""
         frequencies = [self._field(c, 'frequency', f'category {c["name"]!r}') for c in categories]
         return dict(
             classes=tuple(category['name'] for category in categories),
@@ -43,12 +43,12 @@ class OVLVISDataset(OpenVocabDataset):
 
 @DATASETS.register_module()
 class MiniWorldDataset(OVLVISDataset):
-    """The small world, drawn by ``tools/make_mini_world.py`` and written in LVIS's format.
+    """The small world, drawn by `tools/make_mini_world.py` and written in LVIS's format.
 
     Args:
-        draw (dict): ``split``, ``num_images`` and ``seed`` of a split that is drawn into
-            ``data_root`` if it is not there; None draws nothing.
-        **kwargs: As ``OpenVocabDataset``.
+        draw (dict): `split`, `num_images` and `seed` of a split that is drawn into
+            `data_root` if it is not there; None draws nothing.
+        **kwargs: As `OpenVocabDataset`.
     """
 
     REMEDY = (

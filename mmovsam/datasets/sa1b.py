@@ -11,18 +11,18 @@ from .files import check_files, read_json
 
 @DATASETS.register_module()
 class SA1BDataset(BaseDetDataset):
-    """Folders of ``sa_*.jpg``, each with its annotations in ``sa_*.json`` beside it.
+    """Folders of `sa_*.jpg`, each with its annotations in `sa_*.json` beside it.
 
     Every object has label 0. Annotations are read when an item is, since SA-1B has eleven million
     files.
 
     Args:
-        folders (Sequence[str]): Folders of images below ``data_root``.
-        ann_file (str): Optional text file below ``data_root`` with one image a line, relative to
+        folders (Sequence[str]): Folders of images below `data_root`.
+        ann_file (str): Optional text file below `data_root` with one image a line, relative to
             any of the folders; without it all images of the folders are taken, in order of their
             names.
         with_annotations (bool): Whether the JSON files are read; distillation needs images only.
-        **kwargs: As MMEngine's ``BaseDataset``.
+        **kwargs: As MMEngine's `BaseDataset`.
 
     Raises:
         FileNotFoundError: If a folder, the list or a listed image is missing.
@@ -46,7 +46,7 @@ class SA1BDataset(BaseDetDataset):
         """Lists the images.
 
         Returns:
-            list[dict]: ``img_path`` and ``img_id`` of each.
+            list[dict]: `img_path` and `img_id` of each.
         """
         folders = [osp.normpath(osp.join(self.data_root or '', folder)) for folder in self.folders]
         required = [(path, self.REMEDY) for path in folders + [self.ann_file] if path]
@@ -80,8 +80,8 @@ class SA1BDataset(BaseDetDataset):
             idx (int): Index of the image.
 
         Returns:
-            dict: ``img_path``, ``img_id`` and, with annotations, ``height``, ``width`` and
-                ``instances``.
+            dict: `img_path`, `img_id` and, with annotations, `height`, `width` and
+                `instances`.
         """
         info = super().get_data_info(idx)
         if not self.with_annotations:

@@ -1,23 +1,28 @@
-"""What the command lines of ``tools/`` share: arguments, configs, errors in one line."""
+"""What the command lines of `tools/` share: arguments, configs, errors in one line."""
 
 import argparse
 import contextlib
 import difflib
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS
+from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
+
+from ..checkpoints.required import weight_files
+from ..datasets.files import check_files, config_files
+from ..fileio import find_config
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
 
 
 class OptionsAction(DictAction):
-    """``key=value`` pairs as MMEngine reads them; a bad one is an error of the command line."""
+    """`key=value` pairs as MMEngine reads them; a bad one is an error of the command line."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         bare = [value for value in values if '=' not in value.lstrip('=')]
@@ -52,29 +57,25 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args) -> Config:
-    """Read the config of a command and apply the flags of :func:`add_common_arguments`.
+    """Read the config of a command and apply the flags of `add_common_arguments`.
 
     Args:
-        args (argparse.Namespace): Has ``config``, ``work_dir``, ``cfg_options``, ``launcher``,
-            ``local_rank``.
+        args (argparse.Namespace): Has `config`, `work_dir`, `cfg_options`, `launcher`,
+            `local_rank`.
 
     Returns:
-        Config: With ``work_dir`` and ``launcher`` set.
+        Config: With `work_dir` and `launcher` set.
 
     Raises:
         FileNotFoundError: If the config does not exist.
         ValueError: If it cannot be read or an option's key is unknown.
     """
-    path = Path(args.config)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'Config {args.config} does not exist (the working folder is {Path.cwd()}).'
-        )
+    path = find_config(args.config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     try:
         cfg = Config.fromfile(str(path))
-    except SyntaxError as error:
-        raise ValueError(f'Config {path} is not valid Python: {error}') from error
+    except (SyntaxError, AssertionError) as error:
+        raise ValueError(f'Config {path} is not valid: {error}') from error
     if args.cfg_options:
         _check_option_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
@@ -86,15 +87,22 @@ def load_config(args) -> Config:
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, training: bool) -> Runner:
     """Build the runner of a config, on machines without a GPU too.
 
     Args:
-        cfg (Config): The config, with ``launcher``.
+        cfg (Config): The config, with `launcher`.
+        training (bool): Whether it will train, or test.
 
     Returns:
-        Runner: MMEngine's, or that of ``runner_type`` in the config.
+        Runner: MMEngine's, or that of `runner_type` in the config.
+
+    Raises:
+        FileNotFoundError: If data or weights are missing; one message names all of them.
     """
+    init_default_scope(cfg.get('default_scope') or 'mmdet')
+    loops = ('train', 'val') if training else ('test',)
+    check_files([*config_files(cfg, loops), *weight_files(cfg, training)], 'this config')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
@@ -109,7 +117,7 @@ def readable_errors(when_stopped: str = ''):
 
     Raises:
         SystemExit: Instead of the errors that name a wrong value, file or key; with
-            ``MMOVSAM_TRACEBACK=1`` they are left as they are.
+            `MMOVSAM_TRACEBACK=1` they are left as they are.
     """
     try:
         yield
@@ -120,7 +128,9 @@ def readable_errors(when_stopped: str = ''):
         if os.environ.get(TRACEBACK_SWITCH, '0') not in ('', '0'):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        message = ' '.join(str(text).split()) or type(error).__name__
+        # PyTorch wraps what a worker of a data loader raises in the worker's traceback.
+        inner = re.match(r'Caught .*Original Traceback .*\n[\w.]+: (.*)', str(text), re.DOTALL)
+        message = (inner[1] if inner else str(text)).strip() or type(error).__name__
         print(f'error: {message}', file=sys.stderr)
         print(f'({TRACEBACK_SWITCH}=1 shows where)', file=sys.stderr)
         raise SystemExit(2) from error

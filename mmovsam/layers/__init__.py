@@ -1,4 +1,5 @@
-"""Plain ``torch.nn`` pieces: no registry, no config."""
+"""Plain `torch.nn` pieces: no registry, no config."""
+
 from .attention_pool import attention_pool_regions
 from .mask_decoder import MaskDecoder
 from .mlp import MLP, MLPBlock

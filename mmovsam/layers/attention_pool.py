@@ -1,20 +1,22 @@
 """CLIP's attention pooling of many regions, without projecting every position of each."""
+
 import torch
 from torch import Tensor, nn
 
 
 def attention_pool_regions(pool: nn.Module, regions: Tensor) -> Tensor:
-    """Pool regions as an open_clip ``AttentionPool2d`` does, with one query a region.
+    """Pool regions as an open_clip `AttentionPool2d` does, with one query a region.
 
     Only the pooled token's output is wanted, so the key projection is folded into the query and the
-    value projection into the pooled value: the same algebra, without keys and values of each position.
+    value projection into the pooled value: the same algebra, without keys and values of each
+    position.
 
     Args:
-        pool: The tower's ``attnpool``.
-        regions: ``(R, C, g, g)``, g the pool's own grid.
+        pool: The tower's `attnpool`.
+        regions: `(R, C, g, g)`, g the pool's own grid.
 
     Returns:
-        ``(R, D)``, not normalised.
+        `(R, D)`, not normalized.
     """
     heads = pool.num_heads
     tokens = regions.flatten(2)

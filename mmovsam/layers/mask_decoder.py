@@ -1,4 +1,5 @@
 """SAM's mask decoder, with room for further tokens in front."""
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -15,11 +16,11 @@ class DecodedMasks(NamedTuple):
     """What the decoder says of N prompts."""
 
     low_res_logits: Tensor
-    """``(N, M, 4h, 4w)``, a mask's inside is above 0."""
+    """`(N, M, 4h, 4w)`, a mask's inside is above 0."""
     iou_predictions: Tensor | None
-    """``(N, M)``, or None without the head for it."""
+    """`(N, M)`, or None without the head for it."""
     extra_tokens: Tensor
-    """``(N, E, C)``, the extra tokens after the transformer."""
+    """`(N, E, C)`, the extra tokens after the transformer."""
 
 
 class MaskDecoder(nn.Module):
@@ -72,11 +73,11 @@ class MaskDecoder(nn.Module):
         """Decode the prompts of one image.
 
         Args:
-            image_embedding: ``(1, C, h, w)``.
-            image_pe: ``(1, C, h, w)``.
-            sparse_embeddings: ``(N, S, C)``, embedded points and boxes.
-            dense_embeddings: ``(N or 1, C, h, w)``, embedded masks; with 1 all prompts share it.
-            extra_tokens: ``(E, C)``, put before all others.
+            image_embedding: `(1, C, h, w)`.
+            image_pe: `(1, C, h, w)`.
+            sparse_embeddings: `(N, S, C)`, embedded points and boxes.
+            dense_embeddings: `(N or 1, C, h, w)`, embedded masks; with 1 all prompts share it.
+            extra_tokens: `(E, C)`, put before all others.
         """
         height, width = image_embedding.shape[-2:]
         own = [] if self.iou_token is None else [self.iou_token.weight]
@@ -93,11 +94,12 @@ class MaskDecoder(nn.Module):
         tokens, image = self.transformer(image, image_pe, tokens)
 
         first_mask = num_extra + (self.iou_token is not None)
-        features = self.output_upscaling(
-            image.transpose(1, 2).unflatten(2, (height, width))
-        )
+        features = self.output_upscaling(image.transpose(1, 2).unflatten(2, (height, width)))
         weights = torch.stack(
-            [mlp(tokens[:, first_mask + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)],
+            [
+                mlp(tokens[:, first_mask + i])
+                for i, mlp in enumerate(self.output_hypernetworks_mlps)
+            ],
             dim=1,
         )
         logits = (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])

@@ -1,9 +1,10 @@
 """Multi-layer perceptrons with the parameter names of SAM's files."""
+
 from torch import Tensor, nn
 
 
 class MLPBlock(nn.Module):
-    """Two linear layers with an activation between, ``(..., C)`` to ``(..., C)``.
+    """Two linear layers with an activation between, `(..., C)` to `(..., C)`.
 
     Args:
         channels: C.
@@ -22,7 +23,7 @@ class MLPBlock(nn.Module):
 
 
 class MLP(nn.Module):
-    """``num_layers`` linear layers with ReLU between them.
+    """`num_layers` linear layers with ReLU between them.
 
     Args:
         in_channels: Width of the input.

@@ -1,10 +1,11 @@
-"""Normalisation over the channels of a feature map."""
+"""Normalization over the channels of a feature map."""
+
 import torch
 from torch import Tensor, nn
 
 
 class LayerNorm2d(nn.Module):
-    """Layer norm over the channel dimension of ``(B, C, H, W)``, as SAM uses it.
+    """Layer norm over the channel dimension of `(B, C, H, W)`, as SAM uses it.
 
     Args:
         channels: C.

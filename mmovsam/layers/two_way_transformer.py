@@ -1,4 +1,5 @@
 """SAM's two-way transformer: prompt tokens and image tokens attend to each other in turn."""
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ class ProjectedAttention(nn.Module):
     Args:
         channels: Width C of queries, keys, values and output.
         num_heads: Heads.
-        downsample_rate: The inner width is ``C // downsample_rate``.
+        downsample_rate: The inner width is `C // downsample_rate`.
     """
 
     def __init__(self, channels: int, num_heads: int, downsample_rate: int = 1) -> None:
@@ -27,14 +28,18 @@ class ProjectedAttention(nn.Module):
         """Attend.
 
         Args:
-            q: ``(N or 1, Q, C)``.
-            k: ``(N or 1, K, C)``. A first dimension of 1 is shared by all N and projected once.
-            v: As ``k``.
+            q: `(N or 1, Q, C)`.
+            k: `(N or 1, K, C)`. A first dimension of 1 is shared by all N and projected once.
+            v: As `k`.
 
         Returns:
-            ``(N, Q, C)``.
+            `(N, Q, C)`.
         """
-        q, k, v = self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
+        q, k, v = (
+            self._heads(self.q_proj(q)),
+            self._heads(self.k_proj(k)),
+            self._heads(self.v_proj(v)),
+        )
         batch = max(q.shape[0], k.shape[0])
         q, k, v = (t.expand(batch, -1, -1, -1) for t in (q, k, v))
         x = F.scaled_dot_product_attention(q, k, v)
@@ -121,13 +126,13 @@ class TwoWayTransformer(nn.Module):
         """Let tokens and image attend to each other.
 
         Args:
-            image: ``(N or 1, H * W, C)``. With 1 the image side of the first layer is computed
+            image: `(N or 1, H * W, C)`. With 1 the image side of the first layer is computed
                 once for all N prompts.
-            image_pe: ``(1, H * W, C)``, position of the image tokens.
-            tokens: ``(N, T, C)``; also their own position.
+            image_pe: `(1, H * W, C)`, position of the image tokens.
+            tokens: `(N, T, C)`; also their own position.
 
         Returns:
-            Tokens ``(N, T, C)`` and image ``(N, H * W, C)``.
+            Tokens `(N, T, C)` and image `(N, H * W, C)`.
         """
         token_pe = tokens
         for layer in self.layers:

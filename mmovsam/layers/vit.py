@@ -1,4 +1,5 @@
-"""The transformer block of SAM's image encoder: window or global attention with relative position."""
+"""The transformer block of SAM's image encoder: window or global, with relative position."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,11 +12,11 @@ def resample_rel_pos(table: Tensor, size: int) -> Tensor:
     """Resample a table of relative positions to another extent, linearly.
 
     Args:
-        table: ``(2 * S - 1, C)``, one row for each distance of a grid of side S.
+        table: `(2 * S - 1, C)`, one row for each distance of a grid of side S.
         size: The side wanted.
 
     Returns:
-        ``(2 * size - 1, C)``.
+        `(2 * size - 1, C)`.
     """
     length = 2 * size - 1
     if table.shape[0] == length:
@@ -24,7 +25,7 @@ def resample_rel_pos(table: Tensor, size: int) -> Tensor:
 
 
 def resample_abs_pos(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample an absolute position embedding ``(1, H, W, C)`` to ``(1, *size, C)``, bicubic."""
+    """Resample an absolute position embedding `(1, H, W, C)` to `(1, *size, C)`, bicubic."""
     if tuple(pos_embed.shape[1:3]) == tuple(size):
         return pos_embed
     maps = pos_embed.permute(0, 3, 1, 2).float()
@@ -33,7 +34,7 @@ def resample_abs_pos(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def sam_neck(in_channels: int, out_channels: int) -> nn.Sequential:
-    """The convolutions behind SAM's image encoder, ``(B, in, H, W)`` to ``(B, out, H, W)``."""
+    """The convolutions behind SAM's image encoder, `(B, in, H, W)` to `(B, out, H, W)`."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, bias=False),
         LayerNorm2d(out_channels),
@@ -45,12 +46,13 @@ def sam_neck(in_channels: int, out_channels: int) -> nn.Sequential:
 class RelPosAttention(nn.Module):
     """Self-attention over a grid with decomposed relative position (MViTv2, SAM).
 
-    The bias of a pair of positions is ``q . (R_h[dy] + R_w[dx])`` with the query as it is before scaling.
+    The bias of a pair of positions is `q . (R_h[dy] + R_w[dx])` with the query as it is before
+    scaling.
 
     Args:
         channels: C.
         num_heads: Heads; C must be divisible by it.
-        input_size: ``(H, W)`` of the grid, or of a window of it.
+        input_size: `(H, W)` of the grid, or of a window of it.
     """
 
     def __init__(self, channels: int, num_heads: int, input_size: tuple[int, int]) -> None:
@@ -63,7 +65,7 @@ class RelPosAttention(nn.Module):
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, head_channels))
 
     def _bias(self, query: Tensor, height: int, width: int) -> Tensor:
-        """Relative position bias ``(B, heads, H * W, H * W)`` of queries ``(B, heads, H * W, c)``."""
+        """Relative position bias `(B, heads, H * W, H * W)` of queries `(B, heads, H * W, c)`."""
         batch, heads, _, channels = query.shape
         grid = query.reshape(batch, heads, height, width, channels)
         along_h = torch.arange(height, device=query.device)
@@ -76,7 +78,7 @@ class RelPosAttention(nn.Module):
         return bias.reshape(batch, heads, height * width, height * width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, H, W, C)`` to the same shape; H and W as given to the constructor."""
+        """`(B, H, W, C)` to the same shape; H and W as given to the constructor."""
         batch, height, width, channels = x.shape
         qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -87,14 +89,14 @@ class RelPosAttention(nn.Module):
 
 
 class ViTBlock(nn.Module):
-    """One pre-norm block of SAM's ViT over a ``(B, H, W, C)`` grid.
+    """One pre-norm block of SAM's ViT over a `(B, H, W, C)` grid.
 
     Args:
         channels: C.
         num_heads: Heads.
         mlp_ratio: Hidden width of the MLP, in units of C.
         window_size: Side of the attention windows; 0 attends over the whole grid.
-        input_size: ``(H, W)`` of the grid. It is padded with zeros to whole windows.
+        input_size: `(H, W)` of the grid. It is padded with zeros to whole windows.
     """
 
     def __init__(

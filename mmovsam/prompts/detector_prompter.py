@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS, TRANSFORMS
@@ -20,6 +18,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 
 from ..checkpoints.loading import state_dict_of
+from ..fileio import find_config
 from .prompts import Prompts
 
 
@@ -33,27 +32,7 @@ def _as_config(detector: str | PathLike | Mapping) -> ConfigDict:
     if isinstance(detector, Mapping):
         config = ConfigDict(detector)
         return ConfigDict(model=config) if 'type' in config else config
-    return ConfigDict(Config.fromfile(_config_file(str(detector))).to_dict())
-
-
-def _config_file(name: str) -> str:
-    """The file of a config, also of an installed package's: `'mmdet::<path in its configs>'`."""
-    package, separator, path = name.partition('::')
-    if separator:
-        spec = importlib.util.find_spec(package)
-        folders = list(spec.submodule_search_locations or ()) if spec else []
-        found = [Path(folder) / '.mim' / 'configs' / path for folder in folders]
-        found += [Path(folder).parent / 'configs' / path for folder in folders]
-    else:
-        found = [Path(name)]
-    for file in found:
-        if file.is_file():
-            return str(file)
-    raise FileNotFoundError(
-        f'no detector config {name}: give a file (the working folder is {Path.cwd()}) or '
-        "'<package>::<path>' with an installed package, such as "
-        "'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'"
-    )
+    return ConfigDict(Config.fromfile(find_config(str(detector))).to_dict())
 
 
 @MODELS.register_module()

@@ -47,7 +47,7 @@ class GTPrompter(BaseModule):
     Args:
         mode: `'box'`, the annotated box; `'center'`, the pixel deepest inside the mask;
             `'random'`, a pixel drawn from the mask. An object with an empty mask is prompted by
-            the centre of its box.
+            the center of its box.
         seed: Of the drawn pixels, which depend on it and on the image's `img_id` alone.
 
     Raises:

@@ -190,7 +190,7 @@ class Vocabulary:
 
         Returns:
             (K, P, D) float32 on the CPU, P the names of a class, shorter lists repeating their
-            first. Each is the mean of the L2-normalised embeddings of its sentences, normalised
+            first. Each is the mean of the L2-normalized embeddings of its sentences, normalized
             again, as in CLIP's prompt ensembling (Radford et al., 2021, section 3.1.4). The
             background row is not in it.
 

@@ -1,8 +1,8 @@
 """Names of the released OVSAM files."""
 
 import pytest
-
 import reference
+
 from mmovsam.checkpoints.released import from_released, to_released
 
 

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.model import BaseModel
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from mmovsam.checkpoints import load_checkpoint_file
 from mmovsam.engine.hooks import AtomicCheckpointHook, CheckpointCheckHook
@@ -212,12 +213,10 @@ def test_remote_output_keeps_its_own_backend():
     )
 
 
-class FakeRunner:
-    model = NoisyModel()
-
-
-def check(state_dict):
-    CheckpointCheckHook().after_load_checkpoint(FakeRunner, dict(state_dict=state_dict))
+def check(state_dict, training=True):
+    loop = object.__new__(EpochBasedTrainLoop) if training else dict(by_epoch=True)
+    runner = SimpleNamespace(model=NoisyModel(), _train_loop=loop)
+    CheckpointCheckHook().after_load_checkpoint(runner, dict(state_dict=state_dict))
 
 
 def test_checkpoint_of_the_model_passes():
@@ -225,8 +224,11 @@ def test_checkpoint_of_the_model_passes():
     check({f'module.{key}': value for key, value in NoisyModel().state_dict().items()})
 
 
-def test_checkpoint_of_a_part_of_the_model_passes():
-    check({'linear.weight': torch.ones(1, 4), 'other.weight': torch.ones(3)})
+def test_checkpoint_of_a_part_of_the_model_passes_in_training_only():
+    part = {'linear.weight': torch.ones(1, 4), 'other.weight': torch.ones(3)}
+    check(part)
+    with pytest.raises(ValueError, match=r'5 of the 7 tensors .* \(linear\.bias, norm\.weight'):
+        check(part, training=False)
 
 
 def test_checkpoint_of_another_shape_is_refused_with_both_shapes():

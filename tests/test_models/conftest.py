@@ -66,9 +66,7 @@ SAM = dict(
     type='OVSAM',
     data_preprocessor=PREPROCESSOR,
     backbone=dict(frozen=False, **SAM_ENCODER),
-    prompt_encoder=dict(
-        type='SAMPromptEncoder', embed_dim=WIDTH, image_size=SIZE, mask_channels=8
-    ),
+    prompt_encoder=dict(type='SAMPromptEncoder', embed_dim=WIDTH, image_size=SIZE, mask_channels=8),
     head=dict(type='CLIP2SAMHead', embed_dim=None, mask_decoder=DECODER, num_points=64),
     prompter=dict(type='GTPrompter'),
 )
@@ -99,7 +97,7 @@ def merged(config, changes):
 
 @pytest.fixture
 def build():
-    """`build('ovsam', head=dict(...))`: a small model, the config's settings replaced by those given."""
+    """`build('ovsam', head=dict(...))`: a small model, some of its settings replaced."""
     init_default_scope('mmdet')
 
     def build_model(kind='ovsam', **changes):
@@ -118,9 +116,7 @@ def build():
 
 def vocabulary(names=NAMES, novel=NOVEL, width=WIDTH, seed=1):
     """Random embeddings, two names for each class."""
-    embeddings = torch.randn(
-        len(names), 2, width, generator=torch.Generator().manual_seed(seed)
-    )
+    embeddings = torch.randn(len(names), 2, width, generator=torch.Generator().manual_seed(seed))
     return TextClassifier(embeddings, tuple(names), novel)
 
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+import reference
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-import reference
 from mmovsam.checkpoints.released import to_released
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -44,7 +44,8 @@ def test_ovsam_trains_region_neck_and_head_only():
 def test_ovsam_has_names_and_shapes_of_the_released_files():
     released = reference.shapes('ovsam_rn50x16')
     ours = {
-        name: list(tensor.shape) for name, tensor in to_released(build('ovsam_lvis').state_dict()).items()
+        name: list(tensor.shape)
+        for name, tensor in to_released(build('ovsam_lvis').state_dict()).items()
     }
     ours = {k: v for k, v in ours.items() if not k.startswith(('clip.', 'prompt_encoder.'))}
     assert ours == released

@@ -1,12 +1,12 @@
 """The model against outputs of the released OVSAM code on the same weights."""
 
 import pytest
+import reference
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-import reference
 from mmovsam.checkpoints.released import from_released
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier
@@ -57,9 +57,12 @@ def model():
 def features(model):
     bgr = reference.picture().flip(0)
     batch = model.data_preprocessor({'inputs': [bgr], 'data_samples': None})
+    pyramid = []
+    handle = model.backbone.register_forward_hook(lambda *args: pyramid.extend(args[-1]))
     with torch.no_grad():
-        pyramid = model.backbone(batch['inputs'])
-        return pyramid, model.extract_feat(batch['inputs'])
+        features = model.extract_feat(batch['inputs'])
+    handle.remove()
+    return pyramid, features
 
 
 def text_classifier(novel):

@@ -1,11 +1,11 @@
 """SAM's modules against outputs of the original ones on the same weights."""
 
 import pytest
+import reference
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-import reference
 from mmovsam.layers import MaskDecoder
 from mmovsam.prompts import Prompts
 

@@ -300,7 +300,7 @@ def test_checkpoint_of_another_model_is_refused(tmp_path, state, message):
         (dict(detector=RETINANET), ValueError, 'no test pipeline'),
         (dict(detector=WHOLE, score_thr=2), ValueError, 'score_thr'),
         (dict(detector=WHOLE, max_per_img=0), ValueError, 'max_per_img'),
-        (dict(detector='absent.py'), FileNotFoundError, 'no detector config absent.py'),
+        (dict(detector='absent.py'), FileNotFoundError, 'no config absent.py'),
         (dict(detector='mmdet::absent.py'), FileNotFoundError, 'mmdet::absent.py'),
         (dict(detector='no_such_package::x.py'), FileNotFoundError, 'no_such_package'),
     ],

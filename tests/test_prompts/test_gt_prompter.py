@@ -91,7 +91,7 @@ def test_random_points_depend_on_seed_and_image_only():
 
 
 @pytest.mark.parametrize('mode', ['center', 'random'])
-def test_empty_mask_is_prompted_by_the_centre_of_its_box(mode):
+def test_empty_mask_is_prompted_by_the_center_of_its_box(mode):
     (prompts,) = GTPrompter(mode)([data_sample(np.zeros((1, 9, 12)), [[2, 1, 8, 5]])])
     assert prompts.point_coords.tolist() == [[[5, 3]]]
 

@@ -155,11 +155,11 @@ def test_testing_reports_metrics_of_the_given_weights(call):
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [
-        (['none.py'], r'Config none\.py does not exist'),
+        (['none.py'], r'There is no config none\.py'),
         (['tiny.py', '--cfg-options', 'train_dataloder.batch_size=1'], "'train_dataloader'"),
         (['tiny.py', '--cfg-options', 'model.type=NoSuchModel'], 'NoSuchModel is not in the'),
         (['tiny.py', '--cfg-options', 'model.depth=1'], "unexpected keyword argument 'depth'"),
-        (['tiny.py', '--cfg-options', 'load_from=none.pth'], r'none\.pth does not exist'),
+        (['tiny.py', '--cfg-options', 'load_from=none.pth'], r'1 file or folder is missing'),
         (['tiny.py', '--auto-scale-lr'], 'base_batch_size'),
         (['tiny.py', '--launcher', 'slurm'], 'use --launcher pytorch'),
         (['tiny.py', '--launcher', 'pytorch'], 'torch.distributed.run'),
@@ -167,7 +167,7 @@ def test_testing_reports_metrics_of_the_given_weights(call):
 )
 def test_mistakes_of_a_training_command_end_in_one_line(call, arguments, expected):
     if '--launcher' in arguments and torch.cuda.is_available():
-        arguments, expected = ['none.py'], 'does not exist'  # with a GPU MMEngine asks the others
+        arguments, expected = ['none.py'], 'no config'  # with a GPU MMEngine asks the others
     status, output = call('train.py', *arguments)
     assert status == 2
     error = [line for line in output.splitlines() if line.startswith('error: ')]
@@ -184,7 +184,7 @@ def test_option_without_key_and_value_is_an_error_of_the_command_line(call, opti
 def test_config_that_is_no_python_is_named(call, folder):
     (folder / 'broken.py').write_text('model = dict(')
     status, output = call('train.py', 'broken.py')
-    assert status == 2 and 'broken.py is not valid Python' in output
+    assert status == 2 and 'broken.py is not valid: ' in output
 
 
 def test_traceback_is_shown_when_asked_for(call, monkeypatch):
@@ -193,12 +193,20 @@ def test_traceback_is_shown_when_asked_for(call, monkeypatch):
         call('train.py', 'none.py')
 
 
+def test_missing_data_and_weights_are_named_in_one_message(call):
+    status, output = call('train.py', TOOLS.parent / 'configs' / 'ovsam_lvis.py')
+    assert status == 2
+    assert output.count('error: ') == 1
+    for name in ('lvis_v1_train.json', 'lvis_v1_val.json', 'sam_vit_h_4b8939.pth', 'vocabulary'):
+        assert name in output
+
+
 def test_mistakes_of_a_test_command_end_in_one_line(call):
     wide = {'state_dict': {'linear.weight': torch.ones(1, 9)}}
     torch.save(wide, 'wide.pth')
     for arguments, expected in [
         ([], 'names no weights'),
-        (['none.pth'], 'none.pth does not exist'),
+        (['none.pth'], 'is missing'),
         (['wide.pth'], 'another shape'),
         (['wide.pth', '--out', 'out.json'], '.pkl'),
         (['wide.pth', '--tta'], 'tta_model and tta_pipeline'),

@@ -10,7 +10,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImage'),
-    dict(type='Resize', scale=(320, 320), keep_ratio=True),
+    dict(type='ResizeLongestSide', size=320),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',

@@ -10,7 +10,7 @@ train_dataloader = dict(
         with_annotations=False,
         pipeline=[
             dict(type='LoadImage'),
-            dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
+            dict(type='ResizeLongestSide', size=1024),
             dict(
                 type='PackDetInputs',
                 meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))

@@ -3,6 +3,7 @@ _base_ = ['./clip_mini.py']
 text_encoder = dict(model=_base_.clip, checkpoint='mmovsam://clip_mini_text.safetensors')
 image_size = 320
 channels = 128
+region_channels = 96
 stages = [80, 160, 320, 640]
 backbone = dict(type='OpenCLIPBackbone', model=_base_.clip)
 neck = dict(
@@ -19,20 +20,22 @@ model = dict(
     data_preprocessor=dict(type='OVSAMDataPreprocessor', image_size=image_size),
     backbone=backbone,
     neck=dict(frozen=True, **neck),
-    region_neck=dict(type='FPN', in_channels=stages, out_channels=channels, num_outs=4),
+    region_neck=dict(type='FPN', in_channels=stages, out_channels=region_channels, num_outs=4),
     prompt_encoder=dict(
         type='SAMPromptEncoder', embed_dim=channels, image_size=image_size, frozen=True),
     head=dict(
         type='CLIP2SAMHead',
         embed_dim=256,
-        region_channels=channels,
+        use_label_token=True,
+        region_channels=region_channels,
         mask_decoder=dict(channels=channels, num_heads=4, mlp_channels=512),
         roi_extractor=dict(
             type='SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
-            out_channels=channels,
+            out_channels=region_channels,
+            finest_scale=14,  # objects are small: 28 pixels and more go up a level
             featmap_strides=[4, 8, 16, 32]),
         num_points=3136),
     classifier=dict(type='OpenVocabClassifier', classifier='mmovsam://vocabulary_mini.safetensors'),
     prompter=dict(type='GTPrompter'),
-    train_cfg=dict(max_instances=10))
+    train_cfg=dict(max_instances=8))

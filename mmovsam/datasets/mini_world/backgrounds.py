@@ -22,7 +22,7 @@ def draw_background(rng, width, height, split, clutter=4):
         rng (numpy.random.Generator): Source of all chance.
         width (int): Width in pixels.
         height (int): Height in pixels.
-        split (str): ``'test'`` takes photographs that ``'train'`` and ``'val'`` never show.
+        split (str): `'test'` takes photographs that `'train'` and `'val'` never show.
         clutter (int): Largest number of distractors.
 
     Returns:
@@ -55,9 +55,12 @@ def add_noise(rng, image):
         numpy.ndarray: (H, W, 3) uint8.
     """
     noise = _noise()
-    top = rng.integers(noise.shape[0] - image.shape[0])
-    left = rng.integers(noise.shape[1] - image.shape[1])
-    noise = noise[top : top + image.shape[0], left : left + image.shape[1]]
+    height, width = image.shape[:2]
+    if height >= noise.shape[0] or width >= noise.shape[1]:
+        noise = np.tile(noise, (height // noise.shape[0] + 2, width // noise.shape[1] + 2, 1))
+    top = rng.integers(noise.shape[0] - height)
+    left = rng.integers(noise.shape[1] - width)
+    noise = noise[top : top + height, left : left + width]
     return cv2.addWeighted(image, 1.0, noise, 0.12, -0.12 * 128)
 
 
@@ -91,7 +94,7 @@ def _blob(rng, image):
 
 
 def _mix(image, rows, columns, weight, other):
-    """Blends ``other`` (h, w, 3) into the image's window by ``weight`` (h, w), in place."""
+    """Blends `other` (h, w, 3) into the image's window by `weight` (h, w), in place."""
     part = image[rows, columns].astype(np.float32)
     image[rows, columns] = np.rint(part + weight[..., None] * (other - part)).astype(np.uint8)
 

@@ -21,9 +21,9 @@ class Category:
 
     Args:
         id: Category id as in the annotation files, from 1.
-        pattern: Index into ``PATTERNS``.
-        color: Index into ``COLORS``.
-        shape: Index into ``SHAPES``; 10 to 19 are the handwritten digits.
+        pattern: Index into `PATTERNS`.
+        color: Index into `COLORS`.
+        shape: Index into `SHAPES`; 10 to 19 are the handwritten digits.
     """
 
     id: int
@@ -33,7 +33,7 @@ class Category:
 
     @property
     def name(self):
-        """Plain English, for example ``'striped red star'``."""
+        """Plain English, for example `'striped red star'`."""
         return f'{PATTERNS[self.pattern]} {COLORS[self.color]} {SHAPES[self.shape]}'
 
     @property
@@ -53,7 +53,7 @@ class Category:
 
     @property
     def frequency(self):
-        """LVIS's letter: ``'r'`` for novel categories, else ``'c'`` or ``'f'``."""
+        """LVIS's letter: `'r'` for novel categories, else `'c'` or `'f'`."""
         if self.novel:
             return 'r'
         return 'f' if (self.color + self.pattern + self.shape) % 2 else 'c'
@@ -75,8 +75,8 @@ def lvis_categories():
     """All categories as LVIS v1's annotation files write them, without counts.
 
     Returns:
-        list[dict]: 640 dicts with ``id``, ``name``, ``synonyms``, ``synset``, ``def`` and
-        ``frequency``.
+        list[dict]: 640 dicts with `id`, `name`, `synonyms`, `synset`, `def` and
+        `frequency`.
     """
     return [
         dict(

@@ -45,7 +45,7 @@ def draw_scene(rng, split):
 
     Args:
         rng (numpy.random.Generator): Source of all chance.
-        split (str): ``'train'``, ``'val'`` or ``'test'``.
+        split (str): `'train'`, `'val'` or `'test'`.
 
     Returns:
         Scene: long side 320 pixels, short side 224 to 320.

@@ -19,18 +19,18 @@ _NUM_NEGATIVES = 8
 
 
 def write_split(out, split, num_images, seed, progress=True, overwrite=False):
-    """Writes ``out/{split}/*.jpg`` and ``out/annotations/mini_{split}.json``.
+    """Writes `out/{split}/*.jpg` and `out/annotations/mini_{split}.json`.
 
     Scene i depends on seed, split and i only. Everything is written under temporary names and
     renamed at the end. A complete split made by the same call is kept as it is.
 
-    The annotation file has LVIS v1's fields. Masks are COCO run lengths (compressed ``counts`` as
-    text), not LVIS's polygons, since visible masks have holes and pieces; ``pycocotools`` reads
+    The annotation file has LVIS v1's fields. Masks are COCO run lengths (compressed `counts` as
+    text), not LVIS's polygons, since visible masks have holes and pieces; `pycocotools` reads
     both.
 
     Args:
         out (str | os.PathLike): Folder of the small world.
-        split (str): ``'train'``, ``'val'`` or ``'test'``.
+        split (str): `'train'`, `'val'` or `'test'`.
         num_images (int): Number of scenes.
         seed (int): Not negative.
         progress (bool): Whether to show a progress bar.
@@ -41,7 +41,7 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
 
     Raises:
         ValueError: If split, number or seed are out of range.
-        FileExistsError: If another split of this name is there and ``overwrite`` is false.
+        FileExistsError: If another split of this name is there and `overwrite` is false.
     """
     if split not in SPLITS:
         raise ValueError(f'split is {split!r}, expected one of {", ".join(map(repr, SPLITS))}')
@@ -89,7 +89,7 @@ def scene_rng(seed, split, index):
 
     Args:
         seed (int): Seed of the split.
-        split (str): One of ``SPLITS``.
+        split (str): One of `SPLITS`.
         index (int): Number of the scene, from 0.
 
     Returns:

@@ -12,12 +12,12 @@ from PIL import Image
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """MMDetection's ``LoadImageFromFile`` (BGR) with errors that name the file and the remedy.
+    """MMDetection's `LoadImageFromFile` (BGR) with errors that name the file and the remedy.
 
     A truncated image is an error, where OpenCV would fill the missing part with gray.
 
     Args:
-        **kwargs: As ``LoadImageFromFile``.
+        **kwargs: As `LoadImageFromFile`.
 
     Raises:
         FileNotFoundError: If the image is missing.
@@ -25,13 +25,13 @@ class LoadImage(LoadImageFromFile):
     """
 
     def transform(self, results):
-        """Loads ``results['img_path']``.
+        """Loads `results['img_path']`.
 
         Args:
-            results (dict): With ``img_path`` and, where annotated, ``height`` and ``width``.
+            results (dict): With `img_path` and, where annotated, `height` and `width`.
 
         Returns:
-            dict: The same with ``img`` (H, W, 3) BGR, ``img_shape`` and ``ori_shape`` (H, W).
+            dict: The same with `img` (H, W, 3) BGR, `img_shape` and `ori_shape` (H, W).
         """
         path = results['img_path']
         try:

@@ -38,15 +38,15 @@ register_backend('mmovsam_atomic', AtomicBackend, force=True)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, safe against a kill at any moment.
+    """MMEngine's `CheckpointHook`, safe against a kill at any moment.
 
-    A checkpoint gets its name when it is complete, ``last_checkpoint`` points to it after that,
+    A checkpoint gets its name when it is complete, `last_checkpoint` points to it after that,
     and only then are outdated ones removed; MMEngine's own hook does these the other way round.
 
     Args:
-        backend_args (dict | None): Where to write, as in ``CheckpointHook``; local files by
+        backend_args (dict | None): Where to write, as in `CheckpointHook`; local files by
             default.
-        **kwargs: Those of ``CheckpointHook``.
+        **kwargs: Those of `CheckpointHook`.
     """
 
     def __init__(self, *args, backend_args=None, **kwargs):

@@ -21,7 +21,7 @@ class RandomStateHook(Hook):
     of Python, numpy and torch are seeded anew where a checkpoint may have been: at the start of
     each epoch, data loading workers too (they are started anew each epoch, persistent ones
     included); in an iteration-based training at each iteration. Components that own a generator
-    must take its seed from a global one in ``forward`` to take part.
+    must take its seed from a global one in `forward` to take part.
     """
 
     def before_train(self, runner) -> None:

@@ -1,8 +1,9 @@
-"""What each family of open_clip image towers offers: a pyramid of maps, and an embedding of a region.
+"""What each family of open_clip image towers offers: a pyramid of maps, embeddings of regions.
 
 The three classes wrap a tower without owning it (it stays a submodule of the backbone), so the
 parameters keep open_clip's names.
 """
+
 from __future__ import annotations
 
 import torch
@@ -19,11 +20,11 @@ def masked_mean(features: Tensor, mask_logits: Tensor) -> Tensor:
     """Mean of a map over each mask.
 
     Args:
-        features: ``(1, C, h, w)``.
-        mask_logits: ``(N, 1, H, W)`` over the same extent; inside is above 0 after a bilinear resize.
+        features: `(1, C, h, w)`.
+        mask_logits: `(N, 1, H, W)` over the same extent; inside is above 0 after a bilinear resize.
 
     Returns:
-        ``(N, C)``; zeros where a mask has no pixel on the map.
+        `(N, C)`; zeros where a mask has no pixel on the map.
     """
     logits = F.interpolate(
         mask_logits, size=features.shape[-2:], mode='bilinear', align_corners=False
@@ -62,8 +63,10 @@ class ConvNeXtTower:
 
     def __init__(self, visual: nn.Module) -> None:
         self.channels = tuple(stage['num_chs'] for stage in visual.trunk.feature_info)
-        self.embed_dim = visual.head.proj.out_features if hasattr(visual.head, 'proj') else (
-            visual.head.mlp.fc2.out_features
+        self.embed_dim = (
+            visual.head.proj.out_features
+            if hasattr(visual.head, 'proj')
+            else (visual.head.mlp.fc2.out_features)
         )
 
     def pyramid(self, visual: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
@@ -78,10 +81,10 @@ class ConvNeXtTower:
 
 
 class ViTTower:
-    """CLIP's plain vision transformer: its last map at four scales, regions by the mean over the mask.
+    """CLIP's plain vision transformer: its last map at four scales, regions by their mask's mean.
 
-    The patch tokens after the last block are averaged over the mask, normalised and projected as the
-    class token would be.
+    The patch tokens after the last block are averaged over the mask, normalized and projected as
+    the class token would be.
     """
 
     def __init__(self, visual: nn.Module) -> None:
@@ -96,7 +99,9 @@ class ViTTower:
         tokens = patches.flatten(2).transpose(1, 2)
         position = visual.positional_embedding.to(tokens.dtype)
         side = round((position.shape[0] - 1) ** 0.5)
-        placed = resample_abs_pos(position[1:].reshape(1, side, side, -1), tuple(grid)).flatten(1, 2)
+        placed = resample_abs_pos(position[1:].reshape(1, side, side, -1), tuple(grid)).flatten(
+            1, 2
+        )
         first = (visual.class_embedding.to(tokens.dtype) + position[0]).expand(x.shape[0], 1, -1)
         tokens = visual.ln_pre(torch.cat((first, tokens + placed), dim=1))
         tokens = visual.transformer(tokens)

@@ -1,4 +1,5 @@
 """Any open_clip image tower as a feature pyramid."""
+
 from __future__ import annotations
 
 import open_clip
@@ -13,7 +14,7 @@ def clip_model_config(model: str | dict) -> dict:
     """The configuration of a CLIP model in open_clip's form.
 
     Args:
-        model: A name that open_clip knows, or a dict with ``embed_dim``, ``vision_cfg``, ``text_cfg``.
+        model: A name that open_clip knows, or a dict with `embed_dim`, `vision_cfg`, `text_cfg`.
 
     Raises:
         ValueError: Unknown name, or a dict that lacks a part.
@@ -22,7 +23,7 @@ def clip_model_config(model: str | dict) -> dict:
         config = open_clip.get_model_config(model)
         if config is None:
             raise ValueError(
-                f'open_clip has no model {model!r}. Choose one of open_clip.list_models(), for example '
+                f'open_clip has no model {model!r}. Choose one of open_clip.list_models(), such as '
                 "'RN50x16', 'convnext_base' or 'ViT-L-14', or give its configuration as a dict."
             )
         return config
@@ -37,16 +38,16 @@ def clip_model_config(model: str | dict) -> dict:
 
 @MODELS.register_module()
 class OpenCLIPBackbone(BaseModule):
-    """An open_clip image tower that gives four maps at strides 4, 8, 16 and 32, and region embeddings.
+    """An open_clip image tower: four maps at strides 4, 8, 16 and 32, and region embeddings.
 
-    Supported are the ResNet, ConvNeXt and ViT families. The tower stays as open_clip builds it, under
-    ``visual``, so its files load unchanged.
+    Supported are the ResNet, ConvNeXt and ViT families. The tower stays as open_clip builds it,
+    under `visual`, so its files load unchanged.
 
     Args:
         model: A name that open_clip knows, or a configuration in its form. Nothing is downloaded.
         pretrained: A tag or file that open_clip loads at once; only where asked for.
         frozen: Keep the tower in eval mode and without gradients.
-        init_cfg: MMEngine's initialisation.
+        init_cfg: MMEngine's initialization.
 
     Raises:
         ValueError: The model is unknown or its tower is of a family that is not supported.
@@ -73,8 +74,8 @@ class OpenCLIPBackbone(BaseModule):
         if self.tower is None:
             raise ValueError(
                 f'The image tower of {model!r} is a {type(self.visual).__name__}. Supported are '
-                'ResNets with attention pooling (RN50, RN50x16, ...), ConvNeXt (convnext_base, ...) and '
-                'plain ViTs (ViT-B-16, ViT-L-14, ...).'
+                'ResNets with attention pooling (RN50, RN50x16, ...), ConvNeXt (convnext_base, '
+                '...) and plain ViTs (ViT-B-16, ViT-L-14, ...).'
             )
         self.frozen = frozen
         if frozen:
@@ -97,21 +98,21 @@ class OpenCLIPBackbone(BaseModule):
         return self.tower.embed_dim
 
     def init_weights(self) -> None:
-        """Load what ``init_cfg`` names; without it keep open_clip's own initialisation."""
+        """Load what `init_cfg` names; without it keep open_clip's own initialization."""
         if self.init_cfg:
             super().init_weights()
 
-    def train(self, mode: bool = True) -> 'OpenCLIPBackbone':
+    def train(self, mode: bool = True) -> OpenCLIPBackbone:
         return super().train(mode and not self.frozen)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Encode images.
 
         Args:
-            x: ``(B, 3, H, W)``, normalised.
+            x: `(B, 3, H, W)`, normalized.
 
         Returns:
-            Four maps ``(B, C_i, H / s_i, W / s_i)``.
+            Four maps `(B, C_i, H / s_i, W / s_i)`.
         """
         return self.tower.pyramid(self.visual, x)
 
@@ -119,12 +120,12 @@ class OpenCLIPBackbone(BaseModule):
         """CLIP's embedding of regions of one image.
 
         Args:
-            stage4: ``(1, C, h, w)``, the last map of the image.
-            bboxes: ``(N, 4)`` xyxy in pixels of the network's input.
-            mask_logits: ``(N, 1, H, W)`` over the network's input.
+            stage4: `(1, C, h, w)`, the last map of the image.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input.
+            mask_logits: `(N, 1, H, W)` over the network's input.
 
         Returns:
-            ``(N, D)``, not normalised.
+            `(N, D)`, not normalized.
         """
         if len(bboxes) == 0:
             return stage4.new_zeros(0, self.embed_dim)

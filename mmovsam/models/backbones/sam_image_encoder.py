@@ -1,4 +1,5 @@
 """SAM's image encoder, the teacher."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from ...layers import ViTBlock, sam_neck
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches, ``(B, 3, H, W)`` to ``(B, H / p, W / p, C)``."""
+    """Non-overlapping patches, `(B, 3, H, W)` to `(B, H / p, W / p, C)`."""
 
     def __init__(self, patch_size: int, channels: int) -> None:
         super().__init__()
@@ -26,8 +27,8 @@ class PatchEmbed(nn.Module):
 class SAMImageEncoder(BaseModule):
     """The ViT of Segment Anything with window and global attention.
 
-    The defaults are ViT-H. ViT-L: ``embed_dim=1024, depth=24, global_attn_indexes=(5, 11, 17, 23)``;
-    ViT-B: ``embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11)``.
+    The defaults are ViT-H. ViT-L: `embed_dim=1024, depth=24, global_attn_indexes=(5, 11, 17, 23)`;
+    ViT-B: `embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11)`.
 
     Args:
         image_size: Side of the square input in pixels.
@@ -35,12 +36,12 @@ class SAMImageEncoder(BaseModule):
         embed_dim: Width of the transformer.
         depth: Blocks.
         num_heads: Heads.
-        mlp_ratio: Hidden width of the MLPs in units of ``embed_dim``.
+        mlp_ratio: Hidden width of the MLPs in units of `embed_dim`.
         out_channels: Channels of the embedding.
         window_size: Side of the windows in patches.
         global_attn_indexes: Blocks that attend over the whole image.
         frozen: Keep the encoder in eval mode and without gradients.
-        init_cfg: MMEngine's initialisation.
+        init_cfg: MMEngine's initialization.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class SAMImageEncoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if image_size % patch_size:
-            raise ValueError(f'image_size {image_size} is not a multiple of patch_size {patch_size}.')
+            raise ValueError(
+                f'image_size {image_size} is not a multiple of patch_size {patch_size}.'
+            )
         self.image_size = image_size
         side = image_size // patch_size
         self.patch_embed = PatchEmbed(patch_size, embed_dim)
@@ -81,17 +84,17 @@ class SAMImageEncoder(BaseModule):
             self.requires_grad_(False)
             self.eval()
 
-    def train(self, mode: bool = True) -> 'SAMImageEncoder':
+    def train(self, mode: bool = True) -> SAMImageEncoder:
         return super().train(mode and not self.frozen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images.
 
         Args:
-            x: ``(B, 3, S, S)``, normalised and padded, S the constructor's ``image_size``.
+            x: `(B, 3, S, S)`, normalized and padded, S the constructor's `image_size`.
 
         Returns:
-            ``(B, out_channels, S / p, S / p)``.
+            `(B, out_channels, S / p, S / p)`.
 
         Raises:
             ValueError: The input has another size.
@@ -99,7 +102,8 @@ class SAMImageEncoder(BaseModule):
         if tuple(x.shape[-2:]) != (self.image_size, self.image_size):
             raise ValueError(
                 f'SAMImageEncoder was built for {self.image_size}x{self.image_size} pixels and got '
-                f"{tuple(x.shape[-2:])}. Resize and pad the image, or build it with another image_size."
+                f'{tuple(x.shape[-2:])}. Resize and pad the image, or build it with another '
+                'image_size.'
             )
         x = self.patch_embed(x) + self.pos_embed
         for block in self.blocks:

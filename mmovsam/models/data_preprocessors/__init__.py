@@ -1,4 +1,5 @@
 """Data preprocessors."""
+
 from .ovsam_data_preprocessor import OVSAMDataPreprocessor
 
 __all__ = ['OVSAMDataPreprocessor']

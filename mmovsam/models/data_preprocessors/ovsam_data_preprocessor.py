@@ -1,4 +1,5 @@
-"""Normalise, and pad to the network's square."""
+"""Normalize, and pad to the network's square."""
+
 from __future__ import annotations
 
 from mmdet.models import DetDataPreprocessor
@@ -10,7 +11,7 @@ STD = (58.395, 57.12, 57.375)
 
 @MODELS.register_module()
 class OVSAMDataPreprocessor(DetDataPreprocessor):
-    """MMDetection's preprocessor with SAM's numbers: RGB, normalised, then padded with zeros to a square.
+    """MMDetection's preprocessor with SAM's numbers: RGB, normalized, zeros to a square.
 
     Args:
         image_size: Side of the square network input in pixels.
@@ -35,7 +36,7 @@ class OVSAMDataPreprocessor(DetDataPreprocessor):
                 raise ValueError(
                     f'An image of {image.shape[-1]}x{image.shape[-2]} pixels does not fit the '
                     f"network's input of {self.image_size}x{self.image_size}. Add "
-                    f"dict(type='Resize', scale=({self.image_size}, {self.image_size}), keep_ratio=True) "
-                    'to the pipeline.'
+                    f"dict(type='Resize', scale=({self.image_size}, {self.image_size}), "
+                    'keep_ratio=True) to the pipeline.'
                 )
         return super().forward(data, training)

@@ -1,4 +1,5 @@
 """Contrastive training of a CLIP model on pictures with captions, for the small world."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -16,15 +17,15 @@ from ..backbones import clip_model_config
 
 @MODELS.register_module()
 class CLIPPretrainer(BaseModel):
-    """CLIP's contrastive loss (Radford et al., 2021), pictures of one name being positives of each other.
+    """CLIP's contrastive loss (Radford et al., 2021); pictures of one name are all positives.
 
     Args:
         model: An open_clip name or configuration; it must have a text tower.
-        templates: Sentences with one ``{}``; each caption takes one at random.
-        logit_scale: Initial inverse temperature; learned up to ``max_logit_scale``.
+        templates: Sentences with one `{}`; each caption takes one at random.
+        logit_scale: Initial inverse temperature; learned up to `max_logit_scale`.
         max_logit_scale: What recognition uses (100, exp(4.6052)).
-        data_preprocessor: Normalises the pictures.
-        init_cfg: MMEngine's initialisation.
+        data_preprocessor: Normalizes the pictures.
+        init_cfg: MMEngine's initialization.
     """
 
     def __init__(
@@ -57,9 +58,9 @@ class CLIPPretrainer(BaseModel):
         """Encode pictures, or compare them with their captions.
 
         Args:
-            inputs: ``(B, 3, H, W)``, normalised.
+            inputs: `(B, 3, H, W)`, normalized.
             name: What each picture shows.
-            mode: ``'tensor'`` for image embeddings ``(B, D)``, ``'loss'`` for the losses.
+            mode: `'tensor'` for image embeddings `(B, D)`, `'loss'` for the losses.
 
         Raises:
             ValueError: Another mode.
@@ -72,7 +73,7 @@ class CLIPPretrainer(BaseModel):
         raise ValueError(f"CLIPPretrainer has modes 'tensor' and 'loss', not {mode!r}.")
 
     def loss(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        """Symmetric cross entropy of pictures against captions, and the share of right first matches."""
+        """Symmetric cross entropy of pictures and captions, and the share of right best matches."""
         picks = torch.randint(len(self.templates), (len(names),)).tolist()
         captions = [self.templates[i].format(name) for i, name in zip(picks, names)]
         images = self.clip.encode_image(inputs, normalize=True)

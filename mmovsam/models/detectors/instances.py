@@ -1,4 +1,5 @@
 """From logits in the network's frame to instances in the image's."""
+
 from __future__ import annotations
 
 import torch
@@ -47,13 +48,13 @@ def enlarge_masks(
     """
     height, width = img_shape[:2]
     final = (height, width) if ori_shape is None else tuple(ori_shape[:2])
-    masks = torch.zeros(
-        len(low_res_logits), *final, dtype=torch.bool, device=low_res_logits.device
-    )
+    masks = torch.zeros(len(low_res_logits), *final, dtype=torch.bool, device=low_res_logits.device)
     step = max(1, PIXELS_AT_ONCE // max(input_size**2, final[0] * final[1]))
     for start in range(0, len(masks), step):
         logits = low_res_logits[start : start + step].float()
-        logits = F.interpolate(logits, (input_size, input_size), mode='bilinear', align_corners=False)
+        logits = F.interpolate(
+            logits, (input_size, input_size), mode='bilinear', align_corners=False
+        )
         logits = logits[..., :height, :width]
         if final != (height, width):
             logits = F.interpolate(logits, final, mode='bilinear', align_corners=False)

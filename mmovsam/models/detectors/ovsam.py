@@ -1,6 +1,8 @@
 """Open-Vocabulary SAM as an MMDetection detector."""
+
 from __future__ import annotations
 
+import inspect
 from typing import NamedTuple
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from ...prompts import Prompts, sample_training_prompts
 from ...vocabulary import TextClassifier
-from .instances import InstanceBuilder, masks_to_bboxes
+from .instances import TOP_K, InstanceBuilder, masks_to_bboxes
 
 
 class ImageFeatures(NamedTuple):
@@ -52,7 +54,8 @@ class Recognized(NamedTuple):
 class OVSAM(BaseDetector):
     """Segment what is prompted and name it out of any vocabulary (arXiv 2401.02955).
 
-    Without a classifier it segments only; with SAM's image encoder as backbone and no neck it is SAM.
+    Without a classifier it segments only; with SAM's image encoder as backbone and no neck it is
+    SAM.
 
     Args:
         backbone: Image tower. CLIP's gives a pyramid for the necks, SAM's the embedding itself.
@@ -64,16 +67,18 @@ class OVSAM(BaseDetector):
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
         test_cfg: `chunk_size` (prompts decoded at once, 64), `score` (`'recognition'`,
-            `'detector'`, or `'geometric'`, the root of their product, the default), `bboxes` (`'prompt'`:
-            a prompt's box stays as it is, the default, or `'mask'`: the box of the mask), `head_region` and
-            `clip_region` (`'mask'`: the box of the predicted mask, the default; `'prompt'`: the
-            prompt's box where it has one; `'annotated'`: the annotated box even when the prompt is
-            a point, as the released evaluation does for `clip_region`, which no honest test can).
+            `'detector'`, or `'geometric'`, the root of their product, the default), `bboxes`
+            (`'prompt'`: a prompt's box stays as it is, the default, or `'mask'`: the box of the
+            mask), `head_region` and `clip_region` (`'mask'`: the box of the predicted mask, the
+            default; `'prompt'`: the prompt's box where it has one; `'annotated'`: the annotated
+            box even when the prompt is a point, as the released evaluation does for
+            `clip_region`, which no honest test can).
         data_preprocessor: `OVSAMDataPreprocessor`.
-        init_cfg: MMEngine's initialisation.
+        init_cfg: MMEngine's initialization.
 
     Raises:
-        ValueError: A setting of `test_cfg` is unknown, or a model with names lacks a neck.
+        ValueError: A setting of `train_cfg` or `test_cfg` is unknown, or a model with names lacks
+            a neck.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class OVSAM(BaseDetector):
                 'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
             )
         self.train_cfg = dict(train_cfg or {})
+        _check_keys('train_cfg', self.train_cfg, _TRAIN_KEYS)
         self.test_cfg = _checked_test_cfg(test_cfg)
         self.builder = InstanceBuilder(self.test_cfg['score'], self.test_cfg['bboxes'])
 
@@ -122,7 +128,7 @@ class OVSAM(BaseDetector):
         """Encode images, once for all prompts.
 
         Args:
-            batch_inputs: `(B, 3, S, S)`, normalised and padded.
+            batch_inputs: `(B, 3, S, S)`, normalized and padded.
         """
         pyramid = self.backbone(batch_inputs)
         if self.neck is None:
@@ -136,7 +142,7 @@ class OVSAM(BaseDetector):
         """CLIP2SAM training, or SAM's own without a classifier.
 
         Args:
-            batch_inputs: `(B, 3, S, S)`, normalised and padded.
+            batch_inputs: `(B, 3, S, S)`, normalized and padded.
             batch_data_samples: With `gt_instances` in pixels of the network's input.
 
         Returns:
@@ -150,8 +156,8 @@ class OVSAM(BaseDetector):
                 continue
             prompts, chosen = sample_training_prompts(instances, **self.train_cfg)
             outputs.append(self._train_image(features.image(index), prompts, instances[chosen]))
-        # Some parameters are used by one kind of prompt only: with this each has a gradient in every
-        # batch, as distributed training expects.
+        # Some parameters are used by one kind of prompt only: with this each has a gradient in
+        # every batch, as distributed training expects.
         zero = sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
         if not outputs:
             return dict(loss_mask=zero)
@@ -177,7 +183,7 @@ class OVSAM(BaseDetector):
         return logits, masks, cls_logits, instances.labels
 
     def _decode(self, features: ImageFeatures, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """Mask logits `(N, 1, h, w)` and label tokens `(N, E, C)` of prompts in the network's frame.
+        """Mask logits `(N, 1, h, w)`, label tokens `(N, E, C)` of prompts in the network's frame.
 
         Boxes and single points make equally many tokens, so they are decoded together.
         """
@@ -214,7 +220,7 @@ class OVSAM(BaseDetector):
         """Prompt each image and fill its `pred_instances`, one a prompt and in the prompts' order.
 
         Args:
-            batch_inputs: `(B, 3, S, S)`, normalised and padded.
+            batch_inputs: `(B, 3, S, S)`, normalized and padded.
             batch_data_samples: With `img_shape`, `ori_shape`, `scale_factor`, and what the
                 prompter reads.
             rescale: Masks and boxes at the size of the original image (the default) or of the
@@ -229,8 +235,8 @@ class OVSAM(BaseDetector):
         """
         if self.prompter is None:
             raise ValueError(
-                "OVSAM.predict needs prompts: set model.prompter in the config, for example dict(type="
-                "'GTPrompter') or a DetectorPrompter, or use mmovsam.apis.OVSAMPredictor."
+                'OVSAM.predict needs prompts: set model.prompter in the config, for example '
+                "dict(type='GTPrompter') or a DetectorPrompter, or use mmovsam.apis.OVSAMPredictor."
             )
         features = self.extract_feat(batch_inputs)
         all_prompts = self.prompter(batch_data_samples)
@@ -254,6 +260,8 @@ class OVSAM(BaseDetector):
         metainfo: dict,
         rescale: bool = True,
         annotated_bboxes: Tensor | None = None,
+        top_k: int = TOP_K,
+        keep_logits: bool = False,
     ) -> InstanceData:
         """Segment and name N prompts of one image, chunk by chunk.
 
@@ -262,8 +270,10 @@ class OVSAM(BaseDetector):
             prompts: In pixels of the original image.
             metainfo: `img_shape`, `ori_shape` and, where they differ, `scale_factor` (w, h).
             rescale: See `predict`.
-            annotated_bboxes: `(N, 4)` xyxy in pixels of the original image, for regions that are to be
-                `'annotated'`.
+            annotated_bboxes: `(N, 4)` xyxy in pixels of the original image, for regions that are
+                to be `'annotated'`.
+            top_k: How many of the best names are kept.
+            keep_logits: Whether the result has `low_res_logits` `(N, h, w)` too.
 
         Returns:
             See `predict`.
@@ -277,10 +287,13 @@ class OVSAM(BaseDetector):
             if annotated_bboxes is not None:
                 given = annotated_bboxes[part] * annotated_bboxes.new_tensor([*scale, *scale])
             said = self.recognize(features, prompts[part].scaled(scale), given)
-            instances.append(
-                self.builder(said, prompts[part], metainfo, self.input_size, rescale,
-                             self.classifier if self.recognizes else None)
+            classifier = self.classifier if self.recognizes else None
+            found = self.builder(
+                said, prompts[part], metainfo, self.input_size, rescale, classifier, top_k
             )
+            if keep_logits:
+                found.low_res_logits = said.low_res_logits[:, 0].float()
+            instances.append(found)
         return InstanceData.cat(instances)
 
     @torch.no_grad()
@@ -305,9 +318,10 @@ class OVSAM(BaseDetector):
         regions['prompt'] = regions['annotated'] = regions['mask']
         if prompts.bboxes is not None:
             with_box = prompts.bboxes.isfinite().all(1, keepdim=True)
-            regions['prompt'] = torch.where(with_box, prompts.bboxes, regions['mask'])
+            given = _proper(prompts.bboxes, self.input_size)
+            regions['prompt'] = torch.where(with_box, given, regions['mask'])
         if annotated_bboxes is not None:
-            regions['annotated'] = annotated_bboxes.to(logits)
+            regions['annotated'] = _proper(annotated_bboxes.to(logits), self.input_size)
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
         head_logits = self.classifier.logits(
@@ -334,8 +348,8 @@ class OVSAM(BaseDetector):
         bboxes = sample.gt_instances.bboxes
         if len(bboxes) != len(prompts):
             raise ValueError(
-                f"Regions 'annotated' need a prompt for each annotated box: {len(prompts)} prompts and "
-                f'{len(bboxes)} boxes. Use GTPrompter, or another region.'
+                f"Regions 'annotated' need a prompt for each annotated box: {len(prompts)} prompts "
+                f'and {len(bboxes)} boxes. Use GTPrompter, or another region.'
             )
         return getattr(bboxes, 'tensor', bboxes)
 
@@ -348,6 +362,12 @@ class OVSAM(BaseDetector):
         return (features.embedding, *rest, *features.region_maps)
 
 
+def _proper(bboxes: Tensor, size: int) -> Tensor:
+    """Boxes cut off at the input's edge, inverted ones made empty: RoIAlign fails on others."""
+    top_left, bottom_right = bboxes.clamp(0, size).split(2, dim=1)
+    return torch.cat((top_left, bottom_right.maximum(top_left)), dim=1)
+
+
 _CHOICES = dict(
     score=('geometric', 'recognition', 'detector'),
     bboxes=('prompt', 'mask'),
@@ -355,16 +375,23 @@ _CHOICES = dict(
     clip_region=('mask', 'prompt', 'annotated'),
 )
 
+_TRAIN_KEYS = set(inspect.signature(sample_training_prompts).parameters)
+_TRAIN_KEYS -= {'gt_instances', 'generator'}
+
+
+def _check_keys(name: str, settings: dict, known: set[str]) -> None:
+    unknown = set(settings) - known
+    if unknown:
+        raise ValueError(f'{name} has no {sorted(unknown)}; it has {sorted(known)}.')
+
 
 def _checked_test_cfg(test_cfg: dict | None) -> dict:
     settings = {'chunk_size': 64, **{key: choices[0] for key, choices in _CHOICES.items()}}
     settings.update(test_cfg or {})
-    unknown = set(settings) - set(_CHOICES) - {'chunk_size'}
-    if unknown:
-        raise ValueError(f'test_cfg has no {sorted(unknown)}; it has {sorted([*_CHOICES, "chunk_size"])}.')
+    _check_keys('test_cfg', settings, {*_CHOICES, 'chunk_size'})
     for key, choices in _CHOICES.items():
         if settings[key] not in choices:
             raise ValueError(f'test_cfg.{key} is {settings[key]!r}; choose one of {choices}.')
     if settings['chunk_size'] < 1:
-        raise ValueError(f"test_cfg.chunk_size must be at least 1, not {settings['chunk_size']}.")
+        raise ValueError(f'test_cfg.chunk_size must be at least 1, not {settings["chunk_size"]}.')
     return settings

@@ -1,4 +1,5 @@
 """Stage one of OVSAM: the adapter learns SAM's embedding."""
+
 from __future__ import annotations
 
 import torch
@@ -16,8 +17,8 @@ class SAM2CLIPDistiller(BaseModel):
         backbone: The frozen CLIP tower.
         neck: The adapter, the only part that trains.
         teacher: SAM's image encoder, frozen.
-        data_preprocessor: Normalises and pads.
-        init_cfg: MMEngine's initialisation.
+        data_preprocessor: Normalizes and pads.
+        init_cfg: MMEngine's initialization.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class SAM2CLIPDistiller(BaseModel):
         self.teacher.requires_grad_(False).eval()
 
     def init_weights(self) -> None:
-        """Initialise, and give the neck the teacher's position embedding where the shapes agree."""
+        """Initialize, and give the neck the teacher's position embedding where the shapes agree."""
         super().init_weights()
         position = self.teacher.pos_embed
         if self.neck.pos_embed.shape == position.shape:
@@ -48,7 +49,7 @@ class SAM2CLIPDistiller(BaseModel):
         """Adapt a batch, or compare it with the teacher.
 
         Args:
-            inputs: `(B, 3, S, S)`, normalised and padded.
+            inputs: `(B, 3, S, S)`, normalized and padded.
             data_samples: Not used.
             mode: `'tensor'` for the student's embedding `(B, C, S / 16, S / 16)`, `'loss'` for
                 the loss.

@@ -1,4 +1,5 @@
 """The CLIP2SAM head: SAM's mask decoder with a label token, and an embedding of each region."""
+
 from __future__ import annotations
 
 import torch
@@ -32,7 +33,7 @@ class CLIP2SAMHead(BaseModule):
         num_points: Points sampled on each mask for its losses.
         oversample_ratio: Candidates drawn for each uncertain point.
         importance_sample_ratio: Share of the points that are the most uncertain candidates.
-        init_cfg: MMEngine's initialisation of the mask decoder, for example from SAM's file with
+        init_cfg: MMEngine's initialization of the mask decoder, for example from SAM's file with
             `prefix='mask_decoder'`; of its masks the first ones are taken.
     """
 
@@ -89,7 +90,7 @@ class CLIP2SAMHead(BaseModule):
         self.importance_sample_ratio = importance_sample_ratio
 
     def init_weights(self) -> None:
-        """Initialise the mask decoder as `init_cfg` says; the rest is as constructed."""
+        """Initialize the mask decoder as `init_cfg` says; the rest is as constructed."""
         if self.init_cfg:
             initialize(self.mask_decoder, self.init_cfg)
 
@@ -117,7 +118,7 @@ class CLIP2SAMHead(BaseModule):
                 `use_label_token` is set.
 
         Returns:
-            `(N, D)`, not normalised.
+            `(N, D)`, not normalized.
         """
         rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1)
         # float: RoIAlign has no bfloat16
@@ -159,7 +160,7 @@ class CLIP2SAMHead(BaseModule):
             labels: `(N,)`; -1 is ignored.
 
         Returns:
-            The loss, normalised by the sum of the weights of the labels that count.
+            The loss, normalized by the sum of the weights of the labels that count.
         """
         if not (labels >= 0).any():
             return logits[:, -1].sum() * 0  # of the others some may be infinite

@@ -1,4 +1,5 @@
 """Names for region embeddings: similarity to a text classifier, and the fusion of two opinions."""
+
 from __future__ import annotations
 
 import math
@@ -23,7 +24,8 @@ class OpenVocabClassifier(BaseModule):
     """Compare embeddings with the names of K classes, in a vocabulary that can change at any time.
 
     Args:
-        classifier: File of a text classifier, read at first use; None if `set_classifier` is called.
+        classifier: File of a text classifier, read at first use; None if `set_classifier` is
+            called.
         logit_scale: Factor on the cosine similarities.
         base_alpha: Share of CLIP's opinion on base classes and on the background.
         novel_alpha: Share of CLIP's opinion on novel classes, and on all where there is no split.
@@ -94,7 +96,7 @@ class OpenVocabClassifier(BaseModule):
         """Scaled similarity to each class, the best of its names.
 
         Args:
-            embeddings: `(N, D)`, not normalised.
+            embeddings: `(N, D)`, not normalized.
 
         Returns:
             `(N, K + 1)`; the background, last, is 0.
@@ -118,7 +120,8 @@ class OpenVocabClassifier(BaseModule):
             labels: `(N,)`, -1 for those that do not count.
 
         Returns:
-            Logits, minus infinity where a class is out, and labels, -1 where they name such a class.
+            Logits, minus infinity where a class is out, and labels, -1 where they name such a
+            class.
         """
         unknown = self.novel | self.excluded
         labels = labels.masked_fill((labels >= 0) & unknown[labels], -1)
@@ -130,8 +133,8 @@ class OpenVocabClassifier(BaseModule):
         Args:
             head_logits: `(N, K + 1)`.
             clip_logits: `(N, K + 1)`.
-            visible: `(N,)` bool, whether the mask covers anything on CLIP's map; where not, CLIP has
-                no say.
+            visible: `(N,)` bool, whether the mask covers anything on CLIP's map; where not, CLIP
+                has no say.
 
         Returns:
             `(N, K + 1)`, logarithms.
@@ -147,17 +150,31 @@ class OpenVocabClassifier(BaseModule):
     def check_classes(self, classes: Sequence[str]) -> None:
         """Make sure that labels of a data set mean the same classes here.
 
+        Args:
+            classes: The K class names of the data set. If the vocabulary came without names,
+                their number is all that can be compared.
+
         Raises:
             ValueError: The data set has other classes, or another order.
         """
-        self._require()
+        remedy = 'Build the vocabulary from the data set: tools/build_vocabulary.py.'
+        if len(classes) != self.num_classes and self.names is None:
+            raise ValueError(
+                f'The data set has {len(classes)} classes and the vocabulary {self.num_classes}. '
+                f'{remedy}'
+            )
         if self.names is None or tuple(classes) == tuple(self.names):
             return
         first = next(
             (i for i, (a, b) in enumerate(zip(classes, self.names)) if a != b),
             min(len(classes), len(self.names)),
         )
+        here, there = (
+            repr(names[first]) if first < len(names) else 'nothing'
+            for names in (self.names, classes)
+        )
         raise ValueError(
-            f'The data set has {len(classes)} classes and the vocabulary {len(self.names)}; they differ '
-            f'from index {first} on. Build the vocabulary from the data set: tools/build_vocabulary.py.'
+            f'The data set has {len(classes)} classes and the vocabulary {len(self.names)}; they '
+            f'differ from index {first} on, {there} in the data set and {here} in the '
+            f'vocabulary. {remedy}'
         )

@@ -1,4 +1,5 @@
 """SAM's prompt encoder."""
+
 from __future__ import annotations
 
 import math
@@ -20,7 +21,7 @@ class RandomPositionEncoding(nn.Module):
         self.register_buffer('positional_encoding_gaussian_matrix', torch.randn(2, num_features))
 
     def forward(self, coords: Tensor) -> Tensor:
-        """``(..., 2)`` xy in [0, 1] to ``(..., 2 * num_features)``."""
+        """`(..., 2)` xy in [0, 1] to `(..., 2 * num_features)`."""
         matrix = self.positional_encoding_gaussian_matrix
         angles = 2 * math.pi * ((2 * coords.to(matrix) - 1) @ matrix)
         return torch.cat((angles.sin(), angles.cos()), dim=-1)
@@ -36,7 +37,7 @@ class SAMPromptEncoder(BaseModule):
         embedding_stride: Stride of the image embedding.
         mask_channels: Inner width of the mask branch.
         frozen: Keep the encoder in eval mode and without gradients.
-        init_cfg: MMEngine's initialisation.
+        init_cfg: MMEngine's initialization.
     """
 
     def __init__(
@@ -71,11 +72,11 @@ class SAMPromptEncoder(BaseModule):
             self.requires_grad_(False)
             self.eval()
 
-    def train(self, mode: bool = True) -> 'SAMPromptEncoder':
+    def train(self, mode: bool = True) -> SAMPromptEncoder:
         return super().train(mode and not self.frozen)
 
     def dense_pe(self) -> Tensor:
-        """Position of every place of the image embedding, ``(1, C, h, w)``."""
+        """Position of every place of the image embedding, `(1, C, h, w)`."""
         side = self.embedding_side
         centers = (torch.arange(side, device=self.no_mask_embed.weight.device) + 0.5) / side
         grid = torch.stack(torch.meshgrid(centers, centers, indexing='xy'), dim=-1)
@@ -85,12 +86,12 @@ class SAMPromptEncoder(BaseModule):
         """Embed the prompts of one image.
 
         Args:
-            prompts: All of one kind (each has the same parts), coordinates in pixels of the network's
-                input.
+            prompts: All of one kind (each has the same parts), coordinates in pixels of the
+                network's input.
 
         Returns:
-            Sparse embeddings ``(N, S, C)``, S the number of points and box corners, and dense
-            embeddings ``(N, C, h, w)`` of the masks, or ``(1, C, h, w)`` without masks.
+            Sparse embeddings `(N, S, C)`, S the number of points and box corners, and dense
+            embeddings `(N, C, h, w)` of the masks, or `(1, C, h, w)` without masks.
         """
         sparse = []
         if prompts.point_coords is not None:
@@ -106,7 +107,9 @@ class SAMPromptEncoder(BaseModule):
         if sparse:
             sparse = torch.cat(sparse, dim=1)
         else:
-            sparse = self.no_mask_embed.weight.new_zeros(len(prompts), 0, self.no_mask_embed.embedding_dim)
+            sparse = self.no_mask_embed.weight.new_zeros(
+                len(prompts), 0, self.no_mask_embed.embedding_dim
+            )
         if prompts.mask_input is not None:
             dense = self.mask_downscaling(prompts.mask_input.to(self.no_mask_embed.weight))
         else:

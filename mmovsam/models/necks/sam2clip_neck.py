@@ -1,4 +1,5 @@
 """The SAM2CLIP adapter: from CLIP's pyramid to SAM's embedding."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from ...layers import ViTBlock, sam_neck
 
 
 class StageProjection(nn.Module):
-    """One convolution from a stage's stride to stride 16, ``(B, C_in, H, W)`` to ``(B, C, h, w)``."""
+    """One convolution from a stage's stride to stride 16, `(B, C_in, H, W)` to `(B, C, h, w)`."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -37,12 +38,12 @@ class SAM2CLIPNeck(BaseModule):
         embed_dim: Width of the transformer blocks.
         num_blocks: Blocks; the last attends globally, the others in windows.
         num_heads: Heads.
-        mlp_ratio: Hidden width of the MLPs in units of ``embed_dim``.
+        mlp_ratio: Hidden width of the MLPs in units of `embed_dim`.
         window_size: Side of the windows, in positions of stride 16.
         out_channels: Channels of SAM's embedding.
         image_size: Side of the square input in pixels.
         frozen: Keep the neck in eval mode and without gradients.
-        init_cfg: MMEngine's initialisation.
+        init_cfg: MMEngine's initialization.
     """
 
     def __init__(
@@ -85,17 +86,17 @@ class SAM2CLIPNeck(BaseModule):
             self.requires_grad_(False)
             self.eval()
 
-    def train(self, mode: bool = True) -> 'SAM2CLIPNeck':
+    def train(self, mode: bool = True) -> SAM2CLIPNeck:
         return super().train(mode and not self.frozen)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
         """Adapt.
 
         Args:
-            stages: Maps ``(B, C_i, S / s_i, S / s_i)``.
+            stages: Maps `(B, C_i, S / s_i, S / s_i)`.
 
         Returns:
-            ``(B, out_channels, S / 16, S / 16)``.
+            `(B, out_channels, S / 16, S / 16)`.
 
         Raises:
             ValueError: The maps belong to another input size.
@@ -108,7 +109,8 @@ class SAM2CLIPNeck(BaseModule):
             side = 16 * self.pos_embed.shape[1]
             raise ValueError(
                 f'SAM2CLIPNeck was built for {side}x{side} pixels and got maps of '
-                f'{16 * x.shape[-2]}x{16 * x.shape[-1]}. Pad the images, or build it with another image_size.'
+                f'{16 * x.shape[-2]}x{16 * x.shape[-1]}. Pad the images, or build it with '
+                'another image_size.'
             )
         x = x.permute(0, 2, 3, 1) + self.pos_embed
         for block in self.blocks:

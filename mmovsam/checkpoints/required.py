@@ -1,0 +1,67 @@
+"""Which weight files a config needs, and how to get each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+_REMEDIES = (
+    (
+        r'sam_vit_',
+        "SAM's weights: the download links are in the README of "
+        'https://github.com/facebookresearch/segment-anything.',
+    ),
+    (
+        r'sam2clip',
+        'The SAM2CLIP adapter: train it with configs/sam2clip_rn50x16.py, or take the one '
+        'released at https://github.com/HarborYuan/ovsam.',
+    ),
+    (
+        r'vocabulary',
+        'A text classifier: python tools/build_vocabulary.py CONFIG FILE --model RN50x16-quickgelu '
+        '--checkpoint openai',
+    ),
+    (
+        r'clip_',
+        "CLIP's weights in open_clip's names (README, Train), or let open_clip fetch them: "
+        '--cfg-options model.backbone.init_cfg=None model.backbone.pretrained=openai',
+    ),
+)
+_DEFAULT = 'Correct its path in the config.'
+
+
+def _checkpoints(node) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ('checkpoint', 'classifier') and isinstance(value, str):
+                yield value
+            else:
+                yield from _checkpoints(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _checkpoints(value)
+
+
+def weight_files(cfg: Mapping, training: bool) -> list[tuple[str, str]]:
+    """The local weight files that a run of a config will read.
+
+    Args:
+        cfg: A runner's config.
+        training: Whether initial weights (`init_cfg`) are read; a test reads `load_from` instead.
+
+    Returns:
+        Paths with remedies, as `mmovsam.datasets.check_files` takes them. Addresses such as
+        `mmovsam://NAME` are left out: their loaders report them.
+    """
+    model = cfg['model']
+    if training:
+        names = list(_checkpoints(model))
+    else:
+        parts = [model.get(key) or {} for key in ('classifier', 'prompter')]
+        names = [name for part in parts for name in _checkpoints(part)]
+    names.append(cfg.get('load_from'))
+    return [
+        (name, next((text for pattern, text in _REMEDIES if re.search(pattern, name)), _DEFAULT))
+        for name in dict.fromkeys(names)
+        if name and '://' not in name
+    ]

@@ -1,0 +1,40 @@
+"""Resizes images to the network's input."""
+
+from mmdet.datasets.transforms import Resize
+from mmdet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class ResizeLongestSide(Resize):
+    """Resizes an image so that its longest side has `size` pixels, as SAM does.
+
+    The same as `Resize(scale=(size, size), keep_ratio=True)`, but the shorter side keeps at least
+    one pixel, where an image of 1x8000 pixels would be none.
+
+    Args:
+        size (int): Longest side of the result in pixels.
+        **kwargs: As `Resize`, but for `scale` and `keep_ratio`.
+
+    Raises:
+        ValueError: If the size is not positive.
+    """
+
+    def __init__(self, size, **kwargs):
+        if size < 1:
+            raise ValueError(f'ResizeLongestSide needs a size of at least 1 pixel, got {size}')
+        super().__init__(scale=(size, size), keep_ratio=False, **kwargs)
+        self.size = size
+
+    def transform(self, results):
+        """Resizes `results['img']` and what is annotated in it.
+
+        Args:
+            results (dict): With `img` (H, W, 3).
+
+        Returns:
+            dict: The same with `img`, `img_shape` (H, W) and `scale_factor` (w, h) of the result.
+        """
+        height, width = results['img'].shape[:2]
+        factor = self.size / max(height, width)
+        self.scale = tuple(max(1, int(side * factor + 0.5)) for side in (width, height))
+        return super().transform(results)

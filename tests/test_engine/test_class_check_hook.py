@@ -1,0 +1,66 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+
+from mmovsam.engine.hooks import ClassCheckHook
+from mmovsam.models.heads import OpenVocabClassifier
+from mmovsam.vocabulary import TextClassifier
+
+NAMES = ('cat', 'dog')
+
+
+class Named(BaseModel):
+    def __init__(self, names=NAMES):
+        super().__init__()
+        self.classifier = OpenVocabClassifier()
+        self.classifier.set_classifier(TextClassifier(torch.ones(2, 1, 3), names))
+
+    def forward(self, inputs):
+        return inputs
+
+
+class Wrapped(torch.nn.parallel.DistributedDataParallel):
+    """Several processes, as far as the model's place is concerned."""
+
+    def __init__(self, module):
+        torch.nn.Module.__init__(self)
+        self.module = module
+
+
+def loader(classes):
+    return SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=classes)))
+
+
+def runner(model, train=NAMES, val=NAMES, test=NAMES):
+    return SimpleNamespace(
+        model=model,
+        val_loop=object(),
+        train_dataloader=loader(train),
+        val_dataloader=loader(val),
+        test_dataloader=loader(test),
+    )
+
+
+@pytest.mark.parametrize('wrap', [lambda model: model, Wrapped])
+@pytest.mark.parametrize(
+    'phase, data', [('train', 'train'), ('train', 'val'), ('val', 'val'), ('test', 'test')]
+)
+def test_classes_in_another_order_stop_each_phase(wrap, phase, data):
+    model = wrap(Named())
+    check = getattr(ClassCheckHook(), f'before_{phase}')
+    check(runner(model))
+    with pytest.raises(ValueError, match="index 0 on, 'dog' in the data set and 'cat' in the voc"):
+        check(runner(model, **{data: ('dog', 'cat')}))
+
+
+def test_one_more_class_stops_even_where_the_vocabulary_has_no_names():
+    with pytest.raises(ValueError, match='3 classes and the vocabulary 2'):
+        ClassCheckHook().before_test(runner(Named(None), test=('a', 'b', 'c')))
+    ClassCheckHook().before_test(runner(Named(None), test=('a', 'b')))
+
+
+def test_models_without_names_and_data_without_classes_are_left_alone():
+    ClassCheckHook().before_test(runner(torch.nn.Linear(1, 1), test=('a',)))
+    ClassCheckHook().before_test(runner(Named(), test=None))

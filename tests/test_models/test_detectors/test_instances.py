@@ -1,0 +1,55 @@
+"""From logits to masks and boxes in the image's frame."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmovsam.models.detectors import instances
+from mmovsam.models.detectors.instances import enlarge_masks, masks_to_bboxes
+
+SIDES = st.integers(1, 12)
+
+
+@given(height=SIDES, width=SIDES, num=st.integers(0, 4), seed=st.integers(0, 2**31))
+def test_boxes_of_masks_equal_those_of_their_pixels(height, width, num, seed):
+    random = np.random.default_rng(seed)
+    masks = random.random((num, height, width)) < random.random()
+    bboxes = masks_to_bboxes(torch.from_numpy(masks))
+    assert bboxes.shape == (num, 4)
+    for mask, bbox in zip(masks, bboxes.tolist()):
+        ys, xs = mask.nonzero()
+        want = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] if len(xs) else [0, 0, 0, 0]
+        assert bbox == want
+
+
+@given(
+    side=st.sampled_from([4, 8]),
+    shape=st.tuples(st.integers(1, 32), st.integers(1, 32)),
+    final=st.none() | st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    num=st.integers(0, 5),
+    seed=st.integers(0, 2**31),
+)
+def test_masks_are_resized_cropped_and_resized_again(side, shape, final, num, seed):
+    logits = torch.randn(num, 1, side, side, generator=torch.Generator().manual_seed(seed))
+    masks = enlarge_masks(logits, 32, shape, final)
+    assert masks.shape == (num, *(final or shape)) and masks.dtype == torch.bool
+    if num:
+        want = F.interpolate(logits, (32, 32), mode='bilinear')[..., : shape[0], : shape[1]]
+        want = F.interpolate(want, final or shape, mode='bilinear')[:, 0]
+        clear = want.abs() > 1e-5  # what is next to zero may fall on either side
+        assert torch.equal(masks[clear], (want > 0)[clear])
+
+
+@pytest.mark.parametrize('pixels', [1, 64 * 64 * 2, 2**25])
+def test_masks_do_not_depend_on_how_many_are_made_at_once(monkeypatch, pixels):
+    logits = torch.randn(5, 1, 8, 8)
+    want = enlarge_masks(logits, 64, (40, 64), (20, 32))
+    monkeypatch.setattr(instances, 'PIXELS_AT_ONCE', pixels)
+    assert torch.equal(enlarge_masks(logits, 64, (40, 64), (20, 32)), want)
+
+
+def test_shapes_with_a_number_of_channels_are_understood():
+    assert enlarge_masks(torch.randn(2, 1, 8, 8), 32, (20, 32, 3), (40, 64, 3)).shape == (2, 40, 64)

@@ -1,0 +1,114 @@
+"""One step of every stage, through the optimizer that the Runner would build."""
+
+import os
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+
+OPTIM = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=1.0),
+)
+FROZEN = dict(
+    ovsam=('backbone.', 'neck.', 'prompt_encoder.', 'head.label_mlp.'),
+    # its mask branch and its random projection
+    sam=('prompt_encoder.mask_downscaling.', 'prompt_encoder.pe_layer.'),
+    distiller=('backbone.', 'teacher.', 'neck.pos_embed'),
+    clip=('clip.attn_mask',),
+)
+# Their gradient is zero in this step and nothing decays them: all regions of a picture so small are
+# on the first level.
+MAY_STAY = tuple(f'region_neck.fpn_convs.{level}.conv.bias' for level in (1, 2, 3))
+MODULES = dict(
+    ovsam=['backbone', 'neck', 'prompt_encoder'], sam=[], distiller=['backbone', 'teacher'], clip=[]
+)
+
+
+def data_for(kind, make):
+    if kind == 'clip':
+        pictures = list(torch.randint(0, 256, (3, 3, 96, 96), dtype=torch.uint8))
+        return dict(inputs=pictures, name=['cat', 'dog', 'red car'])
+    return make.batch(make.sample(4, training=True))
+
+
+def step(model, kind, make):
+    optim_wrapper = build_optim_wrapper(model, OPTIM)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = model.train_step(data_for(kind, make), optim_wrapper)
+    after = model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    return changed, losses, optim_wrapper
+
+
+@pytest.mark.parametrize('kind', ['clip', 'sam', 'distiller', 'ovsam'])
+def test_one_step_changes_what_trains_and_nothing_else(build, make, kind):
+    model = build(kind)
+    changed, losses, optim_wrapper = step(model, kind, make)
+    assert torch.isfinite(losses['loss'])
+    assert [name for name in sorted(changed) if name.startswith(FROZEN[kind])] == []
+    stayed = set(model.state_dict()) - changed
+    assert [n for n in sorted(stayed) if not n.startswith((*FROZEN[kind], *MAY_STAY))] == []
+
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    with_state = {names[id(parameter)] for parameter in optim_wrapper.optimizer.state}
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert with_state == trainable
+    assert not any(name.startswith(FROZEN[kind]) for name in trainable)
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+
+
+@pytest.mark.parametrize('kind', ['sam', 'distiller', 'ovsam'])
+def test_frozen_parts_stay_in_eval_mode_when_the_model_trains(build, kind):
+    model = build(kind).train()
+    assert model.training
+    for name in MODULES[kind]:
+        frozen = model.get_submodule(name)
+        assert not any(module.training for module in frozen.modules()), name
+
+
+def test_batch_statistics_change_in_the_training_of_clip_only(build, make):
+    for kind, expected in (('clip', True), ('distiller', False), ('ovsam', False)):
+        changed, _, _ = step(build(kind), kind, make)
+        assert any(name.endswith('running_mean') for name in changed) == expected
+
+
+@pytest.mark.parametrize('kind', ['clip', 'sam', 'distiller', 'ovsam'])
+def test_ten_steps_on_one_batch_lower_the_loss(build, make, kind):
+    model = build(kind, **(dict(train_cfg=dict(box_ratio=1.0)) if 'sam' in kind else {}))
+    optim_wrapper = build_optim_wrapper(model, OPTIM)
+    model.train()
+    data = data_for(kind, make)
+    losses = []
+    for _ in range(10):
+        copied = {
+            k: [v.clone() if hasattr(v, 'clone') else v for v in vs] for k, vs in data.items()
+        }
+        losses.append(model.train_step(copied, optim_wrapper)['loss'].item())
+    print(losses)
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    """A process group of one process."""
+    store = torch.distributed.FileStore(os.fspath(tmp_path / 'store'), 1)
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('kind', ['clip', 'sam', 'distiller', 'ovsam'])
+def test_distributed_training_misses_no_gradient(build, make, one_process, kind):
+    wrapped = torch.nn.parallel.DistributedDataParallel(build(kind))
+    wrapped.train()
+    for num in (3, 0, 2):
+        data = data_for(kind, make)
+        if kind != 'clip':
+            data = make.batch(make.sample(num, training=True, seed=num))
+        data = wrapped.module.data_preprocessor(data, training=True)
+        # With a parameter unused in the step before, the next forward raises.
+        sum(v for k, v in wrapped(**data, mode='loss').items() if 'loss' in k).backward()

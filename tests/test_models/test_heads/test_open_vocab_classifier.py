@@ -1,0 +1,102 @@
+"""Similarity to names, and the fusion of two opinions."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmovsam.models.heads import OpenVocabClassifier
+from mmovsam.vocabulary import TextClassifier
+from mmovsam.vocabulary.text_classifier import save_classifier
+
+NOVEL = (False, True, None, False)
+
+
+def build(novel=NOVEL, **settings):
+    torch.manual_seed(0)
+    classifier = OpenVocabClassifier(**settings)
+    names = tuple('abcd')
+    classifier.set_classifier(TextClassifier(torch.randn(4, 3, 8) * 7, names, novel))
+    return classifier
+
+
+def test_logit_is_the_scaled_cosine_with_the_best_name_and_zero_for_the_background():
+    classifier = build()
+    x = torch.randn(5, 8)
+    logits = classifier.logits(x)
+    for n in range(5):
+        for k in range(4):
+            cosines = F.cosine_similarity(x[n], classifier.embeddings[k])
+            assert torch.allclose(logits[n, k], math.exp(4.6052) * cosines.max(), atol=1e-3)
+    assert (logits[:, 4] == 0).all()
+
+
+@given(seed=st.integers(0, 2**31), split=st.booleans())
+def test_fusion_is_the_weighted_geometric_mean_of_probabilities(seed, split):
+    classifier = build(NOVEL if split else None)
+    random = torch.Generator().manual_seed(seed)
+    head, clip = (torch.randn(6, 5, generator=random) * 5 for _ in range(2))
+    visible = torch.rand(6, generator=random) > 0.3
+    fused = classifier.fuse(head, clip, visible)
+    alpha = [0.1, 0.9, None, 0.1, 0.1] if split else [0.9, 0.9, 0.9, 0.9, 0.1]
+    q, c = head.softmax(-1), clip.softmax(-1)
+    for k, a in enumerate(alpha):
+        if a is None:
+            assert (fused[:, k] == -1000).all()
+            continue
+        a = a * visible
+        assert torch.allclose(fused[:, k], (q[:, k] ** (1 - a) * c[:, k] ** a).log(), atol=1e-3)
+
+
+def test_probabilities_leave_the_background_out_but_not_its_share():
+    classifier = build()
+    fused = torch.zeros(2, 5)
+    assert torch.allclose(classifier.probabilities(fused), torch.full((2, 4), 0.2))
+
+
+def test_training_sees_base_classes_and_the_background():
+    classifier = build()
+    logits, labels = classifier.trainable(torch.zeros(6, 5), torch.tensor([0, 1, 2, 3, 4, -1]))
+    assert logits[0].isfinite().tolist() == [True, False, False, True, True]
+    assert labels.tolist() == [0, -1, -1, 3, 4, -1]
+
+
+def test_vocabulary_is_no_part_of_a_checkpoint():
+    assert not build().state_dict()
+
+
+def test_file_is_read_at_the_first_use(tmp_path):
+    file = tmp_path / 'names.safetensors'
+    classifier = OpenVocabClassifier(classifier=str(file))
+    save_classifier(file, TextClassifier(torch.randn(4, 1, 8), tuple('abcd'), NOVEL))
+    assert classifier.num_classes == 4
+    assert classifier.names == tuple('abcd')
+    assert classifier.novel.tolist() == [False, True, False, False, False]
+
+
+def test_missing_file_is_named_with_the_tool_that_makes_it(tmp_path):
+    file = tmp_path / 'names.safetensors'
+    with pytest.raises(FileNotFoundError, match=r'names\.safetensors.*build_vocabulary'):
+        OpenVocabClassifier(classifier=str(file)).logits(torch.randn(1, 8))
+
+
+def test_without_any_vocabulary_the_error_says_how_to_give_one():
+    with pytest.raises(ValueError, match='has no vocabulary'):
+        OpenVocabClassifier().num_classes  # noqa: B018
+
+
+def test_embeddings_of_another_width_are_refused():
+    with pytest.raises(ValueError, match='width 8 and the model 12'):
+        build().logits(torch.randn(1, 12))
+
+
+def test_classes_of_a_data_set_must_be_those_of_the_vocabulary():
+    classifier = build()
+    classifier.check_classes(['a', 'b', 'c', 'd'])
+    with pytest.raises(ValueError, match='differ from index 2 on'):
+        classifier.check_classes(['a', 'b', 'd', 'c'])
+    with pytest.raises(ValueError, match='has 5 classes and the vocabulary 4.*index 4'):
+        classifier.check_classes(['a', 'b', 'c', 'd', 'e'])

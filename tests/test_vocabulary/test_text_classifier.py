@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from mmovsam.checkpoints import save_safetensors
+from mmovsam.vocabulary import TextClassifier, load_classifier, save_classifier
+
+EMBEDDINGS = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize('names', [None, ('cat', 'straße', 'a "quoted" name')])
+@pytest.mark.parametrize('novel', [None, (True, False, None)])
+def test_classifier_comes_back_as_it_was_saved(tmp_path, names, novel):
+    save_classifier(tmp_path / 'c.safetensors', TextClassifier(EMBEDDINGS, names, novel))
+    back = load_classifier(tmp_path / 'c.safetensors')
+    assert torch.equal(back.embeddings, EMBEDDINGS) and len(back) == 3
+    assert back.names == names and back.novel == novel
+
+
+@pytest.mark.parametrize('content', [EMBEDDINGS.half(), {'embeddings': EMBEDDINGS.half()}])
+def test_bare_tensor_of_a_pth_file_is_read_as_float(tmp_path, content):
+    torch.save(content, tmp_path / 'c.pth')
+    back = load_classifier(tmp_path / 'c.pth')
+    assert back.embeddings.dtype == torch.float32 and back.names is None and back.novel is None
+    assert torch.equal(back.embeddings, EMBEDDINGS.half().float())
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ((torch.zeros(3, 4),), r'\(K, P, D\).*shape \(3, 4\)'),
+        ((torch.zeros(0, 1, 4),), r'shape \(0, 1, 4\)'),
+        ((torch.full((3, 1, 4), float('nan')),), 'NaN'),
+        ((EMBEDDINGS, ('a', 'b')), '3 classes has 2 names'),
+        ((EMBEDDINGS, None, (True,)), '3 classes has 1 novel'),
+    ],
+)
+def test_classifier_that_does_not_fit_together_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TextClassifier(*arguments)
+
+
+@pytest.mark.parametrize(
+    'content', [{'state_dict': {'weight': EMBEDDINGS}}, {'state_dict': EMBEDDINGS}, [EMBEDDINGS], 7]
+)
+def test_file_of_something_else_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / 'c.pth')
+    with pytest.raises(ValueError, match=r'c\.pth is no text classifier.*build_vocabulary'):
+        load_classifier(tmp_path / 'c.pth')
+
+
+@pytest.mark.parametrize(
+    'notes', [dict(names='no json'), dict(names='["a"]'), dict(novel='3'), dict(names='null')]
+)
+def test_broken_names_in_a_file_are_refused_with_the_file(tmp_path, notes):
+    save_safetensors({'embeddings': EMBEDDINGS}, tmp_path / 'c.safetensors', notes)
+    with pytest.raises(ValueError, match=r'c\.safetensors is broken'):
+        load_classifier(tmp_path / 'c.safetensors')
+
+
+def test_missing_file_is_named_with_the_tool_that_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'none\.safetensors.*build_vocabulary'):
+        load_classifier(tmp_path / 'none.safetensors')
