@@ -1,8 +1,11 @@
 # OVSAM on LVIS v1: trained without rare classes, tested on all, with annotated boxes as prompts.
 _base_ = [
-    './_base_/models/ovsam_rn50x16.py', './_base_/datasets/ov_lvis.py',
-    './_base_/schedules/clip2sam.py', './_base_/default_runtime.py'
+    './_base_/models/ovsam_rn50x16.py',
+    './_base_/datasets/ov_lvis.py',
+    './_base_/schedules/clip2sam.py',
+    './_base_/default_runtime.py',
 ]
 model = dict(
     classifier=dict(classifier='checkpoints/vocabulary_lvis_rn50x16.safetensors'),
-    head=dict(roi_extractor=dict(roi_layer=dict(output_size=7))))
+    head=dict(roi_extractor=dict(roi_layer=dict(output_size=7))),
+)

@@ -1,7 +1,9 @@
 # Stage one: the adapter on CLIP RN50x16 learns the embedding of SAM ViT-H on 1% of SA-1B.
 _base_ = [
-    './_base_/models/ovsam_rn50x16.py', './_base_/datasets/sa1b.py', './_base_/schedules/sam2clip.py',
-    './_base_/default_runtime.py'
+    './_base_/models/ovsam_rn50x16.py',
+    './_base_/datasets/sa1b.py',
+    './_base_/schedules/sam2clip.py',
+    './_base_/default_runtime.py',
 ]
 model = dict(
     _delete_=True,
@@ -11,5 +13,6 @@ model = dict(
     neck=_base_.neck,
     teacher=dict(
         type='SAMImageEncoder',
-        init_cfg=dict(
-            type='Pretrained', checkpoint=_base_.sam_file, prefix='image_encoder')))
+        init_cfg=dict(type='Pretrained', checkpoint=_base_.sam_file, prefix='image_encoder'),
+    ),
+)

@@ -35,10 +35,11 @@ ENLARGE = 3  # so that names fit into pictures of 320 pixels
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', type=Path, default=Path('outputs/demo'), help='folder for the pictures')
-    parser.add_argument('--num-images', type=int, default=60, help='scenes drawn for the test')
-    parser.add_argument('--seed', type=int, default=20261122, help='of the scenes')
-    parser.add_argument('--num-pictures', type=int, default=12, help='pictures written')
+    add = parser.add_argument
+    add('--out', type=Path, default=Path('outputs/demo'), help='folder for scenes and pictures')
+    add('--num-images', type=int, default=60, help='scenes drawn for the test')
+    add('--seed', type=int, default=20261122, help='of the scenes')
+    add('--num-pictures', type=int, default=12, help='pictures written for each kind of prompt')
     return parser.parse_args()
 
 
@@ -110,11 +111,10 @@ def main(args):
     start = time.monotonic()
     data_root = args.out / f'scenes_{args.num_images}_{args.seed}'
     write_split(data_root, 'test', args.num_images, args.seed)
-    results = {
-        title: evaluate(title, config, data_root, args) for title, config in PROMPTS.items()
-    }
+    results = {title: evaluate(title, config, data_root, args) for title, config in PROMPTS.items()}
     print_table(results)
-    print(f'Done in {time.monotonic() - start:.0f} s. Pictures: {os.path.relpath(args.out)}/*/*.jpg')
+    seconds = time.monotonic() - start
+    print(f'Done in {seconds:.0f} s. The pictures are in {os.path.relpath(args.out)}/*/*.jpg')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """Train everything of the small world: CLIP, SAM, SAM2CLIP, CLIP2SAM and a detector.
 
-Started again it goes on where it was: finished stages are skipped, the stage at work resumes from its
-last checkpoint.
+Started again it goes on where it was: finished stages are skipped, the stage at work resumes from
+its last checkpoint.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from mmovsam.vocabulary import TextClassifier, Vocabulary, load_text_encoder, sa
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# name: config, the initial weights it takes from earlier stages, what its parameters are called in its
-# weight file (None: dropped)
+# name: config, the initial weights it takes from earlier stages (with their prefix), and the
+# prefixes of the parameters that its weight file holds, old and new
 STAGES = {
     'clip_mini': ('clip_mini.py', {}, {'clip.': ''}),
     'sam_mini': (
@@ -58,12 +58,11 @@ SHIPPED = ('sam_mini', 'ovsam_mini', 'rtmdet_mini', 'vocabulary_mini')
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/mini'), help='folder for all of it')
-    parser.add_argument('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='which ones')
-    parser.add_argument('--threads', type=int, default=os.cpu_count(), help='threads of each training')
-    parser.add_argument(
-        '--ship', action='store_true', help='put the new weights in the place of the shipped ones'
-    )
+    add = parser.add_argument
+    add('--out', type=Path, default=Path('work_dirs/mini'), help='folder for all of it')
+    add('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='which ones')
+    add('--threads', type=int, default=os.cpu_count(), help='threads of each training')
+    add('--ship', action='store_true', help='put the weights in the place of the shipped ones')
     return parser.parse_args()
 
 
@@ -78,34 +77,36 @@ def train(stage: str, out: Path, threads: int) -> None:
     for key, (source, prefix) in initial.items():
         options += [f'{key}.checkpoint={weights(out, source)}', f'{key}.prefix={prefix}']
     if stage == 'ovsam_mini':
-        options.append(f"model.classifier.classifier={weights(out, 'vocabulary_mini')}")
+        options.append(f'model.classifier.classifier={weights(out, "vocabulary_mini")}')
     work_dir = out / stage
-    command = [
-        *(sys.executable, str(ROOT / 'tools' / 'train.py'), str(ROOT / 'configs' / 'mini' / config)),
-        *('--work-dir', str(work_dir), '--resume', '--cfg-options', *options),
-    ]
-    # glibc gives large blocks back to the system after each use, which costs a third of the time.
+    command = [sys.executable, ROOT / 'tools' / 'train.py', ROOT / 'configs' / 'mini' / config]
+    command += ['--work-dir', work_dir, '--resume', '--cfg-options', *options]
+    # glibc would give large blocks back to the system after each use and ask for them again.
     keep = {key: str(2**33) for key in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')}
-    subprocess.run(
-        command, check=True, env={**keep, **os.environ, 'OMP_NUM_THREADS': str(threads)}
-    )
+    env = {**keep, **os.environ, 'OMP_NUM_THREADS': str(threads)}
+    subprocess.run(list(map(str, command)), check=True, env=env)
     last = (work_dir / 'last_checkpoint').read_text().strip()
     state_dict = load_checkpoint_file(last)['state_dict']
-    renamed = {}
+    save_safetensors(renamed(state_dict, stage), weights(out, stage), {'stage': stage})
+
+
+def renamed(state_dict: dict, stage: str) -> dict:
+    """The parameters that a stage's weight file holds, under its names and in half precision."""
+    kept = {}
     for name, tensor in state_dict.items():
-        for old, new in renames.items():
+        for old, new in STAGES[stage][2].items():
             if name.startswith(old):
                 half = tensor.half() if tensor.is_floating_point() else tensor
-                renamed[new + name[len(old) :]] = half
+                kept[new + name[len(old) :]] = half
                 break
-    save_safetensors(renamed, weights(out, stage), {'stage': stage})
+    return kept
 
 
 def build_vocabulary(out: Path) -> None:
     """Encode the small world's names with its own text tower."""
     from mmengine.config import Config
 
-    clip = Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'clip_mini.py').clip
+    clip = Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'mini_clip.py').clip
     vocabulary = Vocabulary.from_metainfo(MiniWorldPictures.METAINFO)
     embeddings = vocabulary.encode(*load_text_encoder(clip, weights(out, 'clip_mini')))
     save_classifier(
@@ -115,7 +116,7 @@ def build_vocabulary(out: Path) -> None:
 
 
 def ship(out: Path) -> None:
-    """Copy what the package ships; of CLIP the text tower, the image tower being in OVSAM's file."""
+    """Copy what the package ships; of CLIP its text tower, for OVSAM's file holds the other."""
     for name in SHIPPED:
         shutil.copyfile(weights(out, name), WEIGHTS_DIR / f'{name}.safetensors')
     clip = load_checkpoint_file(weights(out, 'clip_mini'))['state_dict']

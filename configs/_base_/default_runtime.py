@@ -12,7 +12,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='RandomStateHook'),
     dict(type='CheckpointCheckHook'),
-    dict(type='ClassCheckHook')
+    dict(type='ClassCheckHook'),
 ]
 
 randomness = dict(seed=0)

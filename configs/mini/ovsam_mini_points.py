@@ -1,3 +1,3 @@
-# The point deepest inside each annotated mask as prompt, with the shipped weights unless others are given.
+# The point deepest inside each annotated mask as prompt, with the shipped weights by default.
 _base_ = ['./ovsam_mini_boxes.py']
 model = dict(prompter=dict(mode='center'))

@@ -5,18 +5,22 @@ model = dict(
         _delete_=True,
         type='DetectorPrompter',
         detector='mmovsam::mini/rtmdet_mini.py',
-        checkpoint='mmovsam://rtmdet_mini.safetensors'))
+        checkpoint='mmovsam://rtmdet_mini.safetensors',
+    )
+)
 val_evaluator = [
     dict(type='OpenVocabMetric', match='iou'),
     dict(
         type='CocoMetric',
         ann_file='data/mini_world/annotations/mini_val.json',
-        metric=['bbox', 'segm'])
+        metric=['bbox', 'segm'],
+    ),
 ]
 test_evaluator = [
     dict(type='OpenVocabMetric', match='iou'),
     dict(
         type='CocoMetric',
         ann_file='data/mini_world/annotations/mini_test.json',
-        metric=['bbox', 'segm'])
+        metric=['bbox', 'segm'],
+    ),
 ]

@@ -1,7 +1,9 @@
 # A small RTMDet that finds the small world's objects without naming them.
 _base_ = [
-    '../_base_/models/rtmdet_mini.py', '../_base_/datasets/mini_world.py',
-    '../_base_/schedules/mini.py', '../_base_/default_runtime.py'
+    '../_base_/models/mini_rtmdet.py',
+    '../_base_/datasets/mini_world.py',
+    '../_base_/schedules/mini.py',
+    '../_base_/default_runtime.py',
 ]
 pad = dict(type='Pad', size=(320, 320), pad_val=dict(img=(114, 114, 114)))
 train_pipeline = [
@@ -11,7 +13,7 @@ train_pipeline = [
     dict(type='RandomResize', scale=(320, 320), ratio_range=(0.7, 1.3), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(320, 320)),
     pad,
-    dict(type='PackDetInputs')
+    dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImage'),
@@ -20,22 +22,23 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
 ]
-train_dataloader = dict(
-    batch_size=8,
-    dataset=dict(class_agnostic=True, pipeline=train_pipeline))
+train_dataloader = dict(batch_size=8, dataset=dict(class_agnostic=True, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(class_agnostic=True, pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(class_agnostic=True, pipeline=test_pipeline))
 val_evaluator = dict(
     _delete_=True,
     type='CocoMetric',
     ann_file='data/mini_world/annotations/mini_val.json',
-    metric='proposal_fast')
+    metric='proposal_fast',
+)
 test_evaluator = dict(
     _delete_=True,
     type='CocoMetric',
     ann_file='data/mini_world/annotations/mini_test.json',
-    metric='proposal_fast')
+    metric='proposal_fast',
+)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 train_cfg = dict(max_epochs=3, val_interval=3)

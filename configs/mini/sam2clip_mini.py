@@ -1,7 +1,9 @@
 # Stage 1: an adapter on CLIP's tower learns the embedding of the small SAM. Images only.
 _base_ = [
-    '../_base_/models/ovsam_mini.py', '../_base_/datasets/mini_world.py', '../_base_/schedules/mini.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/mini_ovsam.py',
+    '../_base_/datasets/mini_world.py',
+    '../_base_/schedules/mini.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     _delete_=True,
@@ -9,8 +11,10 @@ model = dict(
     data_preprocessor=_base_.model.data_preprocessor,
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained', checkpoint='mmovsam://ovsam_mini.safetensors', prefix='backbone'),
-        **_base_.backbone),
+            type='Pretrained', checkpoint='mmovsam://ovsam_mini.safetensors', prefix='backbone'
+        ),
+        **_base_.backbone,
+    ),
     neck=_base_.neck,
     teacher=dict(
         type='SAMImageEncoder',
@@ -22,7 +26,10 @@ model = dict(
         global_attn_indexes=(1, 3),
         out_channels=_base_.channels,
         init_cfg=dict(
-            type='Pretrained', checkpoint='mmovsam://sam_mini.safetensors', prefix='image_encoder')))
+            type='Pretrained', checkpoint='mmovsam://sam_mini.safetensors', prefix='image_encoder'
+        ),
+    ),
+)
 train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(optimizer=dict(lr=8e-4))
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2)

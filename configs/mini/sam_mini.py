@@ -1,7 +1,9 @@
 # Stage 0b: a small SAM on the masks of the training scenes, without their names.
 _base_ = [
-    '../_base_/models/sam_mini.py', '../_base_/datasets/mini_world.py', '../_base_/schedules/mini.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/mini_sam.py',
+    '../_base_/datasets/mini_world.py',
+    '../_base_/schedules/mini.py',
+    '../_base_/default_runtime.py',
 ]
 train_dataloader = dict(batch_size=4)
 val_evaluator = [dict(type='OpenVocabMetric', with_labels=False)]

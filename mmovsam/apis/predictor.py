@@ -209,6 +209,8 @@ class OVSAMPredictor:
     def _prompts(self, point_coords, point_labels, box) -> Prompts:
         height, width = self._metainfo['ori_shape']
         fields = {}
+        if point_coords is None and point_labels is not None:
+            raise ValueError('point_labels need point_coords, (P, 2) xy in pixels.')
         if point_coords is None and box is None:
             raise ValueError('predict needs point_coords with point_labels, or a box.')
         if box is not None:
@@ -220,8 +222,6 @@ class OVSAMPredictor:
                 raise ValueError(
                     'Points belong to one object: give one box with them, not several.'
                 )
-        elif point_labels is not None:
-            raise ValueError('point_labels need point_coords, (P, 2) xy in pixels.')
         return Prompts(**fields)
 
 

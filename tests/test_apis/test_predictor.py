@@ -1,6 +1,7 @@
 """The predictor on a small random model, as somebody who knows SAM's would use it."""
 
 import resource
+import sys
 
 import cv2
 import numpy as np
@@ -207,7 +208,7 @@ def test_images_of_8000_pixels_need_bounded_memory(predictor):
     assert prediction.masks.shape == (2, 6000, 8000)
     # the picture 0.14 GB, each mask 0.05 GB, the logits of one mask at a time 0.2 GB
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 1.2e6  # kilobytes
+    assert grown < 1.2e6 * (1024 if sys.platform == 'darwin' else 1)  # kilobytes elsewhere
 
 
 @pytest.mark.parametrize(
@@ -330,7 +331,7 @@ def test_weights_that_do_not_make_the_model_are_refused(config, tmp_path):
     state = build().state_dict()
     for change, message in [
         ({name: state[name] for name in list(state)[:9]}, 'not in the checkpoint'),
-        ({**state, 'neck.level_embed': torch.zeros(4, 7)}, 'another shape'),
+        ({**state, 'neck.level_encoding.weight': torch.zeros(4, 7)}, 'another shape'),
         ({'weight': torch.zeros(1)}, 'Nothing in the checkpoint belongs'),
     ]:
         torch.save(change, tmp_path / 'wrong.pth')

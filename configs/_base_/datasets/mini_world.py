@@ -6,7 +6,7 @@ train_pipeline = [
     dict(type='RandomResize', scale=(320, 320), ratio_range=(0.8, 1.25), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(320, 320), recompute_bbox=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4), by_mask=True, min_gt_mask_area=32),
-    dict(type='PackDetInputs')
+    dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImage'),
@@ -14,7 +14,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
 ]
 train_dataloader = dict(
     batch_size=8,
@@ -29,7 +30,9 @@ train_dataloader = dict(
         draw=dict(split='train', num_images=4000, seed=1),
         base_only=True,
         filter_cfg=dict(filter_empty_gt=True),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -43,7 +46,9 @@ val_dataloader = dict(
         data_prefix=dict(img=''),
         draw=dict(split='val', num_images=200, seed=2),
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -57,6 +62,8 @@ test_dataloader = dict(
         data_prefix=dict(img=''),
         draw=dict(split='test', num_images=200, seed=20261122),
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 val_evaluator = [dict(type='OpenVocabMetric')]
 test_evaluator = val_evaluator

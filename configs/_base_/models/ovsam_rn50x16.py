@@ -4,7 +4,8 @@ sam_file = 'checkpoints/sam_vit_h_4b8939.pth'
 backbone = dict(
     type='OpenCLIPBackbone',
     model='RN50x16',
-    init_cfg=dict(type='Pretrained', checkpoint='checkpoints/clip_rn50x16.safetensors'))
+    init_cfg=dict(type='Pretrained', checkpoint='checkpoints/clip_rn50x16.safetensors'),
+)
 neck = dict(type='SAM2CLIPNeck', in_channels=stages)
 model = dict(
     type='OVSAM',
@@ -15,13 +16,16 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='checkpoints/sam2clip_vith_rn50x16.pth',
-            prefix='neck_student'),
-        **neck),
+            prefix='neck_student',
+        ),
+        **neck,
+    ),
     region_neck=dict(type='FPN', in_channels=stages, out_channels=256, num_outs=4),
     prompt_encoder=dict(
         type='SAMPromptEncoder',
         frozen=True,
-        init_cfg=dict(type='Pretrained', checkpoint=sam_file, prefix='prompt_encoder')),
+        init_cfg=dict(type='Pretrained', checkpoint=sam_file, prefix='prompt_encoder'),
+    ),
     head=dict(
         type='CLIP2SAMHead',
         embed_dim=768,
@@ -29,8 +33,11 @@ model = dict(
             type='SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=12, sampling_ratio=0),
             out_channels=256,
-            featmap_strides=[4, 8, 16, 32]),
-        init_cfg=dict(type='Pretrained', checkpoint=sam_file, prefix='mask_decoder')),
+            featmap_strides=[4, 8, 16, 32],
+        ),
+        init_cfg=dict(type='Pretrained', checkpoint=sam_file, prefix='mask_decoder'),
+    ),
     classifier=dict(type='OpenVocabClassifier'),
     prompter=dict(type='GTPrompter'),
-    train_cfg=dict(max_instances=40))
+    train_cfg=dict(max_instances=40),
+)

@@ -9,7 +9,8 @@ sam_encoder = dict(
     num_heads=4,
     window_size=10,
     global_attn_indexes=(1, 3),
-    out_channels=channels)
+    out_channels=channels,
+)
 model = dict(
     type='OVSAM',
     data_preprocessor=dict(type='OVSAMDataPreprocessor', image_size=image_size),
@@ -19,6 +20,8 @@ model = dict(
         type='CLIP2SAMHead',
         embed_dim=None,
         mask_decoder=dict(channels=channels, num_heads=4, mlp_channels=512),
-        num_points=3136),
+        num_points=3136,
+    ),
     prompter=dict(type='GTPrompter'),
-    train_cfg=dict(max_instances=8))
+    train_cfg=dict(max_instances=8),
+)

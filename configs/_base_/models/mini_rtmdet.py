@@ -7,7 +7,8 @@ model = dict(
         type='DetDataPreprocessor',
         mean=[103.53, 116.28, 123.675],
         std=[57.375, 57.12, 58.395],
-        bgr_to_rgb=False),
+        bgr_to_rgb=False,
+    ),
     backbone=dict(
         type='CSPNeXt',
         arch='P5',
@@ -16,7 +17,8 @@ model = dict(
         widen_factor=0.1875,
         channel_attention=True,
         norm_cfg=norm_cfg,
-        act_cfg=act_cfg),
+        act_cfg=act_cfg,
+    ),
     neck=dict(
         type='CSPNeXtPAFPN',
         in_channels=[48, 96, 192],
@@ -24,7 +26,8 @@ model = dict(
         num_csp_blocks=1,
         expand_ratio=0.5,
         norm_cfg=norm_cfg,
-        act_cfg=act_cfg),
+        act_cfg=act_cfg,
+    ),
     bbox_head=dict(
         type='RTMDetSepBNHead',
         num_classes=1,
@@ -40,15 +43,19 @@ model = dict(
         share_conv=True,
         pred_kernel_size=1,
         norm_cfg=norm_cfg,
-        act_cfg=act_cfg),
+        act_cfg=act_cfg,
+    ),
     train_cfg=dict(
         assigner=dict(type='DynamicSoftLabelAssigner', topk=13),
         allowed_border=-1,
         pos_weight=-1,
-        debug=False),
+        debug=False,
+    ),
     test_cfg=dict(
         nms_pre=1000,
         min_bbox_size=0,
         score_thr=0.01,
         nms=dict(type='nms', iou_threshold=0.65),
-        max_per_img=100))
+        max_per_img=100,
+    ),
+)

@@ -1,5 +1,5 @@
 # The small world's OVSAM.
-_base_ = ['./clip_mini.py']
+_base_ = ['./mini_clip.py']
 text_encoder = dict(model=_base_.clip, checkpoint='mmovsam://clip_mini_text.safetensors')
 image_size = 320
 channels = 128
@@ -14,7 +14,8 @@ neck = dict(
     num_heads=4,
     window_size=10,
     out_channels=channels,
-    image_size=image_size)
+    image_size=image_size,
+)
 model = dict(
     type='OVSAM',
     data_preprocessor=dict(type='OVSAMDataPreprocessor', image_size=image_size),
@@ -22,7 +23,8 @@ model = dict(
     neck=dict(frozen=True, **neck),
     region_neck=dict(type='FPN', in_channels=stages, out_channels=region_channels, num_outs=4),
     prompt_encoder=dict(
-        type='SAMPromptEncoder', embed_dim=channels, image_size=image_size, frozen=True),
+        type='SAMPromptEncoder', embed_dim=channels, image_size=image_size, frozen=True
+    ),
     head=dict(
         type='CLIP2SAMHead',
         embed_dim=256,
@@ -34,8 +36,11 @@ model = dict(
             roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
             out_channels=region_channels,
             finest_scale=14,  # objects are small: 28 pixels and more go up a level
-            featmap_strides=[4, 8, 16, 32]),
-        num_points=3136),
+            featmap_strides=[4, 8, 16, 32],
+        ),
+        num_points=3136,
+    ),
     classifier=dict(type='OpenVocabClassifier', classifier='mmovsam://vocabulary_mini.safetensors'),
     prompter=dict(type='GTPrompter'),
-    train_cfg=dict(max_instances=8))
+    train_cfg=dict(max_instances=8),
+)

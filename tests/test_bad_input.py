@@ -1,0 +1,318 @@
+"""What users get wrong, from end to end: data sets, pipelines, commands and prompts.
+
+Elsewhere: files that are no checkpoint or ask for code (test_checkpoints/test_loading.py),
+checkpoints of another shape (test_engine/test_hooks.py), annotation files that lack a field
+(test_datasets/), single images (test_datasets/test_transforms/), names
+(test_vocabulary/test_vocabulary.py), config keys and options (test_tools/test_train_and_test.py),
+boxes of a detector (test_prompts/test_detector_prompter.py), arguments of the predictor
+(test_apis/test_predictor.py).
+"""
+
+import itertools
+import json
+import logging
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmengine.registry import init_default_scope
+from PIL import Image
+from test_models import conftest as tiny
+
+from mmovsam.prompts import Prompts
+from mmovsam.vocabulary import TextClassifier, save_classifier
+
+ROOT = Path(__file__).resolve().parents[1]
+PIPELINE = [
+    dict(type='LoadImage'),
+    dict(type='ResizeLongestSide', size=tiny.SIZE),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
+]
+NUMBERS = itertools.count()
+
+
+def annotation(number, bbox, image_id=1):
+    left, top, width, height = bbox
+    polygon = [left, top, left + width, top, left + width, top + height, left, top + height]
+    return dict(
+        id=number,
+        image_id=image_id,
+        category_id=number % 2 + 1,
+        area=width * height,
+        bbox=bbox,
+        segmentation=[polygon],
+    )
+
+
+def write_data(folder, shapes, annotations):
+    """Images of the given shapes, and a file in LVIS's format."""
+    images = []
+    random = np.random.default_rng(0)
+    for number, (height, width) in enumerate(shapes, 1):
+        pixels = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f'{number}.png')
+        images.append(
+            dict(
+                id=number,
+                file_name=f'{number}.png',
+                height=height,
+                width=width,
+                neg_category_ids=[],
+                not_exhaustive_category_ids=[],
+            )
+        )
+    categories = [
+        dict(id=1, name='plum', frequency='f', synonyms=['plum']),
+        dict(id=2, name='owl', frequency='r', synonyms=['owl']),
+    ]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    (folder / 'lvis.json').write_text(json.dumps(content))
+
+
+def dataset_config(folder, **kwargs):
+    return dict(
+        type='OVLVISDataset',
+        data_root=str(folder),
+        ann_file='lvis.json',
+        data_prefix=dict(img=''),
+        pipeline=PIPELINE,
+        **kwargs,
+    )
+
+
+def open_data(folder, **kwargs):
+    init_default_scope('mmdet')
+    return DATASETS.build(dataset_config(folder, **kwargs))
+
+
+def build(**changes):
+    init_default_scope('mmdet')
+    model = MODELS.build(tiny.merged(tiny.OVSAM, changes))
+    model.set_vocabulary(tiny.vocabulary())
+    return model.eval()
+
+
+# Boxes of an annotation file
+
+
+@pytest.mark.parametrize('test_mode', [False, True])
+def test_annotations_without_area_in_the_image_are_left_out_and_counted(
+    tmp_path, monkeypatch, test_mode
+):
+    boxes = [
+        [2, 2, 9, 9],
+        [9, 9, -5, 4],  # inverted
+        [5, 5, 0, 4],  # empty
+        [70, 5, 9, 9],  # outside
+        [-9, -9, 9, 9],  # outside
+        [30, 10, 99, 99],  # reaches out
+    ]
+    write_data(tmp_path, [(40, 60)], [annotation(i, box) for i, box in enumerate(boxes)])
+    said = []
+    monkeypatch.setattr(
+        'mmovsam.datasets.open_vocab.print_log', lambda text, **kwargs: said.append((text, kwargs))
+    )
+    dataset = open_data(tmp_path, test_mode=test_mode)
+    instances = dataset[0]['data_samples'].gt_instances
+    assert instances.bboxes.tensor[0].tolist() == [2, 2, 11, 11] and len(instances) == 2
+    [(text, kwargs)] = said
+    assert '4 of 6 annotations are left out' in text and 'lvis.json' in text
+    assert kwargs['level'] == logging.WARNING
+
+
+@pytest.mark.parametrize(
+    'bbox', [[1, 2, float('nan'), 4], [1, 2, float('inf'), 4], [1, 2, '3', 4], [1, 2, None, 4]]
+)
+def test_boxes_that_are_no_finite_numbers_are_refused(tmp_path, bbox):
+    wrong = annotation(7, [1, 2, 3, 4])
+    wrong['bbox'] = bbox
+    write_data(tmp_path, [(40, 60)], [wrong])
+    with pytest.raises(ValueError, match=r'lvis\.json: annotation 7 has bbox .* finite numbers'):
+        open_data(tmp_path)
+
+
+# Boxes and images in the model
+
+
+@pytest.mark.parametrize('region', ['mask', 'prompt'])
+@pytest.mark.parametrize(
+    'box',
+    [
+        [50, 40, 10, 20],
+        [10, 10, 10, 10],
+        [500, 500, 600, 600],
+        [-50, -50, -10, -10],
+        [0, 0, 1e6, 1e6],
+        [1e30, 0, 1e38, 9],
+    ],
+)
+def test_boxes_of_any_finite_corners_have_a_result(region, box):
+    model = build(test_cfg=dict(head_region=region, clip_region=region))
+    features = model.extract_feat(torch.zeros(1, 3, tiny.SIZE, tiny.SIZE))
+    metainfo = dict(img_shape=(72, 96), ori_shape=(60, 80), scale_factor=(1.2, 1.2))
+    prompts = Prompts(bboxes=torch.tensor([box]))
+    instances = model.predict_prompts(features, prompts, metainfo)
+    assert instances.masks.shape == (1, 60, 80)
+    assert instances.scores.isfinite().all() and instances.topk_scores.isfinite().all()
+
+
+@pytest.mark.parametrize('box', [[1, 2, float('nan'), 4], [1, 2, float('inf'), 4]])
+def test_boxes_that_are_not_finite_are_no_prompts(box):
+    with pytest.raises(ValueError, match='expected finite numbers'):
+        Prompts(bboxes=[box])
+
+
+@pytest.mark.parametrize('mode', ['box', 'center'])
+@pytest.mark.parametrize('shape', [(1, 1), (1, 8000), (8000, 1), (8000, 40)])
+def test_images_of_1_and_of_8000_pixels_pass_the_pipeline_and_the_model(tmp_path, shape, mode):
+    write_data(tmp_path, [shape], [annotation(1, [0, 0, shape[1], shape[0]])])
+    packed = open_data(tmp_path, test_mode=True)[0]
+    model = build(prompter=dict(mode=mode))
+    batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
+    instances = model.test_step(batch)[0].pred_instances
+    assert instances.masks.shape == (1, *shape)
+    assert instances.bboxes.isfinite().all() and instances.scores.isfinite().all()
+
+
+def test_unknown_key_of_train_cfg_is_named():
+    with pytest.raises(ValueError, match=r"train_cfg has no \['max_instance'\].*'max_instances'"):
+        build(train_cfg=dict(max_instance=3))
+
+
+# Commands
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with a config, data, weights and a vocabulary that belong together."""
+    write_data(
+        tmp_path,
+        [(40, 60), (60, 40)],
+        [annotation(1, [5, 5, 20, 20]), annotation(2, [9, 9, 20, 20], image_id=2)],
+    )
+    model = build()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'good.pth')
+    embeddings = torch.randn(2, 1, tiny.WIDTH)
+    save_classifier(
+        tmp_path / 'names.safetensors', TextClassifier(embeddings, ('plum', 'owl'), (False, True))
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('MMOVSAM_TRACEBACK', raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def test_command(folder, monkeypatch, capsys):
+    """Run tools/test.py on the config with some changes; returns its status and its error."""
+
+    def run(checkpoint='good.pth', workers=0, **changes):
+        config = dict(
+            _base_=str(ROOT / 'configs' / '_base_' / 'default_runtime.py'),
+            model=tiny.merged(tiny.OVSAM, dict(classifier=dict(classifier='names.safetensors'))),
+            test_dataloader=dict(
+                batch_size=1,
+                num_workers=workers,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                dataset=dataset_config(folder, test_mode=True),
+            ),
+            test_evaluator=dict(type='OpenVocabMetric'),
+            test_cfg=dict(),
+            visualizer=dict(
+                _delete_=True,
+                type='mmengine.Visualizer',
+                vis_backends=[dict(type='LocalVisBackend')],
+            ),
+            log_level='ERROR',
+            # MMEngine keeps loggers by name, and this one's output is captured for one test
+            experiment_name=f'bad_input{next(NUMBERS)}',
+        )
+        text = '\n'.join(
+            f'{key} = {value!r}' for key, value in tiny.merged(config, changes).items()
+        )
+        (folder / 'tiny.py').write_text(text)
+        monkeypatch.setattr(sys, 'argv', ['test.py', 'tiny.py', checkpoint])
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        _, _, error = (captured.out + captured.err).rpartition('error: ')
+        return status, error.strip()
+
+    return run
+
+
+def test_what_belongs_together_is_tested(test_command):
+    assert test_command()[0] == 0
+
+
+@pytest.mark.parametrize('workers, kept', [(0, None), (0, 0.5), (1, 0.5), (1, None)])
+def test_missing_and_truncated_images_are_named_in_one_line(test_command, folder, workers, kept):
+    path = folder / '2.png'
+    if kept is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    status, error = test_command(workers=workers)
+    assert status == 2
+    assert error.startswith(str(path)) and len(error.splitlines()) == 2
+    assert ('is missing' if kept is None else 'is truncated or no image') in error
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('{"images": [', 'lvis.json is truncated or not JSON'),
+        ('{"images": []}', 'lvis.json: the file has no "annotations"'),
+    ],
+)
+def test_bad_annotation_files_are_named(test_command, folder, content, message):
+    (folder / 'lvis.json').write_text(content)
+    status, error = test_command()
+    assert status == 2 and message in error
+
+
+def test_data_of_other_classes_than_the_vocabulary_are_refused(test_command, folder):
+    save_classifier(
+        folder / 'names.safetensors', TextClassifier(torch.randn(2, 1, tiny.WIDTH), ('owl', 'plum'))
+    )
+    status, error = test_command()
+    assert status == 2
+    assert "'plum' in the data set and 'owl' in the vocabulary" in error
+    assert 'tools/build_vocabulary.py' in error
+
+
+def test_missing_vocabulary_is_named(test_command, folder):
+    (folder / 'names.safetensors').unlink()
+    status, error = test_command()
+    assert status == 2 and 'names.safetensors' in error
+
+
+class Payload:
+    def __reduce__(self):
+        return open, ('ran.txt', 'w')
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda state: dict(itertools.islice(state.items(), 9)), 'are not in the checkpoint'),
+        (lambda state: {**state, 'region_neck.fpn_convs.0.conv.bias': torch.ones(7)}, 'another sh'),
+        (lambda state: {**state, 'evil': Payload()}, 'was refused and nothing in it was run'),
+    ],
+)
+def test_checkpoints_that_are_not_of_the_model_are_refused(test_command, folder, change, message):
+    state = torch.load(folder / 'good.pth', weights_only=True)['state_dict']
+    torch.save(dict(state_dict=change(state)), folder / 'wrong.pth')
+    status, error = test_command('wrong.pth')
+    assert status == 2 and message in error
+    assert not (folder / 'ran.txt').exists()
