@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import mmcv
+import numpy as np
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -96,6 +97,17 @@ def evaluate(title, config, data_root, args):
     return runner.test()
 
 
+def contact_sheet(pictures, out, columns=3, rows=2):
+    """The first pictures of a folder side by side."""
+    files = sorted(pictures.glob('*.jpg'))[: columns * rows]
+    images = [mmcv.imread(str(file)) for file in files]
+    side = max(max(image.shape[:2]) for image in images)
+    padded = [mmcv.impad(image, shape=(side, side), pad_val=255) for image in images]
+    padded += [np.full_like(padded[0], 255)] * (columns * rows - len(padded))
+    lines = [np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)]
+    mmcv.imwrite(mmcv.imrescale(np.vstack(lines), 0.5), str(out))
+
+
 def print_table(results):
     print(f'\n{"prompt":<16}' + ''.join(f'{name:>10}' for name in COLUMNS))
     for title, metrics in results.items():
@@ -112,9 +124,11 @@ def main(args):
     data_root = args.out / f'scenes_{args.num_images}_{args.seed}'
     write_split(data_root, 'test', args.num_images, args.seed)
     results = {title: evaluate(title, config, data_root, args) for title, config in PROMPTS.items()}
+    contact_sheet(args.out / 'rtmdet', args.out / 'demo.jpg')
     print_table(results)
     seconds = time.monotonic() - start
-    print(f'Done in {seconds:.0f} s. The pictures are in {os.path.relpath(args.out)}/*/*.jpg')
+    out = os.path.relpath(args.out)
+    print(f'Done in {seconds:.0f} s. Pictures: {out}/demo.jpg, {out}/*/*.jpg')
 
 
 if __name__ == '__main__':

@@ -22,23 +22,14 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+        # CocoMetric makes its ground truth of `instances`: one class, not the file's 640
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
     ),
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(class_agnostic=True, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(class_agnostic=True, pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(class_agnostic=True, pipeline=test_pipeline))
-val_evaluator = dict(
-    _delete_=True,
-    type='CocoMetric',
-    ann_file='data/mini_world/annotations/mini_val.json',
-    metric='proposal_fast',
-)
-test_evaluator = dict(
-    _delete_=True,
-    type='CocoMetric',
-    ann_file='data/mini_world/annotations/mini_test.json',
-    metric='proposal_fast',
-)
+val_evaluator = dict(_delete_=True, type='CocoMetric', metric='bbox')
+test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 train_cfg = dict(max_epochs=3, val_interval=3)

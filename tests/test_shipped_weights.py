@@ -1,0 +1,55 @@
+"""What the shipped weights do on scenes that training never saw."""
+
+import numpy as np
+import pytest
+
+import mmovsam  # noqa: F401
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
+from mmovsam.evaluation.open_vocab_metric import mask_iou
+
+SEED = 7
+NUM_SCENES = 12
+
+
+@pytest.fixture(scope='module')
+def predictor():
+    return OVSAMPredictor.from_config('mini/ovsam_mini_boxes.py')
+
+
+@pytest.fixture(scope='module')
+def answers(predictor):
+    """(IoU, right name or not, novel or not) of every object, prompted by its box."""
+    print(f'seed {SEED}')
+    found = []
+    for index in range(NUM_SCENES):
+        scene = draw_scene(np.random.default_rng([SEED, index]), 'test')
+        predictor.set_image(scene.image)
+        for category_id, mask in zip(scene.category_ids, scene.masks):
+            rows, columns = np.nonzero(mask)
+            box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            result = predictor.predict(box=box)
+            category = CATEGORIES[category_id - 1]
+            right = result.names[0][0] == category.name
+            found.append((mask_iou(result.masks[0], mask.astype(bool)), right, category.novel))
+    return np.array(found, float)
+
+
+def test_boxes_become_masks(answers):
+    assert answers[:, 0].mean() > 0.7
+
+
+def test_masks_get_the_names_of_base_classes(answers):
+    assert answers[answers[:, 2] == 0, 1].mean() > 0.6
+
+
+def test_masks_get_names_that_training_never_gave(answers):
+    assert answers[answers[:, 2] == 1, 1].mean() > 0.3
+
+
+def test_a_list_of_words_replaces_the_vocabulary(predictor):
+    scene = draw_scene(np.random.default_rng([SEED, 0]), 'test')
+    predictor.set_image(scene.image)
+    predictor.set_vocabulary(['a red thing', 'a blue thing'])
+    result = predictor.predict(box=[10, 10, 100, 100])
+    assert set(result.names[0]) == {'a red thing', 'a blue thing'}
