@@ -32,6 +32,7 @@ COLUMNS = {
     'box AP': ('coco/bbox_mAP', '.3f'),
 }
 ENLARGE = 3  # so that names fit into pictures of 320 pixels
+SCORE_THR = 0.5  # of what is drawn
 
 
 def parse_args():
@@ -62,7 +63,7 @@ class Watch(Hook):
                 mmcv.imrescale(image, ENLARGE),
                 enlarged(sample),
                 draw_gt=False,
-                pred_score_thr=0.3,
+                pred_score_thr=SCORE_THR,
                 out_file=str(self.out / f'{name}.jpg'),
             )
         self.bar.update(len(outputs))
@@ -92,6 +93,7 @@ def evaluate(title, config, data_root, args):
     cfg.log_level = 'WARNING'
     cfg.experiment_name = title.replace(' ', '_')
     runner = Runner.from_cfg(cfg)
+    runner.visualizer.alpha = 0.4  # the object's own color has to show
     pictures = args.out / config.split('_')[-1].removesuffix('.py')
     runner.register_hook(Watch(title, args.num_images, pictures, args.num_pictures))
     return runner.test()
@@ -102,7 +104,7 @@ def contact_sheet(pictures, out, columns=3, rows=2):
     files = sorted(pictures.glob('*.jpg'))[: columns * rows]
     images = [mmcv.imread(str(file)) for file in files]
     side = max(max(image.shape[:2]) for image in images)
-    padded = [mmcv.impad(image, shape=(side, side), pad_val=255) for image in images]
+    padded = [mmcv.impad(image, shape=(side, side), pad_val=(255, 255, 255)) for image in images]
     padded += [np.full_like(padded[0], 255)] * (columns * rows - len(padded))
     lines = [np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)]
     mmcv.imwrite(mmcv.imrescale(np.vstack(lines), 0.5), str(out))
