@@ -1,6 +1,8 @@
 """Show what OVSAM does: on scenes it has never seen, turn prompts into masks with names."""
 
 import argparse
+import contextlib
+import io
 import logging
 import os
 import time
@@ -96,7 +98,8 @@ def evaluate(title, config, data_root, args):
     runner.visualizer.alpha = 0.4  # the object's own color has to show
     pictures = args.out / config.split('_')[-1].removesuffix('.py')
     runner.register_hook(Watch(title, args.num_images, pictures, args.num_pictures))
-    return runner.test()
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each of its numbers
+        return runner.test()
 
 
 def contact_sheet(pictures, out, columns=3, rows=2):

@@ -13,7 +13,7 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 
@@ -86,7 +86,9 @@ class DetectorPrompter(BaseModule):
         self.checkpoint = checkpoint or self._own_checkpoint(config)
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
             self.pipeline = self._build_pipeline(config if pipeline is None else list(pipeline))
-            self.detector = MODELS.build(config.model).eval().requires_grad_(False)
+            # In eval mode SyncBN is BN, but it cannot run on a CPU among several processes.
+            detector = revert_sync_batchnorm(MODELS.build(config.model))
+            self.detector = detector.eval().requires_grad_(False)
         self._ready = False
         self._register_state_dict_hook(self._leave_detector_out)
 

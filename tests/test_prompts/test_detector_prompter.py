@@ -313,3 +313,12 @@ def test_bad_argument_is_refused(arguments, error, message):
 def test_data_sample_without_an_image_is_refused():
     with pytest.raises(ValueError, match='needs img_path or ori_img'):
         fixed()([DetDataSample()])
+
+
+def test_sync_batch_norm_of_a_detector_becomes_batch_norm():
+    whole = copy.deepcopy(WHOLE)
+    whole['model']['backbone']['norm_cfg'] = dict(type='SyncBN')
+    prompter = DetectorPrompter(whole)
+    assert not any(isinstance(part, nn.SyncBatchNorm) for part in prompter.modules())
+    prompts = prompter([of_array()])[0]  # a SyncBN among several processes refuses the CPU
+    assert prompts.bboxes.shape[1] == 4
