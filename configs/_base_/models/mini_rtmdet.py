@@ -3,6 +3,7 @@ norm_cfg = dict(type='BN')
 act_cfg = dict(type='SiLU', inplace=True)
 model = dict(
     type='RTMDet',
+    use_syncbn=False,  # it would refuse a CPU among several processes
     data_preprocessor=dict(
         type='DetDataPreprocessor',
         mean=[103.53, 116.28, 123.675],
