@@ -16,6 +16,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
 from mmovsam.datasets import MiniWorldPictures
 from mmovsam.engine.command_line import readable_errors
+from mmovsam.fileio import atomic_path
 from mmovsam.vocabulary import TextClassifier, Vocabulary, load_text_encoder, save_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +73,7 @@ def weights(out: Path, name: str) -> Path:
 
 def train(stage: str, out: Path, threads: int) -> None:
     """Run one stage to its end and write its weights, in half precision."""
-    config, initial, renames = STAGES[stage]
+    config, initial, _ = STAGES[stage]
     options = ['default_hooks.checkpoint.max_keep_ckpts=2']
     for key, (source, prefix) in initial.items():
         options += [f'{key}.checkpoint={weights(out, source)}', f'{key}.prefix={prefix}']
@@ -118,7 +119,8 @@ def build_vocabulary(out: Path) -> None:
 def ship(out: Path) -> None:
     """Copy what the package ships; of CLIP its text tower, for OVSAM's file holds the other."""
     for name in SHIPPED:
-        shutil.copyfile(weights(out, name), WEIGHTS_DIR / f'{name}.safetensors')
+        with atomic_path(WEIGHTS_DIR / f'{name}.safetensors') as temporary:
+            shutil.copyfile(weights(out, name), temporary)
     clip = load_checkpoint_file(weights(out, 'clip_mini'))['state_dict']
     text = {name: tensor for name, tensor in clip.items() if not name.startswith('visual.')}
     save_safetensors(text, WEIGHTS_DIR / 'clip_mini_text.safetensors', {'stage': 'clip_mini'})
@@ -126,16 +128,16 @@ def ship(out: Path) -> None:
 
 def main(args) -> None:
     args.out = args.out.resolve()
-    weights(args.out, '').parent.mkdir(parents=True, exist_ok=True)
     for number, stage in enumerate(args.stages, 1):
+        progress = f'[{number}/{len(args.stages)}] {stage}'
         if weights(args.out, stage).is_file():
-            print(f'[{number}/{len(args.stages)}] {stage}: done before')
-            continue
-        print(f'[{number}/{len(args.stages)}] {stage}')
-        start = time.monotonic()
-        train(stage, args.out, args.threads)
-        print(f'{stage}: {(time.monotonic() - start) / 60:.1f} min')
-        if stage == 'clip_mini':
+            print(f'{progress}: done before')
+        else:
+            print(progress)
+            start = time.monotonic()
+            train(stage, args.out, args.threads)
+            print(f'{stage}: {(time.monotonic() - start) / 60:.1f} min')
+        if stage == 'clip_mini' and not weights(args.out, 'vocabulary_mini').is_file():
             build_vocabulary(args.out)
     if args.ship:
         ship(args.out)

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmdet.registry import MODELS
@@ -60,3 +61,13 @@ def test_the_small_clip_is_written_with_the_names_of_open_clip(train_mini):
     tower = build('ovsam_mini.py').backbone.state_dict()
     assert set(tower) <= set(written)
     assert 'token_embedding.weight' in written
+
+
+def test_a_vocabulary_that_a_kill_prevented_is_built_later(train_mini, tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(train_mini, 'build_vocabulary', built.append)
+    train_mini.weights(tmp_path, 'clip_mini').parent.mkdir()
+    train_mini.weights(tmp_path, 'clip_mini').touch()
+    args = SimpleNamespace(out=tmp_path, stages=['clip_mini'], threads=1, ship=False)
+    train_mini.main(args)
+    assert built == [tmp_path]
