@@ -1,6 +1,14 @@
 """Reading and writing weights: MMEngine's, safetensors, and other people's."""
 
 from .fit import check_fit
+from .initial import load_initial_weights, names_all_weights
 from .loading import load_checkpoint_file, save_safetensors, state_dict_of
 
-__all__ = ['check_fit', 'load_checkpoint_file', 'save_safetensors', 'state_dict_of']
+__all__ = [
+    'check_fit',
+    'load_checkpoint_file',
+    'load_initial_weights',
+    'names_all_weights',
+    'save_safetensors',
+    'state_dict_of',
+]

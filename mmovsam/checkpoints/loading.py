@@ -14,6 +14,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..fileio import atomic_path
+from .torchscript import is_torchscript, read_torchscript
 
 SCHEME = 'mmovsam://'
 SUFFIXES = ('.pth', '.pt', '.safetensors')
@@ -52,13 +53,14 @@ def load_checkpoint_file(path, map_location='cpu'):
     """Read a checkpoint that holds tensors and, at most, MMEngine's own state.
 
     Args:
-        path (str | Path): A `.pth` or `.pt` file of `torch.save`, a `.safetensors` file,
-            or `mmovsam://NAME`.
+        path (str | Path): A `.pth` or `.pt` file of `torch.save`, a `.safetensors` file, a
+            TorchScript archive (OpenAI's CLIP files are such), or `mmovsam://NAME`.
         map_location (str | torch.device | callable | None): As in `torch.load`.
 
     Returns:
         dict | Tensor: What the file holds; of a `.safetensors` file
-        `{'state_dict': {name: Tensor}, 'meta': {name: str}}`.
+        `{'state_dict': {name: Tensor}, 'meta': {name: str}}`, of a TorchScript archive
+        `{'state_dict': {name: Tensor}}`. Large tensors stay in the file until they are used.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -67,6 +69,8 @@ def load_checkpoint_file(path, map_location='cpu'):
     file = resolve_path(path)
     if file.suffix == '.safetensors':
         return _load_safetensors(file, map_location)
+    if is_torchscript(file):
+        return {'state_dict': _moved(read_torchscript(file), map_location)}
     try:
         checkpoint = torch.load(
             str(file),
@@ -120,11 +124,55 @@ def save_safetensors(state_dict, path, metadata=None) -> None:
     """
     from safetensors.torch import save_file
 
-    # clone: tensors that share memory (tied weights, views) are no valid safetensors
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state_dict.items()}
     notes = {str(k): str(v) for k, v in (metadata or {}).items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, str(temporary), metadata=notes)
+        save_file(_own_memory(state_dict), str(temporary), metadata=notes)
+
+
+def save_checkpoint(state_dict, path, metadata=None) -> None:
+    """Write named tensors to a file of the kind that its name says, whole or not at all.
+
+    Tensors that lie in memory-mapped files are written from there, without a copy in memory.
+
+    Args:
+        state_dict (dict[str, Tensor]): Names and tensors.
+        path (str | Path): `.safetensors`, or `.pth` or `.pt` for a file of `torch.save`.
+        metadata (dict | None): Notes about the weights. A `.pth` file with notes holds
+            `{'state_dict': ..., 'meta': ...}`, one without the tensors alone.
+
+    Raises:
+        ValueError: If the name ends otherwise.
+    """
+    suffix = Path(path).suffix
+    if suffix == '.safetensors':
+        save_safetensors(state_dict, path, metadata)
+        return
+    if suffix not in SUFFIXES:
+        raise ValueError(f'{path} should end in one of {", ".join(SUFFIXES)}.')
+    content = tensors = _own_memory(state_dict)
+    if metadata is not None:
+        content = {'state_dict': tensors, 'meta': dict(metadata)}
+    with atomic_path(path) as temporary:
+        torch.save(content, str(temporary))
+
+
+def _own_memory(state_dict) -> dict:
+    """Tensors that share no memory (tied weights, views): a file holds each of them whole."""
+    owned, storages = {}, set()
+    for name, tensor in state_dict.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in storages or storage.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
+        owned[name] = tensor
+    return owned
+
+
+def _moved(state_dict, map_location) -> dict:
+    if not isinstance(map_location, (str, torch.device)):
+        return state_dict
+    return {key: value.to(map_location) for key, value in state_dict.items()}
 
 
 def _load_safetensors(file, map_location):
@@ -139,9 +187,7 @@ def _load_safetensors(file, map_location):
             f'{file} is no readable safetensors file ({error}). It is broken or was not '
             'downloaded completely: fetch it again.'
         ) from error
-    if isinstance(map_location, (str, torch.device)):
-        state_dict = {key: value.to(map_location) for key, value in state_dict.items()}
-    return {'state_dict': state_dict, 'meta': meta}
+    return {'state_dict': _moved(state_dict, map_location), 'meta': meta}
 
 
 def _explain(file, error) -> str:
@@ -154,11 +200,6 @@ def _explain(file, error) -> str:
         return (
             f'{file} is a web page, not a checkpoint. Download it again, from a link to the '
             'file itself.'
-        )
-    if 'TorchScript' in text:
-        return (
-            f'{file} is a TorchScript program, and programs are not run here. Save its state '
-            'dict to a file of its own, or let open_clip load it by its pretrained tag.'
         )
     refused = re.search(r'GLOBAL ([\w.]+)|(a checkpoint may not refer to .*)', text)
     if refused:

@@ -1,18 +1,69 @@
-"""Names of parameters: those of the released OVSAM files, and those of this package."""
+"""Names of parameters: those of other people's files, and those of this package."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-# released, ours; the first that fits decides
-PREFIXES = (
-    ('clip.visual.', 'backbone.visual.'),
-    ('neck_student.', 'neck.'),
+from collections.abc import Iterable, Mapping
+
+SAM = (
+    ('image_encoder.', 'backbone.'),
+    ('prompt_encoder.', 'prompt_encoder.'),
+    ('mask_decoder.', 'head.mask_decoder.'),
+)
+SAM2CLIP = (('neck_student.', 'neck.'),)
+CLIP2SAM = (
     ('fpn_neck.', 'region_neck.'),
     ('mask_decoder.roi_conv.0.conv.', 'head.roi_conv.'),
     ('mask_decoder.mask_decoder.', 'head.mask_decoder.'),
     ('mask_decoder.label_token.', 'head.label_token.'),
     ('mask_decoder.label_mlp.', 'head.label_mlp.'),
+)
+FORMATS = {
+    'clip': (('visual.', 'backbone.visual.'), ('visual.', 'clip.visual.')),
+    'sam': (
+        ('image_encoder.', 'teacher.'),
+        *((theirs, f'{sam}{ours}') for sam in ('', 'sam.') for theirs, ours in SAM),
+    ),
+    'sam2clip': SAM2CLIP,
+    'clip2sam': CLIP2SAM,
+}
+"""Prefixes of each format of files: in the file, and in our models."""
+
+# released, ours; the first that fits decides
+PREFIXES = (
+    ('clip.visual.', 'backbone.visual.'),
+    *SAM2CLIP,
+    *CLIP2SAM,
     ('prompt_encoder.', 'prompt_encoder.'),
 )
+
+
+def locate(name: str, decoder_of: str) -> tuple[str, str] | None:
+    """Which format of files holds a parameter, and under which name.
+
+    Args:
+        name: Of one of our models.
+        decoder_of: `'sam'` or `'clip2sam'`: the format that holds the mask decoder, which both
+            know.
+
+    Returns:
+        A key of `FORMATS` and the name there, or None for a parameter that no format holds.
+    """
+    places = [
+        (len(ours), key == decoder_of, key, theirs + name[len(ours) :])
+        for key, prefixes in FORMATS.items()
+        for theirs, ours in prefixes
+        if name.startswith(ours)
+    ]
+    return max(places)[2:] if places else None
+
+
+def format_of(names: Iterable[str]) -> str | None:
+    """The format of a file that holds these names, None for an unknown one."""
+    names = list(names)
+    for key in ('clip', 'sam2clip', 'clip2sam', 'sam'):  # a part of clip2sam's names fits sam too
+        if any(name.startswith(theirs) for theirs, _ in FORMATS[key] for name in names):
+            return key
+    return None
 
 
 def from_released(state_dict: Mapping) -> dict:

@@ -14,7 +14,8 @@ _REMEDIES = (
     (
         r'sam2clip',
         'The SAM2CLIP adapter: train it with configs/sam2clip_rn50x16.py, or take the one '
-        'released at https://github.com/HarborYuan/ovsam.',
+        'released at https://github.com/HarborYuan/ovsam; configs/towers/sam2clip_*.py train it '
+        'on other towers.',
     ),
     (
         r'vocabulary',
@@ -47,14 +48,15 @@ def weight_files(cfg: Mapping, training: bool) -> list[tuple[str, str]]:
 
     Args:
         cfg: A runner's config.
-        training: Whether initial weights (`init_cfg`) are read; a test reads `load_from` instead.
+        training: Whether initial weights (`init_cfg`) are read; a test reads `load_from` instead,
+            and them only without it.
 
     Returns:
         Paths with remedies, as `mmovsam.datasets.check_files` takes them. Addresses such as
         `mmovsam://NAME` are left out: their loaders report them.
     """
     model = cfg['model']
-    if training:
+    if training or not cfg.get('load_from'):
         names = list(_checkpoints(model))
     else:
         parts = [model.get(key) or {} for key in ('classifier', 'prompter')]

@@ -102,14 +102,6 @@ def test_web_page_is_no_checkpoint(tmp_path, suffix):
         load_checkpoint_file(path)
 
 
-@pytest.mark.filterwarnings("ignore:'torch.load' received a zip file")
-def test_torchscript_program_is_refused(tmp_path):
-    path = tmp_path / 'clip.pt'
-    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
-    with pytest.raises(ValueError, match=r'clip\.pt is a TorchScript program'):
-        load_checkpoint_file(path)
-
-
 def test_missing_file_and_folder_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'none\.pth does not exist'):
         load_checkpoint_file(tmp_path / 'none.pth')

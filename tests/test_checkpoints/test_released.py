@@ -3,7 +3,7 @@
 import pytest
 import reference
 
-from mmovsam.checkpoints.released import from_released, to_released
+from mmovsam.checkpoints.released import FORMATS, format_of, from_released, locate, to_released
 
 
 @pytest.mark.parametrize('file', ['ovsam_rn50_small', 'ovsam_rn50x16'])
@@ -27,3 +27,42 @@ def test_region_convolution_loses_the_wrapper_of_mmcv():
 def test_unknown_name_is_refused_by_name():
     with pytest.raises(ValueError, match=r"'image_encoder.pos_embed' is no parameter"):
         from_released({'image_encoder.pos_embed': 1})
+
+
+@pytest.mark.parametrize(
+    'ours, place',
+    [
+        ('backbone.visual.conv1.weight', ('clip', 'visual.conv1.weight')),
+        ('backbone.pos_embed', ('sam', 'image_encoder.pos_embed')),
+        ('teacher.neck.0.weight', ('sam', 'image_encoder.neck.0.weight')),
+        ('neck.neck.0.weight', ('sam2clip', 'neck_student.neck.0.weight')),
+        ('region_neck.fpn_convs.0.conv.bias', ('clip2sam', 'fpn_neck.fpn_convs.0.conv.bias')),
+        ('head.roi_conv.weight', ('clip2sam', 'mask_decoder.roi_conv.0.conv.weight')),
+        # of the naive combination of SAM and CLIP
+        ('clip.visual.conv1.weight', ('clip', 'visual.conv1.weight')),
+        ('sam.backbone.pos_embed', ('sam', 'image_encoder.pos_embed')),
+        ('sam.head.mask_decoder.iou_token.weight', ('sam', 'mask_decoder.iou_token.weight')),
+        ('prompter.detector.neck.conv.weight', None),
+    ],
+)
+def test_each_parameter_has_its_place_in_a_format(ours, place):
+    assert locate(ours, decoder_of='clip2sam') == locate(ours, decoder_of='sam') == place
+
+
+def test_mask_decoder_has_a_place_in_two_formats():
+    name = 'head.mask_decoder.mask_tokens.weight'
+    assert locate(name, 'sam') == ('sam', 'mask_decoder.mask_tokens.weight')
+    assert locate(name, 'clip2sam') == ('clip2sam', 'mask_decoder.mask_decoder.mask_tokens.weight')
+
+
+@pytest.mark.parametrize('key', FORMATS)
+def test_files_are_recognized_by_their_names(key):
+    every = reference.shapes('ovsam_rn50x16') | reference.shapes('sam_vit_b') | {'visual.proj': []}
+    beginnings = dict(
+        clip='visual.',
+        sam=('image_encoder.', 'prompt_encoder.', 'mask_decoder.transformer.'),
+        sam2clip='neck_student.',
+        clip2sam=('fpn_neck.', 'mask_decoder.mask_decoder.', 'mask_decoder.label'),
+    )
+    assert format_of(name for name in every if name.startswith(beginnings[key])) == key
+    assert format_of(['bbox_head.conv.weight']) is None

@@ -1,0 +1,211 @@
+"""One checkpoint out of the files that people have, and the same files out of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from ..version import __version__
+from .loading import save_checkpoint
+from .released import FORMATS, locate
+from .resample import resample_positions
+from .sources import Source, by_part, named_tensors
+
+_MASK_TOKENS = 'head.mask_decoder.mask_tokens.weight'
+_LABEL_TOKEN = 'head.label_token.weight'
+_COUNTER = 'num_batches_tracked'
+
+
+def expected_tensors(config: Config) -> dict[str, Tensor]:
+    """Names, shapes and types of a model's parameters and buffers, without its memory.
+
+    Args:
+        config: With `model`. Nothing that it names is read or downloaded.
+
+    Returns:
+        Tensors on the `meta` device.
+    """
+    model = config.model.copy()
+    if model.get('backbone', {}).get('pretrained'):
+        model.backbone = {**model.backbone, 'pretrained': None}
+    scope = DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet')
+    with scope, torch.device('meta'):
+        return MODELS.build(model).state_dict()
+
+
+@dataclass
+class Conversion:
+    """A checkpoint that is ready to be written, unless there are problems.
+
+    Args:
+        tensors: By the names of the model.
+        sources: Where they come from.
+        left: Names of the model that no given source holds.
+        problems: Sentences.
+    """
+
+    tensors: dict[str, Tensor]
+    sources: list[Source]
+    left: list[str]
+    problems: list[str]
+
+    def report(self) -> str:
+        """What became of each source, and what the checkpoint does not hold."""
+        lines = [line for source in self.sources for line in source.report()]
+        for part, names in by_part(self.left).items():
+            place = locate(names[0], decoder_of='sam')
+            origin = f'comes with --{place[0]}' if place else 'is in none of these formats'
+            lines.append(f'Not in the checkpoint: {part} ({len(names):,} tensors) {origin}')
+        return '\n'.join(lines)
+
+    def save(self, path) -> None:
+        """Write the checkpoint, whole or not at all.
+
+        Args:
+            path (str | Path): `.pth` or `.safetensors`.
+
+        Raises:
+            ValueError: There are problems, or the name ends otherwise; nothing is written.
+        """
+        if self.problems:
+            raise ValueError('\n'.join(['Nothing was written.', *self.problems]))
+        notes = {f'{source.key}_file': Path(source.name).name for source in self.sources}
+        save_checkpoint(self.tensors, path, {'mmovsam_version': __version__, **notes})
+
+
+def convert(
+    files: Mapping[str, str],
+    target: Mapping[str, Tensor],
+    allow_unexpected: Sequence[str] = (),
+    allow_missing: Sequence[str] = (),
+) -> Conversion:
+    """Collect the parameters of a model out of the files that people have.
+
+    Every part of the model that a given file is there for becomes complete. Types become those of
+    the model. SAM's mask decoder is taken where no clip2sam file is given; of its masks, as many as
+    the model has. Where the model has another image size than 1024, positions are resampled (see
+    `resample_positions`). Memory is needed for what changes on the way only.
+
+    Args:
+        files: By the keys of `FORMATS`; see `Source.read`.
+        target: What `expected_tensors` says.
+        allow_unexpected: Prefixes of names in the files that are no fault.
+        allow_missing: Prefixes of names in the model that may be missing.
+
+    Raises:
+        FileNotFoundError: A file does not exist.
+        ValueError: A file is no checkpoint.
+    """
+    sources = {key: Source.read(key, files[key]) for key in FORMATS if files.get(key)}
+    wanted, left = {key: {} for key in sources}, []
+    for name in target:
+        key, theirs = _place(name, sources, target)
+        if key in sources:
+            wanted[key][name] = theirs
+        else:
+            left.append(name)
+    tensors, problems = {}, []
+    for key, source in sources.items():
+        tensors.update(_take(source, wanted[key], target))
+        source.sort_rest()
+        source.let_go()
+        problems += source.problems(allow_unexpected, allow_missing)
+    return Conversion(tensors, list(sources.values()), left, problems)
+
+
+def _place(name: str, sources: Mapping[str, Source], target: Mapping) -> tuple[str | None, str]:
+    """The format that gives a parameter, and its name there."""
+    if name == 'neck.pos_embed' and 'sam2clip' not in sources and 'sam' in sources:
+        # training an adapter starts from its teacher's positions
+        teacher = target.get('teacher.pos_embed')
+        if teacher is not None and teacher.shape == target[name].shape:
+            return 'sam', 'image_encoder.pos_embed'
+    decoder_of = 'clip2sam' if 'clip2sam' in sources else 'sam'
+    return locate(name, decoder_of) or (None, name)
+
+
+def _take(source: Source, wanted: Mapping[str, str], target: Mapping) -> dict[str, Tensor]:
+    """What a source gives, in the types and shapes of the model; says what does not fit."""
+    taken, num_cast = {}, 0
+    for name, theirs in wanted.items():
+        like = target[name]
+        if theirs not in source.tensors:
+            if name.endswith(_COUNTER):  # younger than many a file, and not used by frozen norms
+                taken[name] = torch.zeros(like.shape, dtype=like.dtype)
+            else:
+                source.missing.append(name)
+            continue
+        tensor = source.tensors[theirs]
+        source.used.add(theirs)
+        has_masks = source.key == 'sam' and name.endswith(_MASK_TOKENS)
+        if has_masks and tensor.shape[:1] > like.shape[:1]:
+            source.notes.append(f'the first {len(like)} of {len(tensor)} masks')
+            tensor = tensor[: len(like)]
+        num_cast += tensor.dtype != like.dtype
+        taken[name] = tensor.to(like.dtype)
+    resampled = resample_positions(taken, {name: target[name].shape for name in taken})
+    taken.update(resampled)
+    source.differing = [
+        f'{wanted[name]} is {tuple(source.tensors[wanted[name]].shape)} in the file and '
+        f'{tuple(target[name].shape)} in the model'
+        for name, tensor in taken.items()
+        if tensor.shape != target[name].shape
+    ]
+    if num_cast:
+        source.notes.append(f"{num_cast:,} tensors turned into the model's type")
+    for name in resampled:
+        before, after = (tuple(t.shape) for t in (source.tensors[wanted[name]], resampled[name]))
+        source.notes.append(f'resampled to the image size: {wanted[name]} {before} to {after}')
+    return taken
+
+
+def export_released(
+    checkpoint, folder, allow_unexpected: Sequence[str] = ()
+) -> dict[str, tuple[Path, int]]:
+    """Write the parameters of one of our checkpoints to files of the formats they came from.
+
+    Args:
+        checkpoint (str | Path): Of `OVSAM`, `SAM2CLIPDistiller` or `SAMCLIPBaseline`.
+        folder (str | Path): Where `{format}_{name of the checkpoint}.pth` are written: CLIP's image
+            tower under open_clip's names, SAM's parts under SAM's, and the two released files.
+        allow_unexpected: Prefixes of names in the checkpoint that may be left out.
+
+    Returns:
+        By format the file and how many tensors it holds. Values and types are as they were.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: It holds what belongs to no format; nothing is written.
+    """
+    names = list(named_tensors(checkpoint))
+    decoder_of = 'clip2sam' if _LABEL_TOKEN in names else 'sam'
+    places = {name: locate(name, decoder_of) for name in names}
+    unexpected = [
+        name
+        for name, place in places.items()
+        if place is None and not name.startswith(tuple(allow_unexpected))
+    ]
+    if unexpected or not any(places.values()):
+        raise ValueError(
+            f'{checkpoint} holds {len(unexpected)} tensors that belong to no released format '
+            f'({", ".join(by_part(unexpected))}). Is it of OVSAM? If they may be left out, name '
+            'their prefix with --allow-unexpected. Nothing was written.'
+        )
+    written = {}
+    for key in FORMATS:
+        renamed = {name: place[1] for name, place in places.items() if place and place[0] == key}
+        if not renamed:
+            continue
+        path = Path(folder) / f'{key}_{Path(checkpoint).stem}.pth'
+        # read again for each: what one file has brought into memory is let go of before the next
+        tensors = named_tensors(checkpoint)
+        save_checkpoint({theirs: tensors[name] for name, theirs in renamed.items()}, path)
+        written[key] = path, len(renamed)
+    return written

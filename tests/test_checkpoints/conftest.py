@@ -1,0 +1,109 @@
+"""Small models, and files in the formats that people have to make them of."""
+
+import itertools
+
+import pytest
+import reference
+import torch
+from mmengine.config import Config
+
+from mmovsam.checkpoints.convert import expected_tensors
+from mmovsam.checkpoints.released import FORMATS, locate
+
+STAGES = [32, 64, 128, 256]
+CLIP = dict(
+    embed_dim=32,
+    vision_cfg=dict(image_size=64, layers=[1, 1, 1, 1], width=8, head_width=64),
+    text_cfg=dict(context_length=16, vocab_size=49408, width=16, heads=2, layers=1),
+)
+NECK = dict(type='SAM2CLIPNeck', in_channels=STAGES, embed_dim=64, num_blocks=2, num_heads=4)
+# of tests/data/sam_tiny.keys.json
+SAM_ENCODER = dict(
+    type='SAMImageEncoder',
+    image_size=256,
+    embed_dim=64,
+    depth=4,
+    num_heads=4,
+    window_size=7,
+    global_attn_indexes=(1, 3),
+)
+PROMPTS = dict(type='SAMPromptEncoder', image_size=256)
+HEAD = dict(type='CLIP2SAMHead', embed_dim=32, region_channels=32)
+MODELS = dict(
+    ovsam=dict(
+        type='OVSAM',
+        backbone=dict(type='OpenCLIPBackbone', model=CLIP),
+        neck=dict(image_size=256, window_size=7, **NECK),
+        region_neck=dict(type='FPN', in_channels=STAGES, out_channels=32, num_outs=4),
+        prompt_encoder=PROMPTS,
+        head=HEAD,
+        classifier=dict(type='OpenVocabClassifier'),
+    ),
+    sam=dict(
+        type='OVSAM',
+        backbone=SAM_ENCODER,
+        prompt_encoder=PROMPTS,
+        head=dict(
+            type='CLIP2SAMHead', embed_dim=None, mask_decoder=dict(num_masks=4, with_iou=True)
+        ),
+    ),
+    distiller=dict(
+        type='SAM2CLIPDistiller',
+        backbone=dict(type='OpenCLIPBackbone', model=CLIP),
+        neck=dict(image_size=256, window_size=7, **NECK),
+        teacher=SAM_ENCODER,
+    ),
+)
+
+
+def numbered(shapes):
+    """Tensors by names and shapes, each filled with a number of its own."""
+    return {
+        name: torch.full(
+            tuple(shape), i, dtype=torch.int64 if 'num_batches' in name else torch.float32
+        )
+        for i, (name, shape) in enumerate(shapes.items(), 1)
+    }
+
+
+@pytest.fixture
+def target():
+    """`target('ovsam', neck=dict(image_size=128))`: what `expected_tensors` says of a model."""
+
+    def build(kind, **changes):
+        config = Config(dict(model=MODELS[kind]))
+        config.merge_from_dict(dict(model=changes))
+        return expected_tensors(config)
+
+    return build
+
+
+@pytest.fixture
+def contents(target):
+    """Tensors by format, of files that the small OVSAM and SAM are made of."""
+    shapes = {key: {} for key in FORMATS}
+    for name, tensor in target('ovsam').items():
+        key, theirs = locate(name, decoder_of='clip2sam')
+        shapes[key][theirs] = tensor.shape
+    shapes['clip'].update(
+        {'transformer.resblocks.0.ln_1.weight': (16,), 'text_projection': (16, 32)}
+    )
+    shapes['sam'] = reference.shapes('sam_tiny')
+    return {key: numbered(value) for key, value in shapes.items()}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(contents, wrap)`: save each to a new `{format}.pth`; the files by format."""
+    # of its own at each call: what has been read lies memory-mapped in the files before
+    folders = itertools.count()
+
+    def save(contents, wrap=lambda tensors: tensors):
+        folder, files = tmp_path / str(next(folders)), {}
+        folder.mkdir()
+        for key, tensors in contents.items():
+            files[key] = str(folder / f'{key}.pth')
+            torch.save(wrap(tensors), files[key])
+        return files
+
+    return save

@@ -1,0 +1,300 @@
+"""The files that people have into one checkpoint, and back."""
+
+import itertools
+
+import open_clip
+import pytest
+import reference
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmovsam.checkpoints import load_checkpoint_file, save_safetensors
+from mmovsam.checkpoints.convert import convert, expected_tensors, export_released
+from mmovsam.checkpoints.released import FORMATS, from_released
+
+RN50 = dict(
+    type='OVSAM',
+    backbone=dict(type='OpenCLIPBackbone', model='RN50'),
+    neck=dict(type='SAM2CLIPNeck', in_channels=[256, 512, 1024, 2048], embed_dim=64),
+    region_neck=dict(type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=4),
+    prompt_encoder=dict(type='SAMPromptEncoder'),
+    head=dict(type='CLIP2SAMHead', embed_dim=1024),
+    classifier=dict(type='OpenVocabClassifier'),
+)
+SUBSETS = [s for n in range(1, 5) for s in itertools.combinations(FORMATS, n)]
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(
+        left[name].dtype == right[name].dtype and torch.equal(left[name], right[name])
+        for name in left
+    )
+
+
+def shapes(tensors):
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def load(path):
+    return load_checkpoint_file(path)['state_dict']
+
+
+def starts(names):
+    return {name.split('.')[0] for name in names}
+
+
+# Names and shapes of the released files, which this package did not make
+
+
+@pytest.fixture(scope='module')
+def released():
+    """Files of the small released OVSAM by format, and all of their tensors by released names."""
+    every = {
+        name: torch.full(tuple(shape), i + 0.5 if len(shape) else i)
+        for i, (name, shape) in enumerate(reference.shapes('ovsam_rn50_small').items())
+    }
+    files = {key: {} for key in FORMATS}
+    for name, tensor in every.items():
+        if name.startswith('clip.'):
+            files['clip'][name.removeprefix('clip.')] = tensor
+        elif name.startswith('neck_student.'):
+            files['sam2clip'][name] = tensor
+        elif name.startswith('prompt_encoder.'):
+            files['sam'][name] = tensor
+        else:
+            files['clip2sam'][name] = tensor
+    return files, every
+
+
+def test_released_files_load_strictly_and_come_back_identical(tmp_path, released, write):
+    contents, every = released
+    conversion = convert(write(contents), expected_tensors(Config(dict(model=RN50))))
+    conversion.save(tmp_path / 'ovsam.pth')
+    init_default_scope('mmdet')
+    with torch.device('meta'):
+        model = MODELS.build(RN50)
+    model.load_state_dict(load(tmp_path / 'ovsam.pth'), strict=True, assign=True)
+    assert same(dict(model.state_dict()), from_released(every))
+
+    written = export_released(tmp_path / 'ovsam.pth', tmp_path / 'back')
+    assert set(written) == set(FORMATS)
+    for key, (path, num_tensors) in written.items():
+        tower = {k: v for k, v in contents[key].items() if key != 'clip' or 'visual.' in k}
+        assert path.name == f'{key}_ovsam.pth' and num_tensors == len(tower)
+        assert same(load_checkpoint_file(path), tower)
+
+
+# Which sources give what
+
+
+@pytest.mark.parametrize('subset', SUBSETS, ids='+'.join)
+def test_any_subset_makes_its_parts_complete(contents, write, target, subset):
+    files = {key: file for key, file in write(contents).items() if key in subset}
+    ovsam = target('ovsam')
+    conversion = convert(files, ovsam)
+    assert conversion.problems == []
+    parts = dict(
+        clip={'backbone'},
+        sam={'prompt_encoder', 'head'},
+        sam2clip={'neck'},
+        clip2sam={'region_neck', 'head'},
+    )
+    expected = set().union(*(parts[key] for key in subset))
+    assert starts(conversion.tensors) == expected
+    assert all(conversion.tensors[name].shape == ovsam[name].shape for name in conversion.tensors)
+    assert set(conversion.tensors) | set(conversion.left) == set(ovsam)
+    head = {name for name in ovsam if name.startswith('head.')}
+    if 'clip2sam' in subset:
+        assert head <= set(conversion.tensors)
+    elif 'sam' in subset:  # the decoder without the tokens and regions that SAM does not have
+        decoder = {name for name in head if name.startswith('head.mask_decoder.')}
+        assert head & set(conversion.tensors) == decoder
+
+
+def test_decoder_is_that_of_clip2sam_where_both_files_have_one(contents, write, target):
+    files = write(contents)
+    name, theirs = 'transformer.norm_final_attn.weight', 'mask_decoder.mask_decoder.'
+    both = convert(files, target('ovsam')).tensors[f'head.mask_decoder.{name}']
+    assert torch.equal(both, contents['clip2sam'][theirs + name])
+    del files['clip2sam']
+    sam = convert(files, target('ovsam')).tensors[f'head.mask_decoder.{name}']
+    assert torch.equal(sam, contents['sam'][f'mask_decoder.{name}'])
+
+
+def test_first_mask_of_sam_is_taken_for_a_decoder_of_one(contents, write, target):
+    contents['sam']['mask_decoder.mask_tokens.weight'] = torch.arange(4.0)[:, None].expand(-1, 256)
+    conversion = convert(write({'sam': contents['sam']}), target('ovsam'))
+    assert conversion.problems == []
+    tokens = conversion.tensors['head.mask_decoder.mask_tokens.weight']
+    assert torch.equal(tokens, torch.zeros(1, 256))
+    report = conversion.report()
+    assert 'more masks, and their IoU' in report
+    assert 'image_encoder.* (65 tensors' in report
+
+
+def test_whole_sam_becomes_a_model_and_comes_back_identical(tmp_path, contents, write, target):
+    files = write({'sam': contents['sam']})
+    conversion = convert(files, target('sam'))
+    assert conversion.problems == conversion.left == []
+    assert shapes(conversion.tensors) == shapes(target('sam'))
+    conversion.save(tmp_path / 'sam_model.pth')
+    ((path, _),) = export_released(tmp_path / 'sam_model.pth', tmp_path).values()
+    assert same(load_checkpoint_file(path), contents['sam'])
+
+
+def test_teacher_comes_from_sam_and_gives_the_adapter_its_positions(contents, write, target):
+    files = write(contents)
+    del files['clip2sam'], files['sam2clip']
+    conversion = convert(files, target('distiller'))
+    assert conversion.problems == []
+    position = contents['sam']['image_encoder.pos_embed']
+    assert torch.equal(conversion.tensors['teacher.pos_embed'], position)
+    assert torch.equal(conversion.tensors['neck.pos_embed'], position)
+    assert starts(conversion.left) == {'neck'}
+
+
+def test_adapter_keeps_its_own_positions_where_it_has_some(contents, write, target):
+    del contents['clip2sam']
+    conversion = convert(write(contents), target('distiller'))
+    assert conversion.problems == conversion.left == []
+    position = contents['sam2clip']['neck_student.pos_embed']
+    assert torch.equal(conversion.tensors['neck.pos_embed'], position)
+
+
+# Forms of files
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda tensors: {'state_dict': tensors, 'meta': {'epoch': 1}, 'optimizer': {'state': {}}},
+        lambda tensors: {'model': tensors, 'epoch': 3},
+        lambda tensors: {'module.' + name: tensor for name, tensor in tensors.items()},
+        lambda tensors: {'state_dict': {f'module.{n}': t for n, t in tensors.items()}},
+    ],
+    ids=['state_dict', 'model', 'module', 'both'],
+)
+def test_wrapped_files_give_the_same(contents, write, target, wrap):
+    plain = convert(write(contents), target('ovsam'))
+    wrapped = convert(write(contents, wrap), target('ovsam'))
+    assert wrapped.problems == []
+    assert same(wrapped.tensors, plain.tensors)
+
+
+def test_safetensors_are_read_and_written(tmp_path, contents, write, target):
+    files = write(contents)
+    save_safetensors(contents['clip'], tmp_path / 'clip.safetensors')
+    files['clip'] = str(tmp_path / 'clip.safetensors')
+    conversion = convert(files, target('ovsam'))
+    conversion.save(tmp_path / 'out.safetensors')
+    checkpoint = load_checkpoint_file(tmp_path / 'out.safetensors')
+    assert same(checkpoint['state_dict'], conversion.tensors)
+    assert checkpoint['meta']['clip_file'] == 'clip.safetensors'
+
+
+class Tower(torch.nn.Module):
+    """Modules whose parameters have given names."""
+
+    def __init__(self, tensors):
+        super().__init__()
+        for name, tensor in tensors.items():
+            *parents, leaf = name.split('.')
+            module = self
+            for parent in parents:
+                if not hasattr(module, parent):
+                    module.add_module(parent, torch.nn.Module())
+                module = getattr(module, parent)
+            module.register_buffer(leaf, tensor)
+
+    def forward(self, x):
+        return x
+
+
+def test_openai_archive_in_half_precision_becomes_what_the_model_has(tmp_path, contents, target):
+    half = {k: v.half() if v.is_floating_point() else v for k, v in contents['clip'].items()}
+    torch.jit.script(Tower({**half, 'input_resolution': torch.tensor(64)})).save(
+        str(tmp_path / 'RN.pt')
+    )
+    ovsam = target('ovsam')
+    conversion = convert({'clip': str(tmp_path / 'RN.pt')}, ovsam)
+    assert conversion.problems == []
+    for name, tensor in conversion.tensors.items():
+        assert tensor.dtype == ovsam[name].dtype
+        expected = half[name.removeprefix('backbone.')]
+        assert torch.equal(tensor, expected.to(tensor.dtype))
+    assert 'input_resolution (1 tensors' in conversion.report()
+
+
+def test_counters_that_old_files_lack_are_zero(contents, write, target):
+    clip = {k: v for k, v in contents['clip'].items() if 'num_batches_tracked' not in k}
+    conversion = convert(write({'clip': clip}), target('ovsam'))
+    assert conversion.problems == []
+    counter = conversion.tensors['backbone.visual.bn1.num_batches_tracked']
+    assert counter.dtype == torch.int64 and counter == 0
+
+
+def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target, monkeypatch):
+    file = write({'clip': contents['clip']})['clip']
+    fetched = []
+    monkeypatch.setattr(open_clip, 'download_pretrained', lambda c: fetched.append(c) or file)
+    by_tag = convert({'clip': 'RN50x16:openai'}, target('ovsam'))
+    assert by_tag.problems == [] and len(fetched) == 1
+    convert({'clip': file}, target('ovsam'))
+    assert len(fetched) == 1
+    with pytest.raises(ValueError, match=r"RN50x16:none is neither.* for 'RN50x16': openai"):
+        convert({'clip': 'RN50x16:none'}, target('ovsam'))
+    with pytest.raises(FileNotFoundError, match=r'nothing\.pt does not exist'):
+        convert({'clip': 'nothing.pt'}, target('ovsam'))
+    assert len(fetched) == 1
+
+
+# Another image size
+
+
+def test_positions_of_another_image_size_are_resampled(contents, write, target):
+    target = target('sam', backbone=dict(image_size=128), prompt_encoder=dict(image_size=128))
+    conversion = convert(write({'sam': contents['sam']}), target)
+    assert conversion.problems == []
+    assert shapes(conversion.tensors) == shapes(target)
+    changed = {'pos_embed', *(f'blocks.{i}.attn.rel_pos_{a}' for i in (1, 3) for a in 'hw')}
+    for name, tensor in conversion.tensors.items():
+        theirs = name.replace('backbone.', 'image_encoder.').removeprefix('head.')
+        if name.removeprefix('backbone.') not in changed:
+            assert torch.equal(tensor, contents['sam'][theirs])
+    assert conversion.report().count('resampled to the image size') == 5
+
+
+def test_adapter_of_another_image_size_is_resampled(contents, write, target):
+    ovsam = target('ovsam', neck=dict(image_size=384))
+    conversion = convert(write(contents), ovsam)
+    assert conversion.problems == []
+    assert shapes(conversion.tensors) == shapes(ovsam)
+    assert conversion.tensors['neck.pos_embed'].shape == (1, 24, 24, 64)
+    assert conversion.tensors['neck.blocks.1.attn.rel_pos_w'].shape == (47, 16)
+
+
+# Memory
+
+
+def test_tensors_that_fit_are_not_copied(contents, write, target, monkeypatch):
+    from mmovsam.checkpoints import sources
+
+    read = {}
+
+    def load(path):
+        read.update(load_checkpoint_file(path))
+        return read
+
+    monkeypatch.setattr(sources, 'load_checkpoint_file', load)
+    conversion = convert(write({'sam2clip': contents['sam2clip']}), target('ovsam'))
+    for name, tensor in conversion.tensors.items():
+        assert tensor.data_ptr() == read[name.replace('neck.', 'neck_student.', 1)].data_ptr()
+
+
+def test_building_the_target_downloads_nothing():
+    config = Config(dict(model={**RN50, 'backbone': {**RN50['backbone'], 'pretrained': 'openai'}}))
+    tensors = expected_tensors(config)
+    assert tensors['backbone.visual.conv1.weight'].device.type == 'meta'
+    assert config.model.backbone.pretrained == 'openai'

@@ -1,0 +1,143 @@
+"""TorchScript archives as data."""
+
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mmovsam.checkpoints import load_checkpoint_file, state_dict_of
+from mmovsam.checkpoints.torchscript import is_torchscript, read_torchscript
+
+
+class Attention(nn.Module):
+    """Parameters of several types and layouts beside attributes of other kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4).half())
+        self.part = nn.Parameter(torch.randn(8, 8)[:, 2:6])
+        self.register_buffer('count', torch.tensor(3))
+        self.register_buffer('empty', torch.ones(0, 2))
+        self.heads, self.scale, self.names, self.sizes = 2, 0.5, ['a', 'b'], [1, 2]
+
+    def forward(self, x):
+        return x @ self.weight.float() @ self.part.t()[:, :4] + self.count
+
+
+class Program(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.visual = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), Attention())
+        self.linear = nn.Linear(4, 4)
+        self.tied = self.linear
+
+    def forward(self, x):
+        return self.tied(self.linear(self.visual(x)))
+
+
+def saved(path, kind='script'):
+    torch.manual_seed(0)
+    program = Program().eval()
+    if kind == 'script':
+        archive = torch.jit.script(program)
+    else:
+        archive = torch.jit.trace(program, torch.ones(1, 3, 4, 4))
+    torch.jit.save(archive, str(path))
+    return program.state_dict()
+
+
+def rewritten(source, path, pickled):
+    """A copy of an archive with another list of modules."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, 'w') as new:
+        for record in old.infolist():
+            change = record.filename.endswith('/data.pkl')
+            new.writestr(record, pickled if change else old.read(record))
+    return path
+
+
+@pytest.fixture(scope='module')
+def archive(tmp_path_factory):
+    path = tmp_path_factory.mktemp('archive') / 'clip.pt'
+    saved(path)
+    return path
+
+
+def pickled_list(path):
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(f'{path.stem}/data.pkl')
+
+
+@pytest.mark.parametrize('kind', ['script', 'trace'])
+def test_tensors_are_those_of_the_program(tmp_path, kind):
+    expected = saved(tmp_path / 'clip.pt', kind)
+    found = state_dict_of(load_checkpoint_file(tmp_path / 'clip.pt'))
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
+
+
+def test_loader_moves_the_tensors_where_it_is_told_to(archive):
+    tensors = load_checkpoint_file(archive, map_location='meta')['state_dict']
+    assert {tensor.device.type for tensor in tensors.values()} == {'meta'}
+
+
+def test_files_of_torch_save_and_others_are_none(tmp_path):
+    torch.save({'a': torch.ones(2)}, tmp_path / 'a.pth')
+    (tmp_path / 'b.pt').write_bytes(b'PK\x03\x04')
+    assert not is_torchscript(tmp_path / 'a.pth')
+    assert not is_torchscript(tmp_path / 'b.pt')
+    assert not is_torchscript(tmp_path / 'none.pt')
+
+
+class Malice:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize('protocol', [2, 4])
+def test_code_in_the_list_of_modules_is_not_run(tmp_path, archive, protocol):
+    pickled = pickle.dumps(Malice(tmp_path / 'ran'), protocol)
+    path = rewritten(archive, tmp_path / 'evil.pt', pickled)
+    with pytest.raises(ValueError, match=r'evil\.pt .* Nothing in it was run'):
+        load_checkpoint_file(path)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_tensor_beyond_its_record_is_refused(tmp_path, archive):
+    pickled = pickled_list(archive)
+    four_by_four = b'K\x04K\x04t'
+    assert four_by_four in pickled
+    path = rewritten(archive, tmp_path / 'a.pt', pickled.replace(four_by_four, b'K\x04K\x7ft'))
+    with pytest.raises(ValueError, match='cannot be read'):
+        read_torchscript(path)
+
+
+def test_module_inside_itself_is_refused(tmp_path, archive):
+    pickled = b'\x80\x02c__torch__\nM\n)\x81q\x00}(X\x01\x00\x00\x00ah\x00ub.'
+    path = rewritten(archive, tmp_path / 'round.pt', pickled)
+    with pytest.raises(ValueError, match='RecursionError'):
+        read_torchscript(path)
+
+
+@given(st.data())
+def test_any_list_of_modules_is_read_or_refused(tmp_path_factory, archive, data):
+    pickled = bytearray(pickled_list(archive))
+    for _ in range(data.draw(st.integers(1, 3))):
+        pickled[data.draw(st.integers(0, len(pickled) - 1))] = data.draw(st.integers(0, 255))
+    path = rewritten(archive, tmp_path_factory.mktemp('any') / 'any.pt', bytes(pickled))
+    try:
+        tensors = read_torchscript(path)
+    except ValueError as error:
+        assert 'any.pt' in str(error)
+    else:
+        assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())

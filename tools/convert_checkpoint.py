@@ -1,0 +1,67 @@
+"""Make one checkpoint of the files that people have, or such files of a checkpoint."""
+
+import argparse
+from pathlib import Path
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmovsam.checkpoints.convert import convert, expected_tensors, export_released
+from mmovsam.checkpoints.released import FORMATS
+from mmovsam.engine.command_line import OptionsAction, load_config, readable_errors
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('--clip', metavar='NAME:TAG|FILE', help="open_clip's model and tag, its file, or OpenAI's")
+    add('--sam', metavar='FILE', help='of Segment Anything, such as sam_vit_h_4b8939.pth')
+    add('--sam2clip', metavar='FILE', help='released, such as sam2clip_vith_rn50x16.pth')
+    add('--clip2sam', metavar='FILE', help='released, such as clip2sam_lvis_rn50x16.pth')
+    add('--to-released', metavar='CHECKPOINT', help='the way back: files of this checkpoint')
+    add('--out', required=True, help='file to write, .pth or .safetensors; the way back: a folder')
+    add('--config', default='ovsam_lvis.py', help='whose model the checkpoint is for')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. model.neck.image_size=512',
+    )
+    add(
+        '--allow-unexpected',
+        nargs='+',
+        default=[],
+        metavar='PREFIX',
+        help='names in the files that begin so may be left out',
+    )
+    add(
+        '--allow-missing',
+        nargs='+',
+        default=[],
+        metavar='PREFIX',
+        help='names in the model that begin so may be missing',
+    )
+    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)  # of the other tools
+    args = parser.parse_args()
+    args.files = {key: getattr(args, key) for key in FORMATS if getattr(args, key)}
+    if bool(args.files) == bool(args.to_released):
+        parser.error(f'give some of --{" --".join(FORMATS)}, or --to-released CHECKPOINT')
+    return args
+
+
+def main(args):
+    if args.to_released:
+        written = export_released(args.to_released, args.out, args.allow_unexpected)
+        for key, (path, num_tensors) in written.items():
+            print(f'{key}: {num_tensors:,} tensors in {path}')
+        return
+    target = expected_tensors(load_config(args))
+    conversion = convert(args.files, target, args.allow_unexpected, args.allow_missing)
+    print(conversion.report())
+    conversion.save(args.out)
+    print(f'Done. {len(conversion.tensors):,} tensors are in {Path(args.out).resolve()}')
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors('Nothing is written.'):
+        main(args)
