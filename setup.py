@@ -63,6 +63,7 @@ def pointer_to(source):
 
 openmmlab = ['mmengine>=0.10.4,<1', 'mmcv>=2.0.1,<2.2', 'mmdet>=3.3,<4']
 mini = ['scikit-image', 'scikit-learn', 'scipy']
+lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 
 setup(
     name=NAME,
@@ -85,16 +86,19 @@ setup(
         'torchvision>=0.19',
         'numpy>=1.24',
         'open_clip_torch>=2.32',
+        'platformdirs',
         'pycocotools',
         'safetensors',
+        'timm>=1.0',
         'tqdm',
     ],
     extras_require={
         'openmmlab': openmmlab,
         'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1'],
         'mim': ['openmim==0.3.9', 'openxlab==0.0.11', 'setuptools<81'],
+        'lvis': lvis,
         'mini': mini,
-        'test': [*mini, 'pytest', 'hypothesis', 'ruff', 'faster-coco-eval', 'matplotlib'],
+        'test': [*mini, *lvis, 'pytest', 'hypothesis', 'ruff', 'matplotlib'],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',

@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ['MMOVSAM_CACHE'] = 'off'  # a test that wants it names a folder of its own
 
 import pytest
 import torch

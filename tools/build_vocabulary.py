@@ -1,50 +1,100 @@
 """Build a text classifier: what a CLIP text tower makes of class names."""
 
 import argparse
+import time
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 from mmovsam.engine.command_line import readable_errors
-from mmovsam.vocabulary import TextClassifier, Vocabulary, load_text_encoder, save_classifier
+from mmovsam.fileio import find_config
+from mmovsam.vocabulary import Vocabulary, load_text_encoder, save_classifier
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'source', help='text file of one class a line, or a config whose test data set has them'
+        'source',
+        help='coco, lvis, imagenet1k or imagenet22k; a text file with a class a line, its synonyms '
+        'after commas and prompts of its own after tabs; a registered dataset; or a config, whose '
+        'test data set has the classes (with it LVIS knows which are novel)',
     )
-    parser.add_argument('out', help='file to write, .safetensors')
+    parser.add_argument('out', nargs='?', default=argparse.SUPPRESS, help='the same as --out')
+    parser.add_argument('--out', metavar='FILE', help='file to write, .safetensors')
     parser.add_argument(
-        '--model', help="open_clip's name of the model; by default the config's text_encoder"
+        '--model',
+        help="open_clip's name of the model, or a config that has a text_encoder or the model as "
+        'clip; by default SOURCE if that is a config with a text_encoder',
     )
     parser.add_argument('--checkpoint', help="its weights: a file or one of open_clip's tags")
+    parser.add_argument(
+        '--templates',
+        default='ovsam',
+        help='ovsam (default), simple, openai_imagenet, simple_imagenet, or a text file with a '
+        'sentence a line, {} for the name',
+    )
+    parser.add_argument(
+        '--no-split', action='store_true', help='forget which classes are base and which novel'
+    )
     parser.add_argument('--batch-size', type=int, default=256, help='sentences encoded at once')
-    return parser.parse_args()
+    parser.add_argument('--device', default='cpu', help='where to encode, such as cuda')
+    parser.add_argument(
+        '--no-cache',
+        action='store_true',
+        help='neither read nor keep encoded names (MMOVSAM_CACHE: folder of the cache, or off)',
+    )
+    args = parser.parse_args()
+    if args.out is None:
+        parser.error('give the file to write: --out FILE')
+    return args
+
+
+def read_vocabulary(args):
+    source = args.source
+    if source.endswith('.py'):
+        cfg = Config.fromfile(find_config(source))
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        source = DATASETS.build(cfg.test_dataloader.dataset)
+    options = dict(novel=None) if args.no_split else {}
+    return Vocabulary.from_source(source, templates=args.templates, **options)
+
+
+def text_encoder(args):
+    """Arguments of `load_text_encoder`."""
+    given = dict(model=args.model)
+    file = args.model or args.source
+    if file.endswith('.py'):
+        cfg = Config.fromfile(find_config(file))
+        given = cfg.get('text_encoder') or dict(model=cfg.get('clip'))
+    if args.checkpoint:
+        given = dict(given, checkpoint=args.checkpoint)
+    if given['model'] is None:
+        raise ValueError('Give --model and --checkpoint, or a config that has a text_encoder.')
+    if given.get('checkpoint') is None:
+        raise ValueError('Give --checkpoint: a vocabulary of random weights would mean nothing.')
+    return given
 
 
 def build(args):
-    text_encoder = dict(model=args.model, checkpoint=args.checkpoint)
-    if args.source.endswith('.py'):
-        from mmengine.config import Config
-        from mmengine.registry import DATASETS, init_default_scope
-
-        cfg = Config.fromfile(args.source)
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
-        vocabulary = Vocabulary.from_metainfo(DATASETS.build(cfg.test_dataloader.dataset).metainfo)
-        if args.model is None:
-            text_encoder = cfg.get('text_encoder', text_encoder)
-    else:
-        vocabulary = Vocabulary.from_file(args.source)
-    if text_encoder['model'] is None:
-        raise ValueError('Give --model and --checkpoint, or a config that has a text_encoder.')
-    if text_encoder.get('checkpoint') is None:
-        raise ValueError('Give --checkpoint: a vocabulary of random weights would mean nothing.')
-    embeddings = vocabulary.encode(*load_text_encoder(**text_encoder), batch_size=args.batch_size)
-    save_classifier(args.out, TextClassifier(embeddings, vocabulary.names, vocabulary.novel))
-    print(f'Done. {len(vocabulary)} classes are in {Path(args.out).resolve()}')
+    encoder = text_encoder(args)
+    vocabulary = read_vocabulary(args)
+    start = time.monotonic()
+    text_model, tokenizer = load_text_encoder(**encoder)
+    classifier = vocabulary.build_classifier(
+        text_model.to(args.device), tokenizer, args.batch_size, cache=not args.no_cache
+    )
+    save_classifier(args.out, classifier)
+    kinds = {'base': False, 'novel': True, 'neither, so never predicted': None}
+    parts = [f'{(vocabulary.novel or ()).count(flag)} {kind}' for kind, flag in kinds.items()]
+    split = f' ({", ".join(parts)})' if vocabulary.novel else ''
+    print(
+        f'Done in {time.monotonic() - start:.1f} s. {len(vocabulary)} classes{split} with '
+        f'{len(classifier.embeddings)} names are in {Path(args.out).resolve()}'
+    )
 
 
 if __name__ == '__main__':
     args = parse_args()
-    with readable_errors():
+    with readable_errors('Nothing is written.'):
         build(args)

@@ -123,8 +123,7 @@ class OVSAMPredictor:
                         'text_encoder, or put one into the config, or set a TextClassifier.'
                     )
                 self._text_encoder = load_text_encoder(**self._text_encoder_args)
-            embeddings = vocabulary.encode(*self._text_encoder)
-            names = TextClassifier(embeddings, vocabulary.names, vocabulary.novel)
+            names = vocabulary.build_classifier(*self._text_encoder)
         self.model.set_vocabulary(names)
 
     def reset_image(self) -> None:

@@ -1,16 +1,27 @@
 """Class names, prompt templates, and the text classifier that CLIP makes of them."""
 
+from .clip_config import clip_model_config
 from .names import split_name
-from .templates import OVSAM_TEMPLATES, SIMPLE_TEMPLATES
+from .templates import (
+    OPENAI_IMAGENET_TEMPLATES,
+    OVSAM_TEMPLATES,
+    SIMPLE_IMAGENET_TEMPLATES,
+    SIMPLE_TEMPLATES,
+    find_templates,
+)
 from .text_classifier import TextClassifier, load_classifier, save_classifier
 from .text_encoder import load_text_encoder
 from .vocabulary import Vocabulary
 
 __all__ = [
+    'OPENAI_IMAGENET_TEMPLATES',
     'OVSAM_TEMPLATES',
+    'SIMPLE_IMAGENET_TEMPLATES',
     'SIMPLE_TEMPLATES',
     'TextClassifier',
     'Vocabulary',
+    'clip_model_config',
+    'find_templates',
     'load_classifier',
     'load_text_encoder',
     'save_classifier',

@@ -1,5 +1,15 @@
 """Sentences that a name is put into before CLIP reads it; `{}` is where the name goes."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import open_clip
+
+from .text_files import read_lines
+
 _SIZES = ('small', 'medium', 'large')
 
 # The templates and their order are those of OVSAM's released text classifiers. Some end in a full
@@ -16,3 +26,45 @@ OVSAM_TEMPLATES = (
 )
 
 SIMPLE_TEMPLATES = ('a photo of a {}.',)
+
+# open_clip keeps its templates as functions of the name.
+OPENAI_IMAGENET_TEMPLATES = tuple(fill('{}') for fill in open_clip.OPENAI_IMAGENET_TEMPLATES)
+SIMPLE_IMAGENET_TEMPLATES = tuple(fill('{}') for fill in open_clip.SIMPLE_IMAGENET_TEMPLATES)
+
+TEMPLATES = {
+    'ovsam': OVSAM_TEMPLATES,
+    'simple': SIMPLE_TEMPLATES,
+    'openai_imagenet': OPENAI_IMAGENET_TEMPLATES,
+    'simple_imagenet': SIMPLE_IMAGENET_TEMPLATES,
+}
+
+
+def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]:
+    """Templates by their name, from a file, or as a list.
+
+    Args:
+        templates: `'ovsam'` (the 14 of OVSAM), `'simple'` (one), `'openai_imagenet'` (the 80 of
+            CLIP's ImageNet evaluation), `'simple_imagenet'` (7 of them); or a text file with a
+            sentence a line; or the sentences. Each sentence has one `{}` for the name.
+
+    Raises:
+        TypeError: If it is no list of strings.
+        ValueError: If the name is unknown, there is no sentence, or one has not exactly one `{}`.
+    """
+    if isinstance(templates, (str, PathLike)):
+        if templates in TEMPLATES:
+            return TEMPLATES[templates]
+        if not Path(templates).is_file():
+            raise ValueError(
+                f'there are no templates {str(templates)!r}: choose one of {", ".join(TEMPLATES)}, '
+                'or give a text file or a list of sentences with {} for the name'
+            )
+        templates = read_lines(templates)
+    if not isinstance(templates, Sequence):
+        raise TypeError(f'templates must be a list of sentences, got {templates!r}')
+    wrong = [t for t in templates if not isinstance(t, str) or t.count('{}') != 1]
+    if wrong or not templates:
+        raise ValueError(
+            f'templates must be sentences with one {{}} for the name, got {wrong or "none"}'
+        )
+    return tuple(templates)

@@ -18,10 +18,13 @@ class TextClassifier:
     """What CLIP's text tower makes of a vocabulary.
 
     Args:
-        embeddings: `(K, P, D)`, P names for each class, L2 normalized.
+        embeddings: `(K, P, D)`, P names for each class, shorter lists repeating their first; or,
+            with `counts`, `(M, D)`, the names of one class after those of another, which is far
+            smaller where few classes have many names. L2 normalized.
         names: The K class names, or None where the file does not tell.
         novel: For each class True (novel), False (base) or None (neither); None as a whole where
             the classes have no such split.
+        counts: How many of the M names each of the K classes has.
 
     Raises:
         ValueError: Shapes or lengths disagree, there is no class, or a number is not finite.
@@ -30,25 +33,57 @@ class TextClassifier:
     embeddings: Tensor
     names: tuple[str, ...] | None = None
     novel: tuple[bool | None, ...] | None = None
+    counts: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.embeddings.ndim != 3 or not self.embeddings.numel():
+        shape = tuple(self.embeddings.shape)
+        if self.counts is None:
+            fits = self.embeddings.ndim == 3
+        else:
+            fits = self.embeddings.ndim == 2 and sum(self.counts) == len(self.embeddings)
+            fits = fits and all(isinstance(count, int) and count > 0 for count in self.counts)
+        if not fits or not self.embeddings.numel():
             raise ValueError(
-                'A text classifier is a tensor (K, P, D) of P names for each of K classes, '
-                f'none of them 0; this one has shape {tuple(self.embeddings.shape)}.'
+                'A text classifier is a tensor (K, P, D) of P names for each of K classes, none of '
+                'them 0, or (M, D) with K counts, at least 1 each, whose sum is M; this one has '
+                f'shape {shape} and {"no" if self.counts is None else len(self.counts)} counts.'
             )
         if not self.embeddings.isfinite().all():
             raise ValueError('A text classifier holds NaN or infinity: build it again.')
         for field in ('names', 'novel'):
             values: Sequence | None = getattr(self, field)
-            if values is not None and len(values) != len(self.embeddings):
+            if values is not None and len(values) != len(self):
                 raise ValueError(
-                    f'A text classifier of {len(self.embeddings)} classes has {len(values)} '
+                    f'A text classifier of {len(self)} classes has {len(values)} '
                     f'{field}; give one for each.'
                 )
 
     def __len__(self) -> int:
-        return len(self.embeddings)
+        return len(self.embeddings if self.counts is None else self.counts)
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """The names of all classes in one list, without repetitions of a class's first.
+
+        Returns:
+            Embeddings `(M, D)` and counts `(K,)`.
+        """
+        if self.counts is not None:
+            return self.embeddings, torch.tensor(self.counts)
+        own = (self.embeddings != self.embeddings[:, :1]).any(-1)
+        own[:, 0] = True
+        return self.embeddings[own], own.sum(1)
+
+    def padded(self) -> Tensor:
+        """Embeddings `(K, P, D)` as the released classifiers have them.
+
+        K * P * D numbers: gigabytes for twenty thousand classes.
+        """
+        if self.counts is None:
+            return self.embeddings
+        counts = torch.tensor(self.counts)
+        slots = torch.arange(int(counts.max()))
+        first = counts.cumsum(0) - counts
+        return self.embeddings[first[:, None] + slots * (slots < counts[:, None])]
 
 
 def save_classifier(path: str | Path, classifier: TextClassifier) -> None:
@@ -58,7 +93,10 @@ def save_classifier(path: str | Path, classifier: TextClassifier) -> None:
         for key in ('names', 'novel')
         if (value := getattr(classifier, key)) is not None
     }
-    save_safetensors({'embeddings': classifier.embeddings}, path, notes)
+    tensors = {'embeddings': classifier.embeddings}
+    if classifier.counts is not None:
+        tensors['counts'] = torch.tensor(classifier.counts)
+    save_safetensors(tensors, path, notes)
 
 
 def load_classifier(path: str | Path) -> TextClassifier:
@@ -75,10 +113,12 @@ def load_classifier(path: str | Path) -> TextClassifier:
             f'There is no text classifier {path}. Build it with tools/build_vocabulary.py. '
             f'({error})'
         ) from None
-    embeddings, notes = content, {}
+    embeddings, counts, notes = content, None, {}
     if isinstance(content, Mapping):
         state = content.get('state_dict', content)
-        embeddings = state.get('embeddings') if isinstance(state, Mapping) else None
+        if not isinstance(state, Mapping):
+            state = {}
+        embeddings, counts = state.get('embeddings'), state.get('counts')
         notes = content.get('meta') or {}
     if not isinstance(embeddings, Tensor):
         raise ValueError(
@@ -89,6 +129,8 @@ def load_classifier(path: str | Path) -> TextClassifier:
         names, novel = (
             tuple(json.loads(notes[key])) if key in notes else None for key in ('names', 'novel')
         )
-        return TextClassifier(embeddings.to(torch.float32), names, novel)
+        if counts is not None:
+            counts = tuple(counts.tolist())
+        return TextClassifier(embeddings.to(torch.float32), names, novel, counts)
     except (TypeError, ValueError) as error:
         raise ValueError(f'The text classifier {path} is broken: {error}') from error

@@ -11,6 +11,7 @@ from open_clip.model import CLIP, CustomTextCLIP, convert_to_custom_text_state_d
 from torch import Tensor, nn
 
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
+from .clip_config import clip_model_config
 
 # CLIP's constructor builds an image tower in any case: the smallest one, removed right after.
 _TINY_VISION = dict(image_size=16, patch_size=16, width=64, head_width=64, layers=1)
@@ -37,34 +38,19 @@ def load_text_encoder(
 
     Returns:
         `(text_model, tokenizer)`: the frozen model in eval mode, whose `encode_text` works, and the
-        tokenizer, as `Vocabulary.encode` takes them.
+        tokenizer, as `Vocabulary.build_classifier` takes them.
 
     Raises:
         FileNotFoundError: If the checkpoint is neither a file nor a pretrained tag.
         ValueError: If the model is unknown, or the checkpoint does not fit it.
     """
-    config = _model_config(model)
+    config = clip_model_config(model)
     text_model = _build(config)
     if tokenizer is None:
         tokenizer = _tokenizer(model, config)
     if checkpoint is not None:
         _load(text_model, _checkpoint_file(model, checkpoint))
     return text_model.eval().requires_grad_(False), tokenizer
-
-
-def _model_config(model: str | Mapping) -> dict:
-    if isinstance(model, str):
-        config = open_clip.get_model_config(model)
-        if config is None:
-            raise ValueError(
-                f'unknown open_clip model {model!r}; see open_clip.list_models(), '
-                'or give a model config as a dict'
-            )
-        return config
-    missing = {'embed_dim', 'text_cfg'} - set(model)
-    if missing:
-        raise ValueError(f'the CLIP model config lacks {sorted(missing)}, it has {sorted(model)}')
-    return copy.deepcopy(dict(model))
 
 
 def _build(config: dict) -> nn.Module:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from os import PathLike, sep
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from .cache import cached_embeddings
+from .encoding import encode_sentences
 from .names import split_name
-from .templates import OVSAM_TEMPLATES
+from .sources import WORDS, read_metainfo
+from .templates import OVSAM_TEMPLATES, find_templates
+from .text_classifier import TextClassifier
+from .text_files import read_lines
 
 
 def _as_list(values, what: str) -> list:
@@ -28,44 +31,52 @@ def _with_synonyms(names: tuple[str, ...], synonyms: Sequence[str]) -> tuple[str
     return tuple(dict.fromkeys([*names, *(name for names in more for name in names)]))
 
 
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
+def _as_prompts(prompts: str | Sequence[str], name: str) -> tuple[str, ...]:
+    texts = [prompts] if isinstance(prompts, str) else _as_list(prompts, f'prompts of {name!r}')
+    wrong = [text for text in texts if not isinstance(text, str) or not text.strip()]
+    if wrong or not texts:
+        raise ValueError(f'the prompts of {name!r} must be sentences, got {wrong or "none"}')
+    return tuple(dict.fromkeys(texts))
 
 
 class Vocabulary:
     """K classes, each with the names that it goes by.
 
+    A name that is empty, and a class that is given twice, are errors. A name that two classes share
+    is encoded once, and they score alike where it is the best of both. A sentence that is longer
+    than the text tower's context is cut off at its end, with a warning.
+
     Args:
         names: The K class names, as an annotation file has them; `split_name` takes each apart.
         synonyms: More names for each class, K lists that may be empty.
-        templates: The sentences that a name is put into, each with `{}` for the name.
+        templates: The sentences that a name is put into, each with `{}` for the name; or the name
+            or file of such a list, see `find_templates`.
         novel: For each class True if it is novel, that is, absent from training, False if it is
-            base, None if it is neither; None as a whole where the classes have no such split.
+            base, None if it is neither, and never predicted; None as a whole where the classes have
+            no such split.
+        prompts: For any of the classes a sentence, or several, that CLIP reads as it is: in place
+            of the class's names and without templates.
 
     Attributes:
         names: The K class names as given.
-        prompt_names: For each class the names that CLIP reads, the first from the class name.
+        prompt_names: For each class the names that it goes by, the first from the class name.
         templates: The sentences.
         novel: K times True, False or None; or None.
+        prompts: Class names and their sentences, of the classes that have their own.
 
     Raises:
         TypeError: If an argument is not a list or holds the wrong kind of thing.
-        ValueError: If there is no class, a name is empty or given twice, or lengths disagree.
+        ValueError: If there is no class, a name is empty or given twice, lengths disagree, or a
+            prompt is of no class.
     """
 
     def __init__(
         self,
         names: Sequence[str],
         synonyms: Sequence[Sequence[str]] | None = None,
-        templates: Sequence[str] = OVSAM_TEMPLATES,
+        templates: str | PathLike | Sequence[str] = OVSAM_TEMPLATES,
         novel: Sequence[bool | None] | None = None,
+        prompts: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
         self.names = tuple(_as_list(names, 'names'))
         if not self.names:
@@ -75,18 +86,19 @@ class Vocabulary:
         more = [()] * len(self) if synonyms is None else _as_list(synonyms, 'synonyms')
         self._check_length(more, 'synonyms')
         self.prompt_names = tuple(_with_synonyms(*both) for both in zip(own, more))
-        self.templates = tuple(_as_list(templates, 'templates'))
-        wrong = [t for t in self.templates if not isinstance(t, str) or t.count('{}') != 1]
-        if wrong or not self.templates:
-            raise ValueError(
-                f'templates must be sentences with one {{}} for the name, got {wrong or "none"}'
-            )
+        self.templates = find_templates(templates)
         self.novel = None
         if novel is not None:
             self.novel = tuple(
                 None if flag is None else bool(flag) for flag in _as_list(novel, 'novel')
             )
             self._check_length(self.novel, 'novel')
+        if not isinstance(prompts or {}, Mapping):
+            raise TypeError(f'prompts must be a dict of class names and sentences, got {prompts!r}')
+        self.prompts = {name: _as_prompts(texts, name) for name, texts in (prompts or {}).items()}
+        unknown = sorted(set(self.prompts) - set(self.names))
+        if unknown:
+            raise ValueError(f'there are prompts of {unknown[:5]}, which are no class names')
 
     def _check_unique(self, own: list[tuple[str, ...]]) -> None:
         places = defaultdict(list)
@@ -104,28 +116,57 @@ class Vocabulary:
             )
 
     @classmethod
+    def from_source(cls, source: object, **kwargs) -> Vocabulary:
+        """A vocabulary from whatever names classes.
+
+        Args:
+            source: One of
+
+                - a list of class names;
+                - `'coco'`: 80 classes, 48 of them base, 17 novel and 15 neither, as in
+                  `OVCocoDataset`;
+                - `'lvis'`: 1,203 classes of LVIS v1, without a split or synonyms. Which are rare,
+                  that is, novel, is in the annotation file only: for that give the built dataset;
+                - `'imagenet1k'`, `'imagenet22k'`: 1,000 and 21,841 classes with WordNet's synonyms.
+                  Those whose names all belong to another class too have WordNet's id in their name
+                  and its definition in their prompt;
+                - a text file, see `from_file`;
+                - a registered dataset: its name, its class, or a built one.
+            **kwargs: As for the class itself; they take the place of what the source says.
+
+        Raises:
+            TypeError: If it is nothing of the kind.
+            FileNotFoundError: If it is a path to no file.
+            ValueError: If it is an unknown word, or its names make no vocabulary.
+        """
+        if isinstance(source, (str, PathLike)):
+            path = Path(source)
+            looks_like_path = isinstance(source, PathLike) or path.suffix or sep in source
+            if source not in WORDS and (looks_like_path or path.is_file()):
+                return cls.from_file(path, **kwargs)
+        elif isinstance(source, Sequence):
+            return cls(source, **kwargs)
+        return cls.from_metainfo(read_metainfo(source), **kwargs)
+
+    @classmethod
     def from_file(cls, path: str | Path, **kwargs) -> Vocabulary:
         """A vocabulary from a text file with a class on each line, its synonyms after commas.
 
+        What follows after a tab is a prompt, a sentence that CLIP reads instead of the names; after
+        another tab comes another one.
+
         Args:
             path: A text file in UTF-8. Blank lines are skipped.
-            **kwargs: `templates` and `novel`, as for the class itself.
+            **kwargs: As for the class itself.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it is not UTF-8, or its names make no vocabulary.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f'no vocabulary file {path}: give a text file, a class a line')
+        lines = [[part.strip() for part in line.split('\t')] for line in read_lines(path)]
+        prompts = {name: texts for name, *texts in lines if texts}
         try:
-            text = path.read_text(encoding='utf-8-sig')
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f'the vocabulary file {path} is not UTF-8 (byte {error.start}): save it as UTF-8'
-            ) from error
-        try:
-            return cls([line.strip() for line in text.split('\n') if line.strip()], **kwargs)
+            return cls([line[0] for line in lines], **{'prompts': prompts, **kwargs})
         except ValueError as error:
             raise ValueError(f'in the vocabulary file {path}: {error}') from error
 
@@ -134,20 +175,17 @@ class Vocabulary:
         """The vocabulary of a dataset.
 
         Args:
-            metainfo: A dataset's metainfo: `classes`, and where it has them `synonyms` and `novel`.
-            **kwargs: `templates`, as for the class itself.
+            metainfo: A dataset's metainfo: `classes`, and where it has them `synonyms`, `novel` and
+                `prompts`.
+            **kwargs: As for the class itself; they take the place of what the metainfo says.
 
         Raises:
             ValueError: If it has no `classes`.
         """
         if not metainfo.get('classes'):
             raise ValueError(f"the dataset's metainfo has no 'classes', only {sorted(metainfo)}")
-        return cls(
-            metainfo['classes'],
-            synonyms=metainfo.get('synonyms'),
-            novel=metainfo.get('novel'),
-            **kwargs,
-        )
+        about = {key: metainfo.get(key) for key in ('synonyms', 'novel', 'prompts')}
+        return cls(metainfo['classes'], **{**about, **kwargs})
 
     def __len__(self) -> int:
         return len(self.names)
@@ -172,53 +210,62 @@ class Vocabulary:
         hint = f'did you mean {", ".join(map(repr, close))}?' if close else 'add it to the list'
         raise ValueError(f'unknown class name {name!r} in a vocabulary of {len(self)}: {hint}')
 
-    @torch.no_grad()
-    def encode(
+    def build_classifier(
         self,
         text_model: nn.Module,
         tokenizer: Callable[[list[str]], Tensor],
         batch_size: int = 256,
         progress: bool = True,
-    ) -> Tensor:
-        """The text classifier: what CLIP's text tower makes of every name.
+        cache: bool = True,
+    ) -> TextClassifier:
+        """What CLIP's text tower makes of every name.
 
         Args:
             text_model: An open_clip model, or anything with its `encode_text`.
             tokenizer: Its tokenizer: a list of B texts to (B, L) tokens.
             batch_size: Sentences encoded at once.
-            progress: Whether a long run shows its progress.
+            progress: Whether a long run shows its rate and the time left.
+            cache: Whether to read embeddings from disk and keep new ones there, see
+                `mmovsam.vocabulary.cache`.
 
         Returns:
-            (K, P, D) float32 on the CPU, P the names of a class, shorter lists repeating their
-            first. Each is the mean of the L2-normalized embeddings of its sentences, normalized
-            again, as in CLIP's prompt ensembling (Radford et al., 2021, section 3.1.4). The
-            background row is not in it.
+            The classifier, its embeddings in float32 on the CPU. Each is the mean of the
+            L2-normalized embeddings of a name's sentences, normalized again.
 
         Raises:
             ValueError: If `batch_size` is not positive or the model returns no finite numbers.
         """
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
-        unique = list(dict.fromkeys(name for names in self.prompt_names for name in names))
-        place = {name: row for row, name in enumerate(unique)}
-        sentences = [t.replace('{}', name) for name in unique for t in self.templates]
-        device = next((p.device for p in text_model.parameters()), torch.device('cpu'))
-        starts = range(0, len(sentences), batch_size)
-        hidden = not progress or len(starts) < 10
-        sums = None
-        with _eval_mode(text_model):
-            for start in tqdm(starts, desc='encoding names', unit='batch', disable=hidden):
-                texts = sentences[start : start + batch_size]
-                features = text_model.encode_text(tokenizer(texts).to(device)).float().cpu()
-                if sums is None:
-                    sums = torch.zeros(len(unique), features.shape[1])
-                rows = torch.arange(start, start + len(texts)) // len(self.templates)
-                sums.index_add_(0, rows, F.normalize(features, dim=-1))
-        if not sums.isfinite().all():
-            raise ValueError('the text tower returns NaN or infinity: are its weights loaded?')
-        width = max(map(len, self.prompt_names))
-        rows = [
-            [place[name] for name in (*names, *[names[0]] * (width - len(names)))]
-            for names in self.prompt_names
+        # What a class is read by, each as the sentences that are averaged.
+        readings = [
+            [(text,) for text in self.prompts[name]]
+            if name in self.prompts
+            else [tuple(t.replace('{}', n) for t in self.templates) for n in prompt_names]
+            for name, prompt_names in zip(self.names, self.prompt_names)
         ]
-        return F.normalize(sums, dim=-1)[torch.tensor(rows)]
+        row = {}
+        for reading in readings:
+            for sentences in reading:
+                row.setdefault(sentences, len(row))
+        groups = list(row)
+        encode = partial(encode_sentences, groups, text_model, tokenizer, batch_size, progress)
+        rows = cached_embeddings(groups, text_model, tokenizer, encode) if cache else encode()
+        return TextClassifier(
+            rows[[row[sentences] for reading in readings for sentences in reading]],
+            self.names,
+            self.novel,
+            tuple(map(len, readings)),
+        )
+
+    def encode(self, text_model: nn.Module, tokenizer: Callable, **kwargs) -> Tensor:
+        """The embeddings of `build_classifier`, as the released classifiers have them.
+
+        Args:
+            text_model: See `build_classifier`.
+            tokenizer: See `build_classifier`.
+            **kwargs: See `build_classifier`.
+
+        Returns:
+            (K, P, D) float32, P the names of a class, shorter lists repeating their first. The
+            background row is not in it.
+        """
+        return self.build_classifier(text_model, tokenizer, **kwargs).padded()

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmovsam.checkpoints import save_safetensors
 from mmovsam.vocabulary import TextClassifier, load_classifier, save_classifier
@@ -16,6 +18,28 @@ def test_classifier_comes_back_as_it_was_saved(tmp_path, names, novel):
     assert back.names == names and back.novel == novel
 
 
+@pytest.mark.parametrize('names', [None, ('cat', 'dog')])
+def test_names_of_different_number_come_back_as_they_were_saved(tmp_path, names):
+    flat = EMBEDDINGS.flatten(0, 1)[:5]
+    save_classifier(tmp_path / 'c.safetensors', TextClassifier(flat, names, None, (4, 1)))
+    back = load_classifier(tmp_path / 'c.safetensors')
+    assert torch.equal(back.embeddings, flat) and len(back) == 2
+    assert back.names == names and back.counts == (4, 1)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 99))
+def test_padding_and_its_removal_are_inverse(counts, seed):
+    random = torch.Generator().manual_seed(seed)
+    flat = torch.randn(sum(counts), 4, generator=random)
+    padded = TextClassifier(flat, counts=tuple(counts)).padded()
+    assert padded.shape == (len(counts), max(counts), 4)
+    for row, own in zip(padded, flat.split(counts)):
+        assert torch.equal(row[: len(own)], own)
+        assert torch.equal(row[len(own) :], own[:1].expand(len(row) - len(own), -1))
+    embeddings, back = TextClassifier(padded).flat()
+    assert torch.equal(embeddings, flat) and back.tolist() == counts
+
+
 @pytest.mark.parametrize('content', [EMBEDDINGS.half(), {'embeddings': EMBEDDINGS.half()}])
 def test_bare_tensor_of_a_pth_file_is_read_as_float(tmp_path, content):
     torch.save(content, tmp_path / 'c.pth')
@@ -29,6 +53,11 @@ def test_bare_tensor_of_a_pth_file_is_read_as_float(tmp_path, content):
     [
         ((torch.zeros(3, 4),), r'\(K, P, D\).*shape \(3, 4\)'),
         ((torch.zeros(0, 1, 4),), r'shape \(0, 1, 4\)'),
+        ((torch.zeros(3, 4), None, None, (1, 1)), r'sum is M.*shape \(3, 4\) and 2 counts'),
+        ((torch.zeros(3, 4), None, None, (0, 3)), 'at least 1 each'),
+        ((torch.zeros(3, 4), None, None, (1.5, 1.5)), 'at least 1 each'),
+        ((torch.zeros(3, 1, 4), None, None, (1, 1, 1)), 'sum is M'),
+        ((torch.zeros(3, 4), ('a',), None, (1, 2)), '2 classes has 1 names'),
         ((torch.full((3, 1, 4), float('nan')),), 'NaN'),
         ((EMBEDDINGS, ('a', 'b')), '3 classes has 2 names'),
         ((EMBEDDINGS, None, (True,)), '3 classes has 1 novel'),
@@ -53,6 +82,14 @@ def test_file_of_something_else_is_refused(tmp_path, content):
 )
 def test_broken_names_in_a_file_are_refused_with_the_file(tmp_path, notes):
     save_safetensors({'embeddings': EMBEDDINGS}, tmp_path / 'c.safetensors', notes)
+    with pytest.raises(ValueError, match=r'c\.safetensors is broken'):
+        load_classifier(tmp_path / 'c.safetensors')
+
+
+@pytest.mark.parametrize('counts', [[3, 4], [[3, 3]], [2.5, 3.5]])
+def test_broken_counts_in_a_file_are_refused_with_the_file(tmp_path, counts):
+    tensors = {'embeddings': EMBEDDINGS.flatten(0, 1), 'counts': torch.tensor(counts)}
+    save_safetensors(tensors, tmp_path / 'c.safetensors')
     with pytest.raises(ValueError, match=r'c\.safetensors is broken'):
         load_classifier(tmp_path / 'c.safetensors')
 

@@ -1,90 +1,92 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmovsam.vocabulary import Vocabulary
 
 
 class LengthModel(nn.Module):
-    """Embeds a text as (its length, its number of spaces), and counts what it is given."""
+    """Embeds a text as (its length, its number of spaces), and remembers it."""
 
     def __init__(self):
         super().__init__()
         self.texts = []
-        self.largest_batch = 0
-        self.seen_training = False
-        self.dropout = nn.Dropout(0.5)
 
     def tokenizer(self, texts):
         self.texts += texts
-        self.largest_batch = max(self.largest_batch, len(texts))
         return torch.tensor([[len(text), text.count(' ')] for text in texts])
 
     def encode_text(self, tokens):
-        self.seen_training |= self.dropout.training
-        return tokens.double()
+        return tokens.float()
 
 
-def test_encode_averages_normalized_sentences_and_normalizes_again():
-    model = LengthModel()
-    vocabulary = Vocabulary(['ab'], templates=['{}', '{} x y z'])
-    # 'ab' has length 2 and no space, 'ab x y z' length 8 and 3 spaces.
-    mean = torch.tensor([1.0, 0.0]) + torch.tensor([8.0, 3.0]) / 73**0.5
-    classifier = vocabulary.encode(model, model.tokenizer, progress=False)
-    assert classifier.shape == (1, 1, 2)
-    assert classifier.dtype == torch.float32
-    torch.testing.assert_close(classifier[0, 0], mean / mean.norm())
+def build(vocabulary, model=None):
+    model = model or LengthModel()
+    return vocabulary.build_classifier(model, model.tokenizer)
 
 
-def test_shorter_name_lists_repeat_their_first():
-    model = LengthModel()
+def direction(text):
+    return F.normalize(torch.tensor([float(len(text)), text.count(' ')]), dim=0)
+
+
+def test_classifier_has_every_name_of_a_class_after_those_of_the_one_before():
+    vocabulary = Vocabulary(['a', 'b b_or_cc c c/d'], templates=['{}.'], novel=[True, None])
+    classifier = build(vocabulary)
+    assert classifier.names == vocabulary.names and classifier.novel == (True, None)
+    assert classifier.counts == (1, 3)
+    expected = [direction(text) for text in ('a.', 'b b.', 'cc c c.', 'd.')]
+    torch.testing.assert_close(classifier.embeddings, torch.stack(expected))
+
+
+def test_encode_gives_the_same_padded_by_the_first_name():
     vocabulary = Vocabulary(['a', 'b b_or_cc c c/d'], templates=['{}.'])
-    classifier = vocabulary.encode(model, model.tokenizer)
-    assert classifier.shape == (2, 3, 2)
-    torch.testing.assert_close(classifier[0, 1:], classifier[0, :1].expand(2, -1))
-    torch.testing.assert_close(classifier[1, 2], classifier[0, 0])
-    assert not torch.allclose(classifier[1, 0], classifier[1, 1])
-
-
-def test_a_name_of_two_classes_is_encoded_once():
     model = LengthModel()
-    Vocabulary(['cat/pet', 'dog/pet'], templates=['{}']).encode(model, model.tokenizer)
-    assert sorted(model.texts) == ['cat', 'dog', 'pet']
+    padded = vocabulary.encode(model, model.tokenizer)
+    assert padded.shape == (2, 3, 2) and padded.dtype == torch.float32
+    torch.testing.assert_close(padded[1], build(vocabulary).embeddings[1:])
+    torch.testing.assert_close(padded[0], build(vocabulary).embeddings[:1].expand(3, -1))
 
 
-@pytest.mark.parametrize('batch_size', [1, 2, 5, 1000])
-def test_batch_size_is_kept_and_changes_nothing(batch_size):
+def test_a_name_of_two_classes_is_encoded_once_and_stands_for_both():
     model = LengthModel()
-    vocabulary = Vocabulary(['one', 'twenty one', 'three_or_four five'])
-    expected = vocabulary.encode(LengthModel(), model.tokenizer)
-    model.largest_batch = 0
-    classifier = vocabulary.encode(model, model.tokenizer, batch_size=batch_size)
-    assert model.largest_batch <= batch_size
-    torch.testing.assert_close(classifier, expected)
+    vocabulary = Vocabulary(['cat/pet', 'dog/pet pet'], [[], ['pet']], templates=['{}'])
+    classifier = build(vocabulary, model)
+    assert sorted(model.texts) == ['cat', 'dog', 'pet', 'pet pet']
+    assert classifier.counts == (2, 3)
+    assert torch.equal(classifier.embeddings[1], classifier.embeddings[4])
 
 
-def test_encode_runs_in_eval_mode_and_restores_every_mode():
+def test_prompt_is_read_as_it_is_in_place_of_the_names():
     model = LengthModel()
-    frozen = LengthModel().eval()
-    model.frozen = frozen
-    model.train()
-    frozen.eval()
-    Vocabulary(['a']).encode(model, model.tokenizer)
-    assert not model.seen_training
-    assert model.training and model.dropout.training
-    assert not frozen.training
+    vocabulary = Vocabulary(
+        ['SKU-1/2', 'cat'], templates=['a {}'], prompts={'SKU-1/2': ['A {} mug', 'two mugs']}
+    )
+    classifier = build(vocabulary, model)
+    assert model.texts == ['A {} mug', 'two mugs', 'a cat']
+    assert classifier.names == ('SKU-1/2', 'cat') and classifier.counts == (2, 1)
+    assert vocabulary.index('sku-1') == 0
 
 
-def test_nan_from_the_text_tower_is_refused():
+def test_prompt_that_reads_like_a_filled_template_is_encoded_with_it():
     model = LengthModel()
-    model.encode_text = lambda tokens: tokens * float('nan')
-    with pytest.raises(ValueError, match='NaN'):
-        Vocabulary(['a']).encode(model, model.tokenizer)
+    build(Vocabulary(['a', 'b'], templates=['the {}'], prompts={'b': 'the a'}), model)
+    assert model.texts == ['the a']
 
 
-def test_batch_size_zero_is_refused():
-    with pytest.raises(ValueError, match='batch_size'):
-        Vocabulary(['a']).encode(LengthModel(), None, batch_size=0)
+@pytest.mark.parametrize(
+    ('prompts', 'error', 'message'),
+    [
+        ({'dog': 'a dog'}, ValueError, r"prompts of \['dog'\], which are no class names"),
+        ({'cat': ' '}, ValueError, "prompts of 'cat' must be sentences"),
+        ({'cat': []}, ValueError, "prompts of 'cat' must be sentences, got none"),
+        ({'cat': 3}, TypeError, "prompts of 'cat' must be a list"),
+        ('a cat', TypeError, 'prompts must be a dict'),
+    ],
+)
+def test_bad_prompts_are_refused(prompts, error, message):
+    with pytest.raises(error, match=message):
+        Vocabulary(['cat'], prompts=prompts)
 
 
 def test_synonyms_come_after_the_own_names_each_once():
@@ -94,7 +96,7 @@ def test_synonyms_come_after_the_own_names_each_once():
 
 def test_name_with_braces_is_put_in_as_it_is():
     model = LengthModel()
-    Vocabulary(['a{}b{0}'], templates=['x {}']).encode(model, model.tokenizer)
+    build(Vocabulary(['a{}b{0}'], templates=['x {}']), model)
     assert model.texts == ['x a{}b{0}']
 
 
@@ -134,16 +136,12 @@ def test_file_holds_a_class_a_line_with_synonyms_after_commas(tmp_path):
     assert vocabulary.templates == ('{}',)
 
 
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'absent\.txt'):
-        Vocabulary.from_file(tmp_path / 'absent.txt')
-
-
-def test_file_of_another_encoding_is_named(tmp_path):
-    path = tmp_path / 'latin.txt'
-    path.write_bytes('café'.encode('latin-1'))
-    with pytest.raises(ValueError, match=r'latin\.txt is not UTF-8 \(byte 3\)'):
-        Vocabulary.from_file(path)
+def test_prompts_of_a_file_come_after_tabs(tmp_path):
+    path = tmp_path / 'names.txt'
+    path.write_text('cat\nSKU-1\ta blue mug \t a mug, blue\n')
+    vocabulary = Vocabulary.from_file(path)
+    assert vocabulary.names == ('cat', 'SKU-1')
+    assert vocabulary.prompts == {'SKU-1': ('a blue mug', 'a mug, blue')}
 
 
 def test_error_in_a_file_names_the_file(tmp_path):

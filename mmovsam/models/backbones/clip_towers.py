@@ -81,10 +81,13 @@ class ConvNeXtTower:
 
 
 class ViTTower:
-    """CLIP's plain vision transformer: its last map at four scales, regions by their mask's mean.
+    """CLIP's plain vision transformer: one map of patch tokens at four scales, regions by masks.
 
-    The patch tokens after the last block are averaged over the mask, normalized and projected as
-    the class token would be.
+    The class token alone is trained to meet the text, so the last patch tokens are no good to
+    name. The map at stride 32 holds what the last block's attention makes of each patch when it
+    sees that patch alone (MaskCLIP, Zhou et al., 2022); its mean over a mask is then normalized
+    and projected like the class token. Where CLIP itself averages its patch tokens (CLIPA), that
+    map holds the last tokens like the others.
     """
 
     def __init__(self, visual: nn.Module) -> None:
@@ -104,13 +107,13 @@ class ViTTower:
         )
         first = (visual.class_embedding.to(tokens.dtype) + position[0]).expand(x.shape[0], 1, -1)
         tokens = visual.ln_pre(torch.cat((first, tokens + placed), dim=1))
-        tokens = visual.transformer(tokens)
-        last = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+        *_, last_block = visual.transformer.resblocks
+        _, (before, last) = visual.transformer.forward_intermediates(tokens, indices=2)
+        dense = last if visual.pool_type == 'avg' else _attend_alone(last_block, before)
+        maps = (_patch_map(each, grid) for each in (last, last, last, dense))
         return tuple(
-            F.interpolate(
-                last, (height // stride, width // stride), mode='bilinear', align_corners=False
-            )
-            for stride in STRIDES
+            _resized(each, (height // stride, width // stride))
+            for each, stride in zip(maps, STRIDES)
         )
 
     def embed_regions(
@@ -120,12 +123,40 @@ class ViTTower:
         return pooled if visual.proj is None else pooled @ visual.proj
 
 
-def describe_tower(visual: nn.Module) -> object | None:
+def _patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Tokens `(B, 1 + h * w, C)`, the class token first, as a map `(B, C, h, w)` of the others."""
+    return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+
+
+def _resized(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map at another size; each of its places counts in a smaller one (antialias)."""
+    # float: antialiasing has no bfloat16
+    resized = F.interpolate(
+        features.float(), size, mode='bilinear', align_corners=False, antialias=True
+    )
+    return resized.to(features.dtype)
+
+
+def _attend_alone(block: nn.Module, tokens: Tensor) -> Tensor:
+    """What a block's attention says of tokens `(B, L, C)` whose only key is they themselves."""
+    attention = block.attn
+    channels = tokens.shape[-1]
+    value = F.linear(
+        block.ln_1(tokens),
+        attention.in_proj_weight[2 * channels :],
+        attention.in_proj_bias[2 * channels :],
+    )
+    return block.ls_1(attention.out_proj(value))
+
+
+def describe_tower(visual: nn.Module) -> ResNetTower | ConvNeXtTower | ViTTower | None:
     """The adapter for an open_clip image tower, or None for a family that is not supported."""
     if hasattr(visual, 'attnpool') and hasattr(visual, 'layer4'):
         return ResNetTower(visual)
     if type(getattr(visual, 'trunk', None)).__name__ == 'ConvNeXt':
         return ConvNeXtTower(visual)
     if all(hasattr(visual, name) for name in ('conv1', 'class_embedding', 'ln_post')):
-        return ViTTower(visual) if visual.attn_pool is None else None
+        plain = isinstance(visual.transformer.resblocks[-1].attn, nn.MultiheadAttention)
+        if plain and visual.attn_pool is None and visual.pool_type != 'none':
+            return ViTTower(visual)
     return None

@@ -7,41 +7,17 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ...vocabulary import clip_model_config
 from .clip_towers import STRIDES, describe_tower
-
-
-def clip_model_config(model: str | dict) -> dict:
-    """The configuration of a CLIP model in open_clip's form.
-
-    Args:
-        model: A name that open_clip knows, or a dict with `embed_dim`, `vision_cfg`, `text_cfg`.
-
-    Raises:
-        ValueError: Unknown name, or a dict that lacks a part.
-    """
-    if isinstance(model, str):
-        config = open_clip.get_model_config(model)
-        if config is None:
-            raise ValueError(
-                f'open_clip has no model {model!r}. Choose one of open_clip.list_models(), such as '
-                "'RN50x16', 'convnext_base' or 'ViT-L-14', or give its configuration as a dict."
-            )
-        return config
-    missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(model)
-    if missing:
-        raise ValueError(
-            f'The CLIP configuration lacks {sorted(missing)}. It needs embed_dim, vision_cfg and '
-            "text_cfg, as in open_clip's model_configs/*.json."
-        )
-    return {key: dict(value) if isinstance(value, dict) else value for key, value in model.items()}
 
 
 @MODELS.register_module()
 class OpenCLIPBackbone(BaseModule):
     """An open_clip image tower: four maps at strides 4, 8, 16 and 32, and region embeddings.
 
-    Supported are the ResNet, ConvNeXt and ViT families. The tower stays as open_clip builds it,
-    under `visual`, so its files load unchanged.
+    Supported are the ResNet, ConvNeXt and ViT families; how each embeds a region is written in
+    `clip_towers.py`. The tower stays as open_clip builds it, under `visual`, so its files load
+    unchanged.
 
     Args:
         model: A name that open_clip knows, or a configuration in its form. Nothing is downloaded.
@@ -72,8 +48,9 @@ class OpenCLIPBackbone(BaseModule):
             )
         self.tower = describe_tower(self.visual)
         if self.tower is None:
+            kind = type(getattr(self.visual, 'trunk', self.visual)).__name__
             raise ValueError(
-                f'The image tower of {model!r} is a {type(self.visual).__name__}. Supported are '
+                f'The image tower of {model!r} is of the kind {kind}. Supported are '
                 'ResNets with attention pooling (RN50, RN50x16, ...), ConvNeXt (convnext_base, '
                 '...) and plain ViTs (ViT-B-16, ViT-L-14, ...).'
             )
@@ -97,6 +74,12 @@ class OpenCLIPBackbone(BaseModule):
         """Width D of CLIP's joint space."""
         return self.tower.embed_dim
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """`(H, W)` in pixels of the images that CLIP itself takes."""
+        size = self.visual.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
     def init_weights(self) -> None:
         """Load what `init_cfg` names; without it keep open_clip's own initialization."""
         if self.init_cfg:
@@ -115,6 +98,19 @@ class OpenCLIPBackbone(BaseModule):
             Four maps `(B, C_i, H / s_i, W / s_i)`.
         """
         return self.tower.pyramid(self.visual, x)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """CLIP's own embedding of whole images.
+
+        Args:
+            images: `(B, 3, *image_size)`, normalized as CLIP was trained.
+
+        Returns:
+            `(B, D)`, not normalized.
+        """
+        embeddings = self.visual(images)
+        # Some towers are configured to give their patch tokens too.
+        return embeddings[0] if isinstance(embeddings, tuple) else embeddings
 
     def embed_regions(self, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor) -> Tensor:
         """CLIP's embedding of regions of one image.

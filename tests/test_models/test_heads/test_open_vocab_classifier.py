@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmovsam.models.heads import OpenVocabClassifier
+from mmovsam.models.heads.open_vocab_classifier import LOGIT_SCALE
 from mmovsam.vocabulary import TextClassifier
 from mmovsam.vocabulary.text_classifier import save_classifier
 
@@ -24,14 +25,58 @@ def build(novel=NOVEL, **settings):
 
 
 def test_logit_is_the_scaled_cosine_with_the_best_name_and_zero_for_the_background():
-    classifier = build()
+    text = torch.randn(4, 3, 8) * 7
+    classifier = OpenVocabClassifier()
+    classifier.set_classifier(TextClassifier(text))
     x = torch.randn(5, 8)
     logits = classifier.logits(x)
     for n in range(5):
         for k in range(4):
-            cosines = F.cosine_similarity(x[n], classifier.embeddings[k])
+            cosines = F.cosine_similarity(x[n], text[k])
             assert torch.allclose(logits[n, k], math.exp(4.6052) * cosines.max(), atol=1e-3)
     assert (logits[:, 4] == 0).all()
+
+
+@given(
+    counts=st.lists(st.integers(1, 17), min_size=1, max_size=30),
+    seed=st.integers(0, 2**31),
+    padded=st.booleans(),
+)
+def test_names_of_different_number_give_the_released_arithmetic_of_padded_ones(
+    counts, seed, padded
+):
+    random = torch.Generator().manual_seed(seed)
+    text = TextClassifier(torch.randn(sum(counts), 16, generator=random), counts=tuple(counts))
+    x = torch.randn(7, 16, generator=random)
+    classifier = OpenVocabClassifier(logit_scale=1.0)
+    classifier.set_classifier(TextClassifier(text.padded()) if padded else text)
+    assert classifier.embeddings.shape == (sum(counts), 16)  # and no repetition takes time
+
+    rows = F.normalize(torch.cat((text.padded(), torch.zeros(1, max(counts), 16))), dim=-1)
+    expected = torch.einsum('nd,kpd->nkp', F.normalize(x, dim=-1), rows).amax(-1)
+    torch.testing.assert_close(classifier.logits(x), expected, atol=1e-6, rtol=0)
+
+
+def test_gradient_reaches_the_embedding_through_the_best_name_alone():
+    text = F.normalize(torch.tensor([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), dim=-1)
+    classifier = OpenVocabClassifier()
+    classifier.set_classifier(TextClassifier(text, counts=(2, 1)))
+    x = F.normalize(torch.tensor([[1.0, 0.1, 0.3]]), dim=-1).requires_grad_()
+    classifier.logits(x)[0, 0].backward()
+    own = x.detach()
+    expected = LOGIT_SCALE * (text[:1] - (text[:1] * own).sum() * own)  # through the normalization
+    torch.testing.assert_close(x.grad, expected)
+
+
+def test_classifier_that_was_released_as_a_bare_tensor_is_read(tmp_path):
+    released = F.normalize(torch.randn(4, 3, 8), dim=-1)
+    released[0, 1:] = released[0, 0]
+    torch.save(released, tmp_path / 'released.pth')
+    classifier = OpenVocabClassifier(classifier=str(tmp_path / 'released.pth'), logit_scale=1.0)
+    assert classifier.num_classes == 4 and classifier.names is None
+    x = F.normalize(torch.randn(5, 8), dim=-1)
+    expected = torch.einsum('nd,kpd->nkp', x, released).amax(-1)
+    torch.testing.assert_close(classifier.logits(x)[:, :-1], expected, atol=1e-6, rtol=0)
 
 
 @given(seed=st.integers(0, 2**31), split=st.booleans())

@@ -1,0 +1,141 @@
+"""Embeddings of names on disk, so that a vocabulary is encoded once.
+
+They lie in the folder that `MMOVSAM_CACHE` names, by default in the platform's cache folder of the
+user (on Linux `~/.cache/mmovsam`, or below `XDG_CACHE_HOME`); `MMOVSAM_CACHE=off` keeps nothing. A
+file's name is a hash of everything that its content depends on, so it is never out of date; any
+file may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+
+import platformdirs
+import torch
+from mmengine.logging import print_log
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ..checkpoints.loading import load_checkpoint_file, save_safetensors
+
+CACHE_VARIABLE = 'MMOVSAM_CACHE'
+_VERSION = 1  # of what embeddings mean: a higher one leaves older files alone
+_TOKENIZED = 64  # sentences that tell one tokenizer from another
+
+
+def cache_folder() -> Path | None:
+    """Where embeddings are kept; None if they are not."""
+    value = os.environ.get(CACHE_VARIABLE, '')
+    if value.lower() == 'off':
+        return None
+    return Path(value).expanduser() if value else platformdirs.user_cache_path('mmovsam')
+
+
+def cached_embeddings(
+    groups: Sequence[Sequence[str]],
+    text_model: nn.Module,
+    tokenizer: Callable[[list[str]], Tensor],
+    encode: Callable[[], Tensor],
+) -> Tensor:
+    """Embeddings from the cache, or encoded now and kept for the next time.
+
+    A damaged file is replaced. Processes may share the folder: each writes whole files only. A
+    folder that cannot be written costs a warning.
+
+    Args:
+        groups: M lists of sentences.
+        text_model: What encodes them. One without parameters cannot be told from others, so
+            nothing is kept of it.
+        tokenizer: Its tokenizer.
+        encode: Makes the embeddings `(M, D)`.
+    """
+    folder = cache_folder()
+    model = None if folder is None else _model_hash(text_model)
+    if model is None:
+        return encode()
+    sample = chain.from_iterable(groups[:: max(len(groups) // _TOKENIZED, 1)])
+    tokens = tokenizer([text for text, _ in zip(sample, range(_TOKENIZED))])
+    key = _hash_of([_VERSION, groups, model, _digest(tokens)])
+    file = folder / f'{key}.safetensors'
+    embeddings = _read(file, len(groups))
+    if embeddings is None:
+        embeddings = encode()
+        try:
+            note = {'sha256': _digest(embeddings)}
+            save_safetensors({'embeddings': embeddings}, file, note)
+        except (OSError, SafetensorError) as error:
+            print_log(
+                f'encoded names are not kept: {folder} cannot be written ({error}). Set '
+                f'{CACHE_VARIABLE} to another folder, or to "off".',
+                logger='current',
+                level=logging.WARNING,
+            )
+    return embeddings
+
+
+def _read(file: Path, rows: int) -> Tensor | None:
+    try:
+        content = load_checkpoint_file(file)
+        embeddings = content['state_dict']['embeddings']
+        if len(embeddings) != rows or content['meta']['sha256'] != _digest(embeddings):
+            raise ValueError('its content is not what was written')
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, ValueError) as error:
+        print_log(
+            f'the cache file {file} is damaged and made anew: {error}',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return None
+    return embeddings
+
+
+def _model_hash(text_model: nn.Module) -> str | None:
+    """Hash of all that decides what a text tower says: every tensor's bytes, and the settings."""
+    tensors = {
+        name: tensor
+        for name, tensor in chain(text_model.named_parameters(), text_model.named_buffers())
+        if not name.startswith('visual.')
+    }
+    if not tensors:
+        return None
+    with ThreadPoolExecutor() as pool:  # hashlib lets go of the interpreter's lock
+        digests = list(pool.map(_digest, tensors.values()))
+    about = [
+        (name, str(tensor.dtype), list(tensor.shape), digest)
+        for (name, tensor), digest in zip(tensors.items(), digests)
+    ]
+    # Such as the number of heads and the kind of activation, which no tensor tells.
+    settings = [
+        (name, type(module).__qualname__, _settings(module))
+        for name, module in text_model.named_modules()
+        if not f'{name}.'.startswith('visual.')
+    ]
+    return _hash_of([about, settings])
+
+
+def _settings(module: nn.Module) -> dict:
+    return {
+        key: value
+        for key, value in sorted(vars(module).items())
+        if isinstance(value, (bool, int, float, str, tuple))
+        and not key.startswith('_')
+        and key != 'training'
+    }
+
+
+def _digest(tensor: Tensor) -> str:
+    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.sha256(data.numpy()).hexdigest()
+
+
+def _hash_of(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()

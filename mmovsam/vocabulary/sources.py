@@ -1,0 +1,105 @@
+"""Where lists of classes come from: words such as `imagenet22k`, and datasets."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from .names import split_name
+
+
+def _coco() -> dict:
+    from mmdet.registry import DATASETS
+
+    classes = DATASETS.get('CocoDataset').METAINFO['classes']
+    split = DATASETS.get('OVCocoDataset').METAINFO
+    novel = dict(zip(split['classes'], split['novel']))
+    return dict(classes=classes, novel=tuple(novel.get(name) for name in classes))
+
+
+def _lvis() -> dict:
+    from mmdet.registry import DATASETS
+
+    return dict(classes=DATASETS.get('LVISV1Dataset').METAINFO['classes'])
+
+
+def _imagenet(subset: str) -> dict:
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo(subset)
+    classes, synonyms, prompts = [], [], {}
+    lemmas = {synset: info.label_name_to_description(synset) for synset in info.label_names()}
+    uses = Counter(map(split_name, lemmas.values()))
+    for synset, name in lemmas.items():
+        names = split_name(name)
+        if uses[names] > 1:
+            # A crane is a bird or a machine: only WordNet's definition tells which.
+            detailed = info.label_name_to_description(synset, detailed=True)
+            definition = detailed.removeprefix(f'{name}: ')
+            name = f'{name} ({synset})'
+            prompts[name] = [f'a photo of a {noun}, {definition}' for noun in names]
+        classes.append(name)
+        synonyms.append(names)
+    return dict(classes=classes, synonyms=synonyms, prompts=prompts)
+
+
+WORDS = {
+    'coco': _coco,
+    'lvis': _lvis,
+    'imagenet1k': lambda: _imagenet('imagenet1k'),
+    'imagenet22k': lambda: _imagenet('imagenet22k'),
+}
+
+
+def read_metainfo(source: object) -> Mapping:
+    """The classes of a known word or of a dataset.
+
+    Args:
+        source: A key of `WORDS`, the name of a registered dataset, its class, or a built dataset.
+
+    Returns:
+        `classes`, and where they are known `novel`, `synonyms`, `prompts`.
+
+    Raises:
+        TypeError: If it is nothing of the kind.
+        ValueError: If the word is unknown, or the classes of the dataset are not known before it
+            is built with its annotation file.
+    """
+    if isinstance(source, str):
+        if source in WORDS:
+            return WORDS[source]()
+        dataset = _registered(source)
+    else:
+        dataset = source
+    metainfo = getattr(dataset, 'metainfo', None)
+    if inspect.isclass(dataset):
+        metainfo = getattr(dataset, 'METAINFO', None)
+    if not isinstance(metainfo, Mapping):
+        raise TypeError(
+            'a vocabulary comes from a list of names, a text file, a word such as '
+            f"'imagenet22k', or a dataset, not from {source!r}"
+        )
+    if inspect.isclass(dataset) and not metainfo.get('classes'):
+        raise ValueError(
+            f'the classes of {dataset.__name__} are in its annotation file: give the built dataset '
+            '(tools/build_vocabulary.py takes its config)'
+        )
+    return metainfo
+
+
+def _registered(name: str) -> type:
+    from mmdet.registry import DATASETS
+
+    dataset = DATASETS.get(name) if name.isidentifier() else None
+    if dataset is not None:
+        return dataset
+    datasets = [known for known in DATASETS.module_dict if known.endswith('Dataset')]
+    close = difflib.get_close_matches(name, [*WORDS, *datasets], n=3)
+    hint = f' Did you mean {", ".join(map(repr, close))}?' if close else ''
+    raise ValueError(
+        f'there is no vocabulary {name!r}: it is none of the words {", ".join(WORDS)}, no text '
+        f'file (the working folder is {Path.cwd()}) and no registered dataset.{hint}'
+    )
