@@ -1,7 +1,9 @@
-"""Datasets: the small world, LVIS, COCO and SA-1B."""
+"""Datasets: the small world, LVIS, COCO, SA-1B, and data of one's own."""
 
 from . import transforms
+from .coco_json import CocoJsonDataset
 from .files import check_files, config_files, dataset_files
+from .label_map import LabelMapDataset
 from .mini_world_pictures import MiniWorldPictures
 from .open_vocab import OpenVocabDataset
 from .ov_coco import OVCocoDataset
@@ -9,6 +11,8 @@ from .ov_lvis import MiniWorldDataset, OVLVISDataset
 from .sa1b import SA1BDataset
 
 __all__ = [
+    'CocoJsonDataset',
+    'LabelMapDataset',
     'MiniWorldDataset',
     'MiniWorldPictures',
     'OVCocoDataset',

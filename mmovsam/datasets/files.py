@@ -48,7 +48,7 @@ def dataset_files(cfg):
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     remedy = getattr(kind, 'REMEDY', 'See the data_root, ann_file and data_prefix of your config.')
     root = cfg.get('data_root') or ''
-    paths = [cfg.get('ann_file'), *(cfg.get('data_prefix') or {}).values()]
+    paths = [cfg.get('ann_file'), cfg.get('names_file'), *(cfg.get('data_prefix') or {}).values()]
     paths += cfg.get('folders') or ()
     required += [(os.path.normpath(os.path.join(root, path)), remedy) for path in paths if path]
     return required

@@ -1,13 +1,20 @@
 """What the datasets with named categories, base and novel, have in common."""
 
 import logging
-import math
 import os.path as osp
 
 from mmdet.datasets import CocoDataset
 from mmdet.visualization import get_palette
 from mmengine.logging import print_log
 
+from .annotations import (
+    entries,
+    group_by_image,
+    image_size,
+    instance,
+    sort_categories,
+    text,
+)
 from .files import check_files, read_json
 
 
@@ -15,24 +22,28 @@ class OpenVocabDataset(CocoDataset):
     """Annotations in COCO's JSON layout with base and novel categories.
 
     `metainfo` has `classes` (K names, base and novel, label i is `classes[i]`), `novel` (K
-    bools), `synonyms` (K tuples of names, where the file has them) and `palette`.
+    times True, False or, for a class that is neither, None; absent where there is no split),
+    `synonyms` (K tuples of names, where the file has them) and `palette`.
 
     Args:
-        base_only (bool): Whether annotations of novel categories are left out; labels stay indices
-            into all K classes.
+        base_only (bool): Whether annotations of categories that are not base are left out; labels
+            stay indices into all K classes. Without a split nothing is left out.
         class_agnostic (bool): Whether all categories become one class, 'object', as for a detector
             that proposes without naming.
         masks_required (bool): Whether an annotation without `segmentation` is an error. Switch it
             off for data that has boxes only.
         **kwargs: As MMDetection's `CocoDataset`.
 
-    Annotations without area inside their image (empty or inverted boxes, boxes outside of it, boxes
-    narrower than a pixel) are left out of training and tests alike; the log says how many.
+    A segmentation may be polygons or run lengths, compressed or not. Crowds are ignored instances,
+    as MMDetection has them. Annotations without area inside their image (empty or inverted boxes,
+    boxes outside of it, boxes narrower than a pixel) are left out of training and tests alike; the
+    log says how many. An image without annotations stays in a test, and in training unless
+    `filter_cfg` has `filter_empty_gt`.
 
     Raises:
         FileNotFoundError: If annotation file or image folder are missing; one message names both.
-        ValueError: If the annotation file is truncated, lacks a field, has a box that is not four
-            finite numbers, or names an unknown category or image.
+        ValueError: If the annotation file is truncated, lacks a field, has a box or segmentation
+            of another form, names an unknown category or image, or has two categories of one name.
     """
 
     METAINFO = {}
@@ -65,32 +76,30 @@ class OpenVocabDataset(CocoDataset):
             purpose=type(self).__name__,
         )
         content = read_json(self.ann_file, self.REMEDY)
-        lists = [
-            self._field(content, key, 'the file') for key in ('images', 'annotations', 'categories')
-        ]
-        images, annotations, categories = lists
+        try:
+            data_list = self._parse(content)
+        except ValueError as error:
+            raise ValueError(f'{self.ann_file}: {error}. {self.REMEDY}') from None
+        folders = sorted({osp.dirname(info['img_path']) for info in data_list} - {''})
+        check_files([(folder, self.REMEDY) for folder in folders], purpose=type(self).__name__)
+        if self.class_agnostic:
+            for info in data_list:
+                for found in info['instances']:
+                    found['bbox_label'] = 0
+            self._metainfo = dict(classes=('object',), novel=(False,), palette=[(220, 20, 60)])
+        return data_list
+
+    def _parse(self, content):
+        images, annotations, categories = (
+            entries(content, key) for key in ('images', 'annotations', 'categories')
+        )
         self._load_categories(categories)
-        known = {category['id'] for category in categories}
-        by_image = {self._field(image, 'id', 'an image'): [] for image in images}
-        for annotation in annotations:
-            where = f'annotation {annotation.get("id", "without id")}'
-            image_id = self._field(annotation, 'image_id', where)
-            category_id = self._field(annotation, 'category_id', where)
-            if category_id not in known:
-                raise ValueError(
-                    f'{self.ann_file}: {where} has category_id {category_id!r}, which is none '
-                    f"of the file's {len(known)} categories; correct it or add the category"
-                )
-            if image_id not in by_image:
-                raise ValueError(
-                    f'{self.ann_file}: {where} has image_id {image_id!r}, which is none of the '
-                    f"file's {len(by_image)} images; correct the annotation or add the image"
-                )
-            by_image[image_id].append(annotation)
+        by_image = group_by_image(images, annotations, categories)
+        images = {image['id']: image for image in images}
         self._left_out = 0
         data_list = [
-            self.parse_data_info(dict(raw_img_info=image, raw_ann_info=by_image[image['id']]))
-            for image in sorted(images, key=lambda image: image['id'])
+            self.parse_data_info(dict(raw_img_info=images[image_id], raw_ann_info=found))
+            for image_id, found in by_image.items()
         ]
         if self._left_out:
             print_log(
@@ -99,13 +108,6 @@ class OpenVocabDataset(CocoDataset):
                 logger='current',
                 level=logging.WARNING,
             )
-        folders = sorted({osp.dirname(info['img_path']) for info in data_list} - {''})
-        check_files([(folder, self.REMEDY) for folder in folders], purpose=type(self).__name__)
-        if self.class_agnostic:
-            for info in data_list:
-                for instance in info['instances']:
-                    instance['bbox_label'] = 0
-            self._metainfo = dict(classes=('object',), novel=(False,), palette=[(220, 20, 60)])
         return data_list
 
     def parse_data_info(self, raw_data_info):
@@ -119,8 +121,7 @@ class OpenVocabDataset(CocoDataset):
                 fields.
         """
         image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
-        where = f'image {image["id"]}'
-        height, width = self._field(image, 'height', where), self._field(image, 'width', where)
+        height, width = image_size(image, f'image {image["id"]}')
         data_info = dict(
             img_id=image['id'],
             img_path=osp.join(self.data_prefix.get('img', ''), self.image_path(image)),
@@ -138,16 +139,18 @@ class OpenVocabDataset(CocoDataset):
                 caption_prompt=self.caption_prompt,
                 custom_entities=True,
             )
-        novel = self._metainfo['novel']
+        novel = self._metainfo.get('novel')
         for annotation in annotations:
             label = self.cat2label.get(annotation['category_id'])
-            if label is None or annotation.get('ignore') or (self.base_only and novel[label]):
+            if label is None or annotation.get('ignore'):
                 continue
-            instance = self._instance(annotation, label, height, width)
-            if instance is None:
+            if self.base_only and novel and (novel[label] is None or novel[label]):
+                continue
+            found = instance(annotation, label, height, width, self.masks_required)
+            if found is None:
                 self._left_out += 1
             else:
-                data_info['instances'].append(instance)
+                data_info['instances'].append(found)
         return data_info
 
     def image_path(self, image):
@@ -159,7 +162,7 @@ class OpenVocabDataset(CocoDataset):
         Returns:
             str: Relative path.
         """
-        return self._field(image, 'file_name', f'image {image["id"]}')
+        return text(image, 'file_name', f'image {image["id"]}')
 
     def category_info(self, categories):
         """What `metainfo` says of the categories of a file.
@@ -168,7 +171,7 @@ class OpenVocabDataset(CocoDataset):
             categories (list[dict]): Entries of the annotation file in order of their id.
 
         Returns:
-            dict: `classes` and `novel`, and `synonyms` where the file has them.
+            dict: `classes`, and `novel` and `synonyms` where the file has them.
         """
         raise NotImplementedError
 
@@ -198,18 +201,15 @@ class OpenVocabDataset(CocoDataset):
         return kept
 
     def _load_categories(self, categories):
-        for category in categories:
-            self._field(category, 'id', f'category {category.get("name", "without name")!r}')
-            self._field(category, 'name', f'category {category["id"]}')
-        categories = sorted(categories, key=lambda category: category['id'])
+        categories = sort_categories(categories)
         info = self.category_info(categories)
         in_file = {category['name']: category['id'] for category in categories}
         classes = tuple(self._metainfo.get('classes', info['classes']))
         unknown = [name for name in classes if name not in in_file]
         if unknown:
             raise ValueError(
-                f'{self.ann_file} has no category named {", ".join(map(repr, unknown[:5]))}'
-                f'{" ..." if len(unknown) > 5 else ""}; its {len(in_file)} categories begin with '
+                f'there is no category named {", ".join(map(repr, unknown[:5]))}'
+                f'{" ..." if len(unknown) > 5 else ""}; the {len(in_file)} categories begin with '
                 f'{", ".join(map(repr, list(in_file)[:5]))}. Correct metainfo["classes"] or leave '
                 'it out'
             )
@@ -228,48 +228,24 @@ class OpenVocabDataset(CocoDataset):
         self.cat_ids = [in_file[name] for name in classes]
         self.cat2label = {category_id: label for label, category_id in enumerate(self.cat_ids)}
 
-    def _instance(self, annotation, label, height, width):
-        """One annotation as MMDetection's transforms read it; None if it is not in the image."""
-        where = f'annotation {annotation.get("id", "without id")}'
-        left, top, box_width, box_height = self._box(annotation, where)
-        visible_width = min(left + box_width, width) - max(left, 0)
-        visible_height = min(top + box_height, height) - max(top, 0)
-        if min(visible_width, visible_height) <= 0 or min(box_width, box_height) < 1:
-            return None
-        if annotation.get('area', 1) <= 0:
-            return None
-        instance = dict(
-            bbox=[left, top, left + box_width, top + box_height],
-            bbox_label=label,
-            ignore_flag=int(bool(annotation.get('iscrowd'))),
+
+def novel_flags(classes, novel):
+    """Which of the classes are novel.
+
+    Args:
+        classes (Sequence[str]): All names.
+        novel (Sequence[str]): Names of the novel ones; the others are base.
+
+    Returns:
+        tuple[bool]: One for each class.
+
+    Raises:
+        ValueError: If a novel name is not among the classes.
+    """
+    unknown = [name for name in novel if name not in classes]
+    if unknown:
+        raise ValueError(
+            f'novel has {", ".join(map(repr, unknown[:5]))}, which is no class; the classes begin '
+            f'with {", ".join(map(repr, classes[:5]))}'
         )
-        if annotation.get('segmentation'):
-            instance['mask'] = annotation['segmentation']
-        elif self.masks_required:
-            raise ValueError(
-                f'{self.ann_file}: {where} has no "segmentation"; add it, or set '
-                'masks_required=False and load boxes only'
-            )
-        return instance
-
-    def _box(self, annotation, where):
-        box = self._field(annotation, 'bbox', where)
-        try:
-            good = len(box) == 4 and all(map(math.isfinite, box))
-        except (TypeError, OverflowError):
-            good = False
-        if not good:
-            raise ValueError(
-                f'{self.ann_file}: {where} has bbox {box!r}, expected finite numbers [left, top, '
-                'width, height] in pixels'
-            )
-        return box
-
-    def _field(self, entry, key, where):
-        try:
-            return entry[key]
-        except (KeyError, TypeError):
-            raise ValueError(
-                f'{self.ann_file}: {where} has no "{key}", which this format requires. '
-                f'{self.REMEDY}'
-            ) from None
+    return tuple(name in novel for name in classes)

@@ -46,6 +46,7 @@ class OVCocoDataset(OpenVocabDataset):
     )
 
     def category_info(self, categories):
-        """Classes of the file; those not among the 17 are base."""
+        """Classes of the file; those of COCO's other 15 are neither base nor novel."""
+        kinds = {**dict.fromkeys(BASE_CLASSES, False), **dict.fromkeys(NOVEL_CLASSES, True)}
         names = tuple(category['name'] for category in categories)
-        return dict(classes=names, novel=tuple(name in NOVEL_CLASSES for name in names))
+        return dict(classes=names, novel=tuple(map(kinds.get, names)))

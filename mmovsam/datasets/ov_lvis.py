@@ -3,6 +3,7 @@
 from mmdet.registry import DATASETS
 from mmengine.dist import barrier, is_main_process
 
+from .annotations import text
 from .mini_world import write_split
 from .open_vocab import OpenVocabDataset
 
@@ -28,16 +29,23 @@ class OVLVISDataset(OpenVocabDataset):
     def image_path(self, image):
         """The last two parts of `coco_url`, or `file_name` where there is none."""
         if 'coco_url' in image:
-            return '/'.join(image['coco_url'].split('/')[-2:])
+            return '/'.join(text(image, 'coco_url', f'image {image["id"]}').split('/')[-2:])
         return super().image_path(image)
 
     def category_info(self, categories):
         """Classes, novel (`frequency` is `'r'`) and synonyms of the file."""
-        frequencies = [self._field(c, 'frequency', f'category {c["name"]!r}') for c in categories]
+        frequencies = [text(c, 'frequency', f'category {c["name"]!r}') for c in categories]
+        synonyms = [c.get('synonyms', [c['name']]) for c in categories]
+        for category, names in zip(categories, synonyms):
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError(
+                    f'category {category["name"]!r} has synonyms {names!r}, expected a list of '
+                    'names'
+                )
         return dict(
             classes=tuple(category['name'] for category in categories),
             novel=tuple(frequency == 'r' for frequency in frequencies),
-            synonyms=tuple(tuple(c.get('synonyms', (c['name'],))) for c in categories),
+            synonyms=tuple(map(tuple, synonyms)),
         )
 
 

@@ -6,6 +6,7 @@ import os.path as osp
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
+from .annotations import entries, field, image_size, instance
 from .files import check_files, read_json
 
 
@@ -89,19 +90,15 @@ class SA1BDataset(BaseDetDataset):
         path = osp.splitext(info['img_path'])[0] + '.json'
         content = read_json(path, self.REMEDY)
         try:
-            info.update(height=content['image']['height'], width=content['image']['width'])
-            for annotation in content['annotations']:
-                left, top, width, height = annotation['bbox']
-                if min(width, height) < 1:
-                    continue
-                box = [left, top, left + width, top + height]
-                mask = annotation['segmentation']
-                info['instances'].append(dict(bbox=box, bbox_label=0, ignore_flag=0, mask=mask))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f'{path}: expected "image" with "height" and "width", and "annotations" with '
-                f'"bbox" and "segmentation" each, as in SA-1B; not so: {error}'
-            ) from None
+            height, width = image_size(field(content, 'image', 'the file'), '"image"')
+            found = [
+                instance(annotation, 0, height, width)
+                for annotation in entries(content, 'annotations')
+            ]
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}. {self.REMEDY}') from None
+        instances = [each for each in found if each is not None]
+        info.update(height=height, width=width, instances=instances)
         return info
 
     def _find(self, name, folders):

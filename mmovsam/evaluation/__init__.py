@@ -1,5 +1,7 @@
 """Metrics."""
 
+from .open_vocab_coco_metric import OpenVocabCocoMetric
+from .open_vocab_lvis_metric import OpenVocabLVISMetric
 from .open_vocab_metric import OpenVocabMetric
 
-__all__ = ['OpenVocabMetric']
+__all__ = ['OpenVocabCocoMetric', 'OpenVocabLVISMetric', 'OpenVocabMetric']

@@ -12,7 +12,8 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 
-def _to_numpy(value) -> np.ndarray:
+def to_numpy(value) -> np.ndarray:
+    """A tensor, MMDetection's boxes, or numbers as an array."""
     value = getattr(value, 'tensor', value)
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
@@ -29,7 +30,7 @@ def _mask(masks, i: int) -> np.ndarray:
         elif isinstance(counts, str):
             mask = dict(mask, counts=counts.encode())
         return coco_mask.decode(mask).astype(bool)
-    return _to_numpy(mask).astype(bool)
+    return to_numpy(mask).astype(bool)
 
 
 def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
@@ -132,7 +133,7 @@ class OpenVocabMetric(BaseMetric):
                 "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) to the test pipeline "
                 'after Resize'
             )
-        gt_labels = _to_numpy(gt['labels'])
+        gt_labels = to_numpy(gt['labels'])
         scores = []
         for i, j in enumerate(self._matches(gt, pred, name)):
             label = int(gt_labels[i])
@@ -157,7 +158,7 @@ class OpenVocabMetric(BaseMetric):
             return list(range(n))
         if not n or not m:
             return [None] * n
-        ious = bbox_ious(_to_numpy(gt['bboxes']), _to_numpy(pred['bboxes']))
+        ious = bbox_ious(to_numpy(gt['bboxes']), to_numpy(pred['bboxes']))
         return [int(row.argmax()) if row.max() >= self.iou_thr else None for row in ious]
 
     @staticmethod
@@ -173,7 +174,7 @@ class OpenVocabMetric(BaseMetric):
     def _in_top5(self, label: int, pred: dict, j: int) -> bool | None:
         if not self.with_labels or 'topk_labels' not in pred:
             return None
-        return label in _to_numpy(pred['topk_labels'][j])[:5].tolist()
+        return label in to_numpy(pred['topk_labels'][j])[:5].tolist()
 
     def compute_metrics(self, results: list[list[tuple]]) -> dict[str, float]:
         """The means over all objects.

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 
-class LayerNorm2d(nn.Module):
+class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channel dimension of `(B, C, H, W)`, as SAM uses it.
+
+    MMEngine knows by the base class that its weights are a norm's and do not decay.
 
     Args:
         channels: C.
@@ -13,10 +15,7 @@ class LayerNorm2d(nn.Module):
     """
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
+        super().__init__(channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean(1, keepdim=True)

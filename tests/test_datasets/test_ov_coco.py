@@ -62,6 +62,13 @@ def test_annotations_of_the_other_15_classes_are_left_out(read):
     assert [i['ignore_flag'] for i in instances] == [1, 0, 0]
 
 
+def test_the_other_15_classes_are_neither_base_nor_novel_if_asked_for(read):
+    classes = ('bus', 'traffic light', 'person')
+    assert read(metainfo=dict(classes=classes)).metainfo['novel'] == (True, None, False)
+    dataset = read(metainfo=dict(classes=classes), base_only=True)
+    assert [i['bbox_label'] for i in dataset.get_data_info(0)['instances']] == [2]
+
+
 def test_base_only_leaves_out_the_novel_ones(read):
     dataset = read(base_only=True)
     labels = [i['bbox_label'] for i in dataset.get_data_info(0)['instances']]

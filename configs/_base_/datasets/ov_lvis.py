@@ -1,55 +1,24 @@
 # LVIS v1: data/lvis/annotations/*.json, images in data/coco/{train,val}2017.
+_base_ = ['./open_vocab.py']
 data_root = 'data/lvis/'
 image_root = '../coco/'
-train_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='RandomResize', scale=(1024, 1024), ratio_range=(0.1, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(1024, 1024), recompute_bbox=True, allow_negative_crop=True),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), by_mask=True, min_gt_mask_area=32),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='ResizeLongestSide', size=1024),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    ),
-]
+val_ann_file = 'annotations/lvis_v1_val.json'
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
         type='OVLVISDataset',
         data_root=data_root,
         ann_file='annotations/lvis_v1_train.json',
         data_prefix=dict(img=image_root),
-        base_only=True,
-        filter_cfg=dict(filter_empty_gt=True, min_size=32),
-        pipeline=train_pipeline,
-    ),
+    )
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='OVLVISDataset',
         data_root=data_root,
-        ann_file='annotations/lvis_v1_val.json',
+        ann_file=val_ann_file,
         data_prefix=dict(img=image_root),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    )
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='OpenVocabMetric')
-test_evaluator = val_evaluator
+# for tests with a detector's boxes as prompts
+average_precision = dict(type='OpenVocabLVISMetric', ann_file=data_root + val_ann_file)

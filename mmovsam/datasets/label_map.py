@@ -1,0 +1,288 @@
+"""Data of one's own as images with PNG label maps."""
+
+import os.path as osp
+
+import cv2
+import numpy as np
+from mmdet.datasets import BaseDetDataset
+from mmdet.registry import DATASETS
+from mmdet.visualization import get_palette
+from mmengine.utils import scandir
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from .files import check_files, read_json
+from .open_vocab import novel_flags
+
+_IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of a single whole number a pixel
+
+
+@DATASETS.register_module()
+class LabelMapDataset(BaseDetDataset):
+    """Images with label maps: PNG files of one channel in which a pixel's value says what is there.
+
+    The label map of `images/park/1.jpg` is `labels/park/1.png`, with `data_prefix=dict(img=
+    'images', seg='labels')`. Label maps are read when an item is, so `filter_cfg` has no effect;
+    images without an object stay.
+
+    `metainfo` has `classes` (the named values in ascending order), `palette` and, if given,
+    `novel`.
+
+    Args:
+        names_file (str): What the values mean, below `data_root`: a text file whose line i, from
+            0, names the value i (an empty line: no class), or a `.json` file `{"value": "name",
+            ...}`. Without it value i is `metainfo['classes'][i]`.
+        regions (str): What an object is. `'components'`: each connected piece of a class (pixels
+            that touch at a corner are connected). `'classes'`: all pixels of a class.
+            `'instances'`: all pixels of a value, its class is `value // label_divisor`.
+        label_divisor (int): For `regions='instances'`, such as Cityscapes' 1000.
+        ignore_index (int | Sequence[int]): Classes that are no object, such as 255 for void pixels
+            and 0 for a background.
+        min_area (int): Objects of fewer pixels are left out, such as specks of a class's border.
+        novel (Sequence[str], optional): Names of the novel classes; all others are base. Without
+            it the classes have no such split.
+        base_only (bool): Whether objects of novel classes are left out.
+        img_suffix (str | Sequence[str]): Ends of the images' names, each of them replaced by
+            `seg_map_suffix` (`'.png'`) in the label map's name, such as `'_leftImg8bit.png'`.
+        ann_file (str): Optional text file below `data_root` with one image a line, relative to
+            `data_prefix['img']`, with its suffix or without; by default all images are taken.
+        **kwargs: As MMDetection's `BaseDetDataset`.
+
+    Raises:
+        FileNotFoundError: If the names, a folder, a listed image or a label map is missing.
+        ValueError: If there is no image, names are missing or occur twice, or a label map has
+            several channels or a value without a name.
+    """
+
+    METAINFO = {}
+    REMEDY = 'Set data_root, data_prefix and names_file of your config to where your data is.'
+    REGIONS = ('components', 'classes', 'instances')
+
+    def __init__(
+        self,
+        *args,
+        names_file='',
+        regions='components',
+        label_divisor=1000,
+        ignore_index=255,
+        min_area=1,
+        novel=None,
+        base_only=False,
+        img_suffix=_IMG_SUFFIXES,
+        **kwargs,
+    ):
+        if regions not in self.REGIONS:
+            raise ValueError(
+                f'regions is {regions!r}, expected one of {", ".join(map(repr, self.REGIONS))}'
+            )
+        if label_divisor < 1:
+            raise ValueError(f'label_divisor is {label_divisor}, expected a positive number')
+        self.names_file = names_file
+        self.regions = regions
+        self.label_divisor = label_divisor
+        self.ignore_index = {ignore_index} if isinstance(ignore_index, int) else set(ignore_index)
+        self.min_area = min_area
+        self.novel = novel
+        self.base_only = base_only
+        self.img_suffix = (img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix)
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self):
+        """Pairs images with label maps and fills `metainfo`.
+
+        Returns:
+            list[dict]: `img_path`, `img_id` (path below the image folder) and `seg_map_path` of
+                each, in order of their names or of the list.
+        """
+        names_file = self.names_file and osp.join(self.data_root or '', self.names_file)
+        images, labels = (self.data_prefix.get(key) or '.' for key in ('img', 'seg'))
+        required = [path for path in (names_file, self.ann_file, images, labels) if path]
+        check_files([(path, self.REMEDY) for path in required], purpose=type(self).__name__)
+        self._load_classes(names_file)
+        stems = {
+            name: self._stem(name)
+            for name in scandir(images, self.img_suffix, recursive=True, case_sensitive=False)
+        }
+        names = self._listed(stems) if self.ann_file else sorted(stems)
+        if not names:
+            raise ValueError(
+                f'no image to read: {self.ann_file or images} has no name that ends with '
+                f'{", ".join(self.img_suffix)}. {self.REMEDY}'
+            )
+        data_list = [
+            dict(
+                img_id=name,
+                img_path=osp.join(images, name),
+                seg_map_path=osp.join(labels, stems[name] + self.seg_map_suffix),
+                instances=[],
+            )
+            for name in names
+        ]
+        missing = [info for info in data_list if not osp.isfile(info['seg_map_path'])]
+        if missing:
+            raise FileNotFoundError(
+                f'{len(missing)} of {len(data_list)} images have no label map, such as '
+                f'{missing[0]["seg_map_path"]} of {missing[0]["img_path"]}. Add them, list the '
+                'images that have one in ann_file, or correct img_suffix and seg_map_suffix'
+            )
+        return data_list
+
+    def get_data_info(self, idx):
+        """Reads one image's entry and its label map.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            dict: `img_path`, `img_id`, `height`, `width` and `instances`, in order of value.
+        """
+        info = super().get_data_info(idx)
+        path = info['seg_map_path']
+        values = read_label_map(path)
+        info.update(height=values.shape[0], width=values.shape[1])
+        for value in np.unique(values).tolist():
+            number = value // self.label_divisor if self.regions == 'instances' else value
+            if number in self.ignore_index:
+                continue
+            if number not in self.names:
+                raise ValueError(
+                    f'{path} has pixels of class {number}, which has no name; name it in '
+                    f'{self.names_file or "metainfo.classes"}, or add it to ignore_index '
+                    f'({sorted(self.ignore_index)})'
+                )
+            label = self.labels.get(number)
+            if label is not None:
+                info['instances'] += self._objects(values == value, label)
+        return info
+
+    def _load_classes(self, names_file):
+        """Sets `names` (number to name), `labels` (number to label) and `metainfo`."""
+        chosen = self._metainfo.get('classes')
+        if names_file:
+            self.names = read_names(names_file, self.REMEDY)
+        elif chosen:
+            self.names = dict(enumerate(chosen))
+        else:
+            raise ValueError(
+                'LabelMapDataset needs the names of the values: set names_file or '
+                'metainfo=dict(classes=...)'
+            )
+        number_of = {
+            name: number
+            for number, name in sorted(self.names.items())
+            if name and number not in self.ignore_index
+        }
+        classes = tuple(number_of) if not (chosen and names_file) else tuple(chosen)
+        unknown = [name for name in classes if name not in number_of]
+        if unknown:
+            raise ValueError(
+                f'metainfo["classes"] has {", ".join(map(repr, unknown[:5]))}, which {names_file} '
+                'does not name or ignore_index leaves out'
+            )
+        flags = None if self.novel is None else novel_flags(classes, self.novel)
+        self.labels = {
+            number_of[name]: label
+            for label, name in enumerate(classes)
+            if not (self.base_only and flags and flags[label])
+        }
+        self._metainfo['classes'] = classes
+        self._metainfo.setdefault('palette', get_palette('random', len(classes)))
+        if flags is not None:
+            self._metainfo['novel'] = flags
+
+    def _stem(self, name):
+        suffix = max((s for s in self.img_suffix if name.lower().endswith(s.lower())), key=len)
+        return name[: len(name) - len(suffix)]
+
+    def _listed(self, stems):
+        with open(self.ann_file, encoding='utf-8') as file:
+            lines = [line.strip() for line in file if line.strip()]
+        by_stem = {stem: name for name, stem in stems.items()}
+        missing = [line for line in lines if line not in stems and line not in by_stem]
+        if missing:
+            raise FileNotFoundError(
+                f'{", ".join(missing[:5])}, listed in {self.ann_file}, is not in '
+                f'{self.data_prefix.get("img")}. {self.REMEDY}'
+            )
+        return [line if line in stems else by_stem[line] for line in lines]
+
+    def _objects(self, mask, label):
+        if self.regions == 'components':
+            _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+            areas = stats[:, cv2.CC_STAT_AREA]
+            masks = (pieces == i for i in range(1, len(areas)) if areas[i] >= self.min_area)
+        else:
+            masks = [mask] if mask.sum() >= self.min_area else []
+        for each in masks:
+            encoded = mask_utils.encode(np.asfortranarray(each, np.uint8))
+            left, top, width, height = mask_utils.toBbox(encoded).tolist()
+            yield dict(
+                bbox=[left, top, left + width, top + height],
+                bbox_label=label,
+                ignore_flag=0,
+                mask=dict(size=encoded['size'], counts=encoded['counts'].decode('ascii')),
+            )
+
+
+def read_label_map(path):
+    """Reads a label map; a palette's colors do not matter.
+
+    Args:
+        path (str): PNG file.
+
+    Returns:
+        numpy.ndarray: (H, W) int32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is truncated, no image, or has several channels.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, values = image.mode, np.asarray(image)
+    except FileNotFoundError:
+        raise FileNotFoundError(f'The label map {path} is missing; put it back.') from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f'The label map {path} is truncated or no image ({error}); get or write it again.'
+        ) from None
+    if mode not in _MODES:
+        raise ValueError(
+            f'The label map {path} has colors (mode {mode}), expected one channel of class '
+            'numbers. Convert it: each color to its number.'
+        )
+    return values.astype(np.int32)
+
+
+def read_names(path, remedy=''):
+    """Reads which value has which name.
+
+    Args:
+        path (str): Text file whose line i, from 0, names the value i; an empty line names none. Or
+            a `.json` file `{"value": "name", ...}`.
+        remedy (str): How to get the file; part of errors.
+
+    Returns:
+        dict[int, str]: Names; empty for values that are no class.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it has no name, a name twice, or another form.
+    """
+    check_files([(path, remedy)])
+    try:
+        if str(path).endswith('.json'):
+            names = {int(value): name.strip() for value, name in read_json(path, remedy).items()}
+        else:
+            with open(path, encoding='utf-8-sig') as file:
+                names = {value: line.strip() for value, line in enumerate(file)}
+    except (AttributeError, ValueError) as error:
+        raise ValueError(
+            f'{path} is no list of names, one a line, and no JSON object of value and name: {error}'
+        ) from None
+    given = [name for name in names.values() if name]
+    if not given or len(set(given)) < len(given):
+        problem = 'has a name twice' if given else 'has no name'
+        raise ValueError(f'{path} {problem}; give each value that is a class a name of its own')
+    return names

@@ -1,0 +1,288 @@
+"""Average precision of boxes and masks, for all classes and for groups of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Container, Sequence
+
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from pycocotools import mask as coco_mask
+
+from .open_vocab_metric import to_numpy
+
+IOU_TYPES = ('bbox', 'segm')
+CLASSES_AT_ONCE = 64  # one does not affect another, and memory grows with images times classes
+AREAS = ('', 's', 'm', 'l')  # in the order of COCO's evaluation
+
+
+class AveragePrecision(BaseMetric):
+    """What the average precisions of COCO and LVIS have in common.
+
+    Ground truth is the annotation file itself, not what a dataset keeps of it. Images of the file
+    that were not tested do not count. Predictions are kept with their masks run-length encoded.
+
+    The values, 0 to 1, are `{bbox,segm}_AP` (mean over IoU 0.5 to 0.95), `_AP50`, `_AP75`, and
+    `_APs`, `_APm`, `_APl` of small, medium and large objects. Each is a mean over classes; one
+    without an object in the tested images is left out of it, and a mean over no class is -1.
+
+    Args:
+        ann_file: Annotation file of the tested dataset, in COCO's JSON layout.
+        metric: `'bbox'`, `'segm'` or both.
+        collect_device: As for every MMEngine metric.
+        prefix: As for every MMEngine metric.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If `metric` is unknown, or the file does not have what it needs.
+    """
+
+    max_per_img: int | None = None  # of the predictions, over all classes
+
+    def __init__(
+        self,
+        ann_file: str,
+        metric: str | Sequence[str] = IOU_TYPES,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.metrics = (metric,) if isinstance(metric, str) else tuple(metric)
+        if not self.metrics or set(self.metrics) - set(IOU_TYPES):
+            raise ValueError(f"metric is {metric!r}, expected 'bbox', 'segm' or both")
+        self.ann_file = ann_file
+        if not os.path.isfile(ann_file):
+            raise FileNotFoundError(
+                f'{type(self).__name__} needs the annotation file {ann_file}, which is missing; '
+                "set ann_file to the tested dataset's own (the working folder is "
+                f'{os.getcwd()})'
+            )
+        # only the main process computes
+        self._ground_truth = self._read() if is_main_process() else None
+
+    def process(self, data_batch: dict | None, data_samples: Sequence[dict]) -> None:
+        """Keeps the predictions of some images.
+
+        Args:
+            data_batch: Not used.
+            data_samples: With `img_id` and `pred_instances` (`bboxes` (N, 4) xyxy, `scores`,
+                `labels` and, for `'segm'`, `masks`: (N, H, W) bool or COCO RLEs), in original
+                pixels.
+
+        Raises:
+            ValueError: If masks are asked for and there are none.
+        """
+        for data_sample in data_samples:
+            pred = data_sample['pred_instances']
+            scores = to_numpy(pred['scores'])
+            best = np.argsort(-scores, kind='stable')[: self.max_per_img]
+            bboxes = to_numpy(pred['bboxes'])[best].astype(float)
+            bboxes[:, 2:] -= bboxes[:, :2]
+            masks = None
+            if 'segm' in self.metrics:
+                if 'masks' not in pred:
+                    raise ValueError(
+                        f'image {data_sample["img_id"]}: predictions have no masks; set '
+                        f"{type(self).__name__}(metric='bbox')"
+                    )
+                masks = [_to_rle(pred['masks'][i]) for i in best.tolist()]
+            labels = to_numpy(pred['labels'])[best]
+            self.results.append((data_sample['img_id'], labels, scores[best], bboxes, masks))
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """Average precisions of all images.
+
+        Args:
+            results: For each image its id and its predictions' labels, scores, boxes (xywh) and
+                masks (RLEs).
+
+        Returns:
+            The values by name, without prefix; a table of them goes to the log.
+
+        Raises:
+            ValueError: If an image or class is not in the annotation file, a label is none of the
+                classes', or a mask does not have its image's size.
+        """
+        category_ids = self._category_ids()
+        images = {image['id']: image for image in self._ground_truth.dataset['images']}
+        img_ids = [img_id for img_id, *_ in results]
+        unknown = set(img_ids) - set(images)
+        if unknown:
+            raise ValueError(
+                f'image {unknown.pop()!r} was tested but is not in {self.ann_file}; give the '
+                "metric the dataset's own annotation file"
+            )
+        if len(set(img_ids)) < len(images):
+            print_log(
+                f'Average precision over {len(set(img_ids))} of the {len(images)} images of '
+                f'{self.ann_file}: the others were not tested',
+                logger='current',
+                level=logging.WARNING,
+            )
+        metrics = {}
+        for iou_type in self.metrics:
+            detections = self._detections(results, category_ids, images, iou_type)
+            precision = self._precision(detections, img_ids, category_ids, iou_type)
+            for key, value in self._summarize(precision, sorted(category_ids)).items():
+                metrics[f'{iou_type}_{key}'] = value
+        self._print_table(metrics)
+        return metrics
+
+    @abstractmethod
+    def _evaluator(self, ground_truth, detections, iou_type: str):
+        """An evaluation with `params`, `evaluate`, `accumulate` and `eval`, as pycocotools has."""
+
+    @abstractmethod
+    def _index(self, dataset: dict):
+        """The evaluation's own `COCO` object of a dict in COCO's JSON layout."""
+
+    def _summarize(self, precision: np.ndarray, category_ids: list) -> dict[str, float]:
+        """Means over precision (IoU thresholds, recalls, classes in order of id, areas)."""
+        values = {f'AP{area}': mean(precision[..., i]) for i, area in enumerate(AREAS)}
+        strict = {'AP50': mean(precision[0, ..., 0]), 'AP75': mean(precision[5, ..., 0])}
+        return {'AP': values.pop('AP'), **strict, **values}
+
+    def _check(self, content: dict) -> None:
+        """Raises a KeyError, TypeError or ValueError if the file lacks what the metric needs."""
+        for key, fields in (('images', ('id', 'height', 'width')), ('categories', ('id', 'name'))):
+            for entry, field in itertools.product(content[key], fields):
+                entry[field]
+
+    def _read(self):
+        try:
+            with open(self.ann_file, encoding='utf-8') as file:
+                content = json.load(file)
+            # The evaluations take 0 for 'not matched', and people's files lack what is not COCO's.
+            content['annotations'] = [
+                self._annotation(number, annotation)
+                for number, annotation in enumerate(content['annotations'], 1)
+            ]
+            self._check(content)
+            return self._index(content)
+        except KeyError as error:
+            raise ValueError(f'{self.ann_file}: an entry has no {error}') from None
+        except (IndexError, TypeError, ValueError) as error:
+            raise ValueError(f'{self.ann_file}: {error}') from None
+
+    def _annotation(self, number: int, annotation: dict) -> dict:
+        bbox = annotation['bbox']
+        kept = dict(
+            id=number,
+            image_id=annotation['image_id'],
+            category_id=annotation['category_id'],
+            bbox=bbox,
+            area=annotation.get('area', bbox[2] * bbox[3]),
+            iscrowd=int(bool(annotation.get('iscrowd'))),
+        )
+        if 'segm' in self.metrics:
+            mask = annotation.get('segmentation')
+            if isinstance(mask, list):  # of polygons, which have three points or more
+                mask = [polygon for polygon in mask if len(polygon) >= 6]
+            if not mask:
+                raise ValueError(
+                    f'annotation {annotation.get("id", number)} has no segmentation with an area; '
+                    f"correct it, or set {type(self).__name__}(metric='bbox')"
+                )
+            kept['segmentation'] = mask
+        return kept
+
+    def _category_ids(self) -> list:
+        """For each label the id of its category."""
+        by_name = {c['name']: c['id'] for c in self._ground_truth.dataset['categories']}
+        classes = (self.dataset_meta or {}).get('classes', ())
+        unknown = [name for name in classes if name not in by_name]
+        if unknown or not classes:
+            raise ValueError(
+                f'the tested dataset has {len(classes)} classes, of which {self.ann_file} does not '
+                f'have {", ".join(map(repr, unknown[:5])) or "any"}; give the metric the '
+                "dataset's own annotation file"
+            )
+        return [by_name[name] for name in classes]
+
+    def _counting(self, image: dict) -> Container:
+        """The categories of which predictions count in an image."""
+        return self._ground_truth.cats
+
+    def _detections(
+        self, results: list, category_ids: list, images: dict, iou_type: str
+    ) -> list[dict]:
+        detections = []
+        for img_id, labels, scores, bboxes, masks in results:
+            size = [images[img_id]['height'], images[img_id]['width']]
+            counting = self._counting(images[img_id])
+            unknown = labels[(labels < 0) | (labels >= len(category_ids))]
+            if len(unknown):
+                raise ValueError(
+                    f'image {img_id}: a prediction has label {unknown[0]}, but the tested dataset '
+                    f'has {len(category_ids)} classes; give model and dataset the same classes'
+                )
+            for i, label in enumerate(labels.tolist()):
+                if category_ids[label] not in counting:
+                    continue
+                detection = dict(
+                    id=len(detections) + 1,
+                    image_id=img_id,
+                    category_id=category_ids[label],
+                    score=float(scores[i]),
+                    bbox=bboxes[i].tolist(),
+                    area=float(bboxes[i, 2] * bboxes[i, 3]),
+                    iscrowd=0,
+                )
+                if iou_type == 'segm':
+                    if list(masks[i]['size']) != size:
+                        raise ValueError(
+                            f'image {img_id}: a predicted mask has size {list(masks[i]["size"])}, '
+                            f'the annotated image {size}; predict at the original size'
+                        )
+                    detection.update(segmentation=masks[i], area=float(coco_mask.area(masks[i])))
+                detections.append(detection)
+        return detections
+
+    def _precision(
+        self, detections: list, img_ids: list, category_ids: list, iou_type: str
+    ) -> np.ndarray:
+        parts = []
+        for start in range(0, len(category_ids), CLASSES_AT_ONCE):
+            part = sorted(category_ids)[start : start + CLASSES_AT_ONCE]
+            chosen = set(part)
+            found = [each for each in detections if each['category_id'] in chosen]
+            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+                index = self._index({**self._ground_truth.dataset, 'annotations': found})
+                evaluator = self._evaluator(self._ground_truth, index, iou_type)
+                evaluator.params.imgIds = sorted(set(img_ids))
+                evaluator.params.catIds = part
+                evaluator.evaluate()
+                evaluator.accumulate()
+            parts.append(evaluator.eval['precision'][..., -1])
+        return np.concatenate(parts, axis=2)
+
+    @staticmethod
+    def _print_table(metrics: dict[str, float]) -> None:
+        names = {key.split('_', 1)[1]: None for key in metrics}
+        width = max(map(len, names)) + 2
+        lines = ['', ' ' * width + ''.join(f'{iou_type:>8}' for iou_type in IOU_TYPES)]
+        for name in names:
+            values = (metrics.get(f'{iou_type}_{name}') for iou_type in IOU_TYPES)
+            cells = ('' if value is None else f'{value:.3f}' for value in values)
+            lines.append(f'{name:<{width}}' + ''.join(f'{cell:>8}' for cell in cells))
+        print_log('\n'.join(lines), logger='current')
+
+
+def mean(precision: np.ndarray) -> float:
+    """Mean precision of the classes that have objects, -1 if none has."""
+    counted = precision[precision > -1]
+    return float(counted.mean()) if counted.size else -1.0
+
+
+def _to_rle(mask) -> dict:
+    if isinstance(mask, dict):
+        return mask
+    return coco_mask.encode(np.asfortranarray(to_numpy(mask), np.uint8))

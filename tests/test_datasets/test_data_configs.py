@@ -1,0 +1,185 @@
+"""The pipelines and schedules of the full-size configs have the paper's numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmdet.registry import METRICS, MODELS
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmengine.structures import InstanceData
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+OVSAM = ('ovsam_coco', 'ovsam_lvis')
+ALL = (*OVSAM, 'sam2clip_rn50x16')
+EPOCH = 100  # iterations
+
+
+def read(name):
+    init_default_scope('mmdet')
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+@pytest.fixture
+def item(tmp_path):
+    """An image of 160x120 pixels with a large object and one of 6x6 pixels."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / '1.png')
+    instances = []
+    for label, (x1, y1, x2, y2) in enumerate(((20, 20, 140, 100), (4, 4, 10, 10))):
+        mask = np.zeros((120, 160), np.uint8, order='F')
+        mask[y1:y2, x1:x2] = 1
+        rle = mask_utils.encode(mask)
+        rle['counts'] = rle['counts'].decode()
+        instances.append(dict(bbox=[x1, y1, x2, y2], bbox_label=label, ignore_flag=0, mask=rle))
+    return dict(img_path=str(tmp_path / '1.png'), img_id=1, height=120, width=160,
+                instances=instances)  # fmt: skip
+
+
+def learning_rates(name):
+    """Learning rates over training, by the config's schedulers."""
+    cfg = read(name)
+    optimizer = torch.optim.SGD(
+        [torch.zeros(1, requires_grad=True)], cfg.optim_wrapper.optimizer.lr
+    )
+    epochs = cfg.train_cfg.max_epochs
+    schedulers = []
+    for scheduler in cfg.param_scheduler:
+        kwargs = dict(scheduler)
+        kind = PARAM_SCHEDULERS.get(kwargs.pop('type'))
+        build = kind
+        if kwargs.pop('convert_to_iter_based', False):
+            build = kind.build_iter_from_epoch
+            kwargs['epoch_length'] = EPOCH
+        if kwargs['by_epoch']:
+            kwargs.setdefault('end', epochs)
+        schedulers.append(build(optimizer, **kwargs))
+    rates = []
+    for iteration in range(epochs * EPOCH):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            if not scheduler.by_epoch or (iteration + 1) % EPOCH == 0:
+                scheduler.step()
+    return np.array(rates)
+
+
+@pytest.mark.parametrize('name', OVSAM)
+def test_training_crops_1024_pixels_out_of_0_1_to_2_times_1024(name, item):
+    transforms = read(name).train_dataloader.dataset.pipeline
+    resize = Compose(transforms[:4])
+    whole = Compose(transforms)
+    np.random.seed(0)
+    scales = [max(resize(dict(item))['img_shape']) / 1024 for _ in range(12)]
+    assert 0.1 <= min(scales) < 0.7 and 1.4 < max(scales) <= 2
+    flipped, small = set(), set()
+    for _ in range(12):
+        packed = whole(dict(item))
+        sample = packed['data_samples']
+        instances = sample.gt_instances
+        assert max(packed['inputs'].shape[1:]) <= 1024
+        assert not len(instances) or instances.masks.areas.min() >= 32
+        _check_boxes(instances)
+        flipped.add(sample.flip)
+        small.add(1 in instances.labels.tolist())
+    assert flipped == small == {False, True}
+
+
+def _check_boxes(instances: InstanceData):
+    """Boxes are those of the visible masks."""
+    if len(instances):
+        bboxes = instances.masks.get_bboxes('hbox').tensor
+        assert (bboxes - instances.bboxes.tensor).abs().max() <= 1
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_16_images_are_a_batch(name):
+    cfg = read(name)
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert 8 * cfg.train_dataloader.batch_size == 16
+
+
+@pytest.mark.parametrize('name', OVSAM)
+def test_up_to_40_objects_an_image_are_prompted_half_by_boxes(name):
+    train_cfg = build_on_meta(read(name).model).train_cfg
+    assert train_cfg['max_instances'] == 40
+    assert train_cfg.get('box_ratio', 0.5) == 0.5
+
+
+def build_on_meta(model):
+    with torch.device('meta'):
+        return MODELS.build(model)
+
+
+@pytest.mark.parametrize('name, max_norm', [('ovsam_lvis', 0.01), ('sam2clip_rn50x16', 5.0)])
+def test_adamw_does_not_decay_norms(name, max_norm):
+    cfg = read(name)
+    model = build_on_meta(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    assert isinstance(wrapper.optimizer, torch.optim.AdamW)
+    assert wrapper.clip_grad_kwargs == dict(max_norm=max_norm)
+    decay = {}
+    for group in wrapper.optimizer.param_groups:
+        assert group['lr'] == 1e-4
+        decay.update((id(parameter), group['weight_decay']) for parameter in group['params'])
+    norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, torch.nn.LayerNorm)
+        for parameter in module.parameters()
+        if parameter.requires_grad
+    }
+    assert norms
+    assert {decay[each] for each in norms} == {0}
+    linear = {
+        id(module.weight)
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear) and module.weight.requires_grad
+    }
+    assert {decay[each] for each in linear} == {0.05}
+
+
+@pytest.mark.parametrize('name', OVSAM)
+def test_rates_of_clip2sam_fall_to_a_tenth_in_epochs_8_and_11_of_12(name):
+    rates = learning_rates(name)
+    assert len(rates) == 12 * EPOCH
+    assert rates[0] < 1e-6
+    assert np.all(np.diff(rates[:500]) > 0)
+    assert rates[500 : 8 * EPOCH] == pytest.approx(1e-4)
+    assert rates[8 * EPOCH : 11 * EPOCH] == pytest.approx(1e-5)
+    assert rates[11 * EPOCH :] == pytest.approx(1e-6)
+
+
+def test_rates_of_sam2clip_fall_in_a_cosine_to_one_percent_in_24_epochs():
+    rates = learning_rates('sam2clip_rn50x16')
+    assert len(rates) == 24 * EPOCH
+    assert rates[0] < 1e-6
+    assert np.all(np.diff(rates[:480]) > 0) and np.all(np.diff(rates[501:]) < 0)
+    assert rates[12 * EPOCH] == pytest.approx(0.505e-4, rel=1e-2)
+    assert rates[-1] == pytest.approx(1e-6, rel=1e-2)
+
+
+@pytest.mark.parametrize('name', OVSAM)
+def test_average_precision_is_at_hand_and_of_the_tested_annotations(name, tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        f'_base_ = [{str(CONFIGS / f"{name}.py")!r}]\n'
+        "test_evaluator = [dict(type='OpenVocabMetric', match='iou'), _base_.average_precision]\n"
+    )
+    cfg = Config.fromfile(path)
+    dataset = cfg.test_dataloader.dataset
+    assert cfg.test_evaluator[1].ann_file == dataset.data_root + dataset.ann_file
+    assert METRICS.get(cfg.test_evaluator[1].type).default_prefix == name.removeprefix('ovsam_')
+
+
+def test_distillation_reads_images_only(item):
+    dataset = read('sam2clip_rn50x16').train_dataloader.dataset
+    assert dataset.type == 'SA1BDataset' and not dataset.with_annotations
+    packed = Compose(dataset.pipeline)(dict(item))
+    assert packed['inputs'].shape == (3, 768, 1024)

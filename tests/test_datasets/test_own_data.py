@@ -1,0 +1,139 @@
+"""Data of one's own is tested by a config of a few lines on top of any of ours."""
+
+import itertools
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from mmovsam.vocabulary import TextClassifier, save_classifier
+
+ROOT = Path(__file__).resolve().parents[2]
+NUMBERS = itertools.count()
+# as in the README, but for the first line
+COCO_JSON = """
+_base_ = ['base.py']
+model = dict(classifier=dict(classifier='my_vocabulary.safetensors'))
+test_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CocoJsonDataset',
+        data_root='my_data/',
+        ann_file='annotations.json',
+        data_prefix=dict(img='images/'),
+        novel=['owl'],
+        test_mode=True,
+        pipeline=_base_.test_pipeline,
+    )
+)
+test_evaluator = [
+    dict(type='OpenVocabMetric'),
+    dict(type='OpenVocabCocoMetric', ann_file='my_data/annotations.json'),
+]
+"""
+LABEL_MAPS = """
+_base_ = ['base.py']
+model = dict(classifier=dict(classifier='my_vocabulary.safetensors'))
+test_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='LabelMapDataset',
+        data_root='my_data/',
+        names_file='names.txt',
+        data_prefix=dict(img='images/', seg='labels/'),
+        test_mode=True,
+        pipeline=_base_.test_pipeline,
+    )
+)
+"""
+
+
+def base_config():
+    """A config of ours with a model that is tiny and data that is not there."""
+    dataloader = dict(
+        batch_size=1,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(type='OVLVISDataset', data_root='none', ann_file='none.json', base_only=True),
+    )
+    config = dict(
+        _base_=[str(ROOT / 'configs' / '_base_' / 'default_runtime.py')],
+        test_pipeline=[
+            dict(type='LoadImage'),
+            dict(type='ResizeLongestSide', size=tiny.SIZE),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(type='PackDetInputs',
+                 meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+        ],
+        model=tiny.OVSAM,
+        test_dataloader=dataloader,
+        test_evaluator=dict(type='OpenVocabMetric'),
+        test_cfg=dict(),
+        visualizer=dict(type='mmengine.Visualizer', _delete_=True,
+                        vis_backends=[dict(type='LocalVisBackend')]),
+        log_level='WARNING',
+        # MMEngine keeps loggers by name, and this one's output is captured for one test
+        experiment_name=f'own_data{next(NUMBERS)}',
+    )  # fmt: skip
+    return '\n'.join(f'{key} = {value!r}' for key, value in config.items())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two images, with annotations as a COCO file and as label maps, weights and a vocabulary."""
+    data = tmp_path / 'my_data'
+    for name in ('images', 'labels'):
+        (data / name).mkdir(parents=True)
+    images, annotations = [], []
+    for i in (1, 2):
+        values = np.zeros((40, 60), np.uint8)
+        values[5:25, 5:30], values[20:35, 35:55] = 1, 2
+        values[39] = 255
+        Image.fromarray(values).save(data / 'labels' / f'{i}.png')
+        Image.fromarray(np.full((40, 60, 3), 9 * i, np.uint8)).save(data / 'images' / f'{i}.jpg')
+        images.append(dict(id=i, file_name=f'{i}.jpg', height=40, width=60))
+        for category, (left, top, width, height) in ((1, (5, 5, 25, 20)), (2, (35, 20, 20, 15))):
+            right, bottom = left + width, top + height
+            annotations.append(
+                dict(
+                    image_id=i,
+                    category_id=category,
+                    bbox=[left, top, width, height],
+                    segmentation=[[left, top, right, top, right, bottom, left, bottom]],
+                )
+            )
+    categories = [dict(id=1, name='plum'), dict(id=2, name='owl')]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    (data / 'annotations.json').write_text(json.dumps(content))
+    (data / 'names.txt').write_text('\nplum\nowl\n')
+    init_default_scope('mmdet')
+    torch.save(MODELS.build(tiny.OVSAM).state_dict(), tmp_path / 'weights.pth')
+    embeddings = torch.randn(2, 1, tiny.WIDTH)
+    save_classifier(
+        tmp_path / 'my_vocabulary.safetensors', TextClassifier(embeddings, ('plum', 'owl'))
+    )
+    (tmp_path / 'base.py').write_text(base_config())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize('text, split', [(COCO_JSON, True), (LABEL_MAPS, False)])
+def test_own_data_is_evaluated_by_a_short_config(folder, monkeypatch, text, split):
+    (folder / 'mine.py').write_text(text)
+    monkeypatch.setattr(sys, 'argv', ['test.py', 'mine.py', 'weights.pth', '--work-dir', 'out'])
+    runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+    [path] = (folder / 'out').glob('*/*.json')
+    metrics = json.loads(path.read_text())
+    names = {'IoU', 'acc', 'acc5'}
+    names |= {f'{name}_{part}' for name in names for part in ('base', 'novel') if split}
+    assert {f'open_vocab/{name}' for name in names} <= set(metrics)
+    assert 0 <= metrics['open_vocab/IoU'] <= 1
+    assert ('coco/segm_AP50_novel' in metrics) == split
