@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.registry import init_default_scope
 from PIL import Image
-from test_models import conftest as tiny
 
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier, save_classifier

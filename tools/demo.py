@@ -26,6 +26,10 @@ PROMPTS = {
     'annotated boxes': 'mini/ovsam_mini_boxes.py',
     'one point': 'mini/ovsam_mini_points.py',
 }
+BASELINES = {  # with annotated boxes
+    'SAM, CLIP on crops': 'mini/sam_clip_mini_image.py',
+    'SAM, CLIP features': 'mini/sam_clip_mini_feature.py',
+}
 COLUMNS = {
     'IoU': ('open_vocab/IoU', '.3f'),
     'base %': ('open_vocab/acc_base', '.1f'),
@@ -51,7 +55,7 @@ class Watch(Hook):
     """Shows the progress of a test and draws its first pictures."""
 
     def __init__(self, title, num_images, out, num_pictures):
-        self.bar = tqdm(total=num_images, desc=f'{title:>16}', unit='image')
+        self.bar = tqdm(total=num_images, desc=f'{title:>18}', unit='image')
         self.out = out
         self.left = num_pictures
 
@@ -83,7 +87,7 @@ def enlarged(sample):
     return DetDataSample(pred_instances=instances)
 
 
-def evaluate(title, config, data_root, args):
+def evaluate(title, config, data_root, args, num_pictures):
     cfg = Config.fromfile(find_config(config))
     dataset = cfg.test_dataloader.dataset
     dataset.data_root = str(data_root)
@@ -97,7 +101,7 @@ def evaluate(title, config, data_root, args):
     runner = Runner.from_cfg(cfg)
     runner.visualizer.alpha = 0.4  # the object's own color has to show
     pictures = args.out / config.split('_')[-1].removesuffix('.py')
-    runner.register_hook(Watch(title, args.num_images, pictures, args.num_pictures))
+    runner.register_hook(Watch(title, args.num_images, pictures, num_pictures))
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each of its numbers
         return runner.test()
 
@@ -114,13 +118,14 @@ def contact_sheet(pictures, out, columns=3, rows=2):
 
 
 def print_table(results):
-    print(f'\n{"prompt":<16}' + ''.join(f'{name:>10}' for name in COLUMNS))
+    print(f'\n{"prompt":<18}' + ''.join(f'{name:>10}' for name in COLUMNS))
     for title, metrics in results.items():
         cells = (
             format(metrics[key], spec) if key in metrics else '-' for key, spec in COLUMNS.values()
         )
-        print(f'{title:<16}' + ''.join(f'{cell:>10}' for cell in cells))
-    print('IoU: mean over annotated objects. base, novel: accuracy out of all 640 names.\n')
+        print(f'{title:<18}' + ''.join(f'{cell:>10}' for cell in cells))
+    print('IoU: mean over annotated objects. base, novel: accuracy out of all 640 names.')
+    print('The last two are no OVSAM, but SAM and CLIP put together, with annotated boxes.\n')
 
 
 def main(args):
@@ -128,7 +133,10 @@ def main(args):
     start = time.monotonic()
     data_root = args.out / f'scenes_{args.num_images}_{args.seed}'
     write_split(data_root, 'test', args.num_images, args.seed)
-    results = {title: evaluate(title, config, data_root, args) for title, config in PROMPTS.items()}
+    results = {}
+    for configs, num_pictures in ((PROMPTS, args.num_pictures), (BASELINES, 0)):
+        for title, config in configs.items():
+            results[title] = evaluate(title, config, data_root, args, num_pictures)
     contact_sheet(args.out / 'rtmdet', args.out / 'demo.jpg')
     print_table(results)
     seconds = time.monotonic() - start

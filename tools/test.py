@@ -3,6 +3,7 @@
 import argparse
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmovsam.checkpoints import names_all_weights
 from mmovsam.engine.command_line import (
     add_common_arguments,
     build_runner,
@@ -14,7 +15,7 @@ from mmovsam.engine.command_line import (
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help="weights; without, the config's load_from")
+    parser.add_argument('checkpoint', nargs='?', help="weights; without, the config's own")
     parser.add_argument('--out', help='dump the predictions to this .pkl file')
     parser.add_argument('--show', action='store_true', help='show the predictions')
     parser.add_argument('--show-dir', help='save pictures in work_dir/timestamp/SHOW_DIR')
@@ -27,7 +28,7 @@ def parse_args():
 def apply_flags(cfg, args):
     if args.checkpoint is not None:
         cfg.load_from = args.checkpoint
-    elif not cfg.get('load_from'):
+    elif not cfg.get('load_from') and not names_all_weights(cfg.model):
         raise ValueError(f'{args.config} names no weights (load_from): give a checkpoint file.')
     if args.show or args.show_dir:
         hook = cfg.get('default_hooks', {}).get('visualization')

@@ -1,7 +1,7 @@
 """Train everything of the small world: CLIP, SAM, SAM2CLIP, CLIP2SAM and a detector.
 
-Started again it goes on where it was: finished stages are skipped, the stage at work resumes from
-its last checkpoint.
+Stages that need nothing of each other train side by side and share the threads. Started again it
+goes on where it was: finished stages are skipped, those at work resume from their last checkpoint.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
@@ -17,7 +18,7 @@ from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_
 from mmovsam.datasets import MiniWorldPictures
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.fileio import atomic_path
-from mmovsam.vocabulary import TextClassifier, Vocabulary, load_text_encoder, save_classifier
+from mmovsam.vocabulary import Vocabulary, load_text_encoder, save_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,6 +55,8 @@ STAGES = {
     ),
     'rtmdet_mini': ('rtmdet_mini.py', {}, {'': ''}),
 }
+# what trains side by side: a round needs weights of the rounds before it only
+ROUNDS = (('clip_mini', 'sam_mini'), ('sam2clip_mini', 'rtmdet_mini'), ('ovsam_mini',))
 SHIPPED = ('sam_mini', 'ovsam_mini', 'rtmdet_mini', 'vocabulary_mini')
 
 
@@ -62,7 +65,7 @@ def parse_args():
     add = parser.add_argument
     add('--out', type=Path, default=Path('work_dirs/mini'), help='folder for all of it')
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='which ones')
-    add('--threads', type=int, default=os.cpu_count(), help='threads of each training')
+    add('--threads', type=int, default=os.cpu_count(), help='threads, all trainings together')
     add('--ship', action='store_true', help='put the weights in the place of the shipped ones')
     return parser.parse_args()
 
@@ -71,24 +74,57 @@ def weights(out: Path, name: str) -> Path:
     return out / 'weights' / f'{name}.safetensors'
 
 
-def train(stage: str, out: Path, threads: int) -> None:
-    """Run one stage to its end and write its weights, in half precision."""
+def command(stage: str, out: Path) -> list[str]:
+    """How a stage is trained, or resumed."""
     config, initial, _ = STAGES[stage]
     options = ['default_hooks.checkpoint.max_keep_ckpts=2']
     for key, (source, prefix) in initial.items():
         options += [f'{key}.checkpoint={weights(out, source)}', f'{key}.prefix={prefix}']
     if stage == 'ovsam_mini':
         options.append(f'model.classifier.classifier={weights(out, "vocabulary_mini")}')
-    work_dir = out / stage
-    command = [sys.executable, ROOT / 'tools' / 'train.py', ROOT / 'configs' / 'mini' / config]
-    command += ['--work-dir', work_dir, '--resume', '--cfg-options', *options]
-    # glibc would give large blocks back to the system after each use and ask for them again.
-    keep = {key: str(2**33) for key in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')}
-    env = {**keep, **os.environ, 'OMP_NUM_THREADS': str(threads)}
-    subprocess.run(list(map(str, command)), check=True, env=env)
-    last = (work_dir / 'last_checkpoint').read_text().strip()
-    state_dict = load_checkpoint_file(last)['state_dict']
+    train = [sys.executable, ROOT / 'tools' / 'train.py', ROOT / 'configs' / 'mini' / config]
+    train += ['--work-dir', out / stage, '--resume', '--cfg-options', *options]
+    return list(map(str, train))
+
+
+def last_checkpoint(stage: str, out: Path) -> dict | None:
+    """The checkpoint that ended a stage's training, None before that."""
+    from mmengine.config import Config
+
+    pointer = out / stage / 'last_checkpoint'
+    if not pointer.is_file():
+        return None
+    checkpoint = load_checkpoint_file(pointer.read_text().strip())
+    train_cfg = Config.fromfile(ROOT / 'configs' / 'mini' / STAGES[stage][0]).train_cfg
+    for unit in ('iter', 'epoch'):
+        if checkpoint['meta'][unit] == train_cfg.get(f'max_{unit}s'):
+            return checkpoint
+    return None
+
+
+def train(stage: str, out: Path, threads: int) -> str:
+    """Run one stage to its end and write its weights; returns what to say of it."""
+    if weights(out, stage).is_file():
+        return 'done before'
+    start = time.monotonic()
+    if last_checkpoint(stage, out) is None:
+        # glibc would give large blocks back to the system after each use and ask for them again.
+        keep = {key: str(2**33) for key in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')}
+        env = {**keep, **os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'}
+        run = subprocess.Popen(
+            command(stage, out),
+            env=env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for line in run.stdout:
+            print(f'{stage}: {line}', end='', flush=True)
+        if run.wait():
+            raise RuntimeError(f'{stage} ended with code {run.returncode}; its last lines say why.')
+    state_dict = last_checkpoint(stage, out)['state_dict']
     save_safetensors(renamed(state_dict, stage), weights(out, stage), {'stage': stage})
+    return f'{(time.monotonic() - start) / 60:.1f} min'
 
 
 def renamed(state_dict: dict, stage: str) -> dict:
@@ -109,11 +145,10 @@ def build_vocabulary(out: Path) -> None:
 
     clip = Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'mini_clip.py').clip
     vocabulary = Vocabulary.from_metainfo(MiniWorldPictures.METAINFO)
-    embeddings = vocabulary.encode(*load_text_encoder(clip, weights(out, 'clip_mini')))
-    save_classifier(
-        weights(out, 'vocabulary_mini'),
-        TextClassifier(embeddings.half(), vocabulary.names, vocabulary.novel),
-    )
+    encoder = load_text_encoder(clip, weights(out, 'clip_mini'))
+    classifier = vocabulary.build_classifier(*encoder, cache=False)
+    classifier.embeddings = classifier.embeddings.half()
+    save_classifier(weights(out, 'vocabulary_mini'), classifier)
 
 
 def ship(out: Path) -> None:
@@ -126,24 +161,34 @@ def ship(out: Path) -> None:
     save_safetensors(text, WEIGHTS_DIR / 'clip_mini_text.safetensors', {'stage': 'clip_mini'})
 
 
+def train_round(stages: list[str], out: Path, threads: int) -> None:
+    """Train stages side by side; one that fails lets the others end."""
+    with ThreadPoolExecutor(len(stages)) as pool:
+        share = max(threads // len(stages), 1)
+        runs = {pool.submit(train, stage, out, share): stage for stage in stages}
+        for run in as_completed(runs):
+            if run.exception() is None:
+                print(f'{runs[run]}: {run.result()}')
+    for run in runs:
+        run.result()
+
+
 def main(args) -> None:
     args.out = args.out.resolve()
-    for number, stage in enumerate(args.stages, 1):
-        progress = f'[{number}/{len(args.stages)}] {stage}'
-        if weights(args.out, stage).is_file():
-            print(f'{progress}: done before')
-        else:
-            print(progress)
-            start = time.monotonic()
-            train(stage, args.out, args.threads)
-            print(f'{stage}: {(time.monotonic() - start) / 60:.1f} min')
-        if stage == 'clip_mini' and not weights(args.out, 'vocabulary_mini').is_file():
+    start = time.monotonic()
+    for number, stages in enumerate(ROUNDS, 1):
+        stages = [stage for stage in stages if stage in args.stages]
+        if not stages:
+            continue
+        print(f'[{number}/{len(ROUNDS)}] {" and ".join(stages)}')
+        train_round(stages, args.out, args.threads)
+        vocabulary = weights(args.out, 'vocabulary_mini')
+        if 'clip_mini' in stages and not vocabulary.is_file():
             build_vocabulary(args.out)
     if args.ship:
         ship(args.out)
-        print(f'Done. The new weights are in {WEIGHTS_DIR}')
-    else:
-        print(f'Done. The weights are in {args.out / "weights"}')
+    where = WEIGHTS_DIR if args.ship else args.out / 'weights'
+    print(f'Done in {(time.monotonic() - start) / 60:.0f} min. The weights are in {where}')
 
 
 if __name__ == '__main__':

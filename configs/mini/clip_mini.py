@@ -7,6 +7,8 @@ _base_ = [
 model = dict(
     type='CLIPPretrainer',
     model=_base_.clip,
+    names='MiniWorldPictures',
+    dtype='bfloat16',
     data_preprocessor=dict(
         type='ImgDataPreprocessor', mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
     ),
@@ -16,14 +18,14 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=False),
-    dataset=dict(type='MiniWorldPictures', num_images=1000000, seed=3, image_size=96, group_size=4),
+    dataset=dict(type='MiniWorldPictures', num_images=1000000, seed=3, image_size=128),
 )
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', eta_min_ratio=0.01, by_epoch=False),
 ]
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=3600)
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=4000)
 val_cfg = None
 test_cfg = None
 default_hooks = dict(logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=300))

@@ -8,5 +8,5 @@ _base_ = [
 train_dataloader = dict(batch_size=4)
 val_evaluator = [dict(type='OpenVocabMetric', with_labels=False)]
 test_evaluator = val_evaluator
-optim_wrapper = dict(optimizer=dict(lr=6e-4))
-train_cfg = dict(max_epochs=4, val_interval=1)
+optim_wrapper = dict(optimizer=dict(lr=8e-4))
+train_cfg = dict(max_epochs=8, val_interval=2)

@@ -5,10 +5,9 @@ import torch
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
 
-from .mini_world import CATEGORIES, SHAPES, draw_picture
+from .mini_world import CATEGORIES, draw_picture
 
 _STREAM = 3  # keeps pictures apart from the scenes of the same seed, whose streams are 0 to 2
-_GROUP_STREAM = 4
 
 
 @DATASETS.register_module()
@@ -22,8 +21,6 @@ class MiniWorldPictures(BaseDataset):
         num_images (int): Length of the dataset.
         seed (int): Not negative.
         image_size (int): Side of the pictures in pixels.
-        group_size (int): So many consecutive pictures, 20 at most, have one color and pattern and
-            differ in shape; read in order they give batches whose negatives are hard.
         pipeline (Sequence[dict]): Transforms of the item.
     """
 
@@ -32,7 +29,7 @@ class MiniWorldPictures(BaseDataset):
         novel=tuple(category.novel for category in CATEGORIES),
     )
 
-    def __init__(self, num_images, seed=0, image_size=128, group_size=1, pipeline=()):
+    def __init__(self, num_images, seed=0, image_size=128, pipeline=()):
         if num_images < 1 or seed < 0 or image_size < 1:
             raise ValueError(
                 'expected num_images and image_size of at least 1 and a seed of at least 0, got '
@@ -40,10 +37,7 @@ class MiniWorldPictures(BaseDataset):
             )
         self.num_images = num_images
         self.seed = seed
-        if not 1 <= group_size <= len(SHAPES):
-            raise ValueError(f'group_size is {group_size}, expected 1 to {len(SHAPES)}')
         self.image_size = image_size
-        self.group_size = group_size
         super().__init__(pipeline=list(pipeline), serialize_data=False)
 
     def load_data_list(self):
@@ -65,19 +59,9 @@ class MiniWorldPictures(BaseDataset):
         """
         index = range(self.num_images)[idx]
         rng = np.random.default_rng([self.seed, _STREAM, index])
-        image, category_id = draw_picture(rng, self.image_size, self._category(index))
+        image, category_id = draw_picture(rng, self.image_size)
         return dict(
             inputs=torch.from_numpy(image.transpose(2, 0, 1).copy()),
             category=category_id - 1,
             name=CATEGORIES[category_id - 1].name,
         )
-
-    def _category(self, index):
-        """The category of a picture in a group; None leaves it to chance."""
-        if self.group_size == 1:
-            return None
-        group, place = divmod(index, self.group_size)
-        rng = np.random.default_rng([self.seed, _GROUP_STREAM, group])
-        kind = rng.integers(len(CATEGORIES) // len(SHAPES))  # shapes vary fastest among categories
-        shape = rng.permutation(len(SHAPES))[place]
-        return CATEGORIES[kind * len(SHAPES) + shape]

@@ -6,6 +6,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import tiny
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -14,7 +15,6 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from PIL import Image
-from test_models import conftest as tiny
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.checkpoints import save_safetensors

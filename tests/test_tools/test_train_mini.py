@@ -1,10 +1,12 @@
 """The table of stages that `make mini` works through."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -28,11 +30,13 @@ def build(name):
     return MODELS.build(cfg.model)
 
 
-def test_a_stage_takes_weights_of_earlier_stages_only(train_mini):
+def test_a_stage_takes_weights_of_earlier_rounds_only(train_mini):
     before = set()
-    for stage, (_, initial, _) in train_mini.STAGES.items():
-        assert {source for source, _ in initial.values()} <= before
-        before.add(stage)
+    for stages in train_mini.ROUNDS:
+        for stage in stages:
+            assert {source for source, _ in train_mini.STAGES[stage][1].values()} <= before
+        before.update(stages)
+    assert before == set(train_mini.STAGES)
 
 
 def test_initial_weights_go_to_keys_that_the_config_has(train_mini):
@@ -71,3 +75,39 @@ def test_a_vocabulary_that_a_kill_prevented_is_built_later(train_mini, tmp_path,
     args = SimpleNamespace(out=tmp_path, stages=['clip_mini'], threads=1, ship=False)
     train_mini.main(args)
     assert built == [tmp_path]
+
+
+def test_a_training_that_ended_is_not_begun_again(train_mini, tmp_path):
+    folder = tmp_path / 'sam_mini'
+    folder.mkdir()
+    (folder / 'last_checkpoint').write_text(str(folder / 'epoch.pth'))
+    epochs = Config.fromfile(ROOT / 'configs' / 'mini' / 'sam_mini.py').train_cfg.max_epochs
+    state = {'backbone.pos_embed': torch.ones(3), 'head.label_token.weight': torch.ones(2)}
+    for epoch in (epochs - 1, epochs):
+        meta = dict(epoch=epoch, iter=epochs)
+        torch.save(dict(meta=meta, state_dict=state), folder / 'epoch.pth')
+        ended = train_mini.last_checkpoint('sam_mini', tmp_path)
+        assert (ended is None) == (epoch < epochs)
+    train_mini.train('sam_mini', tmp_path, threads=1)
+    written = train_mini.load_checkpoint_file(train_mini.weights(tmp_path, 'sam_mini'))
+    assert set(written['state_dict']) == {'image_encoder.pos_embed'}
+    assert written['state_dict']['image_encoder.pos_embed'].dtype == torch.float16
+
+
+def test_one_stage_that_fails_lets_the_other_end(train_mini, tmp_path, monkeypatch, capfd):
+    def command(stage, out):
+        failing = 'import sys; print("no data"); sys.exit(3)'
+        return [sys.executable, '-c', failing if stage == 'sam_mini' else 'print("50 of 50")']
+
+    monkeypatch.setattr(train_mini, 'command', command)
+    ended = dict(state_dict={'clip.visual.proj': torch.ones(2)})
+    done = iter([None, ended])
+    monkeypatch.setattr(
+        train_mini, 'last_checkpoint', lambda stage, _: next(done) if stage == 'clip_mini' else None
+    )
+    with pytest.raises(RuntimeError, match='sam_mini ended with code 3'):
+        train_mini.train_round(['clip_mini', 'sam_mini'], tmp_path, 2)
+    said = capfd.readouterr().out
+    assert 'sam_mini: no data' in said and 'clip_mini: 50 of 50' in said
+    assert train_mini.weights(tmp_path, 'clip_mini').is_file()
+    assert not train_mini.weights(tmp_path, 'sam_mini').is_file()

@@ -21,7 +21,10 @@ model = dict(
     data_preprocessor=dict(type='OVSAMDataPreprocessor', image_size=image_size),
     backbone=backbone,
     neck=dict(frozen=True, **neck),
-    region_neck=dict(type='FPN', in_channels=stages, out_channels=region_channels, num_outs=4),
+    # no object is so small that it would be read at stride 4
+    region_neck=dict(
+        type='FPN', in_channels=stages, out_channels=region_channels, start_level=1, num_outs=3
+    ),
     prompt_encoder=dict(
         type='SAMPromptEncoder', embed_dim=channels, image_size=image_size, frozen=True
     ),
@@ -35,8 +38,8 @@ model = dict(
             type='SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
             out_channels=region_channels,
-            finest_scale=14,  # objects are small: 28 pixels and more go up a level
-            featmap_strides=[4, 8, 16, 32],
+            finest_scale=28,  # objects are small: 56 pixels and more go up a level
+            featmap_strides=[8, 16, 32],
         ),
         num_points=3136,
     ),

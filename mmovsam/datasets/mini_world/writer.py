@@ -13,7 +13,7 @@ from tqdm import tqdm
 from .categories import CATEGORIES, lvis_categories
 from .scenes import SPLITS, draw_scene
 
-_VERSION = 1  # raise it when the same seed draws different scenes
+_VERSION = 2  # raise it when the same seed draws different scenes
 _JPEG_QUALITY = 92
 _NUM_NEGATIVES = 8
 

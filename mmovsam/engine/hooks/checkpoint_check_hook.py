@@ -1,10 +1,10 @@
-"""Refuses a checkpoint that is not of the model."""
+"""Refuses weights that are not of the model."""
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 
-from ...checkpoints import check_fit
+from ...checkpoints import check_fit, load_initial_weights, names_all_weights
 from .unwrap import unwrap
 
 
@@ -13,7 +13,9 @@ class CheckpointCheckHook(Hook):
     """Stop when a checkpoint does not fit the model; MMEngine would only log it and go on.
 
     Tensors of equal name and different shape are a fault, and a checkpoint without a common name.
-    Names that only the model has are one in a test, where these weights would be random.
+    Names that only the model has are one in a test, where these weights would be random. A test
+    without a checkpoint begins with the files that `init_cfg` names, if each part of the model has
+    one; MMEngine would read them for a training only.
     """
 
     def after_load_checkpoint(self, runner, checkpoint) -> None:
@@ -26,6 +28,22 @@ class CheckpointCheckHook(Hook):
         Raises:
             ValueError: If shapes differ, nothing matches, or a test lacks weights.
         """
-        # The loop of a training is built before anything is loaded; in a test it stays a config.
-        training = isinstance(runner._train_loop, BaseLoop)
-        check_fit(unwrap(runner.model), checkpoint, whole=not training)
+        check_fit(unwrap(runner.model), checkpoint, whole=not _trains(runner))
+
+    def before_test(self, runner) -> None:
+        """Load the files of `init_cfg` where nothing else has been loaded.
+
+        Args:
+            runner (Runner): The runner that tests.
+
+        Raises:
+            ValueError: If they lack a weight of the model.
+        """
+        untouched = not (runner._has_loaded or _trains(runner))
+        if untouched and names_all_weights(runner.cfg.get('model') or {}):
+            load_initial_weights(unwrap(runner.model))
+
+
+def _trains(runner) -> bool:
+    # The loop of a training is built before anything is loaded; in a test it stays a config.
+    return isinstance(runner._train_loop, BaseLoop)

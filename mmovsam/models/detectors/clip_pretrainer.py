@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import open_clip
 import torch
 import torch.nn.functional as F
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -19,8 +19,16 @@ from ..backbones import clip_model_config
 class CLIPPretrainer(BaseModel):
     """CLIP's contrastive loss (Radford et al., 2021); pictures of one name are all positives.
 
+    Beside the captions of the batch stand captions of further names as negatives: a small batch
+    alone would seldom hold two names that differ in a single word.
+
     Args:
         model: An open_clip name or configuration; it must have a text tower.
+        names: All names that pictures may have, or a registered dataset whose classes they are;
+            the negatives are drawn from them. None: no captions but the batch's own.
+        num_captions: So many names have a caption in each step.
+        dtype: Precision of the image tower, `'float32'` or `'bfloat16'` (autocast); text tower
+            and loss are in float32.
         templates: Sentences with one `{}`; each caption takes one at random.
         logit_scale: Initial inverse temperature; learned up to `max_logit_scale`.
         max_logit_scale: What recognition uses (100, exp(4.6052)).
@@ -31,6 +39,9 @@ class CLIPPretrainer(BaseModel):
     def __init__(
         self,
         model: str | dict,
+        names: Sequence[str] | str | None = None,
+        num_captions: int = 256,
+        dtype: str = 'float32',
         templates: Sequence[str] = OVSAM_TEMPLATES,
         logit_scale: float = 30.0,
         max_logit_scale: float = 100.0,
@@ -43,6 +54,11 @@ class CLIPPretrainer(BaseModel):
         self.clip.visual.to(memory_format=torch.channels_last)  # a third faster on a CPU
         self.clip.logit_scale.data.fill_(logit_scale).log_()
         self.max_logit_scale = max_logit_scale
+        if isinstance(names, str):
+            names = DATASETS.get(names).METAINFO['classes']
+        self.names = tuple(names or ())
+        self.num_captions = num_captions
+        self.dtype = getattr(torch, dtype)
         self.templates = tuple(templates)
         self.tokenizer = open_clip.SimpleTokenizer(
             context_length=config['text_cfg'].get('context_length', 77)
@@ -74,20 +90,26 @@ class CLIPPretrainer(BaseModel):
 
     def loss(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Symmetric cross entropy of pictures and captions, and the share of right best matches."""
-        picks = torch.randint(len(self.templates), (len(names),)).tolist()
-        captions = [self.templates[i].format(name) for i, name in zip(picks, names)]
-        images = self.clip.encode_image(inputs, normalize=True)
-        texts = self.clip.encode_text(self.tokenizer(captions).to(inputs.device), normalize=True)
+        others = [self.names[i] for i in torch.randperm(len(self.names)).tolist()]
+        distinct = list(dict.fromkeys(names))
+        wanted = max(self.num_captions, len(distinct))
+        distinct = list(dict.fromkeys([*distinct, *others[:wanted]]))[:wanted]
+        picks = torch.randint(len(self.templates), (len(distinct),)).tolist()
+        captions = [self.templates[i].format(name) for i, name in zip(picks, distinct)]
+        tokens = self.tokenizer(captions).to(inputs.device)
+        with torch.autocast(inputs.device.type, self.dtype, self.dtype != torch.float32):
+            images = self.clip.encode_image(inputs).float()
+        texts = self.clip.encode_text(tokens)
         scale = self.clip.logit_scale.exp().clamp(max=self.max_logit_scale)
-        logits = scale * images @ texts.T
+        # (pictures, captions)
+        logits = scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
 
-        index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        index = {name: i for i, name in enumerate(distinct)}
         group = torch.tensor([index[name] for name in names], device=inputs.device)
-        same = group[:, None] == group[None]
-        target = same / same.sum(1, keepdim=True)
-        hits = same[torch.arange(len(group), device=inputs.device), logits.argmax(1)]
+        shown = group.unique()
+        same = (shown[:, None] == group[None]).float()
         return {
-            'loss_image': F.cross_entropy(logits, target) / 2,
-            'loss_text': F.cross_entropy(logits.T, target) / 2,
-            'match_accuracy': 100 * hits.float().mean(),
+            'loss_image': F.cross_entropy(logits, group) / 2,
+            'loss_text': F.cross_entropy(logits.T[shown], same / same.sum(1, keepdim=True)) / 2,
+            'match_accuracy': 100 * (logits.argmax(1) == group).float().mean(),
         }

@@ -109,14 +109,33 @@ class InstanceBuilder:
             if prompts.scores is not None:
                 instances.scores = prompts.scores.to(logits)
         else:
-            probabilities = classifier.probabilities(said.fused_logits)
-            top = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
-            instances.scores = self._scores(top.values[:, 0], prompts)
-            instances.labels = top.indices[:, 0]
-            instances.topk_labels = top.indices
-            instances.topk_scores = top.values
+            self.name(instances, said.fused_logits, prompts, classifier, top_k)
         instances.masks = masks
         return instances
+
+    def name(
+        self,
+        instances: InstanceData,
+        fused_logits: Tensor,
+        prompts: Prompts,
+        classifier,
+        top_k: int = TOP_K,
+    ) -> None:
+        """Give instances `labels`, `scores`, `topk_labels` and `topk_scores`.
+
+        Args:
+            instances: Of N prompts.
+            fused_logits: `(N, K + 1)`, logarithms.
+            prompts: Their `scores` are read.
+            classifier: Makes probabilities of the logits.
+            top_k: How many of the best names are kept.
+        """
+        probabilities = classifier.probabilities(fused_logits)
+        top = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
+        instances.scores = self._scores(top.values[:, 0], prompts)
+        instances.labels = top.indices[:, 0]
+        instances.topk_labels = top.indices
+        instances.topk_scores = top.values
 
     def _bboxes(self, prompts: Prompts, masks: Tensor) -> Tensor:
         of_masks = masks_to_bboxes(masks).float()

@@ -118,8 +118,21 @@ def test_convnext_regions_are_clips_head_on_the_mean_over_the_mask():
 
 
 @torch.no_grad()
+def test_convnext_with_its_norm_before_the_head_embeds_regions_alike():
+    # timm builds ConvNeXt with its last norm on either side of the pooling.
+    backbone = build(CONVNEXT)
+    trunk = backbone.visual.trunk
+    image = torch.randn(1, 3, 64, 64)
+    stage4 = backbone(image)[-1]
+    trunk.norm_pre = torch.nn.GroupNorm(1, stage4.shape[1])
+    torch.nn.init.normal_(trunk.norm_pre.weight)
+    whole = backbone.embed_regions(stage4, torch.zeros(1, 4), masks()[:1])
+    assert torch.allclose(whole, backbone.visual(image), atol=1e-5)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('size', [64, 96])
-def test_vit_maps_are_its_last_tokens_at_four_scales(size):
+def test_vit_maps_are_its_last_tokens_resized(size):
     backbone = build(VIT)
     image = torch.randn(2, 3, size, size)
     maps = backbone(image)
@@ -127,12 +140,34 @@ def test_vit_maps_are_its_last_tokens_at_four_scales(size):
     if size == 64:  # at CLIP's own size its position embedding is not resampled
         want = backbone.visual.forward_intermediates(image, indices=1, intermediates_only=True)
         assert torch.allclose(maps[2], want['image_intermediates'][0], atol=1e-5)
-    want = F.interpolate(maps[2], scale_factor=0.5, mode='bilinear')
-    assert torch.allclose(maps[3], want, atol=1e-5)
+    for finer in maps[:2]:
+        want = F.interpolate(maps[2], finer.shape[-2:], mode='bilinear')
+        assert torch.allclose(finer, want, atol=1e-5)
 
 
 @torch.no_grad()
-def test_vit_regions_are_the_projected_mean_of_tokens_in_the_mask():
+def test_vit_names_by_patches_that_attend_to_themselves_alone():
+    backbone = build(VIT)
+    visual = backbone.visual
+    for block in visual.transformer.resblocks:  # both start as zeros
+        torch.nn.init.normal_(block.attn.in_proj_bias)
+        torch.nn.init.normal_(block.attn.out_proj.bias)
+    image = torch.randn(2, 3, 64, 64)
+    stage4 = backbone(image)[-1]
+    *blocks, last = visual.transformer.resblocks
+    tokens = visual._embeds(image)
+    for block in blocks:
+        tokens = block(tokens)
+    tokens = last.ln_1(tokens)
+    others = ~torch.eye(tokens.shape[1], dtype=torch.bool)
+    dense = last.attn(tokens, tokens, tokens, attn_mask=others)[0][:, 1:]
+    want = dense.transpose(1, 2).unflatten(2, (4, 4))
+    want = F.interpolate(want, (2, 2), mode='bilinear', antialias=True)
+    assert torch.allclose(stage4, want, atol=1e-5)
+
+
+@torch.no_grad()
+def test_vit_regions_are_the_projected_mean_of_the_map_in_the_mask():
     backbone = build(VIT)
     stage4 = backbone(torch.randn(1, 3, 64, 64))[-1]
     whole, half, nothing = backbone.embed_regions(stage4, torch.zeros(3, 4), masks())
@@ -141,6 +176,51 @@ def test_vit_regions_are_the_projected_mean_of_tokens_in_the_mask():
         want = visual.ln_post(part.flatten(2).mean(-1)) @ visual.proj
         assert torch.allclose(got, want[0], atol=1e-5)
     assert nothing.isfinite().all()
+
+
+@torch.no_grad()
+def test_vit_that_averages_its_patches_embeds_the_whole_picture_as_clip_does():
+    averaging = dict(pool_type='avg', final_ln_after_pool=True, no_ln_pre=True)
+    backbone = build(dict(VIT, vision_cfg=dict(VIT['vision_cfg'], patch_size=32, **averaging)))
+    image = torch.randn(1, 3, 64, 64)
+    stage4 = backbone(image)[-1]  # patches of stride 32: its map is not resized
+    got = backbone.embed_regions(stage4, torch.zeros(1, 4), masks()[:1])
+    assert torch.allclose(got, backbone.visual(image), atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', TOWERS)
+def test_images_are_embedded_as_open_clip_does(name):
+    backbone = build(TOWERS[name])
+    clip = open_clip.CLIP(**TOWERS[name]).eval()
+    clip.visual.load_state_dict(backbone.visual.state_dict())
+    images = torch.randn(2, 3, *backbone.image_size)
+    want = clip.encode_image(images)
+    assert want.shape == (2, backbone.embed_dim)
+    assert torch.allclose(backbone.embed_images(images), want, atol=1e-6)
+
+
+@torch.no_grad()
+def test_tower_that_gives_its_tokens_too_embeds_images_all_the_same():
+    plain = build(VIT)
+    talkative = build(dict(VIT, vision_cfg=dict(VIT['vision_cfg'], output_tokens=True)))
+    images = torch.randn(2, 3, *plain.image_size)
+    assert torch.equal(talkative.embed_images(images), plain.embed_images(images))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', TOWERS)
+def test_maps_and_regions_in_bfloat16_are_near_those_in_float32(name):
+    backbone = build(TOWERS[name])
+    image = torch.randn(1, 3, *backbone.image_size)
+    bboxes = torch.tensor([[0.0, 0, 64, 64], [0, 0, 40, 64], [10, 10, 30, 50]])
+
+    def embed():
+        return backbone.embed_regions(backbone(image)[-1], bboxes, masks())[:2].float()
+
+    with torch.autocast('cpu', torch.bfloat16):
+        rough = embed()
+    assert F.cosine_similarity(rough, embed()).min() > 0.99
 
 
 @pytest.mark.parametrize('name', TOWERS)
@@ -196,13 +276,18 @@ def test_pretrained_needs_a_name():
 
 
 @pytest.mark.parametrize(
-    'vision_cfg',
+    'model, kind',
     [
-        dict(timm_model_name='test_vit', timm_pool='', timm_proj='linear', image_size=160),
-        dict(VIT['vision_cfg'], attentional_pool=True, attn_pooler_heads=4),
+        ('ViT-B-16-SigLIP', 'VisionTransformer'),
+        ('EVA02-B-16', 'Eva'),
+        ('coca_ViT-B-32', 'VisionTransformer'),
+        ('MobileCLIP-S1', 'FastVit'),
+        ('swin_base_patch4_window7_224', 'SwinTransformer'),
+        (dict(VIT, vision_cfg=dict(VIT['vision_cfg'], qk_norm=True)), 'VisionTransformer'),
+        (dict(VIT, vision_cfg=dict(VIT['vision_cfg'], pool_type='none')), 'VisionTransformer'),
     ],
 )
-def test_unsupported_tower_names_the_supported_families(vision_cfg):
-    config = dict(embed_dim=24, vision_cfg=vision_cfg, text_cfg=TEXT)
-    with pytest.raises(ValueError, match=r'Supported are ResNets.*ConvNeXt.*ViTs'):
-        build(config)
+def test_unsupported_tower_names_the_supported_families(model, kind):
+    match = rf'is of the kind {kind}\. Supported are ResNets.*ConvNeXt.*ViTs'
+    with torch.device('meta'), pytest.raises(ValueError, match=match):
+        build(model)

@@ -7,15 +7,45 @@ import torch
 def test_pictures_of_one_name_are_positives_of_each_other(build, monkeypatch):
     model = build('clip', templates=('{}',))
     embeddings = torch.nn.functional.one_hot(torch.tensor([0, 1, 0]), 4).float()
-    monkeypatch.setattr(model.clip, 'encode_image', lambda *_, **__: embeddings)
-    monkeypatch.setattr(model.clip, 'encode_text', lambda *_, **__: embeddings)
+    monkeypatch.setattr(model.clip, 'encode_image', lambda _: embeddings)
+    monkeypatch.setattr(model.clip, 'encode_text', lambda _: embeddings[:2])
     model.clip.logit_scale.data.fill_(10.0)  # beyond the maximum, 100
     losses = model.loss(torch.zeros(3, 3, 96, 96), ['cat', 'dog', 'cat'])
-    # Both captions of a cat share the probability, as the target does.
-    want = 2 / 3 * torch.tensor(2.0).log() / 2
-    assert torch.allclose(losses['loss_image'], want, atol=1e-5)
-    assert torch.allclose(losses['loss_text'], want, atol=1e-5)
+    assert losses['loss_image'] < 1e-5  # each picture has one right caption
+    # The caption of a cat has two right pictures, which share the probability.
+    assert torch.allclose(losses['loss_text'], torch.tensor(2.0).log() / 2 / 2, atol=1e-5)
     assert losses['match_accuracy'] == 100
+
+
+@pytest.mark.parametrize('count, expected', [(1, 2), (5, 5), (1000, 640)])
+def test_captions_of_other_names_stand_beside_those_of_the_batch(
+    build, monkeypatch, count, expected
+):
+    model = build('clip', templates=('{}',), names='MiniWorldPictures', num_captions=count)
+    captions = []
+    tokenizer = model.tokenizer
+    monkeypatch.setattr(
+        model, 'tokenizer', lambda texts: captions.extend(texts) or tokenizer(texts)
+    )
+    model.loss(torch.randn(3, 3, 96, 96), ['plain red ring', 'dotted blue star', 'plain red ring'])
+    assert len(captions) == len(set(captions)) == expected
+    assert captions[:2] == ['plain red ring', 'dotted blue star']
+
+
+def test_the_image_tower_alone_runs_in_a_lower_precision(build, monkeypatch):
+    model = build('clip', dtype='bfloat16')
+    seen = {}
+    for name in ('image', 'text'):
+        encode = getattr(model.clip, f'encode_{name}')
+
+        def spy(inputs, name=name, encode=encode):
+            seen[name] = encode(inputs)
+            return seen[name]
+
+        monkeypatch.setattr(model.clip, f'encode_{name}', spy)
+    losses = model.loss(torch.randn(2, 3, 96, 96), ['cat', 'dog'])
+    assert seen['image'].dtype == torch.bfloat16
+    assert seen['text'].dtype == losses['loss_image'].dtype == torch.float32
 
 
 def test_embeddings_of_pictures_are_normalized(build):

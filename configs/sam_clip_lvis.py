@@ -1,0 +1,10 @@
+# The paper's baseline on LVIS v1: SAM cuts out, CLIP names a crop of the image for each mask.
+# CLIP's features of the whole image instead: --cfg-options model.region=feature
+_base_ = [
+    './_base_/models/sam_clip_rn50x16.py',
+    './_base_/datasets/ov_lvis.py',
+    './_base_/schedules/test_only.py',
+    './_base_/default_runtime.py',
+]
+model = dict(classifier=dict(classifier='checkpoints/vocabulary_lvis_rn50x16.safetensors'))
+train_dataloader = None

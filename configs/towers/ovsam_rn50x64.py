@@ -1,0 +1,15 @@
+# OVSAM on CLIP RN50x64 and LVIS v1. Its adapter: sam2clip_rn50x64.py.
+# CLIP's weights, in open_clip's names: 'RN50x64', 'openai'.
+_base_ = ['../ovsam_lvis.py']
+stages = [512, 1024, 2048, 4096]
+backbone = dict(model='RN50x64', init_cfg=dict(checkpoint='checkpoints/clip_rn50x64.safetensors'))
+neck = dict(in_channels=stages)
+model = dict(
+    backbone=backbone,
+    neck=dict(
+        init_cfg=dict(checkpoint='work_dirs/sam2clip_rn50x64/epoch_24.pth', prefix='neck'), **neck
+    ),
+    region_neck=dict(in_channels=stages),
+    head=dict(embed_dim=1024),
+    classifier=dict(classifier='checkpoints/vocabulary_lvis_rn50x64.safetensors'),
+)

@@ -1,0 +1,121 @@
+"""Crops of an image for CLIP, one for each mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, image_transform
+from PIL import Image
+from torch import Tensor
+
+from .instances import masks_to_bboxes
+
+CLIP_MEAN = tuple(255 * value for value in OPENAI_DATASET_MEAN)
+CLIP_STD = tuple(255 * value for value in OPENAI_DATASET_STD)
+
+
+def crop_windows(bboxes: Tensor, margin: float, square: bool) -> Tensor:
+    """What to cut out around boxes.
+
+    Args:
+        bboxes: `(N, 4)` xyxy in pixels.
+        margin: Added on each side, as a share of the box's longer side.
+        square: Whether the shorter side grows to the longer one.
+
+    Returns:
+        `(N, 4)` int64 xyxy in pixels, at least one pixel each way; it may reach out of the image.
+    """
+    bboxes = bboxes.double()
+    sides = bboxes[:, 2:] - bboxes[:, :2]
+    longer = sides.amax(1, keepdim=True)
+    sides = ((longer.expand_as(sides) if square else sides) + 2 * margin * longer).round()
+    top_left = ((bboxes[:, :2] + bboxes[:, 2:] - sides) / 2).floor()
+    return torch.cat((top_left, top_left + sides.clamp(min=1)), dim=1).long()
+
+
+class MaskCropper:
+    """Cut what masks cover out of an image, in the form of CLIP's input.
+
+    The crop is resized to that form by open_clip's own transform. By default it is exactly the
+    mask's box, which changes the proportions of what is not square.
+
+    Args:
+        size: `(H, W)` of CLIP's input in pixels.
+        margin: How much of the surrounding image is added on each side, as a share of the box's
+            longer side.
+        square: Extend the shorter side to the longer one by surrounding image, so that proportions
+            stay. Beyond the image's edge there is the mean color.
+        hide_background: Show what is outside the mask as the mean color.
+        mean: Of the images that CLIP was trained on, RGB from 0 to 255; by default OpenAI's.
+        std: Of the same.
+
+    Raises:
+        ValueError: The margin is negative.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        margin: float = 0.0,
+        square: bool = False,
+        hide_background: bool = False,
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
+    ) -> None:
+        if margin < 0:
+            raise ValueError(
+                f'The margin of a crop must be at least 0, not {margin}: it is a share of the '
+                "box's longer side that is added around the box."
+            )
+        self.margin = margin
+        self.square = square
+        self.hide_background = hide_background
+        self.mean_color = np.array(mean).round().astype(np.uint8)
+        self.transform = image_transform(
+            tuple(size),
+            is_train=False,
+            mean=[value / 255 for value in mean],
+            std=[value / 255 for value in std],
+            resize_mode='squash',
+        )
+
+    def __call__(self, image: np.ndarray, masks: Tensor) -> Tensor:
+        """Cut out what each mask covers.
+
+        Args:
+            image: `(H, W, 3)` uint8 RGB.
+            masks: `(N, H, W)` bool, N at least 1; an empty one stands for the whole image.
+
+        Returns:
+            `(N, 3, *size)` float32, normalized.
+
+        Raises:
+            ValueError: Image and masks differ in size.
+        """
+        if image.shape[:2] != tuple(masks.shape[1:]):
+            raise ValueError(
+                f'The image has {image.shape[1]}x{image.shape[0]} pixels and its masks '
+                f'{masks.shape[2]}x{masks.shape[1]}: give the original image.'
+            )
+        masks = masks | ~masks.flatten(1).any(1)[:, None, None]
+        windows = crop_windows(masks_to_bboxes(masks), self.margin, self.square).tolist()
+        if self.hide_background:
+            shown = masks.cpu().numpy()
+        else:
+            shown = [None] * len(windows)
+        crops = [self._cut(image, window, mask) for window, mask in zip(windows, shown)]
+        return torch.stack([self.transform(Image.fromarray(crop)) for crop in crops])
+
+    def _cut(self, image: np.ndarray, window: list[int], mask: np.ndarray | None) -> np.ndarray:
+        left, top, right, bottom = window
+        crop = np.empty((bottom - top, right - left, 3), np.uint8)
+        crop[:] = self.mean_color
+        rows = slice(max(top, 0), min(bottom, image.shape[0]))
+        columns = slice(max(left, 0), min(right, image.shape[1]))
+        part = image[rows, columns]
+        if mask is not None:
+            part = np.where(mask[rows, columns, None], part, self.mean_color)
+        crop[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = part
+        return crop

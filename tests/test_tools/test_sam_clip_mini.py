@@ -1,0 +1,111 @@
+"""tools/test.py on the small baselines: no checkpoint, two files of weights, two scenes."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmovsam.checkpoints import save_safetensors
+from mmovsam.datasets.mini_world import CATEGORIES, write_split
+from mmovsam.vocabulary import TextClassifier, save_classifier
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / 'configs' / 'mini'
+CONFIG = """
+_base_ = {base!r}
+sam = 'sam.safetensors'
+model = dict(
+    sam=dict(
+        backbone=dict(init_cfg=dict(checkpoint=sam)),
+        prompt_encoder=dict(init_cfg=dict(checkpoint=sam)),
+        head=dict(init_cfg=dict(checkpoint=sam)),
+    ),
+    clip=dict(init_cfg=dict(checkpoint='clip.safetensors')),
+    classifier=dict(classifier='names.safetensors'),
+)
+test_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(data_root='scenes', draw=None)
+)
+log_level = 'WARNING'
+experiment_name = {name!r}
+"""
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    """A folder with scenes, random weights in the shipped files' form, and a random vocabulary."""
+    folder = tmp_path_factory.mktemp('baseline')
+    write_split(folder / 'scenes', 'test', 2, 20261122)
+    torch.manual_seed(0)
+    init_default_scope('mmdet')
+    model = MODELS.build(Config.fromfile(CONFIGS / 'sam_clip_mini_image.py').model)
+    sam, parts = {}, dict(backbone='image_encoder', prompt_encoder='prompt_encoder')
+    for name, value in model.sam.state_dict().items():
+        part, rest = name.split('.', 1)
+        sam[f'{parts[part]}.{rest}' if part in parts else rest] = value.half()
+    save_safetensors(sam, folder / 'sam.safetensors')
+    clip = {f'backbone.{name}': value.half() for name, value in model.clip.state_dict().items()}
+    save_safetensors(clip, folder / 'clip.safetensors')
+    names = tuple(category.name for category in CATEGORIES)
+    novel = tuple(category.novel for category in CATEGORIES)
+    embeddings = torch.randn(len(names), 1, model.clip.embed_dim)
+    save_classifier(folder / 'names.safetensors', TextClassifier(embeddings, names, novel))
+    return folder
+
+
+@pytest.fixture
+def call(world, monkeypatch, capsys):
+    """Test a config without a checkpoint; returns the exit status and what is said."""
+    monkeypatch.chdir(world)
+    monkeypatch.delenv('MMOVSAM_TRACEBACK', raising=False)
+
+    def run(name, *options):
+        base = str(CONFIGS / f'{name}.py')
+        (world / 'config.py').write_text(CONFIG.format(base=base, name=f'{name}_{len(options)}'))
+        command = ['test.py', 'config.py', '--work-dir', name]
+        monkeypatch.setattr(sys, 'argv', command + (['--cfg-options', *options] if options else []))
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return run
+
+
+@pytest.mark.parametrize('region', ['image', 'feature'])
+def test_small_baseline_is_tested_with_the_weights_of_its_parts(call, region):
+    status, output = call(f'sam_clip_mini_{region}')
+    assert status == 0, output
+    [file] = Path(f'sam_clip_mini_{region}').glob('*/*.json')
+    metrics = json.loads(file.read_text())
+    wanted = {f'open_vocab/{key}{part}' for key in ('IoU', 'acc') for part in ('', '_base')}
+    assert wanted <= set(metrics)
+
+
+def test_missing_file_of_a_part_is_named_with_its_remedy(call):
+    option = 'model.sam.backbone.init_cfg.checkpoint=sam_vit_h_4b8939.pth'
+    status, output = call('sam_clip_mini_image', option)
+    assert status == 2
+    assert 'sam_vit_h_4b8939.pth' in output and 'segment-anything' in output
+
+
+def test_file_without_a_parts_weights_is_refused(call):
+    option = 'model.sam.backbone.init_cfg.prefix=prompt_encoder'
+    status, output = call('sam_clip_mini_image', option, 'log_level=ERROR')
+    assert status == 2
+    error = next(line for line in output.splitlines() if line.startswith('error: '))
+    assert 'are in none of the files' in error and 'sam.backbone.pos_embed' in error
+
+
+def test_model_with_a_part_that_names_no_file_still_needs_a_checkpoint(call):
+    status, output = call('sam_clip_mini_image', 'model.clip.init_cfg=None')
+    assert status == 2 and 'names no weights (load_from): give a checkpoint file' in output
