@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
@@ -147,8 +148,8 @@ def build_vocabulary(out: Path) -> None:
     vocabulary = Vocabulary.from_metainfo(MiniWorldPictures.METAINFO)
     encoder = load_text_encoder(clip, weights(out, 'clip_mini'))
     classifier = vocabulary.build_classifier(*encoder, cache=False)
-    classifier.embeddings = classifier.embeddings.half()
-    save_classifier(weights(out, 'vocabulary_mini'), classifier)
+    half = replace(classifier, embeddings=classifier.embeddings.half())
+    save_classifier(weights(out, 'vocabulary_mini'), half)
 
 
 def ship(out: Path) -> None:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmovsam  # noqa: F401
+from mmovsam.vocabulary import load_classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +76,18 @@ def test_a_vocabulary_that_a_kill_prevented_is_built_later(train_mini, tmp_path,
     args = SimpleNamespace(out=tmp_path, stages=['clip_mini'], threads=1, ship=False)
     train_mini.main(args)
     assert built == [tmp_path]
+
+
+def test_the_vocabulary_is_built_of_the_text_tower(train_mini, tmp_path):
+    shipped = train_mini.WEIGHTS_DIR / 'clip_mini_text.safetensors'
+    clip = train_mini.weights(tmp_path, 'clip_mini')
+    clip.parent.mkdir()
+    clip.symlink_to(shipped)
+    train_mini.build_vocabulary(tmp_path)
+    built = load_classifier(train_mini.weights(tmp_path, 'vocabulary_mini'))
+    expected = load_classifier('mmovsam://vocabulary_mini.safetensors')
+    assert (built.names, built.novel) == (expected.names, expected.novel)
+    assert torch.allclose(built.flat()[0], expected.flat()[0], atol=2e-3)
 
 
 def test_a_training_that_ended_is_not_begun_again(train_mini, tmp_path):
