@@ -1,7 +1,5 @@
 """Whether a checkpoint belongs to a model."""
 
-import re
-
 from torch import nn
 
 from .loading import state_dict_of
@@ -22,10 +20,7 @@ def check_fit(model: nn.Module, checkpoint: dict, whole: bool = False) -> None:
         ValueError: Shapes differ, nothing matches, or something is missing.
     """
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {
-        re.sub(r'^module\.', '', name): tuple(value.shape)
-        for name, value in state_dict_of(checkpoint).items()
-    }
+    found = {name: tuple(value.shape) for name, value in state_dict_of(checkpoint).items()}
     common = [name for name in found if name in expected]
     remedy = 'Was the checkpoint made with another config?'
     if not common:

@@ -90,6 +90,8 @@ def load_checkpoint_file(path, map_location='cpu'):
 def state_dict_of(checkpoint) -> dict:
     """The named tensors of a checkpoint, wrapped in `state_dict` (or `model`) or not.
 
+    The prefix `module.` that distributed training puts before each name is taken off.
+
     Args:
         checkpoint (dict): What `load_checkpoint_file` returned.
 
@@ -111,7 +113,7 @@ def state_dict_of(checkpoint) -> dict:
     wrong = [key for key, value in state_dict.items() if not isinstance(value, torch.Tensor)]
     if wrong:
         raise ValueError(f'Expected a checkpoint of named tensors, but {wrong[:3]} are none.')
-    return dict(state_dict)
+    return {name.removeprefix('module.'): tensor for name, tensor in state_dict.items()}
 
 
 def save_safetensors(state_dict, path, metadata=None) -> None:

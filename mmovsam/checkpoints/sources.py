@@ -161,7 +161,7 @@ class Source:
 
 
 def named_tensors(path) -> dict[str, Tensor]:
-    """The tensors of a file, without the prefix that distributed training puts before each name.
+    """The tensors of a file; an error names it.
 
     Args:
         path (str | Path): See `load_checkpoint_file`.
@@ -172,10 +172,9 @@ def named_tensors(path) -> dict[str, Tensor]:
     """
     checkpoint = load_checkpoint_file(path)
     try:
-        tensors = state_dict_of(checkpoint)
+        return state_dict_of(checkpoint)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
-    return {name.removeprefix('module.'): tensor for name, tensor in tensors.items()}
 
 
 def by_part(names) -> dict[str, list[str]]:

@@ -87,7 +87,6 @@ def _checkpoint_file(model: str | Mapping, checkpoint: str | PathLike) -> str | 
 
 def _load(text_model: nn.Module, path: str | PathLike) -> None:
     state = state_dict_of(load_checkpoint_file(path))
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
     if isinstance(text_model, CustomTextCLIP):
         state = convert_to_custom_text_state_dict(state)
     state = {

@@ -342,3 +342,11 @@ def test_weights_that_do_not_make_the_model_are_refused(config, tmp_path):
 def test_unknown_config_is_refused_with_those_that_there_are():
     with pytest.raises(FileNotFoundError, match='no config mini/none.py.*mini/ovsam_mini.py'):
         OVSAMPredictor.from_config('mini/none.py')
+
+
+def test_weights_of_distributed_training_are_loaded(model, config, tmp_path):
+    twos = {name: torch.full_like(value, 2) for name, value in model.state_dict().items()}
+    wrapped = {f'module.{name}': value for name, value in twos.items()}
+    torch.save(dict(state_dict=wrapped), tmp_path / 'wrapped.pth')
+    loaded = OVSAMPredictor.from_config(config, tmp_path / 'wrapped.pth').model.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in twos.items())

@@ -155,3 +155,8 @@ def test_what_holds_no_named_tensors_is_refused(wrong):
 @pytest.mark.parametrize('key', ['state_dict', 'model'])
 def test_wrapped_tensors_are_found(key):
     assert same(state_dict_of({key: WEIGHTS, 'epoch': 2}), WEIGHTS)
+
+
+def test_the_prefix_of_distributed_training_is_taken_off():
+    wrapped = {f'module.{name}': tensor for name, tensor in WEIGHTS.items()}
+    assert same(state_dict_of({'state_dict': wrapped}), WEIGHTS)
