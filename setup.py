@@ -84,6 +84,7 @@ setup(
     install_requires=[
         'torch>=2.4',
         'torchvision>=0.19',
+        'filelock',
         'numpy>=1.24',
         'open_clip_torch>=2.32',
         'platformdirs',

@@ -36,15 +36,15 @@ def answers(predictor):
 
 
 def test_boxes_become_masks(answers):
-    assert answers[:, 0].mean() > 0.8
+    assert answers[:, 0].mean() > 0.83
 
 
 def test_masks_get_the_names_of_base_classes(answers):
-    assert answers[answers[:, 2] == 0, 1].mean() > 0.5  # chance is 1 in 640
+    assert answers[answers[:, 2] == 0, 1].mean() > 0.75  # chance is 1 in 640
 
 
 def test_masks_get_names_that_training_never_gave(answers):
-    assert answers[answers[:, 2] == 1, 1].mean() > 0.4
+    assert answers[answers[:, 2] == 1, 1].mean() > 0.7
 
 
 def test_a_list_of_words_replaces_the_vocabulary(predictor):

@@ -132,7 +132,7 @@ def main(args):
     logging.captureWarnings(True)
     start = time.monotonic()
     data_root = args.out / f'scenes_{args.num_images}_{args.seed}'
-    write_split(data_root, 'test', args.num_images, args.seed)
+    write_split(data_root, 'test', args.num_images, args.seed, overwrite=True)
     results = {}
     for configs, num_pictures in ((PROMPTS, args.num_pictures), (BASELINES, 0)):
         for title, config in configs.items():

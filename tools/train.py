@@ -3,6 +3,7 @@
 import argparse
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
 from mmovsam.engine.command_line import (
     add_common_arguments,
     build_runner,
@@ -32,6 +33,8 @@ def parse_args():
 def train(args):
     cfg = load_config(args)
     if args.amp:
+        if not torch.cuda.is_available():
+            raise ValueError('--amp needs a GPU: MMEngine trains with mixed precision there only.')
         cfg.optim_wrapper = dict(cfg.optim_wrapper, type='AmpOptimWrapper')
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:

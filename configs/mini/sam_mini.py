@@ -9,4 +9,4 @@ train_dataloader = dict(batch_size=4)
 val_evaluator = [dict(type='OpenVocabMetric', with_labels=False)]
 test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(lr=8e-4))
-train_cfg = dict(max_epochs=8, val_interval=2)
+train_cfg = dict(max_epochs=7, val_interval=2)

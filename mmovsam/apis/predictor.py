@@ -15,8 +15,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 
 from ..checkpoints import check_fit, state_dict_of
+from ..datasets.images import whole_image_size
 from ..datasets.transforms import ResizeLongestSide
-from ..datasets.transforms.loading import is_whole
 from ..fileio import find_config
 from ..models.detectors import OVSAM
 from ..models.detectors.instances import masks_to_bboxes
@@ -291,7 +291,7 @@ def _read_file(path: Path) -> np.ndarray:
         )
     data = path.read_bytes()
     # OpenCV would fill the missing part of a truncated image with gray.
-    image = mmcv.imfrombytes(data) if is_whole(data) else None
+    image = mmcv.imfrombytes(data) if whole_image_size(data) else None
     if image is None:
         raise ValueError(
             f'{path} is truncated or no image ({len(data)} bytes). Get it again, or convert it '

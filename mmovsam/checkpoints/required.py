@@ -1,4 +1,4 @@
-"""Which weight files a config needs, and how to get each."""
+"""Which files a model's config needs besides data, and how to get each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _checkpoints(node) -> Iterator[str]:
 
 
 def weight_files(cfg: Mapping, training: bool) -> list[tuple[str, str]]:
-    """The local weight files that a run of a config will read.
+    """The local files, of weights and of proposals, that a run of a config will read.
 
     Args:
         cfg: A runner's config.
@@ -61,7 +61,7 @@ def weight_files(cfg: Mapping, training: bool) -> list[tuple[str, str]]:
     else:
         parts = [model.get(key) or {} for key in ('classifier', 'prompter')]
         names = [name for part in parts for name in _checkpoints(part)]
-    names.append(cfg.get('load_from'))
+    names += [cfg.get('load_from'), (model.get('prompter') or {}).get('file')]
     return [
         (name, next((text for pattern, text in _REMEDIES if re.search(pattern, name)), _DEFAULT))
         for name in dict.fromkeys(names)

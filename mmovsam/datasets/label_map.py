@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from .files import check_files, read_json
+from .images import CheckedImages
 from .open_vocab import novel_flags
 
 _IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -19,7 +20,7 @@ _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of a single who
 
 
 @DATASETS.register_module()
-class LabelMapDataset(BaseDetDataset):
+class LabelMapDataset(CheckedImages, BaseDetDataset):
     """Images with label maps: PNG files of one channel in which a pixel's value says what is there.
 
     The label map of `images/park/1.jpg` is `labels/park/1.png`, with `data_prefix=dict(img=

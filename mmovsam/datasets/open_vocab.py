@@ -16,9 +16,10 @@ from .annotations import (
     text,
 )
 from .files import check_files, read_json
+from .images import CheckedImages
 
 
-class OpenVocabDataset(CocoDataset):
+class OpenVocabDataset(CheckedImages, CocoDataset):
     """Annotations in COCO's JSON layout with base and novel categories.
 
     `metainfo` has `classes` (K names, base and novel, label i is `classes[i]`), `novel` (K

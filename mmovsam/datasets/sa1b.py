@@ -8,10 +8,11 @@ from mmdet.registry import DATASETS
 
 from .annotations import entries, field, image_size, instance
 from .files import check_files, read_json
+from .images import CheckedImages
 
 
 @DATASETS.register_module()
-class SA1BDataset(BaseDetDataset):
+class SA1BDataset(CheckedImages, BaseDetDataset):
     """Folders of `sa_*.jpg`, each with its annotations in `sa_*.json` beside it.
 
     Every object has label 0. Annotations are read when an item is, since SA-1B has eleven million

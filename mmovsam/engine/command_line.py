@@ -1,6 +1,7 @@
 """What the command lines of `tools/` share: arguments, configs, errors in one line."""
 
 import argparse
+import atexit
 import contextlib
 import difflib
 import inspect
@@ -163,6 +164,8 @@ def _start_gloo(cfg) -> None:
         )
     if not is_distributed():
         torch.distributed.init_process_group('gloo')
+        # its threads would still run while the interpreter goes, and now and then abort it
+        atexit.register(torch.distributed.destroy_process_group)
     wrapper = dict(
         type='MMDistributedDataParallel',
         device_ids=None,

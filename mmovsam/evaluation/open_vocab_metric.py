@@ -131,7 +131,7 @@ class OpenVocabMetric(BaseMetric):
             raise ValueError(
                 f'OpenVocabMetric needs labels and masks of image {name}: add '
                 "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) to the test pipeline "
-                'after Resize'
+                'after Resize. Results of `tools/test.py --out` hold no annotations: test anew.'
             )
         gt_labels = to_numpy(gt['labels'])
         scores = []

@@ -1,8 +1,21 @@
 """What is asked about an image: prompts, how training samples them, where inference takes them."""
 
 from .detector_prompter import DetectorPrompter
+from .file_prompter import FilePrompter
+from .grid_prompter import GridPrompter
 from .gt_prompter import GTPrompter
+from .prompt_filter import PromptFilter
+from .prompter import Prompter
 from .prompts import Prompts
 from .sampling import sample_training_prompts
 
-__all__ = ['DetectorPrompter', 'GTPrompter', 'Prompts', 'sample_training_prompts']
+__all__ = [
+    'DetectorPrompter',
+    'FilePrompter',
+    'GTPrompter',
+    'GridPrompter',
+    'PromptFilter',
+    'Prompter',
+    'Prompts',
+    'sample_training_prompts',
+]

@@ -2,62 +2,79 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from typing import Any
 
 import torch
-from mmdet.registry import MODELS, TRANSFORMS
+from mmdet.models.detectors import RPN
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmdet.utils import get_test_pipeline_cfg
-from mmengine.config import Config, ConfigDict
-from mmengine.dataset import Compose
+from mmdet.structures.mask import mask2bbox
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, revert_sync_batchnorm
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
 from ..checkpoints.loading import state_dict_of
-from ..fileio import find_config
+from .boxes import clip_boxes
+from .detectors import (
+    checkpoint_classes,
+    config_classes,
+    detector_config,
+    given_classes,
+    inference_pipeline,
+)
+from .prompter import Prompter
 from .prompts import Prompts
 
-
-def _type_name(transform: Mapping) -> str:
-    kind = transform['type']
-    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
-
-
-def _as_config(detector: str | PathLike | Mapping) -> ConfigDict:
-    """A whole config, with the key `model`, from whatever the user names the detector by."""
-    if isinstance(detector, Mapping):
-        config = ConfigDict(detector)
-        return ConfigDict(model=config) if 'type' in config else config
-    return ConfigDict(Config.fromfile(find_config(str(detector))).to_dict())
+DTYPES = ('float32', 'bfloat16', 'float16')
+_UNUSED = re.compile(r'num_batches_tracked$|(^|\.)loss_')  # what detecting does not read
 
 
 @MODELS.register_module()
-class DetectorPrompter(BaseModule):
+class DetectorPrompter(Prompter):
     """Prompts OVSAM with the boxes of any MMDetection detector.
 
     The detector sees the original image through its own test pipeline and data preprocessor, one
     image at a time, so its boxes are those that `mmdet.apis.DetInferencer` returns, clipped to the
-    image. It is frozen and always in eval mode. Masks that it may predict are not used.
+    image. It is frozen, always in eval mode, and keeps its precision whatever OVSAM is converted
+    to and whether OVSAM runs under autocast. Masks and keypoints that it may predict are not used.
+
+    Data samples need `img_path`, the original image's file; or `ori_img`, the original image
+    itself as a uint8 (H, W, 3) BGR array, which is preferred. The prompts have `bboxes`, `labels`
+    (in the detector's own classes) and `scores`, the best first. Boxes are clipped to the image;
+    those that are NaN or have no area inside of it are dropped.
 
     Args:
         detector: A whole config or its `model` alone, as a dict; or the name of a config file, or
-            one of an installed package such as `'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'`.
-        checkpoint: The detector's weights, read when they are first needed; by default what the
-            detector's config says (`load_from`, or `init_cfg` of its model).
+            one of an installed package such as `'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'`;
+            or a name or alias in MMDetection's index, such as `'rtmdet_tiny_8xb32-300e_coco'`.
+        checkpoint: The detector's weights, read when they are first needed; by default those of
+            MMDetection's index, or what the detector's config says (`init_cfg` of its model, or
+            `load_from`).
         score_thr: Boxes with a lower score are dropped.
         max_per_img: How many boxes an image has at most, the best first.
         pipeline: The detector's test pipeline, where its config does not hold it.
         keep_in_checkpoint: Whether the detector's weights are part of this module's state dict.
             Otherwise they stay out of OVSAM's checkpoints, and loading one does not miss them.
+        classes: What the detector's labels are called, as names or a text file with one on each
+            line; by default what its checkpoint or else its config says.
+        dtype: `'float32'`; or `'bfloat16'` or `'float16'` for backbone and neck by autocast. Heads
+            stay in float32: bfloat16 has steps of 4 pixels at coordinates beyond 512.
+        device: Where the detector stays, such as `'cpu'`; None to be moved with OVSAM.
+        filter: More arguments of `PromptFilter`; `score_thr` and `max_per_img` in it count before
+            those above.
 
     Raises:
         FileNotFoundError: If a config file or checkpoint does not exist.
-        ValueError: If an argument is out of range, the config has no model or no test pipeline, or
-            the checkpoint does not fit.
+        ValueError: If an argument is out of range, the config has no model or no test pipeline,
+            the checkpoint does not fit, a data sample has no image, or the detector returns no
+            upright boxes.
     """
 
     def __init__(
@@ -68,60 +85,43 @@ class DetectorPrompter(BaseModule):
         max_per_img: int = 100,
         pipeline: Sequence[Mapping] | None = None,
         keep_in_checkpoint: bool = False,
+        classes: str | PathLike | Sequence[str] | None = None,
+        dtype: str = 'float32',
+        device: str | None = None,
+        filter: Mapping | None = None,
     ) -> None:
-        super().__init__()
-        if not 0 <= score_thr <= 1:
-            raise ValueError(f'score_thr must lie between 0 and 1, got {score_thr}')
-        if max_per_img < 1:
-            raise ValueError(f'max_per_img must be at least 1, got {max_per_img}')
-        config = _as_config(detector)
-        if 'model' not in config:
-            raise ValueError(
-                f'the config of the detector has no model, only {sorted(config)}; '
-                'give a whole MMDetection config or the dict of its model'
-            )
-        self.score_thr = score_thr
-        self.max_per_img = max_per_img
+        limits = dict(score_thr=score_thr, max_per_img=max_per_img)
+        super().__init__({**limits, **(filter or {})})
+        if dtype not in DTYPES:
+            raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
+        self.device = _checked_device(device)
         self.keep_in_checkpoint = keep_in_checkpoint
-        self.checkpoint = checkpoint or self._own_checkpoint(config)
+        config, default_checkpoint = detector_config(detector)
+        self.checkpoint = checkpoint or default_checkpoint
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
-            self.pipeline = self._build_pipeline(config if pipeline is None else list(pipeline))
+            self.pipeline = inference_pipeline(config, pipeline)
             # In eval mode SyncBN is BN, but it cannot run on a CPU among several processes.
-            detector = revert_sync_batchnorm(MODELS.build(config.model))
-            self.detector = detector.eval().requires_grad_(False)
+            built = revert_sync_batchnorm(MODELS.build(config.model))
+            self.detector = built.eval().requires_grad_(False)
+            named = config_classes(config) if classes is None else given_classes(classes)
+        if dtype != 'float32':
+            _lower_precision(self.detector, getattr(torch, dtype))
+        agnostic = isinstance(self.detector, RPN)  # though its data set has classes
+        self._classes = None if agnostic and classes is None else named
+        self._classes_final = agnostic or classes is not None
         self._ready = False
         self._register_state_dict_hook(self._leave_detector_out)
 
-    @staticmethod
-    def _build_pipeline(source: ConfigDict | list) -> Compose:
-        if isinstance(source, list):
-            steps = source
-        elif 'test_dataloader' in source:
-            steps = get_test_pipeline_cfg(source)
-        elif 'test_pipeline' in source:
-            steps = source.test_pipeline
-        else:
-            raise ValueError(
-                'the config of the detector has no test pipeline: give its whole config, or '
-                'DetectorPrompter(pipeline=[...])'
-            )
-        transforms = []
-        for step in steps:
-            step = dict(step)
-            kind = _type_name(step)
-            if kind == 'LoadAnnotations':
-                continue
-            if kind == 'LoadImageFromFile':
-                step['type'] = 'mmdet.InferencerLoader'
-            transforms.append(TRANSFORMS.build(step))
-        return Compose(transforms)
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """What the detector's labels are called; its checkpoint is read for it if need be.
 
-    @staticmethod
-    def _own_checkpoint(config: ConfigDict) -> str | None:
-        init_cfg = config.model.get('init_cfg')
-        if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
-            return init_cfg['checkpoint']
-        return config.get('load_from')
+        None where neither the checkpoint nor the config says it, and for a region proposal
+        network, whose labels are all 0.
+        """
+        if not self._classes_final:
+            self.init_weights()
+        return self._classes
 
     def train(self, mode: bool = True) -> DetectorPrompter:
         """Sets the mode of this module; the detector stays in eval mode."""
@@ -133,7 +133,6 @@ class DetectorPrompter(BaseModule):
         """Loads the detector's weights, once."""
         if self._ready:
             return
-        self._ready = True
         if self.checkpoint is None:
             print_log(
                 'DetectorPrompter has no checkpoint: its boxes are those of a random detector. '
@@ -141,18 +140,26 @@ class DetectorPrompter(BaseModule):
                 logger='current',
                 level=logging.WARNING,
             )
-            return
-        # MMEngine's loader also downloads from the model zoo's links.
-        checkpoint = CheckpointLoader.load_checkpoint(str(self.checkpoint), map_location='cpu')
+        else:
+            # MMEngine's loader also downloads from the model zoo's links.
+            checkpoint = CheckpointLoader.load_checkpoint(str(self.checkpoint), map_location='cpu')
+            self._load(state_dict_of(checkpoint))
+            if not self._classes_final:
+                self._classes = checkpoint_classes(checkpoint) or self._classes
+        self._ready = True
+
+    def _load(self, state_dict: dict[str, Tensor]) -> None:
+        # Names are compared after loading, not before: MMDetection's modules rename older ones
+        # while they load, and an RPN takes those of a two-stage detector.
         try:
-            keys = self.detector.load_state_dict(state_dict_of(checkpoint), strict=False)
+            keys = self.detector.load_state_dict(state_dict, strict=False)
         except RuntimeError as error:
             first = '\n'.join(str(error).split('\n')[:4])
             raise ValueError(
                 f'the checkpoint {self.checkpoint} does not fit the detector; '
                 f'is it of another model? {first}'
             ) from error
-        missing = [key for key in keys.missing_keys if 'num_batches_tracked' not in key]
+        missing = [key for key in keys.missing_keys if not _UNUSED.search(key)]
         if missing:
             raise ValueError(
                 f'the checkpoint {self.checkpoint} lacks {len(missing)} weights of the detector, '
@@ -176,26 +183,62 @@ class DetectorPrompter(BaseModule):
                 state_dict[prefix_detector + key] = value
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args, **kwargs) -> DetectorPrompter:
+        # All of PyTorch's moves and conversions come through here. There are no tensors but the
+        # detector's: they are moved, unless it has a device of its own, and never converted.
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        if self.device is None:
+            self.detector._apply(move, *args, **kwargs)
+        return self
+
+    def _settle(self) -> torch.device:
+        """Brings the detector, and what its data preprocessor notes, to its device."""
+        present = next(self.detector.parameters(), torch.empty(0)).device
+        wanted = self.device or present
+        if {present, self.detector.data_preprocessor.device} != {wanted}:
+            try:
+                self.detector.to(wanted)
+            except (RuntimeError, AssertionError) as error:
+                raise ValueError(
+                    f'DetectorPrompter(device={str(wanted)!r}): {error}. Give a device of this '
+                    'machine, or none to have the detector move with OVSAM'
+                ) from error
+        return wanted
+
     @torch.no_grad()
     def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
-        """What the detector finds in each image.
-
-        Args:
-            data_samples: With `img_path`, the original image's file; or `ori_img`, the original
-                image itself as a uint8 (H, W, 3) BGR array, which is preferred.
-
-        Returns:
-            One `Prompts` an image, in pixels of the original image: `bboxes`, `labels` (in the
-            detector's own classes) and `scores`, the best first. Boxes are clipped to the image;
-            those that are NaN or have no area inside of it are dropped.
-
-        Raises:
-            ValueError: If a data sample has neither `img_path` nor `ori_img`.
-        """
+        """What the detector finds in each image: see `Prompter.forward`."""
         self.init_weights()
-        return [self._prompts(data_sample) for data_sample in data_samples]
+        return super().forward(data_samples)
 
-    def _prompts(self, data_sample: DetDataSample) -> Prompts:
+    def prompts_of(self, data_sample: DetDataSample) -> Prompts:
+        """All that the detector finds in one image, the best first."""
+        name = data_sample.get('img_path') or f'with img_id {data_sample.get("img_id")}'
+        result = self._detect(data_sample, name)
+        bboxes, scores, labels = _found(result, type(self.detector).__name__)
+        clipped, has_area = clip_boxes(bboxes, _ori_shape(result, data_sample, name))
+        finite = bboxes.isfinite().all(dim=1) & scores.isfinite()
+        broken, flat = (~finite).sum().item(), (finite & ~has_area).sum().item()
+        if broken or flat:
+            # A detector that pads its input may well find something in the padding.
+            print_log(
+                f'DetectorPrompter drops {broken} boxes that are not finite and {flat} without '
+                f'area inside the image {name}',
+                logger='current',
+                level=logging.WARNING if broken else logging.DEBUG,
+            )
+        kept = (finite & has_area).nonzero()[:, 0]
+        best = kept[scores[kept].argsort(descending=True, stable=True)]
+        return Prompts(
+            bboxes=clipped[best],
+            labels=None if labels is None else labels[best],
+            scores=scores[best],
+        )
+
+    def _detect(self, data_sample: DetDataSample, name: str) -> DetDataSample:
         image = dict(img_id=data_sample.get('img_id', 0))
         if data_sample.get('ori_img') is not None:
             image['img'] = data_sample.get('ori_img')
@@ -207,26 +250,77 @@ class DetectorPrompter(BaseModule):
                 'meta_keys of PackDetInputs'
             )
         packed = self.pipeline(image)
+        if packed is None:
+            raise ValueError(f"the detector's test pipeline gives nothing for the image {name}")
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        result = self.detector.test_step(batch)[0]
-        found = result.pred_instances
-        height, width = result.ori_shape[:2]
-        bboxes = getattr(found.bboxes, 'tensor', found.bboxes).float()
-        wanted = ~(found.scores < self.score_thr)  # also where the score is NaN, to report it
-        finite = bboxes.isfinite().all(dim=1) & found.scores.isfinite()
-        clipped = bboxes.clone()
-        clipped[:, 0::2] = clipped[:, 0::2].clamp(0, width)
-        clipped[:, 1::2] = clipped[:, 1::2].clamp(0, height)
-        has_area = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
-        broken, flat = (wanted & ~finite).sum().item(), (wanted & finite & ~has_area).sum().item()
-        if broken or flat:
-            # A detector that pads its input may well find something in the padding.
-            print_log(
-                f'DetectorPrompter drops {broken} boxes that are not finite and {flat} without '
-                f'area inside the image {data_sample.get("img_path", image["img_id"])}',
-                logger='current',
-                level=logging.WARNING if broken else logging.DEBUG,
-            )
-        kept = (wanted & finite & has_area).nonzero()[:, 0]
-        best = kept[found.scores[kept].argsort(descending=True, stable=True)[: self.max_per_img]]
-        return Prompts(bboxes=clipped[best], labels=found.labels[best], scores=found.scores[best])
+        with torch.autocast(self._settle().type, enabled=False):
+            return self.detector.test_step(batch)[0]
+
+
+def _found(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Boxes (N, 4) and scores (N,) as float32 and, where there are some, labels (N,)."""
+    found = result.pred_instances if 'pred_instances' in result else {}
+    bboxes, scores = found.get('bboxes'), found.get('scores')
+    if bboxes is None or scores is None:
+        raise ValueError(
+            f'{detector} returns no pred_instances with bboxes and scores; give a detector that '
+            'finds boxes'
+        )
+    bboxes = getattr(bboxes, 'tensor', bboxes)
+    if bboxes.ndim != 2 or bboxes.shape[1] != 4:
+        raise ValueError(
+            f'{detector} returns boxes of shape {tuple(bboxes.shape)}, expected (N, 4), upright '
+            'xyxy; detectors of rotated boxes cannot prompt'
+        )
+    masks = found.get('masks')
+    if isinstance(masks, Tensor) and len(masks) and not bboxes.any():
+        bboxes = mask2bbox(masks.bool())  # SOLO finds masks alone
+    return bboxes.float(), scores.float(), found.get('labels')
+
+
+def _ori_shape(result: DetDataSample, data_sample: DetDataSample, name: str) -> tuple:
+    """(H, W) of the original image, as the detector's loader and the data set's both see it."""
+    expected = data_sample.get('ori_shape')
+    ori_shape = result.get('ori_shape', expected)
+    if ori_shape is None:
+        raise ValueError(
+            f'the detector does not say how large the image {name} is: name ori_shape in '
+            'meta_keys of the last step of its test pipeline'
+        )
+    if expected is not None and tuple(expected[:2]) != tuple(ori_shape[:2]):
+        raise ValueError(
+            f'the detector reads image {name} as {ori_shape[1]}x{ori_shape[0]} pixels and '
+            f'the data set as {expected[1]}x{expected[0]}; give the LoadImageFromFile of both '
+            'pipelines the same color_type and imdecode_backend'
+        )
+    return ori_shape
+
+
+def _checked_device(device: str | None) -> torch.device | None:
+    try:
+        return None if device is None else torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be a name such as 'cpu' or 'cuda:0': {error}") from error
+
+
+def _lower_precision(detector, dtype: torch.dtype) -> None:
+    """Has a detector extract its features under autocast."""
+    if not hasattr(detector, 'extract_feat'):
+        raise ValueError(
+            f'{type(detector).__name__} has no extract_feat that could run in {dtype}; '
+            "leave dtype at 'float32'"
+        )
+    detector.extract_feat = functools.partial(_autocast_features, detector.extract_feat, dtype)
+
+
+def _autocast_features(extract_feat: Callable, dtype: torch.dtype, batch_inputs: Tensor) -> Any:
+    with torch.autocast(batch_inputs.device.type, dtype=dtype):
+        return _to_float32(extract_feat(batch_inputs))
+
+
+def _to_float32(features: Any) -> Any:
+    if isinstance(features, Mapping):
+        return {key: _to_float32(value) for key, value in features.items()}
+    if isinstance(features, (list, tuple)):
+        return type(features)(_to_float32(value) for value in features)
+    return features.float() if isinstance(features, Tensor) else features

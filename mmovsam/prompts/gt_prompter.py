@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.model import BaseModule
+from torch import Tensor
 
+from .prompter import Prompter
 from .prompts import Prompts
 from .sampling import masks_to_numpy, random_point
+
+MASK_STRIDE = 4
+"""Pixels of the network's input to one of `mask_input` (Kirillov et al., 2023, appendix A)."""
+SURE = 10.0
+"""The logit of a pixel that is certainly inside: its sigmoid is 0.99995."""
 
 
 def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:
@@ -38,47 +46,59 @@ def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:
     return int(left) + x - 1, int(top) + y - 1
 
 
+def mask_logits(mask: np.ndarray, img_shape: Sequence[int], input_shape: Sequence[int]) -> Tensor:
+    """A mask as the decoder would have predicted it, to prompt with.
+
+    Args:
+        mask: (H, W) in pixels of the original image, nonzero inside the object.
+        img_shape: (h, w) of the resized image in the network's input.
+        input_shape: (S, S) of that input, padded below and to the right of the image.
+
+    Returns:
+        (S / 4, S / 4) float32 logits, from -10 outside to 10 inside, by the share of a pixel that
+        is inside; padding is outside.
+    """
+    inside = torch.from_numpy(mask.astype(bool))[None, None].float()
+    inside = F.interpolate(inside, tuple(img_shape[:2]), mode='bilinear', antialias=True)
+    below, right = input_shape[0] - inside.shape[2], input_shape[1] - inside.shape[3]
+    covered = F.avg_pool2d(F.pad(inside, (0, right, 0, below)), MASK_STRIDE)
+    return (2 * covered[0, 0] - 1) * SURE
+
+
 @MODELS.register_module()
-class GTPrompter(BaseModule):
+class GTPrompter(Prompter):
     """One prompt for each annotated object, in the order of `gt_instances`.
 
-    `ignored_instances` are not prompted. No label is handed on: recognition has to find it.
+    Data samples need `gt_instances` in pixels of the original image: `bboxes`, and `masks` for all
+    modes but `'box'`; for `'mask'` also `img_shape` and `batch_input_shape`, which a data
+    preprocessor notes. `ignored_instances` are not prompted. No label is handed on: recognition
+    has to find it.
 
     Args:
         mode: `'box'`, the annotated box; `'center'`, the pixel deepest inside the mask;
-            `'random'`, a pixel drawn from the mask. An object with an empty mask is prompted by
-            the center of its box.
+            `'random'`, a pixel drawn from the mask; `'mask'`, the mask itself as `mask_input` in
+            the network's frame. An object with an empty mask is prompted by the center of its box,
+            or by the whole of it as a mask.
         seed: Of the drawn pixels, which depend on it and on the image's `img_id` alone.
+        filter: Arguments of `PromptFilter`; annotations have no scores, and only the mode `'box'`
+            has boxes.
 
     Raises:
-        ValueError: If the mode is unknown.
+        ValueError: If the mode or an argument of the filter is unknown, or a data sample lacks
+            annotations, masks or shapes.
     """
 
-    MODES = ('box', 'center', 'random')
+    MODES = ('box', 'center', 'random', 'mask')
 
-    def __init__(self, mode: str = 'box', seed: int = 0) -> None:
-        super().__init__()
+    def __init__(self, mode: str = 'box', seed: int = 0, filter: Mapping | None = None) -> None:
+        super().__init__(filter)
         if mode not in self.MODES:
             raise ValueError(f'GTPrompter has modes {", ".join(self.MODES)}, got {mode!r}')
         self.mode = mode
         self.seed = seed
 
-    def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
-        """The prompts of each image.
-
-        Args:
-            data_samples: With `gt_instances` in pixels of the original image: `bboxes`, and
-                `masks` for the modes that ask for points.
-
-        Returns:
-            One `Prompts` an image, in pixels of the original image; empty without annotations.
-
-        Raises:
-            ValueError: If there are no `gt_instances`, or points are asked for without masks.
-        """
-        return [self._prompts(data_sample) for data_sample in data_samples]
-
-    def _prompts(self, data_sample: DetDataSample) -> Prompts:
+    def prompts_of(self, data_sample: DetDataSample) -> Prompts:
+        """The annotated objects of one image."""
         name = data_sample.get('img_path') or data_sample.get('img_id')
         if 'gt_instances' not in data_sample:
             raise ValueError(
@@ -96,11 +116,17 @@ class GTPrompter(BaseModule):
                 f'GTPrompter(mode={self.mode!r}) needs the masks of image {name}: '
                 'set with_mask=True in LoadAnnotations'
             )
+        # one mask at a time: polygons are drawn at the size of the image
+        masks = (masks_to_numpy(gt_instances.masks[i : i + 1])[0] for i in range(len(bboxes)))
+        pairs = zip(masks, bboxes.cpu().numpy())
+        if self.mode == 'mask':
+            shapes = self._shapes(data_sample, name)
+            logits = [mask_logits(_filled(mask, bbox), *shapes) for mask, bbox in pairs]
+            return Prompts(mask_input=torch.stack(logits)[:, None].to(bboxes.device))
         generator = torch.Generator()
         generator.manual_seed(zlib.crc32(f'{self.seed}/{data_sample.get("img_id")}'.encode()))
         points = []
-        for i, bbox in enumerate(bboxes.cpu().numpy()):
-            mask = masks_to_numpy(gt_instances.masks[i : i + 1])[0]
+        for mask, bbox in pairs:
             if self.mode == 'center':
                 point = deepest_point(mask)
             else:
@@ -112,3 +138,26 @@ class GTPrompter(BaseModule):
             point_coords=torch.tensor(points, dtype=torch.float32, device=bboxes.device)[:, None],
             point_labels=torch.ones(len(points), 1, dtype=torch.int64, device=bboxes.device),
         )
+
+    @staticmethod
+    def _shapes(data_sample: DetDataSample, name) -> list[Sequence[int]]:
+        shapes = []
+        for key in ('img_shape', 'batch_input_shape'):
+            if data_sample.get(key) is None:
+                raise ValueError(
+                    f"GTPrompter(mode='mask') needs {key} of image {name}: name img_shape in "
+                    'meta_keys of PackDetInputs; a DetDataPreprocessor adds batch_input_shape'
+                )
+            shapes.append(data_sample.get(key))
+        return shapes
+
+
+def _filled(mask: np.ndarray, bbox: np.ndarray) -> np.ndarray:
+    """The mask, or that of its whole box if it is empty."""
+    if mask.any():
+        return mask
+    x1, y1 = np.floor(bbox[:2]).astype(int).clip(0)
+    x2, y2 = np.ceil(bbox[2:]).astype(int).clip(0)
+    filled = np.zeros_like(mask)
+    filled[y1:y2, x1:x2] = 1
+    return filled

@@ -100,7 +100,7 @@ def test_numbers_are_those_of_the_test_pipeline(model, tmp_path, shape):
     boxes = torch.tensor([[1.0, 2.0, 30.0, 9.0], [3.0, 1.0, 39.5, 10.25]])
     pipeline = Compose(
         [
-            dict(type='LoadImage'),
+            dict(type='LoadImageFromFile'),
             dict(type='ResizeLongestSide', size=tiny.SIZE),
             dict(
                 type='PackDetInputs', meta_keys=('img_id', 'ori_shape', 'img_shape', 'scale_factor')

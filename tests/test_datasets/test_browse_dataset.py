@@ -16,7 +16,7 @@ from mmovsam.datasets import OVCocoDataset
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'analysis_tools' / 'browse_dataset.py'
 PIPELINE = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs'),
 ]

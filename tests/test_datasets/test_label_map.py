@@ -9,7 +9,7 @@ from mmovsam.datasets import dataset_files
 from mmovsam.datasets.label_map import read_label_map, read_names
 
 PIPELINE = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs'),
 ]

@@ -10,7 +10,7 @@ from mmovsam.datasets.mini_world import CATEGORIES, draw_scene, write_split
 from mmovsam.datasets.mini_world.writer import scene_rng
 
 PIPELINE = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs'),
 ]

@@ -67,7 +67,7 @@ def base_config():
     config = dict(
         _base_=[str(ROOT / 'configs' / '_base_' / 'default_runtime.py')],
         test_pipeline=[
-            dict(type='LoadImage'),
+            dict(type='LoadImageFromFile'),
             dict(type='ResizeLongestSide', size=tiny.SIZE),
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
             dict(type='PackDetInputs',

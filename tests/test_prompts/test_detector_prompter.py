@@ -1,133 +1,89 @@
 import copy
-import logging
 
 import mmcv
 import numpy as np
 import pytest
 import torch
 from mmdet.apis import DetInferencer
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.model import BaseModel
-from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 from mmengine.structures import InstanceData
+from PIL import Image
+from small_detectors import PIPELINE, RETINANET, WHOLE, fixed, of_array
 from torch import nn
 
-from mmovsam.prompts import DetectorPrompter
-
-PIPELINE = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(96, 96), keep_ratio=True),
-    dict(type='Pad', size=(96, 96), pad_val=dict(img=(114, 114, 114))),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    ),
-]
-
-# One of MMDetection's own detectors, as small as it gets.
-RETINANET = dict(
-    type='RetinaNet',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[103.53, 116.28, 123.675],
-        std=[57.375, 57.12, 58.395],
-        pad_size_divisor=32,
-    ),
-    backbone=dict(
-        type='ResNet', depth=18, num_stages=4, base_channels=8, out_indices=(2, 3),
-        norm_cfg=dict(type='BN'), style='pytorch',
-    ),
-    neck=dict(type='FPN', in_channels=[32, 64], out_channels=8, num_outs=2),
-    bbox_head=dict(
-        type='RetinaHead', num_classes=3, in_channels=8, stacked_convs=1, feat_channels=8,
-        anchor_generator=dict(
-            type='AnchorGenerator', octave_base_scale=4, scales_per_octave=1, ratios=[1.0],
-            strides=[16, 32],
-        ),
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
-    ),
-    test_cfg=dict(
-        nms_pre=100, min_bbox_size=0, score_thr=0.01, nms=dict(type='nms', iou_threshold=0.6),
-        max_per_img=50,
-    ),
-)  # fmt: skip
-WHOLE = dict(
-    model=RETINANET,
-    test_dataloader=dict(dataset=dict(type='CocoDataset', pipeline=PIPELINE)),
-    test_cfg=dict(type='TestLoop'),
-)
-
-
-@MODELS.register_module()
-class FixedDetector(BaseModel):
-    """Finds what it is told to, in pixels of the original image, and notes what it was given."""
-
-    def __init__(self, found=(), **kwargs):
-        super().__init__(**kwargs)
-        self.found = found
-        self.weight = nn.Parameter(torch.zeros(3))
-        self.inputs = []
-
-    def forward(self, inputs, data_samples, mode):
-        assert mode == 'predict'
-        assert not self.training
-        assert not torch.is_grad_enabled()
-        self.inputs.append(inputs)
-        rows = torch.tensor(self.found, dtype=torch.float32).reshape(-1, 6)
-        data_samples[0].pred_instances = InstanceData(
-            bboxes=rows[:, :4], scores=rows[:, 4], labels=rows[:, 5].long()
-        )
-        return data_samples
-
-
-def fixed(*found, **kwargs):
-    detector = dict(type='FixedDetector', found=[list(map(float, row)) for row in found])
-    return DetectorPrompter(detector, pipeline=PIPELINE, **kwargs)
-
-
-def of_array(height=40, width=60, seed=0):
-    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return DetDataSample(metainfo=dict(img_id=1, ori_img=image))
+from mmovsam.prompts import DetectorPrompter, detector_prompter
 
 
 @pytest.fixture(scope='module')
-def retinanet_file(tmp_path_factory):
-    """A detector with weights that find something, saved."""
-    torch.manual_seed(0)
-    detector = DetectorPrompter(copy.deepcopy(WHOLE)).detector
-    nn.init.normal_(detector.bbox_head.retina_cls.weight, std=0.5)
-    nn.init.zeros_(detector.bbox_head.retina_cls.bias)
-    path = tmp_path_factory.mktemp('detector') / 'detector.pth'
-    torch.save(dict(state_dict=detector.state_dict(), meta=dict(dataset_meta={})), path)
-    return path
+def image_files(tmp_path_factory):
+    """One image in every way that a file may hold it."""
+    folder = tmp_path_factory.mktemp('images')
+    array = of_array().get('ori_img')
+    image = Image.fromarray(array)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image.save(folder / 'color.png')
+    image.save(folder / 'turned.jpg', exif=turned)
+    image.convert('L').save(folder / 'gray.jpg')
+    image.convert('RGBA').save(folder / 'alpha.png')
+    Image.fromarray(array[..., 0].astype(np.uint16) * 257).save(folder / 'deep.png')
+    return sorted(folder.iterdir())
 
 
-def test_boxes_are_those_of_the_inferencer_for_file_and_array(retinanet_file, tmp_path):
-    image = of_array().get('ori_img')
-    mmcv.imwrite(image, str(tmp_path / 'image.png'))
-    config = tmp_path / 'config.py'
+RESIZE = dict(type='Resize', scale=(96, 96), keep_ratio=True)
+LOAD_OTHERWISE = dict(type='LoadImageFromFile', to_float32=True, imdecode_backend='pillow')
+LOAD_AS_STORED = dict(type='LoadImageFromFile', color_type='color_ignore_orientation')
+STRETCH = dict(type='Resize', scale=(90, 70), keep_ratio=False)
+
+
+@pytest.mark.parametrize(
+    'pipeline',
+    [
+        PIPELINE,
+        [LOAD_OTHERWISE, RESIZE, dict(type='PackDetInputs')],
+        [LOAD_AS_STORED, STRETCH, PIPELINE[-1]],
+    ],
+    ids=['padded', 'pillow', 'stretched'],
+)
+def test_boxes_are_those_of_the_inferencer_to_the_last_bit(
+    retinanet_file, image_files, tmp_path, pipeline
+):
     visualizer = dict(type='DetLocalVisualizer', name='test_detector_prompter')
-    Config(dict(WHOLE, default_scope='mmdet', visualizer=visualizer)).dump(config)
+    whole = dict(WHOLE, default_scope='mmdet', visualizer=visualizer)
+    whole['test_dataloader'] = dict(dataset=dict(type='CocoDataset', pipeline=pipeline))
+    config = tmp_path / 'config.py'
+    Config(whole).dump(config)
     inferencer = DetInferencer(str(config), str(retinanet_file), device='cpu', show_progress=False)
-    result = inferencer(str(tmp_path / 'image.png'), pred_score_thr=0.0)['predictions'][0]
-    expected, scores = torch.tensor(result['bboxes']), torch.tensor(result['scores'])
-    # This detector pads, and also finds something in the padding.
-    expected = expected.clamp(max=torch.tensor([60, 40, 60, 40]))
-    kept = (scores >= 0.05) & (expected[:, 2:] > expected[:, :2]).all(dim=1)
-    assert kept.sum() > 3
-
     prompter = DetectorPrompter(str(config), retinanet_file)
-    samples = [
-        DetDataSample(metainfo=dict(img_id=5, img_path=str(tmp_path / 'image.png'))),
-        of_array(),
-    ]
-    for prompts in prompter(samples):
-        torch.testing.assert_close(prompts.scores, scores[kept])
-        torch.testing.assert_close(prompts.bboxes, expected[kept], atol=1e-4, rtol=1e-4)
+    counts = []
+    for file in image_files:
+        result = inferencer(str(file), pred_score_thr=0.0)['predictions'][0]
+        expected, scores = torch.tensor(result['bboxes']), torch.tensor(result['scores'])
+        # A detector that pads also finds something in the padding.
+        upright = file.name != 'turned.jpg' or pipeline[0] is LOAD_AS_STORED
+        width, height = (60, 40) if upright else (40, 60)
+        expected = expected.clamp(max=torch.tensor([width, height] * 2)).clamp(min=0)
+        kept = (scores >= 0.05) & (expected[:, 2:] > expected[:, :2]).all(dim=1)
+        counts.append(kept.sum())
+
+        sample = DetDataSample(
+            metainfo=dict(img_id=5, img_path=str(file), ori_shape=(height, width))
+        )
+        (prompts,) = prompter([sample])
+        assert torch.equal(prompts.scores, scores[kept]), file.name
+        assert torch.equal(prompts.bboxes, expected[kept]), file.name
         assert prompts.labels.tolist() == torch.tensor(result['labels'])[kept].tolist()
+    assert min(counts) > 3
+
+
+def test_array_is_seen_as_the_file_it_came_from(retinanet_file, tmp_path):
+    mmcv.imwrite(of_array().get('ori_img'), str(tmp_path / 'image.png'))
+    prompter = DetectorPrompter(WHOLE, retinanet_file)
+    samples = [DetDataSample(metainfo=dict(img_path=str(tmp_path / 'image.png'))), of_array()]
+    from_file, from_array = prompter(samples)
+    assert len(from_file) > 3
+    assert torch.equal(from_file.bboxes, from_array.bboxes)
 
 
 def test_image_passes_the_detectors_own_preprocessing_at_its_own_size(retinanet_file):
@@ -170,6 +126,49 @@ def test_boxes_are_clipped_and_bad_ones_dropped_and_counted(monkeypatch):
     assert 'drops 3 boxes that are not finite and 3 without area' in messages[-1]
 
 
+def test_filter_counts_before_the_limits_of_its_own():
+    rows = (0, 0, 9, 9, 0.9, 0), (0, 0, 9, 8, 0.8, 1), (0, 0, 3, 3, 0.7, 1), (9, 9, 30, 30, 0.01, 2)
+    (prompts,) = fixed(*rows, filter=dict(nms_iou=0.5, min_size=4))([of_array()])
+    assert prompts.labels.tolist() == [0]
+    (prompts,) = fixed(*rows, filter=dict(score_thr=0, max_per_img=None))([of_array()])
+    assert prompts.labels.tolist() == [0, 1, 1, 2]
+
+
+def test_masks_and_keypoints_are_not_looked_at():
+    fields = ('bboxes', 'scores', 'masks', 'keypoints')
+    (prompts,) = fixed((0, 0, 5, 5, 0.9, 3), fields=fields)([of_array()])
+    assert prompts.bboxes.tolist() == [[0, 0, 5, 5]]
+    assert prompts.labels is None and prompts.mask_input is None and prompts.point_coords is None
+
+
+@pytest.mark.parametrize(
+    ('result', 'message'),
+    [
+        (dict(columns=5), r'FixedDetector returns boxes of shape \(1, 5\), expected \(N, 4\)'),
+        (
+            dict(fields=('labels',)),
+            'FixedDetector returns no pred_instances with bboxes and scores',
+        ),
+        (dict(fields=()), 'FixedDetector returns no pred_instances'),
+    ],
+)
+def test_result_without_upright_boxes_is_refused(result, message):
+    with pytest.raises(ValueError, match=message):
+        fixed((0, 0, 5, 5, 0.9, 3), **result)([of_array()])
+
+
+def test_image_that_the_data_set_reads_otherwise_is_refused():
+    with pytest.raises(ValueError, match='as 60x40 pixels and the data set as 40x60.*color_type'):
+        fixed()([of_array(40, 60, ori_shape=(60, 40))])
+
+
+def test_image_that_the_pipeline_skips_is_named():
+    pipeline = [dict(PIPELINE[0], ignore_empty=True), *PIPELINE[1:]]
+    prompter = DetectorPrompter(dict(type='FixedDetector'), pipeline=pipeline)
+    with pytest.raises(ValueError, match='gives nothing for the image absent.png'):
+        prompter([DetDataSample(metainfo=dict(img_path='absent.png'))])
+
+
 def test_image_without_boxes_has_no_prompt():
     assert [len(prompts) for prompts in fixed()([of_array(), of_array()])] == [0, 0]
 
@@ -187,112 +186,6 @@ def test_detector_is_frozen_and_stays_in_eval_mode():
     assert not any(parameter.requires_grad for parameter in prompter.parameters())
 
 
-def test_whole_config_is_not_changed():
-    before = repr(WHOLE)
-    DetectorPrompter(WHOLE)
-    assert repr(WHOLE) == before
-
-
-class Owner(nn.Module):
-    def __init__(self, prompter):
-        super().__init__()
-        self.own = nn.Linear(2, 2)
-        self.prompter = prompter
-
-
-@pytest.mark.parametrize('save', [lambda model: model.state_dict(), get_state_dict])
-def test_detector_is_left_out_of_the_owners_checkpoint(save):
-    state = save(Owner(fixed()))
-    assert set(state) == {'own.weight', 'own.bias'}
-    state = save(Owner(fixed(keep_in_checkpoint=True)))
-    assert set(state) == {'own.weight', 'own.bias', 'prompter.detector.weight'}
-
-
-@pytest.mark.parametrize(
-    'load',
-    [
-        lambda model, state: model.load_state_dict(state, strict=True),
-        lambda model, state: load_state_dict(model, state, strict=True),
-    ],
-)
-def test_owner_loads_strictly_without_the_detector(load):
-    model = Owner(fixed())
-    nn.init.ones_(model.prompter.detector.weight)
-    state = {'own.weight': torch.ones(2, 2), 'own.bias': torch.ones(2)}
-    load(model, state)
-    assert set(state) == {'own.weight', 'own.bias'}
-    assert (model.own.weight == 1).all()
-    assert (model.prompter.detector.weight == 1).all()
-
-
-def test_kept_detector_is_missed_when_it_is_absent():
-    state = Owner(fixed()).state_dict()
-    with pytest.raises(RuntimeError, match=r'prompter\.detector\.weight'):
-        Owner(fixed(keep_in_checkpoint=True)).load_state_dict(state)
-
-
-def test_kept_detector_is_not_loaded_again(tmp_path):
-    prompter = fixed(keep_in_checkpoint=True, checkpoint=tmp_path / 'absent.pth')
-    prompter.load_state_dict({'detector.weight': torch.ones(3)})
-    prompter([of_array()])
-    assert (prompter.detector.weight == 1).all()
-
-
-@pytest.mark.parametrize('first_use', ['call', 'init_weights'])
-def test_checkpoint_is_read_on_first_use(tmp_path, first_use):
-    path = tmp_path / 'detector.pth'
-    prompter = fixed(checkpoint=path)
-    torch.save(dict(state_dict=dict(weight=torch.full((3,), 7.0))), path)
-    if first_use == 'call':
-        prompter([of_array()])
-    else:
-        prompter.init_weights()
-    path.unlink()
-    prompter([of_array()])
-    assert (prompter.detector.weight == 7).all()
-
-
-def test_checkpoint_of_the_detectors_config_is_the_default():
-    prompter = DetectorPrompter(dict(WHOLE, load_from='of_config.pth'))
-    assert prompter.checkpoint == 'of_config.pth'
-    init_cfg = dict(type='Pretrained', checkpoint='of_model.pth')
-    assert DetectorPrompter(dict(WHOLE, model=dict(RETINANET, init_cfg=init_cfg))).checkpoint == (
-        'of_model.pth'
-    )
-    assert DetectorPrompter(dict(WHOLE, load_from='a.pth'), 'b.pth').checkpoint == 'b.pth'
-
-
-def test_detector_without_weights_warns_once(monkeypatch):
-    messages = []
-    monkeypatch.setattr(
-        'mmovsam.prompts.detector_prompter.print_log',
-        lambda message, level, **kwargs: messages.append((message, level)),
-    )
-    prompter = fixed()
-    prompter([of_array()])
-    prompter([of_array()])
-    ((message, level),) = messages
-    assert 'no checkpoint' in message and level == logging.WARNING
-
-
-def test_missing_checkpoint_is_named():
-    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
-        fixed(checkpoint='absent.pth')([of_array()])
-
-
-@pytest.mark.parametrize(
-    ('state', 'message'),
-    [
-        (dict(weight=torch.zeros(4)), 'size mismatch'),
-        (dict(other=torch.zeros(3)), "lacks 1 weights of the detector, such as \\['weight'\\]"),
-    ],
-)
-def test_checkpoint_of_another_model_is_refused(tmp_path, state, message):
-    torch.save(state, tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match=f'(?s)other\\.pth.*{message}'):
-        fixed(checkpoint=tmp_path / 'other.pth')([of_array()])
-
-
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
@@ -300,6 +193,16 @@ def test_checkpoint_of_another_model_is_refused(tmp_path, state, message):
         (dict(detector=RETINANET), ValueError, 'no test pipeline'),
         (dict(detector=WHOLE, score_thr=2), ValueError, 'score_thr'),
         (dict(detector=WHOLE, max_per_img=0), ValueError, 'max_per_img'),
+        (dict(detector=WHOLE, filter=dict(iou=1)), ValueError, 'filter has no iou'),
+        (dict(detector=WHOLE, dtype='fp16'), ValueError, "float32, bfloat16, float16, got 'fp16'"),
+        (dict(detector=WHOLE, device='gpu'), ValueError, "device must be a name such as 'cpu'"),
+        (dict(detector=WHOLE, classes=[]), ValueError, 'classes must be names'),
+        (dict(detector='retinanet_r18'), ValueError, 'no model retinanet_r18 in its index'),
+        (
+            dict(detector=dict(type='FixedDetector'), pipeline=PIPELINE, dtype='bfloat16'),
+            ValueError,
+            'FixedDetector has no extract_feat that could run in torch.bfloat16',
+        ),
         (dict(detector='absent.py'), FileNotFoundError, 'no config absent.py'),
         (dict(detector='mmdet::absent.py'), FileNotFoundError, 'mmdet::absent.py'),
         (dict(detector='no_such_package::x.py'), FileNotFoundError, 'no_such_package'),
@@ -322,3 +225,12 @@ def test_sync_batch_norm_of_a_detector_becomes_batch_norm():
     assert not any(isinstance(part, nn.SyncBatchNorm) for part in prompter.modules())
     prompts = prompter([of_array()])[0]  # a SyncBN among several processes refuses the CPU
     assert prompts.bboxes.shape[1] == 4
+
+
+def test_boxes_of_a_detector_that_finds_masks_alone_are_those_of_the_masks():
+    masks = torch.zeros(2, 9, 12, dtype=torch.bool)
+    masks[0, 2:5, 3:9] = True
+    masks[1, 0, 11] = True
+    instances = InstanceData(bboxes=torch.zeros(2, 4), scores=torch.ones(2), masks=masks)
+    bboxes, _, labels = detector_prompter._found(DetDataSample(pred_instances=instances), 'SOLO')
+    assert bboxes.tolist() == [[3, 2, 9, 5], [11, 0, 12, 1]] and labels is None

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -9,6 +10,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
+from mmovsam.models.heads import SAMPromptEncoder
 from mmovsam.prompts import GTPrompter
 from mmovsam.prompts.gt_prompter import deepest_point
 
@@ -110,6 +112,66 @@ def test_ignored_instances_are_not_prompted():
     assert len(sample.ignored_instances) == 1
 
 
+def resized(masks, bboxes, img_shape, side):
+    sample = data_sample(masks, bboxes)
+    sample.set_metainfo(dict(img_shape=img_shape, batch_input_shape=(side, side)))
+    return sample
+
+
+def test_mask_prompt_lies_where_the_object_is_in_the_networks_input():
+    mask = np.zeros((1, 40, 80))
+    mask[0, 20:, 40:60] = 1
+    (prompts,) = GTPrompter('mask')([resized(mask, [[40, 20, 60, 40]], (24, 48), 64)])
+    assert prompts.bboxes is None and prompts.point_coords is None
+    logits = prompts.mask_input[0, 0]
+    assert logits.shape == (16, 16)  # a quarter of the input; the image fills 6 rows, 12 columns
+    inside = torch.zeros(16, 16, dtype=torch.bool)
+    inside[3:6, 6:9] = True
+    assert torch.equal(logits > 0, inside)
+    assert logits[4, 7] > 9.99 and (logits[8:] == -10).all()
+    assert (logits[:, 13:] == -10).all(), 'padding is outside'
+
+
+def test_mask_prompt_of_half_a_pixel_is_undecided():
+    mask = np.zeros((1, 16, 16))
+    mask[0, :, :6] = 1
+    (prompts,) = GTPrompter('mask')([resized(mask, [[0, 0, 6, 16]], (16, 16), 16)])
+    assert prompts.mask_input[0, 0, 0].tolist() == [10, 0, -10, -10]
+
+
+def test_mask_prompts_become_the_masks_again_and_fit_the_prompt_encoder():
+    rows, columns = np.mgrid[:60, :90]
+    masks = np.stack([(rows - 30) ** 2 + (columns - x) ** 2 < 20**2 for x in (25, 60)])
+    sample = resized(masks, [[5, 10, 45, 50], [40, 10, 80, 50]], (64, 96), 96)
+    (prompts,) = GTPrompter('mask')([sample])
+    again = F.interpolate(prompts.mask_input, (96, 96), mode='bilinear')[..., :64, :]
+    again = F.interpolate(again, (60, 90), mode='bilinear')[:, 0].numpy() > 0
+    overlap = (again & masks).sum((1, 2)) / (again | masks).sum((1, 2))
+    assert overlap.min() > 0.95
+    sparse, dense = SAMPromptEncoder(embed_dim=8, image_size=96)(prompts)
+    assert sparse.shape == (2, 0, 8) and dense.shape == (2, 8, 6, 6)
+
+
+def test_empty_mask_is_prompted_by_the_whole_box_as_a_mask():
+    sample = resized(np.zeros((1, 16, 16)), [[4, 8, 12, 16]], (16, 16), 16)
+    (prompts,) = GTPrompter('mask')([sample])
+    assert (prompts.mask_input[0, 0] > 0).nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
+
+
+@pytest.mark.parametrize('key', ['img_shape', 'batch_input_shape'])
+def test_mask_prompts_without_the_networks_frame_are_refused(key):
+    sample = resized(np.ones((1, 16, 16)), [[0, 0, 16, 16]], (16, 16), 16)
+    sample.set_metainfo({key: None})
+    with pytest.raises(ValueError, match=f'needs {key} of image 1.png'):
+        GTPrompter('mask')([sample])
+
+
+def test_filter_leaves_out_small_objects():
+    prompter = GTPrompter(filter=dict(min_size=4))
+    (prompts,) = prompter([data_sample(np.ones((2, 9, 12)), [[0, 0, 3, 9], [0, 0, 4, 9]])])
+    assert prompts.bboxes.tolist() == [[0, 0, 4, 9]]
+
+
 def test_image_without_annotations_loaded_is_refused():
     with pytest.raises(ValueError, match='add LoadAnnotations'):
         GTPrompter()([DetDataSample()])
@@ -123,5 +185,5 @@ def test_points_without_masks_are_refused():
 
 
 def test_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="box, center, random, got 'centre'"):
+    with pytest.raises(ValueError, match="box, center, random, mask, got 'centre'"):
         MODELS.build(dict(type='GTPrompter', mode='centre'))

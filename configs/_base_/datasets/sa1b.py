@@ -9,7 +9,7 @@ train_dataloader = dict(
         data_root='data/sa1b/',
         with_annotations=False,
         pipeline=[
-            dict(type='LoadImage'),
+            dict(type='LoadImageFromFile'),
             dict(type='ResizeLongestSide', size=1024),
             dict(
                 type='PackDetInputs',

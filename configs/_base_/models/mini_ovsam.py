@@ -4,7 +4,7 @@ text_encoder = dict(model=_base_.clip, checkpoint='mmovsam://clip_mini_text.safe
 image_size = 320
 channels = 128
 region_channels = 96
-stages = [80, 160, 320, 640]
+stages = [64, 128, 256, 512]
 backbone = dict(type='OpenCLIPBackbone', model=_base_.clip)
 neck = dict(
     type='SAM2CLIPNeck',

@@ -8,7 +8,7 @@ from .categories import CATEGORIES
 from .drawing import draw_object
 from .scenes import draw_pose, paste
 
-_FILL = (0.28, 1.0)  # share of the frame that the object's longest side takes
+_FILL = (0.36, 1.0)  # share of the frame that the object's longest side takes
 _INTRUDERS = 3
 
 

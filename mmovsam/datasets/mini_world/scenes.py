@@ -14,9 +14,10 @@ SPLITS = ('train', 'val', 'test')
 _LONG_SIDE = 320
 _SHORT_SIDES = (224, 320)
 _NUM_OBJECTS = (3, 10)
-_SIZES = (32.0, 128.0)
-_MIN_DIGIT_SIZE = 44.0
-_MIN_VISIBLE = 0.7  # of an object's own area
+_SIZES = (48.0, 144.0)
+_MIN_DIGIT_SIZE = 64.0
+_TILT = (15.0, 30.0)  # degrees at most, of digits and of drawn shapes
+_MIN_VISIBLE = 0.8  # of an object's own area
 _MIN_AREA = 200  # pixels
 _NOVEL_SHARE = 1 / 3  # of the objects in val and test
 _TRIES = 12
@@ -80,14 +81,15 @@ def draw_pose(rng, category):
 
     Args:
         rng (numpy.random.Generator): Source of all chance.
-        category (Category): Digits are larger than 44 pixels and nearly upright.
+        category (Category): Digits are larger than 64 pixels and closer to upright.
 
     Returns:
         tuple[float, float]: size and angle.
     """
     low = _MIN_DIGIT_SIZE if category.is_digit else _SIZES[0]
     size = float(np.exp(rng.uniform(np.log(low), np.log(_SIZES[1]))))
-    angle = float(rng.uniform(-20, 20) if category.is_digit else rng.uniform(0, 360))
+    tilt = _TILT[0 if category.is_digit else 1]
+    angle = float(rng.uniform(-tilt, tilt))
     return size, angle
 
 

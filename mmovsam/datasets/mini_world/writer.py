@@ -7,13 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from filelock import FileLock
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
 from .categories import CATEGORIES, lvis_categories
 from .scenes import SPLITS, draw_scene
 
-_VERSION = 2  # raise it when the same seed draws different scenes
+_VERSION = 3  # raise it when the same seed draws different scenes
 _JPEG_QUALITY = 92
 _NUM_NEGATIVES = 8
 
@@ -53,35 +54,44 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
     out = Path(out)
     images, annotations = out / split, out / 'annotations' / f'mini_{split}.json'
     arguments = dict(version=_VERSION, split=split, num_images=num_images, seed=seed)
-    if images.exists() or annotations.exists():
-        if _is_complete(images, annotations, arguments):
-            return annotations
-        if not overwrite:
-            raise FileExistsError(
-                f'{images} or {annotations} exists and is not what {num_images} images of seed '
-                f'{seed} give; pass --overwrite to replace it, or choose another folder'
-            )
-    annotations.parent.mkdir(parents=True, exist_ok=True)
-    temporary = (
-        out / f'.{split}.tmp'
-    )  # one name, so that a killed run leaves nothing behind for long
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / f'.{split}.lock'):  # another process may be drawing the same split
+        if images.exists() or annotations.exists():
+            if _is_complete(images, annotations, arguments):
+                return annotations
+            if not overwrite:
+                raise FileExistsError(
+                    f'{images} or {annotations} exists and is not what {num_images} images of '
+                    f'seed {seed} give: have tools/make_mini_world.py --overwrite replace it, or '
+                    'choose another folder'
+                )
+        _draw_split(images, annotations, arguments, progress)
+    return annotations
+
+
+def _draw_split(images, annotations, arguments, progress):
+    """Draws into a folder beside and moves it to its place, annotations last."""
+    split = arguments['split']
+    # one name, so that a killed run leaves nothing behind for long
+    temporary = images.with_name(f'.{split}.tmp')
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    annotations.parent.mkdir(exist_ok=True)
     try:
-        content = _write_images(temporary, split, num_images, seed, progress)
+        content = _write_images(
+            temporary, split, arguments['num_images'], arguments['seed'], progress
+        )
         draft = temporary / annotations.name
         draft.write_text(json.dumps(dict(content, info=_info(arguments)), separators=(',', ':')))
-        if overwrite:
-            annotations.unlink(missing_ok=True)
-            if images.exists():
-                shutil.rmtree(images)
+        annotations.unlink(missing_ok=True)
+        if images.exists():
+            shutil.rmtree(images)
         pending = annotations.with_name(f'.{annotations.name}.tmp')
         os.replace(draft, pending)
         os.replace(temporary, images)
         os.replace(pending, annotations)  # last: an annotation file says that the split is complete
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return annotations
 
 
 def scene_rng(seed, split, index):

@@ -1,6 +1,5 @@
 """Transforms of the data pipelines."""
 
-from .loading import LoadImage
 from .resize import ResizeLongestSide
 
-__all__ = ['LoadImage', 'ResizeLongestSide']
+__all__ = ['ResizeLongestSide']

@@ -32,8 +32,11 @@ class ResizeLongestSide(Resize):
             results (dict): With `img` (H, W, 3).
 
         Returns:
-            dict: The same with `img`, `img_shape` (H, W) and `scale_factor` (w, h) of the result.
+            dict: The same with `img`, `img_shape` (H, W) and `scale_factor` (w, h) of the result;
+            and with `ori_img`, the image as it was, if it has no `img_path` to be read from again.
         """
+        if results.get('img_path') is None:  # an image from memory, as inferencers take them
+            results['ori_img'] = results['img']
         height, width = results['img'].shape[:2]
         factor = self.size / max(height, width)
         self.scale = tuple(max(1, int(side * factor + 0.5)) for side in (width, height))

@@ -1,16 +1,16 @@
-"""From logits in the network's frame to instances in the image's."""
+"""From logits in the network's frame to masks and boxes in the image's."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
-from mmengine.structures import InstanceData
+from mmdet.structures.mask import encode_mask_results
 from torch import Tensor
 
-from ...prompts import Prompts
-
-TOP_K = 5
 PIXELS_AT_ONCE = 2**25
+MASK_FORMATS = ('tensor', 'rle')
 
 
 def masks_to_bboxes(masks: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def masks_to_bboxes(masks: Tensor) -> Tensor:
 
 def enlarge_masks(
     low_res_logits: Tensor, input_size: int, img_shape: tuple, ori_shape: tuple | None
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Masks at the image's size, a few at a time so that memory stays bounded.
 
     Args:
@@ -43,109 +43,69 @@ def enlarge_masks(
         img_shape: `(H, W)` of the image inside the square.
         ori_shape: `(H, W)` wanted, or None for `img_shape`.
 
-    Returns:
-        `(N, H, W)` bool.
+    Yields:
+        `(n, H, W)` bool, the next n masks.
     """
     height, width = img_shape[:2]
     final = (height, width) if ori_shape is None else tuple(ori_shape[:2])
-    masks = torch.zeros(len(low_res_logits), *final, dtype=torch.bool, device=low_res_logits.device)
     step = max(1, PIXELS_AT_ONCE // max(input_size**2, final[0] * final[1]))
-    for start in range(0, len(masks), step):
-        logits = low_res_logits[start : start + step].float()
+    for start in range(0, len(low_res_logits), step):
+        logits = low_res_logits[start : start + step]
         logits = F.interpolate(
-            logits, (input_size, input_size), mode='bilinear', align_corners=False
+            logits.float(), (input_size, input_size), mode='bilinear', align_corners=False
         )
         logits = logits[..., :height, :width]
         if final != (height, width):
             logits = F.interpolate(logits, final, mode='bilinear', align_corners=False)
-        masks[start : start + step] = logits[:, 0] > 0
-    return masks
+        yield logits[:, 0] > 0
 
 
-class InstanceBuilder:
-    """Turn what the network says of prompts into MMDetection's instances.
+class MaskWriter:
+    """Collects the masks of one image's instances, chunk after chunk.
 
     Args:
-        score: `'recognition'`, `'detector'` or `'geometric'`; the latter two are the recognition's
-            where a prompt has no score of its own.
-        bboxes: `'prompt'` or `'mask'`.
+        num: How many there will be, N.
+        metainfo: `img_shape` and `ori_shape` of the image.
+        input_size: Side of the network's square input in pixels.
+        rescale: Whether masks have the size of the original image, or of the network's.
+        mask_format: `'tensor'`: `(N, H, W)` bool. `'rle'`: a list of N run-length encodings as
+            pycocotools has them, of which few are full masks at a time.
     """
 
-    def __init__(self, score: str, bboxes: str) -> None:
-        self.score = score
-        self.bboxes = bboxes
-
-    def __call__(
-        self,
-        said,
-        prompts: Prompts,
-        metainfo: dict,
-        input_size: int,
-        rescale: bool,
-        classifier,
-        top_k: int = TOP_K,
-    ) -> InstanceData:
-        """Build the instances of N prompts.
-
-        Args:
-            said: `Recognized` of the prompts.
-            prompts: In pixels of the original image.
-            metainfo: Of the image.
-            input_size: Side of the network's square input.
-            rescale: Whether to go to the original image's frame.
-            classifier: Makes probabilities of fused logits; None without names.
-            top_k: How many of the best names are kept.
-        """
-        ori_shape = metainfo['ori_shape'] if rescale else None
-        logits = said.low_res_logits
-        masks = enlarge_masks(logits, input_size, metainfo['img_shape'], ori_shape)
-        if not rescale:
-            prompts = prompts.scaled(tuple(metainfo.get('scale_factor', (1.0, 1.0)))[:2])
-        instances = InstanceData()
-        instances.bboxes = self._bboxes(prompts, masks)
-        if classifier is None:
-            instances.scores = logits.new_ones(len(logits))
-            instances.labels = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-            if prompts.scores is not None:
-                instances.scores = prompts.scores.to(logits)
-        else:
-            self.name(instances, said.fused_logits, prompts, classifier, top_k)
-        instances.masks = masks
-        return instances
-
-    def name(
-        self,
-        instances: InstanceData,
-        fused_logits: Tensor,
-        prompts: Prompts,
-        classifier,
-        top_k: int = TOP_K,
+    def __init__(
+        self, num: int, metainfo: dict, input_size: int, rescale: bool, mask_format: str
     ) -> None:
-        """Give instances `labels`, `scores`, `topk_labels` and `topk_scores`.
+        self.num = num
+        self.input_size = input_size
+        self.img_shape = metainfo['img_shape'][:2]
+        self.ori_shape = metainfo['ori_shape'][:2] if rescale else None
+        self.mask_format = mask_format
+        self.masks: Tensor | list[dict] = []
+        self.done = 0
+
+    def add(self, low_res_logits: Tensor) -> Tensor:
+        """Add the next masks.
 
         Args:
-            instances: Of N prompts.
-            fused_logits: `(N, K + 1)`, logarithms.
-            prompts: Their `scores` are read.
-            classifier: Makes probabilities of the logits.
-            top_k: How many of the best names are kept.
+            low_res_logits: `(n, 1, h, w)` over the padded square.
+
+        Returns:
+            The boxes `(n, 4)` of the masks, xyxy in pixels of their frame.
         """
-        probabilities = classifier.probabilities(fused_logits)
-        top = probabilities.topk(min(top_k, probabilities.shape[1]), dim=1)
-        instances.scores = self._scores(top.values[:, 0], prompts)
-        instances.labels = top.indices[:, 0]
-        instances.topk_labels = top.indices
-        instances.topk_scores = top.values
-
-    def _bboxes(self, prompts: Prompts, masks: Tensor) -> Tensor:
-        of_masks = masks_to_bboxes(masks).float()
-        if self.bboxes == 'mask' or prompts.bboxes is None:
-            return of_masks
-        with_box = prompts.bboxes.isfinite().all(1, keepdim=True)
-        return torch.where(with_box, prompts.bboxes, of_masks)
-
-    def _scores(self, recognition: Tensor, prompts: Prompts) -> Tensor:
-        if prompts.scores is None or self.score == 'recognition':
-            return recognition
-        detector = prompts.scores.to(recognition)
-        return detector if self.score == 'detector' else (detector * recognition).sqrt()
+        if self.mask_format == 'tensor' and self.done == 0:
+            self.masks = torch.empty(
+                self.num,
+                *(self.ori_shape or self.img_shape),
+                dtype=torch.bool,
+                device=low_res_logits.device,
+            )
+        bboxes = [low_res_logits.new_zeros(0, 4, dtype=torch.float32)]
+        shapes = self.img_shape, self.ori_shape
+        for masks in enlarge_masks(low_res_logits, self.input_size, *shapes):
+            bboxes.append(masks_to_bboxes(masks).float())
+            if self.mask_format == 'rle':
+                self.masks += encode_mask_results(masks.cpu().numpy())
+            else:
+                self.masks[self.done : self.done + len(masks)] = masks
+            self.done += len(masks)
+        return torch.cat(bboxes)

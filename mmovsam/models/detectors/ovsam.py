@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...prompts import Prompts, sample_training_prompts
-from ...vocabulary import TextClassifier
-from .instances import TOP_K, InstanceBuilder, masks_to_bboxes
+from .instances import masks_to_bboxes
+from .prompted_detector import Answer, PromptedDetector, scale_factor_of
 
 
 class ImageFeatures(NamedTuple):
@@ -51,7 +50,7 @@ class Recognized(NamedTuple):
 
 
 @MODELS.register_module()
-class OVSAM(BaseDetector):
+class OVSAM(PromptedDetector):
     """Segment what is prompted and name it out of any vocabulary (arXiv 2401.02955).
 
     Without a classifier it segments only; with SAM's image encoder as backbone and no neck it is
@@ -66,13 +65,15 @@ class OVSAM(BaseDetector):
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
-        test_cfg: `chunk_size` (prompts decoded at once, 64), `score` (`'recognition'`,
-            `'detector'`, or `'geometric'`, the root of their product, the default), `bboxes`
+        test_cfg: `chunk_size` (prompts decoded at once, 64); `names` (`'recognition'`, the default,
+            `'detector'` or `'fused'`), `score` (`'recognition'`, `'detector'` or `'geometric'`, the
+            default), `detector_alpha` (0.5) and `compare_names` (False), see `Namer`; `bboxes`
             (`'prompt'`: a prompt's box stays as it is, the default, or `'mask'`: the box of the
-            mask), `head_region` and `clip_region` (`'mask'`: the box of the predicted mask, the
-            default; `'prompt'`: the prompt's box where it has one; `'annotated'`: the annotated
-            box even when the prompt is a point, as the released evaluation does for
-            `clip_region`, which no honest test can).
+            mask); `mask_format` (`'tensor'`, the default, or `'rle'`), see `MaskWriter`;
+            `head_region` and `clip_region` (`'mask'`: the box of the predicted mask, the default;
+            `'prompt'`: the prompt's box where it has one; `'annotated'`: the annotated box even
+            when the prompt is a point, as the released evaluation does for `clip_region`, which no
+            honest test can).
         data_preprocessor: `OVSAMDataPreprocessor`.
         init_cfg: MMEngine's initialization.
 
@@ -95,34 +96,26 @@ class OVSAM(BaseDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(classifier, prompter, test_cfg, data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck) if neck else None
         self.region_neck = MODELS.build(region_neck) if region_neck else None
         self.prompt_encoder = MODELS.build(prompt_encoder)
         self.head = MODELS.build(head)
-        self.classifier = MODELS.build(classifier) if classifier else None
-        self.prompter = MODELS.build(prompter) if prompter else None
         if self.recognizes and (self.neck is None or self.region_neck is None):
             raise ValueError(
                 'OVSAM with a classifier names regions by `region_neck` and reads masks by `neck`: '
                 'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
             )
         self.train_cfg = dict(train_cfg or {})
-        _check_keys('train_cfg', self.train_cfg, _TRAIN_KEYS)
-        self.test_cfg = _checked_test_cfg(test_cfg)
-        self.builder = InstanceBuilder(self.test_cfg['score'], self.test_cfg['bboxes'])
+        unknown = set(self.train_cfg) - _TRAIN_KEYS
+        if unknown:
+            raise ValueError(f'train_cfg has no {sorted(unknown)}; it has {sorted(_TRAIN_KEYS)}.')
 
     @property
     def recognizes(self) -> bool:
         """Whether predictions have names."""
         return self.classifier is not None and self.head.recognizes
-
-    def set_vocabulary(self, classifier: TextClassifier) -> None:
-        """Change the vocabulary; features of images stay valid."""
-        if self.classifier is None:
-            raise ValueError('This model segments only: it was built without a classifier.')
-        self.classifier.set_classifier(classifier)
 
     def extract_feat(self, batch_inputs: Tensor) -> ImageFeatures:
         """Encode images, once for all prompts.
@@ -213,88 +206,26 @@ class OVSAM(BaseDetector):
 
     # Inference
 
-    @torch.no_grad()
-    def predict(
-        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
-    ) -> list[DetDataSample]:
-        """Prompt each image and fill its `pred_instances`, one a prompt and in the prompts' order.
-
-        Args:
-            batch_inputs: `(B, 3, S, S)`, normalized and padded.
-            batch_data_samples: With `img_shape`, `ori_shape`, `scale_factor`, and what the
-                prompter reads.
-            rescale: Masks and boxes at the size of the original image (the default) or of the
-                network's image.
-
-        Returns:
-            The samples; `pred_instances` has `bboxes`, `scores`, `labels`, `masks`, and with names
-            `topk_labels` and `topk_scores` `(N, 5)`.
-
-        Raises:
-            ValueError: The model was built without a prompter.
-        """
-        if self.prompter is None:
-            raise ValueError(
-                'OVSAM.predict needs prompts: set model.prompter in the config, for example '
-                "dict(type='GTPrompter') or a DetectorPrompter, or use mmovsam.apis.OVSAMPredictor."
-            )
-        features = self.extract_feat(batch_inputs)
-        all_prompts = self.prompter(batch_data_samples)
-        results = []
-        for index, (sample, prompts) in enumerate(zip(batch_data_samples, all_prompts)):
-            results.append(
-                self.predict_prompts(
-                    features.image(index),
-                    prompts.to(batch_inputs.device),
-                    sample.metainfo,
-                    rescale,
-                    self._annotated_bboxes(sample, prompts),
-                )
-            )
-        return self.add_pred_to_datasample(batch_data_samples, results)
-
-    def predict_prompts(
+    def answer(
         self,
         features: ImageFeatures,
         prompts: Prompts,
         metainfo: dict,
-        rescale: bool = True,
-        annotated_bboxes: Tensor | None = None,
-        top_k: int = TOP_K,
-        keep_logits: bool = False,
-    ) -> InstanceData:
-        """Segment and name N prompts of one image, chunk by chunk.
+        context: Tensor | None,
+        chunk: slice,
+    ) -> Answer:
+        """Segment and name prompts of one image, all at once: see `PromptedDetector`.
 
-        Args:
-            features: Of this image.
-            prompts: In pixels of the original image.
-            metainfo: `img_shape`, `ori_shape` and, where they differ, `scale_factor` (w, h).
-            rescale: See `predict`.
-            annotated_bboxes: `(N, 4)` xyxy in pixels of the original image, for regions that are
-                to be `'annotated'`.
-            top_k: How many of the best names are kept.
-            keep_logits: Whether the result has `low_res_logits` `(N, h, w)` too.
-
-        Returns:
-            See `predict`.
+        `context` has the annotated boxes `(N, 4)`, xyxy in pixels of the original image, for
+        regions that are to be `'annotated'`.
         """
-        scale = tuple(metainfo.get('scale_factor', (1.0, 1.0)))[:2]
-        chunk_size = self.test_cfg['chunk_size']
-        instances = []
-        for start in range(0, max(len(prompts), 1), chunk_size):
-            part = slice(start, start + chunk_size)
-            given = None
-            if annotated_bboxes is not None:
-                given = annotated_bboxes[part] * annotated_bboxes.new_tensor([*scale, *scale])
-            said = self.recognize(features, prompts[part].scaled(scale), given)
-            classifier = self.classifier if self.recognizes else None
-            found = self.builder(
-                said, prompts[part], metainfo, self.input_size, rescale, classifier, top_k
-            )
-            if keep_logits:
-                found.low_res_logits = said.low_res_logits[:, 0].float()
-            instances.append(found)
-        return InstanceData.cat(instances)
+        scale = scale_factor_of(metainfo)
+        given = None if context is None else context[chunk] * context.new_tensor([*scale, *scale])
+        said = self.recognize(features, prompts.scaled(scale), given)
+        probabilities = None
+        if self.recognizes:
+            probabilities = self.classifier.probabilities(said.fused_logits)
+        return Answer(said.low_res_logits, probabilities)
 
     @torch.no_grad()
     def recognize(
@@ -342,7 +273,8 @@ class OVSAM(BaseDetector):
         """Side of the square network input in pixels."""
         return self.prompt_encoder.image_size
 
-    def _annotated_bboxes(self, sample: DetDataSample, prompts: Prompts) -> Tensor | None:
+    def image_context(self, sample: DetDataSample, prompts: Prompts) -> Tensor | None:
+        """Annotated boxes, where regions are to be theirs."""
         if 'annotated' not in (self.test_cfg['head_region'], self.test_cfg['clip_region']):
             return None
         bboxes = sample.gt_instances.bboxes
@@ -368,30 +300,5 @@ def _proper(bboxes: Tensor, size: int) -> Tensor:
     return torch.cat((top_left, bottom_right.maximum(top_left)), dim=1)
 
 
-_CHOICES = dict(
-    score=('geometric', 'recognition', 'detector'),
-    bboxes=('prompt', 'mask'),
-    head_region=('mask', 'prompt', 'annotated'),
-    clip_region=('mask', 'prompt', 'annotated'),
-)
-
 _TRAIN_KEYS = set(inspect.signature(sample_training_prompts).parameters)
 _TRAIN_KEYS -= {'gt_instances', 'generator'}
-
-
-def _check_keys(name: str, settings: dict, known: set[str]) -> None:
-    unknown = set(settings) - known
-    if unknown:
-        raise ValueError(f'{name} has no {sorted(unknown)}; it has {sorted(known)}.')
-
-
-def _checked_test_cfg(test_cfg: dict | None) -> dict:
-    settings = {'chunk_size': 64, **{key: choices[0] for key, choices in _CHOICES.items()}}
-    settings.update(test_cfg or {})
-    _check_keys('test_cfg', settings, {*_CHOICES, 'chunk_size'})
-    for key, choices in _CHOICES.items():
-        if settings[key] not in choices:
-            raise ValueError(f'test_cfg.{key} is {settings[key]!r}; choose one of {choices}.')
-    if settings['chunk_size'] < 1:
-        raise ValueError(f'test_cfg.chunk_size must be at least 1, not {settings["chunk_size"]}.')
-    return settings

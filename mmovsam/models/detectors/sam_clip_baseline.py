@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import mmcv
 import numpy as np
 import torch
-from mmdet.models.detectors import BaseDetector
-from mmdet.registry import MODELS, TRANSFORMS
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...prompts import Prompts
-from ...vocabulary import TextClassifier
 from .crops import MaskCropper
 from .instances import enlarge_masks, masks_to_bboxes
 from .ovsam import ImageFeatures
+from .prompted_detector import Answer, PromptedDetector, scale_factor_of
 
 REGIONS = ('image', 'feature')
 
 
 @MODELS.register_module()
-class SAMCLIPBaseline(BaseDetector):
+class SAMCLIPBaseline(PromptedDetector):
     """SAM segments what is prompted, CLIP names what was cut out (arXiv 2401.02955, baselines).
 
     Nothing in it is trained. It takes the prompts and gives the results of `OVSAM`.
 
     Args:
         sam: An `OVSAM` that segments only: SAM's image encoder as backbone, no classifier. The
-            prompts that it decodes at once, boxes and scores are as its `test_cfg` says.
+            baseline takes its `test_cfg`.
         clip: `OpenCLIPBackbone`.
         classifier: `OpenVocabClassifier`, with names by the text tower of `clip`.
         region: What CLIP sees of a mask. `'image'`: a crop of the original image around it, each
@@ -55,27 +54,26 @@ class SAMCLIPBaseline(BaseDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        sam = MODELS.build(sam)
+        super().__init__(classifier, prompter, sam.test_cfg, data_preprocessor, init_cfg)
         if region not in REGIONS:
             raise ValueError(f'region is {region!r}; choose one of {REGIONS}.')
         if crop_batch_size < 1:
             raise ValueError(f'crop_batch_size must be at least 1, not {crop_batch_size}.')
-        self.sam = MODELS.build(sam)
+        self.sam = sam
         if self.sam.recognizes:
             raise ValueError(
                 'The `sam` of SAMCLIPBaseline only segments: leave out its classifier.'
             )
         self.clip = MODELS.build(clip)
-        self.classifier = MODELS.build(classifier)
-        self.prompter = MODELS.build(prompter) if prompter else None
         self.region = region
         self.crop_batch_size = crop_batch_size
         self.cropper = MaskCropper(self.clip.image_size, **(crop or {}))
-        self.load_image = TRANSFORMS.build(dict(type='LoadImage'))
 
-    def set_vocabulary(self, classifier: TextClassifier) -> None:
-        """Change the vocabulary."""
-        self.classifier.set_classifier(classifier)
+    @property
+    def input_size(self) -> int:
+        """Side of the square network input in pixels."""
+        return self.sam.input_size
 
     def extract_feat(self, batch_inputs: Tensor) -> ImageFeatures:
         """Encode images by SAM and, for region `'feature'`, by CLIP.
@@ -99,75 +97,52 @@ class SAMCLIPBaseline(BaseDetector):
             'tools/test.py, and train an OVSAM.'
         )
 
-    @torch.no_grad()
-    def predict(
-        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
-    ) -> list[DetDataSample]:
-        """Prompt each image and fill its `pred_instances`, as `OVSAM.predict` does.
+    def image_context(self, sample: DetDataSample, prompts: Prompts) -> np.ndarray | None:
+        """The original image `(H, W, 3)` uint8 RGB, where CLIP is to see crops of it.
 
-        Args:
-            batch_inputs: `(B, 3, S, S)`, normalized and padded.
-            batch_data_samples: As for OVSAM; for region `'image'` also with `img_path`, the
-                original image's file, or `ori_img`, the image itself as `(H, W, 3)` uint8 BGR,
-                which is preferred.
-            rescale: See `OVSAM.predict`.
-
-        Raises:
-            ValueError: There is no prompter, or no original image to crop.
+        It is `ori_img` of the sample, `(H, W, 3)` uint8 BGR, or read from `img_path`.
         """
-        if self.prompter is None:
-            raise ValueError(
-                'SAMCLIPBaseline.predict needs prompts: set model.prompter in the config, for '
-                "example dict(type='GTPrompter') or a DetectorPrompter."
-            )
-        features = self.extract_feat(batch_inputs)
-        all_prompts = self.prompter(batch_data_samples)
-        results = []
-        for index, (sample, prompts) in enumerate(zip(batch_data_samples, all_prompts)):
-            image = self._original_image(sample) if self.region == 'image' else None
-            prompts = prompts.to(batch_inputs.device)
-            step = self.sam.test_cfg['chunk_size']
-            chunks = [
-                self._predict_chunk(
-                    features.image(index),
-                    prompts[start : start + step],
-                    image,
-                    sample.metainfo,
-                    rescale,
+        if self.region == 'feature':
+            return None
+        image = sample.get('ori_img')
+        if image is None:
+            if sample.get('img_path') is None:
+                raise ValueError(
+                    "SAMCLIPBaseline with region='image' needs img_path or ori_img in the data "
+                    'sample: name it in meta_keys of PackDetInputs.'
                 )
-                for start in range(0, max(len(prompts), 1), step)
-            ]
-            results.append(InstanceData.cat(chunks))
-        return self.add_pred_to_datasample(batch_data_samples, results)
+            image = mmcv.imread(sample.get('img_path'))
+        return image[..., ::-1]
 
-    def _predict_chunk(
+    def answer(
         self,
         features: ImageFeatures,
         prompts: Prompts,
-        image: np.ndarray | None,
         metainfo: dict,
-        rescale: bool,
-    ) -> InstanceData:
-        found = self.sam.predict_prompts(features, prompts, metainfo, rescale, keep_logits=True)
-        mask_logits = found.pop('low_res_logits')[:, None]
+        context: np.ndarray | None,
+        chunk: slice,
+    ) -> Answer:
+        """Segment and name prompts of one image, all at once: see `PromptedDetector`."""
+        logits = self.sam.recognize(features, prompts.scaled(scale_factor_of(metainfo)))[0]
         if len(prompts) == 0:
-            embeddings = mask_logits.new_zeros(0, self.clip.embed_dim)
+            embeddings = logits.new_zeros(0, self.clip.embed_dim)
         elif self.region == 'feature':
-            stride = self.sam.input_size // mask_logits.shape[-1]
-            bboxes = masks_to_bboxes(mask_logits[:, 0] > 0).to(mask_logits) * stride
-            embeddings = self.clip.embed_regions(features.stage4, bboxes, mask_logits)
+            stride = self.input_size // logits.shape[-1]
+            bboxes = masks_to_bboxes(logits[:, 0] > 0).to(logits) * stride
+            embeddings = self.clip.embed_regions(features.stage4, bboxes, logits)
         else:
-            masks = found.masks
-            if not rescale:  # the image to crop is the original one all the same
-                shapes = metainfo['img_shape'], metainfo['ori_shape']
-                masks = enlarge_masks(mask_logits, self.sam.input_size, *shapes)
-            embeddings = self._embed_crops(image, masks)
+            shapes = metainfo['img_shape'], metainfo['ori_shape']
+            embeddings = torch.cat(
+                [
+                    self._embed_crops(context, masks)
+                    for masks in enlarge_masks(logits, self.input_size, *shapes)
+                ]
+            )
         clip_logits = self.classifier.logits(embeddings)
         # Fused with itself CLIP's opinion stays what it is, but for classes that are excluded.
         everywhere = torch.ones_like(clip_logits[:, 0], dtype=torch.bool)
         fused_logits = self.classifier.fuse(clip_logits, clip_logits, everywhere)
-        self.sam.builder.name(found, fused_logits, prompts, self.classifier)
-        return found
+        return Answer(logits, self.classifier.probabilities(fused_logits))
 
     def _embed_crops(self, image: np.ndarray, masks: Tensor) -> Tensor:
         """CLIP's embeddings `(N, D)` of what masks `(N, H, W)` cover, a few crops at a time."""
@@ -177,18 +152,6 @@ class SAMCLIPBaseline(BaseDetector):
                 for part in masks.split(self.crop_batch_size)
             ]
         )
-
-    def _original_image(self, sample: DetDataSample) -> np.ndarray:
-        """`(H, W, 3)` uint8 RGB."""
-        image = sample.get('ori_img')
-        if image is None:
-            if sample.get('img_path') is None:
-                raise ValueError(
-                    "SAMCLIPBaseline with region='image' needs img_path or ori_img in the data "
-                    'sample: name it in meta_keys of PackDetInputs.'
-                )
-            image = self.load_image(dict(img_path=sample.get('img_path')))['img']
-        return image[..., ::-1]
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None

@@ -65,6 +65,17 @@ class OpenVocabClassifier(BaseModule):
         self._require()
         return len(self.alpha) - 1
 
+    @property
+    def has_vocabulary(self) -> bool:
+        """Whether there is one, or a file to read it from."""
+        return len(self.embeddings) > 0 or self.file is not None
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the K classes, or None where the vocabulary came without."""
+        self._require()
+        return self.names
+
     def set_classifier(self, classifier: TextClassifier) -> None:
         """Change the vocabulary.
 

@@ -1,5 +1,6 @@
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob('*'))
-        if path.is_file()
+        if path.is_file() and path.suffix != '.lock'
     }
 
 
@@ -165,3 +166,17 @@ def test_the_tool_ends_by_saying_where_the_result_is(tmp_path, monkeypatch, caps
     assert str(tmp_path / 'out' / 'annotations' / 'mini_val.json') in last
     with pytest.raises(SystemExit, match='--overwrite'):
         run(2)
+
+
+def test_two_processes_that_ask_for_the_same_split_draw_it_once(tmp_path):
+    code = (
+        'import sys, mmovsam\n'
+        'from mmovsam.datasets.mini_world import write_split\n'
+        "write_split(sys.argv[1], 'val', 12, seed=3, progress=False)\n"
+    )
+    command = [sys.executable, '-c', code, str(tmp_path)]
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert len(list((tmp_path / 'val').glob('*.jpg'))) == 12
+    assert not list(tmp_path.glob('.*.tmp'))

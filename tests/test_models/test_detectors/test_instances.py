@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools.mask import decode
 
 from mmovsam.models.detectors import instances
-from mmovsam.models.detectors.instances import enlarge_masks, masks_to_bboxes
+from mmovsam.models.detectors.instances import MaskWriter, enlarge_masks, masks_to_bboxes
 
 SIDES = st.integers(1, 12)
 
@@ -34,7 +35,9 @@ def test_boxes_of_masks_equal_those_of_their_pixels(height, width, num, seed):
 )
 def test_masks_are_resized_cropped_and_resized_again(side, shape, final, num, seed):
     logits = torch.randn(num, 1, side, side, generator=torch.Generator().manual_seed(seed))
-    masks = enlarge_masks(logits, 32, shape, final)
+    masks = torch.cat(
+        [torch.zeros(0, *(final or shape)) > 0, *enlarge_masks(logits, 32, shape, final)]
+    )
     assert masks.shape == (num, *(final or shape)) and masks.dtype == torch.bool
     if num:
         want = F.interpolate(logits, (32, 32), mode='bilinear')[..., : shape[0], : shape[1]]
@@ -46,10 +49,38 @@ def test_masks_are_resized_cropped_and_resized_again(side, shape, final, num, se
 @pytest.mark.parametrize('pixels', [1, 64 * 64 * 2, 2**25])
 def test_masks_do_not_depend_on_how_many_are_made_at_once(monkeypatch, pixels):
     logits = torch.randn(5, 1, 8, 8)
-    want = enlarge_masks(logits, 64, (40, 64), (20, 32))
+    (want,) = enlarge_masks(logits, 64, (40, 64), (20, 32))
     monkeypatch.setattr(instances, 'PIXELS_AT_ONCE', pixels)
-    assert torch.equal(enlarge_masks(logits, 64, (40, 64), (20, 32)), want)
+    assert torch.equal(torch.cat(list(enlarge_masks(logits, 64, (40, 64), (20, 32)))), want)
 
 
 def test_shapes_with_a_number_of_channels_are_understood():
-    assert enlarge_masks(torch.randn(2, 1, 8, 8), 32, (20, 32, 3), (40, 64, 3)).shape == (2, 40, 64)
+    (masks,) = enlarge_masks(torch.randn(2, 1, 8, 8), 32, (20, 32, 3), (40, 64, 3))
+    assert masks.shape == (2, 40, 64)
+
+
+@pytest.mark.parametrize('rescale', [True, False])
+def test_masks_are_written_alike_as_tensor_and_as_runs_whatever_the_chunks(monkeypatch, rescale):
+    monkeypatch.setattr(instances, 'PIXELS_AT_ONCE', 64 * 64 * 2)
+    logits = torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    logits[3] = -1  # an empty mask
+    metainfo = dict(img_shape=(40, 64), ori_shape=(50, 80, 3))
+    written = {}
+    for mask_format, step in (('tensor', 7), ('tensor', 3), ('rle', 5)):
+        writer = MaskWriter(7, metainfo, 64, rescale, mask_format)
+        bboxes = torch.cat([writer.add(part) for part in logits.split(step)])
+        written[mask_format, step] = bboxes, writer.masks
+    bboxes, masks = written['tensor', 7]
+    assert masks.shape == ((7, 50, 80) if rescale else (7, 40, 64)) and not masks[3].any()
+    assert torch.equal(bboxes, masks_to_bboxes(masks).float())
+    assert torch.equal(written['tensor', 3][1], masks)
+    decoded = decode(written['rle', 5][1]).transpose(2, 0, 1)
+    assert torch.equal(torch.from_numpy(decoded).bool(), masks)
+    assert all(torch.equal(other, bboxes) for other, _ in written.values())
+
+
+@pytest.mark.parametrize('mask_format', ['tensor', 'rle'])
+def test_no_prompts_make_no_masks(mask_format):
+    metainfo = dict(img_shape=(40, 64), ori_shape=(50, 80))
+    writer = MaskWriter(0, metainfo, 64, True, mask_format)
+    assert writer.add(torch.zeros(0, 1, 8, 8)).shape == (0, 4) and len(writer.masks) == 0

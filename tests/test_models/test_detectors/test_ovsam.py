@@ -266,7 +266,7 @@ def test_annotated_regions_need_a_prompt_for_each_annotation(build, make):
     model = build(test_cfg=dict(clip_region='annotated'))
     _, samples = encoded(model, make.batch(make.sample(3)))
     with pytest.raises(ValueError, match='2 prompts and 3 boxes'):
-        model._annotated_bboxes(samples[0], random_prompts('bb'))
+        model.image_context(samples[0], random_prompts('bb'))
 
 
 # Vocabulary

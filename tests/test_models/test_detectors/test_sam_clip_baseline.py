@@ -158,7 +158,7 @@ def test_missing_image_is_named(build, make, tmp_path):
     model = build('baseline')
     picture, sample = make.sample(1)
     sample.set_metainfo(dict(img_path=str(tmp_path / 'gone.png')))
-    with pytest.raises(FileNotFoundError, match='gone.png is missing'):
+    with pytest.raises(FileNotFoundError, match='gone.png'):
         predict(model, make.batch((picture, sample)))
     sample.set_metainfo(dict(img_path=None))
     with pytest.raises(ValueError, match='img_path or ori_img'):

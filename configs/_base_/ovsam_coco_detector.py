@@ -1,0 +1,14 @@
+# OVSAM on COCO with the boxes of a detector, which a config on top names with its weights.
+# The detectors' training had boxes of novel classes too: AP_novel judges names more than places.
+_base_ = ['../ovsam_coco.py']
+model = dict(
+    prompter=dict(
+        _delete_=True,
+        type='DetectorPrompter',
+        # Average precision only loses by a threshold: none beyond that of the detector's config.
+        score_thr=0.0,
+        max_per_img=100,  # COCO counts at most 100 of a class
+    )
+)
+val_evaluator = [dict(type='OpenVocabMetric', match='iou'), _base_.average_precision]
+test_evaluator = val_evaluator

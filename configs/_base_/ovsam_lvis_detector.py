@@ -1,0 +1,14 @@
+# OVSAM on LVIS with the boxes of a detector, which a config on top names with its weights.
+# Those trained on LVIS had boxes of rare classes too: APr judges names more than places.
+_base_ = ['../ovsam_lvis.py']
+model = dict(
+    prompter=dict(
+        _delete_=True,
+        type='DetectorPrompter',
+        # Average precision only loses by a threshold: none beyond that of the detector's config.
+        score_thr=0.0,
+        max_per_img=300,  # LVIS counts at most 300 in all
+    )
+)
+val_evaluator = [dict(type='OpenVocabMetric', match='iou'), _base_.average_precision]
+test_evaluator = val_evaluator

@@ -1,0 +1,270 @@
+"""What detectors that answer prompts share: ask for prompts, answer them chunk by chunk."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.logging import print_log
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...prompts import Prompts
+from ...vocabulary import TextClassifier
+from .instances import MASK_FORMATS, MaskWriter
+from .naming import NAMES, SCORES, TOP_K, ClassMap, Namer
+
+CHOICES = dict(
+    names=NAMES,
+    score=SCORES,
+    bboxes=('prompt', 'mask'),
+    mask_format=MASK_FORMATS,
+    head_region=('mask', 'prompt', 'annotated'),
+    clip_region=('mask', 'prompt', 'annotated'),
+)
+"""Settings of `test_cfg` that are one of several words; the first is the default."""
+
+
+class Answer(NamedTuple):
+    """What a model says of N prompts of one image, in the network's frame."""
+
+    low_res_logits: Tensor
+    """`(N, 1, h, w)`."""
+    probabilities: Tensor | None
+    """`(N, K)`; None without names."""
+
+
+class PromptedDetector(BaseDetector):
+    """A detector whose instances are the answers to prompts, one each and in their order.
+
+    Args:
+        classifier: `OpenVocabClassifier`; None to segment only.
+        prompter: Where prompts come from in `predict`.
+        test_cfg: See `OVSAM`.
+        data_preprocessor: `OVSAMDataPreprocessor`.
+        init_cfg: MMEngine's initialization.
+
+    Raises:
+        ValueError: A setting of `test_cfg` is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        classifier: dict | None,
+        prompter: dict | None,
+        test_cfg: dict | None,
+        data_preprocessor: dict | None,
+        init_cfg: dict | None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.classifier = MODELS.build(classifier) if classifier else None
+        self.prompter = MODELS.build(prompter) if prompter else None
+        self.test_cfg = _checked_test_cfg(test_cfg)
+        self._dataset_meta: dict = {}
+        naming = ('names', 'score', 'detector_alpha', 'compare_names')
+        self.namer = Namer(*(self.test_cfg[key] for key in naming))
+
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """Side of the square network input in pixels."""
+
+    def image_context(self, sample: DetDataSample, prompts: Prompts) -> Any:
+        """What `answer` needs of an image besides its features; nothing by default."""
+
+    @abstractmethod
+    def answer(
+        self, features: Any, prompts: Prompts, metainfo: dict, context: Any, chunk: slice
+    ) -> Answer:
+        """Segment and name prompts of one image, all at once.
+
+        Args:
+            features: Of this image, from `extract_feat`.
+            prompts: In pixels of the original image.
+            metainfo: See `predict_prompts`.
+            context: Of `image_context`, for all prompts of the image.
+            chunk: Which of them these are.
+        """
+
+    def set_vocabulary(self, classifier: TextClassifier) -> None:
+        """Change the vocabulary; features of images stay valid."""
+        if self.classifier is None:
+            raise ValueError('This model segments only: it was built without a classifier.')
+        self.classifier.set_classifier(classifier)
+
+    @property
+    def dataset_meta(self) -> dict:
+        """What labels mean, for MMDetection's inferencer: `classes` are always the vocabulary's."""
+        if self.classifier is not None and self.classifier.has_vocabulary:
+            self._dataset_meta['classes'] = self.classifier.class_names
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, value: dict) -> None:
+        self._dataset_meta = dict(value)
+
+    @torch.no_grad()
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
+    ) -> list[DetDataSample]:
+        """Prompt each image and fill its `pred_instances`, one a prompt and in the prompts' order.
+
+        Args:
+            batch_inputs: `(B, 3, S, S)`, normalized and padded.
+            batch_data_samples: With `img_shape`, `ori_shape`, `scale_factor`, and what the
+                prompter reads.
+            rescale: Masks and boxes at the size of the original image (the default) or of the
+                network's image.
+
+        Returns:
+            The samples; `pred_instances` has `bboxes`, `scores`, `labels`, `masks`, and with names
+            `topk_labels` and `topk_scores` `(N, 5)`.
+
+        Raises:
+            ValueError: The model was built without a prompter, or names are to come from the
+                detector and it has none that the vocabulary has.
+        """
+        if self.prompter is None:
+            raise ValueError(
+                f'{type(self).__name__}.predict needs prompts: set model.prompter in the config, '
+                "for example dict(type='GTPrompter') or a DetectorPrompter, or use "
+                'mmovsam.apis.OVSAMPredictor.'
+            )
+        class_map = self._class_map()
+        features = self.extract_feat(batch_inputs)
+        all_prompts = self.prompter(batch_data_samples)
+        results = []
+        for index, (sample, prompts) in enumerate(zip(batch_data_samples, all_prompts)):
+            prompts = prompts.to(batch_inputs.device)
+            results.append(
+                self.predict_prompts(
+                    features.image(index),
+                    prompts,
+                    sample.metainfo,
+                    rescale,
+                    self.image_context(sample, prompts),
+                    class_map,
+                )
+            )
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    @torch.no_grad()
+    def predict_prompts(
+        self,
+        features: Any,
+        prompts: Prompts,
+        metainfo: dict,
+        rescale: bool = True,
+        context: Any = None,
+        class_map: ClassMap | None = None,
+        top_k: int = TOP_K,
+        keep_logits: bool = False,
+    ) -> InstanceData:
+        """Segment and name N prompts of one image, chunk by chunk.
+
+        Args:
+            features: Of this image, from `extract_feat`.
+            prompts: In pixels of the original image.
+            metainfo: `img_shape`, `ori_shape` and, where they differ, `scale_factor` (w, h).
+            rescale: See `predict`.
+            context: Of `image_context`.
+            class_map: What the labels of the prompts mean.
+            top_k: How many of the best names are kept.
+            keep_logits: Whether the result has `low_res_logits` `(N, h, w)` too.
+
+        Returns:
+            See `predict`.
+        """
+        shown = prompts if rescale else prompts.scaled(scale_factor_of(metainfo))
+        masks = MaskWriter(
+            len(prompts), metainfo, self.input_size, rescale, self.test_cfg['mask_format']
+        )
+        chunks = []
+        step = self.test_cfg['chunk_size']
+        for start in range(0, max(len(prompts), 1), step):
+            chunk = slice(start, start + step)
+            answer = self.answer(features, prompts[chunk], metainfo, context, chunk)
+            instances = InstanceData()
+            instances.bboxes = self._bboxes(shown[chunk], masks.add(answer.low_res_logits))
+            self.namer(instances, shown[chunk], answer.probabilities, class_map, top_k)
+            if keep_logits:
+                instances.low_res_logits = answer.low_res_logits[:, 0].float()
+            chunks.append(instances)
+        instances = InstanceData.cat(chunks)
+        instances.masks = masks.masks
+        return instances
+
+    def _bboxes(self, prompts: Prompts, of_masks: Tensor) -> Tensor:
+        if self.test_cfg['bboxes'] == 'mask' or prompts.bboxes is None:
+            return of_masks
+        return torch.where(prompts.has_bbox[:, None], prompts.bboxes, of_masks)
+
+    def _class_map(self) -> ClassMap | None:
+        """What the labels of the prompter's detector mean in the present vocabulary."""
+        if self.classifier is None or not self.namer.asks_detector:
+            return None
+        classes = getattr(self.prompter, 'classes', None)
+        if not classes:
+            raise ValueError(
+                'test_cfg asks for the names of a detector (`names`, `compare_names`), and '
+                f'{type(self.prompter).__name__} has none. Give it classes=[...], or leave the '
+                'names to recognition.'
+            )
+        names = self.classifier.class_names
+        if not names:
+            raise ValueError(
+                'test_cfg asks for the names of a detector, and the vocabulary came without names '
+                'to compare them with. Build it with tools/build_vocabulary.py, which keeps them.'
+            )
+        return _matched(tuple(classes), tuple(names))
+
+
+@lru_cache(maxsize=4)
+def _matched(classes: tuple[str, ...], names: tuple[str, ...]) -> ClassMap:
+    """A class map; what it lacks is told once for each pair of detector and vocabulary."""
+    class_map = ClassMap(classes, names)
+    if len(class_map.missing) == len(classes):
+        raise ValueError(
+            f'None of the {len(classes)} classes of the detector, such as {classes[:3]}, is in the '
+            f'vocabulary of {len(names)} names, such as {names[:3]}. Give the prompter '
+            "classes=[...] with the vocabulary's names, or leave the names to recognition."
+        )
+    if class_map.missing:
+        print_log(
+            f'{len(class_map.missing)} of the {len(classes)} classes of the detector are not in '
+            f'the vocabulary, such as {class_map.missing[:5]}: what it gives these names gets a '
+            'name by recognition.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return class_map
+
+
+def scale_factor_of(metainfo: dict) -> tuple[float, float]:
+    """Factors (w, h) from the original image to the network's."""
+    return tuple(metainfo.get('scale_factor', (1.0, 1.0)))[:2]
+
+
+def _checked_test_cfg(test_cfg: dict | None) -> dict:
+    settings = {key: choices[0] for key, choices in CHOICES.items()}
+    settings.update(chunk_size=64, detector_alpha=0.5, compare_names=False)
+    unknown = set(test_cfg or {}) - set(settings)
+    if unknown:
+        raise ValueError(f'test_cfg has no {sorted(unknown)}; it has {sorted(settings)}.')
+    settings.update(test_cfg or {})
+    for key, choices in CHOICES.items():
+        if settings[key] not in choices:
+            raise ValueError(f'test_cfg.{key} is {settings[key]!r}; choose one of {choices}.')
+    if settings['chunk_size'] < 1:
+        raise ValueError(f'test_cfg.chunk_size must be at least 1, not {settings["chunk_size"]}.')
+    if not 0 <= settings['detector_alpha'] <= 1:
+        raise ValueError(
+            f'test_cfg.detector_alpha must lie between 0 and 1, not {settings["detector_alpha"]}.'
+        )
+    return settings

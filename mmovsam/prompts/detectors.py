@@ -1,0 +1,219 @@
+"""Detectors of other packages: their config, test pipeline, default weights and class names."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import mmdet
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
+from mmengine.fileio import load
+
+from ..fileio import find_config
+from ..vocabulary.text_files import read_lines
+
+CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
+
+
+def detector_config(detector: str | PathLike | Mapping | Config) -> tuple[ConfigDict, str | None]:
+    """The whole config of a detector and the weights that it comes with.
+
+    Args:
+        detector: A whole config or its `model` alone; or the name of a config file, as
+            `find_config` takes it; or the name or alias of a model in MMDetection's index, such as
+            `'rtmdet_tiny_8xb32-300e_coco'` or `'rtmdet-t'`.
+
+    Returns:
+        A config of its own with the key `model`, and a checkpoint: the one that the index names,
+        else `init_cfg` of the model, else `load_from`, else None.
+
+    Raises:
+        FileNotFoundError: If there is no such config file.
+        ValueError: If the index has no such model, or the config has no model.
+    """
+    checkpoint = None
+    if isinstance(detector, Config):
+        detector = detector.to_dict()
+    if isinstance(detector, Mapping):
+        config = ConfigDict(copy.deepcopy(dict(detector)))
+        config = ConfigDict(model=config) if 'type' in config else config
+    else:
+        name = str(detector)
+        if Path(name).suffix in CONFIG_SUFFIXES or '::' in name:
+            file = find_config(name)
+        else:
+            file, checkpoint = _from_index(name)
+        config = ConfigDict(Config.fromfile(file).to_dict())
+    if 'model' not in config:
+        raise ValueError(
+            f'the config of the detector has no model, only {sorted(config)}; '
+            'give a whole MMDetection config or the dict of its model'
+        )
+    init_cfg = config.model.get('init_cfg')
+    pretrained = isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained'
+    own = init_cfg['checkpoint'] if pretrained else config.get('load_from')
+    return config, checkpoint or own
+
+
+def _from_index(name: str) -> tuple[Path, str | None]:
+    """Config file and checkpoint of a model by its name or alias."""
+    known = []
+    for folder, model in _indexed_models():
+        aliases = model.get('Alias') or []
+        aliases = [aliases] if isinstance(aliases, str) else aliases
+        names = [str(known_as).lower() for known_as in (model['Name'], *aliases)]
+        if name.lower() in names:
+            weights = model.get('Weights')
+            return folder / model['Config'], weights[0] if isinstance(weights, list) else weights
+        known += names
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = "its names are those of MMDetection's configs."
+    if near:
+        hint = f'did you mean {" or ".join(near)}?'
+    raise ValueError(
+        f'MMDetection {mmdet.__version__} has no model {name} in its index; {hint} Or give a '
+        "config file, or '<package>::<path>' with an installed package"
+    )
+
+
+def _indexed_models() -> Iterator[tuple[Path, dict]]:
+    """The models of MMDetection's index, each with the folder that its paths start in."""
+    home = Path(mmdet.__file__).parent
+    for folder in (home / '.mim', home.parent):  # of a wheel, of a checkout
+        if not (folder / 'model-index.yml').is_file():
+            continue
+        for file in load(folder / 'model-index.yml')['Import']:
+            if (folder / file).is_file():
+                yield from ((folder, model) for model in load(folder / file).get('Models', ()))
+        return
+
+
+def inference_pipeline(config: ConfigDict, pipeline: Sequence[Mapping] | None = None) -> Compose:
+    """The detector's test pipeline for images from files and from memory alike.
+
+    As `mmdet.apis.DetInferencer` has it: `InferencerLoader` takes the place of the loader, with the
+    loader's settings. Annotations are not loaded.
+
+    Args:
+        config: A whole config.
+        pipeline: The pipeline, where the config does not hold it.
+
+    Returns:
+        Takes `{'img_path': ...}` or `{'img': ...}` and packs a data sample with `ori_shape`.
+
+    Raises:
+        ValueError: If there is no test pipeline, or it needs more than an image.
+    """
+    steps = pipeline or _dataset_pipeline(config) or config.get('test_pipeline')
+    if not steps:
+        raise ValueError(
+            'the config of the detector has no test pipeline: give its whole config, or '
+            'DetectorPrompter(pipeline=[...])'
+        )
+    transforms = []
+    for step in steps:
+        step = dict(step)
+        kind = _type_name(step)
+        if kind == 'LoadProposals':
+            raise ValueError(
+                'the detector starts from proposals of another one (LoadProposals in its test '
+                'pipeline); give a detector that finds boxes in an image by itself'
+            )
+        if kind in ('LoadAnnotations', 'LoadPanopticAnnotations'):
+            continue
+        if kind in ('LoadImageFromFile', 'LoadImageFromNDArray'):
+            step['type'] = 'mmdet.InferencerLoader'
+        if kind == 'PackDetInputs' and 'meta_keys' in step:
+            step['meta_keys'] = tuple(dict.fromkeys((*step['meta_keys'], 'ori_shape')))
+        transforms.append(TRANSFORMS.build(step))
+    return Compose(transforms)
+
+
+def _dataset_pipeline(config: ConfigDict) -> Sequence[Mapping] | None:
+    try:
+        return get_test_pipeline_cfg(config)
+    except (AttributeError, RuntimeError):  # no data set, or none with a pipeline
+        return None
+
+
+def _type_name(transform: Mapping) -> str:
+    kind = transform['type']
+    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
+
+
+def checkpoint_classes(checkpoint: Any) -> tuple[str, ...] | None:
+    """What a checkpoint says that its labels are called, in any of MMDetection's ways.
+
+    Args:
+        checkpoint: As it was read; names are in `meta`, as `dataset_meta` or, before MMDetection
+            3, at once; keys are in lower or upper case.
+    """
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return None
+    return _classes_of(meta.get('dataset_meta')) or _classes_of(meta)
+
+
+def config_classes(config: Mapping) -> tuple[str, ...] | None:
+    """What a config says that a detector's labels are called.
+
+    Args:
+        config: A whole config, whose test or validation data set, or one that it wraps, has
+            classes in its `metainfo` or by its type.
+    """
+    for key in ('test_dataloader', 'val_dataloader'):
+        names = _dataset_classes((config.get(key) or {}).get('dataset'))
+        if names:
+            return names
+    return None
+
+
+def _dataset_classes(dataset: Mapping | None) -> tuple[str, ...] | None:
+    if not isinstance(dataset, Mapping):
+        return None
+    inner = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
+    kind = dataset.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    found = (
+        _classes_of(dataset.get('metainfo')),
+        *(_dataset_classes(part) for part in inner),
+        _classes_of(getattr(kind, 'METAINFO', None)),
+    )
+    return next((names for names in found if names), None)
+
+
+def _classes_of(metainfo: Any) -> tuple[str, ...] | None:
+    if not isinstance(metainfo, Mapping):
+        return None
+    names = {str(key).lower(): value for key, value in metainfo.items()}.get('classes')
+    if isinstance(names, str) and Path(names).is_file():  # MMEngine takes a file of names as well
+        names = read_lines(names)
+    if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
+        return tuple(names)
+    return None
+
+
+def given_classes(classes: str | PathLike | Sequence[str]) -> tuple[str, ...]:
+    """Class names as a user gives them.
+
+    Args:
+        classes: The names, or a text file with one on each line.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there are no names, or they are no text.
+    """
+    names = read_lines(classes) if isinstance(classes, (str, PathLike)) else list(classes)
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong or not names:
+        raise ValueError(
+            f'classes must be names or a text file with one on each line, got {wrong or classes!r}'
+        )
+    return tuple(names)

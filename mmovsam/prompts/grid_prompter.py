@@ -1,0 +1,75 @@
+"""Prompts that cover an image evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from torch import Tensor
+
+from .prompter import Prompter
+from .prompts import Prompts
+
+
+def grid_points(height: int, width: int, rows: int, columns: int) -> Tensor:
+    """The centers of the cells of a regular grid over an image.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Likewise.
+        rows: How many cells the grid is high.
+        columns: How many it is wide.
+
+    Returns:
+        (rows * columns, 2) xy in pixel indices, row by row: the image's center has the index
+        ((width - 1) / 2, (height - 1) / 2).
+    """
+    ys = (torch.arange(rows) + 0.5) * (height / rows) - 0.5
+    xs = (torch.arange(columns) + 0.5) * (width / columns) - 0.5
+    return torch.stack(torch.meshgrid(xs, ys, indexing='xy'), dim=-1).flatten(0, 1)
+
+
+@MODELS.register_module()
+class GridPrompter(Prompter):
+    """One foreground point for each cell of a grid over the image, to ask about everything in it.
+
+    Data samples need `ori_shape`, (H, W) of the original image.
+
+    Args:
+        points_per_side: How many cells the grid has along each side of the image.
+        even: Whether it has that many along the longer side only, and as many along the shorter one
+            as make cells nearly square.
+        filter: Arguments of `PromptFilter`; points have no scores.
+
+    Raises:
+        ValueError: If there are no points, or an argument of the filter is unknown.
+    """
+
+    def __init__(
+        self, points_per_side: int = 32, even: bool = False, filter: Mapping | None = None
+    ) -> None:
+        super().__init__(filter)
+        if points_per_side < 1:
+            raise ValueError(f'points_per_side must be at least 1, got {points_per_side}')
+        self.points_per_side = points_per_side
+        self.even = even
+
+    def prompts_of(self, data_sample: DetDataSample) -> Prompts:
+        """The grid over one image."""
+        if data_sample.get('ori_shape') is None:
+            raise ValueError(
+                'GridPrompter needs ori_shape in the data sample: name it in meta_keys of '
+                'PackDetInputs'
+            )
+        height, width = data_sample.get('ori_shape')[:2]
+        shape = [self.points_per_side] * 2
+        if self.even:
+            density = self.points_per_side / max(height, width)
+            shape = [max(1, round(density * side)) for side in (height, width)]
+        points = grid_points(height, width, *shape)
+        return Prompts(
+            point_coords=points[:, None],
+            point_labels=torch.ones(len(points), 1, dtype=torch.int64),
+        )

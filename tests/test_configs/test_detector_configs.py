@@ -1,0 +1,123 @@
+"""The full-size configs with a detector's boxes as prompts."""
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from mmovsam.fileio import find_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+FAMILIES = ('faster_rcnn', 'cascade_mask_rcnn', 'rtmdet', 'yolox', 'detr', 'deformable_detr',
+            'dino', 'atss', 'rpn')  # fmt: skip
+NAMES = sorted(path.stem for path in CONFIGS.glob('ovsam_*_*.py'))
+PROMPTERS = {
+    prompter.detector: prompter
+    for prompter in (Config.fromfile(CONFIGS / f'{name}.py').model.prompter for name in NAMES)
+}
+
+
+@pytest.mark.parametrize('data', ['coco', 'lvis'])
+def test_every_family_has_a_config(data):
+    assert {f'ovsam_{data}_{family}' for family in FAMILIES} <= set(NAMES)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_config_says_which_detector_and_nothing_that_a_base_says(name):
+    said = runpy.run_path(str(CONFIGS / f'{name}.py'))
+    assert list(said['model']) == ['prompter']
+    assert set(said['model']['prompter']) == {'detector', 'checkpoint'}
+    assert {key for key in said if not key.startswith('__')} == {'_base_', 'model'}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_only_prompts_and_evaluators_differ_from_the_config_with_annotated_boxes(name):
+    data = name.split('_')[1]
+    config = Config.fromfile(CONFIGS / f'{name}.py').to_dict()
+    annotated = Config.fromfile(CONFIGS / f'ovsam_{data}.py').to_dict()
+    assert config['model'].pop('prompter')['type'] == 'DetectorPrompter'
+    assert annotated['model'].pop('prompter') == dict(type='GTPrompter')
+    changed = {key for key in {*config, *annotated} if config.get(key) != annotated.get(key)}
+    assert changed == {'val_evaluator', 'test_evaluator'}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_as_many_boxes_are_prompts_as_the_evaluation_counts(name):
+    prompter = Config.fromfile(CONFIGS / f'{name}.py').model.prompter
+    assert prompter.score_thr == 0
+    assert prompter.max_per_img == dict(coco=100, lvis=300)[name.split('_')[1]]
+
+
+@pytest.mark.parametrize('detector', PROMPTERS)
+def test_weights_are_those_that_mmdetection_lists_for_the_detector(detector):
+    file = find_config(detector)
+    listed = yaml.safe_load((file.parent / 'metafile.yml').read_text())
+    listed = listed if isinstance(listed, list) else listed['Models']
+    name = f'configs/{detector.removeprefix("mmdet::")}'
+    [weights] = [model['Weights'] for model in listed if model['Config'] == name]
+    assert PROMPTERS[detector].checkpoint == weights
+
+
+@pytest.mark.parametrize('detector', PROMPTERS)
+def test_prompter_is_built_in_full_size_without_its_weights(detector):
+    init_default_scope('mmdet')
+    with torch.device('meta'):
+        prompter = MODELS.build(PROMPTERS[detector])
+    parameters = sum(parameter.numel() for parameter in prompter.detector.parameters())
+    assert parameters > 24e6  # as many has ResNet-50, the smallest of their backbones
+    assert prompter.checkpoint == PROMPTERS[detector].checkpoint
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    """COCO and LVIS of one picture with one person, where the configs look for them."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ('coco/annotations', 'coco/val2017', 'lvis/annotations'):
+        (tmp_path / 'data' / folder).mkdir(parents=True)
+    Image.new('RGB', (60, 40)).save('data/coco/val2017/1.jpg')
+    bbox = [10, 5, 20, 30]
+    segmentation = [[10, 5, 30, 5, 30, 35, 10, 35]]
+    content = dict(
+        images=[dict(id=1, width=60, height=40, file_name='1.jpg')],
+        annotations=[dict(id=1, image_id=1, category_id=1, bbox=bbox, area=600, iscrowd=0,
+                          segmentation=segmentation)],
+        categories=[dict(id=i + 1, name=n) for i, n in enumerate(CocoDataset.METAINFO['classes'])],
+    )  # fmt: skip
+    Path('data/coco/annotations/instances_val2017.json').write_text(json.dumps(content))
+    content['images'][0].update(
+        coco_url='http://images/val2017/1.jpg', neg_category_ids=[], not_exhaustive_category_ids=[]
+    )
+    content['categories'] = [dict(id=1, name='person', frequency='f', synonyms=['person'])]
+    Path('data/lvis/annotations/lvis_v1_val.json').write_text(json.dumps(content))
+    mask = np.zeros((1, 40, 60), bool)
+    mask[0, 5:35, 10:30] = True
+    return dict(bboxes=np.float32([[10, 5, 30, 35]]), scores=np.float32([0.9]), masks=mask)
+
+
+@pytest.mark.parametrize('data', ['coco', 'lvis'])
+def test_boxes_of_a_detector_are_measured_by_overlap_and_average_precision(data, found):
+    config = Config.fromfile(CONFIGS / f'ovsam_{data}_rpn.py')
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(config.test_dataloader.dataset)
+    sample = dataset[0]['data_samples']
+    person = dataset.metainfo['classes'].index('person')
+    # A second box, at no object: a prompter gives more boxes than there are objects.
+    pred = {key: np.concatenate([value, value * 0]) for key, value in found.items()}
+    pred['labels'] = np.array([person, person])
+    evaluator = Evaluator(config.test_evaluator)
+    evaluator.dataset_meta = dataset.metainfo
+    evaluator.process([{**sample.to_dict(), 'pred_instances': pred}])
+    values = evaluator.evaluate(1)
+    assert values['open_vocab/IoU'] == 1
+    assert values[f'{data}/bbox_AP'] == pytest.approx(1)
+    assert values[f'{data}/segm_AP'] == pytest.approx(1)

@@ -1,0 +1,62 @@
+"""Each family of MMDetection's detectors finds the same before OVSAM as alone."""
+
+from itertools import chain
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import pytest
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from shrunk_detectors import found_alone, small_detector
+
+from mmovsam.prompts import DetectorPrompter
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+# The detectors that our configs name; several name the same.
+FAMILIES = sorted(
+    {Config.fromfile(path).model.prompter.detector for path in CONFIGS.glob('ovsam_*_*.py')}
+)
+SIZES = {'wide.jpg': (333, 217), 'tall.png': (64, 501), 'large.jpg': (641, 480), 'dot.png': (1, 1)}
+SEED = 5
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    """Files with pictures of soft random colors, by their (width, height)."""
+    print(f'seed {SEED}')
+    random = np.random.default_rng(SEED)
+    folder = tmp_path_factory.mktemp('pictures')
+    for name, size in SIZES.items():
+        colors = random.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+        mmcv.imwrite(mmcv.imresize(colors, size, interpolation='bicubic'), str(folder / name))
+    return {str(folder / name): size for name, size in SIZES.items()}
+
+
+def inside(instances, size):
+    """Boxes, scores and labels, the best first; clipped to the picture, without empty ones."""
+    bboxes, scores, labels = (
+        getattr(instances, key).numpy() for key in ('bboxes', 'scores', 'labels')
+    )
+    bboxes = np.clip(bboxes, 0, np.float32([*size, *size]))
+    order = np.argsort(-scores, kind='stable')
+    order = order[(bboxes[order, 2:] > bboxes[order, :2]).all(axis=1)]
+    return bboxes[order], scores[order], labels[order]
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_boxes_scores_and_labels_are_those_of_the_inferencer(name, pictures, tmp_path):
+    config, weights = small_detector(name, tmp_path)
+    alone = found_alone(config, weights, list(pictures))
+    prompter = DetectorPrompter(config, weights, score_thr=0.0, max_per_img=1000)
+    samples = [DetDataSample(metainfo=dict(img_path=path)) for path in pictures]
+    all_scores = []
+    for (path, size), expected, prompts in zip(pictures.items(), alone, prompter(samples)):
+        bboxes, scores, labels = inside(expected, size)
+        np.testing.assert_array_equal(prompts.bboxes, bboxes, path)
+        np.testing.assert_array_equal(prompts.scores, scores, path)
+        np.testing.assert_array_equal(prompts.labels, labels, path)
+        all_scores.append(tuple(scores.tolist()))
+    # Boxes that hardly differ from each other, or from those of another picture, prove nothing.
+    assert len(set(chain(*all_scores))) > 30
+    assert len(set(all_scores)) == len(pictures)

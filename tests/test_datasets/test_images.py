@@ -1,0 +1,108 @@
+"""Image files that are missing, truncated, foreign, turned or of another size."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmcv.transforms import LoadImageFromFile
+from mmengine.dataset import BaseDataset
+from PIL import Image
+
+from mmovsam.datasets.images import CheckedImages, check_image
+
+
+@pytest.fixture
+def image():
+    seed = 5
+    print(f'seed {seed}')
+    return np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def write(path, image):
+    cv2.imwrite(str(path), image)
+    return path
+
+
+def test_whole_images_of_the_annotated_size_pass(tmp_path, image):
+    for name in ('a.png', 'a.jpg', 'a.bmp', 'a.webp', 'a.tif'):
+        check_image(write(tmp_path / name, image))
+        check_image(tmp_path / name, 40, 60)
+    check_image(write(tmp_path / 'b.png', image[:1, :1]), 1, 1)
+
+
+def test_a_missing_image_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'gone\.jpg is missing.*data_root'):
+        check_image(tmp_path / 'gone.jpg')
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp'])
+@pytest.mark.parametrize('kept', [0.0, 0.01, 0.5, 0.95])
+def test_a_truncated_image_is_named(tmp_path, image, suffix, kept):
+    path = write(tmp_path / f'cut.{suffix}', image)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(ValueError, match=rf'cut\.{suffix} is truncated or no image'):
+        check_image(path)
+
+
+@settings(deadline=None, max_examples=60)
+@given(suffix=st.sampled_from(['.jpg', '.png']), lost=st.integers(1, 4000))
+def test_a_cut_image_that_passes_loads_whole(tmp_path_factory, suffix, lost):
+    pixels = np.random.default_rng(6).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    path = write(tmp_path_factory.mktemp('cut') / f'cut{suffix}', pixels)
+    whole = LoadImageFromFile()(dict(img_path=str(path)))['img']
+    data = path.read_bytes()
+    path.write_bytes(data[: max(len(data) - lost, 0)])
+    try:
+        check_image(path)
+    except ValueError as error:
+        assert 'truncated' in str(error)
+    else:
+        np.testing.assert_array_equal(LoadImageFromFile()(dict(img_path=str(path)))['img'], whole)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    path = tmp_path / 'page.jpg'
+    path.write_text('<html>not found</html>')
+    with pytest.raises(ValueError, match=r'page\.jpg is truncated or no image'):
+        check_image(path)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'bmp', 'webp'])
+def test_a_whole_image_with_bytes_behind_its_end_passes(tmp_path, image, suffix):
+    path = write(tmp_path / f'a.{suffix}', image)
+    path.write_bytes(path.read_bytes() + b'\0\0trailing')
+    check_image(path, 40, 60)
+
+
+def test_an_image_of_another_size_than_annotated_is_named(tmp_path, image):
+    path = write(tmp_path / 'a.png', image)
+    with pytest.raises(ValueError, match=r'a\.png is 60x40 pixels, its annotation says 60x41'):
+        check_image(path, height=41, width=60)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_turned_photograph_has_the_size_that_loading_gives_it(tmp_path, image, orientation):
+    path = tmp_path / 'a.jpg'
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(image).save(path, exif=exif)
+    height, width = LoadImageFromFile()(dict(img_path=str(path)))['img'].shape[:2]
+    check_image(path, height, width)
+    with pytest.raises(ValueError, match='do not belong together'):
+        check_image(path, width, height)
+
+
+def test_a_dataset_checks_what_it_reads(tmp_path, image):
+    class Images(CheckedImages, BaseDataset):
+        backend_args = None
+
+        def load_data_list(self):
+            path = str(write(tmp_path / 'a.png', image))
+            return [dict(img_path=path, height=h, width=60) for h in (40, 41)]
+
+    dataset = Images(pipeline=[LoadImageFromFile()], serialize_data=False)
+    np.testing.assert_array_equal(dataset[0]['img'], image)
+    with pytest.raises(ValueError, match='60x41'):
+        dataset[1]

@@ -1,0 +1,75 @@
+"""What OVSAM and the baseline share: a detector's labels, the form of masks, chunks."""
+
+import pytest
+import torch
+from mmengine.model import BaseModule
+from pycocotools.mask import decode
+
+from mmovsam.prompts import Prompts
+
+BBOXES = torch.tensor([[5.0, 5, 40, 40], [10, 0, 70, 50], [30, 20, 44, 31]])
+
+
+class Detector(BaseModule):
+    """Finds the same three boxes in each image."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, data_samples):
+        labels, scores = torch.tensor([1, 0, 0]), torch.tensor([0.9, 0.8, 0.7])
+        return [Prompts(bboxes=BBOXES, labels=labels, scores=scores) for _ in data_samples]
+
+
+def found(build, make, classes=('owl', 'plum'), chunk_size=64, **test_cfg):
+    model = build(test_cfg=dict(chunk_size=chunk_size, **test_cfg))
+    model.set_vocabulary(make.vocabulary(('plum', 'cat', 'owl'), None))
+    model.prompter = Detector(classes)
+    return model.test_step(make.batch(make.sample(1)))[0].pred_instances
+
+
+def test_labels_of_the_detector_become_labels_of_the_vocabulary(build, make):
+    one = found(build, make, names='detector')
+    assert one.labels.tolist() == [0, 2, 2]
+    swapped = found(build, make, classes=('plum', 'owl'), names='detector')
+    assert swapped.labels.tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize('names', ['detector', 'fused'])
+def test_names_do_not_depend_on_the_chunks(build, make, names):
+    whole, parts = (found(build, make, chunk_size=size, names=names) for size in (64, 2))
+    assert torch.equal(whole.labels, parts.labels)
+    assert torch.allclose(whole.scores, parts.scores, atol=1e-5)
+    assert torch.allclose(whole.topk_scores, parts.topk_scores, atol=1e-5)
+
+
+@pytest.mark.parametrize('classes', [None, ('unicorn', 'yeti')])
+def test_names_of_a_detector_that_has_none_of_the_vocabulary_are_refused(build, make, classes):
+    for names in ('detector', 'fused'):
+        with pytest.raises(ValueError, match='classes=\\[...\\]'):
+            found(build, make, classes=classes, names=names)
+    assert len(found(build, make, classes=classes)) == 3
+
+
+def test_masks_come_as_runs_that_hold_the_same_pixels(build, make):
+    tensor = found(build, make)
+    for size in (64, 2):
+        runs = found(build, make, mask_format='rle', chunk_size=size)
+        assert isinstance(runs.masks, list) and len(runs.masks) == 3
+        pixels = torch.from_numpy(decode(runs.masks).transpose(2, 0, 1)).bool()
+        assert (pixels != tensor.masks).sum() <= 3  # logits next to zero
+        assert torch.equal(runs.labels, tensor.labels)
+
+
+@pytest.mark.parametrize(
+    'test_cfg, message',
+    [
+        (dict(names='mine'), "test_cfg.names is 'mine'"),
+        (dict(mask_format='png'), "test_cfg.mask_format is 'png'"),
+        (dict(detector_alpha=1.5), 'detector_alpha must lie between 0 and 1, not 1.5'),
+    ],
+)
+def test_wrong_settings_are_named(build, test_cfg, message):
+    with pytest.raises(ValueError, match=message):
+        build(test_cfg=test_cfg)

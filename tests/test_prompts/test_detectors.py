@@ -1,0 +1,162 @@
+import mmdet
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+
+from mmovsam.prompts.detectors import (
+    checkpoint_classes,
+    config_classes,
+    detector_config,
+    given_classes,
+    inference_pipeline,
+)
+
+LOAD = dict(type='LoadImageFromFile')
+PACK = dict(type='PackDetInputs')
+COCO = mmdet.datasets.CocoDataset.METAINFO['classes']
+
+
+@pytest.mark.parametrize('name', ['rtmdet_tiny_8xb32-300e_coco', 'rtmdet-t', 'RTMDet-T'])
+def test_name_and_alias_of_the_index_give_config_and_weights(name):
+    config, checkpoint = detector_config(name)
+    assert config.model.type == 'RTMDet'
+    assert config.model.neck.out_channels == 96  # the tiny one
+    assert checkpoint.endswith('rtmdet_tiny_8xb32-300e_coco_20220902_112414-78e30dcc.pth')
+    assert config_classes(config) == COCO
+
+
+def test_name_with_a_dot_is_no_file():
+    config, _ = detector_config('mask-rcnn_regnetx-3.2GF_fpn_1x_coco')
+    assert config.model.backbone.arch == 'regnetx_3.2gf'
+
+
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [
+        ('rtmdet_tiny_8xb32_300e_coco', 'did you mean rtmdet_tiny_8xb32-300e_coco'),
+        ('?', "its names are those of MMDetection's configs"),
+    ],
+)
+def test_name_that_is_not_in_the_index_is_told_with_its_neighbours(name, hint):
+    with pytest.raises(ValueError, match=f'(?s)has no model .* in its index.*{hint}'):
+        detector_config(name)
+
+
+def test_config_of_an_installed_package_names_no_weights():
+    config, checkpoint = detector_config('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+    assert config.model.type == 'RTMDet' and checkpoint is None
+
+
+@pytest.mark.parametrize('kind', [dict, ConfigDict, Config])
+def test_given_config_is_copied(kind):
+    model = dict(type='X', part=dict(size=3), init_cfg=dict(type='Pretrained', checkpoint='m.pth'))
+    given = kind(dict(model=model, load_from='whole.pth'))
+    config, checkpoint = detector_config(given)
+    assert checkpoint == 'm.pth'
+    config.model.part.size = 4
+    assert given['model']['part']['size'] == 3
+
+
+def test_model_alone_becomes_a_whole_config():
+    config, checkpoint = detector_config(dict(type='X'))
+    assert config == dict(model=dict(type='X')) and checkpoint is None
+
+
+def whole(*steps):
+    return ConfigDict(test_dataloader=dict(dataset=dict(dataset=dict(pipeline=list(steps)))))
+
+
+def test_loader_keeps_its_settings_and_annotations_stay_out():
+    load = dict(LOAD, to_float32=True, imdecode_backend='pillow', color_type='grayscale')
+    annotations = [dict(type='LoadAnnotations'), dict(type='mmdet.LoadPanopticAnnotations')]
+    loader, pack = inference_pipeline(whole(load, *annotations, PACK)).transforms
+    for part in (loader.from_file, loader.from_ndarray):
+        assert part.to_float32 and part.imdecode_backend == 'pillow'
+        assert part.color_type == 'grayscale'
+
+
+def test_size_of_the_original_image_is_packed_in_any_case():
+    *_, pack = inference_pipeline(whole(LOAD, dict(PACK, meta_keys=['img_shape']))).transforms
+    assert pack.meta_keys == ('img_shape', 'ori_shape')
+    *_, pack = inference_pipeline(whole(LOAD, PACK)).transforms
+    assert 'ori_shape' in pack.meta_keys
+
+
+def test_given_pipeline_counts_before_that_of_the_config():
+    config = ConfigDict(test_pipeline=[LOAD])
+    assert len(inference_pipeline(config).transforms) == 1
+    assert len(inference_pipeline(config, [LOAD, PACK]).transforms) == 2
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        (ConfigDict(test_dataloader=None), 'no test pipeline'),
+        (ConfigDict(test_dataloader=dict(dataset=dict(type='X'))), 'no test pipeline'),
+        (whole(LOAD, dict(type='LoadProposals'), PACK), 'starts from proposals of another'),
+    ],
+)
+def test_pipeline_that_an_image_is_not_enough_for_is_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        inference_pipeline(config)
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'names'),
+    [
+        (dict(meta=dict(dataset_meta=dict(classes=['a', 'b']))), ('a', 'b')),
+        (dict(meta=dict(dataset_meta=dict(CLASSES=('a', 'b'), PALETTE=[]))), ('a', 'b')),
+        (dict(meta=dict(CLASSES=('a', 'b'), epoch=12)), ('a', 'b')),
+        (dict(meta=dict(dataset_meta={})), None),
+        (dict(meta=dict(classes='person')), None),
+        (dict(meta={'format': 'pt'}), None),
+        (dict(state_dict={}), None),
+        (torch.zeros(3), None),
+    ],
+)
+def test_class_names_of_a_checkpoint_of_any_age(checkpoint, names):
+    assert checkpoint_classes(checkpoint) == names
+
+
+NAMED = dict(type='CocoDataset', metainfo=dict(classes=['a', 'b']))
+
+
+@pytest.mark.parametrize(
+    ('test', 'validation', 'names'),
+    [
+        (NAMED, None, ('a', 'b')),
+        (dict(type='CocoDataset'), NAMED, COCO),
+        (dict(type='mmdet.CocoDataset', metainfo=dict(palette=[])), None, COCO),
+        (dict(type=mmdet.datasets.CocoDataset), None, COCO),
+        (dict(type='RepeatDataset', dataset=NAMED), None, ('a', 'b')),
+        (dict(type='ConcatDataset', datasets=[dict(type='NoSuch'), NAMED]), None, ('a', 'b')),
+        (dict(type='CocoJsonDataset'), NAMED, ('a', 'b')),
+        (dict(type='CocoJsonDataset'), None, None),
+        (None, None, None),
+    ],
+)
+def test_class_names_of_a_config_are_those_of_its_data(test, validation, names):
+    loaders = dict(test_dataloader=test, val_dataloader=validation)
+    config = {key: value and dict(dataset=value) for key, value in loaders.items()}
+    assert config_classes(ConfigDict(config)) == names
+
+
+def test_class_names_may_stand_in_a_file(tmp_path):
+    (tmp_path / 'names.txt').write_text('cat\n\n hot dog \n')
+    path = str(tmp_path / 'names.txt')
+    assert given_classes(path) == given_classes(tmp_path / 'names.txt') == ('cat', 'hot dog')
+    dataset = dict(type='CocoDataset', metainfo=dict(classes=path))
+    assert config_classes(dict(test_dataloader=dict(dataset=dataset))) == ('cat', 'hot dog')
+
+
+@pytest.mark.parametrize(
+    ('classes', 'error', 'message'),
+    [
+        (['cat', 3], ValueError, r'classes must be names .* got \[3\]'),
+        ([], ValueError, r'classes must be names .* got \[\]'),
+        ('absent.txt', FileNotFoundError, r'absent\.txt'),
+    ],
+)
+def test_classes_that_are_no_names_are_refused(classes, error, message):
+    with pytest.raises(error, match=message):
+        given_classes(classes)

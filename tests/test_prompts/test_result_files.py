@@ -1,0 +1,184 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmdet.evaluation import CocoMetric, DumpDetResults, DumpProposals
+from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
+
+from mmovsam.prompts.result_files import NO_CATEGORY, read_results
+
+
+def found(img_id, count, seed=0):
+    """What a detector finds in an image of 40x60 pixels, with masks, the best first."""
+    generator = torch.Generator().manual_seed(seed + img_id)
+    corners = torch.rand(count, 2, generator=generator) * 20
+    sides = torch.rand(count, 2, generator=generator) * 20
+    sample = DetDataSample(
+        metainfo=dict(
+            img_id=img_id,
+            img_path=f'data/val/{img_id:012d}.jpg',
+            ori_shape=(40, 60),
+            scale_factor=(1.5, 1.5),
+        )
+    )
+    sample.pred_instances = InstanceData(
+        bboxes=torch.cat((corners, corners + sides), dim=1),
+        scores=torch.rand(count, generator=generator).sort(descending=True).values,
+        labels=torch.arange(count) % 2,
+        masks=torch.rand(count, 40, 60, generator=generator) > 0.5,
+    )
+    return sample
+
+
+def evaluated(metric, samples):
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = dict(classes=('cat', 'dog'))
+    evaluator.process(samples, {})
+    evaluator.evaluate(len(samples))
+
+
+def annotation_file(path, img_ids):
+    content = dict(
+        images=[dict(id=i, width=60, height=40, file_name=f'{i:012d}.jpg') for i in img_ids],
+        annotations=[],
+        categories=[dict(id=17, name='cat'), dict(id=18, name='dog')],
+    )
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def write_results(tmp_path, samples):
+    """The same results by each of MMDetection's writers."""
+    ids = [sample.img_id for sample in samples]
+    evaluated(DumpDetResults(str(tmp_path / 'results.pkl')), samples)
+    evaluated(DumpProposals(str(tmp_path), 'proposals.pkl'), samples)
+    coco = CocoMetric(
+        ann_file=annotation_file(tmp_path / 'annotations.json', ids),
+        metric=['bbox', 'segm'],
+        format_only=True,
+        outfile_prefix=str(tmp_path / 'results'),
+    )
+    evaluated(coco, samples)
+
+
+@pytest.mark.parametrize('name', ['results.pkl', 'proposals.pkl', 'results.bbox.json'])
+def test_what_mmdetection_writes_is_read_to_the_last_bit(tmp_path, name):
+    samples = [found(7, 3), found(3, 0), found(5, 2)]
+    write_results(tmp_path, [sample.clone() for sample in samples])
+    table = read_results(tmp_path / name)
+    by_name = name.startswith('proposals')
+    for sample in samples:
+        expected = sample.pred_instances
+        key = f'val/{sample.img_id:012d}.jpg' if by_name else sample.img_id
+        if name.endswith('.json') and len(expected) == 0:
+            assert key not in table.places
+            continue
+        rows = slice(*table.places[key])
+        assert np.array_equal(table.bboxes[rows], expected.bboxes)
+        assert np.array_equal(table.scores[rows], expected.scores)
+        if name == 'results.pkl':
+            assert np.array_equal(table.labels[rows], expected.labels)
+        elif not by_name:
+            assert np.array_equal(table.category_ids[rows], expected.labels + 17)
+
+
+def results_file(tmp_path, content):
+    path = tmp_path / 'results.json'
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def entry(image_id=1, bbox=(1, 2, 3, 4), score=0.5, **more):
+    return dict(image_id=image_id, bbox=list(bbox), score=score, **more)
+
+
+def test_boxes_of_an_image_need_not_stand_together(tmp_path):
+    entries = [
+        entry('b', score=0.1, category_id=4),
+        entry(9, score=0.2, segmentation=dict(size=[4, 4], counts='04')),
+        entry('b', (5, 6, 1, 1.5), score=0.9, area=1.5),
+    ]
+    table = read_results(results_file(tmp_path, entries))
+    assert table.places == {'b': (0, 2), 9: (2, 3)}
+    assert table.bboxes.tolist() == [[1, 2, 4, 6], [5, 6, 6, 7.5], [1, 2, 4, 6]]
+    assert table.scores.tolist() == pytest.approx([0.1, 0.9, 0.2])
+    assert table.category_ids.tolist() == [4, NO_CATEGORY, NO_CATEGORY]
+    assert table.entries.tolist() == [0, 2, 1]
+
+
+def test_rows_that_are_not_taken_leave_the_others_where_they_belong(tmp_path):
+    entries = [entry(i % 3, (i, 0, 1, 1)) for i in range(9)]
+    table = read_results(results_file(tmp_path, entries))
+    kept = table.take(table.bboxes[:, 0] % 2 == 0)
+    boxes = {image: kept.bboxes[slice(*place), 0].tolist() for image, place in kept.places.items()}
+    assert boxes == {0: [0, 6], 1: [4], 2: [2, 8]}
+
+
+def test_no_results_are_a_table_without_rows(tmp_path):
+    assert read_results(results_file(tmp_path, [])).bboxes.shape == (0, 4)
+    evaluated(DumpDetResults(str(tmp_path / 'results.pkl')), [found(1, 0)])
+    table = read_results(tmp_path / 'results.pkl')
+    assert table.places == {1: (0, 0)} and table.bboxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('[{"image_id": 1, "bbox"', 'results.json is truncated or not JSON'),
+        ('\x00', 'truncated or not JSON'),
+        (dict(annotations=[]), 'holds no list, expected a list of results'),
+        (entry(), 'holds no list'),
+        ([entry(), dict(bbox=[1, 2, 3, 4], score=1)], 'entry 1 has no image_id'),
+        ([entry(), 3], 'entry 1 has no image_id: 3'),
+        ([entry(), entry(None)], 'entry 1 has image_id None, expected an integer or text'),
+        ([entry(), entry(bbox=(1, 2, 3))], r'entry 1 has bbox \[1, 2, 3\], expected four numbers'),
+        ([entry(bbox=(1, 2, 3, '4'))], "entry 0 has bbox .*'4'"),
+        ([dict(image_id=1, bbox=[1, 2, 3, 4])], 'entry 0 has score None.*annotations have none'),
+        ([entry(category_id='cat')], "entry 0 has category_id 'cat', expected an integer"),
+    ],
+)
+def test_wrong_json_is_refused_with_the_entry(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_results(results_file(tmp_path, content))
+
+
+def dumped(**changes):
+    instances = dict(bboxes=np.zeros((2, 4)), scores=np.zeros(2), labels=np.zeros(2))
+    return [dict(img_id=1, pred_instances={**instances, **changes})]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (3, 'holds int, expected what tools/test.py --out writes'),
+        ([[np.zeros((1, 5))]], 'entry 0 has no pred_instances.*2 wrote boxes alone'),
+        ([dict(img_id=1)], 'entry 0 has no pred_instances'),
+        ([dict(pred_instances={})], 'entry 0 has img_id None.*name it in meta_keys'),
+        (dumped(bboxes=np.zeros((2, 5))), r'has float64 \(2, 5\) bboxes, expected .* \(N, 4\)'),
+        (dumped(bboxes=None), 'entry 0 has no bboxes'),
+        (dumped(scores=np.array(['a', 'b'])), 'entry 0 has <U1 .* scores'),
+        (dumped(scores=np.zeros(3)), r'of lengths \[2, 3, 2\]'),
+        ({'val/1.jpg': dict(bboxes=np.zeros((2, 4)))}, "'val/1.jpg' has no scores"),
+    ],
+)
+def test_wrong_pickle_is_refused_with_the_entry(tmp_path, content, message):
+    path = tmp_path / 'results.pkl'
+    path.write_bytes(pickle.dumps(content, 2))
+    with pytest.raises(ValueError, match=message):
+        read_results(path)
+
+
+def test_dumped_image_without_an_id_goes_by_its_file_name(tmp_path):
+    content = dumped()
+    content[0].update(img_id=None, img_path='data/val/1.jpg')
+    (tmp_path / 'results.pkl').write_bytes(pickle.dumps(content, 2))
+    assert read_results(tmp_path / 'results.pkl').places == {'val/1.jpg': (0, 2)}
+
+
+def test_missing_file_is_named_with_the_way_to_write_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no results file .*absent\.pkl.*--out'):
+        read_results(tmp_path / 'absent.pkl')
