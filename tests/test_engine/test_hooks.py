@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import LoggerHook
 from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from mmovsam.checkpoints import load_checkpoint_file
-from mmovsam.engine.hooks import AtomicCheckpointHook, CheckpointCheckHook
+from mmovsam.engine.hooks import AtomicCheckpointHook, CheckpointCheckHook, SingleLoggerHook
 from mmovsam.fileio import atomic_path, write_atomic
 
 NUMBERS = itertools.count()
@@ -246,3 +247,12 @@ def test_training_stops_before_a_checkpoint_of_another_shape_is_loaded(tmp_path)
     runner = make_runner(tmp_path, load_from=str(tmp_path / 'wide.pth'))
     with pytest.raises(ValueError, match='another shape'):
         runner.train()
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_only_the_main_process_writes_the_metrics_of_a_test(monkeypatch, rank):
+    written = []
+    monkeypatch.setattr(LoggerHook, 'after_test_epoch', lambda *args: written.append(args))
+    monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: rank)
+    SingleLoggerHook().after_test_epoch(None, {})
+    assert len(written) == (rank == 0)

@@ -4,5 +4,12 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .random_state_hook import RandomStateHook
+from .single_logger_hook import SingleLoggerHook
 
-__all__ = ['AtomicCheckpointHook', 'CheckpointCheckHook', 'ClassCheckHook', 'RandomStateHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'CheckpointCheckHook',
+    'ClassCheckHook',
+    'RandomStateHook',
+    'SingleLoggerHook',
+]
