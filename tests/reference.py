@@ -21,6 +21,15 @@ BOXES = torch.tensor(
         [0, 0, 1024, 768],
     ]
 )
+SAM_TINY_ENCODER = dict(
+    type='SAMImageEncoder',
+    image_size=256,
+    embed_dim=64,
+    depth=4,
+    num_heads=4,
+    window_size=7,
+    global_attn_indexes=(1, 3),
+)
 POINTS = ((BOXES[:, :2] + BOXES[:, 2:]) / 2)[:, None]
 
 
@@ -69,6 +78,11 @@ def picture(height=768, width=1024):
 def shapes(file):
     """Names and shapes of a checkpoint, from `tests/data/{file}.keys.json`."""
     return json.loads((DATA / f'{file}.keys.json').read_text())
+
+
+def weights(file):
+    """All tensors of a checkpoint by name."""
+    return {name: weight(name, shape) for name, shape in shapes(file).items()}
 
 
 def values(file):

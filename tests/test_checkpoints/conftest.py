@@ -17,16 +17,6 @@ CLIP = dict(
     text_cfg=dict(context_length=16, vocab_size=49408, width=16, heads=2, layers=1),
 )
 NECK = dict(type='SAM2CLIPNeck', in_channels=STAGES, embed_dim=64, num_blocks=2, num_heads=4)
-# of tests/data/sam_tiny.keys.json
-SAM_ENCODER = dict(
-    type='SAMImageEncoder',
-    image_size=256,
-    embed_dim=64,
-    depth=4,
-    num_heads=4,
-    window_size=7,
-    global_attn_indexes=(1, 3),
-)
 PROMPTS = dict(type='SAMPromptEncoder', image_size=256)
 HEAD = dict(type='CLIP2SAMHead', embed_dim=32, region_channels=32)
 MODELS = dict(
@@ -41,7 +31,7 @@ MODELS = dict(
     ),
     sam=dict(
         type='OVSAM',
-        backbone=SAM_ENCODER,
+        backbone=reference.SAM_TINY_ENCODER,
         prompt_encoder=PROMPTS,
         head=dict(
             type='CLIP2SAMHead', embed_dim=None, mask_decoder=dict(num_masks=4, with_iou=True)
@@ -51,7 +41,7 @@ MODELS = dict(
         type='SAM2CLIPDistiller',
         backbone=dict(type='OpenCLIPBackbone', model=CLIP),
         neck=dict(image_size=256, window_size=7, **NECK),
-        teacher=SAM_ENCODER,
+        teacher=reference.SAM_TINY_ENCODER,
     ),
 )
 

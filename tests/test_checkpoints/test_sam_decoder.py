@@ -12,8 +12,7 @@ from mmovsam.prompts import Prompts
 @pytest.fixture(scope='module')
 def sam_file(tmp_path_factory):
     path = tmp_path_factory.mktemp('sam') / 'sam_tiny.pth'
-    shapes = reference.shapes('sam_tiny')
-    torch.save({name: reference.weight(name, shape) for name, shape in shapes.items()}, path)
+    torch.save(reference.weights('sam_tiny'), path)
     return str(path)
 
 
@@ -24,14 +23,7 @@ def build(sam_file, **mask_decoder):
         dict(
             type='OVSAM',
             backbone=dict(
-                type='SAMImageEncoder',
-                image_size=256,
-                embed_dim=64,
-                depth=4,
-                num_heads=4,
-                window_size=7,
-                global_attn_indexes=(1, 3),
-                init_cfg=dict(prefix='image_encoder', **pretrained),
+                init_cfg=dict(prefix='image_encoder', **pretrained), **reference.SAM_TINY_ENCODER
             ),
             prompt_encoder=dict(
                 type='SAMPromptEncoder',

@@ -47,8 +47,7 @@ def model():
             classifier=dict(type='OpenVocabClassifier'),
         )
     )
-    shapes = reference.shapes('ovsam_rn50_small')
-    state_dict = {name: reference.weight(name, shape) for name, shape in shapes.items()}
+    state_dict = reference.weights('ovsam_rn50_small')
     model.load_state_dict(from_released(state_dict))
     return model.eval()
 

@@ -22,23 +22,12 @@ def want():
 def sam():
     init_default_scope('mmdet')
     parts = dict(
-        image_encoder=MODELS.build(
-            dict(
-                type='SAMImageEncoder',
-                image_size=256,
-                embed_dim=64,
-                depth=4,
-                num_heads=4,
-                window_size=7,
-                global_attn_indexes=(1, 3),
-            )
-        ),
+        image_encoder=MODELS.build(reference.SAM_TINY_ENCODER),
         prompt_encoder=MODELS.build(dict(type='SAMPromptEncoder', image_size=256)),
         mask_decoder=MaskDecoder(num_masks=4, with_iou=True),
     )
     sam = torch.nn.ModuleDict(parts).eval()
-    shapes = reference.shapes('sam_tiny')
-    sam.load_state_dict({name: reference.weight(name, shape) for name, shape in shapes.items()})
+    sam.load_state_dict(reference.weights('sam_tiny'))
     return sam
 
 

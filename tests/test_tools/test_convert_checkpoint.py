@@ -11,20 +11,12 @@ import torch
 from mmovsam.checkpoints import load_checkpoint_file
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert_checkpoint.py'
-CONFIG = """
+CONFIG = f"""
 custom_imports = dict(imports=['mmovsam'])
 default_scope = 'mmdet'
 model = dict(
     type='OVSAM',
-    backbone=dict(
-        type='SAMImageEncoder',
-        image_size=256,
-        embed_dim=64,
-        depth=4,
-        num_heads=4,
-        window_size=7,
-        global_attn_indexes=(1, 3),
-    ),
+    backbone={reference.SAM_TINY_ENCODER},
     prompt_encoder=dict(type='SAMPromptEncoder', image_size=256),
     head=dict(
         type='CLIP2SAMHead', embed_dim=None, mask_decoder=dict(num_masks=4, with_iou=True)
@@ -38,8 +30,7 @@ def run(tmp_path, monkeypatch, capsys):
     """`run(*arguments)`: the exit status and what was printed."""
     monkeypatch.chdir(tmp_path)
     Path('sam_tiny.py').write_text(CONFIG)
-    shapes = reference.shapes('sam_tiny')
-    torch.save({name: reference.weight(name, shape) for name, shape in shapes.items()}, 'sam.pth')
+    torch.save(reference.weights('sam_tiny'), 'sam.pth')
 
     def run_tool(*arguments):
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments])

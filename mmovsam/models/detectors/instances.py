@@ -32,6 +32,20 @@ def masks_to_bboxes(masks: Tensor) -> Tensor:
     return bboxes * masks.flatten(1).any(1)[:, None]
 
 
+def bboxes_of_logits(low_res_logits: Tensor, input_size: int) -> Tensor:
+    """Bounding boxes of masks that are still logits, in the network's frame.
+
+    Args:
+        low_res_logits: `(N, 1, h, w)` over the padded square.
+        input_size: Side of that square in pixels.
+
+    Returns:
+        `(N, 4)` xyxy in pixels of the network's input, in steps of a logit's size.
+    """
+    stride = input_size // low_res_logits.shape[-1]
+    return masks_to_bboxes(low_res_logits[:, 0] > 0).to(low_res_logits) * stride
+
+
 def enlarge_masks(
     low_res_logits: Tensor, input_size: int, img_shape: tuple, ori_shape: tuple | None
 ) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...prompts import Prompts, sample_training_prompts
-from .instances import masks_to_bboxes
+from .instances import bboxes_of_logits
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
 
 
@@ -244,8 +244,7 @@ class OVSAM(PromptedDetector):
         if len(prompts) == 0:
             none = logits.new_zeros(0, self.classifier.num_classes + 1)
             return Recognized(logits, none, none, none)
-        stride = self.input_size // logits.shape[-1]
-        regions = {'mask': masks_to_bboxes(logits[:, 0] > 0).to(logits) * stride}
+        regions = {'mask': bboxes_of_logits(logits, self.input_size)}
         regions['prompt'] = regions['annotated'] = regions['mask']
         if prompts.bboxes is not None:
             with_box = prompts.bboxes.isfinite().all(1, keepdim=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...prompts import Prompts
 from .crops import MaskCropper
-from .instances import enlarge_masks, masks_to_bboxes
+from .instances import bboxes_of_logits, enlarge_masks
 from .ovsam import ImageFeatures
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
 
@@ -127,8 +127,7 @@ class SAMCLIPBaseline(PromptedDetector):
         if len(prompts) == 0:
             embeddings = logits.new_zeros(0, self.clip.embed_dim)
         elif self.region == 'feature':
-            stride = self.input_size // logits.shape[-1]
-            bboxes = masks_to_bboxes(logits[:, 0] > 0).to(logits) * stride
+            bboxes = bboxes_of_logits(logits, self.input_size)
             embeddings = self.clip.embed_regions(features.stage4, bboxes, logits)
         else:
             shapes = metainfo['img_shape'], metainfo['ori_shape']
