@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import copy
+import threading
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
-import mmcv
 import numpy as np
 import torch
 from mmdet.registry import MODELS
@@ -15,65 +17,74 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 
 from ..checkpoints import check_fit, state_dict_of
-from ..datasets.images import whole_image_size
-from ..datasets.transforms import ResizeLongestSide
 from ..fileio import find_config
 from ..models.detectors import OVSAM
-from ..models.detectors.instances import masks_to_bboxes
+from ..models.heads import OpenVocabClassifier
 from ..prompts import Prompts
-from ..vocabulary import TextClassifier, Vocabulary, load_text_encoder
+from ..vocabulary import TextClassifier, Vocabulary
+from .image_features import EncodedImage, ImageEncoder
+from .image_input import read_image
+from .prediction import MASK_FORMATS, Prediction, PredictionWriter
+from .prompt_input import as_prompts, checked_prompt, checked_prompts
+from .text_tower import TextTower
+
+_LOCKS: WeakKeyDictionary[OVSAM, threading.RLock] = WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Masks with names; unpacks to `masks, scores, low_res_logits` as SAM's predictor returns them.
+def _lock_of(model: OVSAM) -> threading.RLock:
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(model, threading.RLock())
 
-    Attributes:
-        masks: `(N, H, W)` bool, at the size of the image that was set.
-        scores: `(N,)` float32, probability of each mask's best name (1 without names).
-        low_res_logits: `(N, h, w)` float32, over the padded network input.
-        bboxes: `(N, 4)` float32 xyxy in pixels of that image, the bounding boxes of the masks;
-            zeros for an empty mask.
-        names: For each mask its `top_k` best names, best first; none where the model has none.
-        name_scores: `(N, top_k)` float32, their probabilities.
-    """
 
-    masks: np.ndarray
-    scores: np.ndarray
-    low_res_logits: np.ndarray
-    bboxes: np.ndarray
-    names: list[list[str]]
-    name_scores: np.ndarray
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return iter((self.masks, self.scores, self.low_res_logits))
+def _class_names(classifier: OpenVocabClassifier | None) -> tuple[str, ...]:
+    if classifier is None or not classifier.has_vocabulary:
+        return ()
+    return classifier.class_names or tuple(map(str, range(classifier.num_classes)))
 
 
 class OVSAMPredictor:
     """Segment and name what is prompted in one image after another.
 
+    Takes the place of SAM's `SamPredictor`; `mmovsam.apis.Prediction` says what it adds. Several
+    predictors may share a model: each has its own images and its own vocabulary, and a lock has
+    them use the model one at a time, so that each may live in a thread of its own.
+
     Args:
-        model: An OVSAM.
+        model: An OVSAM; its weights are taken to stay as they are.
         text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder` for names that
             `set_vocabulary` is given as text; None if only built classifiers will be set.
+        cache_size: How many encoded images are remembered beside those that are set, so that
+            setting one of them again costs nothing; 0 for none. In full size one takes 106 MB. The
+            forks of a predictor remember them together: only who has an image finds it there.
+
+    Attributes:
+        model: The OVSAM.
 
     Raises:
         TypeError: The model is something else.
+        ValueError: `cache_size` is negative.
     """
 
-    def __init__(self, model: OVSAM, text_encoder: dict | None = None) -> None:
+    def __init__(
+        self, model: OVSAM, text_encoder: Mapping | None = None, cache_size: int = 8
+    ) -> None:
         if not isinstance(model, OVSAM):
             raise TypeError(f'OVSAMPredictor needs an OVSAM, not a {type(model).__name__}.')
         self.model = model.eval()
-        self._resize = ResizeLongestSide(model.input_size)
-        self._text_encoder_args = text_encoder
-        self._text_encoder = None
-        self._features = None
-        self._metainfo: dict = {}
+        self._lock = _lock_of(model)
+        self._encoder = ImageEncoder(model, cache_size)
+        self._text_tower = TextTower(text_encoder)
+        self._classifier: OpenVocabClassifier | None = None
+        self._images: list[EncodedImage] = []
 
     @classmethod
     def from_config(
-        cls, config: str | Path, checkpoint: str | Path | None = None, device: str = 'cpu'
+        cls,
+        config: str | Path,
+        checkpoint: str | Path | None = None,
+        device: str = 'cpu',
+        cache_size: int = 8,
     ) -> OVSAMPredictor:
         """Build the model of a config and load its weights.
 
@@ -82,6 +93,7 @@ class OVSAMPredictor:
                 `mini/ovsam_mini_boxes.py`.
             checkpoint: File of weights; without it the config's `load_from`.
             device: As for `torch.device`.
+            cache_size: As for the class.
 
         Raises:
             ValueError: Neither names weights, or they are not of this model.
@@ -97,204 +109,265 @@ class OVSAMPredictor:
         content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
         check_fit(model, content, whole=True)
         model.load_state_dict(state_dict_of(content), strict=False)
-        return cls(model.to(device), cfg.get('text_encoder'))
+        return cls(model.to(device), cfg.get('text_encoder'), cache_size)
+
+    def fork(self) -> OVSAMPredictor:
+        """A predictor on the same model and text tower, for somebody else.
+
+        It starts with this one's vocabulary and without an image; each changes its own from then
+        on.
+        """
+        other = copy.copy(self)
+        other.reset_image()
+        return other
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        return self._encoder.device
+
+    @property
+    def classifier(self) -> OpenVocabClassifier | None:
+        """What names the masks: this predictor's own or the model's; None without names."""
+        return (self._classifier or self.model.classifier) if self.model.recognizes else None
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The names now in force; their numbers where the classifier came without names."""
+        with self._lock:  # the model may read its vocabulary's file now
+            return _class_names(self.classifier)
 
     def set_vocabulary(self, names: Sequence[str] | Vocabulary | TextClassifier) -> None:
-        """Change what things may be called; the image that is set stays encoded.
+        """Change what things may be called; the images that are set stay encoded.
+
+        Until then names are the model's. Only this predictor changes.
 
         Args:
             names: Class names, a vocabulary, or a text classifier.
 
         Raises:
             TypeError: The names are a single string, or are no strings.
-            ValueError: No names, a name twice, or no text encoder to read them with.
+            ValueError: No names, a name twice, no text encoder to read them with, a classifier of
+                another CLIP model, or a model that segments only.
         """
-        if not isinstance(names, TextClassifier):
-            vocabulary = names if isinstance(names, Vocabulary) else Vocabulary(names)
-            if self._text_encoder is None:
-                if self._text_encoder_args is None:
-                    raise ValueError(
-                        'Names need the text tower of the model: give OVSAMPredictor a '
-                        'text_encoder, or put one into the config, or set a TextClassifier.'
-                    )
-                self._text_encoder = load_text_encoder(**self._text_encoder_args)
-            names = vocabulary.build_classifier(*self._text_encoder)
-        self.model.set_vocabulary(names)
+        if not self.model.recognizes:
+            raise ValueError('This model segments only: it was built without a classifier.')
+        names = self._text_tower.classifier(names)  # nobody's click waits for it
+        width, expected = names.embeddings.shape[-1], self.model.head.embed_dim
+        if width != expected:
+            raise ValueError(
+                f'The text classifier has width {width} and the model {expected}: they belong to '
+                'different CLIP models. Build it with the text tower of this model.'
+            )
+        self._classifier = self.model.classifier.with_vocabulary(names)
 
-    def reset_image(self) -> None:
-        """Forget the image."""
-        self._features, self._metainfo = None, {}
+    # Images
 
-    @torch.no_grad()
-    def set_image(self, image: np.ndarray | str | Path, image_format: str = 'RGB') -> None:
+    def set_image(self, image, image_format: str = 'RGB') -> None:
         """Encode an image; every later prompt is answered from the result.
 
         Args:
-            image: `(H, W, 3)` uint8, a PIL image, or a file.
+            image: `(H, W, 3)` uint8, a PIL image, or a file; see `read_image`.
             image_format: `'RGB'` or `'BGR'`, the channel order of an array.
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: It is truncated, or no image of three channels of 8 bits.
         """
-        self.reset_image()
-        results = dict(img=_read_image(image, image_format))
-        ori_shape = results['img'].shape[:2]
-        results = self._resize(results)
-        inputs = torch.from_numpy(np.ascontiguousarray(results['img'].transpose(2, 0, 1)))
-        data = self.model.data_preprocessor(dict(inputs=[inputs], data_samples=None))
-        self._features = self.model.extract_feat(data['inputs'])
-        self._metainfo = dict(
-            ori_shape=ori_shape,
-            img_shape=results['img_shape'],
-            scale_factor=results['scale_factor'],
-        )
+        self.set_image_batch([image], image_format)
 
-    @torch.no_grad()
+    def set_image_batch(self, images: Sequence, image_format: str = 'RGB') -> None:
+        """Encode several images at once, each of its own size.
+
+        Args:
+            images: As for `set_image`; `image_index` of later calls counts them from 0.
+            image_format: Of all arrays.
+
+        Raises:
+            FileNotFoundError: As for `set_image`; then no image is set.
+            ValueError: Likewise, or there are none.
+        """
+        self.reset_image()
+        if not isinstance(images, (list, tuple)) or not images:
+            raise ValueError(f'set_image_batch takes a list of images, got {images!r:.100}.')
+        arrays = [read_image(image, image_format) for image in images]
+        with self._lock:
+            self._images = self._encoder.encode(arrays)
+
+    def reset_image(self) -> None:
+        """Forget the images that are set."""
+        self._images = []
+
+    @property
+    def is_image_set(self) -> bool:
+        """Whether prompts can be answered."""
+        return bool(self._images)
+
+    def save_features(self, path: str | PathLike) -> None:
+        """Write what the encoder made of the images that are set.
+
+        Args:
+            path: A `.safetensors` file; it is written whole or not at all.
+
+        Raises:
+            RuntimeError: No image is set.
+            ValueError: The file's name ends otherwise.
+        """
+        self._encoded(0)
+        if Path(path).suffix != '.safetensors':
+            raise ValueError(f'Features go into a .safetensors file, not {path}.')
+        with self._lock:
+            self._encoder.save(self._images, path)
+
+    def load_features(self, path: str | PathLike) -> None:
+        """Set the images of a file that `save_features` wrote, without the images themselves.
+
+        Args:
+            path: The file.
+
+        Raises:
+            FileNotFoundError: There is no such file; as with other errors no image is set then.
+            ValueError: It is damaged, no such file, or of another model.
+        """
+        self.reset_image()
+        with self._lock:
+            self._images = self._encoder.load(path)
+
+    def _encoded(self, image_index: int) -> EncodedImage:
+        if not self._images:
+            raise RuntimeError(
+                'No image is set: call set_image(image) first (or set_image_batch, load_features).'
+            )
+        if not 0 <= image_index < len(self._images):
+            raise ValueError(
+                f'image_index is {image_index!r}, but images 0 to {len(self._images) - 1} are set.'
+            )
+        return self._images[image_index]
+
+    # Prompts
+
     def predict(
         self,
         point_coords: np.ndarray | None = None,
         point_labels: np.ndarray | None = None,
         box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
         *,
         top_k: int = 5,
+        image_index: int = 0,
     ) -> Prediction:
-        """Segment and name what a prompt means.
+        """Segment and name one object, prompted in any combination of ways.
 
         Args:
-            point_coords: `(P, 2)` xy in pixels of the image, all for one object.
+            point_coords: `(P, 2)` xy in pixels of the image.
             point_labels: `(P,)`, 1 foreground, 0 background.
-            box: `(4,)` xyxy in pixels of the image, together with points or alone, or `(N, 4)`
-                for N objects. What lies outside the image is cut off.
+            box: `(4,)` xyxy in pixels of the image. What lies outside is cut off.
+            mask_input: `(1, h, w)` logits of an earlier prediction, to refine it:
+                `low_res_logits[i][None]`.
+            multimask_output: Whether to give the decoder's three extra masks, for prompts that may
+                mean several things (a shirt, or who wears it). OVSAM's released decoder, and any
+                other with one mask, gives that one in either case.
+            return_logits: Whether `masks` are float logits instead of bool.
             top_k: How many names each mask gets, at most.
+            image_index: Of the images that are set.
 
         Returns:
-            The N masks with their names, N = 1 but for `(N, 4)` boxes.
+            The N masks with their names, N = 3 or 1.
 
         Raises:
             RuntimeError: No image has been set.
             ValueError: No prompt, or one that lies outside the image, is empty, inverted or not
                 finite, or of another shape.
         """
-        if self._features is None:
-            raise RuntimeError('No image is set: call set_image(image) before predict.')
+        prompt = dict(
+            point_coords=point_coords, point_labels=point_labels, box=box, mask_input=mask_input
+        )
+        mask_format = 'logits' if return_logits else 'tensor'
+        encoded = self._encoded(image_index)
+        checked = checked_prompt(prompt, encoded.ori_shape, self.model.logit_size)
+        prompts = as_prompts([checked], self.model.logit_size)
+        return self._answer(encoded, prompts, multimask_output, top_k, mask_format, True)
+
+    def predict_batch(
+        self,
+        prompts: Prompts | Sequence[Mapping],
+        *,
+        top_k: int = 5,
+        mask_format: str = 'tensor',
+        image_index: int = 0,
+        multimask_output: bool = False,
+        keep_logits: bool = True,
+    ) -> Prediction:
+        """Segment and name many objects of one image, some after the others.
+
+        At most `chunk_size` of the model's `test_cfg` are decoded at once. Each gets what it
+        would get alone.
+
+        Args:
+            prompts: One for each object, in pixels of the image: `Prompts`, or dicts with
+                `point_coords`, `point_labels`, `box` and `mask_input` as `predict` takes them, in
+                any mix.
+            top_k: How many names each mask gets, at most.
+            mask_format: `'tensor'`, or `'rle'` for many masks of large images.
+            image_index: Of the images that are set.
+            multimask_output: As for `predict`.
+            keep_logits: Whether the result has `low_res_logits`; in full size 1,000 of them take
+                260 MB.
+
+        Returns:
+            A mask for each prompt in their order; with `multimask_output` those of one prompt
+            after those of another.
+
+        Raises:
+            RuntimeError: No image has been set.
+            TypeError: The prompts are something else.
+            ValueError: As for `predict`; the message says which prompt.
+        """
+        if mask_format not in MASK_FORMATS:
+            raise ValueError(f'mask_format is {mask_format!r}; choose one of {MASK_FORMATS}.')
+        encoded = self._encoded(image_index)
+        prompts = checked_prompts(prompts, encoded.ori_shape, self.model.logit_size)
+        return self._answer(encoded, prompts, multimask_output, top_k, mask_format, keep_logits)
+
+    @torch.no_grad()
+    def _answer(
+        self,
+        encoded: EncodedImage,
+        prompts: Prompts,
+        multimask_output: bool,
+        top_k: int,
+        mask_format: str,
+        keep_logits: bool,
+    ) -> Prediction:
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, not {top_k}.')
-        prompts = self._prompts(point_coords, point_labels, box).to(self.device)
-        instances = self.model.predict_prompts(
-            self._features, prompts, self._metainfo, top_k=top_k, keep_logits=True
-        )
-        names: list[list[str]] = [[] for _ in range(len(prompts))]
-        name_scores = np.zeros((len(prompts), 0), np.float32)
-        if self.model.recognizes:
-            known = self.model.classifier.names
-            labels = instances.topk_labels.tolist()
-            names = [[known[i] if known else str(i) for i in row] for row in labels]
-            name_scores = instances.topk_scores.float().cpu().numpy()
-        return Prediction(
-            masks=instances.masks.cpu().numpy(),
-            scores=instances.scores.float().cpu().numpy(),
-            low_res_logits=instances.low_res_logits.cpu().numpy(),
-            bboxes=masks_to_bboxes(instances.masks).float().cpu().numpy(),
-            names=names,
-            name_scores=name_scores,
-        )
-
-    def _prompts(self, point_coords, point_labels, box) -> Prompts:
-        height, width = self._metainfo['ori_shape']
-        fields = {}
-        if point_coords is None and point_labels is not None:
-            raise ValueError('point_labels need point_coords, (P, 2) xy in pixels.')
-        if point_coords is None and box is None:
-            raise ValueError('predict needs point_coords with point_labels, or a box.')
-        if box is not None:
-            fields['bboxes'] = _checked_boxes(box, width, height)
-        if point_coords is not None:
-            points, labels = _checked_points(point_coords, point_labels, width, height)
-            fields['point_coords'], fields['point_labels'] = points[None], labels[None]
-            if len(fields.get('bboxes', points[:1])) != 1:
-                raise ValueError(
-                    'Points belong to one object: give one box with them, not several.'
+        per_prompt = max(self.model.head.num_masks - 1, 1) if multimask_output else 1
+        with self._lock:
+            classifier = self.classifier
+            if classifier is not None:
+                classifier.to(self.device)
+            writer = PredictionWriter(
+                per_prompt * len(prompts),
+                encoded.metainfo,
+                self.model.input_size,
+                self.model.logit_size if keep_logits else 0,
+                _class_names(classifier),
+                top_k,
+                mask_format,
+            )
+            step = self.model.test_cfg['chunk_size']
+            for start in range(0, len(prompts), step):
+                chunk = prompts[start : start + step].to(self.device)
+                said = self.model.recognize(
+                    encoded.features,
+                    chunk.scaled(encoded.scale_factor),
+                    multimask_output=multimask_output,
+                    classifier=classifier,
                 )
-        return Prompts(**fields)
-
-
-def _checked_points(coords, labels, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points `(P, 2)` and labels `(P,)` of one object."""
-    if labels is None:
-        raise ValueError('point_coords need point_labels: 1 foreground, 0 background.')
-    points, labels = np.asarray(coords, np.float32), np.asarray(labels)
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        raise ValueError(f'point_coords are (P, 2) xy in pixels, got shape {points.shape}.')
-    if labels.shape != points.shape[:1]:
-        raise ValueError(
-            f'point_labels are one for each of {len(points)} points, got shape {labels.shape}.'
-        )
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError(
-            f'point_labels are 1 (foreground) or 0 (background), got {labels.tolist()}.'
-        )
-    inside = (points >= 0).all(1) & (points <= (width, height)).all(1)
-    if not inside.all():
-        raise ValueError(
-            f'Point {points[~inside][0].tolist()} is not inside the image of '
-            f'{width}x{height} pixels.'
-        )
-    return points, labels.astype(np.int64)
-
-
-def _checked_boxes(box, width: int, height: int) -> np.ndarray:
-    """Boxes `(N, 4)`, cut off at the image's edge."""
-    boxes = np.asarray(box, np.float32)
-    if boxes.ndim not in (1, 2) or boxes.shape[-1] != 4:
-        raise ValueError(f'A box is (4,) or (N, 4) xyxy in pixels, got shape {boxes.shape}.')
-    boxes = boxes.reshape(-1, 4)
-    proper = np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-    if not proper.all():
-        raise ValueError(
-            f'Box {boxes[~proper][0].tolist()} is empty, inverted or not finite: expected '
-            'x1 < x2 and y1 < y2.'
-        )
-    inside = (boxes[:, 2:] > 0).all(1) & (boxes[:, :2] < (width, height)).all(1)
-    if not inside.all():
-        raise ValueError(
-            f'Box {boxes[~inside][0].tolist()} is outside the image of {width}x{height} pixels.'
-        )
-    return boxes.clip(0, (width, height, width, height)).astype(np.float32)
-
-
-def _read_image(image, image_format: str) -> np.ndarray:
-    """The image as `(H, W, 3)` uint8 in BGR."""
-    if image_format not in ('RGB', 'BGR'):
-        raise ValueError(f"image_format is 'RGB' or 'BGR', not {image_format!r}.")
-    if isinstance(image, (str, Path)):
-        return _read_file(Path(image))
-    if hasattr(image, 'convert'):  # PIL
-        image, image_format = image.convert('RGB'), 'RGB'
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
-        raise ValueError(
-            f'An image is (H, W, 3) uint8, got {array.shape} {array.dtype}. Convert it first.'
-        )
-    return array if image_format == 'BGR' else np.ascontiguousarray(array[..., ::-1])
-
-
-def _read_file(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'There is no image file {path}. The working folder is {Path.cwd()}.'
-        )
-    data = path.read_bytes()
-    # OpenCV would fill the missing part of a truncated image with gray.
-    image = mmcv.imfrombytes(data) if whole_image_size(data) else None
-    if image is None:
-        raise ValueError(
-            f'{path} is truncated or no image ({len(data)} bytes). Get it again, or convert it '
-            'to JPEG or PNG.'
-        )
-    return image
+                probabilities = None
+                if classifier is not None:
+                    probabilities = classifier.probabilities(said.fused_logits)
+                writer.add(said, probabilities)
+        return writer.prediction()

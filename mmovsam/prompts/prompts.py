@@ -35,22 +35,23 @@ class Prompts:
     """The N prompts of one image, all in the pixels of one frame.
 
     The frame is the original image unless the code at hand says otherwise (see `scaled`). A prompt
-    has a box, points, or both. In a set that mixes kinds, a prompt without a box has a row of NaN
-    in `bboxes` and one without points has only padding in `point_labels`; `groups` takes such a
-    set apart.
+    has a box, points, a mask, or several of them. In a set that mixes kinds, a prompt without a box
+    has a row of NaN in `bboxes`, one without points has only padding in `point_labels`, and one
+    without a mask has a `mask_input` of NaN; `groups` takes such a set apart.
 
     Args:
         bboxes: Boxes (N, 4), xyxy in pixels, float32; a row of NaN stands for no box.
         point_coords: Points (N, P, 2), xy in pixel indices, float32.
         point_labels: Their labels (N, P), int64: 1 foreground, 0 background, -1 padding.
-        mask_input: Low-resolution mask logits (N, 1, h, w), float32.
+        mask_input: Low-resolution mask logits (N, 1, h, w), float32; NaN throughout stands for no
+            mask.
         labels: What a detector called each prompt, (N,), int64.
         scores: How sure it was, (N,), float32.
 
     Raises:
         TypeError: If a field is no tensor and cannot become one.
-        ValueError: If shapes disagree, a box is infinite or NaN in part, a point label is unknown,
-            or points lack labels.
+        ValueError: If shapes disagree, a box or mask is infinite or NaN in part, a point label is
+            unknown, or points lack labels.
     """
 
     bboxes: Tensor | None = None
@@ -83,6 +84,7 @@ class Prompts:
             raise ValueError(f'Prompts disagree about their number: {sizes}; give one row for each')
         self._check_bboxes()
         self._check_points()
+        self._check_masks()
 
     def _check_bboxes(self) -> None:
         if self.bboxes is None:
@@ -113,6 +115,16 @@ class Prompts:
             raise ValueError(
                 f'Prompts.point_labels holds {self.point_labels[unknown].unique().tolist()}, '
                 'expected 1 (foreground), 0 (background) or -1 (padding)'
+            )
+
+    def _check_masks(self) -> None:
+        if self.mask_input is None:
+            return
+        wrong = ~self.mask_input.isfinite().flatten(1).all(dim=1) & self.has_mask
+        if wrong.any():
+            raise ValueError(
+                f'Prompts.mask_input of prompt {wrong.nonzero()[0].item()} holds infinity, or NaN '
+                'in part, expected finite logits; NaN throughout stands for no mask'
             )
 
     @classmethod
@@ -177,9 +189,21 @@ class Prompts:
     @property
     def has_point(self) -> Tensor:
         """Which prompts have at least one point that is no padding: (N,) bool."""
+        return self.num_points > 0
+
+    @property
+    def num_points(self) -> Tensor:
+        """How many points that are no padding each prompt has: (N,) int64."""
         if self.point_labels is None:
+            return torch.zeros(len(self), dtype=torch.int64, device=self.device)
+        return (self.point_labels >= 0).sum(dim=1)
+
+    @property
+    def has_mask(self) -> Tensor:
+        """Which prompts have a mask: (N,) bool."""
+        if self.mask_input is None:
             return torch.zeros(len(self), dtype=torch.bool, device=self.device)
-        return (self.point_labels >= 0).any(dim=1)
+        return ~self.mask_input.isnan().flatten(1).all(dim=1)
 
     def to(self, device: torch.device | str) -> Prompts:
         """The same prompts on another device."""
@@ -211,27 +235,43 @@ class Prompts:
     def groups(self) -> Iterator[tuple[Tensor, Prompts]]:
         """The prompts by kind: those with a box alone, with points alone, with both, with neither.
 
-        A prompt encoder embeds each group at once: within a group every prompt has what any has.
+        A prompt encoder embeds each group at once: within a group every prompt has what any has,
+        as many points, and a mask or none. Nothing is left that a prompt would not have alone, for
+        padding changes what a decoder says.
 
         Yields:
             `(indices, prompts)`: `indices` (n,) int64 into this set, ascending, and the prompts at
-            those places, whose `bboxes` hold no NaN or are None, and whose points are None where
-            no prompt of the group has one. Groups without a prompt are left out. A prompt with
-            neither comes with its `mask_input` if it has one, else as all-padding points.
+            those places, whose `bboxes` and `mask_input` hold no NaN or are None, and whose points
+            are no padding or None. Groups without a prompt are left out. A prompt with nothing
+            comes with one padding point.
         """
-        for with_bbox, with_point in ((True, False), (False, True), (True, True), (False, False)):
-            chosen = (self.has_bbox == with_bbox) & (self.has_point == with_point)
+        kinds = torch.stack((self.has_bbox, self.num_points, self.has_mask), dim=1)
+        order = ((True, False), (False, True), (True, True), (False, False))
+        distinct = [(bool(b), n, bool(m)) for b, n, m in kinds.unique(dim=0).tolist()]
+        for kind in sorted(distinct, key=lambda kind: order.index((kind[0], kind[1] > 0))):
+            with_bbox, num_points, with_mask = kind
+            chosen = (kinds == torch.tensor(kind, device=kinds.device)).all(dim=1)
             indices = chosen.nonzero()[:, 0]
-            if len(indices) == 0:
-                continue
             group = self[indices]._present()
             if not with_bbox:
                 group.pop('bboxes', None)
-            if not with_point:
+            if not with_mask:
+                group.pop('mask_input', None)
+            if num_points:
+                _drop_padding(group, num_points)
+            else:
                 group.pop('point_coords', None)
                 group.pop('point_labels', None)
-            if not with_bbox and not with_point and 'mask_input' not in group:
+            if not (with_bbox or num_points or with_mask):
                 n = len(indices)
                 group['point_coords'] = torch.zeros(n, 1, 2, device=self.device)
                 group['point_labels'] = torch.full((n, 1), -1, device=self.device)
             yield indices, Prompts(**group)
+
+
+def _drop_padding(group: dict[str, Tensor], num_points: int) -> None:
+    """Keep the points that are no padding, `num_points` of each prompt, in their order."""
+    padding = (group['point_labels'] < 0).int()
+    places = padding.argsort(dim=1, stable=True)[:, :num_points]
+    group['point_labels'] = group['point_labels'].gather(1, places)
+    group['point_coords'] = group['point_coords'].gather(1, places[..., None].expand(-1, -1, 2))

@@ -8,21 +8,18 @@ file may be deleted at any time.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
 import platformdirs
-import torch
 from mmengine.logging import print_log
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ..checkpoints.fingerprint import hash_of, module_fingerprint, tensor_digest
 from ..checkpoints.loading import load_checkpoint_file, save_safetensors
 
 CACHE_VARIABLE = 'MMOVSAM_CACHE'
@@ -57,18 +54,18 @@ def cached_embeddings(
         encode: Makes the embeddings `(M, D)`.
     """
     folder = cache_folder()
-    model = None if folder is None else _model_hash(text_model)
+    model = None if folder is None else module_fingerprint(text_model, without='visual')
     if model is None:
         return encode()
     sample = chain.from_iterable(groups[:: max(len(groups) // _TOKENIZED, 1)])
     tokens = tokenizer([text for text, _ in zip(sample, range(_TOKENIZED))])
-    key = _hash_of([_VERSION, groups, model, _digest(tokens)])
+    key = hash_of([_VERSION, groups, model, tensor_digest(tokens)])
     file = folder / f'{key}.safetensors'
     embeddings = _read(file, len(groups))
     if embeddings is None:
         embeddings = encode()
         try:
-            note = {'sha256': _digest(embeddings)}
+            note = {'sha256': tensor_digest(embeddings)}
             save_safetensors({'embeddings': embeddings}, file, note)
         except (OSError, SafetensorError) as error:
             print_log(
@@ -84,7 +81,7 @@ def _read(file: Path, rows: int) -> Tensor | None:
     try:
         content = load_checkpoint_file(file)
         embeddings = content['state_dict']['embeddings']
-        if len(embeddings) != rows or content['meta']['sha256'] != _digest(embeddings):
+        if len(embeddings) != rows or content['meta']['sha256'] != tensor_digest(embeddings):
             raise ValueError('its content is not what was written')
     except FileNotFoundError:
         return None
@@ -96,46 +93,3 @@ def _read(file: Path, rows: int) -> Tensor | None:
         )
         return None
     return embeddings
-
-
-def _model_hash(text_model: nn.Module) -> str | None:
-    """Hash of all that decides what a text tower says: every tensor's bytes, and the settings."""
-    tensors = {
-        name: tensor
-        for name, tensor in chain(text_model.named_parameters(), text_model.named_buffers())
-        if not name.startswith('visual.')
-    }
-    if not tensors:
-        return None
-    with ThreadPoolExecutor() as pool:  # hashlib lets go of the interpreter's lock
-        digests = list(pool.map(_digest, tensors.values()))
-    about = [
-        (name, str(tensor.dtype), list(tensor.shape), digest)
-        for (name, tensor), digest in zip(tensors.items(), digests)
-    ]
-    # Such as the number of heads and the kind of activation, which no tensor tells.
-    settings = [
-        (name, type(module).__qualname__, _settings(module))
-        for name, module in text_model.named_modules()
-        if not f'{name}.'.startswith('visual.')
-    ]
-    return _hash_of([about, settings])
-
-
-def _settings(module: nn.Module) -> dict:
-    return {
-        key: value
-        for key, value in sorted(vars(module).items())
-        if isinstance(value, (bool, int, float, str, tuple))
-        and not key.startswith('_')
-        and key != 'training'
-    }
-
-
-def _digest(tensor: Tensor) -> str:
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return hashlib.sha256(data.numpy()).hexdigest()
-
-
-def _hash_of(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()

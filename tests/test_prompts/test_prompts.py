@@ -147,6 +147,26 @@ def test_mask_alone_is_a_group_of_its_own():
     assert group.mask_input.shape == (2, 1, 4, 4)
 
 
+def test_groups_leave_no_prompt_what_it_would_not_have_alone():
+    masks = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 1, 2, 2).clone()
+    masks[:2] = NAN
+    prompts = Prompts(
+        point_coords=[[[n, i] for i in range(3)] for n in range(5)],
+        point_labels=[[-1, 1, 0], [0, -1, -1], [1, 1, -1], [1, 0, -1], [-1, -1, -1]],
+        mask_input=masks,
+    )
+    assert prompts.num_points.tolist() == [2, 1, 2, 2, 0]
+    assert prompts.has_mask.tolist() == [False, False, True, True, True]
+    groups = {tuple(indices.tolist()): group for indices, group in prompts.groups()}
+    assert set(groups) == {(0,), (1,), (2, 3), (4,)}
+    assert groups[0,].point_coords.tolist() == [[[0, 1], [0, 2]]]
+    assert groups[0,].point_labels.tolist() == [[1, 0]] and groups[0,].mask_input is None
+    assert groups[1,].point_coords.tolist() == [[[1, 0]]]
+    assert groups[2, 3].point_labels.tolist() == [[1, 1], [1, 0]]
+    assert groups[2, 3].mask_input[:, 0, 0, 0].tolist() == [2, 3]
+    assert groups[4,].point_coords is None and groups[4,].mask_input[0, 0, 0, 0] == 4
+
+
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
@@ -162,6 +182,8 @@ def test_mask_alone_is_a_group_of_its_own():
         (dict(point_coords=[[[1, 2]]], point_labels=[[1, 0]]), r'expected \(1, 1\)'),
         (dict(point_coords=[[[1, 2]]], point_labels=[[2]]), r'holds \[2\]'),
         (dict(mask_input=torch.zeros(1, 2, 4, 4)), 'mask_input has shape'),
+        (dict(mask_input=[[[[0.0]]], [[[float('inf')]]]]), 'mask_input of prompt 1 holds infinity'),
+        (dict(mask_input=[[[[0.0, NAN]]]]), 'prompt 0 .* NaN in part'),
     ],
 )
 def test_bad_prompts_are_refused(fields, message):

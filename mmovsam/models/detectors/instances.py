@@ -46,10 +46,46 @@ def bboxes_of_logits(low_res_logits: Tensor, input_size: int) -> Tensor:
     return masks_to_bboxes(low_res_logits[:, 0] > 0).to(low_res_logits) * stride
 
 
+def stability_scores(
+    low_res_logits: Tensor, input_size: int, img_shape: tuple, offset: float = 1.0
+) -> Tensor:
+    """How little masks change with their threshold, which tells good ones from bad.
+
+    It is the intersection over union of the masks at two thresholds (Segment Anything,
+    arXiv 2304.02643, section 5), without the padding.
+
+    Args:
+        low_res_logits: `(N, 1, h, w)` over the padded square.
+        input_size: Side of that square in pixels.
+        img_shape: `(H, W)` of the image inside the square.
+        offset: The thresholds are this far above and below 0.
+
+    Returns:
+        `(N,)` float32 from 0 to 1; 0 for a mask without a logit above the lower threshold.
+    """
+    stride = input_size // low_res_logits.shape[-1]
+    height, width = (-(-side // stride) for side in img_shape[:2])
+    logits = low_res_logits[:, 0, :height, :width].flatten(1)
+    inner, outer = (logits > offset).sum(1), (logits > -offset).sum(1)
+    return inner.float() / outer.clamp(min=1)
+
+
 def enlarge_masks(
     low_res_logits: Tensor, input_size: int, img_shape: tuple, ori_shape: tuple | None
 ) -> Iterator[Tensor]:
-    """Masks at the image's size, a few at a time so that memory stays bounded.
+    """Masks at the image's size, see `enlarge_logits`.
+
+    Yields:
+        `(n, H, W)` bool, the next n masks.
+    """
+    for logits in enlarge_logits(low_res_logits, input_size, img_shape, ori_shape):
+        yield logits > 0
+
+
+def enlarge_logits(
+    low_res_logits: Tensor, input_size: int, img_shape: tuple, ori_shape: tuple | None
+) -> Iterator[Tensor]:
+    """Masks as logits at the image's size, a few at a time so that memory stays bounded.
 
     Args:
         low_res_logits: `(N, 1, h, w)` over the padded square.
@@ -58,7 +94,7 @@ def enlarge_masks(
         ori_shape: `(H, W)` wanted, or None for `img_shape`.
 
     Yields:
-        `(n, H, W)` bool, the next n masks.
+        `(n, H, W)` float32, the next n masks; inside is above 0.
     """
     height, width = img_shape[:2]
     final = (height, width) if ori_shape is None else tuple(ori_shape[:2])
@@ -71,7 +107,7 @@ def enlarge_masks(
         logits = logits[..., :height, :width]
         if final != (height, width):
             logits = F.interpolate(logits, final, mode='bilinear', align_corners=False)
-        yield logits[:, 0] > 0
+        yield logits[:, 0]
 
 
 class MaskWriter:

@@ -12,7 +12,9 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
+from ..heads import OpenVocabClassifier
 from .instances import bboxes_of_logits
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
 
@@ -37,10 +39,12 @@ class ImageFeatures(NamedTuple):
 
 
 class Recognized(NamedTuple):
-    """What the model says of N prompts of one image, in the network's frame."""
+    """What the model says of N masks of one image, in the network's frame."""
 
     low_res_logits: Tensor
     """`(N, 1, h, w)`."""
+    iou_predictions: Tensor | None
+    """`(N,)`, the decoder's opinion of each mask; None where it has none."""
     head_logits: Tensor | None
     """`(N, K + 1)`, from the head's region embedding."""
     clip_logits: Tensor | None
@@ -166,7 +170,7 @@ class OVSAM(PromptedDetector):
     def _train_image(
         self, features: ImageFeatures, prompts: Prompts, instances: InstanceData
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        logits, tokens = self._decode(features, prompts)
+        logits, _, tokens = self._decode(features, prompts)
         masks = instances.masks.to_tensor(torch.uint8, logits.device)
         cls_logits = None
         if self.recognizes:
@@ -175,8 +179,10 @@ class OVSAM(PromptedDetector):
             cls_logits = self.classifier.logits(embeddings)
         return logits, masks, cls_logits, instances.labels
 
-    def _decode(self, features: ImageFeatures, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """Mask logits `(N, 1, h, w)`, label tokens `(N, E, C)` of prompts in the network's frame.
+    def _decode(
+        self, features: ImageFeatures, prompts: Prompts, multimask_output: bool = False
+    ) -> DecodedMasks:
+        """Masks `(N, M, h, w)` and label tokens `(N, E, C)` of prompts in the network's frame.
 
         Boxes and single points make equally many tokens, so they are decoded together.
         """
@@ -186,23 +192,28 @@ class OVSAM(PromptedDetector):
             key = (sparse.shape[1], group.mask_input is None)
             batches.setdefault(key, []).append((index, sparse, dense))
         image_pe = self.prompt_encoder.dense_pe()
-        logits, tokens, order = [], [], []
+        several = multimask_output and self.head.num_masks > 1
+        chosen = slice(1, None) if several else slice(0, 1)
+        decoded, order = [], []
         for (_, shared), parts in batches.items():
             index, sparse, dense = zip(*parts)
-            decoded = self.head.decode(
+            said = self.head.decode(
                 features.embedding,
                 image_pe,
                 torch.cat(sparse),
                 dense[0] if shared else torch.cat(dense),
             )
-            logits.append(decoded.low_res_logits[:, :1])
-            tokens.append(decoded.extra_tokens)
+            iou = None if said.iou_predictions is None else said.iou_predictions[:, chosen]
+            decoded.append((said.low_res_logits[:, chosen], iou, said.extra_tokens))
             order.extend(index)
         if not order:
-            side = 4 * features.embedding.shape[-1]
-            return features.embedding.new_zeros(0, 1, side, side), features.embedding.new_zeros(0)
+            none = features.embedding.new_zeros(0, 1)
+            logits = features.embedding.new_zeros(0, 1, self.logit_size, self.logit_size)
+            return DecodedMasks(logits, none, none)
         back = torch.cat(order).argsort()
-        return torch.cat(logits)[back], torch.cat(tokens)[back]
+        return DecodedMasks(
+            *(None if part[0] is None else torch.cat(part)[back] for part in zip(*decoded))
+        )
 
     # Inference
 
@@ -229,7 +240,12 @@ class OVSAM(PromptedDetector):
 
     @torch.no_grad()
     def recognize(
-        self, features: ImageFeatures, prompts: Prompts, annotated_bboxes: Tensor | None = None
+        self,
+        features: ImageFeatures,
+        prompts: Prompts,
+        annotated_bboxes: Tensor | None = None,
+        multimask_output: bool = False,
+        classifier: OpenVocabClassifier | None = None,
     ) -> Recognized:
         """Decode and name prompts of one image, all at once.
 
@@ -237,40 +253,58 @@ class OVSAM(PromptedDetector):
             features: Of this image.
             prompts: In pixels of the network's input.
             annotated_bboxes: `(N, 4)` in the same frame.
+            multimask_output: Whether a prompt gets, in place of the decoder's first mask, its
+                others, where it has more than one.
+            classifier: Names the masks; None for the model's own.
+
+        Returns:
+            Of all masks, those of one prompt after those of another.
         """
-        logits, tokens = self._decode(features, prompts)
+        decoded = self._decode(features, prompts, multimask_output)
+        count = decoded.low_res_logits.shape[1]  # masks of each prompt
+        logits = decoded.low_res_logits.flatten(0, 1)[:, None]
+        iou = None if decoded.iou_predictions is None else decoded.iou_predictions.flatten()
         if not self.recognizes:
-            return Recognized(logits, None, None, None)
+            return Recognized(logits, iou, None, None, None)
+        classifier = classifier or self.classifier
         if len(prompts) == 0:
-            none = logits.new_zeros(0, self.classifier.num_classes + 1)
-            return Recognized(logits, none, none, none)
+            none = logits.new_zeros(0, classifier.num_classes + 1)
+            return Recognized(logits, iou, none, none, none)
         regions = {'mask': bboxes_of_logits(logits, self.input_size)}
         regions['prompt'] = regions['annotated'] = regions['mask']
         if prompts.bboxes is not None:
-            with_box = prompts.bboxes.isfinite().all(1, keepdim=True)
-            given = _proper(prompts.bboxes, self.input_size)
+            given = prompts.bboxes.repeat_interleave(count, 0)
+            with_box = given.isfinite().all(1, keepdim=True)
+            given = _proper(given, self.input_size)
             regions['prompt'] = torch.where(with_box, given, regions['mask'])
         if annotated_bboxes is not None:
-            regions['annotated'] = _proper(annotated_bboxes.to(logits), self.input_size)
+            given = annotated_bboxes.to(logits).repeat_interleave(count, 0)
+            regions['annotated'] = _proper(given, self.input_size)
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
-        head_logits = self.classifier.logits(
+        tokens = decoded.extra_tokens.repeat_interleave(count, 0)
+        head_logits = classifier.logits(
             self.head.embed_regions(features.region_maps, head_bboxes, tokens)
         )
-        clip_logits = self.classifier.logits(
+        clip_logits = classifier.logits(
             self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
         )
         on_map = F.interpolate(
             logits, features.stage4.shape[-2:], mode='bilinear', align_corners=False
         )
         visible = (on_map > 0).flatten(1).any(1)
-        fused = self.classifier.fuse(head_logits, clip_logits, visible)
-        return Recognized(logits, head_logits, clip_logits, fused)
+        fused = classifier.fuse(head_logits, clip_logits, visible)
+        return Recognized(logits, iou, head_logits, clip_logits, fused)
 
     @property
     def input_size(self) -> int:
         """Side of the square network input in pixels."""
         return self.prompt_encoder.image_size
+
+    @property
+    def logit_size(self) -> int:
+        """Side of the low-resolution logits, and so of a `mask_input`."""
+        return 4 * self.prompt_encoder.embedding_side
 
     def image_context(self, sample: DetDataSample, prompts: Prompts) -> Tensor | None:
         """Annotated boxes, where regions are to be theirs."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...prompts import Prompts
 from ...vocabulary import TextClassifier
 from .instances import MASK_FORMATS, MaskWriter
-from .naming import NAMES, SCORES, TOP_K, ClassMap, Namer
+from .naming import NAMES, SCORES, ClassMap, Namer
 
 CHOICES = dict(
     names=NAMES,
@@ -74,6 +74,11 @@ class PromptedDetector(BaseDetector):
     @abstractmethod
     def input_size(self) -> int:
         """Side of the square network input in pixels."""
+
+    @property
+    @abstractmethod
+    def logit_size(self) -> int:
+        """Side of the low-resolution logits, and so of a `mask_input`."""
 
     def image_context(self, sample: DetDataSample, prompts: Prompts) -> Any:
         """What `answer` needs of an image besides its features; nothing by default."""
@@ -163,8 +168,6 @@ class PromptedDetector(BaseDetector):
         rescale: bool = True,
         context: Any = None,
         class_map: ClassMap | None = None,
-        top_k: int = TOP_K,
-        keep_logits: bool = False,
     ) -> InstanceData:
         """Segment and name N prompts of one image, chunk by chunk.
 
@@ -175,8 +178,6 @@ class PromptedDetector(BaseDetector):
             rescale: See `predict`.
             context: Of `image_context`.
             class_map: What the labels of the prompts mean.
-            top_k: How many of the best names are kept.
-            keep_logits: Whether the result has `low_res_logits` `(N, h, w)` too.
 
         Returns:
             See `predict`.
@@ -192,9 +193,7 @@ class PromptedDetector(BaseDetector):
             answer = self.answer(features, prompts[chunk], metainfo, context, chunk)
             instances = InstanceData()
             instances.bboxes = self._bboxes(shown[chunk], masks.add(answer.low_res_logits))
-            self.namer(instances, shown[chunk], answer.probabilities, class_map, top_k)
-            if keep_logits:
-                instances.low_res_logits = answer.low_res_logits[:, 0].float()
+            self.namer(instances, shown[chunk], answer.probabilities, class_map)
             chunks.append(instances)
         instances = InstanceData.cat(chunks)
         instances.masks = masks.masks

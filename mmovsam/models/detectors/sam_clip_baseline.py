@@ -75,6 +75,11 @@ class SAMCLIPBaseline(PromptedDetector):
         """Side of the square network input in pixels."""
         return self.sam.input_size
 
+    @property
+    def logit_size(self) -> int:
+        """Side of the low-resolution logits, and so of a `mask_input`."""
+        return self.sam.logit_size
+
     def extract_feat(self, batch_inputs: Tensor) -> ImageFeatures:
         """Encode images by SAM and, for region `'feature'`, by CLIP.
 

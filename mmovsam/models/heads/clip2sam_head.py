@@ -99,6 +99,11 @@ class CLIP2SAMHead(BaseModule):
         """Whether the head embeds regions in CLIP's space."""
         return self.embed_dim is not None
 
+    @property
+    def num_masks(self) -> int:
+        """Masks that the decoder has for each prompt: one, or SAM's four."""
+        return self.mask_decoder.mask_tokens.num_embeddings
+
     def decode(
         self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
     ) -> DecodedMasks:

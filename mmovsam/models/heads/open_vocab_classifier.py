@@ -99,6 +99,12 @@ class OpenVocabClassifier(BaseModule):
         self.alpha, self.excluded, self.novel = (t.to(device) for t in (alpha, excluded, novel))
         self.names = classifier.names
 
+    def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
+        """The same comparison in another vocabulary; this one keeps its own."""
+        other = OpenVocabClassifier(None, self.logit_scale, self.base_alpha, self.novel_alpha)
+        other.to(self.embeddings.device).set_classifier(classifier)
+        return other
+
     def _require(self) -> None:
         if not len(self.embeddings):
             if self.file is None:

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from pycocotools.mask import decode
 
 from mmovsam.models.detectors import instances
-from mmovsam.models.detectors.instances import MaskWriter, enlarge_masks, masks_to_bboxes
+from mmovsam.models.detectors.instances import (
+    MaskWriter,
+    enlarge_masks,
+    masks_to_bboxes,
+    stability_scores,
+)
 
 SIDES = st.integers(1, 12)
 
@@ -84,3 +89,18 @@ def test_no_prompts_make_no_masks(mask_format):
     metainfo = dict(img_shape=(40, 64), ori_shape=(50, 80))
     writer = MaskWriter(0, metainfo, 64, True, mask_format)
     assert writer.add(torch.zeros(0, 1, 8, 8)).shape == (0, 4) and len(writer.masks) == 0
+
+
+def test_stability_is_the_share_of_a_mask_that_two_thresholds_agree_about():
+    logits = torch.full((4, 1, 8, 8), -5.0)
+    logits[0, 0, :4, :4] = 0.5  # inside, but not by much
+    logits[0, 0, :2, :4] = 3
+    logits[1, 0, :4, :4] = 3
+    logits[2, 0, 0, 0] = -0.5
+    logits[3, 0, 4:] = 3  # all of it in the padding
+    scores = stability_scores(logits, 64, (32, 64, 3))
+    assert scores.tolist() == [0.5, 1, 0, 0] and scores.dtype == torch.float32
+    assert stability_scores(logits, 64, (64, 64))[3] == 1
+    assert stability_scores(logits, 64, (32, 64), offset=0.25)[0] == 1
+    assert stability_scores(logits, 64, (33, 64))[3] == 1  # a row of logits begins in the image
+    assert stability_scores(logits[:0], 64, (32, 64)).shape == (0,)

@@ -168,10 +168,13 @@ def test_missing_image_is_named(build, make, tmp_path):
 def test_empty_masks_have_names_too(build, two, monkeypatch):
     for region in REGIONS:
         model = build('baseline', region=region)
-        decode = model.sam._decode
-        monkeypatch.setattr(
-            model.sam, '_decode', lambda *args, decode=decode: (-decode(*args)[0].abs() - 1, None)
-        )
+        decode = model.sam.head.decode
+
+        def nothing(*args, decode=decode):
+            said = decode(*args)
+            return said._replace(low_res_logits=-said.low_res_logits.abs() - 1)
+
+        monkeypatch.setattr(model.sam.head, 'decode', nothing)
         for found in predict(model, two):
             assert not found.masks.any()
             assert found.topk_scores.isfinite().all()

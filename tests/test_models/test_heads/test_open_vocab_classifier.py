@@ -57,6 +57,21 @@ def test_names_of_different_number_give_the_released_arithmetic_of_padded_ones(
     torch.testing.assert_close(classifier.logits(x), expected, atol=1e-6, rtol=0)
 
 
+def test_another_vocabulary_beside_ones_own_is_compared_alike():
+    classifier = build(logit_scale=3.0, base_alpha=0.2, novel_alpha=0.7)
+    names, embeddings = classifier.names, classifier.embeddings
+    text = TextClassifier(torch.randn(2, 1, 8), ('x', 'y'), (True, False))
+    other = classifier.with_vocabulary(text)
+    expected = OpenVocabClassifier(None, 3.0, 0.2, 0.7)
+    expected.set_classifier(text)
+    x = torch.randn(5, 8)
+    logits = other.logits(x)
+    assert torch.equal(logits, expected.logits(x)) and other.names == ('x', 'y')
+    seen = torch.ones(5, dtype=torch.bool)
+    assert torch.equal(other.fuse(logits, -logits, seen), expected.fuse(logits, -logits, seen))
+    assert classifier.names is names and classifier.embeddings is embeddings
+
+
 def test_gradient_reaches_the_embedding_through_the_best_name_alone():
     text = F.normalize(torch.tensor([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), dim=-1)
     classifier = OpenVocabClassifier()

@@ -1,0 +1,207 @@
+"""Encoded images: made once for all prompts, remembered, and kept in files."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoints import load_checkpoint_file, save_safetensors
+from ..checkpoints.fingerprint import hash_of, module_fingerprint, tensor_digest
+from ..datasets.transforms import ResizeLongestSide
+from ..models.detectors import OVSAM
+from ..models.detectors.ovsam import ImageFeatures
+
+FORMAT = 'mmovsam image features, version 1'
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """What the encoder makes of one image.
+
+    Attributes:
+        features: A batch of one.
+        ori_shape: `(H, W)` of the image.
+        img_shape: `(H, W)` of it in the network's input.
+        scale_factor: Factors `(w, h)` from the former to the latter.
+    """
+
+    features: ImageFeatures
+    ori_shape: tuple[int, int]
+    img_shape: tuple[int, int]
+    scale_factor: tuple[float, float]
+
+    @property
+    def metainfo(self) -> dict:
+        """As data samples have it."""
+        return dict(
+            ori_shape=self.ori_shape, img_shape=self.img_shape, scale_factor=self.scale_factor
+        )
+
+
+class ImageEncoder:
+    """Encodes images by an OVSAM and remembers the latest.
+
+    An image is recognized by its content. The weights of the model are taken to stay as they are.
+
+    Args:
+        model: The OVSAM.
+        cache_size: How many images are remembered, those used last; 0 for none.
+
+    Raises:
+        ValueError: `cache_size` is negative.
+    """
+
+    def __init__(self, model: OVSAM, cache_size: int) -> None:
+        if cache_size < 0:
+            raise ValueError(f'cache_size must be at least 0, not {cache_size}.')
+        self.model = model
+        self.cache_size = cache_size
+        self.resize = ResizeLongestSide(model.input_size)
+        self.recent: OrderedDict[str, EncodedImage] = OrderedDict()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells encoders apart by their weights and settings."""
+        parts = (self.model.backbone, self.model.neck, self.model.region_neck)
+        parts += (self.model.data_preprocessor,)
+        return hash_of([None if part is None else module_fingerprint(part) for part in parts])
+
+    @torch.no_grad()
+    def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """Encode images, all as one batch but those that are remembered.
+
+        Args:
+            images: `(H, W, 3)` uint8 BGR each, of any sizes.
+        """
+        pictures = [self.resize(dict(img=image)) for image in images]
+        keys = [self._key(picture) for picture in pictures]
+        encoded = {key: self.recent[key] for key in keys if key in self.recent}
+        missing = {k: p for k, p in zip(keys, pictures) if k not in encoded}
+        if missing:
+            encoded.update(zip(missing, self._encode(list(missing.values()))))
+        for key in dict.fromkeys(keys):
+            self.recent[key] = encoded[key]
+            self.recent.move_to_end(key)
+        while len(self.recent) > self.cache_size:
+            self.recent.popitem(last=False)
+        return [encoded[key] for key in keys]
+
+    def _key(self, picture: dict) -> str:
+        content = torch.from_numpy(np.ascontiguousarray(picture['img']))
+        about = [tensor_digest(content), picture['img_shape'], picture['ori_img'].shape]
+        return hash_of([*about, self.device])
+
+    def _encode(self, pictures: list[dict]) -> list[EncodedImage]:
+        inputs = [
+            torch.from_numpy(np.ascontiguousarray(picture['img'].transpose(2, 0, 1)))
+            for picture in pictures
+        ]
+        data = self.model.data_preprocessor(dict(inputs=inputs, data_samples=None))
+        features = self.model.extract_feat(data['inputs'])
+        return [
+            EncodedImage(
+                # of its own memory: one that is remembered must not keep the others
+                _map(features.image(index), torch.clone) if len(pictures) > 1 else features,
+                tuple(picture['ori_img'].shape[:2]),
+                tuple(picture['img_shape'][:2]),
+                tuple(picture['scale_factor']),
+            )
+            for index, picture in enumerate(pictures)
+        ]
+
+    def save(self, images: Sequence[EncodedImage], path: str | PathLike) -> None:
+        """Write encoded images to a safetensors file, whole or not at all."""
+        tensors = {
+            f'{index}.{name}': tensor
+            for index, image in enumerate(images)
+            for name, tensor in _named(image.features).items()
+        }
+        metadata = dict(
+            format=FORMAT,
+            encoder=self.fingerprint,
+            sha256=_digest(tensors),
+            images=json.dumps([image.metainfo for image in images]),
+        )
+        save_safetensors(tensors, path, metadata)
+
+    def load(self, path: str | PathLike) -> list[EncodedImage]:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged, something else, or of another model.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f'There is no file of features {path} (the working folder is {Path.cwd()}). Write '
+                'it with save_features.'
+            )
+        if Path(path).suffix != '.safetensors':
+            raise ValueError(f'Features are in a .safetensors file, {path} is none.')
+        content = load_checkpoint_file(path)
+        meta, tensors = content['meta'], content['state_dict']
+        if meta.get('format') != FORMAT:
+            raise ValueError(
+                f'{path} holds no {FORMAT}, but {meta.get("format")}. Write it with save_features.'
+            )
+        if meta.get('encoder') != self.fingerprint:
+            raise ValueError(
+                f'{path} holds the features of another model, or of other weights or settings of '
+                'this one. Load them with the model that made them, or encode the images again.'
+            )
+        if meta.get('sha256') != _digest(tensors):
+            raise ValueError(f'{path} is damaged. Encode the images again.')
+        return [
+            EncodedImage(
+                _unnamed(tensors, index, self.device),
+                *(tuple(about[key]) for key in ('ori_shape', 'img_shape', 'scale_factor')),
+            )
+            for index, about in enumerate(json.loads(meta['images']))
+        ]
+
+
+def _map(features: ImageFeatures, function) -> ImageFeatures:
+    return ImageFeatures(
+        function(features.embedding),
+        None if features.stage4 is None else function(features.stage4),
+        tuple(map(function, features.region_maps)),
+    )
+
+
+def _named(features: ImageFeatures) -> dict[str, Tensor]:
+    named = {'embedding': features.embedding}
+    if features.stage4 is not None:
+        named['stage4'] = features.stage4
+    for level, tensor in enumerate(features.region_maps):
+        named[f'region_maps.{level}'] = tensor
+    return named
+
+
+def _unnamed(tensors: dict[str, Tensor], index: int, device: torch.device) -> ImageFeatures:
+    levels = (f'{index}.region_maps.{level}' for level in range(len(tensors)))
+    features = ImageFeatures(
+        tensors[f'{index}.embedding'],
+        tensors.get(f'{index}.stage4'),
+        tuple(tensors[name] for name in levels if name in tensors),
+    )
+    return _map(features, lambda tensor: tensor.to(device))
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    named = sorted(tensors.items())
+    about = [(name, list(tensor.shape), str(tensor.dtype)) for name, tensor in named]
+    return hash_of([about, tensor_digest(tensor for _, tensor in named)])

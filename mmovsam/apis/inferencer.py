@@ -1,0 +1,402 @@
+"""Files, folders, addresses and arrays in; masks with names, pictures and JSON out."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.structures import DetDataSample
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
+from torch import nn
+
+from ..checkpoints import check_fit, load_initial_weights, names_all_weights, state_dict_of
+from ..fileio import find_config, write_atomic
+from ..models.detectors.prompted_detector import PromptedDetector
+from ..prompts import GTPrompter, Prompts
+from ..prompts.detectors import inference_pipeline
+from ..vocabulary import TextClassifier, Vocabulary
+from .image_input import read_image
+from .inference_results import drawable, no_instances, picture_file, run_lengths
+from .input_list import FileNames, list_inputs, local_file
+from .prompt_input import checked_prompts, prompted
+from .text_tower import TextTower
+
+
+@dataclass
+class _Item:
+    """An input on its way through the inferencer."""
+
+    name: str
+    """As messages call it: the file or address, or a number."""
+    is_file: bool
+    stem: str
+    """Of its files in `out_dir`."""
+    image: np.ndarray | None = None
+    """`(H, W, 3)` uint8 BGR."""
+    packed: dict | None = None
+    """What the pipeline makes of it."""
+    prompts: Prompts | None = None
+    error: Exception | None = None
+    """Why there is no image."""
+
+
+class OVSAMInferencer(DetInferencer):
+    """Segment and name what is prompted in many images, by the conventions of MMDetection's own.
+
+    What comes out for an image is what `model.test_step` gives for it. Prompts come from the
+    config's prompter (a detector, a grid, a file), or with the call.
+
+    Args:
+        model: A config, its file, or the name of one of the package's, such as
+            `'mini/ovsam_mini_rtmdet.py'`.
+        weights: File of weights; by default the config's `load_from`.
+        device: As for `torch.device`; by default the best that there is.
+        scope: Of MMEngine's registries.
+        palette: Colors of the classes in pictures, as for `DetInferencer`; by default random ones.
+        show_progress: Whether there is a bar.
+        prompter: Config of a prompter in place of the config's own, such as
+            `dict(type='GridPrompter')`.
+
+    Raises:
+        FileNotFoundError: Config or weights are not there.
+        TypeError: The model takes no prompts.
+        ValueError: Nothing names weights, or they are not of this model.
+    """
+
+    preprocess_kwargs = {'prompts'}
+
+    def __init__(
+        self,
+        model: str | PathLike | Config | Mapping,
+        weights: str | PathLike | None = None,
+        device: str | None = None,
+        scope: str = 'mmdet',
+        palette: str = 'none',
+        show_progress: bool = True,
+        prompter: Mapping | None = None,
+    ) -> None:
+        if isinstance(model, (str, PathLike)):
+            model = Config.fromfile(find_config(model))
+        cfg = ConfigDict(model.to_dict() if isinstance(model, Config) else copy.deepcopy(model))
+        if 'model' not in cfg:
+            raise ValueError(f'The config has no model, only {sorted(cfg)}.')
+        if prompter is not None:
+            cfg.model.prompter = prompter
+        weights = weights or cfg.get('load_from')
+        if weights is None and not names_all_weights(cfg.model):
+            raise ValueError('The config names no weights (load_from): give weights=...')
+        cfg.setdefault('visualizer', dict(type='DetLocalVisualizer'))
+        cfg.visualizer.vis_backends = None  # pictures are kept by this class alone
+        super().__init__(cfg, weights and str(weights), device, scope, palette, show_progress)
+        if not isinstance(self.model, PromptedDetector):
+            raise TypeError(
+                f'OVSAMInferencer needs an OVSAM, not a {type(self.model).__name__}: '
+                "mmdet.apis.DetInferencer takes MMDetection's own."
+            )
+        self._text_tower = TextTower(cfg.get('text_encoder'))
+
+    def set_vocabulary(self, names: Sequence[str] | Vocabulary | TextClassifier) -> None:
+        """Change what things may be called, from the next call on.
+
+        Args:
+            names: Class names, a vocabulary, or a text classifier.
+
+        Raises:
+            TypeError: The names are a single string, or are no strings.
+            ValueError: No names, a name twice, no text encoder to read them with, or a model that
+                segments only.
+        """
+        self.model.set_vocabulary(self._text_tower.classifier(names))
+
+    def __call__(
+        self,
+        inputs,
+        batch_size: int = 1,
+        return_vis: bool = False,
+        show: bool = False,
+        wait_time: float = 0,
+        no_save_vis: bool = False,
+        draw_pred: bool = True,
+        pred_score_thr: float = 0.3,
+        return_datasamples: bool = False,
+        print_result: bool = False,
+        no_save_pred: bool = True,
+        out_dir: str | PathLike = '',
+        prompts: Prompts | Mapping | Sequence | None = None,
+    ) -> dict:
+        """Segment and name what is prompted in images.
+
+        An input that cannot be read stops nothing: a warning names it and the reason, and in its
+        place is a result without instances that has the reason as `error`. If no input can be read,
+        the reason of the first is raised.
+
+        Args:
+            inputs: One of these, or a list of them: a file; a folder, whose images come by name;
+                a glob such as `'photos/**/*.jpg'`; the address of a file (`http://`, `https://`,
+                `file://`, or what else MMEngine reads); an array `(H, W, 3)` uint8 BGR, as
+                `mmcv.imread` reads it; a PIL image.
+            batch_size: Images that the model gets at once.
+            return_vis: Whether the result has the pictures.
+            show: Whether pictures are shown in a window.
+            wait_time: For how many seconds; 0 until a key is pressed.
+            no_save_vis: Whether no pictures are written to `out_dir`.
+            draw_pred: Whether instances are drawn in pictures.
+            pred_score_thr: The least score of those that are drawn.
+            return_datasamples: Whether predictions are `DetDataSample`s, which are not written.
+            print_result: Whether results are printed.
+            no_save_pred: Whether no JSON is written to `out_dir`, as is the default.
+            out_dir: Folder for pictures, `vis/NAME.jpg` (`.png` for such a file), and, with
+                `no_save_pred=False`, a JSON for each image, `preds/NAME.json`. NAME is that of the
+                file, where two have the same with `_2` behind it, or for an array its number.
+            prompts: In place of the prompter, in pixels of each image: `Prompts`, or a dict as for
+                `OVSAMPredictor.predict`, for every image; or a list with, for each image, such a
+                one or a list of dicts.
+
+        Returns:
+            `predictions`, a dict for each image in their order, ready for JSON: `labels`, `names`,
+            `scores`, `bboxes` (xyxy in pixels), `masks` (COCO's run-length encoding), and of a
+            model with names `topk_labels`, `topk_names` and `topk_scores`; `img_path` for files,
+            `error` where there is no image. And `visualization`, the pictures `(H, W, 3)` uint8 RGB
+            if they are wanted, None for one without an image.
+
+        Raises:
+            FileNotFoundError: There is no such file or folder, or a glob fits nothing.
+            TypeError: Prompts are of another kind.
+            ValueError: A folder has no images, none can be read, a prompt is out of place, or the
+                prompter needs annotations.
+        """
+        return super().__call__(
+            inputs,
+            batch_size=batch_size,
+            return_vis=return_vis,
+            show=show,
+            wait_time=wait_time,
+            no_save_vis=no_save_vis,
+            draw_pred=draw_pred,
+            pred_score_thr=pred_score_thr,
+            return_datasamples=return_datasamples,
+            print_result=print_result,
+            no_save_pred=no_save_pred,
+            out_dir=str(out_dir),
+            prompts=prompts,
+        )
+
+    # Setting up
+
+    def _load_weights_to_model(
+        self, model: nn.Module, checkpoint: dict | None, cfg: ConfigDict
+    ) -> None:
+        if checkpoint is None:
+            load_initial_weights(model)
+        else:
+            check_fit(model, checkpoint, whole=True)
+            model.load_state_dict(state_dict_of(checkpoint), strict=False)
+        model.dataset_meta = dict(palette='random' if self.palette == 'none' else self.palette)
+
+    def _init_pipeline(self, cfg: ConfigDict) -> Compose:
+        return inference_pipeline(cfg)
+
+    # Before the model
+
+    def _inputs_to_list(self, inputs) -> list:
+        return list_inputs(inputs)
+
+    def preprocess(
+        self,
+        inputs: list,
+        batch_size: int = 1,
+        prompts: Prompts | Mapping | Sequence | None = None,
+    ) -> Iterator[tuple[list[_Item], list[_Item]]]:
+        """Read the images of one batch after the other.
+
+        Args:
+            inputs: Of `list_inputs`.
+            batch_size: See `__call__`.
+            prompts: Likewise.
+
+        Yields:
+            The batch, for pictures and for the model.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, not {batch_size}.')
+        given = self._given_prompts(prompts, len(inputs))
+        names = FileNames()
+        errors = []
+        for start in range(0, len(inputs), batch_size):
+            with ExitStack() as files:
+                batch = slice(start, start + batch_size)
+                items = [
+                    self._read(source, own, names, files)
+                    for source, own in zip(inputs[batch], given[batch])
+                ]
+                yield items, items
+            errors += [item.error for item in items if item.error is not None]
+        if len(errors) == len(inputs) > 0:
+            raise errors[0]
+
+    def _given_prompts(self, prompts, count: int) -> list:
+        """What was given for each input, in whatever form."""
+        if prompts is None:
+            if isinstance(self.model.prompter, (GTPrompter, type(None))):
+                raise ValueError(
+                    'The config prompts by annotations, which images alone do not have: give '
+                    "prompts=..., or OVSAMInferencer(prompter=dict(type='GridPrompter')) or "
+                    'another one.'
+                )
+            return [None] * count
+        if isinstance(prompts, (Prompts, Mapping)):
+            return [prompts] * count
+        if not isinstance(prompts, (list, tuple)) or None in prompts:
+            raise TypeError(
+                'prompts are Prompts or a dict, or a list with such a one or a list of dicts for '
+                f'each image, not {prompts!r:.100}.'
+            )
+        if len(prompts) != count:
+            raise ValueError(
+                f'There are prompts for {len(prompts)} images and {count} images. Several prompts '
+                'for one image are a list in the list: prompts=[[dict(...), dict(...)]].'
+            )
+        return list(prompts)
+
+    def _read(self, source, prompts, names: FileNames, files: ExitStack) -> _Item:
+        is_file = isinstance(source, str)
+        if is_file:
+            name, stem = source, names.name(source)
+        else:
+            stem = names.name(f'{self.num_predicted_imgs:08d}')
+            name = f'image {stem}'
+            self.num_predicted_imgs += 1
+        item = _Item(name, is_file, stem)
+        try:
+            path = files.enter_context(local_file(source)) if is_file else source
+            item.image = read_image(path, 'BGR')
+            item.packed = self.pipeline(path if is_file else item.image)
+        except (OSError, ValueError) as error:
+            item.error = error
+            if item.name not in str(error):
+                item.error = ValueError(f'{item.name} cannot be read: {error}')
+            print_log(f'{item.error} It is left out.', logger='current', level=logging.WARNING)
+            return item
+        if prompts is not None:
+            item.prompts = self._checked_prompts(prompts, item)
+        return item
+
+    def _checked_prompts(self, prompts, item: _Item) -> Prompts:
+        prompts = [prompts] if isinstance(prompts, Mapping) else prompts
+        try:
+            return checked_prompts(prompts, item.image.shape, self.model.logit_size)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f'{item.name}: {error}') from None
+
+    # The model
+
+    @torch.no_grad()
+    def forward(self, inputs: list[_Item]) -> list[DetDataSample]:
+        """Run the model on a batch; what could not be read gets a sample without instances."""
+        read = [item for item in inputs if item.error is None]
+        samples = iter(self._predict(read) if read else ())
+        results = []
+        for item in inputs:
+            sample = no_instances(item.error) if item.error is not None else next(samples)
+            sample.set_metainfo(dict(out_name=item.stem))
+            if item.is_file:
+                sample.set_metainfo(dict(img_path=item.name))
+            results.append(sample)
+        return results
+
+    def _predict(self, items: list[_Item]) -> list[DetDataSample]:
+        batch = {key: [item.packed[key] for item in items] for key in ('inputs', 'data_samples')}
+        if items[0].prompts is None:
+            return self.model.test_step(batch)
+        with prompted(self.model, [item.prompts for item in items]):
+            return self.model.test_step(batch)
+
+    # After the model
+
+    def visualize(
+        self,
+        inputs: list[_Item],
+        preds: list[DetDataSample],
+        return_vis: bool = False,
+        show: bool = False,
+        wait_time: float = 0,
+        draw_pred: bool = True,
+        pred_score_thr: float = 0.3,
+        no_save_vis: bool = False,
+        img_out_dir: str = '',
+    ) -> list[np.ndarray | None] | None:
+        """Draw the pictures of a batch; see `__call__`."""
+        out_dir = '' if no_save_vis else img_out_dir
+        if not (show or return_vis or out_dir):
+            return None
+        self.visualizer.dataset_meta = dict(self.model.dataset_meta, classes=self._class_names())
+        pictures = []
+        for item, sample in zip(inputs, preds):
+            if item.error is not None:
+                pictures.append(None)
+                continue
+            self.visualizer.add_datasample(
+                item.stem,
+                item.image[..., ::-1],
+                drawable(sample, pred_score_thr),
+                draw_gt=False,
+                draw_pred=draw_pred,
+                show=show,
+                wait_time=wait_time,
+                pred_score_thr=pred_score_thr,
+            )
+            picture = self.visualizer.get_image()
+            if out_dir:
+                suffix = '.png' if Path(item.name).suffix.lower() == '.png' else '.jpg'
+                file = Path(out_dir, 'vis', item.stem + suffix)
+                write_atomic(file, picture_file(picture, suffix))
+            pictures.append(picture)
+        return pictures if return_vis else None
+
+    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict:
+        """The instances of an image as numbers and text, see `__call__`.
+
+        Args:
+            data_sample: Of `forward`.
+            pred_out_dir: Where to write them as JSON; not, if it is empty.
+        """
+        found = data_sample.pred_instances
+        result = {
+            key: data_sample.get(key)
+            for key in ('img_path', 'error')
+            if data_sample.get(key) is not None
+        }
+        result['labels'] = found.labels.tolist()
+        result['names'] = self._names_of(found.labels)
+        result['scores'] = found.scores.tolist()
+        result['bboxes'] = found.bboxes.tolist()
+        result['masks'] = run_lengths(found.masks)
+        if 'topk_labels' in found:
+            result['topk_labels'] = found.topk_labels.tolist()
+            result['topk_names'] = [self._names_of(labels) for labels in found.topk_labels]
+            result['topk_scores'] = found.topk_scores.tolist()
+        if pred_out_dir and 'error' not in result:
+            file = Path(pred_out_dir, 'preds', f'{data_sample.get("out_name")}.json')
+            write_atomic(file, json.dumps(result))
+        return result
+
+    def _class_names(self) -> Sequence[str] | None:
+        """What labels mean: the vocabulary's, or for a model without names the detector's."""
+        if self.model.classifier is None:
+            return getattr(self.model.prompter, 'classes', None)
+        return self.model.dataset_meta.get('classes')
+
+    def _names_of(self, labels: torch.Tensor) -> list[str]:
+        known = self._class_names()
+        return [known[label] if known else str(label) for label in labels.tolist()]

@@ -1,0 +1,99 @@
+"""Which images there are in what somebody hands over, and what their results are called."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+from mmengine.fileio import get_file_backend, get_local_path
+
+
+def list_inputs(inputs: Any) -> list:
+    """The images of files, folders, globs, addresses, arrays, or lists of these.
+
+    Args:
+        inputs: See `OVSAMInferencer.__call__`.
+
+    Returns:
+        Each image: text for a file or an address, else what was given. A folder's are sorted by
+        name; folders in it are left out.
+
+    Raises:
+        FileNotFoundError: A glob fits nothing.
+        ValueError: A folder has no images, or nothing reads such addresses.
+    """
+    if isinstance(inputs, (list, tuple)):
+        return [image for entry in inputs for image in list_inputs(entry)]
+    if not isinstance(inputs, (str, os.PathLike)):
+        return [inputs]
+    source = os.fspath(inputs)
+    if source.startswith('file://'):
+        source = url2pathname(urlsplit(source).path)
+    if '://' in source:
+        return _at_address(source)
+    if os.path.isdir(source):
+        files = [entry.path for entry in os.scandir(source) if entry.is_file()]
+        return _images_among(files, source)
+    if glob.has_magic(source) and not os.path.exists(source):
+        found = sorted(path for path in glob.iglob(source, recursive=True) if os.path.isfile(path))
+        if not found:
+            raise FileNotFoundError(f'No file fits {source}. The working folder is {Path.cwd()}.')
+        return found
+    return [source]
+
+
+def _at_address(source: str) -> list[str]:
+    try:
+        backend = get_file_backend(source)
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f'MMEngine has no file backend for {source} ({error!r}). Give http://, https:// or '
+            'file:// addresses, or files.'
+        ) from None
+    if hasattr(backend, 'isdir') and backend.isdir(source):
+        names = backend.list_dir_or_file(source, list_dir=False)
+        return _images_among([backend.join_path(source, name) for name in names], source)
+    return [source]
+
+
+def _images_among(files: list[str], folder: str) -> list[str]:
+    images = sorted(file for file in files if file.lower().endswith(IMG_EXTENSIONS))
+    if not images:
+        raise ValueError(f'The folder {folder} has no images ({", ".join(IMG_EXTENSIONS)}).')
+    return images
+
+
+@contextmanager
+def local_file(source: str) -> Iterator[str]:
+    """A file as it is, or what lies at an address as a temporary file."""
+    if '://' not in source:
+        yield source
+        return
+    with get_local_path(source) as path:
+        yield str(path)
+
+
+class FileNames:
+    """Names for the results of images, no two of them alike on any file system."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def name(self, source: str) -> str:
+        """The name of a file or address without its ending; if it is taken, with a number."""
+        path = unquote(urlsplit(source).path) if '://' in source else source
+        stem = name = Path(path).stem or 'image'
+        while name.lower() in self._used:
+            number = self._next.get(stem, 2)
+            self._next[stem] = number + 1
+            name = f'{stem}_{number}'
+        self._used.add(name.lower())
+        return name

@@ -1,0 +1,133 @@
+"""What a predictor answers, and how it is put together chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from mmdet.structures.mask import encode_mask_results
+from torch import Tensor
+
+from ..models.detectors.instances import enlarge_logits, masks_to_bboxes, stability_scores
+from ..models.detectors.ovsam import Recognized
+
+MASK_FORMATS = ('tensor', 'rle')
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """N masks with names; unpacks to `masks, scores, low_res_logits` as SAM's predictor returns.
+
+    Attributes:
+        masks: `(N, H, W)` bool at the size of the image that was set; float32 logits, inside above
+            0, where `return_logits` asked for them; or for `mask_format='rle'` a list of N
+            run-length encodings as COCO's JSON has them, `counts` as text.
+        scores: `(N,)` float32, the predicted quality of each mask: its IoU as the decoder
+            predicts it where it does so, else its stability, see `stability_scores`.
+        low_res_logits: `(N, h, w)` float32 over the padded network input; one of them, `(1, h, w)`,
+            is a `mask_input`. None if they were not to be kept.
+        bboxes: `(N, 4)` float32 xyxy in pixels of that image, the bounding boxes of the masks;
+            zeros for an empty mask.
+        names: For each mask its `top_k` best names, best first; none where the model has none.
+        name_scores: `(N, top_k)` float32, their probabilities.
+    """
+
+    masks: np.ndarray | list[dict]
+    scores: np.ndarray
+    low_res_logits: np.ndarray | None
+    bboxes: np.ndarray
+    names: list[list[str]]
+    name_scores: np.ndarray
+
+    def __iter__(self) -> Iterator:
+        return iter((self.masks, self.scores, self.low_res_logits))
+
+
+class PredictionWriter:
+    """Collects the masks of one image, chunk after chunk, and makes a `Prediction` of them.
+
+    Args:
+        num: How many masks there will be, N.
+        metainfo: `img_shape` and `ori_shape` of the image.
+        input_size: Side of the network's square input in pixels.
+        logit_size: Side of the low-resolution logits; 0 if they are not to be kept.
+        names: What the classes are called, K names; none for a model without names.
+        top_k: How many names a mask gets, at most.
+        mask_format: `'tensor'`, `'rle'` or `'logits'`, see `Prediction`.
+    """
+
+    def __init__(
+        self,
+        num: int,
+        metainfo: dict,
+        input_size: int,
+        logit_size: int,
+        names: Sequence[str],
+        top_k: int,
+        mask_format: str,
+    ) -> None:
+        self.input_size = input_size
+        self.shapes = metainfo['img_shape'][:2], metainfo['ori_shape'][:2]
+        self.vocabulary = names
+        self.mask_format = mask_format
+        self.masks: np.ndarray | list = [None] * num
+        if mask_format != 'rle':
+            dtype = np.float32 if mask_format == 'logits' else bool
+            self.masks = np.zeros((num, *self.shapes[1]), dtype)
+        self.scores = np.zeros(num, np.float32)
+        self.low_res_logits = None
+        if logit_size:
+            self.low_res_logits = np.zeros((num, logit_size, logit_size), np.float32)
+        self.bboxes = np.zeros((num, 4), np.float32)
+        self.names: list[list[str]] = [[] for _ in range(num)]
+        self.name_scores = np.zeros((num, min(top_k, len(names))), np.float32)
+        self.done = 0
+
+    def add(self, said: Recognized, probabilities: Tensor | None) -> None:
+        """Take the next n masks.
+
+        Args:
+            said: What the model says of them.
+            probabilities: `(n, K)` of their names.
+        """
+        logits, scores = said.low_res_logits.float(), said.iou_predictions
+        if scores is None:
+            scores = stability_scores(logits, self.input_size, self.shapes[0])
+        rows = slice(self.done, self.done + len(logits))
+        self.scores[rows] = scores.float().cpu().numpy()
+        if self.low_res_logits is not None:
+            self.low_res_logits[rows] = logits[:, 0].cpu().numpy()
+        if probabilities is not None:
+            best = probabilities.float().topk(self.name_scores.shape[1], dim=1)
+            self.name_scores[rows] = best.values.cpu().numpy()
+            self.names[rows] = [
+                [self.vocabulary[label] for label in labels] for labels in best.indices.tolist()
+            ]
+        for enlarged in enlarge_logits(logits, self.input_size, *self.shapes):
+            self._add_masks(enlarged)
+
+    def _add_masks(self, logits: Tensor) -> None:
+        rows = slice(self.done, self.done + len(logits))
+        masks = logits > 0
+        self.bboxes[rows] = masks_to_bboxes(masks).cpu().numpy()
+        if self.mask_format == 'rle':
+            self.masks[rows] = [
+                dict(encoded, counts=encoded['counts'].decode())
+                for encoded in encode_mask_results(masks.cpu().numpy())
+            ]
+        else:
+            chosen = logits if self.mask_format == 'logits' else masks
+            self.masks[rows] = chosen.cpu().numpy()
+        self.done = rows.stop
+
+    def prediction(self) -> Prediction:
+        """All that was put in."""
+        return Prediction(
+            self.masks,
+            self.scores,
+            self.low_res_logits,
+            self.bboxes,
+            self.names,
+            self.name_scores,
+        )

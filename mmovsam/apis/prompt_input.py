@@ -1,0 +1,236 @@
+"""Prompts as people give them: each is checked, and all of an image are brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from torch import nn
+
+from ..models.detectors.prompted_detector import PromptedDetector
+from ..prompts import Prompts
+
+FIELDS = ('point_coords', 'point_labels', 'box', 'mask_input')
+
+
+def checked_prompts(
+    prompts: Prompts | Sequence[Mapping], ori_shape: Sequence[int], logit_size: int
+) -> Prompts:
+    """The prompts of one image, each in order and in its place.
+
+    Args:
+        prompts: Dicts with arguments of `OVSAMPredictor.predict`, or `Prompts`, whose `labels` and
+            `scores` are not read.
+        ori_shape: `(H, W)` of the image.
+        logit_size: Side of low-resolution logits.
+
+    Raises:
+        TypeError: They are neither.
+        ValueError: As for `checked_prompt`; the message says which prompt.
+    """
+    checked = []
+    for index, prompt in enumerate(_prompt_dicts(prompts)):
+        try:
+            checked.append(checked_prompt(prompt, ori_shape, logit_size))
+        except ValueError as error:
+            raise ValueError(f'Prompt {index}: {error}') from None
+    return as_prompts(checked, logit_size)
+
+
+def _prompt_dicts(prompts: Prompts | Sequence[Mapping]) -> list[dict]:
+    if isinstance(prompts, Prompts):
+        return list(_rows(prompts))
+    if isinstance(prompts, (Mapping, str)) or not isinstance(prompts, Sequence):
+        raise TypeError(
+            'prompts are a mmovsam.prompts.Prompts, or a list of a dict for each object with '
+            f'{", ".join(FIELDS)}, not {type(prompts).__name__}.'
+        )
+    for index, prompt in enumerate(prompts):
+        if not isinstance(prompt, Mapping):
+            raise TypeError(
+                f'Prompt {index} is a dict with {", ".join(FIELDS)}, not {type(prompt).__name__}.'
+            )
+    return [dict(prompt) for prompt in prompts]
+
+
+def _rows(prompts: Prompts) -> Iterator[dict]:
+    """Each prompt by itself; padding is left out."""
+    bboxes, points, labels, masks = (
+        None if tensor is None else tensor.cpu().numpy()
+        for tensor in (
+            prompts.bboxes,
+            prompts.point_coords,
+            prompts.point_labels,
+            prompts.mask_input,
+        )
+    )
+    for i in range(len(prompts)):
+        row = {}
+        if bboxes is not None and not np.isnan(bboxes[i]).any():
+            row['box'] = bboxes[i]
+        if labels is not None and (labels[i] >= 0).any():
+            real = labels[i] >= 0
+            row.update(point_coords=points[i, real], point_labels=labels[i, real])
+        if masks is not None and not np.isnan(masks[i]).all():
+            row['mask_input'] = masks[i]
+        yield row
+
+
+def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -> dict:
+    """A prompt for one object, with arrays of the right kind.
+
+    Args:
+        prompt: Arguments of `OVSAMPredictor.predict`; None is the same as absent.
+        ori_shape: `(H, W)` of the image.
+        logit_size: Side of low-resolution logits.
+
+    Returns:
+        What there is of `bboxes` `(4,)`, `point_coords` `(P, 2)`, `point_labels` `(P,)` and
+        `mask_input` `(1, h, w)`, named as in `Prompts`; the box is cut off at the image's edge.
+
+    Raises:
+        ValueError: There is nothing, or something outside the image, empty, inverted, not finite,
+            of another shape or unknown.
+    """
+    prompt = {key: value for key, value in prompt.items() if value is not None}
+    unknown = sorted(map(str, set(prompt) - set(FIELDS)))
+    if unknown:
+        raise ValueError(f'A prompt has no {", ".join(unknown)}; it has {", ".join(FIELDS)}.')
+    if 'point_labels' in prompt and 'point_coords' not in prompt:
+        raise ValueError('point_labels need point_coords, (P, 2) xy in pixels.')
+    if not prompt:
+        raise ValueError(
+            'A prompt needs point_coords with point_labels, a box, or a mask_input; this one is '
+            'empty.'
+        )
+    height, width = ori_shape[:2]
+    fields = {}
+    if 'box' in prompt:
+        fields['bboxes'] = _checked_box(prompt['box'], width, height)
+    if 'point_coords' in prompt:
+        fields['point_coords'], fields['point_labels'] = _checked_points(
+            prompt['point_coords'], prompt.get('point_labels'), width, height
+        )
+    if 'mask_input' in prompt:
+        fields['mask_input'] = _checked_mask(prompt['mask_input'], logit_size)
+    return fields
+
+
+def _array(value, name: str, dtype=np.float32) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    try:
+        return np.asarray(value, dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f'{name} must be an array of numbers, got {value!r:.200} ({error}).'
+        ) from None
+
+
+def _checked_points(coords, labels, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    if labels is None:
+        raise ValueError('point_coords need point_labels: 1 foreground, 0 background.')
+    points, labels = _array(coords, 'point_coords'), _array(labels, 'point_labels', None)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise ValueError(f'point_coords are (P, 2) xy in pixels, got shape {points.shape}.')
+    if labels.shape != points.shape[:1]:
+        raise ValueError(
+            f'point_labels are one for each of {len(points)} points, got shape {labels.shape}.'
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError(
+            f'point_labels are 1 (foreground) or 0 (background), got {labels.tolist()}.'
+        )
+    inside = (points >= 0).all(1) & (points <= (width, height)).all(1)
+    if not inside.all():
+        raise ValueError(
+            f'Point {points[~inside][0].tolist()} is not inside the image of '
+            f'{width}x{height} pixels.'
+        )
+    return points, labels.astype(np.int64)
+
+
+def _checked_box(box, width: int, height: int) -> np.ndarray:
+    box = _array(box, 'box')
+    if box.shape not in ((4,), (1, 4)):
+        raise ValueError(
+            f'A box is (4,) xyxy in pixels, got shape {box.shape}. For several objects, call '
+            'predict_batch(Prompts(bboxes=boxes)).'
+        )
+    box = box.reshape(4)
+    if not np.isfinite(box).all() or not (box[2:] > box[:2]).all():
+        raise ValueError(
+            f'Box {box.tolist()} is empty, inverted or not finite: expected x1 < x2 and y1 < y2.'
+        )
+    if not ((box[2:] > 0).all() and (box[:2] < (width, height)).all()):
+        raise ValueError(f'Box {box.tolist()} is outside the image of {width}x{height} pixels.')
+    return box.clip(0, (width, height, width, height)).astype(np.float32)
+
+
+def _checked_mask(mask, logit_size: int) -> np.ndarray:
+    mask = _array(mask, 'mask_input')
+    if mask.shape != (1, logit_size, logit_size):
+        raise ValueError(
+            f'mask_input is (1, {logit_size}, {logit_size}), such as low_res_logits[i][None] of an '
+            f'earlier prediction; got shape {mask.shape}.'
+        )
+    if not np.isfinite(mask).all():
+        raise ValueError('mask_input holds NaN or infinity.')
+    return mask
+
+
+def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> Prompts:
+    """Prompts of any kinds in one set.
+
+    Args:
+        prompts: N of `checked_prompt`.
+        logit_size: Side of low-resolution logits.
+    """
+    if not prompts:
+        return Prompts.empty()
+    count = len(prompts)
+    most = max(len(prompt.get('point_labels', ())) for prompt in prompts)
+    empty = dict(
+        bboxes=((4,), np.nan, torch.float32),
+        point_coords=((most, 2), 0, torch.float32),
+        point_labels=((most,), -1, torch.int64),
+        mask_input=((1, logit_size, logit_size), np.nan, torch.float32),
+    )
+    fields = {
+        name: torch.full((count, *shape), value, dtype=dtype)
+        for name, (shape, value, dtype) in empty.items()
+        if any(name in prompt for prompt in prompts)
+    }
+    for index, prompt in enumerate(prompts):
+        for name, array in prompt.items():
+            fields[name][index, : len(array)] = torch.from_numpy(array)
+    return Prompts(**fields)
+
+
+@contextmanager
+def prompted(model: PromptedDetector, prompts: list[Prompts]) -> Iterator[None]:
+    """Have a model prompted by what is given in place of its prompter.
+
+    Args:
+        model: The model.
+        prompts: Of each image of a batch.
+    """
+    prompter, model.prompter = model.prompter, _GivenPrompts(prompts)
+    try:
+        yield
+    finally:
+        model.prompter = prompter
+
+
+class _GivenPrompts(nn.Module):
+    """Stands in for a prompter."""
+
+    def __init__(self, prompts: list[Prompts]) -> None:
+        super().__init__()
+        self.prompts = prompts
+
+    def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
+        return self.prompts

@@ -1,0 +1,74 @@
+"""Hashes of tensors and of networks, to tell whether two are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+_NO_SETTING = ('training', 'frozen')  # what says nothing of a network's output in eval mode
+
+
+def module_fingerprint(module: nn.Module, without: str | None = None) -> str | None:
+    """Hash of all that decides what a network says: every tensor's bytes, and the settings.
+
+    Args:
+        module: The network.
+        without: Name of a submodule that does not count.
+
+    Returns:
+        Hexadecimal SHA-256; None for a network without tensors.
+    """
+
+    def counts(name: str) -> bool:
+        return without is None or not f'{name}.'.startswith(f'{without}.')
+
+    tensors = {
+        name: tensor
+        for name, tensor in chain(module.named_parameters(), module.named_buffers())
+        if counts(name)
+    }
+    if not tensors:
+        return None
+    with ThreadPoolExecutor() as pool:  # hashlib lets go of the interpreter's lock
+        digests = list(pool.map(tensor_digest, tensors.values()))
+    about = [
+        (name, str(tensor.dtype), list(tensor.shape), digest)
+        for (name, tensor), digest in zip(tensors.items(), digests)
+    ]
+    # Such as the number of heads and the kind of activation, which no tensor tells.
+    settings = [
+        (name, type(part).__qualname__, _settings(part))
+        for name, part in module.named_modules()
+        if counts(name)
+    ]
+    return hash_of([about, settings])
+
+
+def _settings(module: nn.Module) -> dict:
+    return {
+        key: value
+        for key, value in sorted(vars(module).items())
+        if isinstance(value, (bool, int, float, str, tuple))
+        and not key.startswith('_')
+        and key not in _NO_SETTING
+    }
+
+
+def tensor_digest(tensors: Tensor | Iterable[Tensor]) -> str:
+    """Hexadecimal SHA-256 of the bytes of a tensor, or of several after each other."""
+    digest = hashlib.sha256()
+    for tensor in (tensors,) if isinstance(tensors, Tensor) else tensors:
+        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(data.numpy())
+    return digest.hexdigest()
+
+
+def hash_of(content: object) -> str:
+    """Hexadecimal SHA-256 of what JSON can say; of other things their text counts."""
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()

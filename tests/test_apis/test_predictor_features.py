@@ -1,0 +1,116 @@
+"""An image's features in a file, and files that are none of this model."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from mmdet.registry import MODELS
+from small_predictor import BOX, build, same
+
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.checkpoints import save_safetensors
+
+
+@pytest.fixture
+def file(predictor, tmp_path):
+    predictor.save_features(tmp_path / 'picture.safetensors')
+    return tmp_path / 'picture.safetensors'
+
+
+def test_restored_features_answer_as_the_image_does(predictor, picture, tmp_path, monkeypatch):
+    predictor.set_image_batch([picture, picture[:33, ::-1]])
+    expected = [predictor.predict(box=[3, 4, 50, 30], image_index=i) for i in range(2)]
+    predictor.save_features(tmp_path / 'two.safetensors')
+    model = build()  # the same weights in another process
+    monkeypatch.setattr(model, 'extract_feat', None)
+    restored = OVSAMPredictor(model)
+    restored.load_features(str(tmp_path / 'two.safetensors'))
+    for i in range(2):
+        assert same(restored.predict(box=[3, 4, 50, 30], image_index=i), expected[i])
+    with pytest.raises(ValueError, match='images 0 to 1 are set'):
+        restored.predict(box=BOX, image_index=2)
+
+
+def test_model_that_segments_only_has_features_too(picture, tmp_path):
+    predictor = OVSAMPredictor(MODELS.build(tiny.SAM))
+    predictor.set_image(picture)
+    expected = predictor.predict(box=BOX)
+    predictor.save_features(tmp_path / 'sam.safetensors')
+    predictor.load_features(tmp_path / 'sam.safetensors')
+    assert same(predictor.predict(box=BOX), expected)
+
+
+def changed_weight():
+    model = build()
+    with torch.no_grad():
+        model.backbone.visual.conv1.weight[0, 0, 0, 0] += 1e-6
+    return model
+
+
+@pytest.mark.parametrize(
+    'other',
+    [
+        changed_weight,
+        lambda: build(data_preprocessor=dict(mean=(1.0, 2.0, 3.0))),
+        lambda: build(neck=dict(num_heads=4, window_size=5)),
+    ],
+)
+def test_features_of_another_model_are_refused(predictor, file, other):
+    predictor = OVSAMPredictor(other())
+    predictor.set_image(np.zeros((9, 9, 3), np.uint8))
+    with pytest.raises(ValueError, match='picture.safetensors holds the features of another mod'):
+        predictor.load_features(file)
+    with pytest.raises(RuntimeError, match='call set_image'):
+        predictor.predict(box=BOX)
+
+
+def test_vocabulary_and_decoder_may_differ(predictor, file):
+    other = build(head=dict(mask_decoder=dict(num_masks=4)), neck=dict(frozen=False))
+    other.backbone.load_state_dict(predictor.model.backbone.state_dict())
+    other.neck.load_state_dict(predictor.model.neck.state_dict())
+    other.region_neck.load_state_dict(predictor.model.region_neck.state_dict())
+    other = OVSAMPredictor(other)
+    other.load_features(file)
+    assert len(other.predict(box=BOX).masks) == 3
+
+
+def test_damaged_and_foreign_files_are_refused(predictor, file, tmp_path):
+    content = bytearray(file.read_bytes())
+    flipped = content.copy()
+    flipped[-9] ^= 1
+    for data in (content[:-200], content[:40], b'', b'no features at all'):
+        file.write_bytes(data)
+        with pytest.raises(ValueError, match='picture.safetensors is no readable safetensors'):
+            predictor.load_features(file)
+    file.write_bytes(flipped)
+    with pytest.raises(ValueError, match='picture.safetensors is damaged'):
+        predictor.load_features(file)
+    save_safetensors({'a': torch.ones(2)}, tmp_path / 'weights.safetensors')
+    with pytest.raises(ValueError, match='holds no mmovsam image features.*save_features'):
+        predictor.load_features(tmp_path / 'weights.safetensors')
+    torch.save({'a': torch.ones(2)}, tmp_path / 'pickle.pth')
+    with pytest.raises(ValueError, match='pickle.pth is none'):
+        predictor.load_features(tmp_path / 'pickle.pth')
+    with pytest.raises(FileNotFoundError, match='none.safetensors.*save_features'):
+        predictor.load_features(tmp_path / 'none.safetensors')
+    assert not predictor.is_image_set
+
+
+def test_only_safetensors_files_are_written(predictor, tmp_path):
+    with pytest.raises(ValueError, match='not .*features.pth'):
+        predictor.save_features(tmp_path / 'features.pth')
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_that_fails_leaves_the_old_file_whole(predictor, file, monkeypatch):
+    content = file.read_bytes()
+
+    def fail(tensors, path, metadata):
+        with open(path, 'wb') as half:
+            half.write(b'half')
+        raise OSError('the disk is full')
+
+    monkeypatch.setattr('safetensors.torch.save_file', fail)
+    with pytest.raises(OSError, match='full'):
+        predictor.save_features(file)
+    assert file.read_bytes() == content and list(file.parent.iterdir()) == [file]

@@ -1,0 +1,237 @@
+"""Images as people give them: kinds, orientations, depths, many at once, the same one again."""
+
+import cv2
+import mmcv
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+from PIL import Image
+from small_predictor import BOX, close, same
+
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.apis.image_input import read_image
+
+ORIENTATION = 0x0112
+DEEP = np.random.default_rng(1).integers(0, 2**16, (60, 80), dtype=np.uint16)
+
+
+@pytest.fixture
+def encoded(model, monkeypatch):
+    """How many images each call of the encoder gets."""
+    sizes = []
+    encode = model.extract_feat
+    monkeypatch.setattr(
+        model, 'extract_feat', lambda inputs: sizes.append(len(inputs)) or encode(inputs)
+    )
+    return sizes
+
+
+def pictures(count):
+    """Pictures of different sizes."""
+    random = np.random.default_rng(2)
+    return [
+        random.integers(0, 256, (40 + 7 * i, 90 - 11 * i, 3), dtype=np.uint8) for i in range(count)
+    ]
+
+
+# Kinds
+
+
+def test_arrays_pil_images_and_files_give_one_result(predictor, picture, tmp_path):
+    expected = predictor.predict(box=BOX)
+    path = tmp_path / 'picture.png'
+    Image.fromarray(picture).save(path)
+    for image, more in [
+        (np.ascontiguousarray(picture[..., ::-1]), dict(image_format='BGR')),
+        (Image.fromarray(picture), {}),
+        (Image.fromarray(picture).convert('RGBA'), {}),
+        (path, {}),
+        (str(path), {}),
+    ]:
+        predictor.set_image(image, **more)
+        assert same(predictor.predict(box=BOX), expected)
+
+
+@pytest.mark.parametrize(
+    'name, change, options',
+    [
+        ('turned.jpg', lambda image: image, dict(exif={ORIENTATION: 6})),
+        ('mirrored.png', lambda image: image, dict(exif={ORIENTATION: 2})),
+        ('gray.png', lambda image: image.convert('L'), {}),
+        ('gray_and_alpha.png', lambda image: image.convert('LA'), {}),
+        ('alpha.png', lambda image: Image.merge('RGBA', (*image.split(), image.split()[0])), {}),
+        ('palette.png', lambda image: image.quantize(9), {}),
+        ('see_through_palette.png', lambda image: image.quantize(9), dict(transparency=3)),
+        ('palette.gif', lambda image: image.quantize(9), {}),
+        ('two_tones.png', lambda image: image.convert('1'), {}),
+        ('deep.png', lambda image: Image.fromarray(DEEP), {}),
+        ('deep.tif', lambda image: Image.fromarray(DEEP), {}),
+        ('plain.bmp', lambda image: image, {}),
+    ],
+)
+def test_files_and_pil_images_are_read_as_the_pipeline_reads_them(
+    picture, tmp_path, name, change, options
+):
+    exif = Image.Exif()
+    for tag, value in options.pop('exif', {}).items():
+        exif[tag] = value
+        options = dict(exif=exif)
+    path = tmp_path / name
+    change(Image.fromarray(picture)).save(path, **options)
+    expected = LoadImageFromFile()(dict(img_path=str(path)))['img']
+    assert np.array_equal(read_image(path), expected)
+    with Image.open(path) as image:
+        assert np.array_equal(read_image(image), expected)
+    if name == 'turned.jpg':
+        assert expected.shape == (80, 60, 3)
+    if name.startswith('deep'):
+        assert np.array_equal(expected[..., 0], DEEP >> 8)
+
+
+def test_colors_of_16_bits_are_read_as_the_pipeline_reads_them(tmp_path):
+    deep = np.dstack([DEEP, DEEP[::-1], DEEP[:, ::-1]])
+    cv2.imwrite(str(tmp_path / 'deep.png'), deep)
+    assert np.array_equal(read_image(tmp_path / 'deep.png'), deep >> 8)
+
+
+@pytest.mark.parametrize(
+    'image, message',
+    [
+        (np.zeros((8, 8), np.uint8), r'got \(8, 8\) uint8.*np.stack'),
+        (np.zeros((8, 8, 1), np.uint8), r'got \(8, 8, 1\) uint8'),
+        (np.zeros((8, 8, 4), np.uint8), r'got \(8, 8, 4\) uint8.*image\[..., :3\]'),
+        (np.zeros((3, 8, 8), np.uint8), r'got \(3, 8, 8\)'),
+        (np.zeros((8, 8, 3), np.float32), r'float32.*\* 255'),
+        (np.zeros((8, 8, 3), np.uint16), r'uint16.*>> 8'),
+        (np.zeros((0, 8, 3), np.uint8), r'got \(0, 8, 3\)'),
+        (None, 'got'),
+        (Image.fromarray(np.zeros((8, 8), np.float32)), "mode 'F'"),
+        (Image.fromarray(np.zeros((8, 8), np.int32)), "mode 'I'"),
+    ],
+)
+def test_bad_image_is_refused_and_the_old_one_forgotten(predictor, image, message):
+    with pytest.raises(ValueError, match=message):
+        predictor.set_image(image)
+    with pytest.raises(RuntimeError, match='call set_image'):
+        predictor.predict(box=BOX)
+
+
+def test_unknown_channel_order_is_refused(predictor, picture):
+    with pytest.raises(ValueError, match="'RGB' or 'BGR', not 'GBR'"):
+        predictor.set_image(picture, image_format='GBR')
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_missing_truncated_and_foreign_files_are_named(predictor, picture, tmp_path, suffix):
+    path = tmp_path / f'picture.{suffix}'
+    with pytest.raises(FileNotFoundError, match=f'picture.{suffix} does not exist'):
+        predictor.set_image(path)
+    with pytest.raises(FileNotFoundError, match='is a folder'):
+        predictor.set_image(tmp_path)
+    Image.fromarray(picture).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with Image.open(path) as image, pytest.raises(ValueError, match='PIL image cannot be read'):
+        predictor.set_image(image)
+    for data in (content[: len(content) // 2], b'', b'no image'):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=rf'picture.{suffix} is truncated or no image'):
+            predictor.set_image(str(path))
+
+
+# Many
+
+
+def test_images_of_many_sizes_are_one_batch_and_equal_each_by_itself(model, encoded, tmp_path):
+    images = pictures(4)
+    mmcv.imwrite(images[2][..., ::-1], str(tmp_path / '2.png'))
+    alone = []
+    for image in images:
+        single = OVSAMPredictor(model)
+        single.set_image(image)
+        alone.append(single.predict(box=[3, 4, 30, 35]))
+    assert encoded == [1, 1, 1, 1]
+    predictor = OVSAMPredictor(model)
+    given = [images[0], Image.fromarray(images[1]), tmp_path / '2.png', images[3], images[0]]
+    predictor.set_image_batch(given)
+    assert encoded[4:] == [4]  # the first one is not encoded twice
+    for index, expected in enumerate([*alone, alone[0]]):
+        close(predictor.predict(box=[3, 4, 30, 35], image_index=index), expected)
+        batch = predictor.predict_batch([dict(box=[3, 4, 30, 35])], image_index=index)
+        close(batch, expected)
+
+
+@pytest.mark.parametrize('index', [-1, 2])
+def test_image_that_is_not_set_is_refused(predictor, index):
+    predictor.set_image_batch(pictures(2))
+    with pytest.raises(ValueError, match=f'image_index is {index}, but images 0 to 1 are set'):
+        predictor.predict(box=BOX, image_index=index)
+
+
+@pytest.mark.parametrize('images', [[], np.zeros((2, 8, 8, 3), np.uint8), 'picture.png'])
+def test_batch_that_is_no_list_of_images_is_refused(predictor, images):
+    with pytest.raises(ValueError, match='takes a list of images'):
+        predictor.set_image_batch(images)
+
+
+def test_batch_with_a_bad_image_leaves_none_set(predictor, picture):
+    with pytest.raises(FileNotFoundError, match='none.png'):
+        predictor.set_image_batch([picture, 'none.png'])
+    assert not predictor.is_image_set
+
+
+# The same again
+
+
+def test_recent_images_are_not_encoded_again(model, encoded):
+    images = pictures(4)
+    predictor = OVSAMPredictor(model, cache_size=2)
+    answers = []
+    for image in images[:2]:
+        predictor.set_image(image)
+        answers.append(predictor.predict(box=BOX[:2] + [45, 39]))
+    for i in (0, 1, 0):
+        predictor.set_image(images[i].copy())
+        assert same(predictor.predict(box=BOX[:2] + [45, 39]), answers[i])
+    assert len(encoded) == 2
+    predictor.set_image(images[2])  # in place of the second, which was used before the first
+    predictor.set_image(images[0])
+    assert len(encoded) == 3
+    predictor.set_image(images[1])
+    assert len(encoded) == 4
+    predictor.set_image_batch(images)  # of four the second and the first are known
+    assert encoded[4:] == [2]
+
+
+def test_no_more_images_than_the_cache_size_are_remembered(model, encoded):
+    predictor = OVSAMPredictor(model, cache_size=3)
+    for image in pictures(6):
+        predictor.set_image(image)
+    assert len(predictor._encoder.recent) == 3
+    predictor = OVSAMPredictor(model, cache_size=0)
+    for _ in range(2):
+        predictor.set_image(pictures(1)[0])
+    assert len(encoded) == 8 and not predictor._encoder.recent
+
+
+@pytest.mark.parametrize('size', [(60, 80), (96, 80), (120, 160)])
+def test_one_changed_pixel_or_size_makes_another_image(model, encoded, size):
+    image = np.full((*size, 3), 90, np.uint8)
+    predictor = OVSAMPredictor(model)
+    predictor.set_image(image)
+    image[5, 7] = 255  # in place: what was set before is not this
+    predictor.set_image(image)
+    assert len(encoded) == 2
+
+
+def test_images_that_look_alike_in_another_size_are_told_apart(model, encoded):
+    predictor = OVSAMPredictor(model)
+    for side in (96, 192):  # both are 96 pixels wide in the network's input
+        predictor.set_image(np.full((side, side, 3), 90, np.uint8))
+        masks, _, _ = predictor.predict(box=[3, 4, 50, 35])
+        assert masks.shape == (1, side, side)
+
+
+def test_negative_cache_size_is_refused(model):
+    with pytest.raises(ValueError, match='cache_size must be at least 0, not -1'):
+        OVSAMPredictor(model, cache_size=-1)

@@ -1,0 +1,252 @@
+"""Every kind of prompt, alone and together, against the parts of the model."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pycocotools import mask as coco_mask
+from small_predictor import BOX, HEIGHT, WIDTH, build, close, same
+
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.models.detectors import instances
+from mmovsam.models.detectors.instances import bboxes_of_logits, masks_to_bboxes
+from mmovsam.prompts import Prompts
+
+BOXES = [BOX, [0, 0, 80, 60], [30, 5, 79, 20], [3, 3, 9, 9], [1, 30, 60, 50]]
+
+
+@pytest.fixture
+def several(four_masks, picture):
+    predictor = OVSAMPredictor(four_masks)
+    predictor.set_image(picture)
+    return predictor
+
+
+@pytest.fixture
+def logits(predictor):
+    return predictor.predict(box=BOX).low_res_logits
+
+
+@pytest.fixture
+def mix(logits):
+    """A prompt of each kind and of many lengths, in no order."""
+    points = np.array([[20, 20], [60, 50], [5, 30]])
+    return [
+        dict(box=BOX),
+        dict(point_coords=points[:1], point_labels=[1]),
+        dict(point_coords=points, point_labels=[1, 0, 0]),
+        dict(mask_input=logits),
+        dict(box=BOXES[1], mask_input=logits * 2),
+        dict(point_coords=points[1:], point_labels=[0, 1], mask_input=-logits),
+        dict(box=BOXES[2], point_coords=points[2:], point_labels=[0]),
+        dict(box=BOXES[3]),
+        dict(point_coords=points[1:2], point_labels=[0]),
+    ]
+
+
+@torch.no_grad()
+def decode(predictor, prompts):
+    """What the model's own prompt encoder and decoder say."""
+    model, image = predictor.model, predictor._images[0]
+    sparse, dense = model.prompt_encoder(prompts.scaled(image.scale_factor))
+    embedding = image.features.embedding
+    return model.head.decode(embedding, model.prompt_encoder.dense_pe(), sparse, dense)
+
+
+# Several masks for one prompt
+
+
+def test_extra_masks_are_the_decoders_with_its_iou(several):
+    expected = decode(several, Prompts(point_coords=[[[20, 20]]], point_labels=[[1]]))
+    masks, scores, low_res_logits = several.predict(np.array([[20, 20]]), np.array([1]))
+    assert masks.shape == (3, HEIGHT, WIDTH)
+    assert np.array_equal(low_res_logits, expected.low_res_logits[0, 1:])
+    assert np.array_equal(scores, expected.iou_predictions[0, 1:])
+    single = several.predict(np.array([[20, 20]]), np.array([1]), multimask_output=False)
+    assert np.array_equal(single.low_res_logits, expected.low_res_logits[0, :1])
+    assert np.array_equal(single.scores, expected.iou_predictions[0, :1])
+
+
+@torch.no_grad()
+def test_each_extra_mask_is_named_by_its_own_region(several):
+    model, features = several.model, several._images[0].features
+    decoded = decode(several, Prompts(bboxes=[BOX]))
+    expected = []
+    for logits in decoded.low_res_logits[0, 1:, None, None]:
+        region = bboxes_of_logits(logits, model.input_size)
+        head = model.head.embed_regions(features.region_maps, region, decoded.extra_tokens)
+        clip = model.backbone.embed_regions(features.stage4, region, logits)
+        on_map = F.interpolate(logits, features.stage4.shape[-2:], mode='bilinear')
+        fused = model.classifier.fuse(
+            model.classifier.logits(head),
+            model.classifier.logits(clip),
+            (on_map > 0).flatten(1).any(1),
+        )
+        expected.append(model.classifier.probabilities(fused)[0].topk(4))
+    prediction = several.predict(box=BOX, top_k=4)
+    for i, best in enumerate(expected):
+        np.testing.assert_allclose(prediction.name_scores[i], best.values, rtol=1e-3, atol=1e-5)
+        assert prediction.names[i] == [several.vocabulary[label] for label in best.indices]
+
+
+def test_decoder_of_one_mask_gives_it_either_way(predictor):
+    several, single = (predictor.predict(box=BOX, multimask_output=m) for m in (True, False))
+    assert len(several.masks) == 1 and same(several, single)
+
+
+def test_extra_masks_of_many_prompts_come_prompt_by_prompt(several, monkeypatch):
+    monkeypatch.setitem(several.model.test_cfg, 'chunk_size', 2)
+    together = several.predict_batch(Prompts(bboxes=BOXES), multimask_output=True)
+    assert together.masks.shape == (15, HEIGHT, WIDTH)
+    for i, box in enumerate(BOXES):
+        alone = several.predict(box=box)
+        np.testing.assert_allclose(
+            together.low_res_logits[3 * i : 3 * i + 3], alone.low_res_logits, rtol=1e-3, atol=1e-4
+        )
+        assert together.names[3 * i : 3 * i + 3] == alone.names
+
+
+# Logits
+
+
+def test_logits_are_masks_before_the_threshold(several):
+    masks = several.predict(box=BOX)
+    logits = several.predict(box=BOX, return_logits=True)
+    assert logits.masks.dtype == np.float32 and logits.masks.shape == masks.masks.shape
+    assert np.array_equal(logits.masks > 0, masks.masks)
+    assert np.array_equal(logits.bboxes, masks.bboxes)
+    low = torch.from_numpy(masks.low_res_logits)[None]
+    enlarged = F.interpolate(low, (96, 96), mode='bilinear')[..., :72, :96]  # 60x80 in 96 pixels
+    expected = F.interpolate(enlarged, (HEIGHT, WIDTH), mode='bilinear')[0]
+    np.testing.assert_allclose(logits.masks, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('more', [{}, dict(box=BOX)])
+def test_mask_input_refines_an_earlier_result(predictor, logits, more):
+    bboxes = dict(bboxes=[more['box']]) if more else {}
+    refined = predictor.predict(mask_input=logits[0][None], **more)
+    expected = decode(predictor, Prompts(mask_input=logits[None], **bboxes))
+    assert np.array_equal(refined.low_res_logits, expected.low_res_logits[0])
+    assert not np.array_equal(refined.low_res_logits, logits)
+    tensor = predictor.predict(mask_input=torch.from_numpy(logits), **more)
+    assert same(tensor, refined)
+
+
+# Many prompts
+
+
+def test_every_prompt_of_a_mix_gets_what_it_gets_alone(predictor, mix):
+    together = predictor.predict_batch(mix)
+    assert len(together.masks) == len(together.scores) == len(mix)
+    for i, prompt in enumerate(mix):
+        alone = predictor.predict(**prompt)
+        np.testing.assert_allclose(
+            together.low_res_logits[i], alone.low_res_logits[0], rtol=1e-3, atol=1e-4
+        )
+        assert together.names[i] == alone.names[0]
+        assert np.abs(together.bboxes[i] - alone.bboxes[0]).max() <= 1
+
+
+def test_padding_in_prompts_changes_nothing(predictor):
+    nan = float('nan')
+    prompts = Prompts(
+        bboxes=[BOX, [nan] * 4, [nan] * 4],
+        point_coords=[[[0, 0], [0, 0]], [[7, 7], [20, 20]], [[5, 30], [60, 50]]],
+        point_labels=[[-1, -1], [-1, 1], [0, 1]],
+    )
+    dicts = [
+        dict(box=BOX),
+        dict(point_coords=[[20, 20]], point_labels=[1]),
+        dict(point_coords=[[5, 30], [60, 50]], point_labels=[0, 1]),
+    ]
+    assert same(predictor.predict_batch(prompts), predictor.predict_batch(dicts))
+
+
+@pytest.mark.parametrize('chunk_size', [1, 2, 64])
+def test_no_more_prompts_than_a_chunk_are_decoded_at_once(predictor, mix, monkeypatch, chunk_size):
+    mix = mix + [dict(box=box) for box in BOXES]
+    expected = predictor.predict_batch(mix)
+    decoded = []
+    recognize = predictor.model.recognize
+    monkeypatch.setitem(predictor.model.test_cfg, 'chunk_size', chunk_size)
+    monkeypatch.setattr(
+        predictor.model,
+        'recognize',
+        lambda features, prompts, **kw: (
+            decoded.append(len(prompts)) or recognize(features, prompts, **kw)
+        ),
+    )
+    close(predictor.predict_batch(mix), expected)
+    assert max(decoded) <= chunk_size and sum(decoded) == len(mix)
+
+
+def test_run_lengths_are_the_masks_and_few_are_whole_at_a_time(predictor, monkeypatch):
+    prompts = Prompts(bboxes=BOXES)
+    expected = predictor.predict_batch(prompts)
+    monkeypatch.setattr(instances, 'PIXELS_AT_ONCE', 2 * 96 * 96)
+    whole = []
+    monkeypatch.setattr(
+        'mmovsam.apis.prediction.masks_to_bboxes',
+        lambda masks: whole.append(len(masks)) or masks_to_bboxes(masks),
+    )
+    encoded = predictor.predict_batch(prompts, mask_format='rle', keep_logits=False)
+    assert max(whole) == 2 and encoded.low_res_logits is None
+    assert all(isinstance(mask['counts'], str) for mask in encoded.masks)
+    decoded = coco_mask.decode(encoded.masks).transpose(2, 0, 1).astype(bool)
+    assert np.array_equal(decoded, expected.masks) and encoded.names == expected.names
+    assert np.array_equal(encoded.bboxes, expected.bboxes)
+
+
+@pytest.mark.parametrize('prompts', [[], Prompts.empty()])
+def test_no_prompts_give_no_masks(predictor, prompts):
+    prediction = predictor.predict_batch(prompts)
+    assert prediction.masks.shape == (0, HEIGHT, WIDTH)
+    assert prediction.low_res_logits.shape == (0, 24, 24) and prediction.names == []
+    assert predictor.predict_batch(prompts, mask_format='rle').masks == []
+
+
+@pytest.mark.parametrize(
+    'prompts, error, message',
+    [
+        (dict(box=BOX), TypeError, 'list of a dict for each object.*not dict'),
+        (np.zeros((2, 4)), TypeError, 'not ndarray'),
+        ([BOX], TypeError, 'Prompt 0 is a dict.*not list'),
+        ([dict(box=BOX), {}], ValueError, 'Prompt 1: A prompt needs'),
+        ([dict(bbox=BOX)], ValueError, 'Prompt 0: A prompt has no bbox; it has point_coords'),
+        ([dict(box=BOX), dict(box=[90, 0, 99, 9])], ValueError, r'Prompt 1: Box .* is outside'),
+        (Prompts(bboxes=[BOX, [9, 9, 3, 3]]), ValueError, 'Prompt 1: .* inverted'),
+        (
+            Prompts(point_coords=[[[0, 0]]], point_labels=[[-1]]),
+            ValueError,
+            'Prompt 0: A prompt needs',
+        ),
+    ],
+)
+def test_bad_prompt_among_many_is_named(predictor, prompts, error, message):
+    with pytest.raises(error, match=message):
+        predictor.predict_batch(prompts)
+
+
+def test_bad_settings_are_refused(predictor):
+    with pytest.raises(ValueError, match="mask_format is 'png'; choose one of"):
+        predictor.predict_batch([dict(box=BOX)], mask_format='png')
+    with pytest.raises(ValueError, match='top_k must be at least 1'):
+        predictor.predict_batch([dict(box=BOX)], top_k=0)
+
+
+def test_sure_masks_score_higher_than_doubtful_ones_without_an_iou_head(picture, monkeypatch):
+    predictor = OVSAMPredictor(build())
+    predictor.set_image(picture)
+    decode = predictor.model.head.decode
+
+    def score(spread):
+        def scaled(*args):
+            said = decode(*args)
+            logits = said.low_res_logits - said.low_res_logits.mean()
+            return said._replace(low_res_logits=logits / logits.std() * spread)
+
+        monkeypatch.setattr(predictor.model.head, 'decode', scaled)
+        return predictor.predict(box=BOX).scores[0]
+
+    scores = [score(1), score(3), score(100)]
+    assert 0 < scores[0] < scores[1] < scores[2] < 1
