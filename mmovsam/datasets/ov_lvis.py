@@ -4,7 +4,7 @@ from mmdet.registry import DATASETS
 from mmengine.dist import barrier, is_main_process
 
 from .annotations import text
-from .mini_world import write_split
+from .mini_world import CATEGORIES, write_split
 from .open_vocab import OpenVocabDataset
 
 
@@ -64,6 +64,7 @@ class MiniWorldDataset(OVLVISDataset):
         '--num-images N --seed S draws it, where DATA_ROOT is the data_root of your config; make '
         'mini does so too.'
     )
+    METAINFO = dict(classes=tuple(category.name for category in CATEGORIES))
 
     def __init__(self, *args, draw=None, **kwargs):
         self.draw = draw

@@ -4,6 +4,7 @@ from .attention_pool import attention_pool_regions
 from .mask_decoder import MaskDecoder
 from .mlp import MLP, MLPBlock
 from .norm import LayerNorm2d
+from .precision import at_least_float32, without_autocast
 from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
 
@@ -14,8 +15,10 @@ __all__ = [
     'MaskDecoder',
     'TwoWayTransformer',
     'ViTBlock',
+    'at_least_float32',
     'attention_pool_regions',
     'resample_abs_pos',
     'resample_rel_pos',
     'sam_neck',
+    'without_autocast',
 ]

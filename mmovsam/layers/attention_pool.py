@@ -19,7 +19,7 @@ def attention_pool_regions(pool: nn.Module, regions: Tensor) -> Tensor:
         `(R, D)`, not normalized.
     """
     heads = pool.num_heads
-    tokens = regions.flatten(2)
+    tokens = regions.flatten(2).to(pool.q_proj.weight.dtype)
     position = pool.positional_embedding.to(tokens.dtype)
     mean = tokens.mean(-1, keepdim=True)
     tokens = torch.cat((mean, tokens), dim=-1) + position.T

@@ -90,7 +90,7 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat((own, sparse_embeddings.to(own)), dim=1)
 
         image = (image_embedding + dense_embeddings).flatten(2).transpose(1, 2)
-        image_pe = image_pe.flatten(2).transpose(1, 2)
+        image_pe = image_pe.to(image).flatten(2).transpose(1, 2)
         tokens, image = self.transformer(image, image_pe, tokens)
 
         first_mask = num_extra + (self.iou_token is not None)

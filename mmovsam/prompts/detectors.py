@@ -178,6 +178,8 @@ def config_classes(config: Mapping) -> tuple[str, ...] | None:
 def _dataset_classes(dataset: Mapping | None) -> tuple[str, ...] | None:
     if not isinstance(dataset, Mapping):
         return None
+    if dataset.get('class_agnostic'):  # of our own data sets
+        return None
     inner = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
     kind = dataset.get('type')
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind

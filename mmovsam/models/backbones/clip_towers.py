@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmcv.ops import roi_align
 from torch import Tensor, nn
 
-from ...layers import attention_pool_regions, resample_abs_pos
+from ...layers import at_least_float32, attention_pool_regions, resample_abs_pos
 
 STRIDES = (4, 8, 16, 32)
 
@@ -51,9 +51,9 @@ class ResNetTower:
         self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
     ) -> Tensor:
         rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1)
-        # float: RoIAlign has no bfloat16
+        stage4 = at_least_float32(stage4)  # RoIAlign has no bfloat16
         regions = roi_align(
-            stage4.float(), rois.float(), (self.grid, self.grid), 1 / STRIDES[-1], 0, 'avg', True
+            stage4, rois.to(stage4), (self.grid, self.grid), 1 / STRIDES[-1], 0, 'avg', True
         )
         return attention_pool_regions(visual.attnpool, regions)
 

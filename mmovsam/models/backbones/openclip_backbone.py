@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import open_clip
+import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ...layers import without_autocast
 from ...vocabulary import clip_model_config
 from .clip_towers import STRIDES, describe_tower
 
@@ -75,6 +77,11 @@ class OpenCLIPBackbone(BaseModule):
         return self.tower.embed_dim
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.visual.parameters()).dtype
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """`(H, W)` in pixels of the images that CLIP itself takes."""
         size = self.visual.image_size
@@ -97,7 +104,7 @@ class OpenCLIPBackbone(BaseModule):
         Returns:
             Four maps `(B, C_i, H / s_i, W / s_i)`.
         """
-        return self.tower.pyramid(self.visual, x)
+        return self.tower.pyramid(self.visual, x.to(self.dtype))
 
     def embed_images(self, images: Tensor) -> Tensor:
         """CLIP's own embedding of whole images.
@@ -108,7 +115,7 @@ class OpenCLIPBackbone(BaseModule):
         Returns:
             `(B, D)`, not normalized.
         """
-        embeddings = self.visual(images)
+        embeddings = self.visual(images.to(self.dtype))
         # Some towers are configured to give their patch tokens too.
         return embeddings[0] if isinstance(embeddings, tuple) else embeddings
 
@@ -125,4 +132,6 @@ class OpenCLIPBackbone(BaseModule):
         """
         if len(bboxes) == 0:
             return stage4.new_zeros(0, self.embed_dim)
-        return self.tower.embed_regions(self.visual, stage4, bboxes, mask_logits)
+        stage4 = stage4.to(self.dtype)
+        with without_autocast(stage4):
+            return self.tower.embed_regions(self.visual, stage4, bboxes, mask_logits)

@@ -20,7 +20,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, channels, patch_size, stride=patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x).permute(0, 2, 3, 1)
+        return self.proj(x.to(self.proj.weight.dtype)).permute(0, 2, 3, 1)
 
 
 @MODELS.register_module()

@@ -43,7 +43,7 @@ def bboxes_of_logits(low_res_logits: Tensor, input_size: int) -> Tensor:
         `(N, 4)` xyxy in pixels of the network's input, in steps of a logit's size.
     """
     stride = input_size // low_res_logits.shape[-1]
-    return masks_to_bboxes(low_res_logits[:, 0] > 0).to(low_res_logits) * stride
+    return masks_to_bboxes(low_res_logits[:, 0] > 0).float() * stride
 
 
 def stability_scores(

@@ -69,7 +69,7 @@ class OVSAM(PromptedDetector):
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
-        test_cfg: `chunk_size` (prompts decoded at once, 64); `names` (`'recognition'`, the default,
+        test_cfg: `chunk_size` (prompts decoded at once, 32); `names` (`'recognition'`, the default,
             `'detector'` or `'fused'`), `score` (`'recognition'`, `'detector'` or `'geometric'`, the
             default), `detector_alpha` (0.5) and `compare_names` (False), see `Namer`; `bboxes`
             (`'prompt'`: a prompt's box stays as it is, the default, or `'mask'`: the box of the

@@ -252,7 +252,7 @@ def scale_factor_of(metainfo: dict) -> tuple[float, float]:
 
 def _checked_test_cfg(test_cfg: dict | None) -> dict:
     settings = {key: choices[0] for key, choices in CHOICES.items()}
-    settings.update(chunk_size=64, detector_alpha=0.5, compare_names=False)
+    settings.update(chunk_size=32, detector_alpha=0.5, compare_names=False)
     unknown = set(test_cfg or {}) - set(settings)
     if unknown:
         raise ValueError(f'test_cfg has no {sorted(unknown)}; it has {sorted(settings)}.')

@@ -10,7 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 
-from ...layers import MLP, MaskDecoder
+from ...layers import MLP, MaskDecoder, at_least_float32, without_autocast
 from ...layers.mask_decoder import DecodedMasks
 
 
@@ -126,12 +126,13 @@ class CLIP2SAMHead(BaseModule):
             `(N, D)`, not normalized.
         """
         rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1)
-        # float: RoIAlign has no bfloat16
-        maps = tuple(level.float() for level in region_maps[: self.roi_extractor.num_inputs])
-        regions = self.roi_extractor(maps, rois)
-        embeddings = self.roi_conv(regions).relu().mean((2, 3))
-        if self.use_label_token:
-            embeddings = embeddings + self.label_mlp(label_tokens[:, 0])
+        # RoIAlign has no bfloat16
+        maps = tuple(map(at_least_float32, region_maps[: self.roi_extractor.num_inputs]))
+        regions = self.roi_extractor(maps, rois.to(maps[0])).to(self.roi_conv.weight)
+        with without_autocast(regions):
+            embeddings = self.roi_conv(regions).relu().mean((2, 3))
+            if self.use_label_token:
+                embeddings = embeddings + self.label_mlp(label_tokens[:, 0].to(embeddings))
         return embeddings
 
     def mask_losses(self, low_res_logits: Tensor, gt_masks: Tensor) -> dict[str, Tensor]:

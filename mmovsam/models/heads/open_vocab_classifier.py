@@ -11,6 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ...layers import at_least_float32, without_autocast
 from ...vocabulary import TextClassifier, load_classifier
 
 LOGIT_SCALE = math.exp(4.6052)
@@ -130,12 +131,13 @@ class OpenVocabClassifier(BaseModule):
                 f'The text classifier has width {width} and the model {embeddings.shape[1]}: they '
                 'belong to different CLIP models. Build it with the text tower of this model.'
             )
-        embeddings = F.normalize(embeddings, dim=-1)
+        embeddings = F.normalize(at_least_float32(embeddings), dim=-1)
         groups = self.embeddings.to(embeddings).split(self.sizes)
-        best = [
-            (embeddings @ group.T).unflatten(1, (count, -1)).amax(1)
-            for count, group in zip(self.counts, groups)
-        ]
+        with without_autocast(embeddings):  # many names differ in the third digit only
+            best = [
+                (embeddings @ group.T).unflatten(1, (count, -1)).amax(1)
+                for count, group in zip(self.counts, groups)
+            ]
         background = best[0].new_zeros(len(embeddings), 1)
         return self.logit_scale * torch.cat((*best, background), 1).index_select(1, self.order)
 

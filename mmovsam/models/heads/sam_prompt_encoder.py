@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...layers import LayerNorm2d
+from ...layers import LayerNorm2d, at_least_float32, without_autocast
 from ...prompts import Prompts
 
 
@@ -22,8 +22,10 @@ class RandomPositionEncoding(nn.Module):
 
     def forward(self, coords: Tensor) -> Tensor:
         """`(..., 2)` xy in [0, 1] to `(..., 2 * num_features)`."""
-        matrix = self.positional_encoding_gaussian_matrix
-        angles = 2 * math.pi * ((2 * coords.to(matrix) - 1) @ matrix)
+        matrix = at_least_float32(self.positional_encoding_gaussian_matrix)
+        # sixteen bits would move a point by pixels
+        with without_autocast(matrix):
+            angles = 2 * math.pi * ((2 * coords.to(matrix) - 1) @ matrix)
         return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 

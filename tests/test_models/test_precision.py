@@ -1,0 +1,64 @@
+"""Models in sixteen bits: what stays in 32, and how near the answers are."""
+
+import pytest
+import torch
+
+KINDS = [('ovsam', {}), ('baseline', dict(region='image')), ('baseline', dict(region='feature'))]
+PRECISIONS = [
+    pytest.param(lambda model: model.half(), None, id='half'),
+    pytest.param(lambda model: model.to(torch.bfloat16), None, id='bfloat16'),
+    pytest.param(lambda model: model.double(), None, id='double'),
+    pytest.param(lambda model: model, torch.bfloat16, id='autocast'),
+]
+
+
+@pytest.fixture
+def two(make):
+    batch = make.batch(make.sample(3), make.sample(2, (90, 50), 1.0, seed=1))
+    for sample in batch['data_samples']:
+        image = torch.randint(0, 256, (*sample.ori_shape, 3), dtype=torch.uint8)
+        sample.set_metainfo(dict(ori_img=image.numpy()))
+    return batch
+
+
+def predict(model, data, autocast=None):
+    enabled = autocast is not None
+    with torch.autocast('cpu', autocast or torch.bfloat16, enabled=enabled):
+        return [sample.pred_instances for sample in model.eval().test_step(data)]
+
+
+@pytest.mark.parametrize(('kind', 'changes'), KINDS, ids=['ovsam', 'image', 'feature'])
+@pytest.mark.parametrize(('convert', 'autocast'), PRECISIONS)
+def test_answers_in_another_precision_are_near(build, two, kind, changes, convert, autocast):
+    wanted = predict(build(kind, **changes), two)
+    found = predict(convert(build(kind, **changes)), two, autocast)
+    for ours, theirs in zip(found, wanted):
+        assert torch.equal(ours.bboxes, theirs.bboxes)
+        assert ours.scores.dtype in (torch.float32, torch.float64)
+        assert torch.allclose(ours.scores.float(), theirs.scores, atol=0.1)
+        assert (ours.masks == theirs.masks).float().mean() > 0.97
+
+
+def test_autocast_does_not_move_a_point(build):
+    encoder = build().prompt_encoder
+    points = torch.tensor([[[10.0, 20.0]], [[10.5, 20.0]]]) / encoder.image_size
+    with torch.autocast('cpu', torch.bfloat16):
+        low = encoder.pe_layer(points)
+    assert torch.equal(low, encoder.pe_layer(points))
+
+
+def test_autocast_does_not_round_the_similarity_to_names(build):
+    classifier = build().classifier
+    embeddings = torch.randn(5, classifier.embeddings.shape[1])
+    with torch.autocast('cpu', torch.bfloat16):
+        low = classifier.logits(embeddings)
+    assert torch.equal(low, classifier.logits(embeddings))
+
+
+def test_the_box_of_a_mask_in_sixteen_bits_is_not_rounded():
+    from mmovsam.models.detectors.instances import bboxes_of_logits
+
+    logits = torch.full((1, 1, 256, 256), -1.0)
+    logits[..., 201:250, 131:255] = 1
+    expected = [[131 * 4, 201 * 4, 255 * 4, 250 * 4]]
+    assert bboxes_of_logits(logits.to(torch.bfloat16), 1024).tolist() == expected
