@@ -64,6 +64,7 @@ def pointer_to(source):
 openmmlab = ['mmengine>=0.10.4,<1', 'mmcv>=2.0.1,<2.2', 'mmdet>=3.3,<4']
 mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
+label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
 
 setup(
     name=NAME,
@@ -87,6 +88,7 @@ setup(
         'filelock',
         'numpy>=1.24',
         'open_clip_torch>=2.32',
+        'pillow',
         'platformdirs',
         'pycocotools',
         'safetensors',
@@ -98,8 +100,9 @@ setup(
         'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1'],
         'mim': ['openmim==0.3.9', 'openxlab==0.0.11', 'setuptools<81'],
         'lvis': lvis,
+        'label-studio': label_studio,
         'mini': mini,
-        'test': [*mini, *lvis, 'pytest', 'hypothesis', 'ruff', 'matplotlib'],
+        'test': [*mini, *lvis, *label_studio, 'pytest', 'hypothesis', 'ruff', 'matplotlib'],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',

@@ -1,0 +1,7 @@
+"""A machine learning backend for Label Studio: clicks and rectangles in, named brush masks out."""
+
+from .app import MAX_BODY, BackendApp
+from .backend import LabelStudioBackend
+from .images import ImageSource
+
+__all__ = ['MAX_BODY', 'BackendApp', 'ImageSource', 'LabelStudioBackend']

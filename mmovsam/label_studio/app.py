@@ -1,0 +1,146 @@
+"""The backend over HTTP, as a WSGI application."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+
+from .backend import LabelStudioBackend
+
+MAX_BODY = 64_000_000  # bytes; tasks come with all their annotations
+MAX_REASON = 300  # letters of an error in the status line
+
+logger = logging.getLogger(__name__)
+
+
+class _RequestError(Exception):
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BackendApp:
+    """A WSGI application with the routes that Label Studio calls.
+
+    Label Studio shows the reason in the status line of an error where it shows one at all, so the
+    message is there, in the body and in the log.
+
+    Args:
+        backend: What answers.
+        credentials: `(user, password)` of HTTP Basic authentication, as a project's connection has
+            them; None for none.
+    """
+
+    def __init__(
+        self, backend: LabelStudioBackend, credentials: tuple[str, str] | None = None
+    ) -> None:
+        self.backend = backend
+        self.credentials = credentials
+        self._routes: dict[str, tuple[str, Callable[[Mapping], Mapping]]] = {
+            '/': ('GET', lambda _: backend.health()),
+            '/health': ('GET', lambda _: backend.health()),
+            '/versions': ('GET', lambda _: {'versions': [backend.model_version]}),
+            '/setup': ('POST', backend.setup),
+            '/predict': ('POST', backend.predict),
+            '/train': ('POST', _refuse_training),
+            '/webhook': ('POST', _hear_event),
+        }
+
+    def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
+        headers = [('Content-Type', 'application/json')]
+        try:
+            status, answer = '200 OK', self._answer(environ)
+        except Exception as error:
+            code, message = _described(error)
+            logger.warning('%s %s: %s', environ.get('PATH_INFO'), code.value, message)
+            status, answer = f'{code.value} {_reason(message)}', {'error': message}
+            if code == HTTPStatus.UNAUTHORIZED:
+                headers.append(('WWW-Authenticate', 'Basic realm="mmovsam"'))
+        body = json.dumps(answer).encode()
+        start_response(status, [*headers, ('Content-Length', str(len(body)))])
+        return [body]
+
+    def _answer(self, environ: dict) -> Mapping:
+        if self.credentials and not _authorized(environ, self.credentials):
+            raise _RequestError(
+                HTTPStatus.UNAUTHORIZED,
+                'This backend asks for user and password: connect it with Basic Authentication.',
+            )
+        path = environ.get('PATH_INFO', '').rstrip('/') or '/'
+        if path not in self._routes:
+            raise _RequestError(
+                HTTPStatus.NOT_FOUND, f'There is no {path:.100}, only {", ".join(self._routes)}.'
+            )
+        method, respond = self._routes[path]
+        if environ['REQUEST_METHOD'] != method:
+            raise _RequestError(HTTPStatus.METHOD_NOT_ALLOWED, f'{path} is asked by {method}.')
+        return respond(_body(environ) if method == 'POST' else {})
+
+
+def _authorized(environ: Mapping, credentials: tuple[str, str]) -> bool:
+    scheme, _, encoded = environ.get('HTTP_AUTHORIZATION', '').partition(' ')
+    try:
+        given = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return scheme.lower() == 'basic' and hmac.compare_digest(given, ':'.join(credentials).encode())
+
+
+def _body(environ: Mapping) -> Mapping:
+    length = environ.get('CONTENT_LENGTH') or '0'
+    if not length.isdecimal():
+        raise ValueError(f'Content-Length is a number, not {length!r:.100}.')
+    if int(length) > MAX_BODY:
+        raise _RequestError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f'A request of {int(length) / 1e6:.0f} MB is too large: the limit is '
+            f'{MAX_BODY / 1e6:.0f} MB.',
+        )
+    try:
+        content = json.loads(environ['wsgi.input'].read(int(length)))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'The request is no JSON: {error}.') from None
+    if not isinstance(content, dict):
+        raise ValueError(f'A request is a JSON object, not {type(content).__name__}.')
+    return content
+
+
+def _refuse_training(_: Mapping) -> Mapping:
+    raise _RequestError(
+        HTTPStatus.NOT_IMPLEMENTED,
+        'This backend does not learn from annotations. Export them as COCO and train with '
+        'tools/train.py.',
+    )
+
+
+def _hear_event(event: Mapping) -> Mapping:
+    """Label Studio tells of every annotation, whether or not it is wanted."""
+    return _refuse_training(event) if event.get('action') == 'START_TRAINING' else {}
+
+
+def _described(error: Exception) -> tuple[HTTPStatus, str]:
+    if isinstance(error, _RequestError):
+        return error.status, str(error)
+    kinds = {
+        PermissionError: HTTPStatus.FORBIDDEN,
+        FileNotFoundError: HTTPStatus.NOT_FOUND,
+        ValueError: HTTPStatus.BAD_REQUEST,
+        OSError: HTTPStatus.BAD_GATEWAY,
+    }
+    for kind, status in kinds.items():
+        if isinstance(error, kind):
+            return status, str(error)
+    logger.error('a request failed', exc_info=error)
+    return HTTPStatus.INTERNAL_SERVER_ERROR, 'An error of the backend; its log has the details.'
+
+
+def _reason(message: str) -> str:
+    """As much of a message as a status line takes: Latin-1 without control characters."""
+    line = ' '.join(message.split())[:MAX_REASON]
+    printable = ''.join(letter if letter.isprintable() else '?' for letter in line)
+    return printable.encode('latin-1', 'replace').decode('latin-1')

@@ -1,0 +1,265 @@
+"""Images of Label Studio's tasks, from the places that were allowed and nowhere else."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import SplitResult, parse_qs, quote, urljoin, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from PIL import Image, ImageOps
+
+LOCAL_FILES = '/data/local-files'  # where Label Studio serves files of its server
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
+MAX_REQUESTS = 5  # for an image that was moved
+CHUNK = 1 << 16
+KEPT = "!#$%&'()*+,/:;=?@[]~"  # what a URL that is quoted already consists of
+
+
+@dataclass(frozen=True)
+class LocalImage:
+    """A file, and what tells whether it has changed."""
+
+    path: Path
+    modified_ns: int
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Leaves redirects to us: each has to be an allowed place too."""
+
+    def redirect_request(self, *args, **kwargs):
+        return None
+
+
+class ImageSource:
+    """Finds and reads the images that tasks name.
+
+    A task may name `/data/upload/...` or `/data/local-files/?d=...`, which Label Studio serves to
+    those who have its API key, or an `http(s)://` address. Nothing else is read, and nothing is
+    asked of a host but Label Studio's and those allowed.
+
+    Args:
+        url: Label Studio's address, such as `http://localhost:8080`; None for no uploads.
+        api_key: A personal access token of Label Studio, or a legacy token. It is sent to `url`
+            only.
+        data_root: Folder whose files `/data/local-files/?d=...` means, to read them here: Label
+            Studio's `LOCAL_FILES_DOCUMENT_ROOT`. None to fetch them from Label Studio.
+        allowed_hosts: Hosts besides Label Studio's, each `name` or `name:port`.
+        max_bytes: Largest file.
+        max_pixels: Largest image.
+        timeout: Seconds that fetching an image may take.
+
+    Raises:
+        ValueError: `url` is no http(s) address.
+        FileNotFoundError: `data_root` is no folder.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        data_root: str | Path | None = None,
+        allowed_hosts: Iterable[str] = (),
+        max_bytes: int = 50_000_000,
+        max_pixels: int = 50_000_000,
+        timeout: float = 30,
+    ) -> None:
+        if url is not None and not (_is_web(urlsplit(url)) and urlsplit(url).hostname):
+            raise ValueError(f'{url} is no address of Label Studio, such as http://localhost:8080.')
+        if data_root is not None and not Path(data_root).is_dir():
+            raise FileNotFoundError(f'The folder of local files {data_root} does not exist.')
+        self.url = url
+        self.api_key = api_key
+        self.data_root = None if data_root is None else Path(data_root).resolve()
+        self.allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self.max_bytes = max_bytes
+        self.max_pixels = max_pixels
+        self.timeout = timeout
+        self._opener = build_opener(_NoRedirect)
+        self._access_token: str | None = None
+
+    def locate(self, address: str) -> str | LocalImage:
+        """Where the image is that a task names; a key for caches, too.
+
+        Args:
+            address: What the task has.
+
+        Returns:
+            A URL, or a file below `data_root`.
+
+        Raises:
+            ValueError: It is no address, or Label Studio's own is not known.
+            FileNotFoundError: There is no such file below `data_root`.
+            PermissionError: It lies elsewhere, or on a host that was not allowed.
+        """
+        if not isinstance(address, str) or not address:
+            raise ValueError(f'An image is given by its address, not {address!r:.200}.')
+        url = quote(urljoin(self.url or '', address), safe=KEPT)
+        parts = urlsplit(url)
+        without_host = not parts.scheme and not parts.netloc
+        on_label_studio = without_host or self._is_label_studio(parts)
+        if on_label_studio and self.data_root is not None and _is_local_file(parts):
+            return self._local_file(parse_qs(parts.query).get('d', [''])[0])
+        if without_host:
+            raise ValueError(
+                f'{address!r:.200} is on Label Studio, whose address is not known here. Start the '
+                'backend with --label-studio http://... and LABEL_STUDIO_API_KEY.'
+            )
+        self._check_allowed(parts)
+        return url
+
+    def read(self, location: str | LocalImage) -> Image.Image:
+        """Read an image.
+
+        Args:
+            location: Of `locate`.
+
+        Returns:
+            The image, turned as its EXIF says.
+
+        Raises:
+            ValueError: It is too large, truncated, or no image.
+            PermissionError: Label Studio does not give it out, or it was moved to a host that is
+                not allowed.
+            FileNotFoundError: It is not there.
+            OSError: It could not be fetched.
+        """
+        if isinstance(location, LocalImage):
+            with location.path.open('rb') as file:
+                return self._decode(file.read(self.max_bytes + 1), str(location.path.name))
+        return self._decode(self._fetch(location), location)
+
+    # Files
+
+    def _local_file(self, name: str) -> LocalImage:
+        path = (self.data_root / name).resolve()
+        if not path.is_relative_to(self.data_root):
+            raise PermissionError(f'{name!r:.200} is not below the folder of local files.')
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'There is no file {name!r:.200} below the folder of local files. It has to be '
+                "Label Studio's LOCAL_FILES_DOCUMENT_ROOT."
+            )
+        return LocalImage(path, path.stat().st_mtime_ns)
+
+    def _decode(self, data: bytes, name: str) -> Image.Image:
+        if len(data) > self.max_bytes:
+            raise ValueError(f'{name} has more than {self.max_bytes / 1e6:g} MB, the limit here.')
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > self.max_pixels:
+                    raise ValueError(
+                        f'{name} has {image.width}x{image.height} pixels; the limit here is '
+                        f'{self.max_pixels / 1e6:g} million. Make it smaller.'
+                    )
+                image.load()
+                return ImageOps.exif_transpose(image)
+        except (OSError, SyntaxError, Image.DecompressionBombError):
+            raise ValueError(
+                f'{name} is truncated or no image of the kinds {", ".join(FORMATS)} ({len(data)} '
+                'bytes). Convert it to JPEG or PNG.'
+            ) from None
+
+    # The web
+
+    def _is_label_studio(self, parts: SplitResult) -> bool:
+        return self.url is not None and parts[:2] == urlsplit(self.url)[:2]
+
+    def _check_allowed(self, parts: SplitResult) -> None:
+        if not _is_web(parts):
+            raise ValueError(
+                f'{parts.geturl()!r:.200} is no address of an image that is read here: those are '
+                '/data/upload/..., /data/local-files/?d=... and http(s)://...'
+            )
+        if self._is_label_studio(parts) or parts.netloc.lower() in self.allowed_hosts:
+            return
+        raise PermissionError(
+            f'Images of {parts.netloc!r:.200} are not fetched. To allow it, start the backend with '
+            f'--allow-host {parts.netloc:.200}'
+        )
+
+    def _fetch(self, url: str) -> bytes:
+        deadline = time.monotonic() + self.timeout
+        renewed = False
+        for _ in range(MAX_REQUESTS):
+            parts = urlsplit(url)
+            self._check_allowed(parts)
+            try:
+                return self._get(url, deadline)
+            except HTTPError as error:
+                if error.code in (401, 403) and self._is_label_studio(parts) and not renewed:
+                    renewed = self._renew_access(deadline)
+                    if renewed:
+                        continue
+                if error.code not in (301, 302, 303, 307, 308):
+                    raise _refusal(url, error.code) from None
+                url = quote(urljoin(url, error.headers.get('Location', '')), safe=KEPT)
+            except TimeoutError:
+                raise ConnectionError(f'{url} takes longer than {self.timeout:g} s.') from None
+            except (OSError, HTTPException) as error:
+                raise ConnectionError(f'{url} cannot be fetched: {error}.') from None
+        raise ConnectionError(f'{url} is the last of {MAX_REQUESTS} redirects that lead nowhere.')
+
+    def _get(self, url: str, deadline: float) -> bytes:
+        headers = {'User-Agent': 'mmovsam'}
+        if self.api_key and self._is_label_studio(urlsplit(url)):
+            headers['Authorization'] = (
+                f'Bearer {self._access_token}' if self._access_token else f'Token {self.api_key}'
+            )
+        return self._download(Request(url, headers=headers), deadline)
+
+    def _download(self, request: Request, deadline: float) -> bytes:
+        data = io.BytesIO()
+        with self._opener.open(request, timeout=max(deadline - time.monotonic(), 0.1)) as response:
+            while chunk := response.read1(CHUNK):
+                data.write(chunk)
+                if data.tell() > self.max_bytes:
+                    break  # `_decode` says so
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+        return data.getvalue()
+
+    def _renew_access(self, deadline: float) -> bool:
+        """Whether Label Studio gave an access token for a personal access token.
+
+        Such a token is a JSON web token, three parts with dots between them, and opens nothing
+        itself; what it is exchanged for lives for some minutes.
+        """
+        if self.api_key is None or self.api_key.count('.') != 2:
+            return False
+        request = Request(
+            urljoin(self.url, '/api/token/refresh/'),
+            json.dumps({'refresh': self.api_key}).encode(),
+            {'Content-Type': 'application/json'},
+        )
+        try:
+            self._access_token = json.loads(self._download(request, deadline))['access']
+        except (OSError, HTTPException, KeyError, TypeError, ValueError):
+            return False
+        return True
+
+
+def _is_web(parts: SplitResult) -> bool:
+    # a user's name before the host is how one address is made to look like another
+    return parts.scheme in ('http', 'https') and '@' not in parts.netloc
+
+
+def _is_local_file(parts: SplitResult) -> bool:
+    return parts.path.rstrip('/').endswith(LOCAL_FILES)
+
+
+def _refusal(url: str, code: int) -> OSError:
+    if code in (401, 403):
+        return PermissionError(
+            f'{url} is not given out (status {code}). Set LABEL_STUDIO_API_KEY to a token of an '
+            'account that sees the project.'
+        )
+    if code == 404:
+        return FileNotFoundError(f'{url} does not exist (status 404).')
+    return ConnectionError(f'{url} cannot be fetched (status {code}).')

@@ -1,0 +1,174 @@
+"""Regions of Label Studio: those drawn become prompts, masks become those of a brush."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from numbers import Real
+
+import numpy as np
+
+from .brush_rle import encode_brush
+from .label_config import BrushLabel
+
+POINT_TYPES = ('keypointlabels', 'keypoint')
+BOX_TYPES = ('rectanglelabels', 'rectangle')
+BACKGROUND = 'background'  # a label of points that are background, in any case of letters
+
+
+def target_image(regions: Sequence[Mapping]) -> str | None:
+    """The name of the `<Image>` in which regions were drawn.
+
+    Args:
+        regions: `params.context.result` of a request; others than points and rectangles are not
+            read.
+
+    Returns:
+        The name, or None if there is nothing to read.
+
+    Raises:
+        ValueError: There are regions, but no points or rectangles; or they are in several images.
+    """
+    for region in regions:
+        if not isinstance(region, Mapping) or not isinstance(region.get('value'), Mapping):
+            raise ValueError(f'context.result has regions, each with a value, not {region!r:.200}.')
+    drawn = [region for region in regions if region.get('type') in POINT_TYPES + BOX_TYPES]
+    if regions and not drawn:
+        raise ValueError(
+            f'Regions of type {regions[0].get("type")!r} are no prompts. Draw with <KeyPointLabels '
+            'smart="true"> or <RectangleLabels smart="true">.'
+        )
+    names = {str(region.get('to_name')) for region in drawn}
+    if len(names) > 1:
+        raise ValueError(f'The regions are in several images: {sorted(names)}. Draw in one.')
+    return names.pop() if names else None
+
+
+def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[dict]:
+    """The objects that points and rectangles mean.
+
+    Each rectangle is one object, and points are the object that they lie on, one for all of them.
+    One rectangle and points together are one object. Of several rectangles each has the points
+    inside it. Background points alone mean nothing.
+
+    Args:
+        regions: `params.context.result`, coordinates in percent of the image. A point is background
+            if `is_positive` is false or its label is `Background`. A turned rectangle counts as the
+            upright one around it.
+        width: Of the image in pixels.
+        height: Of the image in pixels.
+
+    Returns:
+        For each object the arguments of `OVSAMPredictor.predict`.
+
+    Raises:
+        ValueError: A coordinate is missing or no number, the regions belong to an image of another
+            size or to one that is turned, or it cannot be told which rectangle a point means.
+    """
+    boxes, points = [], []
+    for region in regions:
+        if region.get('type') in POINT_TYPES + BOX_TYPES:
+            _check_image(region, width, height)
+        if region.get('type') in POINT_TYPES:
+            x, y = _numbers(region, 'x', 'y')
+            points.append((x / 100 * width, y / 100 * height, _is_foreground(region)))
+        elif region.get('type') in BOX_TYPES:
+            boxes.append(_box(region, width, height))
+    if len(boxes) < 2:
+        groups = [(boxes[0] if boxes else None, points)]
+    else:
+        groups = [(box, [point for point in points if _inside(point, box)]) for box in boxes]
+        stray = [point for point in points if not any(_inside(point, box) for box in boxes)]
+        if stray:
+            raise ValueError(
+                f'The point at {stray[0][0]:.0f}, {stray[0][1]:.0f} is in none of the '
+                f'{len(boxes)} rectangles, so it cannot be told which one it means. Remove it.'
+            )
+    return [
+        _prompt(box, members)
+        for box, members in groups
+        if box is not None or any(foreground for *_, foreground in members)
+    ]
+
+
+def brush_region(
+    mask: np.ndarray, label: BrushLabel, to_name: str, score: float, meta: str
+) -> dict:
+    """A mask as a region that Label Studio shows and stores.
+
+    Args:
+        mask: `(H, W)` bool.
+        label: What it is.
+        to_name: The name of the `<Image>`.
+        score: Probability of the label.
+        meta: A note that Label Studio shows with the region.
+    """
+    height, width = mask.shape
+    return dict(
+        id=uuid.uuid4().hex[:10],
+        type='brushlabels',
+        from_name=label.from_name,
+        to_name=to_name,
+        original_width=width,
+        original_height=height,
+        image_rotation=0,
+        value=dict(format='rle', rle=encode_brush(mask), brushlabels=[label.stored]),
+        score=score,
+        meta=dict(text=[meta]),
+    )
+
+
+def _check_image(region: Mapping, width: int, height: int) -> None:
+    size = region.get('original_width', width), region.get('original_height', height)
+    if size != (width, height):
+        raise ValueError(
+            f'The region was drawn on an image of {size[0]}x{size[1]} pixels, but the image has '
+            f'{width}x{height}. Load the task again.'
+        )
+    if region.get('image_rotation', 0):
+        raise ValueError(
+            f'The image is turned by {region["image_rotation"]} degrees in Label Studio, where '
+            'brush masks do not turn with it. Turn it back.'
+        )
+
+
+def _numbers(region: Mapping, *names: str) -> list[float]:
+    values = [region['value'].get(name) for name in names]
+    for name, value in zip(names, values):
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise ValueError(
+                f'{name} of a region of type {region["type"]!r} must be a number, got '
+                f'{value!r:.100}.'
+            )
+    return [float(value) for value in values]
+
+
+def _is_foreground(region: Mapping) -> bool:
+    labels = region['value'].get('keypointlabels') or []
+    background = any(str(label).lower() == BACKGROUND for label in labels)
+    return bool(region.get('is_positive', True)) and not background
+
+
+def _box(region: Mapping, width: int, height: int) -> list[float]:
+    """The upright box `[x1, y1, x2, y2]` in pixels around a rectangle."""
+    x, y, box_width, box_height = _numbers(region, 'x', 'y', 'width', 'height')
+    angle = math.radians(_numbers(region, 'rotation')[0] if 'rotation' in region['value'] else 0)
+    # turned about its upper left corner
+    along = np.array([math.cos(angle), math.sin(angle)]) * box_width / 100 * width
+    down = np.array([-math.sin(angle), math.cos(angle)]) * box_height / 100 * height
+    corners = np.array([[0, 0], along, down, along + down])
+    corners += [x / 100 * width, y / 100 * height]
+    return [*corners.min(0).tolist(), *corners.max(0).tolist()]
+
+
+def _inside(point: Sequence[float], box: Sequence[float]) -> bool:
+    return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
+
+
+def _prompt(box: list[float] | None, points: Sequence[tuple]) -> dict:
+    prompt = {} if box is None else dict(box=box)
+    if points:
+        prompt['point_coords'] = [point[:2] for point in points]
+        prompt['point_labels'] = [int(foreground) for *_, foreground in points]
+    return prompt

@@ -1,0 +1,193 @@
+"""The routes of the backend, and what is wrong in a status that Label Studio shows."""
+
+import base64
+import io
+import json
+import threading
+import urllib.error
+import urllib.request
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from mmovsam.label_studio import BackendApp
+
+
+class Backend:
+    """Stands in for the one with a model."""
+
+    model_version = 'ovsam_mini'
+
+    def __init__(self):
+        self.error = None
+
+    def health(self):
+        return dict(status='UP')
+
+    def setup(self, request):
+        return dict(asked=request)
+
+    def predict(self, request):
+        raise self.error
+
+
+@pytest.fixture
+def backend():
+    return Backend()
+
+
+def ask(app, method, path, body=None, **environ):
+    """The status line, the answer and the headers."""
+    if not isinstance(body, bytes):
+        body = b'' if body is None else json.dumps(body).encode()
+    environ = dict(environ, REQUEST_METHOD=method, SCRIPT_NAME='', PATH_INFO=path, QUERY_STRING='')
+    environ.setdefault('CONTENT_LENGTH', str(len(body)))
+    environ['wsgi.input'] = io.BytesIO(body)
+    setup_testing_defaults(environ)
+    seen = []
+    parts = validator(app)(environ, lambda status, headers, _=None: seen.append((status, headers)))
+    answer = json.loads(b''.join(parts))
+    parts.close()
+    return seen[0][0], answer, dict(seen[0][1])
+
+
+@pytest.mark.parametrize(
+    'method, path, expected',
+    [
+        ('GET', '/', dict(status='UP')),
+        ('GET', '/health', dict(status='UP')),
+        ('GET', '/health/', dict(status='UP')),
+        ('GET', '/versions', dict(versions=['ovsam_mini'])),
+        ('POST', '/setup', dict(asked=dict(project='3.1'))),
+        ('POST', '/webhook', {}),
+    ],
+)
+def test_routes_are_answered(backend, method, path, expected):
+    body = dict(project='3.1') if method == 'POST' else None
+    status, answer, headers = ask(BackendApp(backend), method, path, body)
+    assert (status, answer) == ('200 OK', expected)
+    assert headers['Content-Type'] == 'application/json'
+
+
+@pytest.mark.parametrize(
+    'path, body', [('/train', {}), ('/webhook', dict(action='START_TRAINING'))]
+)
+def test_training_is_refused_with_what_does_it(backend, path, body):
+    status, answer, _ = ask(BackendApp(backend), 'POST', path, body)
+    assert status.startswith('501 ') and 'tools/train.py' in answer['error']
+
+
+@pytest.mark.parametrize(
+    'error, code',
+    [
+        (ValueError('the box is empty'), 400),
+        (PermissionError('not below the folder'), 403),
+        (FileNotFoundError('no such file'), 404),
+        (ConnectionError('cannot be fetched'), 502),
+    ],
+)
+def test_errors_have_a_status_a_reason_and_a_log(backend, caplog, error, code):
+    backend.error = error
+    status, answer, _ = ask(BackendApp(backend), 'POST', '/predict', {})
+    assert status == f'{code} {error}' and answer == dict(error=str(error))
+    assert f'/predict {code}: {error}' in caplog.text
+
+
+def test_error_of_ours_keeps_its_details_in_the_log(backend, caplog):
+    backend.error = KeyError('secret')
+    status, answer, _ = ask(BackendApp(backend), 'POST', '/predict', {})
+    assert status.startswith('500 ') and 'secret' not in status + str(answer)
+    assert "KeyError: 'secret'" in caplog.text
+
+
+def test_reason_is_one_line_that_http_allows(backend):
+    backend.error = ValueError('größer\r\nX: y 三\x00' + 'z' * 1000)
+    status, answer, headers = ask(BackendApp(backend), 'POST', '/predict', {})
+    assert status.startswith('400 größer X: y ??zzz') and len(status) < 320
+    assert 'X' not in headers and answer['error'] == str(backend.error)
+
+
+@pytest.mark.parametrize(
+    'method, path, body, code, message',
+    [
+        ('GET', '/nowhere', None, 404, 'no /nowhere, only /, /health'),
+        ('GET', '/predict', None, 405, 'asked by POST'),
+        ('POST', '/health', {}, 405, 'asked by GET'),
+        ('POST', '/setup', b'{"tasks": [', 400, 'is no JSON'),
+        ('POST', '/setup', b'', 400, 'is no JSON'),
+        ('POST', '/setup', b'\xff', 400, 'is no JSON'),
+        ('POST', '/setup', b'[' * 100_000, 400, 'is no JSON'),
+        ('POST', '/setup', [1], 400, 'is a JSON object, not list'),
+    ],
+)
+def test_bad_request_is_told_plainly(backend, method, path, body, code, message):
+    status, answer, _ = ask(BackendApp(backend), method, path, body)
+    assert status.startswith(f'{code} ') and message in answer['error']
+
+
+def test_request_without_or_beyond_its_length_is_refused(backend):
+    app = BackendApp(backend)
+    for length, code in [('', 400), ('64000001', 413)]:
+        status, *_ = ask(app, 'POST', '/setup', {}, CONTENT_LENGTH=length)
+        assert status.startswith(f'{code} ')
+
+
+def test_password_is_asked_for_everything(backend):
+    app = BackendApp(backend, ('ada', 'plum:fig'))
+
+    def basic(text):
+        return 'Basic ' + base64.b64encode(text.encode()).decode()
+
+    for path in ('/health', '/nowhere'):
+        for given in ({}, *({'HTTP_AUTHORIZATION': header} for header in ('Basic', 'Basic ???'))):
+            status, _, headers = ask(app, 'GET', path, **given)
+            assert status.startswith('401 ') and 'Basic' in headers['WWW-Authenticate']
+    for pair, code in [('ada:plum:fig', 200), ('ada:plum', 401), ('bob:plum:fig', 401)]:
+        status, *_ = ask(app, 'GET', '/health', HTTP_AUTHORIZATION=basic(pair))
+        assert status.startswith(str(code))
+
+
+def start_wsgiref(app):
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = make_server('127.0.0.1', 0, app, handler_class=Quiet)
+    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+
+    def stop():
+        server.shutdown()
+        server.server_close()
+
+    return server.server_port, stop
+
+
+def start_waitress(app):
+    waitress = pytest.importorskip('waitress', reason="pip install 'mmovsam[label-studio]'")
+    server = waitress.create_server(app, host='127.0.0.1', port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+
+    def stop():
+        server.close()
+        thread.join(10)
+
+    return server.effective_port, stop
+
+
+@pytest.mark.parametrize('start', [start_wsgiref, start_waitress])
+def test_servers_carry_requests_and_reasons(backend, start):
+    backend.error = ValueError('größer als das Bild')
+    port, stop = start(BackendApp(backend))
+    try:
+        url = f'http://127.0.0.1:{port}'
+        body = json.dumps(dict(project='grün' * 50_000)).encode()
+        with urllib.request.urlopen(f'{url}/setup', body, timeout=30) as response:
+            assert json.load(response) == dict(asked=json.loads(body))
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f'{url}/predict', b'{}', timeout=30)
+        assert (caught.value.code, caught.value.reason) == (400, 'größer als das Bild')
+    finally:
+        stop()

@@ -1,0 +1,136 @@
+"""Regions that were drawn, and the prompts that they mean."""
+
+import numpy as np
+import pytest
+from label_studio_requests import decode_brush, point, rectangle
+
+from mmovsam.label_studio.label_config import BrushLabel
+from mmovsam.label_studio.regions import brush_region, read_prompts, target_image
+
+WIDTH, HEIGHT = 80, 60
+BOX, OTHER_BOX = [8, 6, 40, 30], [44, 33, 76, 54]
+
+
+def prompts(*regions):
+    """The prompts, with numbers rounded to pixels of a thousandth."""
+    return [
+        {key: np.round(value, 3).tolist() for key, value in prompt.items()}
+        for prompt in read_prompts(regions, WIDTH, HEIGHT)
+    ]
+
+
+def at(x, y, positive=True, **changes):
+    return point(x, y, WIDTH, HEIGHT, positive, **changes)
+
+
+def around(box, **changes):
+    return rectangle(box, WIDTH, HEIGHT, **changes)
+
+
+def test_points_are_one_object_and_negative_ones_its_background():
+    expected = dict(point_coords=[[20, 15], [60, 45]], point_labels=[1, 0])
+    assert prompts(at(20, 15), at(60, 45, positive=False)) == [expected]
+
+
+def test_point_labelled_background_is_background():
+    background = at(60, 45)
+    background['value']['keypointlabels'] = ['Background']
+    assert prompts(at(20, 15), background)[0]['point_labels'] == [1, 0]
+
+
+def test_point_that_does_not_say_what_it_is_is_foreground():
+    region = at(20, 15, type='keypoint')
+    del region['is_positive'], region['value']['keypointlabels'], region['value']['labels']
+    assert prompts(region) == [dict(point_coords=[[20, 15]], point_labels=[1])]
+
+
+def test_background_points_alone_mean_nothing():
+    assert prompts(at(20, 15, positive=False)) == [] == prompts()
+
+
+def test_each_rectangle_is_an_object():
+    assert prompts(around(BOX), around(OTHER_BOX)) == [dict(box=BOX), dict(box=OTHER_BOX)]
+
+
+def test_one_rectangle_has_all_points_even_those_outside():
+    expected = dict(box=BOX, point_coords=[[10, 10], [70, 50]], point_labels=[1, 0])
+    assert prompts(at(10, 10), around(BOX), at(70, 50, positive=False)) == [expected]
+
+
+def test_points_belong_to_those_of_several_rectangles_that_they_are_in():
+    found = prompts(around(BOX), around(OTHER_BOX), at(10, 10), at(50, 40, positive=False))
+    assert found == [
+        dict(box=BOX, point_coords=[[10, 10]], point_labels=[1]),
+        dict(box=OTHER_BOX, point_coords=[[50, 40]], point_labels=[0]),
+    ]
+
+
+def test_point_in_none_of_several_rectangles_is_refused():
+    with pytest.raises(ValueError, match='point at 42, 5 is in none of the 2 rectangles'):
+        prompts(around(BOX), around(OTHER_BOX), at(42, 5))
+
+
+def test_turned_rectangle_is_the_upright_one_around_it():
+    # by a quarter about its upper left corner: what was its height goes to the left
+    assert prompts(around([40, 10, 60, 20], rotation=90)) == [dict(box=[30, 10, 40, 30])]
+
+
+def test_other_regions_are_left_out():
+    choice = dict(type='choices', to_name='image', value=dict(choices=['a']))
+    assert prompts(at(20, 15), choice) == prompts(at(20, 15))
+    assert target_image([choice, at(20, 15)]) == 'image'
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(original_width=81), '81x60 pixels, but the image has 80x60'),
+        (dict(image_rotation=90), 'turned by 90 degrees'),
+        (dict(value=dict(x=5)), r"y of a region of type 'keypointlabels'.*got None"),
+        (dict(value=dict(x='5', y=5)), "got '5'"),
+        (dict(value=dict(x=True, y=5)), 'got True'),
+        (dict(value=dict(x=float('nan'), y=5)), 'got nan'),
+    ],
+)
+def test_bad_region_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        prompts(at(20, 15, **change))
+
+
+def test_image_of_the_regions_is_found():
+    assert target_image([at(1, 1, to_name='front'), around(BOX, to_name='front')]) == 'front'
+    assert target_image([]) is None
+
+
+@pytest.mark.parametrize(
+    'regions, message',
+    [
+        ([at(1, 1), at(1, 1, to_name='back')], r"in several images: \['back', 'image'\]"),
+        ([dict(type='brushlabels', value=dict(rle=[]))], "'brushlabels' are no prompts.*smart"),
+        (['point'], "each with a value, not 'point'"),
+        ([dict(type='keypointlabels')], 'each with a value'),
+    ],
+)
+def test_regions_that_are_no_prompts_are_refused(regions, message):
+    with pytest.raises(ValueError, match=message):
+        target_image(regions)
+
+
+def test_mask_becomes_a_region_of_the_brush():
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:30, 20:50] = True
+    region = brush_region(mask, BrushLabel('plum', 'P', (), 'label'), 'image', 0.75, 'plum 75%')
+    value = region.pop('value')
+    assert np.array_equal(decode_brush(value.pop('rle'), mask.shape), mask)
+    assert value == dict(format='rle', brushlabels=['P'])
+    assert region.pop('id') != brush_region(mask, BrushLabel(*'ab', (), 'c'), 'd', 0, '')['id']
+    assert region == dict(
+        type='brushlabels',
+        from_name='label',
+        to_name='image',
+        original_width=WIDTH,
+        original_height=HEIGHT,
+        image_rotation=0,
+        score=0.75,
+        meta=dict(text=['plum 75%']),
+    )

@@ -1,0 +1,86 @@
+"""tools/label_studio_backend.py in this process, without a port."""
+
+import io
+import json
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'label_studio_backend.py'
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`run('--port 9')`: exit status, what was served and how, and the errors."""
+
+    def call(line, installed=True):
+        served = []
+        waitress = SimpleNamespace(serve=lambda app, **how: served.append((app, how)))
+        monkeypatch.setitem(sys.modules, 'waitress', waitress if installed else None)
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *line.split()])
+        status = 0
+        try:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        except SystemExit as error:
+            status = error.code
+        return status, served, capsys.readouterr().err
+
+    return call
+
+
+def status_of(app, **environ):
+    environ = dict(environ, PATH_INFO='/health')
+    setup_testing_defaults(environ)
+    environ['wsgi.input'] = io.BytesIO()
+    seen = []
+    body = app(environ, lambda status, headers: seen.append(status))
+    return seen[0], json.loads(b''.join(body))
+
+
+def test_small_model_is_served_to_this_machine_alone(run, monkeypatch):
+    monkeypatch.delenv('BASIC_AUTH_USER', raising=False)
+    status, ((app, how),), _ = run('')
+    assert status == 0 and (how['host'], how['port']) == ('127.0.0.1', 9090)
+    line, answer = status_of(app)
+    assert line == '200 OK' and answer['model_version'] == 'ovsam_mini_boxes'
+
+
+def test_flags_and_environment_arrive(run, monkeypatch, tmp_path):
+    monkeypatch.setenv('LABEL_STUDIO_API_KEY', 'key')
+    monkeypatch.setenv('BASIC_AUTH_USER', 'ada')
+    monkeypatch.setenv('BASIC_AUTH_PASS', 'plum')
+    _, ((app, how),), _ = run(
+        f'--host 0.0.0.0 --port 7 --label-studio http://ls:8080 --data-root {tmp_path} '
+        '--allow-host a.example --allow-host b.example:81 --max-megabytes 2 --max-megapixels 1.5'
+    )
+    images = app.backend.images
+    assert (how['host'], how['port']) == ('0.0.0.0', 7)
+    assert (images.url, images.api_key, images.data_root) == ('http://ls:8080', 'key', tmp_path)
+    assert images.allowed_hosts == {'a.example', 'b.example:81'}
+    assert (images.max_bytes, images.max_pixels) == (2_000_000, 1_500_000)
+    assert status_of(app)[0].startswith('401 ')
+
+
+@pytest.mark.parametrize(
+    'line, installed, message',
+    [
+        ('--label-studio localhost:8080', True, 'no address of Label Studio'),
+        ('--data-root nowhere', True, 'nowhere does not exist'),
+        ('--config no_such.py', True, 'There is no config no_such.py'),
+        ('', False, "pip install 'mmovsam[label-studio]'"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(run, line, installed, message):
+    status, served, errors = run(line, installed)
+    assert status == 2 and not served and message in errors
+
+
+def test_half_of_a_login_is_refused(run, monkeypatch):
+    monkeypatch.setenv('BASIC_AUTH_USER', 'ada')
+    monkeypatch.delenv('BASIC_AUTH_PASS', raising=False)
+    status, served, errors = run('')
+    assert status == 2 and not served and 'both of BASIC_AUTH_USER' in errors

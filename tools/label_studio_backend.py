@@ -1,0 +1,90 @@
+"""Serve a model to Label Studio: clicks and rectangles become named brush masks."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.engine.command_line import readable_errors
+from mmovsam.label_studio import MAX_BODY, BackendApp, ImageSource, LabelStudioBackend
+
+EPILOG = """environment: LABEL_STUDIO_API_KEY is the access token that images are fetched with;
+BASIC_AUTH_USER and BASIC_AUTH_PASS, if set, are asked of Label Studio"""
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+    add = parser.add_argument
+    add(
+        '--config',
+        default='mini/ovsam_mini_boxes.py',
+        help='of the model, by default the small one',
+    )
+    add('--checkpoint', help="its weights; by default those of the config's load_from")
+    add('--device', default='cpu', help='where it runs, such as cuda')
+    add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks')
+    add('--port', type=int, default=9090)
+    add(
+        '--label-studio',
+        metavar='URL',
+        default=os.environ.get('LABEL_STUDIO_URL'),
+        help='address of Label Studio, for uploaded images (default: LABEL_STUDIO_URL)',
+    )
+    add(
+        '--data-root',
+        type=Path,
+        metavar='FOLDER',
+        help="Label Studio's LOCAL_FILES_DOCUMENT_ROOT, to read local files here",
+    )
+    add(
+        '--allow-host',
+        action='append',
+        default=[],
+        metavar='HOST',
+        help='fetch images from this host too: name or name:port; may be repeated',
+    )
+    add('--max-megabytes', type=float, default=50, help='largest file of an image')
+    add('--max-megapixels', type=float, default=50, help='largest image')
+    return parser.parse_args()
+
+
+def credentials():
+    given = tuple(os.environ.get(f'BASIC_AUTH_{part}', '') for part in ('USER', 'PASS'))
+    if any(given) and not all(given):
+        raise ValueError('Set both of BASIC_AUTH_USER and BASIC_AUTH_PASS, or neither.')
+    return given if all(given) else None
+
+
+def serve(args):
+    try:
+        import waitress
+    except ImportError:
+        raise ImportError("The server needs: pip install 'mmovsam[label-studio]'") from None
+    images = ImageSource(
+        args.label_studio,
+        os.environ.get('LABEL_STUDIO_API_KEY'),
+        args.data_root,
+        args.allow_host,
+        max_bytes=int(args.max_megabytes * 1e6),
+        max_pixels=int(args.max_megapixels * 1e6),
+    )
+    login = credentials()
+    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, args.device)
+    backend = LabelStudioBackend(predictor, images, Path(args.config).stem)
+    waitress.serve(
+        BackendApp(backend, login),
+        host=args.host,
+        port=args.port,
+        threads=8,
+        max_request_body_size=MAX_BODY,
+        ident=None,
+    )
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
+    with readable_errors():
+        serve(args)
