@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_annotations import CONTENT
 
-from mmovsam.datasets import OVCocoDataset
+from mmovsam.datasets import MiniWorldDataset, OVCocoDataset
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'analysis_tools' / 'browse_dataset.py'
@@ -31,10 +31,14 @@ def lvis(folder):
     return dict(coco_json(folder), type='OVLVISDataset', data_prefix=dict(img=''))
 
 
-def coco(folder):
-    names = OVCocoDataset.METAINFO['classes']
-    categories = [dict(id=i, name=name) for i, name in enumerate(names, 1)]
+def write_with_categories_of(dataset, folder):
+    names = dataset.METAINFO['classes']
+    categories = [dict(id=i, name=name, frequency='f') for i, name in enumerate(names, 1)]
     (folder / 'coco.json').write_text(json.dumps(dict(CONTENT, categories=categories)))
+
+
+def coco(folder):
+    write_with_categories_of(OVCocoDataset, folder)
     return dict(type='OVCocoDataset', ann_file='coco.json', data_prefix=dict(img='val2017'))
 
 
@@ -65,7 +69,9 @@ def sa1b_without_annotations(folder):
 
 
 def mini_world(folder):
-    return dict(lvis(folder), type='MiniWorldDataset')
+    settings = dict(lvis(folder), type='MiniWorldDataset')
+    write_with_categories_of(MiniWorldDataset, folder)
+    return settings
 
 
 @pytest.fixture
