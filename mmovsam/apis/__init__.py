@@ -1,5 +1,15 @@
 """What Python code calls."""
 
-from .predictor import OVSAMPredictor, Prediction
+from .auto_labeling import auto_label
+from .everything import segment_everything
+from .inferencer import OVSAMInferencer
+from .prediction import Prediction
+from .predictor import OVSAMPredictor
 
-__all__ = ['OVSAMPredictor', 'Prediction']
+__all__ = [
+    'OVSAMInferencer',
+    'OVSAMPredictor',
+    'Prediction',
+    'auto_label',
+    'segment_everything',
+]

@@ -52,7 +52,7 @@ def stability_scores(
     """How little masks change with their threshold, which tells good ones from bad.
 
     It is the intersection over union of the masks at two thresholds (Segment Anything,
-    arXiv 2304.02643, section 5), without the padding.
+    arXiv 2304.02643), without the padding.
 
     Args:
         low_res_logits: `(N, 1, h, w)` over the padded square.

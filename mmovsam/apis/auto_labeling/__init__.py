@@ -1,0 +1,5 @@
+"""Labels for many images, in the formats of annotation tools."""
+
+from .auto_label import Labeled, auto_label
+
+__all__ = ['Labeled', 'auto_label']

@@ -1,0 +1,216 @@
+"""Labels for a folder of images, by any number of processes, however often they are killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from mmengine.dist import barrier, get_dist_info
+from tqdm import tqdm
+
+from ...engine.processes import by_main_process
+from ..predictor import OVSAMPredictor
+from .formats import label_files, write_labels
+from .image_list import list_images
+from .journal import Journal, Place, read_record
+from .labeler import Labeler
+from .sources import EVERYTHING, find_source
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """What a run has done.
+
+    Attributes:
+        num_images: How many images are in the result.
+        num_objects: How many objects are.
+        unreadable: Images that are not, by their names, and why.
+    """
+
+    num_images: int
+    num_objects: int
+    unreadable: dict[str, str]
+
+
+def auto_label(
+    predictor: OVSAMPredictor,
+    images: str | PathLike,
+    out: str | PathLike,
+    *,
+    prompter: str | PathLike = EVERYTHING,
+    prompter_options: Mapping | None = None,
+    format: str = 'coco',
+    polygons: bool = False,
+    score_thr: float = 0.0,
+    unknown_below: float | None = None,
+    top_k: int = 5,
+    show_dir: str | PathLike | None = None,
+    batch_size: int = 1,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Labeled:
+    """Find, cut out and name the objects of many images.
+
+    What is found goes at once into a journal beside `out`, the folder `<out>.journal`, which is
+    removed when `out` is written. A run that was stopped, by whatever, is taken up by the same
+    call, and its result is the one that it would have had, byte for byte: on the same kind of
+    device, with as many threads and, for a `batch_size` above 1, a predictor of `cache_size` 0.
+    Images that could not be read are tried again.
+
+    Called by all processes of a process group, it shares the images out among them; all need to
+    see the folder of `out`.
+
+    Args:
+        predictor: With the vocabulary that is wanted. The images that it has set stay set.
+        images: See `list_images`.
+        out: A file for COCO; a folder for LabelMe and YOLO.
+        prompter: What says where objects are: see `find_source`.
+        prompter_options: More arguments of it.
+        format: `'coco'`, `'labelme'` or `'yolo'`: see `write_coco`, `write_labelme`, `write_yolo`.
+        polygons: For COCO: polygons in place of run lengths.
+        score_thr: Objects with a lower score are left out.
+        unknown_below: Objects whose best name is less probable are called `unknown`, the last
+            class; None to have no such class.
+        top_k: How many of the best names of an object are kept.
+        show_dir: A folder for pictures of the labels, one an image.
+        batch_size: Images encoded at once.
+        overwrite: Whether to replace files of an earlier run, and to forget an unfinished one that
+            had other settings.
+        progress: Whether to show a bar.
+
+    Returns:
+        The same in all processes.
+
+    Raises:
+        FileNotFoundError: There are no such images, or a file of the prompter is missing.
+        FileExistsError: A file would be replaced.
+        ValueError: An argument is unknown or out of range, an unfinished run had other settings,
+            another run is writing `out`, or two images would have one file of labels.
+    """
+    for name, value in dict(score_thr=score_thr, unknown_below=unknown_below or 0).items():
+        if not 0 <= value <= 1:
+            raise ValueError(f'{name} must lie between 0 and 1, not {value}.')
+    for name, value in dict(batch_size=batch_size, top_k=top_k).items():
+        if value < 1:
+            raise ValueError(f'{name} must be at least 1, not {value}.')
+    if polygons and format != 'coco':
+        raise ValueError(f'polygons are a choice of format coco only, not of {format}.')
+    out = Path(out)
+    paths = list_images(images, leave_out=show_dir)
+    files = label_files(out, format, paths)
+    labeler = Labeler(
+        predictor.fork(),
+        find_source(prompter, prompter_options or {}, list(paths)),
+        score_thr=score_thr,
+        unknown_below=unknown_below,
+        top_k=top_k,
+        show_dir=None if show_dir is None else Path(show_dir),
+    )
+    names = list(paths)
+    batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
+    settings = dict(labeler.settings, batch_size=batch_size)
+    journal = Journal(out.with_name(f'{out.name}.journal'), settings)
+    with _only_run(journal.folder, files, overwrite):
+        todo = by_main_process(partial(_todo, journal, batches, overwrite, progress))
+        _label(labeler, paths, [batches[i] for i in todo], journal, progress)
+        barrier()
+        write = partial(write_labels, out, format, polygons=polygons, names=labeler.names)
+        return by_main_process(partial(_finish, journal, paths, write))
+
+
+@contextmanager
+def _only_run(folder: Path, files: Iterable[Path], overwrite: bool) -> Iterator[None]:
+    """Keep a journal for one run, whose main process holds the lock for its whole group."""
+    lock = FileLock(folder / 'lock')
+
+    def acquire() -> None:
+        there = [str(file) for file in files if file.exists()]
+        if there and not folder.is_dir() and not overwrite:
+            raise FileExistsError(
+                f'There is already {", ".join(there[:3])}{" ..." * (len(there) > 3)}. Write '
+                'somewhere else, or replace it with overwrite (--overwrite).'
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(
+                f'Another run is filling {folder}: wait for it, or write somewhere else.'
+            ) from None
+
+    by_main_process(acquire)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _todo(
+    journal: Journal, batches: Sequence[Sequence[str]], overwrite: bool, progress: bool
+) -> list[int]:
+    """The numbers of the batches that are still to be done."""
+    done = {name for name, place in journal.open(overwrite).items() if not place.failed}
+    todo = [number for number, batch in enumerate(batches) if not done.issuperset(batch)]
+    if done and progress:
+        left = sum(len(batches[number]) for number in todo)
+        print(f'An unfinished run goes on with the {left} images that it has left.')
+    return todo
+
+
+def _label(
+    labeler: Labeler,
+    paths: Mapping[str, Path],
+    todo: Sequence[Sequence[str]],
+    journal: Journal,
+    progress: bool,
+) -> None:
+    """Label the batches of this process."""
+    rank, num_processes = get_dist_info()
+    if not journal.folder.is_dir():
+        raise FileNotFoundError(
+            f'Process {rank} does not see {journal.folder}, which the main process has made: all '
+            'machines need to share its folder.'
+        )
+    mine = todo[rank::num_processes]
+    bar = tqdm(
+        total=sum(map(len, mine)),
+        unit='image',
+        desc=f'process 1 of {num_processes}' if num_processes > 1 else None,
+        disable=not progress or rank > 0,
+    )
+    with bar, journal.writer(rank) as writer:
+        for batch in mine:
+            for record in labeler.label({name: paths[name] for name in batch}):
+                writer.write(record)
+            bar.update(len(batch))
+
+
+class _Records:
+    """Records in the order of their places, read anew each time that one iterates."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self.places = places
+
+    def __iter__(self) -> Iterator[dict]:
+        return map(read_record, self.places)
+
+
+def _finish(journal: Journal, paths: Mapping[str, Path], write: Callable[..., None]) -> Labeled:
+    """Write the result and remove the journal."""
+    places = journal.places()
+    unreadable, readable, num_objects = {}, {}, 0
+    for name, path in paths.items():
+        record = read_record(places[name])
+        if places[name].failed:
+            unreadable[name] = record['error']
+        else:
+            readable[name] = path
+            num_objects += len(record['objects'])
+    write(records=_Records([places[name] for name in readable]), images=readable)
+    journal.remove()
+    return Labeled(len(readable), num_objects, unreadable)

@@ -1,0 +1,220 @@
+"""Labels in the formats that annotation tools and trainers read: COCO, LabelMe, YOLO.
+
+A record is what is known of an image: `file_name`, `width` and `height` in pixels, and `objects`,
+each a dict of
+
+- `name`, of a class; `score`; `top_k`, a `name` and a `score` for each of the best names;
+- `bbox`, x, y, width, height of the mask in pixels; `area`, its pixels;
+- `counts`, the mask's run lengths, as COCO's JSON has them in text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from ...fileio import atomic_path, write_atomic
+from ...version import __version__
+from .polygons import joined, mask_to_polygons
+
+FORMATS = ('coco', 'labelme', 'yolo')
+LABELME_VERSION = '5.5.0'  # the layout's
+
+
+def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
+    """The files that labels go to.
+
+    Args:
+        out: A file for COCO, a folder for LabelMe and YOLO.
+        format: One of `FORMATS`.
+        names: Of the images.
+
+    Raises:
+        ValueError: The format is unknown, `out` is a folder in place of a file or the other way
+            round, or two images would have one file.
+    """
+    if format not in FORMATS:
+        raise ValueError(f'format is {format!r}; choose one of {", ".join(FORMATS)}.')
+    if format == 'coco':
+        if out.is_dir():
+            raise ValueError(f'{out} is a folder, expected a JSON file to write.')
+        return [out]
+    if out.is_file():
+        raise ValueError(f'{out} is a file, expected a folder to write to.')
+    images: dict[Path, str] = {}
+    for name in names:
+        file = _label_file(out, format, name)
+        if images.setdefault(file, name) != name:
+            raise ValueError(
+                f'{name} and {images[file]} would both have their labels in {file}. Rename one.'
+            )
+    return list(images)
+
+
+def _label_file(out: Path, format: str, name: str) -> Path:
+    """The file of an image in a format that has one for each."""
+    if format == 'yolo':
+        return out / 'labels' / PurePosixPath(name).with_suffix('.txt')
+    return out / PurePosixPath(name).with_suffix('.json')
+
+
+def write_labels(
+    out: Path,
+    format: str,
+    records: Iterable[Mapping],
+    images: Mapping[str, Path],
+    names: Sequence[str],
+    polygons: bool,
+) -> None:
+    """Write labels in one of `FORMATS`; arguments as of `write_coco` and `write_labelme`."""
+    if format == 'coco':
+        write_coco(out, records, names, polygons)
+    elif format == 'labelme':
+        write_labelme(out, records, images)
+    else:
+        write_yolo(out, records, names)
+
+
+def write_coco(
+    out: Path, records: Iterable[Mapping], names: Sequence[str], polygons: bool = False
+) -> None:
+    """Write one file in COCO's JSON layout.
+
+    Images, annotations and categories are numbered from 1; `file_name` is relative to the folder of
+    the images. Beside COCO's fields annotations have `score` and `top_k`, a list of
+    `dict(name=..., score=...)`.
+
+    Args:
+        out: The file; it is written whole or not at all.
+        records: Iterated twice, so that memory does not grow with their number.
+        names: Of the categories.
+        polygons: Whether masks are polygons, see `mask_to_polygons`, or run lengths.
+    """
+    ids = {name: number for number, name in enumerate(names, 1)}
+    info = dict(description=f'Labeled by mmovsam {__version__}', version=__version__)
+    images = (
+        dict(id=i, **{key: record[key] for key in ('file_name', 'width', 'height')})
+        for i, record in enumerate(records, 1)
+    )
+    with atomic_path(out) as path, path.open('w', encoding='utf-8') as file:
+        file.write(f'{{\n"info": {json.dumps(info)},\n"licenses": [],\n"categories": ')
+        _write_list(file, (dict(id=ids[name], name=name, supercategory='') for name in names))
+        file.write(',\n"images": ')
+        _write_list(file, images)
+        file.write(',\n"annotations": ')
+        _write_list(file, _coco_annotations(records, ids, polygons))
+        file.write('\n}\n')
+
+
+def _write_list(file, items: Iterable[Mapping]) -> None:
+    """A JSON list, item by item."""
+    separator = '['
+    for item in items:
+        file.write(f'{separator}\n{json.dumps(item)}')
+        separator = ','
+    file.write('[]' if separator == '[' else '\n]')
+
+
+def _coco_annotations(
+    records: Iterable[Mapping], ids: Mapping[str, int], polygons: bool
+) -> Iterator[dict]:
+    number = 0
+    for image_id, record in enumerate(records, 1):
+        for thing in record['objects']:
+            segmentation = _rle(record, thing)
+            if polygons:
+                segmentation = [p.flatten().tolist() for p in _polygons(record, thing)]
+            number += 1
+            yield dict(
+                id=number,
+                image_id=image_id,
+                category_id=ids[thing['name']],
+                segmentation=segmentation,
+                area=thing['area'],
+                bbox=thing['bbox'],
+                iscrowd=0,
+                score=thing['score'],
+                top_k=thing['top_k'],
+            )
+
+
+def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Path]) -> None:
+    """Write a LabelMe JSON for each image, in folders like those of the images.
+
+    The pieces of an object are polygons, see `mask_to_polygons`, with a `group_id` in common. Each
+    has `score` and `top_k` besides, which LabelMe keeps.
+
+    Args:
+        out: The folder. Files of the same names are replaced, others are left alone.
+        records: What to write.
+        images: The images' paths by `file_name`; LabelMe finds them relative to its JSON.
+    """
+    for record in records:
+        path = _label_file(out, 'labelme', record['file_name'])
+        shapes = []
+        for number, thing in enumerate(record['objects'], 1):
+            pieces = _polygons(record, thing)
+            shapes += (
+                dict(
+                    label=thing['name'],
+                    points=piece.tolist(),
+                    group_id=number if len(pieces) > 1 else None,
+                    description='',
+                    shape_type='polygon',
+                    flags={},
+                    score=thing['score'],
+                    top_k=thing['top_k'],
+                )
+                for piece in pieces
+            )
+        image = os.path.relpath(images[record['file_name']], path.parent)
+        content = dict(
+            version=LABELME_VERSION,
+            flags={},
+            shapes=shapes,
+            imagePath=Path(image).as_posix(),
+            imageData=None,
+            imageHeight=record['height'],
+            imageWidth=record['width'],
+        )
+        write_atomic(path, json.dumps(content, indent=1) + '\n')
+
+
+def write_yolo(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> None:
+    """Write `labels/*.txt` and `data.yaml`, as Ultralytics' trainer reads them for segmentation.
+
+    Each line is an object: its class, counted from 0, and a polygon in parts of the image's width
+    and height. A line has one polygon: the pieces of an object are joined, see `joined`. Scores
+    have no place. The images are expected in `out/images`.
+
+    Args:
+        out: The folder. Files of the same names are replaced, others are left alone.
+        records: What to write.
+        names: Of the classes.
+    """
+    labels = {name: number for number, name in enumerate(names)}
+    for record in records:
+        lines = []
+        for thing in record['objects']:
+            ring = joined(_polygons(record, thing)) / (record['width'], record['height'])
+            numbers = ' '.join(f'{number:.6g}' for number in ring.flatten())
+            lines.append(f'{labels[thing["name"]]} {numbers}\n')
+        write_atomic(_label_file(out, 'yolo', record['file_name']), ''.join(lines))
+    # JSON's strings are YAML's too
+    classes = ''.join(
+        f'  {number}: {json.dumps(name, ensure_ascii=False)}\n' for name, number in labels.items()
+    )
+    write_atomic(out / 'data.yaml', f'train: images\nval: images\nnames:\n{classes}')
+
+
+def _rle(record: Mapping, thing: Mapping) -> dict:
+    return dict(size=[record['height'], record['width']], counts=thing['counts'])
+
+
+def _polygons(record: Mapping, thing: Mapping) -> list[np.ndarray]:
+    return mask_to_polygons(coco_mask.decode(_rle(record, thing)).astype(bool))

@@ -1,0 +1,157 @@
+"""What an unfinished run has found so far: a folder of append-only files, one for each process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+VERSION = 1
+
+
+class Place(NamedTuple):
+    """Where in a journal a record is."""
+
+    file: Path
+    start: int
+    size: int
+    failed: bool
+    """Whether it has an `error` in place of objects."""
+
+
+class Journal:
+    """Records of images, by their `file_name`, that outlive the processes that write them.
+
+    A line is a record with its checksum; the first one holds the settings of the run. A process
+    that is killed leaves whole lines and at most one torn one, which `open` cuts off. Nothing else
+    changes what is written.
+
+    Args:
+        folder: Where the files are, one for each process.
+        settings: What the records depend on; JSON.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping) -> None:
+        self.folder = folder
+        self.settings = json.loads(json.dumps(settings))  # as a file has them, tuples as lists
+
+    def open(self, overwrite: bool = False) -> dict[str, Place]:
+        """Make the folder, or take up what is in it. For one process, before others write.
+
+        Args:
+            overwrite: Whether to forget records that were made with other settings.
+
+        Returns:
+            What `places` returns.
+
+        Raises:
+            ValueError: The records were made with other settings.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in self._files():
+            changes, end = [], 0
+            for place, record in _lines(file):
+                if place.start == 0:
+                    changes = self._changes(record)
+                elif changes and not overwrite:
+                    raise ValueError(
+                        f'{self.folder} holds an unfinished run with other settings: '
+                        f'{"; ".join(changes)}. Go on with those, write somewhere else, or '
+                        'forget it with overwrite (--overwrite).'
+                    )
+                end = place.start + place.size
+            with file.open('r+b') as journal:
+                journal.truncate(0 if changes else end)
+        return self.places()
+
+    def places(self) -> dict[str, Place]:
+        """Where the records are; an image that was tried again has that which did not fail."""
+        found = {}
+        for file in self._files():
+            lines = _lines(file)
+            next(lines, None)  # the settings
+            for place, record in lines:
+                if not place.failed or record['file_name'] not in found:
+                    found[record['file_name']] = place
+        return found
+
+    def writer(self, rank: int) -> JournalWriter:
+        """What appends to the file of a process.
+
+        Args:
+            rank: Number of the process.
+        """
+        header = dict(journal=VERSION, settings=self.settings)
+        return JournalWriter(self.folder / f'{rank}.jsonl', header)
+
+    def remove(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self.folder)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob('*.jsonl'))
+
+    def _changes(self, header: Mapping) -> list[str]:
+        """How the settings of a file differ, a phrase each."""
+        was, now = header.get('settings'), self.settings
+        if header.get('journal') != VERSION or not isinstance(was, dict):
+            return ['its layout is not that of this version']
+        return [
+            f'{key} was {_shown(was.get(key))} and is {_shown(now.get(key))}'
+            for key in {**was, **now}
+            if was.get(key) != now.get(key)
+        ]
+
+
+class JournalWriter:
+    """Appends records to the journal of one process.
+
+    Args:
+        file: Is made, with its header, if it is missing or empty.
+        header: The first line.
+    """
+
+    def __init__(self, file: Path, header: Mapping) -> None:
+        self._file = file.open('ab')
+        if not self._file.tell():
+            self.write(header)
+
+    def __enter__(self) -> JournalWriter:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def write(self, record: Mapping) -> None:
+        """Append a record; it is the system's when this returns, whatever befalls the process."""
+        text = json.dumps(record, separators=(',', ':')).encode()
+        self._file.write(b'%08x %b\n' % (zlib.crc32(text), text))
+        self._file.flush()
+
+
+def read_record(place: Place) -> dict:
+    """The record of an image."""
+    with place.file.open('rb') as file:
+        file.seek(place.start)
+        return json.loads(file.read(place.size)[9:])
+
+
+def _lines(file: Path) -> Iterator[tuple[Place, dict]]:
+    """The records of a file, up to the first that is torn."""
+    start = 0
+    with file.open('rb') as journal:
+        for line in journal:
+            text = line[9:-1]
+            if line[-1:] != b'\n' or line[:9] != b'%08x ' % zlib.crc32(text):
+                return
+            record = json.loads(text)
+            yield Place(file, start, len(line), 'error' in record), record
+            start += len(line)
+
+
+def _shown(value) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f'{text[:57]}...'

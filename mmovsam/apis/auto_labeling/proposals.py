@@ -1,0 +1,115 @@
+"""Which images a file of proposals means."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from os import PathLike
+from pathlib import PurePosixPath
+
+from mmengine.logging import print_log
+
+from ...datasets.files import read_json
+
+_REMEDY = 'give the COCO file (annotations=...) with the `images` that they were made on'
+
+
+def match_images(
+    keys: Collection[int | str],
+    names: Sequence[str],
+    source: str | PathLike,
+    annotations: str | PathLike | None = None,
+) -> dict[str, int | str]:
+    """Find for each image what a file of proposals calls it.
+
+    With a COCO file, an id means the image that has its `file_name` there. Without one, text is a
+    file name, and a number is the one in the file's name: 139 means `000000000139.jpg`. File names
+    may come with more or fewer folders than the images' and without an ending: `val/1.jpg` means
+    `data/val/1.jpg`, and so do `1.jpg` and `1`.
+
+    Args:
+        keys: What the file of proposals calls its images, ids or file names.
+        names: File names of the images, with `/`.
+        source: The file of proposals, for messages.
+        annotations: The COCO file.
+
+    Returns:
+        Keys by names, without the images that have no key. How many have none, and how many keys
+        mean no image, is logged.
+
+    Raises:
+        FileNotFoundError: There is no such COCO file.
+        ValueError: It has no `images`, no key means an image, or a key may mean several, or an
+            image may be meant by several.
+    """
+    known = _Names(names)
+    called = None if annotations is None else _file_names(annotations)
+    found: dict[str, int | str] = {}
+    strangers = []
+    for key in keys:
+        file_name = key if called is None else called.get(key)
+        meant = [] if file_name is None else known.meant_by(file_name)
+        if len(meant) > 1:
+            raise ValueError(
+                f'{source}: its image {key!r} may be {" or ".join(meant[:3])}; {_REMEDY}, or '
+                'the images one folder after the other'
+            )
+        if not meant:
+            strangers.append(key)
+        elif meant[0] in found:
+            raise ValueError(
+                f'{source}: its images {found[meant[0]]!r} and {key!r} may both be {meant[0]}; '
+                f'{_REMEDY}'
+            )
+        else:
+            found[meant[0]] = key
+    without = [name for name in names if name not in found]
+    told = (
+        f'{source}: {len(found)} of {len(names)} images have proposals in it'
+        + (f', but not {", ".join(without[:3])}' if without else '')
+        + f'; {len(strangers)} of its images are not among them'
+        + (f', such as {strangers[:3]}' if strangers else '')
+    )
+    if not found:
+        raise ValueError(f'{told}; {_REMEDY}, or the images that it was made on')
+    if without or strangers:
+        print_log(told, logger='current', level=logging.WARNING)
+    return found
+
+
+class _Names:
+    """Images, to be found by parts of their names."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._by_file: dict[str, list[PurePosixPath]] = defaultdict(list)
+        self._by_number: dict[int, list[PurePosixPath]] = defaultdict(list)
+        for path in map(PurePosixPath, names):
+            for file in {path.name, path.stem}:
+                self._by_file[file].append(path)
+            if path.stem.isdecimal():
+                self._by_number[int(path.stem)].append(path)
+
+    def meant_by(self, key: int | str) -> list[str]:
+        """All images that a number, or a file name with any of its folders, may mean."""
+        if isinstance(key, int):
+            return [str(path) for path in self._by_number.get(key, ())]
+        wanted = PurePosixPath(key)
+        return [
+            str(path)
+            for path in self._by_file.get(wanted.name, ())
+            if all(a == b for a, b in zip(path.parts[-2::-1], wanted.parts[-2::-1]))
+        ]
+
+
+def _file_names(annotations: str | PathLike) -> Mapping[int | str, str]:
+    """File names by ids."""
+    content = read_json(annotations, "It is to be a file in COCO's layout.")
+    images = content.get('images')
+    try:  # LVIS has addresses in place of names
+        return {i['id']: str(i.get('file_name') or i['coco_url']) for i in images}
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(
+            f'{annotations} has no `images` with an id and a file_name each; give a file in '
+            "COCO's layout"
+        ) from None

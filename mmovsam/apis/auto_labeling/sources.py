@@ -1,0 +1,185 @@
+"""Where the objects of an image come from: everything in it, a detector, a file of proposals."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mmdet.structures import DetDataSample
+
+from ...checkpoints.fingerprint import module_fingerprint
+from ...prompts import DetectorPrompter, FilePrompter, Prompter
+from ...prompts.result_files import SUFFIXES, read_results
+from ..everything import segment_everything
+from ..predictor import OVSAMPredictor
+from .proposals import match_images
+
+EVERYTHING = 'everything'
+
+
+class Found(NamedTuple):
+    """An object of an image."""
+
+    segmentation: dict
+    """Run lengths as COCO's JSON has them, `counts` as text."""
+    score: float
+    names: Sequence[str]
+    """The best first; none from a model that only segments."""
+    name_scores: Sequence[float]
+
+
+class Source(ABC):
+    """What says which objects an image has.
+
+    Attributes:
+        settings: All that its answers depend on, besides the predictor.
+    """
+
+    settings: dict
+
+    @abstractmethod
+    def find(
+        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
+    ) -> list[list[Found]]:
+        """The objects of some images.
+
+        Args:
+            predictor: Its images are replaced.
+            images: `(H, W, 3)` uint8 BGR, by their names.
+            top_k: How many names an object gets, at most.
+        """
+
+
+class EverythingSource(Source):
+    """All that `segment_everything` finds, with its `score`.
+
+    Args:
+        options: Arguments of `segment_everything`.
+
+    Raises:
+        ValueError: An argument is unknown.
+    """
+
+    def __init__(self, options: Mapping) -> None:
+        taken = ('predictor', 'image', 'image_format', 'image_index', 'output_mode', 'top_k')
+        _check_options(options, _arguments(segment_everything, *taken))
+        self.options = dict(options)
+        self.settings = dict(prompter=EVERYTHING, options=self.options)
+
+    def find(
+        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
+    ) -> list[list[Found]]:
+        """See `Source.find`."""
+        if self.options.get('crop_layers'):  # needs the image itself
+            found = [
+                segment_everything(
+                    predictor, image, image_format='BGR', top_k=top_k, **self.options
+                )
+                for image in images.values()
+            ]
+        else:
+            predictor.set_image_batch(list(images.values()), 'BGR')
+            found = [
+                segment_everything(predictor, image_index=index, top_k=top_k, **self.options)
+                for index in range(len(images))
+            ]
+        return [[Found(*(thing[key] for key in Found._fields)) for thing in of] for of in found]
+
+
+class PromptSource(Source):
+    """The answers to the boxes of a prompter, one each and in their order.
+
+    The score is the root of the product of the box's and the best name's, as `OVSAM` has it by
+    default.
+
+    Args:
+        prompter: Where the boxes come from.
+        settings: See `Source`.
+        ids: What the prompter calls the images, by their names, where it has names of its own.
+    """
+
+    def __init__(
+        self, prompter: Prompter, settings: dict, ids: Mapping[str, int | str] | None = None
+    ) -> None:
+        self.prompter = prompter
+        self.settings = settings
+        self.ids = ids
+
+    def find(
+        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
+    ) -> list[list[Found]]:
+        """See `Source.find`."""
+        predictor.set_image_batch(list(images.values()), 'BGR')
+        self.prompter.to(predictor.device)
+        return [
+            self._find(predictor, index, name, image, top_k)
+            for index, (name, image) in enumerate(images.items())
+        ]
+
+    def _find(
+        self, predictor: OVSAMPredictor, index: int, name: str, image: np.ndarray, top_k: int
+    ) -> list[Found]:
+        if self.ids is not None and name not in self.ids:
+            return []
+        img_id = name if self.ids is None else self.ids[name]
+        sample = DetDataSample(
+            metainfo=dict(img_id=img_id, img_path=name, ori_img=image, ori_shape=image.shape[:2])
+        )
+        (prompts,) = self.prompter([sample])
+        said = predictor.predict_batch(
+            prompts, top_k=top_k, mask_format='rle', image_index=index, keep_logits=False
+        )
+        scores = said.name_scores[:, 0] if said.name_scores.shape[1] else said.scores
+        if prompts.scores is not None:
+            scores = np.sqrt(scores * prompts.scores.cpu().numpy())
+        return list(map(Found, said.masks, scores.tolist(), said.names, said.name_scores.tolist()))
+
+
+def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]) -> Source:
+    """The source that a user names.
+
+    Args:
+        prompter: `'everything'`; a file of proposals, see `FilePrompter`; or a detector, see
+            `DetectorPrompter`.
+        options: Arguments of `segment_everything`, of `DetectorPrompter`, or `filter` of
+            `FilePrompter` and `annotations` of `match_images`.
+        names: What the images are called.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: An option is unknown, or the proposals are of other images.
+    """
+    if str(prompter) == EVERYTHING:
+        return EverythingSource(options)
+    settings = dict(prompter=str(prompter), options=dict(options))
+    if Path(prompter).suffix in SUFFIXES:
+        _check_options(options, ('annotations', 'filter'))
+        boxes = FilePrompter(prompter, filter=options.get('filter'))
+        keys = list(read_results(prompter).places)
+        ids = match_images(keys, names, prompter, options.get('annotations'))
+        content = np.memmap(prompter, np.uint8, 'r')
+        settings['content'] = hashlib.sha256(content).hexdigest()
+        return PromptSource(boxes, settings, ids)
+    _check_options(options, _arguments(DetectorPrompter, 'detector'))
+    detector = DetectorPrompter(prompter, **options)
+    detector.init_weights()
+    settings['content'] = module_fingerprint(detector.detector)
+    return PromptSource(detector, settings)
+
+
+def _arguments(function: Callable, *taken: str) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name not in taken]
+
+
+def _check_options(options: Mapping, known: Sequence[str]) -> None:
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f'The prompter has no option {", ".join(unknown)}; it has {", ".join(known)}.'
+        )

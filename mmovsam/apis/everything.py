@@ -1,0 +1,294 @@
+"""Segment and name everything in an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import encode_mask_results
+from pycocotools import mask as coco_mask
+
+from ..models.detectors.instances import stability_scores
+from ..prompts import GridPrompter, Prompts
+from .image_features import EncodedImage
+from .image_input import read_image
+from .predictor import OVSAMPredictor
+
+OUTPUT_MODES = ('rle', 'mask')
+OVERLAP = 1 / 3  # of neighboring crops, in parts of a crop's side
+
+
+def segment_everything(
+    predictor: OVSAMPredictor,
+    image=None,
+    *,
+    image_format: str = 'RGB',
+    image_index: int = 0,
+    points_per_side: int = 16,
+    points_per_batch: int = 64,
+    quality_thr: float = 0.88,
+    stability_thr: float = 0.8,
+    crop_layers: int = 0,
+    nms_iou: float = 0.7,
+    min_area: int = 20,
+    name_score_thr: float = 0.0,
+    output_mode: str = 'rle',
+    top_k: int = 5,
+) -> list[dict]:
+    """Ask about a grid of points, and keep each good mask once (arXiv 2304.02643, appendix B).
+
+    Masks are judged and compared at the decoder's resolution. Only those that are kept get names
+    and their full size, a few at a time; all of them exist at full size as run lengths only, or for
+    `output_mode='mask'` in the result. So memory hardly grows with the number of points.
+
+    Args:
+        predictor: Has the vocabulary.
+        image: As for `OVSAMPredictor.set_image`, and set by it; None for one that is set.
+        image_format: `'RGB'` or `'BGR'`, the channel order of an array.
+        image_index: Which of the images that are set.
+        points_per_side: Points along the longer side of the image; along the shorter one there are
+            as many as make the grid even. SAM has 32, for many small things, at four times the
+            cost.
+        points_per_batch: Points decoded at once.
+        quality_thr: Masks are left out whose IoU, as the decoder predicts it, is lower; of no
+            effect on a decoder that predicts none, such as OVSAM's.
+        stability_thr: Masks are left out that are less stable, see `stability_scores`.
+        crop_layers: How often to ask again, about parts of the image, for small things: layer i
+            cuts it into `2^i` by `2^i` overlapping crops, each encoded by itself and with a grid of
+            its own. Masks that an inner edge of a crop cuts are left out.
+        nms_iou: Of two masks with a larger intersection over union one is left out: that of the
+            larger crop, else the one of lower quality (predicted IoU or, without, stability).
+        min_area: Masks of fewer pixels of the image are left out.
+        name_score_thr: Masks are left out whose best name is less probable. There is no limit for
+            all vocabularies: among more names each is less probable.
+        output_mode: `'rle'`: masks are run lengths as COCO's JSON has them, `counts` as text.
+            `'mask'`: `(H, W)` bool.
+        top_k: How many names a mask gets, at most.
+
+    Returns:
+        A dict for each mask, those of the best quality first. What SAM's users know:
+
+        - `segmentation`, see `output_mode`; `area` in pixels; `bbox`, x, y, width, height;
+        - `point_coords`, `[[x, y]]`, what was asked; `crop_box`, x, y, width, height, of what;
+        - `stability_score`; `predicted_iou` where the decoder predicts it.
+
+        And besides:
+
+        - `names` and `name_scores`, the `top_k` best names and their probabilities;
+        - `name` and `score`, the best of them; for a model without names None and the quality.
+
+    Raises:
+        FileNotFoundError: As for `OVSAMPredictor.set_image`.
+        RuntimeError: No image is given and none is set.
+        ValueError: As for `set_image`, an argument is out of range, or crops are wanted of an image
+            that is not given.
+    """
+    settings = _Settings(
+        points_per_side,
+        points_per_batch,
+        quality_thr,
+        stability_thr,
+        crop_layers,
+        nms_iou,
+        min_area,
+        name_score_thr,
+        top_k,
+    )
+    if output_mode not in OUTPUT_MODES:
+        raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
+    if image is None and crop_layers:
+        raise ValueError('crop_layers need the image itself: give it to segment_everything.')
+    if image is not None:
+        image = read_image(image, image_format)
+        predictor.set_image(image, 'BGR')
+    found = _segment(predictor, image_index, settings)
+    if crop_layers:
+        crops = predictor.fork()
+        height, width = image.shape[:2]
+        for box in _crop_boxes((height, width), crop_layers):
+            x1, y1, x2, y2 = box
+            crops.set_image(image[y1:y2, x1:x2], 'BGR')
+            inner_edges = x1 > 0, y1 > 0, x2 < width, y2 < height
+            for thing in _segment(crops, 0, settings, inner_edges):
+                found.append(_moved(thing, box, (height, width)))
+        found.sort(key=lambda thing: (np.prod(thing['crop_box'][2:]), -_quality(thing)))
+        found = _distinct(found, nms_iou)
+        found.sort(key=_quality, reverse=True)
+    if output_mode == 'mask':
+        for thing in found:
+            thing['segmentation'] = coco_mask.decode(thing['segmentation']).astype(bool)
+    return found
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Arguments of `segment_everything`."""
+
+    points_per_side: int
+    points_per_batch: int
+    quality_thr: float
+    stability_thr: float
+    crop_layers: int
+    nms_iou: float
+    min_area: int
+    name_score_thr: float
+    top_k: int
+
+    def __post_init__(self) -> None:
+        least = dict(points_per_side=1, points_per_batch=1, crop_layers=0, min_area=0, top_k=1)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in least:
+                if not value >= least[field.name]:
+                    raise ValueError(
+                        f'{field.name} must be at least {least[field.name]}, not {value}.'
+                    )
+            elif not 0 <= value <= 1:
+                raise ValueError(f'{field.name} must lie between 0 and 1, not {value}.')
+
+
+def _segment(
+    predictor: OVSAMPredictor,
+    image_index: int,
+    settings: _Settings,
+    inner_edges: Sequence[bool] = (False, False, False, False),
+) -> list[dict]:
+    """Everything in one image, as run lengths, the best first."""
+    encoded = predictor._encoded(image_index)
+    height, width = encoded.ori_shape
+    grid = GridPrompter(min(settings.points_per_side, max(height, width)), even=True)
+    points = grid.prompts_of(DetDataSample(metainfo=dict(ori_shape=encoded.ori_shape)))
+    candidates = [
+        candidate
+        for start in range(0, len(points), settings.points_per_batch)
+        for candidate in _decode(predictor, encoded, points, start, settings, inner_edges)
+    ]
+    candidates.sort(key=_quality, reverse=True)
+    candidates = _distinct(candidates, settings.nms_iou)
+
+    asked = sorted({candidate['point'] for candidate in candidates})
+    said = predictor.predict_batch(
+        points[asked],
+        top_k=settings.top_k,
+        mask_format='rle',
+        image_index=image_index,
+        multimask_output=True,
+        keep_logits=False,
+    )
+    masks_of_each = len(said.masks) // max(len(asked), 1)
+    found = []
+    for candidate in candidates:
+        row = asked.index(candidate['point']) * masks_of_each + candidate['which']
+        mask, name_scores = said.masks[row], said.name_scores[row].tolist()
+        area = int(coco_mask.area(mask))
+        if area < settings.min_area or (name_scores and name_scores[0] < settings.name_score_thr):
+            continue
+        thing = dict(
+            segmentation=mask,
+            area=area,
+            bbox=coco_mask.toBbox(mask).tolist(),
+            point_coords=points.point_coords[candidate['point']].tolist(),
+            crop_box=[0, 0, width, height],
+            stability_score=candidate['stability_score'],
+            name=said.names[row][0] if name_scores else None,
+            score=name_scores[0] if name_scores else _quality(candidate),
+            names=said.names[row],
+            name_scores=name_scores,
+        )
+        if 'predicted_iou' in candidate:
+            thing['predicted_iou'] = candidate['predicted_iou']
+        found.append(thing)
+    return found
+
+
+@torch.no_grad()
+def _decode(
+    predictor: OVSAMPredictor,
+    encoded: EncodedImage,
+    points: Prompts,
+    start: int,
+    settings: _Settings,
+    inner_edges: Sequence[bool],
+) -> Iterator[dict]:
+    """The good masks of some points, as run lengths at low resolution, without the padding."""
+    model = predictor.model
+    chunk = points[start : start + settings.points_per_batch]
+    with predictor._lock:
+        decoded = model._decode(
+            encoded.features,
+            chunk.scaled(encoded.scale_factor).to(predictor.device),
+            multimask_output=True,
+        )
+    masks_of_each = decoded.low_res_logits.shape[1]
+    logits = decoded.low_res_logits.float().flatten(0, 1)
+    stability = stability_scores(logits[:, None], model.input_size, encoded.img_shape)
+    good = stability >= settings.stability_thr
+    scores = dict(stability_score=stability)
+    if decoded.iou_predictions is not None:
+        scores['predicted_iou'] = decoded.iou_predictions.float().flatten()
+        good &= scores['predicted_iou'] >= settings.quality_thr
+    stride = model.input_size // logits.shape[-1]
+    height, width = (-(-side // stride) for side in encoded.img_shape)
+    masks = logits[:, :height, :width] > 0
+    edges = masks[:, :, 0], masks[:, 0], masks[:, :, -1], masks[:, -1]
+    for edge, is_inner in zip(edges, inner_edges):
+        if is_inner:
+            good &= ~edge.any(1)
+    rows = good.nonzero()[:, 0].tolist()
+    scores = {name: values.tolist() for name, values in scores.items()}
+    for row, mask in zip(rows, encode_mask_results(masks[good].cpu().numpy())):
+        yield dict(
+            point=start + row // masks_of_each,
+            which=row % masks_of_each,
+            segmentation=mask,
+            **{name: values[row] for name, values in scores.items()},
+        )
+
+
+def _quality(thing: dict) -> float:
+    return thing.get('predicted_iou', thing['stability_score'])
+
+
+def _distinct(things: Sequence[dict], nms_iou: float) -> list[dict]:
+    """Those that overlap none of the earlier ones that are kept, by their run lengths."""
+    kept, rest = [], list(things)
+    while rest:
+        best, *rest = rest
+        kept.append(best)
+        masks = [thing['segmentation'] for thing in rest]
+        ious = coco_mask.iou(masks, [best['segmentation']], [0]) if masks else []
+        rest = [thing for thing, iou in zip(rest, ious) if iou <= nms_iou]
+    return kept
+
+
+def _crop_boxes(shape: Sequence[int], layers: int) -> Iterator[tuple[int, int, int, int]]:
+    """The crops of all layers, xyxy in pixels; those of a layer overlap by `OVERLAP`."""
+    for layer in range(1, layers + 1):
+        spans = []
+        for length in shape:
+            number = min(2**layer, length)
+            size = int(np.ceil(length / (number - (number - 1) * OVERLAP)))
+            starts = np.linspace(0, length - size, number).round().astype(int).tolist()
+            spans.append([(start, start + size) for start in starts])
+        for y1, y2 in spans[0]:
+            for x1, x2 in spans[1]:
+                yield x1, y1, x2, y2
+
+
+def _moved(thing: dict, box: Sequence[int], shape: Sequence[int]) -> dict:
+    """What was found in a crop, in the pixels of the whole image."""
+    x1, y1, x2, y2 = box
+    whole = np.zeros(shape, np.uint8, order='F')
+    whole[y1:y2, x1:x2] = coco_mask.decode(thing['segmentation'])
+    segmentation = coco_mask.encode(whole)
+    left, top, width, height = thing['bbox']
+    return dict(
+        thing,
+        segmentation=dict(segmentation, counts=segmentation['counts'].decode()),
+        bbox=[left + x1, top + y1, width, height],
+        point_coords=[[x + x1, y + y1] for x, y in thing['point_coords']],
+        crop_box=[x1, y1, x2 - x1, y2 - y1],
+    )

@@ -1,0 +1,368 @@
+"""A folder of images from end to end, by a small random model."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+import tiny
+from filelock import FileLock
+from mmdet.registry import MODELS
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from mmovsam.apis import OVSAMPredictor, auto_label
+from mmovsam.apis.auto_labeling.labeler import Labeler
+
+ALL = dict(points_per_side=3, stability_thr=0, min_area=1, nms_iou=0.999)
+"""A random model's masks are of no quality."""
+NAMES = ('a/1.png', 'a/b/2.jpg', 'c.jpg', 'd.png', 'e.jpg', 'f.png')
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(0)
+    for name in NAMES:
+        path = tmp_path / 'images' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (*generator.integers(30, 70, 2), 3)
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, model):
+    """`run(out, ...)`: labels the folder."""
+
+    def call(out='out.json', *, options=ALL, vocabulary=None, **arguments):
+        predictor = OVSAMPredictor(model, cache_size=0)
+        predictor.set_vocabulary(vocabulary or tiny.vocabulary())
+        return auto_label(
+            predictor,
+            folder / 'images',
+            folder / out,
+            prompter_options=options,
+            progress=False,
+            **arguments,
+        )
+
+    return call
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """`stop(n)`: has the next run stop after n batches."""
+    label = Labeler.label
+
+    def after(number):
+        left = [number]
+
+        def interrupted(self, paths):
+            if not left[0]:
+                monkeypatch.setattr(Labeler, 'label', label)
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return label(self, paths)
+
+        monkeypatch.setattr(Labeler, 'label', interrupted)
+
+    return after
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_folder_becomes_a_coco_file(run, folder):
+    done = run()
+    content = read(folder / 'out.json')
+    assert [image['file_name'] for image in content['images']] == list(NAMES)
+    assert [category['name'] for category in content['categories']] == list(tiny.NAMES)
+    assert done.num_images == 6 and done.unreadable == {}
+    assert done.num_objects == len(content['annotations']) > 6
+    for image in content['images']:
+        with Image.open(folder / 'images' / image['file_name']) as picture:
+            assert picture.size == (image['width'], image['height'])
+    sizes = {image['id']: [image['height'], image['width']] for image in content['images']}
+    for annotation in content['annotations']:
+        assert annotation['segmentation']['size'] == sizes[annotation['image_id']]
+        assert annotation['area'] == coco_mask.area(annotation['segmentation']) > 0
+        best = annotation['top_k'][0]
+        assert tiny.NAMES[annotation['category_id'] - 1] == best['name']
+        assert annotation['score'] == best['score'] and len(annotation['top_k']) == 5
+    assert sorted(os.listdir(folder)) == ['images', 'out.json']
+
+
+def test_images_of_the_callers_predictor_stay_set(folder, predictor):
+    before = predictor.predict(box=[5, 5, 30, 30])
+    auto_label(
+        predictor, folder / 'images', folder / 'out.json', prompter_options=ALL, progress=False
+    )
+    assert np.array_equal(before.masks, predictor.predict(box=[5, 5, 30, 30]).masks)
+
+
+@pytest.mark.parametrize('batch_size', [1, 4])
+def test_run_killed_at_any_moment_ends_with_the_same_bytes(run, folder, batch_size):
+    seed = random.randrange(10**6)
+    print('seed', seed)
+    chance = random.Random(seed)
+    run('expected.json', batch_size=batch_size)
+    expected = (folder / 'expected.json').read_bytes()
+    journal = folder / 'out.json.journal' / '0.jsonl'
+    kills = 0
+    for num_images in sorted(chance.sample(range(1, 6), 3)):
+        child = os.fork()
+        if not child:
+            try:
+                run(batch_size=batch_size)
+            finally:
+                os._exit(0)
+        while lines_of(journal) <= num_images and not exited(child):
+            time.sleep(0.001)
+        os.kill(child, signal.SIGKILL)
+        kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert kills
+    if journal.exists():
+        run(batch_size=batch_size)
+    assert (folder / 'out.json').read_bytes() == expected
+    assert not journal.parent.exists()
+
+
+def lines_of(journal):
+    try:
+        return journal.read_bytes().count(b'\n')
+    except FileNotFoundError:
+        return 0
+
+
+def exited(child):
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def test_stopped_run_labels_only_what_it_has_left(run, stop, folder, monkeypatch):
+    stop(4)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not (folder / 'out.json').exists()
+    label, again = Labeler.label, []
+    monkeypatch.setattr(
+        Labeler, 'label', lambda self, paths: again.extend(paths) or label(self, paths)
+    )
+    assert run().num_images == 6
+    assert again == list(NAMES[4:])
+
+
+def test_images_that_came_and_went_meanwhile_are_taken_as_they_are(run, stop, folder):
+    stop(4)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    (folder / 'images' / 'c.jpg').rename(folder / 'images' / 'a' / '0.jpg')
+    run()
+    found = [image['file_name'] for image in read(folder / 'out.json')['images']]
+    assert found == sorted({*NAMES, 'a/0.jpg'} - {'c.jpg'})
+
+
+def test_unfinished_run_goes_on_with_its_settings_only(run, stop, folder):
+    stop(2)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    for change, message in [
+        (dict(top_k=3), 'top_k was 5 and is 3'),
+        (dict(score_thr=0.25), 'score_thr was 0.0 and is 0.25'),
+        (dict(options=dict(ALL, points_per_side=2)), 'options was'),
+        (dict(vocabulary=tiny.vocabulary(seed=2)), 'vocabulary was'),
+        (dict(batch_size=2), 'batch_size was 1 and is 2'),
+    ]:
+        with pytest.raises(ValueError, match=f'other settings.*{message}.*overwrite'):
+            run(**change)
+    assert run(format='coco', polygons=True).num_images == 6  # of the file, not of the labels
+
+
+def test_overwrite_forgets_a_run_with_other_settings(run, stop, folder):
+    stop(2)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    run(top_k=3, overwrite=True)
+    assert {len(a['top_k']) for a in read(folder / 'out.json')['annotations']} == {3}
+
+
+def test_finished_labels_are_not_replaced_unless_asked(run, folder):
+    (folder / 'out.json').write_text('corrected by hand')
+    with pytest.raises(FileExistsError, match='already .*out.json.*overwrite'):
+        run()
+    assert (folder / 'out.json').read_text() == 'corrected by hand'
+    run(overwrite=True)
+    assert len(read(folder / 'out.json')['images']) == 6
+    (folder / 'labels' / 'a').mkdir(parents=True)
+    (folder / 'labels' / 'a' / '1.json').touch()
+    with pytest.raises(FileExistsError, match='already .*a/1.json'):
+        run('labels', format='labelme')
+
+
+def test_second_run_into_one_file_is_refused(run, folder):
+    (folder / 'out.json.journal').mkdir()
+    with (
+        FileLock(folder / 'out.json.journal' / 'lock', is_singleton=False),
+        pytest.raises(ValueError, match='Another run is filling'),
+    ):
+        run()
+    assert run().num_images == 6
+
+
+@pytest.mark.parametrize('batch_size', [1, 4])
+def test_unreadable_images_are_listed_and_stop_nothing(run, folder, batch_size):
+    whole = (folder / 'images' / 'c.jpg').read_bytes()
+    (folder / 'images' / 'c.jpg').write_bytes(whole[: len(whole) // 2])
+    (folder / 'images' / 'd.png').write_text('no image')
+    done = run(batch_size=batch_size)
+    assert list(done.unreadable) == ['c.jpg', 'd.png']
+    assert 'truncated or no image' in done.unreadable['c.jpg']
+    content = read(folder / 'out.json')
+    assert [i['file_name'] for i in content['images']] == [*NAMES[:2], *NAMES[4:]]
+    assert {a['image_id'] for a in content['annotations']} == {1, 2, 3, 4}
+
+
+def test_unreadable_image_is_tried_again_by_the_run_that_goes_on(run, stop, folder):
+    whole = (folder / 'images' / 'c.jpg').read_bytes()
+    (folder / 'images' / 'c.jpg').write_bytes(b'')
+    stop(5)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    (folder / 'images' / 'c.jpg').write_bytes(whole)
+    assert run().unreadable == {}
+    run('expected.json')
+    assert (folder / 'out.json').read_bytes() == (folder / 'expected.json').read_bytes()
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='its file names are text')
+@pytest.mark.parametrize('format', ['coco', 'labelme', 'yolo'])
+def test_file_name_that_is_no_text_stops_nothing(run, folder, format):
+    name = os.fsdecode(b'\xff.png')
+    (folder / 'images' / 'd.png').rename(folder / 'images' / name)
+    assert run(format=format, options=dict(ALL, points_per_side=1)).num_images == 6
+    if format == 'coco':
+        assert name in [image['file_name'] for image in read(folder / 'out.json')['images']]
+
+
+def test_score_is_a_limit(run, folder):
+    run('all.json')
+    scores = sorted(a['score'] for a in read(folder / 'all.json')['annotations'])
+    thr = scores[len(scores) // 2]
+    done = run(score_thr=thr)
+    assert done.num_objects == sum(score >= thr for score in scores) < len(scores)
+
+
+def test_names_that_are_less_probable_become_unknown(run, folder):
+    run('all.json')
+    known = read(folder / 'all.json')['annotations']
+    thr = sorted(a['score'] for a in known)[len(known) // 2]
+    run(unknown_below=thr)
+    content = read(folder / 'out.json')
+    assert [c['name'] for c in content['categories']] == [*tiny.NAMES, 'unknown']
+    for annotation, before in zip(content['annotations'], known, strict=True):
+        unknown = len(tiny.NAMES) + 1
+        expected = unknown if before['score'] < thr else before['category_id']
+        assert annotation['category_id'] == expected
+        assert annotation['top_k'] == before['top_k']
+
+
+def test_pictures_are_there_for_all_images_and_are_no_images(run, stop, folder):
+    stop(3)
+    show_dir = folder / 'images' / 'shown'  # a bad place, and it works
+    with pytest.raises(KeyboardInterrupt):
+        run(show_dir=show_dir)
+    run(show_dir=show_dir)
+    assert len(read(folder / 'out.json')['images']) == 6
+    found = sorted(path.relative_to(show_dir).as_posix() for path in show_dir.rglob('*.*'))
+    assert found == ['a/1.png.jpg', 'a/b/2.jpg', 'c.jpg', 'd.png.jpg', 'e.jpg', 'f.png.jpg']
+    with Image.open(show_dir / 'c.jpg') as shown, Image.open(folder / 'images/c.jpg') as image:
+        factor = shown.size[0] // image.size[0]
+        assert factor > 1 and shown.size == tuple(factor * side for side in image.size)
+        assert np.abs(np.subtract(shown, image.resize(shown.size), dtype=float)).mean() > 10
+
+
+def test_model_without_names_calls_all_an_object(folder):
+    predictor = OVSAMPredictor(MODELS.build(tiny.SAM))
+    out = folder / 'out.json'
+    auto_label(predictor, folder / 'images', out, prompter_options=ALL, progress=False)
+    content = read(out)
+    assert [category['name'] for category in content['categories']] == ['object']
+    assert content['annotations'] and all(a['top_k'] == [] for a in content['annotations'])
+
+
+# Proposals
+
+
+@pytest.fixture
+def proposals(folder):
+    boxes = [[3, 4, 20, 15], [0, 0, 25, 29], [10, 5, 12, 13]]
+    entries = [
+        dict(image_id=image, bbox=box, score=score, category_id=1)
+        for image, box, score in zip(('c', 'c', '2.jpg'), boxes, (0.9, 0.3, 0.6))
+    ]
+    (folder / 'proposals.json').write_text(json.dumps(entries))
+    return folder / 'proposals.json'
+
+
+def test_proposals_are_answered_in_their_order(run, folder, model, proposals):
+    run(prompter=proposals, options={})
+    content = read(folder / 'out.json')
+    ids = {image['file_name']: image['id'] for image in content['images']}
+    assert len(ids) == 6
+    places = [a['image_id'] for a in content['annotations']]
+    assert places == [ids['a/b/2.jpg'], ids['c.jpg'], ids['c.jpg']]
+    predictor = OVSAMPredictor(model)
+    predictor.set_vocabulary(tiny.vocabulary())
+    predictor.set_image(folder / 'images' / 'c.jpg')
+    for annotation, box, score in zip(
+        content['annotations'][1:], ([3, 4, 23, 19], [0, 0, 25, 29]), (0.9, 0.3)
+    ):
+        expected = predictor.predict(box=box)
+        mask = coco_mask.decode(annotation['segmentation']).astype(bool)
+        assert (mask != expected.masks[0]).mean() < 1e-3
+        assert annotation['top_k'][0]['name'] == expected.names[0][0]
+        together = np.sqrt(score * expected.name_scores[0, 0])
+        assert annotation['score'] == pytest.approx(together, abs=1e-4)
+
+
+def test_proposals_are_filtered_as_asked(run, proposals):
+    options = dict(filter=dict(score_thr=0.5))
+    assert run(prompter=proposals, options=options).num_objects == 2
+
+
+def test_proposals_that_change_are_other_settings(run, stop, proposals):
+    stop(2)
+    with pytest.raises(KeyboardInterrupt):
+        run(prompter=proposals, options={})
+    proposals.write_text(proposals.read_text().replace('0.9', '0.8'))
+    with pytest.raises(ValueError, match='other settings: content was'):
+        run(prompter=proposals, options={})
+
+
+@pytest.mark.parametrize(
+    'arguments, error, message',
+    [
+        (dict(score_thr=2), ValueError, 'score_thr must lie between 0 and 1, not 2'),
+        (dict(unknown_below=-1), ValueError, 'unknown_below must lie between 0 and 1, not -1'),
+        (dict(batch_size=0), ValueError, 'batch_size must be at least 1, not 0'),
+        (dict(top_k=0), ValueError, 'top_k must be at least 1, not 0'),
+        (dict(format='voc'), ValueError, "format is 'voc'"),
+        (dict(format='yolo', polygons=True), ValueError, 'polygons are a choice of format coco'),
+        (dict(options=dict(points=3)), ValueError, 'no option points; it has points_per_side'),
+        (dict(options=dict(points_per_side=0)), ValueError, 'points_per_side must be at least 1'),
+        (dict(prompter='none.json'), FileNotFoundError, 'no results file none.json'),
+        (dict(prompter='p.json', options=dict(top=1)), ValueError, 'it has annotations, filter'),
+        (dict(prompter='rtmdet_tiny', options=dict(a=1)), ValueError, 'it has checkpoint'),
+        (dict(prompter='none.py', options={}), FileNotFoundError, 'no config none.py'),
+    ],
+)
+def test_bad_argument_is_told(run, folder, arguments, error, message):
+    if arguments.get('prompter') == 'none.json':
+        arguments['options'] = {}
+    with pytest.raises(error, match=message):
+        run(**arguments)
+    assert not (folder / 'out.json').exists()
+    assert run().num_images == 6  # nothing is left that stands in its way

@@ -1,0 +1,152 @@
+"""Labels as other programs read them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from mmovsam.apis.auto_labeling.formats import label_files, write_labels
+from mmovsam.evaluation.open_vocab_metric import mask_iou
+
+NAMES = ('a "cat", kitty', 'Eule: grün', 'unknown')
+HEIGHT, WIDTH = 40, 60
+
+
+def masks():
+    """A ring, and two pieces."""
+    rows, columns = np.indices((HEIGHT, WIDTH))
+    distance = np.hypot(rows - 20, columns - 22)
+    pieces = np.zeros((HEIGHT, WIDTH), bool)
+    pieces[2:9, 30:41] = pieces[30:38, 45:60] = True
+    return [(distance < 16) & (distance > 7), pieces]
+
+
+def thing(mask, name, score):
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return dict(
+        name=name,
+        score=score,
+        top_k=[dict(name=name, score=0.9), dict(name='a "cat", kitty', score=0.05)],
+        bbox=coco_mask.toBbox(rle).tolist(),
+        area=int(mask.sum()),
+        counts=rle['counts'].decode(),
+    )
+
+
+@pytest.fixture
+def records():
+    ring, pieces = masks()
+    objects = [thing(ring, 'Eule: grün', 0.75), thing(pieces, 'unknown', 0.5)]
+    return [
+        dict(file_name='a/1.jpg', width=WIDTH, height=HEIGHT, objects=objects),
+        dict(file_name='a/b/2.png', width=30, height=20, objects=[]),
+        dict(file_name='c.jpg', width=WIDTH, height=HEIGHT, objects=objects[1:]),
+    ]
+
+
+def write(out, format, records, polygons=False):
+    images = {
+        record['file_name']: out.parent / 'images' / record['file_name'] for record in records
+    }
+    write_labels(out, format, records, images, NAMES, polygons)
+
+
+@pytest.mark.parametrize('polygons', [False, True])
+def test_pycocotools_reads_what_was_found(tmp_path, records, polygons):
+    write(tmp_path / 'out.json', 'coco', records, polygons)
+    coco = COCO(str(tmp_path / 'out.json'))
+    assert [category['name'] for category in coco.loadCats([1, 2, 3])] == list(NAMES)
+    images = coco.loadImgs([1, 2, 3])
+    keys = ('file_name', 'width', 'height')
+    assert [[i[k] for k in keys] for i in images] == [[r[k] for k in keys] for r in records]
+    assert [len(coco.getAnnIds(imgIds=i)) for i in (1, 2, 3)] == [2, 0, 1]
+    for annotation, expected in zip(coco.loadAnns([1, 2]), masks()):
+        found = coco.annToMask(annotation).astype(bool)
+        assert mask_iou(found, expected) > (0.95 if polygons else 0.9999)
+        assert annotation['area'] == expected.sum() and annotation['iscrowd'] == 0
+        x, y, width, height = map(int, annotation['bbox'])
+        assert expected[y : y + height, x : x + width].sum() == expected.sum()
+        assert isinstance(annotation['segmentation'], list if polygons else dict)
+    first, second, third = coco.loadAnns([1, 2, 3])
+    assert [a['category_id'] for a in (first, second, third)] == [2, 3, 3]
+    assert first['score'] == 0.75 and first['top_k'] == records[0]['objects'][0]['top_k']
+
+
+def test_no_images_and_no_objects_make_a_whole_file(tmp_path):
+    write(tmp_path / 'out.json', 'coco', [])
+    content = json.loads((tmp_path / 'out.json').read_text())
+    assert content['images'] == content['annotations'] == []
+    assert len(content['categories']) == 3
+
+
+def test_results_measure_as_perfect_against_themselves(tmp_path, records, capsys):
+    from pycocotools.cocoeval import COCOeval
+
+    write(tmp_path / 'out.json', 'coco', records)
+    coco = COCO(str(tmp_path / 'out.json'))
+    evaluation = COCOeval(coco, coco.loadRes(list(coco.anns.values())), 'segm')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
+def test_labelme_finds_images_and_groups_the_pieces_of_an_object(tmp_path, records):
+    write(tmp_path / 'labels', 'labelme', records)
+    path = tmp_path / 'labels' / 'a' / '1.json'
+    content = json.loads(path.read_text())
+    image = path.parent / content['imagePath']
+    assert image.resolve() == (tmp_path / 'images' / 'a' / '1.jpg').resolve()
+    assert (content['imageHeight'], content['imageWidth']) == (HEIGHT, WIDTH)
+    ring, *pieces = content['shapes']
+    assert ring['label'] == 'Eule: grün' and ring['group_id'] is None and ring['score'] == 0.75
+    assert [piece['group_id'] for piece in pieces] == [2, 2]
+    assert {tuple(sorted(map(tuple, piece['points']))[0]) for piece in pieces} == {
+        (30, 2),
+        (45, 30),
+    }
+    assert json.loads((tmp_path / 'labels' / 'a' / 'b' / '2.json').read_text())['shapes'] == []
+
+
+def test_yolo_has_a_line_an_object_and_the_same_masks(tmp_path, records):
+    write(tmp_path / 'yolo', 'yolo', records)
+    lines = (tmp_path / 'yolo' / 'labels' / 'a' / '1.txt').read_text().splitlines()
+    assert len(lines) == 2
+    for line, label, expected in zip(lines, (1, 2), masks()):
+        number, *coordinates = line.split()
+        ring = np.array(coordinates, float).reshape(-1, 2)
+        assert int(number) == label and ring.min() >= 0 and ring.max() <= 1
+        rle = coco_mask.frPyObjects([(ring * (WIDTH, HEIGHT)).flatten().tolist()], HEIGHT, WIDTH)
+        assert mask_iou(coco_mask.decode(rle)[..., 0].astype(bool), expected) > 0.95
+    assert (tmp_path / 'yolo' / 'labels' / 'a' / 'b' / '2.txt').read_text() == ''
+
+
+def test_yolo_names_its_classes(tmp_path, records):
+    yaml = pytest.importorskip('yaml')  # MMEngine brings it
+    write(tmp_path / 'yolo', 'yolo', records)
+    content = yaml.safe_load((tmp_path / 'yolo' / 'data.yaml').read_text(encoding='utf-8'))
+    assert content['names'] == dict(enumerate(NAMES))
+    assert content['train'] == content['val'] == 'images'
+
+
+def test_two_images_with_one_file_of_labels_are_refused():
+    names = ['a/1.jpg', 'b/1.jpg', 'a/1.png']
+    for format, file in (('labelme', 'out/a/1.json'), ('yolo', 'out/labels/a/1.txt')):
+        with pytest.raises(ValueError, match=f'a/1.png and a/1.jpg would both .* in {file}'):
+            label_files(Path('out'), format, names)
+        assert len(label_files(Path('out'), format, names[:2])) == 2
+    assert label_files(Path('out'), 'coco', names) == [Path('out')]
+
+
+def test_file_in_place_of_a_folder_is_refused_before_any_work(tmp_path):
+    (tmp_path / 'file').touch()
+    for format, out, message in (
+        ('coco', tmp_path, 'is a folder, expected a JSON file'),
+        ('yolo', tmp_path / 'file', 'is a file, expected a folder'),
+        ('voc', tmp_path, "format is 'voc'; choose one of coco, labelme, yolo"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            label_files(out, format, ['1.jpg'])

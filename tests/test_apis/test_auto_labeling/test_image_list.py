@@ -1,0 +1,72 @@
+import os
+
+import pytest
+
+from mmovsam.apis.auto_labeling.image_list import list_images
+
+FILES = ('b.jpg', 'a/2.PNG', 'a/1.jpeg', 'a/deep/3.webp', 'a/notes.txt', '.hidden/4.jpg', '.5.jpg')
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in FILES:
+        (tmp_path / 'images' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'images' / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / 'images'
+
+
+def test_folder_is_searched_to_the_bottom_but_not_where_it_is_hidden(folder):
+    found = list_images(folder)
+    assert list(found) == ['a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg']
+    assert found['a/1.jpeg'] == folder / 'a' / '1.jpeg'
+
+
+def test_names_do_not_depend_on_how_the_folder_is_called(folder):
+    assert list(list_images('images')) == list(list_images('images/../images/'))
+
+
+def test_links_are_followed_and_a_circle_ends(folder):
+    os.symlink(folder, folder / 'a' / 'circle')
+    elsewhere = folder.parent / 'elsewhere'
+    elsewhere.mkdir()
+    (elsewhere / '9.jpg').touch()
+    os.symlink(elsewhere, folder / 'linked')
+    assert list(list_images(folder)) == [
+        'a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg', 'linked/9.jpg',
+    ]  # fmt: skip
+
+
+def test_pictures_of_labels_within_the_folder_are_no_images(folder):
+    assert 'a/deep/3.webp' not in list_images(folder, leave_out='images/a/deep')
+    assert len(list_images(folder, leave_out='images/none')) == 4
+
+
+@pytest.mark.parametrize(
+    'pattern, names',
+    [
+        ('images/*.jpg', ['b.jpg']),
+        ('images/a/*', ['1.jpeg', '2.PNG']),
+        ('images/*/*.jpeg', ['a/1.jpeg']),
+        ('images/**/*', ['a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg']),
+        ('images/b.jpg', ['b.jpg']),
+    ],
+)
+def test_glob_names_images_from_its_first_wildcard_on(folder, pattern, names):
+    assert list(list_images(pattern)) == names
+    assert list(list_images(folder.parent / pattern)) == names
+
+
+def test_list_names_images_from_its_own_folder_on(folder):
+    (folder / 'list.txt').write_text(f'a/2.PNG\n\n{folder / "b.jpg"}\n../other/7.gif\n')
+    assert list(list_images('images/list.txt')) == ['../other/7.gif', 'a/2.PNG', 'b.jpg']
+
+
+def test_what_cannot_be_listed_is_told(folder):
+    with pytest.raises(FileNotFoundError, match='no folder, glob or file nowhere'):
+        list_images('nowhere')
+    with pytest.raises(ValueError, match=r'images/\*.gif has no images'):
+        list_images('images/*.gif')
+    (folder / 'list.txt').write_text('b.jpg\na/../b.jpg\n')
+    with pytest.raises(ValueError, match='names b.jpg twice'):
+        list_images(folder / 'list.txt')

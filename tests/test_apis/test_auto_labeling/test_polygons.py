@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco_mask
+
+from mmovsam.apis.auto_labeling.polygons import joined, mask_to_polygons
+from mmovsam.evaluation.open_vocab_metric import mask_iou
+
+masks = st.tuples(st.integers(1, 14), st.integers(1, 14)).flatmap(lambda s: arrays(bool, s))
+
+
+def filled(polygons, shape):
+    """The mask that pycocotools makes of polygons."""
+    if not polygons:
+        return np.zeros(shape, bool)
+    rings = [polygon.flatten().tolist() for polygon in polygons]
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(rings, *shape))).astype(bool)
+
+
+def disk(shape, center, radius):
+    rows, columns = np.indices(shape)
+    return (rows - center[0]) ** 2 + (columns - center[1]) ** 2 <= radius**2
+
+
+@given(masks)
+def test_polygons_without_tolerance_make_the_same_mask(mask):
+    polygons = mask_to_polygons(mask, tolerance=0)
+    assert all(len(polygon) >= 3 for polygon in polygons)
+    assert np.array_equal(filled(polygons, mask.shape), mask)
+
+
+@given(masks)
+def test_joined_pieces_make_the_same_mask(mask):
+    polygons = mask_to_polygons(mask, tolerance=0)
+    whole = [joined(polygons)] if polygons else []
+    assert np.array_equal(filled(whole, mask.shape), mask)
+
+
+@given(masks)
+def test_no_piece_is_lost_to_simplification(mask):
+    polygons = mask_to_polygons(mask)
+    assert len(polygons) == len(mask_to_polygons(mask, tolerance=0))
+    assert all(len(polygon) >= 3 for polygon in polygons)
+
+
+def test_pixels_are_squares_and_touching_corners_connect():
+    mask = np.zeros((6, 8), bool)
+    mask[1:3, 2:5] = True
+    (polygon,) = mask_to_polygons(mask)
+    assert sorted(map(tuple, polygon)) == [(2, 1), (2, 3), (5, 1), (5, 3)]
+    mask[3, 5] = True
+    assert len(mask_to_polygons(mask)) == 1
+    mask[5, 0] = True
+    assert len(mask_to_polygons(mask)) == 2
+
+
+def test_ring_of_pixels_has_its_hole():
+    mask = disk((40, 50), (20, 25), 15) & ~disk((40, 50), (20, 25), 7)
+    (polygon,) = mask_to_polygons(mask)
+    assert not filled([polygon], mask.shape)[20, 25]
+    assert mask_iou(filled([polygon], mask.shape), mask) > 0.95
+
+
+@pytest.mark.parametrize('radius', [3, 6, 20, 90])
+def test_simplified_polygon_stays_close(radius):
+    mask = disk((200, 200), (100, 100), radius)
+    (polygon,) = mask_to_polygons(mask)
+    assert mask_iou(filled([polygon], mask.shape), mask) > 0.95
+
+
+def test_simplified_polygon_has_few_corners():
+    mask = disk((200, 200), (100, 100), 80)
+    (polygon,), (exact,) = mask_to_polygons(mask), mask_to_polygons(mask, tolerance=0)
+    assert len(polygon) < len(exact) / 4

@@ -1,0 +1,132 @@
+"""tools/auto_label.py with the shipped model on scenes of the small world."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools' / 'auto_label.py'
+SEED = 11
+COARSE = '--prompter-options points_per_side=8'
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    return [draw_scene(np.random.default_rng([SEED, i]), 'test') for i in range(3)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, scenes):
+    """A working folder with three images and one that is none."""
+    print('seed', SEED)
+    (tmp_path / 'images').mkdir()
+    for number, scene in enumerate(scenes):
+        Image.fromarray(scene.image).save(tmp_path / 'images' / f'{number}.png')
+    (tmp_path / 'images' / 'broken.jpg').write_text('no image')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    """`run('images out.json')`: exit status, output and errors."""
+
+    def call(line):
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *line.split()])
+        status = 0
+        try:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        except SystemExit as error:
+            status = error.code
+        return (status, *capsys.readouterr())
+
+    return call
+
+
+def test_two_processes_give_what_one_gives(run, folder):
+    status, out, err = run(f'images out.json {COARSE}')
+    assert status == 0, err
+    assert 'left out broken.jpg: images/broken.jpg is truncated or no image' in err
+    assert 'objects in 3 images, 1 left out: out.json' in out
+    assert '4/4' in err  # the bar
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
+    env['PYTHONPATH'] = os.pathsep.join([str(ROOT), env.get('PYTHONPATH', '')])
+    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    done = subprocess.run(
+        [sys.executable, *launch, str(TOOL), 'images', 'two.json', *COARSE.split()],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count('objects in 3 images, 1 left out: two.json') == 1
+    assert Path('two.json').read_bytes() == Path('out.json').read_bytes()
+    assert not list(folder.glob('*.journal'))
+
+
+def test_boxes_of_a_detector_become_labels(run, scenes):
+    status, _, err = run(
+        'images out.json --prompter mmovsam::mini/rtmdet_mini.py --prompter-options '
+        'checkpoint=mmovsam://rtmdet_mini.safetensors score_thr=0.4 filter.nms_iou=0.7'
+    )
+    assert status == 0, err
+    coco = COCO('out.json')
+    num_objects = num_right = 0
+    for image_id, scene in enumerate(scenes, 1):
+        found = coco.imgToAnns[image_id]
+        masks = coco_mask.encode(np.asfortranarray(scene.masks.transpose(1, 2, 0), np.uint8))
+        ious = coco_mask.iou([a['segmentation'] for a in found], masks, [0] * len(masks))
+        for category_id, best in zip(scene.category_ids, ious.argmax(0)):
+            name = coco.cats[found[best]['category_id']]['name']
+            num_objects += 1
+            num_right += name == CATEGORIES[category_id - 1].name
+    assert num_right > 0.6 * num_objects  # chance is 1 in 640
+
+
+def test_own_names_are_the_classes(run):
+    Path('names.txt').write_text('a red thing\na blue thing\n')
+    status, out, err = run(f'images/0.png labels --vocabulary names.txt --format yolo {COARSE}')
+    assert status == 0, err
+    assert (
+        Path('labels/data.yaml')
+        .read_text()
+        .endswith('names:\n  0: "a red thing"\n  1: "a blue thing"\n')
+    )
+    lines = Path('labels/labels/0.txt').read_text().splitlines()
+    assert lines and {line.split()[0] for line in lines} <= {'0', '1'}
+
+
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ('nowhere out.json', 'no folder, glob or file nowhere'),
+        ('images out.json --prompter-options points=3', 'no option points; it has points_per_side'),
+        ('images out.json --prompter none.json', 'no results file none.json'),
+        ('images out.json --vocabulary none.txt', 'none.txt'),
+        ('images out.json --config none.py', 'no config none.py'),
+        ('images images', 'is a folder, expected a JSON file'),
+    ],
+)
+def test_mistake_is_told_in_a_line(run, line, message):
+    status, _, err = run(line)
+    assert status == 2
+    assert message in err and 'Traceback' not in err
+    assert not Path('out.json').exists()
+
+
+def test_labels_that_are_there_are_not_replaced(run):
+    Path('out.json').write_text(json.dumps(dict(mine=1)))
+    status, _, err = run(f'images out.json {COARSE}')
+    assert status == 2 and 'There is already out.json' in err and '--overwrite' in err
+    assert json.loads(Path('out.json').read_text()) == dict(mine=1)

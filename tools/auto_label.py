@@ -1,0 +1,100 @@
+"""Label a folder of images: find, cut out and name what is in them."""
+
+import argparse
+import sys
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmovsam.apis import OVSAMPredictor, auto_label
+from mmovsam.engine.command_line import OptionsAction, readable_errors
+from mmovsam.engine.processes import join_processes
+from mmovsam.vocabulary import Vocabulary, load_classifier
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('images', help='a folder with all folders in it, a glob, or a .txt with a path on a line')
+    add('out', help='COCO JSON to write; for labelme and yolo a folder')
+    add(
+        '--vocabulary',
+        help='names: a text file with a class on a line; coco, lvis, ...; or a classifier of '
+        "tools/build_vocabulary.py; by default the config's",
+    )
+    add(
+        '--prompter',
+        default='everything',
+        help='what says where objects are: everything (the default), the config of a detector, '
+        'or proposals, a .json of COCO results or a .pkl',
+    )
+    add(
+        '--prompter-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        default={},
+        help='of everything: points_per_side=32 stability_thr=0.9 ...; of a detector: '
+        'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
+        '(COCO, which images are which) filter.score_thr=0.3 ...',
+    )
+    add('--config', default='mini/ovsam_mini_boxes.py', help='of OVSAM, by default the small one')
+    add('--checkpoint', help="weights; without, the config's own")
+    add('--format', default='coco', choices=['coco', 'labelme', 'yolo'])
+    add('--polygons', action='store_true', help='for coco: polygons in place of run lengths')
+    add('--score-thr', type=float, default=0.0, help='leave out objects with a lower score')
+    add(
+        '--unknown-below',
+        type=float,
+        metavar='P',
+        help='call objects `unknown` whose name is less probable',
+    )
+    add('--top-k', type=int, default=5, help='names that are kept of each object')
+    add('--show-dir', help='folder for pictures of the labels')
+    add('--device', default='cpu', help='such as cuda')
+    add('--batch-size', type=int, default=1, help='images encoded at once')
+    add(
+        '--overwrite',
+        action='store_true',
+        help='replace OUT, and forget an unfinished run that had other settings',
+    )
+    return parser.parse_args()
+
+
+def label(args):
+    join_processes()
+    # Without a cache an image gets the same result whatever was labeled before it.
+    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, args.device, cache_size=0)
+    if args.vocabulary:
+        built = args.vocabulary.endswith(('.safetensors', '.pth'))
+        predictor.set_vocabulary(
+            (load_classifier if built else Vocabulary.from_source)(args.vocabulary)
+        )
+    options = Config()
+    options.merge_from_dict(args.prompter_options)  # a.b=1 becomes a=dict(b=1)
+    done = auto_label(
+        predictor,
+        args.images,
+        args.out,
+        prompter=args.prompter,
+        prompter_options=options.to_dict(),
+        format=args.format,
+        polygons=args.polygons,
+        score_thr=args.score_thr,
+        unknown_below=args.unknown_below,
+        top_k=args.top_k,
+        show_dir=args.show_dir,
+        batch_size=args.batch_size,
+        overwrite=args.overwrite,
+    )
+    if is_main_process():
+        for name, error in done.unreadable.items():
+            print(f'left out {name}: {error}', file=sys.stderr)
+        skipped = f', {len(done.unreadable)} left out' if done.unreadable else ''
+        print(f'Done: {done.num_objects} objects in {done.num_images} images{skipped}: {args.out}')
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors('The same command goes on from here.'):
+        label(args)
