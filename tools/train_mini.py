@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
 from mmovsam.datasets import MiniWorldPictures
 from mmovsam.engine.command_line import readable_errors
@@ -146,7 +147,16 @@ def renamed(state_dict: dict, stage: str) -> dict:
                 half = tensor.half() if tensor.is_floating_point() else tensor
                 kept[new + name[len(old) :]] = half
                 break
-    return kept
+    return without_mask_prompts(kept)
+
+
+def without_mask_prompts(state_dict: dict) -> dict:
+    """Have a mask as prompt mean what none means: no stage learns to read them."""
+    last = 'prompt_encoder.mask_downscaling.6'
+    if f'{last}.weight' in state_dict:
+        state_dict[f'{last}.weight'] = torch.zeros_like(state_dict[f'{last}.weight'])
+        state_dict[f'{last}.bias'] = state_dict['prompt_encoder.no_mask_embed.weight'][0].clone()
+    return state_dict
 
 
 def build_vocabulary(out: Path) -> None:
