@@ -9,6 +9,7 @@ from .open_vocab import OpenVocabDataset
 from .ov_coco import OVCocoDataset
 from .ov_lvis import MiniWorldDataset, OVLVISDataset
 from .sa1b import SA1BDataset
+from .teacher_feature_dataset import TeacherFeatureDataset
 
 __all__ = [
     'CocoJsonDataset',
@@ -19,6 +20,7 @@ __all__ = [
     'OVLVISDataset',
     'OpenVocabDataset',
     'SA1BDataset',
+    'TeacherFeatureDataset',
     'check_files',
     'config_files',
     'dataset_files',

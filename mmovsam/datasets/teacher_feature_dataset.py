@@ -1,0 +1,134 @@
+"""Images with the teacher's embedding of each, out of a store."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import mmengine.fileio
+import numpy as np
+from mmdet.registry import DATASETS
+from mmengine.logging import print_log
+
+from ..teacher_features import DamagedFeatureError, Feature, FeatureStore
+from .fixed_pipeline import fixed_pipeline
+
+_NUM_COMPARED = 8  # about as many images are compared at the start, the others when they are read
+_MAX_SKIPPED = 100  # damaged features in a row, then there is more wrong than a few records
+
+
+@DATASETS.register_module()
+class TeacherFeatureDataset:
+    """A data set whose items have the teacher's embedding, which need not be computed then.
+
+    `data_samples` of an item gets `teacher_embedding`, an `EncodedEmbedding`, and the meta
+    information `teacher`, the fingerprint of the teacher's weights. Transforms that change colors
+    change what the student sees, not the embedding, which is that of the image as it is.
+
+    Args:
+        dataset: Config of a data set whose items are those of `PackDetInputs`.
+        features: Folder of the store, made by `tools/dump_teacher_features.py`.
+        damaged: What to do about a damaged feature: `'stop'`, or `'skip'` to log a warning and
+            take another image, at random.
+
+    Raises:
+        FileNotFoundError: There is no store.
+        ValueError: A transform moves pixels, or puts them elsewhere than when the features were
+            made; features are missing; or the store is of other images.
+    """
+
+    def __init__(self, dataset: Mapping, features: str | PathLike, damaged: str = 'stop') -> None:
+        if damaged not in ('stop', 'skip'):
+            raise ValueError(f"damaged must be 'stop' or 'skip', not {damaged!r}.")
+        if not isinstance(dataset, Mapping):
+            raise TypeError(
+                f'TeacherFeatureDataset needs the config of a data set, not a {type(dataset)}: its '
+                'transforms are compared with those of the store.'
+            )
+        self.skip_damaged = damaged == 'skip'
+        self.store = FeatureStore(features)
+        self.store.require(pipeline=fixed_pipeline(dataset))
+        self.dataset = DATASETS.build(dataset)
+        self._check_images()
+
+    def _check_images(self) -> None:
+        infos = (self.dataset.get_data_info(index) for index in range(len(self)))
+        missing = self.store.missing((info['img_id'] for info in infos), self.skip_damaged)
+        if missing:
+            raise ValueError(
+                f'{self.store.folder} lacks the features of {len(missing)} images of this data set '
+                f'({", ".join(map(repr, missing[:5]))}{" ..." * (len(missing) > 5)}). Dump them '
+                f'with: python tools/dump_teacher_features.py CONFIG --out {self.store.folder}'
+            )
+        for index in range(0, len(self), len(self) // _NUM_COMPARED or 1):
+            info = self.dataset.get_data_info(index)
+            try:
+                self._feature(info['img_id'], info['img_path'])
+            except DamagedFeatureError:
+                if not self.skip_damaged:
+                    raise
+        self.store.close()  # processes that are forked open the files for themselves
+
+    @property
+    def metainfo(self) -> dict:
+        """That of the data set."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Nothing is left to do; MMEngine's wrappers ask for it."""
+
+    def get_data_info(self, idx: int) -> dict:
+        """That of the data set."""
+        return self.dataset.get_data_info(idx)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        """An item of the data set, its embedding added.
+
+        Raises:
+            ValueError: The feature is damaged, or is that of another image.
+        """
+        for _ in range(_MAX_SKIPPED):
+            item = self.dataset[idx]
+            sample = item['data_samples']
+            try:
+                feature = self._feature(sample.img_id, sample.img_path)
+                break
+            except DamagedFeatureError as error:
+                if not self.skip_damaged:
+                    raise
+                print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
+            idx = np.random.randint(len(self))
+        else:
+            raise DamagedFeatureError(
+                f'{_MAX_SKIPPED} features in a row are damaged in {self.store.folder}.'
+            )
+        sample.set_metainfo(dict(teacher=self.store.about['teacher']))
+        sample.teacher_embedding = feature.embedding
+        return item
+
+    def _feature(self, image_id: int | str, path: str) -> Feature:
+        feature = self.store.read(image_id)
+        checksum = image_checksum(path, getattr(self.dataset, 'backend_args', None))
+        if feature.image_checksum != checksum:
+            raise ValueError(
+                f'{path} is another image {image_id!r} than the one whose feature is in '
+                f'{self.store.folder}. Give the data set that the features were made of, or dump '
+                'its features into another folder.'
+            )
+        return feature
+
+
+def image_checksum(path: str, backend_args: dict | None = None) -> int:
+    """CRC-32 of an image's file.
+
+    Args:
+        path: The file.
+        backend_args: Of MMEngine's file backends.
+    """
+    return zlib.crc32(mmengine.fileio.get(path, backend_args=backend_args))

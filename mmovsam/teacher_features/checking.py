@@ -1,0 +1,125 @@
+"""Reading a whole store: is each feature what was written, and how fast does it come?"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from .shard import JOURNAL, DamagedFeatureError, Shard
+from .store import FeatureStore
+
+
+@dataclass(frozen=True)
+class StoreCheck:
+    """What a check has found.
+
+    Attributes:
+        num_features: How many features were read.
+        seconds: How long that took.
+        speed: Of reading, in MiB/s.
+        damaged: The images whose feature is damaged, and what is wrong.
+        unreadable: The shards that cannot be read at all, and what is wrong.
+    """
+
+    num_features: int
+    seconds: float
+    speed: float
+    damaged: dict[int | str, str]
+    unreadable: dict[Path, str]
+
+    @property
+    def problems(self) -> list[str]:
+        """All that is wrong, one sentence each."""
+        return [*self.damaged.values(), *self.unreadable.values()]
+
+
+class _Features(Dataset):
+    def __init__(self, store: FeatureStore, image_ids: list) -> None:
+        self.store = store
+        self.image_ids = image_ids
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, index: int) -> tuple:
+        image_id = self.image_ids[index]
+        try:
+            feature = self.store.read(image_id)
+        except (DamagedFeatureError, KeyError) as error:  # damaged, or listed and not there
+            return image_id, str(error)
+        return image_id, feature.embedding.data
+
+
+def check_store(
+    store: FeatureStore, num_workers: int = 1, from_disk: bool = True, progress: bool = False
+) -> StoreCheck:
+    """Read all features in random order, as a training does, through PyTorch's data loader.
+
+    Args:
+        store: The store.
+        num_workers: Of the data loader.
+        from_disk: Whether the system first forgets what it has in memory of the files, where it
+            can (Linux), so that the disk is what is checked and measured.
+        progress: Whether to show a bar.
+
+    Returns:
+        What was found.
+    """
+    image_ids, unreadable = [], {}
+    for path in store.shard_paths():
+        try:
+            image_ids += store.shard_ids(path)
+        except DamagedFeatureError as error:
+            unreadable[path] = str(error)
+        if from_disk:
+            _forget(path)
+    random.Random(0).shuffle(image_ids)
+    store.close()
+    loader = DataLoader(_Features(store, image_ids), batch_size=None, num_workers=num_workers)
+    damaged = {}
+    features = iter(loader)  # starts the workers
+    start = perf_counter()
+    bar = tqdm(features, total=len(image_ids), unit='feature', disable=not progress)
+    for image_id, found in bar:
+        if isinstance(found, str):
+            damaged[image_id] = found
+    seconds = perf_counter() - start
+    store.close()
+    speed = len(image_ids) * store.num_bytes / 2**20 / seconds
+    return StoreCheck(len(image_ids), seconds, speed, damaged, unreadable)
+
+
+def repair_store(store: FeatureStore, found: StoreCheck) -> None:
+    """Remove what a check has found damaged, so that it is missing and can be dumped again.
+
+    A shard with a damaged feature is written anew with the others of it: nothing is changed in a
+    damaged file.
+
+    Args:
+        store: The store; nothing else may be writing to it.
+        found: What the check of it has found.
+    """
+    store.close()
+    for path in found.unreadable:
+        path.with_name(path.name + JOURNAL).unlink(missing_ok=True)  # not for the next file
+        path.unlink()
+    damaged = defaultdict(set)
+    for image_id in found.damaged:
+        damaged[store.shard_path(store.shard_of(image_id))].add(image_id)
+    for path, image_ids in damaged.items():
+        old = Shard(path)
+        Shard.create(path, (old.read(i) for i in old.ids() if i not in image_ids))
+        old.close()
+
+
+def _forget(path: Path) -> None:
+    if hasattr(os, 'posix_fadvise'):
+        with open(path, 'rb') as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,0 +1,89 @@
+"""Embeddings as bytes: in 32 or 16 bits a value, or in 8 with a scale for each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    'float32': torch.float32,
+    'float16': torch.float16,
+    'bfloat16': torch.bfloat16,
+    'int8': torch.int8,
+}
+_SCALE_BYTES = 8  # a channel's step and offset, for int8
+
+
+@dataclass(frozen=True)
+class EncodedEmbedding:
+    """The bytes of an embedding: one tensor, so that a data loader has one to hand over.
+
+    Attributes:
+        data: `(N,)` uint8, on any device: for int8 first step and offset of each channel in
+            float32, then the values, channel by channel.
+        dtype: One of `DTYPES`.
+        shape: `(C, H, W)` of the embedding.
+    """
+
+    data: Tensor
+    dtype: str
+    shape: tuple[int, int, int]
+
+    def to(self, *args, **kwargs) -> EncodedEmbedding:
+        """The same on another device, with the arguments of `Tensor.to`."""
+        return replace(self, data=self.data.to(*args, **kwargs))
+
+    def decode(self) -> Tensor:
+        """The embedding `(C, H, W)` in float32."""
+        if self.dtype != 'int8':
+            return self.data.view(DTYPES[self.dtype]).view(self.shape).float()
+        split = _SCALE_BYTES * self.shape[0]
+        step, offset = self.data[:split].view(torch.float32).view(-1, 2, 1, 1).unbind(1)
+        return self.data[split:].view(torch.int8).view(self.shape) * step + offset
+
+
+def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
+    """Round an embedding to a type.
+
+    For int8 each channel's range is cut into 255 equal steps.
+
+    Args:
+        embedding: `(C, H, W)`, floating point.
+        dtype: One of `DTYPES`.
+
+    Raises:
+        ValueError: The type is unknown, or a value is not finite in it.
+    """
+    check_dtype(dtype)
+    embedding = embedding.float()
+    if dtype == 'int8':
+        low, high = embedding.flatten(1).aminmax(dim=1)
+        step = ((high - low) / 255).clamp_min(torch.finfo(torch.float32).tiny)
+        offset = low + 128 * step
+        steps = (embedding - offset[:, None, None]) / step[:, None, None]
+        parts = [torch.stack([step, offset], 1), steps.round().clamp(-128, 127).to(torch.int8)]
+    else:
+        parts = [embedding.to(DTYPES[dtype])]
+    if not torch.isfinite(parts[0]).all():
+        raise ValueError(
+            f'An embedding has values that are not finite in {dtype}. If the teacher is in order, '
+            'a type of larger range may hold them: bfloat16 or float32.'
+        )
+    data = torch.cat([part.contiguous().flatten().view(torch.uint8) for part in parts])
+    return EncodedEmbedding(data, dtype, tuple(embedding.shape))
+
+
+def num_bytes(shape: Sequence[int], dtype: str) -> int:
+    """How many bytes an embedding `(C, H, W)` becomes."""
+    check_dtype(dtype)
+    return prod(shape) * DTYPES[dtype].itemsize + (dtype == 'int8') * _SCALE_BYTES * shape[0]
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise a `ValueError` if a type is unknown."""
+    if dtype not in DTYPES:
+        raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}.')

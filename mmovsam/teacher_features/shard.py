@@ -1,0 +1,143 @@
+"""One file of a store: an SQLite database of checksummed records."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..fileio import atomic_path
+
+JOURNAL = '-journal'  # SQLite's suffix of the file by which it takes back a write
+_PAGE_SIZE = 65536  # bytes, SQLite's largest: records of 1 to 4 MiB are read fastest with it
+# What SQLite says when a file may be in order and cannot be read or written now.
+_NOT_NOW = ('locked', 'readonly', 'full', 'unable to open')
+
+
+class DamagedFeatureError(ValueError):
+    """A record, or a whole shard, does not hold what was written."""
+
+
+class Record(NamedTuple):
+    """What a shard keeps of an image.
+
+    Attributes:
+        image_id: Of the image; 1 and '1' are two images.
+        image_checksum: CRC-32 of the image's file.
+        data: The bytes of its feature.
+    """
+
+    image_id: int | str
+    image_checksum: int
+    data: bytes
+
+
+class Shard:
+    """A file of records. Each write is one transaction: a kill leaves all of it or nothing.
+
+    A connection must not be used in a forked process: open another there.
+
+    Args:
+        path: An existing file.
+        writable: Whether records can be written. This also takes back a write that was killed,
+            without which such a shard cannot be read.
+    """
+
+    def __init__(self, path: Path, writable: bool = False) -> None:
+        self.path = path
+        mode = 'rw' if writable else 'ro'
+        with self._explained('It'):
+            self._connection = sqlite3.connect(f'{path.absolute().as_uri()}?mode={mode}', uri=True)
+
+    @classmethod
+    def create(cls, path: Path, records: Iterable[Record] = ()) -> None:
+        """Write a new file, or replace one, whole or not at all.
+
+        Args:
+            path: The file.
+            records: What it holds at first.
+        """
+        with atomic_path(path) as temporary:
+            connection = sqlite3.connect(temporary)
+            connection.execute(f'PRAGMA page_size = {_PAGE_SIZE}')
+            # without a type, integers and text stay what they are
+            connection.execute(
+                'CREATE TABLE features (id NOT NULL UNIQUE, image_checksum INTEGER NOT NULL, '
+                'checksum INTEGER NOT NULL, data BLOB NOT NULL)'
+            )
+            connection.close()
+            shard = cls(temporary, writable=True)
+            with contextlib.closing(shard):
+                shard.write(records)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def ids(self) -> list[int | str]:
+        """The images that have a record; the records themselves are not looked at.
+
+        Raises:
+            DamagedFeatureError: The list cannot be read.
+        """
+        with self._explained('Its list of images'):
+            return [image_id for (image_id,) in self._connection.execute('SELECT id FROM features')]
+
+    def read(self, image_id: int | str) -> Record | None:
+        """The record of an image; None if there is none.
+
+        Raises:
+            DamagedFeatureError: It is not what was written.
+            OSError: The file cannot be read now.
+        """
+        query = 'SELECT image_checksum, checksum, data FROM features WHERE id = ?'
+        with self._explained(f'The feature of image {image_id!r}'):
+            row = self._connection.execute(query, (image_id,)).fetchone()
+            if row is None:
+                return None
+            image_checksum, checksum, data = row
+            record = Record(image_id, image_checksum, data)
+            if not isinstance(data, bytes) or checksum != _checksum(record):
+                raise sqlite3.DatabaseError('its checksum is another')
+            return record
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Write records, all or none of them; they replace those of the same images.
+
+        Raises:
+            DamagedFeatureError: The file is damaged.
+            OSError: The disk is full, or another process writes to the file.
+        """
+        rows = ((r.image_id, r.image_checksum, _checksum(r), r.data) for r in records)
+        with self._explained('It'), self._connection:
+            self._connection.executemany(
+                'INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)', rows
+            )
+
+    @contextlib.contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if not any(text in str(error) for text in _NOT_NOW):
+                raise self._damaged(what, error) from error
+            raise OSError(
+                f'{self.path}: {error}. If a dump of teacher features was stopped, start it again: '
+                'it takes back what it had written by half. If one is running, let it end.'
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(what, error) from error
+
+    def _damaged(self, what: str, error: Exception) -> DamagedFeatureError:
+        return DamagedFeatureError(
+            f'{self.path} is damaged. {what} cannot be read: {error}. To compute it again: python '
+            'tools/dump_teacher_features.py with --damaged recompute.'
+        )
+
+
+def _checksum(record: Record) -> int:
+    about = f'{record.image_id!r} {record.image_checksum}'
+    return zlib.crc32(record.data, zlib.crc32(about.encode()))

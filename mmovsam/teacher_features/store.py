@@ -1,0 +1,304 @@
+"""A folder of features, each found by the id of its image.
+
+Why SQLite, which Python brings, measured on records of 2 MiB against a file for each image, LMDB,
+HDF5, zarr and safetensors: a feature is on the disk as soon as it is computed, whatever then kills
+the process, where HDF5, zarr's shards and safetensors are good only when a shard is complete; only
+LMDB reads faster, and a truncated file of LMDB ends the process that reads it with a bus error,
+where here it is an error that names the file. Single files would be 110,000 for 1% of SA-1B.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import numbers
+import os
+import zlib
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ..checkpoints.fingerprint import tensor_digest
+from ..fileio import write_atomic
+from .encoding import EncodedEmbedding, num_bytes
+from .shard import JOURNAL, DamagedFeatureError, Record, Shard
+
+_VERSION = 1  # of the format
+_IMAGES_PER_SHARD = 256
+_MIN_SHARDS = 64  # what many processes can share
+_SHARDS_PER_FOLDER = 1000
+_OPEN_SHARDS = 64  # files that a process keeps open
+_MEANING = dict(
+    dtype='the type of the values',
+    shape='the shape of a feature',
+    teacher="the fingerprint of the teacher's weights",
+    image_size="the side of the network's input in pixels",
+    pixel='what the data preprocessor makes of the pixel (0, 128, 255)',
+    pipeline='what the transforms do to the place of pixels',
+)
+
+
+class Feature(NamedTuple):
+    """What a store holds of an image.
+
+    Attributes:
+        image_id: Of the image; 1 and '1' are two images.
+        image_checksum: CRC-32 of the image's file.
+        embedding: Of the teacher.
+    """
+
+    image_id: int | str
+    image_checksum: int
+    embedding: EncodedEmbedding
+
+
+class FeatureStore:
+    """Features of a data set's images, read at random.
+
+    An image's id says in which of the shards it is, so that nothing but the ids themselves has to
+    be listed, and processes that divide the shards among them never write to the same file. No
+    folder holds more than 1,000 files. A store may be read by many processes at once, forked ones
+    included.
+
+    Args:
+        folder: Where `FeatureStore.create` made it.
+
+    Raises:
+        FileNotFoundError: There is no store.
+        ValueError: Its description is damaged, or of another version.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        path = self.folder / 'store.json'
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'There are no teacher features in {self.folder}. Make them with: python '
+                f'tools/dump_teacher_features.py CONFIG --out {self.folder}'
+            )
+        try:
+            self.about = json.loads(path.read_text(encoding='utf-8'))
+            version = self.about['version']
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{path} is damaged ({error}), and with it the description of all features there. '
+                'Dump them again into another folder.'
+            ) from error
+        if version != _VERSION:
+            raise ValueError(
+                f'{path} is of version {version}, which this mmovsam does not know (it writes '
+                f'{_VERSION}). Use the mmovsam that wrote it, or dump the features again.'
+            )
+        self._shards: OrderedDict[tuple[int, bool], Shard] = OrderedDict()
+        self._process = os.getpid()
+
+    @classmethod
+    def create(
+        cls, folder: str | os.PathLike, about: Mapping, pos_embed: Tensor, num_images: int
+    ) -> FeatureStore:
+        """Make an empty store.
+
+        Args:
+            folder: Where; it may exist.
+            about: What `require` compares: at least `dtype` and `shape`.
+            pos_embed: The teacher's position embedding, which the student starts with.
+            num_images: About how many images it will hold.
+        """
+        folder = Path(folder)
+        about = dict(
+            about,
+            version=_VERSION,
+            num_shards=max(_MIN_SHARDS, -(-num_images // _IMAGES_PER_SHARD)),
+            pos_embed=tensor_digest(pos_embed),
+        )
+        pos_embed = pos_embed.detach().cpu().contiguous()
+        write_atomic(folder / 'pos_embed.safetensors', save(dict(pos_embed=pos_embed)))
+        write_atomic(folder / 'store.json', json.dumps(about, indent=1))
+        return cls(folder)
+
+    def __getstate__(self) -> dict:
+        return dict(self.__dict__, _shards=OrderedDict())
+
+    @property
+    def pos_embed(self) -> Tensor:
+        """The teacher's position embedding.
+
+        Raises:
+            ValueError: Its file is damaged.
+        """
+        path = self.folder / 'pos_embed.safetensors'
+        try:
+            pos_embed = load(path.read_bytes())['pos_embed']
+            if tensor_digest(pos_embed) != self.about['pos_embed']:
+                raise ValueError('its checksum is another')
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise ValueError(
+                f'{path} cannot be read ({error}): dump the features again.'
+            ) from error
+        return pos_embed
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of a feature in bytes, without what the files need around it."""
+        return num_bytes(self.about['shape'], self.about['dtype'])
+
+    def require(self, **wanted) -> None:
+        """Make sure that the features were made as they would be now.
+
+        Args:
+            **wanted: Entries of `about` and the values that they should have.
+
+        Raises:
+            ValueError: One has another value.
+        """
+        wanted = json.loads(json.dumps(wanted))
+        different = [key for key in wanted if self.about.get(key) != wanted[key]]
+        if different:
+            lines = [
+                f'The features in {self.folder} are not what is asked for:',
+                *(
+                    f'  {_MEANING[key]}: {self.about.get(key)}, not {wanted[key]}'
+                    for key in different
+                ),
+                'Correct the config, or dump features with it into another folder.',
+            ]
+            raise ValueError('\n'.join(lines))
+
+    def shard_of(self, image_id: int | str) -> int:
+        """The number of the shard that holds an image's feature.
+
+        Raises:
+            TypeError: The id is neither an integer nor text.
+        """
+        return zlib.crc32(str(_checked(image_id)).encode()) % self.about['num_shards']
+
+    def shard_path(self, number: int) -> Path:
+        """The file of a shard."""
+        return self.folder / f'{number // _SHARDS_PER_FOLDER:03}' / f'{number:06}.sqlite'
+
+    def shard_paths(self) -> list[Path]:
+        """All files that there are."""
+        paths = map(self.shard_path, range(self.about['num_shards']))
+        return [path for path in paths if path.exists()]
+
+    def read(self, image_id: int | str) -> Feature:
+        """The feature of an image.
+
+        Raises:
+            KeyError: There is none.
+            DamagedFeatureError: It is not what was written.
+            OSError: Its shard cannot be read now.
+        """
+        number = self.shard_of(image_id)
+        record = None
+        if self.shard_path(number).exists():
+            record = self._shard(number).read(_checked(image_id))
+        if record is None:
+            raise KeyError(
+                f'{self.folder} has no feature of image {image_id!r}. Dump the missing ones with: '
+                f'python tools/dump_teacher_features.py CONFIG --out {self.folder}'
+            )
+        data = torch.frombuffer(bytearray(record.data), dtype=torch.uint8)
+        embedding = EncodedEmbedding(data, self.about['dtype'], tuple(self.about['shape']))
+        return Feature(record.image_id, record.image_checksum, embedding)
+
+    def write(self, features: Iterable[Feature]) -> None:
+        """Keep features; those of the same images are replaced.
+
+        They are on the disk when this returns. A kill before that leaves all or none of a shard's.
+
+        Args:
+            features: Embeddings of the store's `dtype` and `shape`.
+
+        Raises:
+            OSError: The disk is full, or another process writes to the same shard.
+        """
+        by_shard = defaultdict(list)
+        for feature in features:
+            data = feature.embedding.data.cpu().numpy().tobytes()
+            record = Record(_checked(feature.image_id), feature.image_checksum, data)
+            by_shard[self.shard_of(feature.image_id)].append(record)
+        for number, records in by_shard.items():
+            if not self.shard_path(number).exists():
+                Shard.create(self.shard_path(number))
+            self._shard(number, writable=True).write(records)
+
+    def missing(
+        self, image_ids: Iterable[int | str], skip_damaged: bool = False
+    ) -> list[int | str]:
+        """Which images have no feature here, whatever is in those that there are.
+
+        Args:
+            image_ids: The images.
+            skip_damaged: Whether the images of a shard whose list cannot be read count as there.
+
+        Returns:
+            Each once, shard by shard.
+
+        Raises:
+            DamagedFeatureError: The list of a shard cannot be read.
+        """
+        by_shard = defaultdict(dict)
+        for image_id in image_ids:
+            by_shard[self.shard_of(image_id)][_checked(image_id)] = None
+        missing = []
+        for number, wanted in sorted(by_shard.items()):
+            try:
+                stored = set(self.shard_ids(self.shard_path(number)))
+            except DamagedFeatureError:
+                if not skip_damaged:
+                    raise
+                continue
+            missing += [image_id for image_id in wanted if image_id not in stored]
+        return missing
+
+    @staticmethod
+    def shard_ids(path: Path) -> list[int | str]:
+        """The images of a shard; none of a file that does not exist."""
+        if not path.exists():
+            return []
+        with contextlib.closing(Shard(path)) as shard:
+            return shard.ids()
+
+    def recover(self) -> None:
+        """Take back what a killed process has written by half; no other may be writing."""
+        for leftover in self.folder.glob('*/.*.tmp*'):
+            leftover.unlink()
+        for journal in self.folder.glob(f'*/*{JOURNAL}'):
+            path = journal.with_name(journal.name.removesuffix(JOURNAL))
+            if not path.exists():
+                journal.unlink()  # it would be taken for that of a new file
+                continue
+            opened = contextlib.closing(Shard(path, writable=True))
+            with contextlib.suppress(DamagedFeatureError), opened as shard:
+                shard.ids()  # a damaged one is left to whoever reads it
+
+    def close(self) -> None:
+        """Close the files; they are opened again when they are needed."""
+        while self._shards:
+            self._shards.popitem()[1].close()
+
+    def _shard(self, number: int, writable: bool = False) -> Shard:
+        if self._process != os.getpid():
+            self._shards, self._process = OrderedDict(), os.getpid()
+        key = number, writable
+        if key not in self._shards:
+            self._shards[key] = Shard(self.shard_path(number), writable)
+        self._shards.move_to_end(key)
+        if len(self._shards) > _OPEN_SHARDS:
+            self._shards.popitem(last=False)[1].close()
+        return self._shards[key]
+
+
+def _checked(image_id: int | str) -> int | str:
+    if isinstance(image_id, str):
+        return image_id
+    if isinstance(image_id, numbers.Integral) and not isinstance(image_id, bool):
+        return int(image_id)
+    raise TypeError(f'The id of an image is an integer or text, not {image_id!r}.')

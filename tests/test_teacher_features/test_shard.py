@@ -1,0 +1,137 @@
+"""One file of a store: what it keeps, and what it says when it is damaged."""
+
+import contextlib
+import sqlite3
+
+import pytest
+
+from mmovsam.teacher_features.shard import DamagedFeatureError, Record, Shard
+
+RECORDS = [Record(i, 10 * i, bytes([i % 256]) * 3000 + i.to_bytes(8, 'big')) for i in range(1, 60)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / 'a folder' / 'a # shard?.sqlite'
+    Shard.create(path, RECORDS)
+    return path
+
+
+@pytest.fixture
+def opened():
+    with contextlib.ExitStack() as stack:
+
+        def open_shard(*args, **kwargs):
+            return stack.enter_context(contextlib.closing(Shard(*args, **kwargs)))
+
+        yield open_shard
+
+
+def test_records_come_back(path, opened):
+    shard = opened(path)
+    assert sorted(shard.ids()) == [record.image_id for record in RECORDS]
+    assert [shard.read(record.image_id) for record in RECORDS] == RECORDS
+    assert shard.read(1000) is None
+
+
+def test_a_number_and_its_text_are_two_images(path, opened):
+    shard = opened(path, writable=True)
+    shard.write([Record('1', 5, b'text')])
+    assert shard.read('1').data == b'text'
+    assert shard.read(1) == RECORDS[0]
+    assert shard.read('2') is None
+
+
+def test_a_record_replaces_that_of_the_same_image(path, opened):
+    shard = opened(path, writable=True)
+    shard.write([Record(1, 7, b'new')])
+    assert shard.read(1) == Record(1, 7, b'new')
+    assert shard.ids().count(1) == 1
+
+
+def test_a_write_that_fails_leaves_nothing(path, opened):
+    shard = opened(path, writable=True)
+
+    def records():
+        yield Record(1000, 1, b'half')
+        raise RuntimeError('stopped here')
+
+    with pytest.raises(RuntimeError):
+        shard.write(records())
+    assert shard.read(1000) is None
+
+
+def test_a_file_is_made_whole_or_not_at_all(tmp_path):
+    def records():
+        yield RECORDS[0]
+        raise RuntimeError('stopped here')
+
+    with pytest.raises(RuntimeError):
+        Shard.create(tmp_path / 'new.sqlite', records())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_bit_of_any_field_is_damage(path, opened):
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE features SET data = substr(data, 1, 3007) || x'ff' WHERE id = 1")
+    connection.execute('UPDATE features SET image_checksum = 21 WHERE id = 2')
+    connection.execute('UPDATE features SET id = 1003 WHERE id = 3')
+    connection.execute('UPDATE features SET data = substr(data, 1, 3007) WHERE id = 4')
+    connection.execute("UPDATE features SET data = 'text' WHERE id = 5")
+    connection.commit()
+    connection.close()
+    shard = opened(path)
+    for image_id in (1, 2, 1003, 4, 5):
+        with pytest.raises(DamagedFeatureError, match=f'image {image_id} .*--damaged recompute'):
+            shard.read(image_id)
+    assert shard.read(6) == RECORDS[5]
+
+
+@pytest.mark.parametrize('part', [0, 0.3, 0.7])
+def test_a_truncated_file_is_damage(path, opened, part):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(DamagedFeatureError, match='shard'):
+        opened(path).ids()
+    with pytest.raises(DamagedFeatureError, match='image 59'):
+        opened(path).read(59)
+
+
+def test_a_file_that_lacks_its_last_bytes_gives_no_wrong_record(path, opened):
+    path.write_bytes(path.read_bytes()[:-2000])
+    shard = opened(path)
+    damaged = 0
+    for record in RECORDS:
+        try:
+            assert shard.read(record.image_id) == record
+        except DamagedFeatureError:
+            damaged += 1
+    assert 1 <= damaged < len(RECORDS)
+
+
+def test_a_file_of_another_kind_is_damage(path, opened):
+    path.write_bytes(b'no database' * 10000)
+    with pytest.raises(DamagedFeatureError):
+        opened(path).ids()
+
+
+def test_what_another_process_is_writing_is_no_damage(path, opened):
+    other = sqlite3.connect(path)
+    other.execute('BEGIN EXCLUSIVE')
+    shard = opened(path)
+    shard._connection.execute('PRAGMA busy_timeout = 1')
+    with pytest.raises(OSError, match='locked'):
+        shard.read(1)
+    other.rollback()
+    other.close()
+    assert shard.read(1) == RECORDS[0]
+
+
+def test_a_full_disk_is_said_and_leaves_the_file_as_it_was(path, opened):
+    shard = opened(path, writable=True)
+    pages = shard._connection.execute('PRAGMA page_count').fetchone()[0]
+    shard._connection.execute(f'PRAGMA max_page_count = {pages}')
+    with pytest.raises(OSError, match='full'):
+        shard.write([Record(1000, 1, bytes(2**20))])
+    assert sorted(shard.ids()) == [record.image_id for record in RECORDS]
+    assert shard.read(59) == RECORDS[-1]

@@ -1,0 +1,236 @@
+"""Features in a folder, found by the ids of their images."""
+
+import json
+import os
+import pickle
+import random
+import signal
+import time
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from tiny_dump import flip_bit, in_child, shard_with
+
+from mmovsam.teacher_features import (
+    DamagedFeatureError,
+    EncodedEmbedding,
+    Feature,
+    FeatureStore,
+    encode,
+)
+
+ABOUT = dict(dtype='float32', shape=[4, 6, 5], teacher='abc', image_size=96)
+POSITION = torch.arange(24.0).view(1, 3, 2, 4)
+IDS = [1, 2, 30, 2**40, -7, 'a', '1', 'ein Bär/7', '']
+
+
+def feature(image_id, **about):
+    about = {**ABOUT, **about}
+    generator = torch.Generator().manual_seed(zlib.crc32(repr(image_id).encode()))
+    embedding = torch.randn(about['shape'], generator=generator)
+    return Feature(image_id, 17, encode(embedding, about['dtype']))
+
+
+def same(a, b):
+    return a[:2] == b[:2] and torch.equal(a.embedding.decode(), b.embedding.decode())
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = FeatureStore.create(tmp_path / 'store', ABOUT, POSITION, 100)
+    store.write(map(feature, IDS))
+    yield store
+    store.close()
+
+
+def test_features_are_found_by_numbers_and_by_text(store):
+    again = FeatureStore(store.folder)
+    for image_id in reversed(IDS):
+        assert same(again.read(image_id), feature(image_id))
+    assert torch.equal(again.pos_embed, POSITION)
+    assert again.read(np.int64(30)).image_id == 30
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float16', 'bfloat16', 'int8'])
+def test_every_type_comes_back_as_it_was_encoded(tmp_path, dtype):
+    store = FeatureStore.create(tmp_path, dict(ABOUT, dtype=dtype), POSITION, 1)
+    store.write([feature(1, dtype=dtype)])
+    assert same(store.read(1), feature(1, dtype=dtype))
+    assert store.read(1).embedding.dtype == dtype
+
+
+def test_an_image_without_a_feature_is_named(store):
+    with pytest.raises(KeyError, match='image 3. Dump the missing ones'):
+        store.read(3)
+
+
+@pytest.mark.parametrize('image_id', [1.0, None, True, b'1'])
+def test_an_id_of_another_kind_is_refused(store, image_id):
+    with pytest.raises(TypeError, match='integer or text'):
+        store.read(image_id)
+
+
+def test_missing_features_are_those_that_were_not_written(store):
+    assert store.missing(IDS) == []
+    assert set(store.missing([*IDS, 3, 'b', 3])) == {3, 'b'}
+    assert len(store.missing([3, 3])) == 1
+
+
+def test_full_size_files_are_hardly_larger_than_their_features(tmp_path):
+    for dtype, most in (('float16', 2.02), ('int8', 1.06)):
+        about = dict(dtype=dtype, shape=[256, 64, 64])
+        store = FeatureStore.create(tmp_path / dtype, about, POSITION, 1)
+        ids = [i for i in range(3000) if store.shard_of(i) == 0][:24]
+        data = encode(torch.randn(256, 64, 64), dtype)
+        for image_id in ids[:4]:
+            store.write([Feature(image_id, 0, data)])
+        before = shard_with(store, ids[0]).stat().st_size
+        for image_id in ids[4:]:
+            store.write([Feature(image_id, 0, data)])
+        size = (shard_with(store, ids[0]).stat().st_size - before) / len(ids[4:]) / 2**20
+        print(f'{dtype}: {size:.4f} MiB')
+        assert size <= most
+        store.close()
+
+
+def test_no_folder_of_a_large_store_holds_more_than_a_thousand_files(tmp_path):
+    store = FeatureStore.create(tmp_path, ABOUT, POSITION, 11_000_000)  # all of SA-1B
+    assert store.about['num_shards'] == 42_969
+    paths = {store.shard_path(i) for i in range(2500)}
+    assert len(paths) == 2500
+    assert max(Counter(path.parent for path in paths).values()) <= 1000
+
+
+def test_shards_have_about_as_many_images_each(tmp_path):
+    store = FeatureStore.create(tmp_path, ABOUT, POSITION, 20_000)
+    images = Counter(store.shard_of(i) for i in range(20_000))
+    assert len(images) == store.about['num_shards'] == 79
+    assert min(images.values()) > 200 and max(images.values()) < 310
+
+
+def test_a_damaged_record_is_named_and_the_others_are_read(store):
+    flip_bit(store, 30)
+    with pytest.raises(DamagedFeatureError, match='image 30 '):
+        store.read(30)
+    assert all(same(store.read(i), feature(i)) for i in IDS if i != 30)
+    assert store.missing(IDS) == []  # it is there, if damaged
+
+
+def test_a_shard_that_cannot_be_listed_is_an_error_unless_it_is_passed_over(store):
+    path = shard_with(store, 30)
+    store.close()
+    path.write_bytes(path.read_bytes()[:70_000])
+    with pytest.raises(DamagedFeatureError, match=path.name):
+        store.missing(IDS)
+    assert store.missing([*IDS, 3], skip_damaged=True) == [3]
+
+
+def test_features_made_otherwise_are_refused_by_what_differs(store):
+    store.require(teacher='abc', shape=(4, 6, 5))
+    with pytest.raises(ValueError) as error:
+        store.require(teacher='xyz', image_size=1024, shape=(4, 6, 5))
+    text = str(error.value)
+    assert 'fingerprint' in text and 'abc, not xyz' in text and '96, not 1024' in text
+    assert 'shape' not in text
+
+
+def test_a_folder_without_a_store_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match='dump_teacher_features.py CONFIG --out'):
+        FeatureStore(tmp_path)
+
+
+@pytest.mark.parametrize('content', ['', '{"version": 1', '[]', '{}'])
+def test_a_damaged_description_is_named(store, content):
+    (store.folder / 'store.json').write_text(content)
+    with pytest.raises(ValueError, match='store.json is damaged'):
+        FeatureStore(store.folder)
+
+
+def test_a_store_of_a_later_version_is_refused(store):
+    about = dict(json.loads((store.folder / 'store.json').read_text()), version=2)
+    (store.folder / 'store.json').write_text(json.dumps(about))
+    with pytest.raises(ValueError, match='version 2'):
+        FeatureStore(store.folder)
+
+
+@pytest.mark.parametrize('position', [-3, 0])
+def test_a_damaged_position_embedding_is_named(store, position):
+    path = store.folder / 'pos_embed.safetensors'
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='pos_embed.safetensors cannot be read'):
+        _ = store.pos_embed
+
+
+def test_more_files_than_are_kept_open_can_be_read(tmp_path):
+    store = FeatureStore.create(tmp_path, ABOUT, POSITION, 100 * 256)
+    ids = list(range(120))
+    store.write(map(feature, ids))
+    for image_id in [*ids, *ids[::-1]]:
+        assert same(store.read(image_id), feature(image_id))
+    assert len(store.shard_paths()) > 64 >= len(store._shards)
+
+
+def test_forked_and_unpickled_stores_open_their_own_files(store):
+    assert same(store.read(1), feature(1))
+    copy = pickle.loads(pickle.dumps(store))
+    assert not copy._shards and same(copy.read(2), feature(2))
+
+    def read():
+        opened = set(map(id, store._shards.values()))
+        assert same(store.read(1), feature(1))
+        assert not opened & set(map(id, store._shards.values()))
+
+    keep = list(store._shards.values())  # so that no new object gets an old one's id
+    assert os.waitpid(in_child(read), 0)[1] == 0
+    assert keep and same(store.read(1), feature(1))
+
+
+def test_what_was_written_before_a_kill_is_there_after_it(tmp_path):
+    seed = random.SystemRandom().randrange(2**32)
+    print(f'seed {seed}')
+    chance = random.Random(seed)
+    about = dict(dtype='int8', shape=[16, 64, 64])
+    store = FeatureStore.create(tmp_path, about, POSITION, 1)
+    data = torch.randint(0, 256, (16 * 8 + 16 * 64 * 64,), dtype=torch.uint8)
+    number = 0
+    for _ in range(8):
+        reader, writer = os.pipe()
+
+        def write(first=number, pipe=writer):
+            for i in range(first, first + 2000, 2):
+                store.write(Feature(j, 0, EncodedEmbedding(data, **about)) for j in (i, i + 1))
+                os.write(pipe, b'.')
+
+        child = in_child(write)
+        os.close(writer)
+        os.read(reader, 1)  # it is writing now
+        time.sleep(chance.uniform(0, 0.1))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        written = 1
+        while found := len(os.read(reader, 2**16)):
+            written += found
+        os.close(reader)
+        store.recover()
+        done = list(range(number, number + 2 * written))
+        assert store.missing(done) == []
+        for image_id in range(number, number + 2 * written + 4):
+            if store.missing([image_id]) == []:  # the last ones may be there or not, never by half
+                assert torch.equal(store.read(image_id).embedding.data, data)
+        number += 2 * written
+        store.close()
+
+
+def test_what_a_kill_left_by_half_is_removed(store):
+    shard_with(store, 1).with_name('.000001.sqlite.abc.tmp').write_bytes(b'half')
+    path = store.folder / '000' / '000063.sqlite-journal'
+    assert not path.with_name('000063.sqlite').exists()
+    path.write_bytes(b'of a shard that somebody has removed')
+    store.recover()
+    assert not list(store.folder.glob('*/.*')) and not path.exists()
+    assert same(store.read(1), feature(1))

@@ -1,0 +1,85 @@
+"""tools/dump_teacher_features.py as a command."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_dump
+
+from mmovsam.teacher_features import FeatureStore
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'dump_teacher_features.py'
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with a config of six images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('MMOVSAM_TRACEBACK', raising=False)
+    monkeypatch.delenv('TORCHELASTIC_RUN_ID', raising=False)
+    cfg = tiny_dump.config(tmp_path)
+    cfg.default_scope = 'mmdet'
+    cfg.dump('tiny.py')
+    return tmp_path
+
+
+@pytest.fixture
+def call(folder, monkeypatch, capsys):
+    """Run the tool; returns its exit status, output and errors."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', [TOOL.name, *map(str, arguments)])
+        status = 0
+        try:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_it_ends_by_saying_where_the_features_are(call, folder):
+    status, out, err = call('tiny.py', '--out', 'features', '--dtype', 'int8')
+    assert status == 0, err
+    assert out.startswith('6 images, 0 of them done') or '\n6 images, 0 of them done' in out
+    assert 'Rounding to int8 adds' in out and '6/6' in err and 'image/s' in err
+    assert out.splitlines()[-1].startswith('Done. 6 features')
+    assert out.splitlines()[-1].endswith(str(folder / 'features'))
+
+
+def test_check_says_how_fast_reading_is(call):
+    call('tiny.py', '--out', 'features')
+    status, out, _ = call('--out', 'features', '--check')
+    assert status == 0
+    assert 'Done. 6 features' in out and 'MiB/s' in out.splitlines()[-1]
+
+
+def test_check_names_what_is_damaged_and_recompute_mends_it(call, folder):
+    call('tiny.py', '--out', 'features')
+    tiny_dump.flip_bit(FeatureStore(folder / 'features'), 4)
+    status, _, err = call('--out', 'features', '--check')
+    assert status == 2 and '1 damaged' in err and 'image 4 ' in err
+    status, out, _ = call('tiny.py', '--out', 'features', '--damaged', 'skip')
+    assert status == 0 and 'image 4 ' in out and 'but for the 1 damaged' in out.splitlines()[-1]
+    status, out, _ = call('tiny.py', '--out', 'features', '--damaged', 'recompute')
+    assert status == 0 and 'image 4 ' in out and '6 images, 5 of them done' in out
+    assert call('--out', 'features', '--check')[0] == 0
+
+
+def test_options_reach_the_config(call):
+    option = 'train_dataloader.dataset.data_root=nowhere'
+    status, _, err = call('tiny.py', '--out', 'features', '--cfg-options', option)
+    assert status == 2 and 'nowhere' in err
+
+
+def test_without_config_it_says_what_to_give(call):
+    status, _, err = call('--out', 'features')
+    assert status == 2 and 'give a config, or --check' in err
+
+
+def test_checking_a_folder_without_features_says_how_to_make_them(call):
+    status, _, err = call('--out', 'features', '--check')
+    assert status == 2 and 'There are no teacher features in features' in err
