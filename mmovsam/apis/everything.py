@@ -15,6 +15,7 @@ from ..models.detectors.instances import stability_scores
 from ..prompts import GridPrompter, Prompts
 from .image_features import EncodedImage
 from .image_input import read_image
+from .inference_results import run_lengths
 from .predictor import OVSAMPredictor
 
 OUTPUT_MODES = ('rle', 'mask')
@@ -283,11 +284,10 @@ def _moved(thing: dict, box: Sequence[int], shape: Sequence[int]) -> dict:
     x1, y1, x2, y2 = box
     whole = np.zeros(shape, np.uint8, order='F')
     whole[y1:y2, x1:x2] = coco_mask.decode(thing['segmentation'])
-    segmentation = coco_mask.encode(whole)
     left, top, width, height = thing['bbox']
     return dict(
         thing,
-        segmentation=dict(segmentation, counts=segmentation['counts'].decode()),
+        segmentation=run_lengths([coco_mask.encode(whole)])[0],
         bbox=[left + x1, top + y1, width, height],
         point_coords=[[x + x1, y + y1] for x, y in thing['point_coords']],
         crop_box=[x1, y1, x2 - x1, y2 - y1],

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from mmdet.structures.mask import encode_mask_results
 from torch import Tensor
 
 from ..models.detectors.instances import enlarge_logits, masks_to_bboxes, stability_scores
 from ..models.detectors.ovsam import Recognized
+from .inference_results import run_lengths
 
 MASK_FORMATS = ('tensor', 'rle')
 
@@ -112,10 +112,7 @@ class PredictionWriter:
         masks = logits > 0
         self.bboxes[rows] = masks_to_bboxes(masks).cpu().numpy()
         if self.mask_format == 'rle':
-            self.masks[rows] = [
-                dict(encoded, counts=encoded['counts'].decode())
-                for encoded in encode_mask_results(masks.cpu().numpy())
-            ]
+            self.masks[rows] = run_lengths(masks)
         else:
             chosen = logits if self.mask_format == 'logits' else masks
             self.masks[rows] = chosen.cpu().numpy()

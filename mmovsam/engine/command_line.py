@@ -1,7 +1,6 @@
 """What the command lines of `tools/` share: arguments, configs, errors in one line."""
 
 import argparse
-import atexit
 import contextlib
 import difflib
 import inspect
@@ -18,6 +17,7 @@ from mmengine.runner import Runner
 from ..checkpoints.required import weight_files
 from ..datasets.files import check_files, config_files
 from ..fileio import find_config
+from .processes import start_gloo
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
 
@@ -163,9 +163,7 @@ def _start_gloo(cfg) -> None:
             'command with: python -m torch.distributed.run --nproc_per_node=2 tools/...'
         )
     if not is_distributed():
-        torch.distributed.init_process_group('gloo')
-        # its threads would still run while the interpreter goes, and now and then abort it
-        atexit.register(torch.distributed.destroy_process_group)
+        start_gloo()
     wrapper = dict(
         type='MMDistributedDataParallel',
         device_ids=None,

@@ -23,7 +23,17 @@ def join_processes() -> None:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    torch.distributed.init_process_group('gloo', timeout=_PATIENCE)
+    start_gloo(timeout=_PATIENCE)
+
+
+def start_gloo(**settings) -> None:
+    """Make a process group that needs no GPU, and end it before the interpreter ends.
+
+    Args:
+        settings: Of `torch.distributed.init_process_group`.
+    """
+    torch.distributed.init_process_group('gloo', **settings)
+    # its threads would still run while the interpreter goes, and now and then abort it
     atexit.register(torch.distributed.destroy_process_group)
 
 

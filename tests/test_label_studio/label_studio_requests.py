@@ -22,49 +22,44 @@ def label_config(labels=LABELS, image='image', brush='label'):
 
 def point(x, y, width, height, positive=True, **changes):
     """A smart point at a pixel of an image of that size."""
-    region = dict(
-        id='LT927Lkkfh',
-        from_name='point',
-        to_name='image',
-        type='keypointlabels',
-        origin='manual',
-        original_width=width,
-        original_height=height,
-        image_rotation=0,
-        is_positive=positive,
-        value=dict(
-            x=100 * x / width,
-            y=100 * y / height,
-            width=0.26,
-            labels=['Object'],
-            keypointlabels=['Object'],
-        ),
+    value = dict(
+        x=100 * x / width,
+        y=100 * y / height,
+        width=0.26,
+        labels=['Object'],
+        keypointlabels=['Object'],
     )
-    return {**region, **changes}
+    region = _region('LT927Lkkfh', 'point', 'keypointlabels', value, width, height)
+    return {**region, 'is_positive': positive, **changes}
 
 
 def rectangle(box, width, height, rotation=0, **changes):
     """A smart rectangle around `(x1, y1, x2, y2)` in pixels of an image of that size."""
     x1, y1, x2, y2 = map(float, box)
-    region = dict(
-        id='Qw3kJ9aPzs',
-        from_name='box',
+    value = dict(
+        x=100 * x1 / width,
+        y=100 * y1 / height,
+        width=100 * (x2 - x1) / width,
+        height=100 * (y2 - y1) / height,
+        rotation=rotation,
+        rectanglelabels=['Object in a box'],
+    )
+    region = _region('Qw3kJ9aPzs', 'box', 'rectanglelabels', value, width, height)
+    return {**region, **changes}
+
+
+def _region(region_id, name, kind, value, width, height):
+    return dict(
+        id=region_id,
+        from_name=name,
         to_name='image',
-        type='rectanglelabels',
+        type=kind,
         origin='manual',
         original_width=width,
         original_height=height,
         image_rotation=0,
-        value=dict(
-            x=100 * x1 / width,
-            y=100 * y1 / height,
-            width=100 * (x2 - x1) / width,
-            height=100 * (y2 - y1) / height,
-            rotation=rotation,
-            rectanglelabels=['Object in a box'],
-        ),
+        value=value,
     )
-    return {**region, **changes}
 
 
 def prediction_request(regions, address, config, **changes):

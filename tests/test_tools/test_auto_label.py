@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -39,19 +38,9 @@ def folder(tmp_path, monkeypatch, scenes):
 
 
 @pytest.fixture
-def run(folder, monkeypatch, capsys):
+def run(folder, run_tool):
     """`run('images out.json')`: exit status, output and errors."""
-
-    def call(line):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *line.split()])
-        status = 0
-        try:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        except SystemExit as error:
-            status = error.code
-        return (status, *capsys.readouterr())
-
-    return call
+    return lambda line: run_tool('auto_label.py', *line.split())
 
 
 def test_two_processes_give_what_one_gives(run, folder):

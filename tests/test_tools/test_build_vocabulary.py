@@ -1,6 +1,5 @@
 """tools/build_vocabulary.py with a small text tower, in this process."""
 
-import runpy
 import sys
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from text_tower import CLIP, TOKENIZER, build_clip
 
 from mmovsam.checkpoints import save_safetensors
 from mmovsam.vocabulary import Vocabulary, load_classifier
-
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'build_vocabulary.py'
 
 
 @pytest.fixture
@@ -28,19 +25,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(folder, monkeypatch, capsys):
+def run(folder, run_tool):
     """`run('names.txt --out c.safetensors')`: exit status, output and errors."""
-
-    def call(line):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *line.split()])
-        status = 0
-        try:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        except SystemExit as error:
-            status = error.code
-        return (status, *capsys.readouterr())
-
-    return call
+    return lambda line: run_tool('build_vocabulary.py', *line.split())
 
 
 def test_file_of_names_becomes_a_classifier_of_the_text_tower(run):

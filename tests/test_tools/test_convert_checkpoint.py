@@ -1,7 +1,5 @@
 """tools/convert_checkpoint.py, from a folder that is not the checkout."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,6 @@ import torch
 
 from mmovsam.checkpoints import load_checkpoint_file
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert_checkpoint.py'
 CONFIG = f"""
 custom_imports = dict(imports=['mmovsam'])
 default_scope = 'mmdet'
@@ -26,23 +23,17 @@ model = dict(
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, run_tool):
     """`run(*arguments)`: the exit status and what was printed."""
     monkeypatch.chdir(tmp_path)
     Path('sam_tiny.py').write_text(CONFIG)
     torch.save(reference.weights('sam_tiny'), 'sam.pth')
 
-    def run_tool(*arguments):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments])
-        status = 0
-        try:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        except SystemExit as end:
-            status = end.code
-        printed = capsys.readouterr()
-        return status, printed.out + printed.err
+    def run(*arguments):
+        status, out, err = run_tool('convert_checkpoint.py', *arguments)
+        return status, out + err
 
-    return run_tool
+    return run
 
 
 def test_sam_goes_there_and_back(run):

@@ -1,15 +1,11 @@
 """tools/dump_teacher_features.py as a command."""
 
-import runpy
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import tiny_dump
 
 from mmovsam.teacher_features import FeatureStore
-
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'dump_teacher_features.py'
 
 
 @pytest.fixture
@@ -25,20 +21,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def call(folder, monkeypatch, capsys):
+def call(folder, run_tool):
     """Run the tool; returns its exit status, output and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', [TOOL.name, *map(str, arguments)])
-        status = 0
-        try:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return partial(run_tool, 'dump_teacher_features.py')
 
 
 def test_it_ends_by_saying_where_the_features_are(call, folder):

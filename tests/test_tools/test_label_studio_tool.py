@@ -2,32 +2,23 @@
 
 import io
 import json
-import runpy
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'label_studio_backend.py'
-
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch, run_tool):
     """`run('--port 9')`: exit status, what was served and how, and the errors."""
 
     def call(line, installed=True):
         served = []
         waitress = SimpleNamespace(serve=lambda app, **how: served.append((app, how)))
         monkeypatch.setitem(sys.modules, 'waitress', waitress if installed else None)
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *line.split()])
-        status = 0
-        try:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        except SystemExit as error:
-            status = error.code
-        return status, served, capsys.readouterr().err
+        status, _, err = run_tool('label_studio_backend.py', *line.split())
+        return status, served, err
 
     return call
 

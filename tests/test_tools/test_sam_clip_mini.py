@@ -1,8 +1,6 @@
 """tools/test.py on the small baselines: no checkpoint, two files of weights, two scenes."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,7 +58,7 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture
-def call(world, monkeypatch, capsys):
+def call(world, monkeypatch, run_tool):
     """Test a config without a checkpoint; returns the exit status and what is said."""
     monkeypatch.chdir(world)
     monkeypatch.delenv('MMOVSAM_TRACEBACK', raising=False)
@@ -68,15 +66,9 @@ def call(world, monkeypatch, capsys):
     def run(name, *options):
         base = str(CONFIGS / f'{name}.py')
         (world / 'config.py').write_text(CONFIG.format(base=base, name=f'{name}_{len(options)}'))
-        command = ['test.py', 'config.py', '--work-dir', name]
-        monkeypatch.setattr(sys, 'argv', command + (['--cfg-options', *options] if options else []))
-        status = 0
-        try:
-            runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out + captured.err
+        options = ['--cfg-options', *options] if options else []
+        status, out, err = run_tool('test.py', 'config.py', '--work-dir', name, *options)
+        return status, out + err
 
     return run
 

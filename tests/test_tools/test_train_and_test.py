@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -94,20 +93,14 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def call(folder, monkeypatch, capsys):
+def call(folder, run_tool):
     """Run a tool as a command; returns its exit status and its output."""
 
     def run(tool, *arguments):
         # MMEngine keeps loggers by name, and this one's output is captured for a single test
         (folder / 'tiny.py').write_text(f'{CONFIG}experiment_name = "tool{next(NUMBERS)}"\n')
-        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
-        status = 0
-        try:
-            runpy.run_path(str(TOOLS / tool), run_name='__main__')
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out + captured.err
+        status, out, err = run_tool(tool, *arguments)
+        return status, out + err
 
     return run
 
