@@ -64,6 +64,7 @@ def pointer_to(source):
 openmmlab = ['mmengine>=0.10.4,<1', 'mmcv>=2.0.1,<2.2', 'mmdet>=3.3,<4']
 mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
+web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
 
 setup(
@@ -76,7 +77,7 @@ setup(
     python_requires='>=3.10',
     package_dir={'': '.'},  # one plain path for editable installs, which the pointers rely on
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['weights/*', '**/*.json', '**/*.txt']},
+    package_data={NAME: ['weights/*', '**/*.json', '**/*.txt', 'web/*.css', 'web/*.js']},
     include_package_data=False,
     options={'egg_info': {'egg_base': 'build'}},
     cmdclass={'build_py': BuildPy},
@@ -102,7 +103,18 @@ setup(
         'lvis': lvis,
         'label-studio': label_studio,
         'mini': mini,
-        'test': [*mini, *lvis, *label_studio, 'pytest', 'hypothesis', 'ruff', 'matplotlib'],
+        'web': [*mini, *web],
+        'test': [
+            *mini,
+            *lvis,
+            *label_studio,
+            *web,
+            'pytest',
+            'hypothesis',
+            'playwright',
+            'ruff',
+            'matplotlib',
+        ],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ['OMP_NUM_THREADS'] = '1'  # some tests fork, and a pool of threads does not survive that
 os.environ['MMOVSAM_CACHE'] = 'off'  # a test that wants it names a folder of its own
 
 import pytest

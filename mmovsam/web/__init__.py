@@ -1,0 +1,8 @@
+"""The page: click, and get a mask and a name. `page` needs Gradio (extra `web`), the rest not."""
+
+from .labels import LabeledObject, Prompt
+from .name_encoder import NameEncoder
+from .session import Session
+from .session_store import SessionStore
+
+__all__ = ['LabeledObject', 'NameEncoder', 'Prompt', 'Session', 'SessionStore']

@@ -1,0 +1,121 @@
+"""The parts of a user's work: a prompt, the model's answer to it, an object of the list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from .outlines import outline
+
+UNNAMED = 'object'  # what a model that only segments calls everything
+DIGITS = 5  # of scores
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What was clicked for the object in work, in pixels of the picture.
+
+    Attributes:
+        points: x, y, and 1 where the object is or 0 where it is not.
+        box: xyxy.
+        corner: xy of a box whose other corner is still to come.
+    """
+
+    points: tuple[tuple[float, float, int], ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    corner: tuple[float, float] | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a mask can be the answer."""
+        return bool(self.points) or self.box is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the model says of the object in work.
+
+    Attributes:
+        mask: `(H, W)` bool.
+        quality: Predicted, from 0 to 1.
+        names: The best ones, best first; none from a model that only segments.
+        name_scores: Their probabilities.
+    """
+
+    mask: np.ndarray
+    quality: float
+    names: tuple[str, ...]
+    name_scores: tuple[float, ...]
+
+    @cached_property
+    def outline(self) -> str:
+        """See `mmovsam.web.outlines.outline`."""
+        return outline(self.mask)
+
+    @cached_property
+    def segmentation(self) -> dict:
+        """Run lengths as COCO's JSON has them, `counts` as text."""
+        encoded = coco_mask.encode(np.asfortranarray(self.mask, np.uint8))
+        return dict(encoded, counts=encoded['counts'].decode())
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledObject:
+    """An object of the list.
+
+    Attributes:
+        number: Its own among those of the session.
+        name: What it is called.
+        names: The model's best names.
+        name_scores: Their probabilities.
+        segmentation: Run lengths as COCO's JSON has them, `counts` as text.
+    """
+
+    number: int
+    name: str
+    names: tuple[str, ...]
+    name_scores: tuple[float, ...]
+    segmentation: dict
+
+    @property
+    def score(self) -> float:
+        """The model's probability of the name; 1 for one that only a person gave."""
+        return dict(zip(self.names, self.name_scores)).get(self.name, 1.0)
+
+    @cached_property
+    def bbox(self) -> list[float]:
+        """x, y, width, height of the mask in pixels."""
+        return coco_mask.toBbox(self.segmentation).tolist()
+
+    @cached_property
+    def outline(self) -> str:
+        """See `mmovsam.web.outlines.outline`."""
+        return outline(coco_mask.decode(self.segmentation))
+
+    def renamed(self, name: str) -> LabeledObject:
+        """The same object by another name.
+
+        Raises:
+            ValueError: The name is blank.
+        """
+        name = ' '.join(name.split())
+        if not name:
+            raise ValueError('A name is missing: type one.')
+        return replace(self, name=name)
+
+    def as_record(self) -> dict:
+        """As `mmovsam.apis.auto_labeling.formats` has it."""
+        return dict(
+            name=self.name,
+            score=round(self.score, DIGITS),
+            top_k=[
+                dict(name=name, score=round(score, DIGITS))
+                for name, score in zip(self.names, self.name_scores)
+            ],
+            bbox=self.bbox,
+            area=int(coco_mask.area(self.segmentation)),
+            counts=self.segmentation['counts'],
+        )

@@ -1,0 +1,118 @@
+"""Text classifiers of names that people type: each name is read once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..vocabulary import TextClassifier, Vocabulary, load_text_encoder, split_name
+
+Names = tuple[str, ...]
+
+
+class NameEncoder:
+    """Makes classifiers of lists that change by a name or two at a time.
+
+    A name of the model's own vocabulary keeps what that has for it: its embeddings, and whether it
+    is base or novel. Every other one is novel, and is read by the text tower when it first comes.
+    May be used by several threads.
+
+    Args:
+        own: The model's own vocabulary; None if it has none.
+        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None if there is no text
+            tower, so that only names of `own` are known.
+        max_names: How many a list may have.
+        remembered: How many typed names are kept, those used last; no fewer than `max_names`.
+    """
+
+    def __init__(
+        self,
+        own: TextClassifier | None = None,
+        text_encoder: Mapping | None = None,
+        max_names: int = 2000,
+        remembered: int = 20000,
+    ) -> None:
+        self.own = own
+        self.max_names = max_names
+        self.remembered = max(remembered, max_names)
+        self._text_encoder_args = text_encoder
+        self._text_encoder = None
+        self._own_rows, self._own_novel = _by_name(own)
+        self._typed: OrderedDict[Names, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def own_names(self) -> Names:
+        """The names of the model's own vocabulary, where it says them."""
+        return (self.own.names if self.own is not None else None) or ()
+
+    def classifier(self, names: Sequence[str]) -> TextClassifier:
+        """A classifier of some names.
+
+        Args:
+            names: Class names, as for `mmovsam.vocabulary.Vocabulary`; those that are read alike
+                are one class.
+
+        Raises:
+            ValueError: There is none, one is empty, there are too many, or the text tower is
+                missing.
+        """
+        wanted: dict[Names, str] = {}
+        for name in names:
+            wanted.setdefault(split_name(name), name)
+        if not wanted:
+            raise ValueError('There is no name: give at least one.')
+        if len(wanted) > self.max_names:
+            raise ValueError(
+                f'{len(wanted)} names are more than the {self.max_names} that fit: leave some out.'
+            )
+        with self._lock:
+            new = {}
+            for key, name in wanted.items():
+                if key in self._typed:
+                    self._typed.move_to_end(key)
+                elif key not in self._own_rows:
+                    new[key] = name
+            if new:
+                self._read(new)
+            rows = [
+                self._own_rows[key] if key in self._own_rows else self._typed[key] for key in wanted
+            ]
+        return TextClassifier(
+            torch.cat(rows),
+            tuple(wanted.values()),
+            tuple(self._own_novel.get(key, True) for key in wanted),
+            tuple(map(len, rows)),
+        )
+
+    def _read(self, names: Mapping[Names, str]) -> None:
+        if self._text_encoder_args is None:
+            raise ValueError(
+                f'{", ".join(names.values())}: this model knows its own names only. For others its '
+                'config needs a text_encoder.'
+            )
+        if self._text_encoder is None:
+            self._text_encoder = load_text_encoder(**self._text_encoder_args)
+        # Half-typed names are no use tomorrow: nothing of this goes to the cache on disk.
+        said = Vocabulary(list(names.values())).build_classifier(
+            *self._text_encoder, progress=False, cache=False
+        )
+        self._typed.update(zip(names, said.embeddings.split(list(said.counts))))
+        while len(self._typed) > self.remembered:
+            self._typed.popitem(last=False)
+
+
+def _by_name(own: TextClassifier | None) -> tuple[dict[Names, Tensor], dict[Names, bool]]:
+    """Rows `(P, D)`, and whether it is novel, for what each name is read as."""
+    if own is None or own.names is None:
+        return {}, {}
+    embeddings, counts = own.flat()
+    keys = [split_name(name) for name in own.names]
+    novel = own.novel or [True] * len(keys)
+    # A class that the model would never predict (None) is wanted where somebody lists it.
+    flags = {key: flag is not False for key, flag in zip(keys, novel)}
+    return dict(zip(keys, embeddings.split(counts.tolist()))), flags

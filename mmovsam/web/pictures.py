@@ -1,0 +1,104 @@
+"""Pictures that come in and go out: uploaded files, drawn examples, and what a browser shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..apis.image_input import read_image
+from ..datasets.mini_world import draw_scene
+from ..datasets.mini_world.writer import scene_rng
+
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+SHOWN_SIDE = 1600
+EXAMPLES_SEED = 20261123
+NUM_EXAMPLES = 6
+
+
+def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
+    """Read a file that somebody sent.
+
+    Args:
+        path: The file; its name is told in errors.
+        max_pixels: How many it may have. What has more is not decoded.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB.
+
+    Raises:
+        FileNotFoundError: It is gone.
+        ValueError: It is truncated, no picture, of another format, or too large.
+    """
+    path = Path(path)
+    try:
+        # Other formats stay closed: some of PIL's readers start programs.
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+    except FileNotFoundError:
+        raise FileNotFoundError(f'{path.name} is gone from the server: send it again.') from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f'{path.name} is truncated or no picture ({", ".join(FORMATS)}): get it again, or '
+            'convert it to JPEG or PNG.'
+        ) from error
+    if width * height > max_pixels:
+        raise ValueError(
+            f'{path.name} has {width} x {height} pixels, {width * height / 1e6:.1f} million; at '
+            f'most {max_pixels / 1e6:g} million fit. Make it smaller.'
+        )
+    try:
+        return np.ascontiguousarray(read_image(path)[..., ::-1])
+    except ValueError as error:
+        # It names the path on the server, which is nobody's business.
+        raise ValueError(str(error).replace(str(path), path.name)) from error
+
+
+def draw_example(number: int) -> np.ndarray:
+    """A scene of the small world that nobody trained on.
+
+    Args:
+        number: Which, from 0; the same number is the same scene.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB, its longer side 320 pixels.
+
+    Raises:
+        ImportError: Without scikit-image and scikit-learn (extra `mini`).
+    """
+    return draw_scene(scene_rng(EXAMPLES_SEED, 'test', number), 'test').image
+
+
+def data_url(image: np.ndarray, max_side: int = SHOWN_SIDE) -> str:
+    """A picture as a browser takes it in place of an address.
+
+    Args:
+        image: `(H, W, 3)` uint8 RGB.
+        max_side: Larger ones are made smaller.
+    """
+    scale = max_side / max(image.shape[:2])
+    if scale < 1:
+        height, width = (max(round(side * scale), 1) for side in image.shape[:2])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return as_data_url(jpeg(image), 'image/jpeg')
+
+
+def jpeg(image: np.ndarray, quality: int = 92) -> bytes:
+    """A picture as a file.
+
+    Args:
+        image: `(H, W, 3)` uint8 RGB.
+        quality: From 1 to 100.
+    """
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, 'JPEG', quality=quality)
+    return file.getvalue()
+
+
+def as_data_url(content: bytes, media_type: str) -> str:
+    """A file as an address that holds all of it."""
+    return f'data:{media_type};base64,{base64.b64encode(content).decode()}'

@@ -1,0 +1,312 @@
+"""What one user has on the page: a picture, the object in work, the objects that are done."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from ..apis import OVSAMPredictor, segment_everything
+from ..apis.auto_labeling.formats import write_coco
+from ..apis.auto_labeling.overlay import draw_objects
+from .labels import UNNAMED, Answer, LabeledObject, Prompt
+from .name_encoder import NameEncoder
+from .pictures import jpeg
+
+TOP_K = 5
+MAX_UNDO = 100
+SAME = 0.8  # IoU from which two masks are taken for one object
+_DRAWING = threading.Lock()  # Matplotlib is not made for threads
+
+
+@dataclass(frozen=True)
+class _State:
+    """What undo goes back to."""
+
+    prompt: Prompt = Prompt()
+    objects: tuple[LabeledObject, ...] = ()
+
+
+class Session:
+    """One user's work. A method that raises leaves everything as it was.
+
+    Args:
+        predictor: A fork that nobody else has.
+        name_encoder: Makes classifiers of typed names.
+
+    Attributes:
+        image: `(H, W, 3)` uint8 RGB; None as long as no picture is open.
+        file_name: Of the picture.
+        answer: To the prompt; None where it asks for nothing.
+        lock: For whoever calls from several threads.
+    """
+
+    def __init__(self, predictor: OVSAMPredictor, name_encoder: NameEncoder) -> None:
+        self.predictor = predictor
+        self.name_encoder = name_encoder
+        self.image: np.ndarray | None = None
+        self.file_name = ''
+        self.answer: Answer | None = None
+        self.lock = threading.RLock()
+        self._state = _State()
+        self._history: deque[_State] = deque(maxlen=MAX_UNDO)
+        self._count = 0
+
+    @property
+    def prompt(self) -> Prompt:
+        """Of the object in work."""
+        return self._state.prompt
+
+    @property
+    def objects(self) -> tuple[LabeledObject, ...]:
+        """Those that are done, in the order in which they came."""
+        return self._state.objects
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that things may have now."""
+        return self.predictor.vocabulary
+
+    def open(self, image: np.ndarray, file_name: str) -> None:
+        """Take another picture, and encode it. What was there is forgotten.
+
+        Args:
+            image: `(H, W, 3)` uint8 RGB.
+            file_name: What exported files call it.
+        """
+        self.image = self.answer = None
+        self._state = _State()
+        self._history.clear()
+        self.predictor.set_image(image)
+        self.image, self.file_name = image, Path(file_name).name
+
+    # The object in work
+
+    def click(self, x: float, y: float, foreground: bool = True) -> None:
+        """Say of a point whether it belongs to the object.
+
+        Args:
+            x: In pixels of the picture.
+            y: Likewise.
+            foreground: Whether it does.
+
+        Raises:
+            ValueError: No picture is open, or the point is outside it.
+        """
+        points = (*self.prompt.points, (x, y, int(foreground)))
+        self._ask(Prompt(points, self.prompt.box))
+
+    def drag(self, x1: float, y1: float, x2: float, y2: float) -> None:
+        """Draw the object's box from any corner to the opposite one. It begins the object anew.
+
+        Args:
+            x1: In pixels of the picture.
+            y1: Likewise.
+            x2: Likewise.
+            y2: Likewise.
+
+        Raises:
+            ValueError: No picture is open, or the box has no area in it.
+        """
+        self._ask(Prompt(box=(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))))
+
+    def click_corner(self, x: float, y: float) -> None:
+        """Give a corner of the object's box, and the second time the opposite one.
+
+        Args:
+            x: In pixels of the picture.
+            y: Likewise.
+
+        Raises:
+            ValueError: As for `drag`.
+        """
+        if self.prompt.corner is not None:
+            self.drag(*self.prompt.corner, x, y)
+        else:
+            self._ask(replace(self.prompt, corner=(x, y)))
+
+    def clear(self) -> None:
+        """Drop what was clicked for the object in work."""
+        if self.prompt != Prompt():
+            self._commit(Prompt(), self.objects, None)
+
+    def undo(self) -> None:
+        """Go back by one click, box, or change of the list.
+
+        Raises:
+            ValueError: There is nothing to go back to.
+        """
+        if not self._history:
+            raise ValueError('There is nothing to undo.')
+        state = self._history[-1]
+        if state.prompt != self.prompt:
+            self.answer = self._answer_to(state.prompt)
+        self._state = self._history.pop()
+
+    def _ask(self, prompt: Prompt) -> None:
+        self._require_picture()
+        self._commit(prompt, self.objects, self._answer_to(prompt))
+
+    def _answer_to(self, prompt: Prompt) -> Answer | None:
+        if not prompt.asks:
+            return None
+        said = self.predictor.predict(
+            [point[:2] for point in prompt.points] or None,
+            [point[2] for point in prompt.points] or None,
+            prompt.box,
+            multimask_output=False,
+            top_k=TOP_K,
+        )
+        return Answer(
+            said.masks[0],
+            float(said.scores[0]),
+            tuple(said.names[0]),
+            tuple(said.name_scores[0].tolist()),
+        )
+
+    def _commit(
+        self, prompt: Prompt, objects: tuple[LabeledObject, ...], answer: Answer | None
+    ) -> None:
+        self._history.append(self._state)
+        self._state, self.answer = _State(prompt, objects), answer
+
+    def _require_picture(self) -> None:
+        if self.image is None:
+            raise ValueError('There is no picture: open one (again, if it was a while ago).')
+
+    # Names
+
+    def set_names(self, names: Sequence[str]) -> None:
+        """Change what things may be called; the object in work is named anew.
+
+        Args:
+            names: Class names; none for the model's own vocabulary.
+
+        Raises:
+            ValueError: As for `NameEncoder.classifier`.
+        """
+        classifier = self.name_encoder.classifier(names) if names else self.name_encoder.own
+        if classifier is None:
+            raise ValueError('This model has no names of its own: give at least one.')
+        self.predictor.set_vocabulary(classifier)
+        self.answer = self._answer_to(self.prompt)
+
+    # The list
+
+    def add(self, name: str = '') -> None:
+        """Put the object in work on the list.
+
+        Args:
+            name: What it is called; the model's best name if that is blank.
+
+        Raises:
+            ValueError: There is no mask.
+        """
+        if self.answer is None or not self.answer.mask.any():
+            raise ValueError('There is no mask to add: click an object first.')
+        thing = self._object(self.answer.segmentation, self.answer.names, self.answer.name_scores)
+        thing = thing.renamed(name) if name.strip() else thing
+        self._commit(Prompt(), (*self.objects, thing), None)
+
+    def add_everything(self) -> int:
+        """Put all that is found in the picture on the list, but what is there already.
+
+        Returns:
+            How many objects came.
+
+        Raises:
+            ValueError: No picture is open.
+        """
+        self._require_picture()
+        there = [thing.segmentation for thing in self.objects]
+        new = []
+        for found in segment_everything(self.predictor, top_k=TOP_K):
+            mask = found['segmentation']
+            if there and coco_mask.iou([mask], there, [0] * len(there)).max() > SAME:
+                continue
+            new.append(self._object(mask, found['names'], found['name_scores']))
+        if new:
+            self._commit(self.prompt, (*self.objects, *new), self.answer)
+        return len(new)
+
+    def rename(self, number: int, name: str) -> None:
+        """Call an object of the list something else.
+
+        Args:
+            number: The object's.
+            name: The new name.
+
+        Raises:
+            ValueError: There is no such object, or the name is blank.
+        """
+        self._require_object(number)
+        objects = (t.renamed(name) if t.number == number else t for t in self.objects)
+        self._commit(self.prompt, tuple(objects), self.answer)
+
+    def remove(self, number: int) -> None:
+        """Take an object off the list.
+
+        Args:
+            number: The object's.
+
+        Raises:
+            ValueError: There is no such object.
+        """
+        self._require_object(number)
+        objects = (thing for thing in self.objects if thing.number != number)
+        self._commit(self.prompt, tuple(objects), self.answer)
+
+    def _object(
+        self, segmentation: dict, names: Sequence[str], name_scores: Sequence[float]
+    ) -> LabeledObject:
+        self._count += 1
+        name = names[0] if names else UNNAMED
+        return LabeledObject(self._count, name, tuple(names), tuple(name_scores), segmentation)
+
+    def _require_object(self, number: int) -> None:
+        if number not in [thing.number for thing in self.objects]:
+            raise ValueError(f'There is no object {number!r:.50} on the list.')
+
+    # Files
+
+    def to_coco(self) -> bytes:
+        """The list as a COCO JSON file.
+
+        Its categories are the names in force, and after them those that single objects were given;
+        so pictures that are labeled with the same names have them in common.
+
+        Raises:
+            ValueError: The list is empty.
+        """
+        record = self._record()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / 'objects.json'
+            write_coco(path, [record], self._categories())
+            return path.read_bytes()
+
+    def to_jpeg(self) -> bytes:
+        """The picture as a JPEG file, with the objects of the list drawn on it.
+
+        Raises:
+            ValueError: The list is empty.
+        """
+        objects = self._record()['objects']
+        with _DRAWING:
+            drawn = draw_objects(self.image[..., ::-1], objects, self._categories())
+        return jpeg(drawn[..., ::-1])
+
+    def _record(self) -> dict:
+        if not self.objects:
+            raise ValueError('The list is empty: add an object first.')
+        height, width = self.image.shape[:2]
+        objects = [thing.as_record() for thing in self.objects]
+        return dict(file_name=self.file_name, width=width, height=height, objects=objects)
+
+    def _categories(self) -> list[str]:
+        return list(dict.fromkeys([*self.names, *(thing.name for thing in self.objects)]))

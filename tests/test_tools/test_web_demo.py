@@ -1,0 +1,41 @@
+"""tools/web_demo.py in this process."""
+
+import sys
+import time
+
+import pytest
+
+
+@pytest.fixture
+def run(run_tool, monkeypatch):
+    """`run('--port', '1')`: exit status, output and errors; what waits is stopped as by Ctrl-C."""
+
+    def stop(seconds):
+        if seconds > 60:
+            raise KeyboardInterrupt
+        sleep(seconds)
+
+    sleep = time.sleep
+    monkeypatch.setattr(time, 'sleep', stop)
+    return lambda *arguments: run_tool('web_demo.py', *arguments)
+
+
+def test_it_serves_the_small_model_until_it_is_stopped(run):
+    pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[test]'")
+    status, out, err = run()
+    assert 'The page is at http://127.0.0.1:' in out
+    assert status == 130 and 'The page has ended' in err
+
+
+def test_without_gradio_it_says_how_to_get_it(run, monkeypatch):
+    for module in ('mmovsam.web.page', 'mmovsam.web.serving'):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, 'gradio', None)
+    status, _, err = run()
+    assert status == 2 and "pip install 'mmovsam[web]'" in err
+
+
+def test_unknown_config_is_named(run):
+    pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[test]'")
+    status, _, err = run('no_such.py')
+    assert status == 2 and 'There is no config no_such.py' in err

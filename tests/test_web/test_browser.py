@@ -1,0 +1,384 @@
+"""The page in a real browser, with the small model that the package ships.
+
+Skipped where Playwright, Gradio or a Chromium is missing; the reason says how to get it.
+"""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
+from mmovsam.datasets.mini_world.writer import scene_rng
+from mmovsam.web import loading
+from mmovsam.web.pictures import EXAMPLES_SEED
+
+playwright = pytest.importorskip(
+    'playwright.sync_api', reason="no Playwright: pip install 'mmovsam[test]'"
+)
+pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[test]'")
+
+from mmovsam.web.serving import Limits, serving  # noqa: E402
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
+
+SCENE = 3
+EVIL = '<b id=evil onclick=alert(1)>&amp;${1}{{2}}`'
+PATIENCE = 120_000  # milliseconds; the machine may have other things to do
+expect = playwright.expect
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope='module')
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip('no Chromium: apt-get install chromium (Debian, Ubuntu), or install Chrome')
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope='module')
+def shared():
+    return loading.load('mini/ovsam_mini_boxes.py')
+
+
+@pytest.fixture(scope='module')
+def url(browser, shared):
+    with serving(*shared, Limits(max_file_size=200_000, max_pixels=500_000)) as url:
+        yield url
+
+
+@pytest.fixture(scope='module')
+def requests():
+    """The addresses that the browser asked for."""
+    return []
+
+
+@pytest.fixture(scope='module')
+def new_user(browser, url, requests):
+    """Opens the page as somebody who was not here before."""
+
+    def come():
+        page = browser.new_context(viewport=dict(width=1360, height=860)).new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on('request', lambda request: requests.append(request.url))
+        page.on('pageerror', lambda error: requests.append(f'error: {error}'))
+        page.goto(url)
+        page.wait_for_selector('.examples button')
+        return User(page)
+
+    return come
+
+
+@pytest.fixture(scope='module')
+def user(new_user):
+    return new_user()
+
+
+class User:
+    """What people do on the page, in pixels of the picture."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def open_scene(self, number):
+        status = self.page.locator('.status').first
+        status.evaluate('line => { line.textContent = "" }')  # it may say so of another picture
+        self.page.locator('.examples button').nth(number).click()
+        self.wait_status('Encoded in')
+
+    def open_file(self, path):
+        with self.page.expect_file_chooser() as chooser:
+            self.press('Open a picture')
+        chooser.value.set_files(path)
+
+    def wait_status(self, text):
+        self.page.wait_for_selector(f'.status:has-text("{text}")')
+
+    def on_screen(self, x, y):
+        box = self.page.locator('#marks svg').bounding_box()
+        width, height = map(float, self.marks('svg').get_attribute('viewBox').split()[2:])
+        return box['x'] + x / width * box['width'], box['y'] + y / height * box['height']
+
+    def click(self, x, y, kind='yes', **kwargs):
+        before = self.marks(f'.dot.{kind}:not(.core)').count()
+        self.page.mouse.click(*self.on_screen(x, y), **kwargs)
+        self.marks(f'.dot.{kind}:not(.core)').nth(before).wait_for(state='attached')
+
+    def drag(self, x1, y1, x2, y2):
+        mouse = self.page.mouse
+        mouse.move(*self.on_screen(x1, y1))
+        mouse.down()
+        mouse.move(*self.on_screen((x1 + x2) / 2, y2))
+        assert self.marks('.band').is_visible()
+        mouse.move(*self.on_screen(x2, y2))
+        mouse.up()
+        self.marks('rect.box').wait_for(state='attached')
+
+    def press(self, name):
+        self.page.get_by_role('button', name=name, exact=True).click()
+
+    def save(self, name, folder):
+        with self.page.expect_download() as download:
+            self.press(name)
+        path = folder / download.value.suggested_filename
+        download.value.save_as(path)
+        return path
+
+    def marks(self, selector):
+        return self.page.locator(f'#marks {selector}')
+
+    @property
+    def name(self):
+        return self.page.locator('#name input, #name textarea')
+
+    @property
+    def best(self):
+        return self.page.locator('.best')
+
+    @property
+    def names(self):
+        return self.page.locator('ol.names span')
+
+    @property
+    def objects(self):
+        return [field.input_value() for field in self.page.locator('ul.objects input').all()]
+
+    def wait_objects(self, number):
+        self.page.wait_for_function(
+            'number => document.querySelectorAll("ul.objects li").length === number', arg=number
+        )
+
+
+@pytest.fixture(scope='module')
+def scene():
+    return draw_scene(scene_rng(EXAMPLES_SEED, 'test', SCENE), 'test')
+
+
+@pytest.fixture(scope='module')
+def known(shared, scene):
+    """Points of objects that the model knows, `(x, y, name)`."""
+    predictor = shared[0].fork()
+    predictor.set_image(scene.image)
+    found = []
+    for category_id, mask in zip(scene.category_ids, scene.masks):
+        rows, columns = np.nonzero(mask)
+        middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+        point = float(columns[middle]) + 0.5, float(rows[middle]) + 0.5
+        said = predictor.predict([point], [1], multimask_output=False)
+        if said.names[0][0] == CATEGORIES[category_id - 1].name:
+            found.append((*point, said.names[0][0]))
+    assert len(found) >= 2, 'the small model knows too little of this scene: choose another'
+    return found
+
+
+def answer_to(shared, image, **prompt):
+    predictor = shared[0].fork()
+    predictor.set_image(image)
+    return predictor.predict(**prompt, multimask_output=False)
+
+
+def test_a_click_gives_the_mask_the_name_and_five_names_with_scores(user, known):
+    user.open_scene(SCENE)
+    x, y, name = known[0]
+    user.click(x, y)
+    expect(user.best).to_have_text(name)
+    expect(user.names).to_have_count(5)
+    expect(user.names.first).to_have_text(name)
+    scores = user.page.locator('ol.names b').all_inner_texts()
+    assert len(scores) == 5 and all(re.fullmatch(r'<?\d+%', score) for score in scores)
+    assert len(user.marks('path.mask').get_attribute('d')) > 20
+    expect(user.name).to_have_value(name)
+
+
+def test_right_click_and_choice_say_what_is_not_the_object(user, known):
+    user.open_scene(SCENE)
+    user.click(*known[0][:2])
+    user.click(*known[1][:2], kind='no', button='right')
+    user.page.get_by_text('Not the object', exact=True).click()
+    user.click(5, 5, kind='no')
+    user.page.get_by_text('Object', exact=True).click()
+    assert user.marks('.dot.no:not(.core)').count() == 2
+    user.press('Undo')
+    user.marks('.dot.no:not(.core)').nth(1).wait_for(state='detached')
+    user.press('Clear')
+    user.marks('.dot').first.wait_for(state='detached')
+    expect(user.marks('path.mask')).to_have_count(0)
+    expect(user.names).to_have_count(0)
+
+
+def test_fast_clicks_are_all_taken(user):
+    user.open_scene(SCENE)
+    for step in range(5):
+        user.page.mouse.click(*user.on_screen(50 + 40 * step, 100))
+    user.marks('.dot.yes:not(.core)').nth(4).wait_for(state='attached')
+
+
+def test_a_typed_name_stays_when_the_mask_is_refined(user, known):
+    user.open_scene(SCENE)
+    user.name.fill('my own name')
+    user.click(*known[0][:2])
+    expect(user.best).to_have_text(known[0][2])
+    expect(user.name).to_have_value('my own name')
+    user.page.locator('ol.names button').nth(1).click()
+    expect(user.name).to_have_value(user.names.nth(1).inner_text())
+    user.name.fill('')
+    user.click(*known[0][:2])
+    expect(user.name).to_have_value(re.compile('.'))
+    expect(user.best).to_have_text(user.name.input_value())
+    user.press('Add')
+    user.wait_status('Added: ')
+    expect(user.name).to_have_value('')
+
+
+def test_a_drag_and_two_corners_draw_the_same_box(user, shared, scene):
+    user.open_scene(SCENE)
+    rows, columns = np.nonzero(scene.masks[0])
+    box = [int(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+    expected = answer_to(shared, scene.image, box=box)
+    user.drag(*box)
+    expect(user.best).to_have_text(expected.names[0][0])
+    drawn = [float(user.marks('rect.box').get_attribute(k)) for k in ('x', 'y', 'width', 'height')]
+    assert drawn == pytest.approx(
+        [box[0], box[1], box[2] - box[0], box[3] - box[1]], abs=1
+    )  # a pixel of the screen is less than one of the picture
+    user.press('Clear')
+    user.marks('rect.box').wait_for(state='detached')
+    user.page.get_by_text('Box corners', exact=True).click()
+    user.click(box[2], box[3], kind='corner')
+    user.page.mouse.click(*user.on_screen(*box[:2]))
+    user.marks('rect.box').wait_for(state='attached')
+    user.page.get_by_text('Object', exact=True).click()
+    expect(user.best).to_have_text(expected.names[0][0])
+
+
+def test_names_change_with_the_vocabulary_and_the_picture_stays_encoded(
+    user, shared, known, monkeypatch
+):
+    user.open_scene(SCENE)
+    user.click(*known[0][:2])
+    mask = user.marks('path.mask').get_attribute('d')
+    monkeypatch.setattr(shared[0].model, 'extract_feat', None)
+    field = user.page.locator('#names textarea')
+    own = field.input_value()
+    field.fill(f'a teapot\n{known[0][2]}\n{EVIL}')
+    user.wait_status('3 names in force')
+    expect(user.names).to_have_count(3)
+    expect(user.names.first).to_have_text(known[0][2])
+    assert set(user.names.all_inner_texts()) == {known[0][2], 'a teapot', EVIL}
+    field.press_sequentially('\na fork')
+    user.wait_status('4 names in force')
+    expect(user.names.get_by_text('a fork', exact=True)).to_have_count(1)
+    assert user.marks('path.mask').get_attribute('d') == mask
+    field.fill('one\n,')
+    user.wait_status('is empty; give every class a name')
+    field.fill('')
+    user.wait_status('those of the model')
+    expect(user.names).to_have_count(5)
+    assert own.split('\n') == [category.name for category in CATEGORIES]
+    field.fill(own)
+    user.wait_status(f'{len(CATEGORIES)} names in force')
+
+
+def test_objects_are_listed_renamed_removed_and_saved(user, shared, scene, known, tmp_path):
+    user.open_scene(SCENE)
+    for number, (x, y, _) in enumerate(known[:2], 1):
+        user.click(x, y)
+        user.press('Add')
+        user.wait_objects(number)
+    assert user.objects == [name for _, _, name in known[:2]]
+    expect(user.marks('.tag')).to_have_text(user.objects)
+    field = user.page.locator('ul.objects input').nth(1)
+    field.fill(EVIL)
+    field.press('Enter')
+    user.marks(f'.tag:nth-of-type(2):text-is({json.dumps(EVIL)})').wait_for(state='attached')
+    assert user.page.locator('#evil').count() == 0
+    field.fill(' ')
+    field.press('Enter')
+    expect(field).to_have_value(EVIL)
+
+    path = user.save('Save COCO JSON', tmp_path)
+    assert path.name == f'scene_{SCENE + 1}.json'
+    coco = COCO(str(path))
+    height, width = scene.image.shape[:2]
+    (image,) = coco.dataset['images']
+    assert (image['width'], image['height']) == (width, height)
+    annotations = coco.loadAnns(coco.getAnnIds())
+    names = [coco.cats[each['category_id']]['name'] for each in annotations]
+    assert names == [known[0][2], EVIL]
+    for annotation, (x, y, _) in zip(annotations, known):
+        expected = answer_to(shared, scene.image, point_coords=[[x, y]], point_labels=[1])
+        iou = coco_mask.iou(
+            [coco.annToRLE(annotation)],
+            [coco_mask.encode(np.asfortranarray(expected.masks[0], np.uint8))],
+            [0],
+        )
+        assert iou > 0.9  # a click hits a pixel of the screen, not a point of the picture
+
+    with Image.open(user.save('Save picture', tmp_path)) as picture:
+        assert picture.width / picture.height == pytest.approx(width / height)
+    user.page.locator('ul.objects button').first.click()
+    user.wait_objects(1)
+    user.press('Undo')
+    user.wait_objects(2)
+
+
+def test_everything_comes_to_the_list(user):
+    user.open_scene(SCENE)
+    user.press('Find everything')
+    user.page.locator('ul.objects li').nth(2).wait_for()
+    user.wait_status('objects came to the list')
+    user.press('Undo')
+    user.wait_objects(0)
+
+
+def test_users_do_not_see_each_others_pictures(user, new_user, known):
+    user.open_scene(SCENE)
+    user.click(*known[0][:2])
+    user.press('Add')
+    user.wait_objects(1)
+    other = new_user()
+    assert other.page.locator('#stage img').count() == 0 and not other.objects
+    other.open_scene(0)
+    shown = [each.page.locator('#stage img').get_attribute('src') for each in (user, other)]
+    assert shown[0] != shown[1]
+    other.click(30, 30)
+    user.click(*known[1][:2])
+    expect(user.best).to_have_text(known[1][2])
+    assert len(user.objects) == 1 and not other.objects
+    other.page.context.close()
+
+
+def test_uploaded_pictures_are_opened_and_bad_ones_refused(user, scene, tmp_path):
+    path = tmp_path / 'my scene.png'
+    Image.fromarray(scene.image[:, ::-1]).save(path)
+    user.open_file(path)
+    user.wait_status('Encoded in')
+    shown = user.page.locator('#stage img').get_attribute('alt')
+    assert shown == f'The picture, {scene.image.shape[1]} by {scene.image.shape[0]} pixels'
+
+    path = tmp_path / 'bad.png'
+    path.write_bytes(b'no picture')
+    user.open_file(path)
+    user.wait_status('bad.png is truncated or no picture')
+    Image.new('RGB', (1000, 600)).save(path)
+    user.open_file(path)
+    user.wait_status('bad.png has 1000 x 600 pixels')
+    path.write_bytes(np.random.default_rng(0).bytes(200_001))
+    user.open_file(path)
+    user.page.get_by_text(re.compile('exceed|too large|maximum', re.I)).first.wait_for()
+    assert user.page.locator('#stage img').get_attribute('alt') == shown
+
+
+def test_nothing_is_asked_of_other_servers_and_no_script_fails(user, url, requests):
+    user.open_scene(SCENE)
+    own = ('data:', 'blob:', url)
+    assert requests and not [each for each in requests if not each.startswith(own)]

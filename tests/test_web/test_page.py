@@ -1,0 +1,200 @@
+"""The page as a server: what it hands out, takes in, and keeps for itself."""
+
+import json
+import os
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+gradio = pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[test]'")
+
+import httpx  # noqa: E402  it comes with Gradio
+
+from mmovsam.web import SessionStore  # noqa: E402
+from mmovsam.web.page import Page  # noqa: E402
+from mmovsam.web.serving import Limits, remove_old_files, serving  # noqa: E402
+
+LIMITS = Limits(max_file_size=30_000, max_pixels=5000, max_sessions=4)
+
+
+@pytest.fixture(scope='module')
+def client(predictor, name_encoder):
+    with serving(predictor, name_encoder, LIMITS) as url, httpx.Client(base_url=url) as client:
+        yield client
+
+
+@pytest.fixture(scope='module')
+def handlers(client):
+    """The number of each handler, by its name."""
+    config = client.get('config').json()
+    return {each['api_name']: each['id'] for each in config['dependencies']}
+
+
+@pytest.fixture
+def call(client, handlers):
+    """Have a queued handler run as a browser does; returns what it said last."""
+
+    def run(name, *data, session='ann', **event):
+        body = dict(
+            data=data, fn_index=handlers[name], session_hash=session, event_data=event or None
+        )
+        client.post('gradio_api/queue/join', json=body).raise_for_status()
+        path = f'gradio_api/queue/data?session_hash={session}'
+        with client.stream('GET', path, timeout=None) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix('data: ') or '{}')
+                if message.get('msg') == 'process_completed':
+                    return message
+        raise AssertionError('the server did not answer')
+
+    return run
+
+
+def upload(client, content, name='cat.png'):
+    return client.post('gradio_api/upload', files=dict(files=(name, content)))
+
+
+def as_input(path):
+    return dict(path=path, meta=dict(_type='gradio.FileData'))
+
+
+@pytest.fixture
+def png(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / 'cat.png')
+    return (tmp_path / 'cat.png').read_bytes()
+
+
+def test_it_is_reached_from_this_machine_only(client):
+    assert client.base_url.host == '127.0.0.1'
+
+
+def test_uploaded_file_is_read_and_removed(client, call, png):
+    (path,) = upload(client, png).json()
+    folder = Path(os.environ['GRADIO_TEMP_DIR'])
+    assert folder in Path(path).parents and Path(path).is_file()
+    said = call('upload', as_input(path))
+    assert said['success'] and 'Encoded in' in json.dumps(said)
+    assert not [file for file in folder.rglob('*') if file.is_file() and file.stat().st_size]
+
+
+def test_files_that_were_not_read_are_removed_in_time(tmp_path):
+    old, new = tmp_path / 'a' / 'old.png', tmp_path / 'b' / 'new.png'
+    for file in (old, new):
+        file.parent.mkdir()
+        file.write_bytes(b'x')
+    for path in (old, old.parent, new.parent):
+        os.utime(path, (0, 0))
+    remove_old_files(tmp_path, 60)
+    assert not old.exists() and new.exists()
+    os.utime(old.parent, (0, 0))  # it changed when its file went
+    remove_old_files(tmp_path, 60)
+    assert not old.parent.exists()
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [(b'no picture', 'cat.png is truncated or no picture'), ((90, 60), '90 x 60 pixels, 0.0 mil')],
+)
+def test_bad_file_is_named_and_removed(client, call, tmp_path, content, message):
+    if isinstance(content, tuple):
+        Image.new('RGB', content).save(tmp_path / 'cat.png')
+        content = (tmp_path / 'cat.png').read_bytes()
+    (path,) = upload(client, content).json()
+    said = json.dumps(call('upload', as_input(path)))
+    assert message in said and 'status error' in said
+    assert not Path(path).exists()
+
+
+def test_file_that_is_too_large_is_refused_before_it_is_stored(client):
+    said = upload(client, bytes(LIMITS.max_file_size + 1))
+    assert said.status_code == 413 and 'maximum allowed size' in said.text
+
+
+def test_files_of_the_server_cannot_be_opened_as_pictures(call, tmp_path, png):
+    path = tmp_path / 'cat.png'
+    assert not call('upload', as_input(str(path)))['success'] and path.is_file()
+
+
+def test_files_of_the_server_are_not_handed_out(client, tmp_path, png):
+    for path in (tmp_path / 'cat.png', __file__, 'setup.py', '/etc/passwd'):
+        assert client.get(f'gradio_api/file={path}').status_code in (403, 404)
+
+
+def test_nothing_is_fetched_for_others(client):
+    said = client.get(f'gradio_api/file={client.base_url}config', follow_redirects=False)
+    assert said.status_code >= 400
+
+
+def test_pages_and_styles_name_no_other_server(client):
+    for path in ('', 'theme.css'):
+        text = client.get(path).text
+        fetched = re.findall(r'(?:src=|href=|url\(|@import )["\']?(https?:[^"\')\s]+)', text)
+        assert not [url for url in fetched if not url.startswith(str(client.base_url))]
+
+
+def test_without_scenes_to_draw_none_is_offered(monkeypatch):
+    def draw(number):
+        raise ImportError('no scikit-image')
+
+    page = Page(SessionStore(list), (), max_names=2, max_pixels=9)
+    assert 'choose one of the scenes' in json.dumps(page.layout().get_config_file())
+    monkeypatch.setattr('mmovsam.web.page.draw_example', draw)
+    shown = json.dumps(page.layout().get_config_file())
+    assert 'Open a picture.' in shown and 'scenes' not in shown
+
+
+@pytest.mark.parametrize('max_names, shown', [(3, 'ant\nbee\ncow'), (2, '')])
+def test_names_of_the_model_are_shown_if_they_fit(max_names, shown):
+    page = Page(SessionStore(list), ('ant', 'bee', 'cow'), max_names, max_pixels=9)
+    fields = [
+        component['props']
+        for component in page.layout().get_config_file()['components']
+        if component['props'].get('elem_id') == 'names'
+    ]
+    assert [field['value'] or '' for field in fields] == [shown]
+
+
+def test_handlers_are_no_public_interface(client):
+    info = client.get('gradio_api/info').json()
+    assert info['named_endpoints'] == {} == info['unnamed_endpoints']
+
+
+def test_nothing_is_told_to_anybody(client):
+    config = client.get('config').json()
+    assert config['analytics_enabled'] is False and not config.get('run_history')
+
+
+def test_sessions_are_those_of_the_store_and_bounded(client, call, png):
+    for user in range(LIMITS.max_sessions + 2):
+        (path,) = upload(client, png).json()
+        assert call('upload', as_input(path), session=f'user{user}')['success']
+    said = json.dumps(call('everything', '', session='user0'))
+    assert 'no picture: open one' in said
+    assert 'no picture' not in json.dumps(call('everything', '', session='user5'))
+
+
+def test_who_closes_the_page_makes_room_first(client, monkeypatch):
+    left = threading.Event()
+    monkeypatch.setattr(SessionStore, 'leave', lambda self, key: key == 'bea' and left.set())
+    with client.stream('GET', 'gradio_api/heartbeat/bea', timeout=None) as stream:
+        next(stream.iter_raw())
+    assert left.wait(120)
+
+
+@pytest.mark.parametrize('wrong', [dict(max_file_size=0), dict(max_pixels=-1)])
+def test_limits_that_let_nothing_in_are_refused(wrong):
+    with pytest.raises(ValueError, match='must be at least 1'):
+        Limits(**wrong)
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', '203.0.113.7', 'no.such.host.invalid'])
+def test_an_address_that_is_taken_or_foreign_is_an_error(client, predictor, name_encoder, host):
+    port = client.base_url.port
+    with (
+        pytest.raises(OSError, match=rf'{host}, port {port}: .*Choose another'),
+        serving(predictor, name_encoder, host=host, port=port),
+    ):
+        pass

@@ -1,0 +1,51 @@
+"""Serve a page on which a click gives a mask and a name."""
+
+import argparse
+import signal
+import time
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+
+from mmovsam.engine.command_line import readable_errors
+from mmovsam.web import loading
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('config', nargs='?', default='mini/ovsam_mini_boxes.py', help='config file, or the name '
+        'of one of the package (default: the small model)')  # fmt: skip
+    add('checkpoint', nargs='?', help="weights (default: the config's load_from)")
+    add('--device', default='cpu', help='such as cuda (default: %(default)s)')
+    add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines '
+        'in, without a password (default: %(default)s)')  # fmt: skip
+    add('--port', type=int, help='(default: a free one from 7860 on)')
+    add('--max-file-size', type=float, default=20, help='of a picture, in MB (%(default)s)')
+    add('--max-pixels', type=float, default=16, help='of a picture, in millions (%(default)s)')
+    add('--max-sessions', type=int, default=16, help='users at a time (%(default)s)')
+    add('--forget-after', type=float, default=60, help='minutes without use, after which a '
+        "user's picture is forgotten (%(default)s)")  # fmt: skip
+    return parser.parse_args()
+
+
+def main(args):
+    from mmovsam.web.serving import Limits, serving  # says how to get Gradio
+
+    limits = Limits(
+        max_file_size=round(args.max_file_size * 2**20),
+        max_pixels=round(args.max_pixels * 10**6),
+        max_sessions=args.max_sessions,
+        forget_after=args.forget_after * 60,
+    )
+    shared = loading.load(args.config, args.checkpoint, args.device)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
+    with serving(*shared, limits, args.host, args.port) as url:
+        print(f'The page is at {url} (Ctrl-C ends it)', flush=True)
+        while True:
+            time.sleep(3600)
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors('The page has ended.'):
+        main(args)
