@@ -2,10 +2,7 @@
 # Goes on from the shipped weights. Tests with annotated boxes as prompts.
 _base_ = ['./ovsam_mini.py']
 load_from = 'mmovsam://ovsam_mini.safetensors'
-model = dict(
-    classifier=dict(train_novel=True),
-    head=dict(loss_cls=dict(type='VocabularyLoss')),
-)
+model = dict(classifier=dict(train_novel=True))
 scenes = _base_.train_dataloader.dataset
 pictures = dict(
     type='MiniWorldImageLabels',
@@ -21,17 +18,18 @@ pictures = dict(
 )
 train_dataloader = dict(
     batch_size=8,
-    sampler=dict(_delete_=True, type='MixedSampler', num_samples=3200),
+    sampler=dict(_delete_=True, type='MixedSampler', num_samples=2000),
     dataset=dict(
         _delete_=True,
         type='MixedDataset',
         datasets=[scenes, pictures],
         names=['scenes', 'pictures'],
-        ratios=[1, 1],
+        ratios=[1, 3],
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=2e-4))
+optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [
-    dict(type='CosineAnnealingLR', eta_min_ratio=0.01, by_epoch=True, convert_to_iter_based=True)
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type='CosineAnnealingLR', eta_min_ratio=0.01, by_epoch=True, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=1, val_interval=1)

@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from mmdet.visualization import get_palette
 from mmengine.logging import print_log
 
-from ..vocabulary.joining import join_vocabularies
+from ..vocabulary import join_vocabularies
 
 _SHOWN = 5  # sentences of each kind in the log
 

@@ -117,11 +117,10 @@ def test_probabilities_leave_the_background_out_but_not_its_share():
     assert torch.allclose(classifier.probabilities(fused), torch.full((2, 4), 0.2))
 
 
-def test_training_sees_base_classes_and_the_background():
-    classifier = build()
-    logits, labels = classifier.trainable(torch.zeros(6, 5), torch.tensor([0, 1, 2, 3, 4, -1]))
-    assert logits[0].isfinite().tolist() == [True, False, False, True, True]
-    assert labels.tolist() == [0, -1, -1, 3, 4, -1]
+def test_training_sees_base_classes_the_background_and_novel_ones_if_told_to():
+    assert build().untrained.tolist() == [False, True, True, False, False]
+    assert build(train_novel=True).untrained.tolist() == [False, False, True, False, False]
+    assert not build(None).untrained.any()
 
 
 def test_vocabulary_is_no_part_of_a_checkpoint():
