@@ -13,6 +13,7 @@ custom_hooks = [
     dict(type='RandomStateHook'),
     dict(type='CheckpointCheckHook'),
     dict(type='ClassCheckHook'),
+    dict(type='ClassFrequencyHook'),
 ]
 
 randomness = dict(seed=0)
