@@ -95,13 +95,12 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
             dict: `img_path`, `img_id` (path below the image folder) and `true_labels`.
         """
         info = super().get_data_info(idx)
-        name = info.pop('name')
         return dict(
-            info,
-            img_path=osp.join(self._folder, name),
-            img_id=name,
+            sample_idx=info['sample_idx'],
+            img_path=osp.join(self._folder, info['name']),
+            img_id=info['name'],
             seg_map_path=None,
-            true_labels=info.pop('labels'),
+            true_labels=info['labels'],
         )
 
     def prepare_data(self, idx):

@@ -24,7 +24,7 @@ class MixedDataset(ConcatDataset):
     is wanted.
 
     Args:
-        datasets (Sequence[dict]): Configs of the data sets. In its pipeline `PackDetInputs` keeps
+        datasets (Sequence[dict | Dataset]): The data sets. In its pipeline `PackDetInputs` keeps
             `true_labels` of an `ImageLabelDataset`, and for a federated loss `neg_labels` and
             `not_exhaustive_labels`, if they are among its `meta_keys`.
         names (Sequence[str]): What each is called in the log.
@@ -33,7 +33,6 @@ class MixedDataset(ConcatDataset):
         unnamed (Sequence[str]): Names of data sets without classes, such as SA-1B: their labels
             become -1, which teaches masks only.
         same (dict): Classes that names cannot join, see `join_vocabularies`.
-        **kwargs: As MMDetection's `ConcatDataset`.
 
     Attributes:
         joined (JoinedVocabulary): The joint vocabulary with what was merged and what is in doubt.
@@ -43,11 +42,16 @@ class MixedDataset(ConcatDataset):
             vocabularies cannot be joined.
     """
 
-    def __init__(self, datasets, names, ratios=None, unnamed=(), same=None, **kwargs):
+    def __init__(self, datasets, names, ratios=None, unnamed=(), same=None):
         self.names = tuple(names)
         self.ratios = (1.0,) * len(datasets) if ratios is None else tuple(map(float, ratios))
         self._check(datasets, unnamed)
-        super().__init__(datasets, **kwargs)
+        # The parent's would compare their metainfo, which differ.
+        self.datasets = [
+            DATASETS.build(part) if isinstance(part, dict) else part for part in datasets
+        ]
+        self._fully_initialized = False
+        self.full_init()
         about = {name: dataset.metainfo for name, dataset in zip(self.names, self.datasets)}
         named = {name: metainfo for name, metainfo in about.items() if name not in unnamed}
         self.joined = join_vocabularies(named, same)

@@ -3,10 +3,16 @@ import logging
 
 import numpy as np
 import pytest
+import tiny
 import tiny_data
 import torch
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, MODELS
+from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 from PIL import Image
+
+from mmovsam.vocabulary import TextClassifier
 
 BOXES = [step for step in tiny_data.PIPELINE if step['type'] not in ('LoadAnnotations',)]
 BOXES.insert(2, dict(type='LoadAnnotations', with_bbox=True))
@@ -58,6 +64,7 @@ NAMES = ['masks', 'boxes', 'labels']
 
 
 def build(parts, names=NAMES, **kwargs):
+    init_default_scope('mmdet')
     return DATASETS.build(dict(type='MixedDataset', datasets=parts, names=names, **kwargs))
 
 
@@ -125,15 +132,13 @@ def test_frequencies_are_regions_of_an_image_drawn_in_the_ratios(parts):
     assert build(parts, ratios=[1, 0, 0]).class_frequencies.tolist() == [0.5, 0, 0, 0]
 
 
-def test_what_was_joined_and_what_is_in_doubt_is_in_the_log(parts, tmp_path, caplog):
+def test_what_was_joined_and_what_is_in_doubt_is_in_the_log(parts, tmp_path):
     content = json.loads((tmp_path / 'boxes.json').read_text())
     content['categories'][1]['name'] = 'plum (tree)'
     (tmp_path / 'boxes.json').write_text(json.dumps(content))
     seen = []
     handler = logging.Handler()
     handler.emit = lambda record: seen.append(record.getMessage())
-    from mmengine.logging import MMLogger
-
     logger = MMLogger.get_current_instance()
     logger.addHandler(handler)
     build(parts)
@@ -164,12 +169,6 @@ def test_settings_out_of_range_are_named(parts, settings, message):
 
 
 def test_batch_of_every_kind_trains_with_parts_of_the_loss_by_source(parts):
-    import tiny
-    from mmdet.registry import MODELS
-    from mmengine.dataset import pseudo_collate
-
-    from mmovsam.vocabulary import TextClassifier
-
     dataset = build(parts)
     torch.manual_seed(0)
     model = MODELS.build(tiny.OVSAM).train()

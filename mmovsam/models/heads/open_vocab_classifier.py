@@ -62,7 +62,8 @@ class OpenVocabClassifier(BaseModule):
         self.register_buffer('rows', torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer('alpha', torch.zeros(0), persistent=False)
         self.register_buffer('excluded', torch.zeros(0, dtype=torch.bool), persistent=False)
-        self.register_buffer('novel', torch.zeros(0, dtype=torch.bool), persistent=False)
+        # (K + 1,), the background included: what the loss may compare with
+        self.register_buffer('trained', torch.zeros(0, dtype=torch.bool), persistent=False)
 
     @property
     def num_classes(self) -> int:
@@ -96,8 +97,7 @@ class OpenVocabClassifier(BaseModule):
         embeddings = F.normalize(embeddings[rows].float(), dim=-1)
         first = F.pad(counts.cumsum(0), (1, 0))
         num_classes = len(counts)
-        novel = torch.zeros(num_classes + 1, dtype=torch.bool)
-        excluded = torch.zeros(num_classes + 1, dtype=torch.bool)
+        novel, excluded = torch.zeros(2, num_classes + 1, dtype=torch.bool)
         alpha = torch.full((num_classes + 1,), self.novel_alpha)
         if classifier.novel is not None:
             novel[:-1] = torch.tensor([flag is True for flag in classifier.novel])
@@ -107,7 +107,8 @@ class OpenVocabClassifier(BaseModule):
         device = self.embeddings.device
         self.embeddings, self.order = embeddings.to(device), self.order.to(device)
         self.rows, self.first = rows.argsort().to(device), first.to(device)
-        self.alpha, self.excluded, self.novel = (t.to(device) for t in (alpha, excluded, novel))
+        self.alpha, self.excluded = alpha.to(device), excluded.to(device)
+        self.trained = ~(excluded if self.train_novel else novel | excluded).to(device)
         self.names = classifier.names
 
     def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
@@ -177,12 +178,6 @@ class OpenVocabClassifier(BaseModule):
                 'belong to different CLIP models. Build it with the text tower of this model.'
             )
         return F.normalize(at_least_float32(embeddings), dim=-1)
-
-    @property
-    def untrained(self) -> Tensor:
-        """`(K + 1,)` bool, which classes training must not know: novel and excluded ones."""
-        self._require()
-        return self.excluded if self.train_novel else self.novel | self.excluded
 
     def fuse(self, head_logits: Tensor, clip_logits: Tensor, visible: Tensor) -> Tensor:
         """Geometric mean of the head's and CLIP's probabilities (OVSAM, section 3.3).

@@ -30,11 +30,11 @@ class ClassSampler:
         frequencies: Tensor | None = None,
         power: float = 0.5,
     ) -> None:
-        allowed = allowed.cpu()
+        self.allowed = allowed.cpu()
         self.num_draws = num_draws
-        self.classes = allowed.nonzero()[:, 0]
+        self.classes = self.allowed.nonzero()[:, 0]
         if frequencies is None:
-            frequencies = torch.ones(len(allowed))
+            frequencies = torch.ones(len(self.allowed))
         weights = frequencies.double().cpu()[self.classes]
         occurring = weights[weights > 0]
         weights = weights.clamp(min=occurring.min() if len(occurring) else 1.0) ** power
@@ -47,7 +47,8 @@ class ClassSampler:
         PyTorch's generator of random numbers on the CPU is used.
 
         Args:
-            certain: Allowed classes that are taken in any case.
+            certain: Classes that are taken in any case, if they are allowed; numbers that are no
+                class are passed over.
 
         Returns:
             `(C,)` int64, ascending, each once; and `(C,)` float32, the logarithm of the
@@ -58,8 +59,9 @@ class ClassSampler:
         drawn = torch.rand(self.num_draws, dtype=torch.float64)
         places = torch.searchsorted(self.cumulative, drawn, right=True)
         places = places.clamp(max=len(self.classes) - 1)  # the sum may be a rounding below 1
-        wanted = torch.tensor(sorted(certain), dtype=torch.long)
-        wanted = torch.searchsorted(self.classes, wanted)
+        wanted = [label for label in certain if 0 <= label < len(self.allowed)]
+        wanted = torch.tensor(sorted(wanted), dtype=torch.long)
+        wanted = torch.searchsorted(self.classes, wanted[self.allowed[wanted]])
         places = torch.cat((places, wanted)).unique()
         missed = self.num_draws * torch.log1p(-self.shares[places])
         log_rates = torch.log(-torch.expm1(missed))

@@ -127,20 +127,18 @@ class VocabularyLoss(nn.Module):
                 not count.
             images: Of what images they are, in their order.
         """
-        untrained = classifier.untrained
-        labels = labels.masked_fill((labels >= 0) & untrained[labels], -1)
+        background = classifier.num_classes
+        trained = classifier.trained
+        labels = labels.masked_fill((labels >= 0) & ~trained[labels], -1)
+        classes = log_rates = None
         if self.num_negatives is None:
-            places = range(len(untrained))
-            logits = classifier.logits(embeddings).masked_fill(untrained, float('-inf'))
-            log_rates = None
+            logits = classifier.logits(embeddings).masked_fill(~trained, float('-inf'))
         else:
-            classes, log_rates = self._draw(classifier, labels, images)
-            background = len(untrained) - 1
-            places = {label: i for i, label in enumerate([*classes.tolist(), background])}
-            classes, log_rates = classes.to(embeddings.device), log_rates.to(embeddings.device)
+            drawn = self._draw(trained, labels, images)
+            classes, log_rates = (each.to(embeddings.device) for each in drawn)
             logits = classifier.logits_of(embeddings, classes)
             labels = _index_of(labels, classes, background)
-        logits = self._compared(logits, labels, images, places)
+        logits = self._compared(logits, labels, images, classes)
         correct = logits.argmax(1) == labels
         if log_rates is not None and self.correction:
             logits = logits - F.pad(log_rates, (0, 1))
@@ -150,33 +148,33 @@ class VocabularyLoss(nn.Module):
         return RegionLosses(self.loss_weight * values, weight[labels] * (labels >= 0), correct)
 
     def _draw(
-        self, classifier, labels: Tensor, images: Sequence[ImageLabels]
+        self, trained: Tensor, labels: Tensor, images: Sequence[ImageLabels]
     ) -> tuple[Tensor, Tensor]:
         """Classes of this step, and the logarithms of their probabilities."""
-        if self.sampler is None or self.sampled is not classifier.novel:
-            trained = ~classifier.untrained[:-1]
-            if self.frequencies is not None and len(self.frequencies) != len(trained):
+        if self.sampler is None or self.sampled is not trained:
+            if self.frequencies is not None and len(self.frequencies) != len(trained) - 1:
                 raise ValueError(
                     f'Frequencies of {len(self.frequencies)} classes were set and the vocabulary '
-                    f'has {len(trained)}: set those of its own.'
+                    f'has {len(trained) - 1}: set those of its own.'
                 )
             self.sampler = ClassSampler(
-                trained, self.num_negatives, self.frequencies, self.frequency_power
+                trained[:-1], self.num_negatives, self.frequencies, self.frequency_power
             )
-            self.sampled = classifier.novel  # another one with each vocabulary
-        others = [image.true for image in images]
-        if self.federated:
-            others += [image.verified for image in images if image.verified is not None]
-        others = torch.tensor([label for group in others for label in group], dtype=torch.long)
-        wanted = torch.cat((labels.cpu(), others)).unique()
-        wanted = wanted[(wanted >= 0) & ~classifier.untrained.cpu()[wanted]]
-        return self.sampler.draw(set(wanted.tolist()) - {len(classifier.untrained) - 1})
+            self.sampled = trained  # a vocabulary brings its own
+        certain = set(labels.tolist())
+        for image in images:
+            certain.update(image.true, image.verified or () if self.federated else ())
+        return self.sampler.draw(certain)
 
     def _compared(
-        self, logits: Tensor, labels: Tensor, images: Sequence[ImageLabels], places
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        images: Sequence[ImageLabels],
+        classes: Tensor | None,
     ) -> Tensor:
         """Logits `(N, C + 1)`, minus infinity where a class is nothing to compare a region with."""
-        left_out = None
+        left_out = places = None
         start = 0
         for image in images:
             rows = slice(start, start + image.num)
@@ -186,22 +184,17 @@ class VocabularyLoss(nn.Module):
                 continue
             if left_out is None:
                 left_out = torch.zeros(logits.shape, dtype=torch.bool)
+                known = range(logits.shape[1] - 1) if classes is None else classes.tolist()
+                places = {label: place for place, label in enumerate(known)}
             if verified is not None:
                 left_out[rows, :-1] = True
-                left_out[rows, _known(verified, places)] = False
-            left_out[rows, _known(image.true, places)] = True
+                left_out[rows, [places[label] for label in verified if label in places]] = False
+            left_out[rows, [places[label] for label in image.true if label in places]] = True
         if left_out is None:
             return logits
-        left_out = left_out.to(logits.device)
         own = labels.clamp(min=0)[:, None]
-        return logits.masked_fill(left_out.scatter(1, own, False), float('-inf'))
-
-
-def _known(labels: Sequence[int], places) -> list[int]:
-    """Where classes are among those of this step; those that are not take no part in it."""
-    if isinstance(places, range):
-        return list(labels)
-    return [places[label] for label in labels if label in places]
+        left_out = left_out.to(logits.device).scatter(1, own, False)
+        return logits.masked_fill(left_out, float('-inf'))
 
 
 def _index_of(labels: Tensor, classes: Tensor, background: int) -> Tensor:

@@ -118,9 +118,9 @@ def test_probabilities_leave_the_background_out_but_not_its_share():
 
 
 def test_training_sees_base_classes_the_background_and_novel_ones_if_told_to():
-    assert build().untrained.tolist() == [False, True, True, False, False]
-    assert build(train_novel=True).untrained.tolist() == [False, False, True, False, False]
-    assert not build(None).untrained.any()
+    assert build().trained.tolist() == [True, False, False, True, True]
+    assert build(train_novel=True).trained.tolist() == [True, True, False, True, True]
+    assert build(None).trained.all()
 
 
 def test_vocabulary_is_no_part_of_a_checkpoint():
@@ -133,7 +133,7 @@ def test_file_is_read_at_the_first_use(tmp_path):
     save_classifier(file, TextClassifier(torch.randn(4, 1, 8), tuple('abcd'), NOVEL))
     assert classifier.num_classes == 4
     assert classifier.names == tuple('abcd')
-    assert classifier.novel.tolist() == [False, True, False, False, False]
+    assert classifier.trained.tolist() == [True, False, False, True, True]
 
 
 def test_missing_file_is_named_with_the_tool_that_makes_it(tmp_path):

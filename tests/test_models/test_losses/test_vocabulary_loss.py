@@ -26,10 +26,14 @@ def mean(regions):
     return regions.values.sum() / regions.weights.sum()
 
 
+def pictured(num, seed=1):
+    """Embeddings of regions: of fewer the first ones."""
+    return torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(seed))[:num].clone()
+
+
 def run(loss, named, labels, images=None, seed=1):
     """The loss, its gradient, and whether each region was named right."""
-    random = torch.Generator().manual_seed(seed)
-    embeddings = torch.randn(len(labels), WIDTH, generator=random).requires_grad_()
+    embeddings = pictured(len(labels), seed).requires_grad_()
     images = images or [ImageLabels(len(labels))]
     regions = loss(named, embeddings, torch.tensor(labels), images)
     mean(regions).backward()
@@ -39,7 +43,7 @@ def run(loss, named, labels, images=None, seed=1):
 def test_exact_loss_weighs_the_background_and_normalizes_by_the_weights():
     named, labels = classifier(4), [1, 4, -1, 4]
     got, _, _ = run(VocabularyLoss(), named, labels)
-    x = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(1))
+    x = pictured(4)
     log = named.logits(x).log_softmax(-1)
     want = 2 * -(log[0, 1] + 0.1 * log[1, 4] + 0.1 * log[3, 4]) / 1.2
     torch.testing.assert_close(got, want)
@@ -129,7 +133,7 @@ def test_an_images_other_labels_are_nothing_to_tell_a_region_from(num_negatives)
     together = run(VocabularyLoss(num_negatives=num_negatives), named, labels,
                    [ImageLabels(3, (2, 9, 11))])  # fmt: skip
     if num_negatives is None:
-        x = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(1))
+        x = pictured(3)
         logits = named.logits(x)
         for row, own in enumerate(labels):
             logits[row, [label for label in labels if label != own]] = -torch.inf
@@ -143,7 +147,7 @@ def test_federated_loss_compares_with_verified_classes_of_the_image_only():
     about = dict(neg_labels=[7, 8], not_exhaustive_labels=[9, 8])
     images = [ImageLabels.of(2, about, [2, 9, 12]), ImageLabels.of(1, {}, [4])]
     assert images[0].verified == (2, 7, 12) and images[1].verified is None
-    x = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(1))
+    x = pictured(3)
     logits = named.logits(x)
     federated = torch.full_like(logits, -torch.inf)
     for row, classes in enumerate(((2, 7, 12, 30), (2, 7, 9, 12, 30), range(31))):
@@ -186,7 +190,7 @@ def test_training_sees_base_classes_and_novel_ones_where_it_is_told_to(
 
 def test_accuracy_is_that_of_the_most_similar_name():
     named = classifier(30)
-    x = torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(1))
+    x = pictured(20)
     best = named.logits(x).argmax(1)
     labels = best.clone()
     labels[:5] = (labels[:5] + 1) % 30
