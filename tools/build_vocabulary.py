@@ -18,7 +18,8 @@ def parse_args():
         'source',
         help='coco, lvis, imagenet1k or imagenet22k; a text file with a class a line, its synonyms '
         'after commas and prompts of its own after tabs; a registered dataset; or a config, whose '
-        'test data set has the classes (with it LVIS knows which are novel)',
+        'test data set, or training data set if it has no test, has the classes (with it LVIS '
+        'knows which are novel)',
     )
     parser.add_argument('out', nargs='?', default=argparse.SUPPRESS, help='the same as --out')
     parser.add_argument('--out', metavar='FILE', help='file to write, .safetensors')
@@ -55,7 +56,8 @@ def read_vocabulary(args):
     if source.endswith('.py'):
         cfg = Config.fromfile(find_config(source))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        source = DATASETS.build(cfg.test_dataloader.dataset)
+        loader = cfg.get('test_dataloader') or cfg.train_dataloader
+        source = DATASETS.build(loader.dataset)
     options = dict(novel=None) if args.no_split else {}
     return Vocabulary.from_source(source, templates=args.templates, **options)
 

@@ -13,6 +13,7 @@ custom_hooks = [
     dict(type='RandomStateHook'),
     dict(type='CheckpointCheckHook'),
     dict(type='ClassCheckHook'),
+    dict(type='ClassFrequencyHook'),
 ]
 
 randomness = dict(seed=0)
@@ -24,7 +25,13 @@ env_cfg = dict(
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
+log_processor = dict(
+    type='LogProcessor',
+    window_size=50,
+    by_epoch=True,
+    # what is shown as the mean of the window; the last are parts of the loss by source
+    mean_pattern=r'.*(loss|time|grad_norm|acc|/(mask|dice|cls)$).*',
+)
 log_level = 'INFO'
 load_from = None
 resume = False

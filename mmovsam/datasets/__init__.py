@@ -1,10 +1,13 @@
-"""Datasets: the small world, LVIS, COCO, SA-1B, and data of one's own."""
+"""Datasets: the small world, LVIS, COCO, SA-1B, data of one's own, and mixtures of them."""
 
-from . import transforms
+from . import samplers, transforms
 from .coco_json import CocoJsonDataset
 from .files import check_files, config_files, dataset_files
+from .image_label import ImageLabelDataset
 from .label_map import LabelMapDataset
+from .mini_world_image_labels import MiniWorldImageLabels
 from .mini_world_pictures import MiniWorldPictures
+from .mixed import MixedDataset
 from .open_vocab import OpenVocabDataset
 from .ov_coco import OVCocoDataset
 from .ov_lvis import MiniWorldDataset, OVLVISDataset
@@ -13,9 +16,12 @@ from .teacher_feature_dataset import TeacherFeatureDataset
 
 __all__ = [
     'CocoJsonDataset',
+    'ImageLabelDataset',
     'LabelMapDataset',
     'MiniWorldDataset',
+    'MiniWorldImageLabels',
     'MiniWorldPictures',
+    'MixedDataset',
     'OVCocoDataset',
     'OVLVISDataset',
     'OpenVocabDataset',
@@ -24,5 +30,6 @@ __all__ = [
     'check_files',
     'config_files',
     'dataset_files',
+    'samplers',
     'transforms',
 ]

@@ -47,6 +47,25 @@ def identifier(entry, key, where):
     return value
 
 
+def id_list(image, key):
+    """A field of an image that is a list of ids.
+
+    Args:
+        image (dict): The image's entry, with its `id`.
+        key (str): Name of the field.
+
+    Returns:
+        list[int | float | str]: The ids.
+
+    Raises:
+        ValueError: If it is no list of numbers or text.
+    """
+    value = image[key]
+    if not isinstance(value, list) or not all(isinstance(i, int | float | str) for i in value):
+        raise ValueError(f'image {image["id"]} has {key} {value!r}, expected a list of ids')
+    return value
+
+
 def text(entry, key, where):
     """A field that is text.
 

@@ -5,6 +5,7 @@ import io
 import mmengine.fileio
 from PIL import Image
 
+IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _JPEG_END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on the image is shown with its sides swapped
@@ -49,6 +50,9 @@ def check_image(path, height=None, width=None, backend_args=None):
         width (int, optional): And of its width.
         backend_args (dict, optional): Of MMEngine's file backends.
 
+    Returns:
+        tuple[int, int]: Width and height in pixels as shown.
+
     Raises:
         FileNotFoundError: If the image is missing.
         ValueError: If it is truncated, no image, or of another size.
@@ -72,6 +76,7 @@ def check_image(path, height=None, width=None, backend_args=None):
             f'{path} is {size[0]}x{size[1]} pixels, its annotation says {expected[0]}x'
             f'{expected[1]}; image and annotation do not belong together'
         )
+    return size
 
 
 def whole_image_size(data):

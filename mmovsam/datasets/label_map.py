@@ -12,10 +12,9 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from .files import check_files, read_json
-from .images import CheckedImages
+from .images import IMG_SUFFIXES, CheckedImages
 from .open_vocab import novel_flags
 
-_IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of a single whole number a pixel
 
 
@@ -70,7 +69,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         min_area=1,
         novel=None,
         base_only=False,
-        img_suffix=_IMG_SUFFIXES,
+        img_suffix=IMG_SUFFIXES,
         **kwargs,
     ):
         if regions not in self.REGIONS:

@@ -3,6 +3,7 @@
 import logging
 import os.path as osp
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.visualization import get_palette
 from mmengine.logging import print_log
@@ -10,6 +11,7 @@ from mmengine.logging import print_log
 from .annotations import (
     entries,
     group_by_image,
+    id_list,
     image_size,
     instance,
     sort_categories,
@@ -40,6 +42,9 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
     boxes outside of it, boxes narrower than a pixel) are left out of training and tests alike; the
     log says how many. An image without annotations stays in a test, and in training unless
     `filter_cfg` has `filter_empty_gt`.
+
+    Attributes:
+        class_counts (numpy.ndarray): (K,) int64, how many annotations of each class were loaded.
 
     Raises:
         FileNotFoundError: If annotation file or image folder are missing; one message names both.
@@ -88,6 +93,8 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                 for found in info['instances']:
                     found['bbox_label'] = 0
             self._metainfo = dict(classes=('object',), novel=(False,), palette=[(220, 20, 60)])
+        labels = [found['bbox_label'] for info in data_list for found in info['instances']]
+        self.class_counts = np.bincount(labels, minlength=len(self._metainfo['classes']))
         return data_list
 
     def _parse(self, content):
@@ -119,7 +126,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
 
         Returns:
             dict: `img_path`, `img_id`, `height`, `width`, `instances` and the federated
-                fields.
+                fields, as ids and (`neg_labels`, `not_exhaustive_labels`) as labels.
         """
         image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
         height, width = image_size(image, f'image {image["id"]}')
@@ -134,6 +141,10 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         for key in ('neg_category_ids', 'not_exhaustive_category_ids'):
             if key in image:
                 data_info[key] = image[key]
+                labels = [self.cat2label.get(i) for i in id_list(image, key)]
+                data_info[key.replace('category_ids', 'labels')] = [
+                    label for label in labels if label is not None
+                ]
         if self.return_classes:
             data_info.update(
                 text=self._metainfo['classes'],

@@ -1,5 +1,5 @@
 """Registered models, in MMDetection's own folders."""
 
-from . import backbones, data_preprocessors, detectors, heads, necks
+from . import backbones, data_preprocessors, detectors, heads, losses, necks
 
-__all__ = ['backbones', 'data_preprocessors', 'detectors', 'heads', 'necks']
+__all__ = ['backbones', 'data_preprocessors', 'detectors', 'heads', 'losses', 'necks']

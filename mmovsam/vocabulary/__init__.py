@@ -1,6 +1,7 @@
 """Class names, prompt templates, and the text classifier that CLIP makes of them."""
 
 from .clip_config import clip_model_config
+from .joining import JoinedVocabulary, join_vocabularies
 from .names import split_name
 from .templates import (
     OPENAI_IMAGENET_TEMPLATES,
@@ -14,6 +15,7 @@ from .text_encoder import load_text_encoder
 from .vocabulary import Vocabulary
 
 __all__ = [
+    'JoinedVocabulary',
     'OPENAI_IMAGENET_TEMPLATES',
     'OVSAM_TEMPLATES',
     'SIMPLE_IMAGENET_TEMPLATES',
@@ -22,6 +24,7 @@ __all__ = [
     'Vocabulary',
     'clip_model_config',
     'find_templates',
+    'join_vocabularies',
     'load_classifier',
     'load_text_encoder',
     'save_classifier',

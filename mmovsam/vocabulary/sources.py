@@ -43,7 +43,7 @@ def _imagenet(subset: str) -> dict:
             prompts[name] = [f'a photo of a {noun}, {definition}' for noun in names]
         classes.append(name)
         synonyms.append(names)
-    return dict(classes=classes, synonyms=synonyms, prompts=prompts)
+    return dict(classes=classes, synonyms=synonyms, prompts=prompts, synsets=tuple(lemmas))
 
 
 WORDS = {
@@ -61,7 +61,7 @@ def read_metainfo(source: object) -> Mapping:
         source: A key of `WORDS`, the name of a registered dataset, its class, or a built dataset.
 
     Returns:
-        `classes`, and where they are known `novel`, `synonyms`, `prompts`.
+        `classes`, and where they are known `novel`, `synonyms`, `prompts` and ImageNet's `synsets`.
 
     Raises:
         TypeError: If it is nothing of the kind.

@@ -1,6 +1,7 @@
 """A small world of drawn scenes: categories, drawing, files."""
 
 from .categories import CATEGORIES, COLORS, PATTERNS, SHAPES, Category, lvis_categories
+from .picture_writer import write_pictures
 from .pictures import draw_picture
 from .scenes import SPLITS, Scene, draw_scene
 from .writer import write_split
@@ -16,5 +17,6 @@ __all__ = [
     'draw_picture',
     'draw_scene',
     'lvis_categories',
+    'write_pictures',
     'write_split',
 ]

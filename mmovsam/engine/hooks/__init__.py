@@ -3,6 +3,7 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
+from .class_frequency_hook import ClassFrequencyHook
 from .random_state_hook import RandomStateHook
 from .single_logger_hook import SingleLoggerHook
 
@@ -10,6 +11,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'CheckpointCheckHook',
     'ClassCheckHook',
+    'ClassFrequencyHook',
     'RandomStateHook',
     'SingleLoggerHook',
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -40,3 +41,8 @@ class OVSAMDataPreprocessor(DetDataPreprocessor):
                     'keep_ratio=True) to the pipeline.'
                 )
         return super().forward(data, training)
+
+    def pad_gt_masks(self, batch_data_samples: list[DetDataSample]) -> None:
+        """Pad the masks of those images that have any; MMDetection asks the first for all."""
+        for sample in batch_data_samples:
+            super().pad_gt_masks([sample])

@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
 from ..heads import OpenVocabClassifier
+from ..losses import ImageLabels
 from .instances import bboxes_of_logits
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
+from .training import TrainedImage, cls_losses, mask_losses
 
 
 class ImageFeatures(NamedTuple):
@@ -143,41 +144,40 @@ class OVSAM(PromptedDetector):
             batch_data_samples: With `gt_instances` in pixels of the network's input.
 
         Returns:
-            `loss_mask`, `loss_dice` and, with names, `loss_cls`.
+            `loss_mask`, `loss_dice` and, with names, `loss_cls`; and for the log `acc`, and parts
+            by source where samples have a `source`: see `mask_losses` and `cls_losses`. Objects
+            without masks, such as those of image-level labels, have no loss of masks.
         """
         features = self.extract_feat(batch_inputs)
-        outputs = []
+        images = []
         for index, sample in enumerate(batch_data_samples):
-            instances = sample.gt_instances
-            if len(instances) == 0:
-                continue
-            prompts, chosen = sample_training_prompts(instances, **self.train_cfg)
-            outputs.append(self._train_image(features.image(index), prompts, instances[chosen]))
+            if len(sample.gt_instances):
+                images.append(self._train_image(features.image(index), sample))
         # Some parameters are used by one kind of prompt only: with this each has a gradient in
         # every batch, as distributed training expects.
         zero = sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
-        if not outputs:
-            return dict(loss_mask=zero)
-        logits, masks, cls_logits, labels = (
-            None if part[0] is None else torch.cat(part) for part in zip(*outputs)
-        )
-        losses = self.head.mask_losses(logits, masks)
-        losses['loss_mask'] = losses['loss_mask'] + zero
-        if self.recognizes:
-            losses['loss_cls'] = self.head.cls_loss(*self.classifier.trainable(cls_logits, labels))
+        losses = mask_losses(self.head, images)
+        losses['loss_mask'] = losses.get('loss_mask', 0) + zero
+        if self.recognizes and images:
+            losses.update(cls_losses(self.head, self.classifier, images))
         return losses
 
-    def _train_image(
-        self, features: ImageFeatures, prompts: Prompts, instances: InstanceData
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        logits, _, tokens = self._decode(features, prompts)
-        masks = instances.masks.to_tensor(torch.uint8, logits.device)
-        cls_logits = None
+    def _train_image(self, features: ImageFeatures, sample: DetDataSample) -> TrainedImage:
+        prompts, chosen = sample_training_prompts(sample.gt_instances, **self.train_cfg)
+        instances = sample.gt_instances[chosen]
+        logits = masks = tokens = embeddings = None
+        has_masks = 'masks' in instances
+        if has_masks or (self.recognizes and self.head.use_label_token):
+            logits, _, tokens = self._decode(features, prompts)
+        if has_masks:
+            masks = instances.masks.to_tensor(torch.uint8, logits.device)
         if self.recognizes:
             bboxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
             embeddings = self.head.embed_regions(features.region_maps, bboxes, tokens)
-            cls_logits = self.classifier.logits(embeddings)
-        return logits, masks, cls_logits, instances.labels
+        labels = sample.gt_instances.labels.tolist()
+        about = ImageLabels.of(len(chosen), sample.metainfo, labels)
+        source = sample.metainfo.get('source')
+        return TrainedImage(source, logits, masks, embeddings, instances.labels, about)
 
     def _decode(
         self, features: ImageFeatures, prompts: Prompts, multimask_output: bool = False

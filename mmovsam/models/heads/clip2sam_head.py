@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from mmcv.ops import point_sample
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from mmdet.registry import MODELS
@@ -28,8 +27,7 @@ class CLIP2SAMHead(BaseModule):
             models, whose checkpoints hold its parameters all the same.
         loss_mask: Loss of sampled mask logits.
         loss_dice: Loss of the overlap of sampled masks.
-        loss_cls_weight: Weight of the classification loss.
-        bg_cls_weight: Weight of the background class inside it.
+        loss_cls: Loss of region embeddings; `VocabularyLoss` by default.
         num_points: Points sampled on each mask for its losses.
         oversample_ratio: Candidates drawn for each uncertain point.
         importance_sample_ratio: Share of the points that are the most uncertain candidates.
@@ -46,8 +44,7 @@ class CLIP2SAMHead(BaseModule):
         use_label_token: bool = False,
         loss_mask: dict | None = None,
         loss_dice: dict | None = None,
-        loss_cls_weight: float = 2.0,
-        bg_cls_weight: float = 0.1,
+        loss_cls: dict | None = None,
         num_points: int = 12544,
         oversample_ratio: float = 3.0,
         importance_sample_ratio: float = 0.75,
@@ -83,8 +80,7 @@ class CLIP2SAMHead(BaseModule):
             loss_dice
             or dict(type='DiceLoss', use_sigmoid=True, naive_dice=True, eps=1.0, loss_weight=5.0)
         )
-        self.loss_cls_weight = loss_cls_weight
-        self.bg_cls_weight = bg_cls_weight
+        self.loss_cls = MODELS.build(loss_cls or dict(type='VocabularyLoss'))
         self.num_points = num_points
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
@@ -157,19 +153,3 @@ class CLIP2SAMHead(BaseModule):
             loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),
             loss_dice=self.loss_dice(logits, targets, avg_factor=len(logits)),
         )
-
-    def cls_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy over K classes and the background.
-
-        Args:
-            logits: `(N, K + 1)`, the background last.
-            labels: `(N,)`; -1 is ignored.
-
-        Returns:
-            The loss, normalized by the sum of the weights of the labels that count.
-        """
-        if not (labels >= 0).any():
-            return logits[:, -1].sum() * 0  # of the others some may be infinite
-        weight = logits.new_ones(logits.shape[1])
-        weight[-1] = self.bg_cls_weight
-        return self.loss_cls_weight * F.cross_entropy(logits, labels, weight, ignore_index=-1)

@@ -30,6 +30,8 @@ class OpenVocabClassifier(BaseModule):
         logit_scale: Factor on the cosine similarities.
         base_alpha: Share of CLIP's opinion on base classes and on the background.
         novel_alpha: Share of CLIP's opinion on novel classes, and on all where there is no split.
+        train_novel: Whether novel classes take part in the training, as where labels of whole
+            images teach them.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class OpenVocabClassifier(BaseModule):
         logit_scale: float = LOGIT_SCALE,
         base_alpha: float = 0.1,
         novel_alpha: float = 0.9,
+        train_novel: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -45,6 +48,7 @@ class OpenVocabClassifier(BaseModule):
         self.logit_scale = logit_scale
         self.base_alpha = base_alpha
         self.novel_alpha = novel_alpha
+        self.train_novel = train_novel
         self.names: tuple[str, ...] | None = None
         # Of each group of classes with equally many names: how many, and how many rows in all.
         self.counts: list[int] = []
@@ -52,9 +56,14 @@ class OpenVocabClassifier(BaseModule):
         # Not in checkpoints: a vocabulary is an input of the model, not a part of it.
         self.register_buffer('embeddings', torch.zeros(0, 0), persistent=False)
         self.register_buffer('order', torch.zeros(0, dtype=torch.long), persistent=False)
+        # Where the names of one class are: from `first[k]` to `first[k + 1]` in `rows`, which has
+        # their rows in `embeddings`.
+        self.register_buffer('first', torch.zeros(1, dtype=torch.long), persistent=False)
+        self.register_buffer('rows', torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer('alpha', torch.zeros(0), persistent=False)
         self.register_buffer('excluded', torch.zeros(0, dtype=torch.bool), persistent=False)
-        self.register_buffer('novel', torch.zeros(0, dtype=torch.bool), persistent=False)
+        # (K + 1,), the background included: what the loss may compare with
+        self.register_buffer('trained', torch.zeros(0, dtype=torch.bool), persistent=False)
 
     @property
     def num_classes(self) -> int:
@@ -86,9 +95,9 @@ class OpenVocabClassifier(BaseModule):
         embeddings, counts = classifier.flat()
         rows, self.order, self.counts, self.sizes = _grouped_by_count(counts)
         embeddings = F.normalize(embeddings[rows].float(), dim=-1)
+        first = F.pad(counts.cumsum(0), (1, 0))
         num_classes = len(counts)
-        novel = torch.zeros(num_classes + 1, dtype=torch.bool)
-        excluded = torch.zeros(num_classes + 1, dtype=torch.bool)
+        novel, excluded = torch.zeros(2, num_classes + 1, dtype=torch.bool)
         alpha = torch.full((num_classes + 1,), self.novel_alpha)
         if classifier.novel is not None:
             novel[:-1] = torch.tensor([flag is True for flag in classifier.novel])
@@ -97,12 +106,15 @@ class OpenVocabClassifier(BaseModule):
         alpha[-1] = self.base_alpha
         device = self.embeddings.device
         self.embeddings, self.order = embeddings.to(device), self.order.to(device)
-        self.alpha, self.excluded, self.novel = (t.to(device) for t in (alpha, excluded, novel))
+        self.rows, self.first = rows.argsort().to(device), first.to(device)
+        self.alpha, self.excluded = alpha.to(device), excluded.to(device)
+        self.trained = ~(excluded if self.train_novel else novel | excluded).to(device)
         self.names = classifier.names
 
     def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
         """The same comparison in another vocabulary; this one keeps its own."""
-        other = OpenVocabClassifier(None, self.logit_scale, self.base_alpha, self.novel_alpha)
+        settings = self.logit_scale, self.base_alpha, self.novel_alpha, self.train_novel
+        other = OpenVocabClassifier(None, *settings)
         other.to(self.embeddings.device).set_classifier(classifier)
         return other
 
@@ -124,14 +136,7 @@ class OpenVocabClassifier(BaseModule):
         Returns:
             `(N, K + 1)`; the background, last, is 0.
         """
-        self._require()
-        width = self.embeddings.shape[1]
-        if embeddings.shape[1] != width:
-            raise ValueError(
-                f'The text classifier has width {width} and the model {embeddings.shape[1]}: they '
-                'belong to different CLIP models. Build it with the text tower of this model.'
-            )
-        embeddings = F.normalize(at_least_float32(embeddings), dim=-1)
+        embeddings = self._normalized(embeddings)
         groups = self.embeddings.to(embeddings).split(self.sizes)
         with without_autocast(embeddings):  # many names differ in the third digit only
             best = [
@@ -141,20 +146,38 @@ class OpenVocabClassifier(BaseModule):
         background = best[0].new_zeros(len(embeddings), 1)
         return self.logit_scale * torch.cat((*best, background), 1).index_select(1, self.order)
 
-    def trainable(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Take out the classes that training must not know: novel and excluded ones.
+    def logits_of(self, embeddings: Tensor, classes: Tensor) -> Tensor:
+        """What `logits` says of some classes, at a cost that the others do not add to.
 
         Args:
-            logits: `(N, K + 1)`.
-            labels: `(N,)`, -1 for those that do not count.
+            embeddings: `(N, D)`, not normalized.
+            classes: `(C,)` int64, each once.
 
         Returns:
-            Logits, minus infinity where a class is out, and labels, -1 where they name such a
-            class.
+            `(N, C + 1)`; the background, last, is 0.
         """
-        unknown = self.novel | self.excluded
-        labels = labels.masked_fill((labels >= 0) & unknown[labels], -1)
-        return logits.masked_fill(unknown, float('-inf')), labels
+        embeddings = self._normalized(embeddings)
+        counts = self.first[classes + 1] - self.first[classes]
+        owner = torch.arange(len(classes), device=counts.device).repeat_interleave(counts)
+        # the first name of each class lies this far from its place among those of `classes`
+        shift = self.first[classes] - (counts.cumsum(0) - counts)
+        names = torch.arange(len(owner), device=counts.device) + shift[owner]
+        names = self.embeddings[self.rows[names]].to(embeddings)
+        with without_autocast(embeddings):
+            cosines = embeddings @ names.T
+            lowest = cosines.new_full((len(embeddings), len(classes)), -2.0)
+            best = lowest.scatter_reduce(1, owner.expand_as(cosines), cosines, 'amax')
+        return self.logit_scale * F.pad(best, (0, 1))
+
+    def _normalized(self, embeddings: Tensor) -> Tensor:
+        self._require()
+        width = self.embeddings.shape[1]
+        if embeddings.shape[1] != width:
+            raise ValueError(
+                f'The text classifier has width {width} and the model {embeddings.shape[1]}: they '
+                'belong to different CLIP models. Build it with the text tower of this model.'
+            )
+        return F.normalize(at_least_float32(embeddings), dim=-1)
 
     def fuse(self, head_logits: Tensor, clip_logits: Tensor, visible: Tensor) -> Tensor:
         """Geometric mean of the head's and CLIP's probabilities (OVSAM, section 3.3).

@@ -117,11 +117,10 @@ def test_probabilities_leave_the_background_out_but_not_its_share():
     assert torch.allclose(classifier.probabilities(fused), torch.full((2, 4), 0.2))
 
 
-def test_training_sees_base_classes_and_the_background():
-    classifier = build()
-    logits, labels = classifier.trainable(torch.zeros(6, 5), torch.tensor([0, 1, 2, 3, 4, -1]))
-    assert logits[0].isfinite().tolist() == [True, False, False, True, True]
-    assert labels.tolist() == [0, -1, -1, 3, 4, -1]
+def test_training_sees_base_classes_the_background_and_novel_ones_if_told_to():
+    assert build().trained.tolist() == [True, False, False, True, True]
+    assert build(train_novel=True).trained.tolist() == [True, True, False, True, True]
+    assert build(None).trained.all()
 
 
 def test_vocabulary_is_no_part_of_a_checkpoint():
@@ -134,7 +133,7 @@ def test_file_is_read_at_the_first_use(tmp_path):
     save_classifier(file, TextClassifier(torch.randn(4, 1, 8), tuple('abcd'), NOVEL))
     assert classifier.num_classes == 4
     assert classifier.names == tuple('abcd')
-    assert classifier.novel.tolist() == [False, True, False, False, False]
+    assert classifier.trained.tolist() == [True, False, False, True, True]
 
 
 def test_missing_file_is_named_with_the_tool_that_makes_it(tmp_path):

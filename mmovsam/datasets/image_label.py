@@ -1,0 +1,212 @@
+"""Images with labels for the whole of them: folders by class, or a list."""
+
+import os.path as osp
+from collections.abc import Sequence
+
+import numpy as np
+from mmdet.datasets import BaseDetDataset
+from mmdet.registry import DATASETS
+from mmdet.visualization import get_palette
+from mmengine.utils import scandir
+
+from ..vocabulary import Vocabulary, split_name
+from ..vocabulary.sources import WORDS, read_metainfo
+from ..vocabulary.text_files import read_lines
+from .files import check_files
+from .images import IMG_SUFFIXES, CheckedImages, check_image
+
+
+@DATASETS.register_module()
+class ImageLabelDataset(CheckedImages, BaseDetDataset):
+    """Images whose labels hold for the whole of them, such as ImageNet's.
+
+    The whole image is the region: each label is an instance whose box is the image, without a
+    mask. `LoadAnnotations(with_bbox=True)` reads it; a pipeline had better not crop, since a crop
+    may lose what the label means. Sizes are those of the files, read when an item is.
+
+    Without `ann_file` the images of each folder below `data_prefix['img']` are of the class that
+    the folder names, those of its subfolders too. A folder's name is a class's own, one of its
+    synonyms, or ImageNet's id of it (`n01440764`); `_` stands for a space.
+
+    `metainfo` has `classes`, `palette` and, where `classes` tells, `synonyms` and `prompts`.
+
+    Args:
+        ann_file (str): Optional list below `data_root`: a line has an image's path, relative to
+            `data_prefix['img']`, and after a tab its label, more of them after more tabs. Faster
+            than folders where there are millions of images.
+        classes (str | Sequence[str], optional): What classes there are: `'imagenet1k'`,
+            `'imagenet22k'`, a text file (each as `Vocabulary.from_source` takes it) or a list of
+            names. By default those that folders or list name, in the order of the alphabet.
+        img_suffix (str | Sequence[str]): Ends of the images' names in folders.
+        **kwargs: As MMDetection's `BaseDetDataset`.
+
+    Attributes:
+        class_counts (numpy.ndarray): (K,) int64, how many images have each label.
+
+    Raises:
+        FileNotFoundError: If the folder, the list or the file of classes is missing; for a listed
+            image when it is read.
+        ValueError: If there is no image, a folder or label is no class or could be several, or a
+            line of the list has no label.
+    """
+
+    METAINFO = {}
+    REMEDY = 'Set data_root, ann_file and data_prefix of your config to where your data is.'
+
+    def __init__(self, *args, classes=None, img_suffix=IMG_SUFFIXES, **kwargs):
+        self.classes = classes
+        self.img_suffix = (img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix)
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self):
+        """Lists the images and fills `metainfo`.
+
+        Returns:
+            list[dict]: `name` (path below the image folder) and `labels` of each image, in the
+            order of the list or of the names.
+        """
+        folder = self._folder
+        required = [(path, self.REMEDY) for path in (folder, self.ann_file) if path]
+        check_files(required, purpose=type(self).__name__)
+        named = self._listed() if self.ann_file else self._in_folders(folder)
+        if not named:
+            raise ValueError(
+                f'no image: {self.ann_file} is empty. {self.REMEDY}'
+                if self.ann_file
+                else f'{folder} has no folder with images whose names end with '
+                f'{", ".join(self.img_suffix)}. {self.REMEDY}'
+            )
+        label_of = self._load_classes(sorted({name for _, names in named for name in names}))
+        self.class_counts = np.zeros(len(self._metainfo['classes']), np.int64)
+        data_list = []
+        for path, names in named:
+            labels = tuple(dict.fromkeys(label_of[name] for name in names))
+            self.class_counts[list(labels)] += 1
+            data_list.append(dict(name=path, labels=labels))
+        return data_list
+
+    def get_data_info(self, idx):
+        """One image's entry.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            dict: `img_path`, `img_id` (path below the image folder) and `true_labels`.
+        """
+        info = super().get_data_info(idx)
+        return dict(
+            sample_idx=info['sample_idx'],
+            img_path=osp.join(self._folder, info['name']),
+            img_id=info['name'],
+            seg_map_path=None,
+            true_labels=info['labels'],
+        )
+
+    def prepare_data(self, idx):
+        """Reads the size of an image, makes an instance of each label, and runs the pipeline.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            What the pipeline returns.
+        """
+        info = self.get_data_info(idx)
+        width, height = check_image(info['img_path'], backend_args=self.backend_args)
+        info.update(
+            width=width,
+            height=height,
+            instances=[
+                dict(bbox=[0, 0, width, height], bbox_label=label, ignore_flag=0)
+                for label in info['true_labels']
+            ],
+        )
+        return self.pipeline(info)
+
+    def filter_data(self):
+        """Nothing is left out: sizes are not known before an image is read.
+
+        Returns:
+            list[dict]: `data_list`.
+        """
+        return self.data_list
+
+    def get_cat_ids(self, idx):
+        """Labels of one image.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            list[int]
+        """
+        return list(self.get_data_info(idx)['true_labels'])
+
+    @property
+    def _folder(self):
+        return self.data_prefix.get('img') or self.data_root or '.'
+
+    def _in_folders(self, folder):
+        """Pairs of a path and the name of its class, in order of the paths."""
+        paths = scandir(folder, self.img_suffix, recursive=True, case_sensitive=False)
+        pairs = [(path, (path.split(osp.sep)[0],)) for path in sorted(paths)]
+        loose = [path for path, _ in pairs if osp.sep not in path]
+        if loose:
+            raise ValueError(
+                f'{osp.join(folder, loose[0])} lies in no folder of a class; put it into one, or '
+                'give a list of paths and labels as ann_file'
+            )
+        return pairs
+
+    def _listed(self):
+        pairs = []
+        for number, line in enumerate(read_lines(self.ann_file), 1):
+            path, *names = (part.strip() for part in line.split('\t'))
+            if not path or not names or not all(names):
+                raise ValueError(
+                    f'{self.ann_file}, entry {number}: {line!r} is not an image, a tab and a '
+                    'label, or several of them with a tab before each'
+                )
+            pairs.append((path, tuple(names)))
+        return pairs
+
+    def _load_classes(self, names):
+        """Fills `metainfo`; returns the label of each of the names."""
+        if self.classes is None:
+            classes = self._metainfo.get('classes', tuple(names))
+            metainfo = dict(classes=classes)
+        elif self.classes in WORDS:
+            metainfo = dict(read_metainfo(self.classes))
+        else:
+            vocabulary = Vocabulary.from_source(self.classes)
+            metainfo = dict(classes=vocabulary.names, synonyms=vocabulary.prompt_names)
+        label_of = dict(zip(metainfo.pop('synsets', ()), range(len(metainfo['classes']))))
+        by_name = {}
+        for label, name in enumerate(metainfo['classes']):
+            label_of.setdefault(name, label)
+            synonyms = metainfo.get('synonyms')
+            parts = [*split_name(name), *(synonyms[label] if synonyms else ())]
+            for part in dict.fromkeys(parts):
+                by_name.setdefault(part, []).append(label)
+        where = self.ann_file or self._folder
+        found = {}
+        for name in names:
+            labels = [label_of[name]] if name in label_of else _labels_by_parts(name, by_name)
+            if len(labels) != 1:
+                several = ' or '.join(repr(metainfo['classes'][label]) for label in labels)
+                raise ValueError(
+                    f'{where} has {name!r}, which '
+                    + (f'could be {several}: write which' if labels else 'is no class')
+                    + f'; the {len(metainfo["classes"])} classes begin with '
+                    + f'{", ".join(map(repr, metainfo["classes"][:5]))}'
+                )
+            found[name] = labels[0]
+        self._metainfo.update(metainfo)
+        self._metainfo.setdefault('palette', get_palette('random', len(metainfo['classes'])))
+        return found
+
+
+def _labels_by_parts(name: str, by_name: dict[str, Sequence[int]]) -> list[int]:
+    """Classes that go by the first of the names in a name."""
+    return by_name.get(split_name(name)[0], [])

@@ -1,0 +1,5 @@
+"""Samplers."""
+
+from .mixed_sampler import MixedSampler
+
+__all__ = ['MixedSampler']

@@ -1,0 +1,112 @@
+"""Draws from several data sets in a ratio."""
+
+import math
+
+import numpy as np
+import torch
+from mmdet.registry import DATA_SAMPLERS
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+_ORDER, _IMAGES = 1, 2  # what a seed is for
+
+
+@DATA_SAMPLERS.register_module()
+class MixedSampler(Sampler):
+    """Indices of a `MixedDataset` in the ratio of its data sets, exact in each epoch.
+
+    The order depends on the seed and the epoch alone, so a training that is resumed or runs on
+    another number of processes goes on with the same images. All images of a data set are drawn
+    once before any is drawn again, over epochs.
+
+    MMDetection's `MultiSourceSampler` never ends an epoch and gives each batch the same number of
+    each data set, which must not be 0; its `MultiDataSampler` draws with replacement, and not from
+    more than 2^24 images.
+
+    Args:
+        dataset (MixedDataset): What is drawn from.
+        num_samples (int, optional): Images an epoch, of all processes together; by default as many
+            as draw the first data set whose ratio is not 0 once.
+        group_size (int): So many images that follow each other are of one data set: 1 mixes them
+            within a batch, the size of a batch, all processes together, gives batches of one.
+            `num_samples` is rounded up to a multiple of it.
+        seed (int, optional): By default the runner's.
+
+    Raises:
+        TypeError: If the dataset is no `MixedDataset`.
+        ValueError: If a number is below 1.
+    """
+
+    def __init__(self, dataset, num_samples=None, group_size=1, seed=None):
+        ratios = getattr(dataset, 'ratios', None)
+        if ratios is None:
+            raise TypeError(f'MixedSampler draws from a MixedDataset, not from {type(dataset)}')
+        self.sizes = [len(part) for part in dataset.datasets]
+        shares = np.array(ratios) / sum(ratios)
+        if num_samples is None:
+            first = int((shares > 0).argmax())
+            num_samples = math.ceil(self.sizes[first] / shares[first])
+        if num_samples < 1 or group_size < 1:
+            raise ValueError(
+                f'num_samples and group_size must be at least 1, got {num_samples} and {group_size}'
+            )
+        self.group_size = group_size
+        self.groups = _apportioned(shares, math.ceil(num_samples / group_size))
+        self.starts = [0, *dataset.cumulative_sizes[:-1]]
+        self.rank, self.world_size = get_dist_info()
+        self.seed = sync_random_seed() if seed is None else seed
+        self.epoch = 0
+
+    def __len__(self):
+        """Images of this process in an epoch."""
+        return math.ceil(sum(self.groups) * self.group_size / self.world_size)
+
+    def set_epoch(self, epoch):
+        """Choose the epoch whose indices come next.
+
+        Args:
+            epoch (int): From 0.
+        """
+        self.epoch = epoch
+
+    def __iter__(self):
+        """The indices of this process in one epoch."""
+        indices = self._epoch_indices()
+        places = range(self.rank, len(self) * self.world_size, self.world_size)
+        # where processes do not share an epoch evenly, its beginning fills up its end
+        return iter([int(indices[place % len(indices)]) for place in places])
+
+    def _epoch_indices(self):
+        """Those of all processes: (num_samples,) int64."""
+        sources = np.repeat(np.arange(len(self.groups)), self.groups)
+        sources = sources[self._permutation(len(sources), _ORDER, self.epoch)]
+        sources = np.repeat(sources, self.group_size)
+        indices = np.empty(len(sources), np.int64)
+        for source, start in enumerate(self.starts):
+            drawn = sources == source
+            indices[drawn] = start + self._drawn(source, int(drawn.sum()))
+        return indices
+
+    def _drawn(self, source, num):
+        """The next `num` images of one data set after those of earlier epochs."""
+        if num == 0:
+            return np.zeros(0, np.int64)
+        size = self.sizes[source]
+        begin = self.epoch * num
+        passes = range(begin // size, (begin + num - 1) // size + 1)
+        images = np.concatenate([self._permutation(size, _IMAGES, source, each) for each in passes])
+        return images[begin - passes[0] * size :][:num]
+
+    def _permutation(self, size, *purpose):
+        seed = np.random.SeedSequence([self.seed, *purpose]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(seed))
+        return torch.randperm(size, generator=generator).numpy()
+
+
+def _apportioned(shares, total):
+    """Whole numbers near `shares * total` that sum up to `total`: the largest remainders go up."""
+    exact = shares * total
+    counts = np.floor(exact).astype(int)
+    largest = np.argsort(counts - exact, kind='stable')
+    counts[largest[: total - counts.sum()]] += 1
+    return counts

@@ -1,0 +1,34 @@
+"""Tells a sampled loss how frequent each class is in training."""
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from ...models.losses import VocabularyLoss
+from .unwrap import unwrap
+
+
+@HOOKS.register_module()
+class ClassFrequencyHook(Hook):
+    """Have a `VocabularyLoss` draw its negatives by their frequency in the training's data.
+
+    A `MixedDataset` has `class_frequencies`, other data sets have `class_counts`; with a data set
+    that has neither all classes are drawn alike. Losses that compare with all classes are left
+    alone.
+    """
+
+    def before_train(self, runner) -> None:
+        """Count once, before training.
+
+        Args:
+            runner (Runner): The runner of the training.
+        """
+        loss = getattr(getattr(unwrap(runner.model), 'head', None), 'loss_cls', None)
+        if not isinstance(loss, VocabularyLoss) or loss.num_negatives is None:
+            return
+        dataset = runner.train_dataloader.dataset
+        frequencies = getattr(dataset, 'class_frequencies', None)
+        if frequencies is None:
+            frequencies = getattr(dataset, 'class_counts', None)
+        if frequencies is not None:
+            loss.set_frequencies(torch.as_tensor(frequencies, dtype=torch.float64))

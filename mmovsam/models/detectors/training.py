@@ -1,0 +1,97 @@
+"""The losses of a batch of images of one or several sources, and what the log says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..heads import CLIP2SAMHead, OpenVocabClassifier
+from ..losses import ImageLabels
+
+
+class TrainedImage(NamedTuple):
+    """What training makes of the N prompted objects of one image."""
+
+    source: str | None
+    """Which of several data sets it is from; None where there is one."""
+    low_res_logits: Tensor | None
+    """`(N, 1, h, w)`; None for data without masks."""
+    masks: Tensor | None
+    """`(N, H, W)` over the same extent."""
+    embeddings: Tensor | None
+    """`(N, D)`; None for a model without names."""
+    labels: Tensor
+    """`(N,)`."""
+    image_labels: ImageLabels
+
+
+def mask_losses(head: CLIP2SAMHead, images: Sequence[TrainedImage]) -> dict[str, Tensor]:
+    """The losses of the masks, where there are any.
+
+    Args:
+        head: Has the losses of masks.
+        images: Of the batch.
+
+    Returns:
+        `loss_mask` and `loss_dice`, means over all objects with a mask; and for the log each
+        source's part of them as `{source}/mask` and `{source}/dice`.
+    """
+    images = [image for image in images if image.masks is not None]
+    total = sum(len(image.masks) for image in images)
+    losses, parts = {}, {}
+    for source, members in _by_source(images):
+        logits = torch.cat([image.low_res_logits for image in members])
+        masks = torch.cat([image.masks for image in members])
+        for key, value in head.mask_losses(logits, masks).items():
+            losses[key] = losses.get(key, 0) + value * (len(masks) / total)
+            if source is not None:
+                parts[f'{source}/{key.removeprefix("loss_")}'] = value.detach()
+    return {**losses, **parts}
+
+
+def cls_losses(
+    head: CLIP2SAMHead, classifier: OpenVocabClassifier, images: Sequence[TrainedImage]
+) -> dict[str, Tensor]:
+    """The loss of the names.
+
+    Args:
+        head: Has the loss of embeddings.
+        classifier: The vocabulary.
+        images: Of the batch.
+
+    Returns:
+        `loss_cls`; and for the log `acc`, the percentage of objects whose label is the best of the
+        classes it was compared with, and both of each source as `{source}/cls` and
+        `{source}/acc`. A source without an object whose label counts is left out.
+    """
+    embeddings = torch.cat([image.embeddings for image in images])
+    labels = torch.cat([image.labels for image in images])
+    regions = head.loss_cls(classifier, embeddings, labels, [i.image_labels for i in images])
+    least = torch.finfo(regions.weights.dtype).tiny
+    losses = dict(loss_cls=regions.values.sum() / regions.weights.sum().clamp(min=least))
+    counts = (regions.weights > 0).tolist()
+    rows = torch.arange(len(labels)).split([len(image.labels) for image in images])
+    groups = {source: [] for source, _ in _by_source(images) if source is not None}
+    for image, own in zip(images, rows):
+        own = [row for row in own.tolist() if counts[row]]
+        for source in {image.source, None}:
+            groups.setdefault(source, []).extend(own)
+    for source, own in groups.items():
+        if not own:
+            continue
+        prefix = '' if source is None else f'{source}/'
+        losses[f'{prefix}acc'] = 100 * regions.correct[own].float().mean()
+        if source is not None:
+            part = regions.values[own].sum() / regions.weights[own].sum()
+            losses[f'{prefix}cls'] = part.detach()
+    return losses
+
+
+def _by_source(images: Sequence[TrainedImage]) -> Iterable[tuple[str | None, list[TrainedImage]]]:
+    groups: dict[str | None, list[TrainedImage]] = {}
+    for image in images:
+        groups.setdefault(image.source, []).append(image)
+    return groups.items()

@@ -1,0 +1,102 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mmovsam.datasets.samplers import MixedSampler, mixed_sampler
+
+SIZES = (10, 7, 1000)
+
+
+def dataset(ratios=(1, 2, 1), sizes=SIZES):
+    return SimpleNamespace(
+        datasets=[range(size) for size in sizes],
+        cumulative_sizes=np.cumsum(sizes).tolist(),
+        ratios=ratios,
+    )
+
+
+def sources(indices, sizes=SIZES):
+    return np.searchsorted(np.cumsum(sizes), indices, side='right')
+
+
+def epochs(num, sampler):
+    drawn = []
+    for epoch in range(num):
+        sampler.set_epoch(epoch)
+        drawn.append(list(sampler))
+    return drawn
+
+
+def test_an_epoch_has_the_data_sets_in_their_ratio():
+    (drawn,) = epochs(1, MixedSampler(dataset(), num_samples=80, seed=3))
+    assert np.bincount(sources(drawn)).tolist() == [20, 40, 20]
+    assert not np.array_equal(drawn, sorted(drawn))
+
+
+@pytest.mark.parametrize('num, want', [(7, [2, 3, 2]), (1, [0, 1, 0])])
+def test_shares_that_are_no_whole_numbers_are_rounded_to_the_length(num, want):
+    (drawn,) = epochs(1, MixedSampler(dataset(), num_samples=num, seed=3))
+    counts = np.bincount(sources(drawn), minlength=3)
+    assert counts.sum() == num and np.abs(counts - np.array([1, 2, 1]) * num / 4).max() < 1
+    assert counts.tolist() == want
+
+
+def test_an_epoch_draws_the_first_data_set_once_unless_told_otherwise():
+    sampler = MixedSampler(dataset(), seed=0)
+    assert len(sampler) == 40
+    (drawn,) = epochs(1, sampler)
+    assert sorted(i for i in drawn if i < 10) == list(range(10))
+    assert len(MixedSampler(dataset((0, 1, 1)), seed=0)) == 14
+
+
+def test_every_image_is_drawn_once_before_any_is_again():
+    drawn = sum(epochs(13, MixedSampler(dataset((1, 1, 3)), num_samples=20, seed=5)), [])
+    for source, (start, size) in enumerate(zip((0, 10, 17), SIZES)):
+        own = [i for i in drawn if sources([i])[0] == source]
+        assert all(start <= i < start + size for i in own)
+        for begin in range(0, len(own), size):
+            one_pass = own[begin : begin + size]
+            assert len(set(one_pass)) == len(one_pass)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    first = epochs(3, MixedSampler(dataset(), num_samples=30, seed=1))
+    again = MixedSampler(dataset(), num_samples=30, seed=1)
+    again.set_epoch(2)  # a training that is resumed has not seen the epochs before
+    assert list(again) == first[2] != first[1]
+    assert epochs(1, MixedSampler(dataset(), num_samples=30, seed=2)) != first[:1]
+
+
+def test_processes_share_the_epoch_of_one(monkeypatch):
+    (whole,) = epochs(1, MixedSampler(dataset(), num_samples=30, seed=1))
+    shares = []
+    for rank in range(4):
+        monkeypatch.setattr(mixed_sampler, 'get_dist_info', lambda rank=rank: (rank, 4))
+        sampler = MixedSampler(dataset(), num_samples=30, seed=1)
+        shares += epochs(1, sampler)
+        assert len(shares[-1]) == len(sampler) == 8
+    together = [index for step in zip(*shares) for index in step]
+    assert together == whole + whole[:2]
+
+
+def test_groups_make_batches_of_one_data_set():
+    sampler = MixedSampler(dataset(), num_samples=78, group_size=4, seed=1)
+    (drawn,) = epochs(1, sampler)
+    assert len(drawn) == 80
+    batches = sources(drawn).reshape(-1, 4)
+    assert (batches == batches[:, :1]).all()
+    assert np.bincount(batches[:, 0]).tolist() == [5, 10, 5]
+
+
+def test_data_set_with_ratio_0_is_not_drawn():
+    (drawn,) = epochs(1, MixedSampler(dataset((1, 0, 0)), seed=1))
+    assert sorted(drawn) == list(range(10))
+
+
+def test_other_data_sets_and_numbers_below_1_are_refused():
+    with pytest.raises(TypeError, match='draws from a MixedDataset'):
+        MixedSampler(range(4))
+    for settings in (dict(num_samples=0), dict(group_size=0)):
+        with pytest.raises(ValueError, match='must be at least 1'):
+            MixedSampler(dataset(), seed=0, **settings)
