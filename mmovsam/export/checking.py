@@ -1,0 +1,195 @@
+"""Whether exported files say what PyTorch says."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..models.detectors import OVSAM
+from ..models.detectors.instances import stability_scores
+from ..prompts import Prompts
+from ..vocabulary import TextClassifier
+from .onnx_model import ONNXModel
+from .vocabulary import VocabularyArrays
+
+TOLERANCE = 1e-4
+THRESHOLDS = (-1.0, 0.0, 1.0)
+"""Of logits: where masks end, and what stability counts."""
+# how many prompts, how many points each has, whether they have boxes too
+PROMPT_SIZES = (
+    (1, 0, True),
+    (1, 1, False),
+    (4, 0, True),
+    (3, 2, False),
+    (2, 3, True),
+    (40, 1, False),
+)
+
+
+@dataclass
+class Comparison:
+    """What exported files say against PyTorch.
+
+    Attributes:
+        differences: The largest difference of each output, relative to the largest value that it
+            has, or to 1 if that is larger.
+        prompts: How many prompts were compared.
+        borderline: How many of them have a mask with a logit so near a threshold that the two
+            sides see it on different sides. A single such logit may move the box of the region
+            that is named, so quality and names of these are not compared.
+    """
+
+    differences: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    prompts: int = 0
+    borderline: int = 0
+
+    def add(self, name: str, got: np.ndarray, expected: np.ndarray) -> None:
+        """Take in another pair of outputs of the same shape.
+
+        Raises:
+            ValueError: Shapes differ, or something is not finite.
+        """
+        if got.shape != expected.shape or not np.isfinite(got).all():
+            raise ValueError(
+                f'The exported {name} has shape {got.shape} and PyTorch {expected.shape}, or it '
+                'holds NaN or infinity: this model cannot be exported.'
+            )
+        if expected.size:
+            largest = max(1.0, float(np.abs(expected).max()))
+            difference = float(np.abs(got - expected).max()) / largest
+            self.differences[name] = max(self.differences[name], difference)
+
+    @property
+    def largest(self) -> float:
+        """Of all differences."""
+        return max(self.differences.values())
+
+    def require(self, tolerance: float = TOLERANCE) -> None:
+        """Make sure that all differences are within a tolerance.
+
+        Raises:
+            ValueError: They are not, or nearly nothing could be compared.
+        """
+        wrong = [f'{k} by {v:.2g}' for k, v in self.differences.items() if v > tolerance]
+        if wrong:
+            raise ValueError(
+                f'What was exported differs from PyTorch by more than {tolerance}: '
+                f'{", ".join(wrong)}. This model cannot be exported.'
+            )
+        if 2 * self.borderline > self.prompts:
+            raise ValueError(
+                f'{self.borderline} of {self.prompts} masks end differently in the exported model: '
+                'its names cannot be compared.'
+            )
+
+
+@torch.no_grad()
+def compare(model: OVSAM, exported: ONNXModel, seed: int = 0) -> Comparison:
+    """Compare an export with its model, for several numbers of prompts, points and names.
+
+    Args:
+        model: In eval mode. Its own vocabulary stays as it is.
+        exported: The export. Its vocabulary stays as it is.
+        seed: Of the image, the prompts and the vocabularies.
+    """
+    random = torch.Generator().manual_seed(seed)
+    size = model.input_size
+    # blobs rather than noise, so that there is something to cut out
+    image = torch.randn(1, 3, 8, 8, generator=random)
+    image = F.interpolate(image, (size, size), mode='bicubic') * 1.5
+    img_shape = (size, size * 3 // 4)
+    image[..., img_shape[1] :] = 0
+    expected = model.extract_feat(image)
+    features = exported.encode(image.numpy())
+    comparison = Comparison()
+    parts = (expected.embedding, expected.stage4, *expected.region_maps)
+    for (name, got), part in zip(features.items(), parts):
+        comparison.add(name, got, part.numpy())
+    for index, sizes in enumerate(PROMPT_SIZES):
+        prompts = random_prompts(*sizes, img_shape, random)
+        names = None
+        if model.recognizes:
+            names = random_classifier(model.head.embed_dim, index, random)
+        compare_prompts(comparison, model, exported, expected, features, prompts, img_shape, names)
+    return comparison
+
+
+def compare_prompts(
+    comparison: Comparison,
+    model: OVSAM,
+    exported: ONNXModel,
+    expected_features,
+    features: dict[str, np.ndarray],
+    prompts: Prompts,
+    img_shape: tuple[int, int],
+    names: TextClassifier | None,
+) -> None:
+    """Add what both sides make of prompts of one image, each from its own features.
+
+    Args:
+        comparison: To add to.
+        model: In eval mode.
+        exported: Its export.
+        expected_features: Of the model's `extract_feat`.
+        features: Of the export's `encode`.
+        prompts: In pixels of the network's input.
+        img_shape: `(H, W)` of the image inside of it.
+        names: The vocabulary; None for a model without names.
+    """
+    classifier = None if names is None else model.classifier.with_vocabulary(names)
+    said = model.recognize(expected_features, prompts, classifier=classifier)
+    logits = said.low_res_logits
+    scores = said.iou_predictions
+    if scores is None:
+        scores = stability_scores(logits, model.input_size, img_shape)
+    expected = [logits.numpy(), scores.numpy()]
+    own = exported.vocabulary
+    if names is not None:
+        expected.append(classifier.probabilities(said.fused_logits).numpy())
+        exported.vocabulary = VocabularyArrays.from_classifier(names)
+    try:
+        got = exported.decode(features, prompts, img_shape)
+    finally:
+        exported.vocabulary = own
+    comparison.add('low_res_logits', got[0], expected[0])
+    sides = [[logits > at for at in THRESHOLDS] for logits in (got[0], expected[0])]
+    same = np.equal(*sides).all(axis=(0, 2, 3, 4))
+    comparison.prompts += len(same)
+    comparison.borderline += int((~same).sum())
+    for name, one, other in zip(exported.settings['decoder']['outputs'][1:], got[1:], expected[1:]):
+        comparison.add(name, one[same], other[same])
+
+
+def random_prompts(
+    num: int, num_points: int, boxed: bool, img_shape: tuple[int, int], random: torch.Generator
+) -> Prompts:
+    """Prompts of one kind anywhere in an image.
+
+    Args:
+        num: How many.
+        num_points: Of each, in the foreground or the background.
+        boxed: Whether each has a box.
+        img_shape: `(H, W)` of the image.
+        random: Draws them.
+    """
+    size = torch.tensor([img_shape[1], img_shape[0]], dtype=torch.float32)
+    fields = {}
+    if boxed:
+        corners = torch.rand(num, 2, 2, generator=random).sort(1).values
+        fields['bboxes'] = (corners * size).flatten(1)
+    if num_points:
+        fields['point_coords'] = torch.rand(num, num_points, 2, generator=random) * size
+        fields['point_labels'] = torch.randint(2, (num, num_points), generator=random)
+    return Prompts(**fields)
+
+
+def random_classifier(width: int, index: int, random: torch.Generator) -> TextClassifier:
+    """A vocabulary of random embeddings: the first of a single name, others larger and split."""
+    counts = tuple(1 + i % (index + 1) for i in range(1 + 5 * index))
+    embeddings = F.normalize(torch.randn(sum(counts), width, generator=random), dim=-1)
+    novel = tuple((True, False, None)[i % 3] for i in range(len(counts))) if index % 2 else None
+    return TextClassifier(embeddings, novel=novel, counts=counts)

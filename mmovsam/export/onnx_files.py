@@ -1,0 +1,210 @@
+"""From an OVSAM to a folder of ONNX files with all that a program without PyTorch needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..models.detectors import OVSAM
+from ..version import __version__
+from ..vocabulary import TextClassifier
+from .checking import Comparison, compare
+from .graphs import DecoderGraph, EncoderGraph
+from .onnx_model import FORMAT, SETTINGS, ONNXModel
+from .vocabulary import VocabularyArrays
+
+OPSET = 18
+VOCABULARY = 'vocabulary.npz'
+FILES = dict(encoder='encoder.onnx', decoder='decoder.onnx')
+
+
+def export_onnx(
+    model: OVSAM, folder: str | PathLike, classifier: TextClassifier | None = None
+) -> Comparison:
+    """Write the ONNX files of a model, its settings and its vocabulary, and check them.
+
+    Args:
+        model: In float32; its weights go into the files.
+        folder: Where they go; it is made if it is missing. They take the place of an earlier
+            export there; other files stay.
+        classifier: The vocabulary that goes with them; None for a model without names.
+
+    Returns:
+        What they say in onnxruntime, against PyTorch.
+
+    Raises:
+        ImportError: A package that exporting needs is not installed.
+        ValueError: Something of the model cannot be exported, or the files say something else
+            than the model; the message says what. Then nothing is written.
+    """
+    _require_packages()
+    check_exportable(model, classifier)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    was_training = model.training
+    with tempfile.TemporaryDirectory(prefix='.export.', suffix='.tmp', dir=folder) as temporary:
+        temporary = Path(temporary)
+        try:
+            settings = _write_graphs(model.eval(), temporary)
+            if classifier is not None:
+                VocabularyArrays.from_classifier(classifier).save(temporary / VOCABULARY)
+            text = json.dumps(settings, indent=2) + '\n'
+            (temporary / SETTINGS).write_text(text, encoding='utf-8')
+            comparison = compare(model, ONNXModel(temporary))
+        finally:
+            model.train(was_training)
+        comparison.require()
+        _move(temporary, folder)
+    return comparison
+
+
+def _require_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"Exporting needs: pip install 'mmovsam[export]' ({error})") from None
+    if not hasattr(torch.onnx, 'ops'):
+        raise ImportError(f'Exporting needs torch 2.8 or later, and this is {torch.__version__}.')
+
+
+def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
+    """Make sure that a model can be exported.
+
+    Args:
+        model: An OVSAM.
+        classifier: The vocabulary that goes with it.
+
+    Raises:
+        ValueError: Something cannot be exported; the message says what and why.
+    """
+    dtypes = {parameter.dtype for parameter in model.parameters()}
+    if dtypes != {torch.float32}:
+        found = ', '.join(sorted(map(str, dtypes)))
+        raise ValueError(f'Weights are exported in float32, these are {found}: model.float().')
+    preprocessor = model.data_preprocessor
+    if not (preprocessor._enable_normalize and preprocessor._channel_conversion):
+        raise ValueError(
+            'The data preprocessor does not turn BGR to RGB and normalize it, as programs that run '
+            'an export do. Use OVSAMDataPreprocessor as it is.'
+        )
+    if not model.recognizes:
+        return
+    if classifier is None:
+        raise ValueError('The model names what it segments: export it with a vocabulary.')
+    width, expected = classifier.embeddings.shape[-1], model.head.embed_dim
+    if width != expected:
+        raise ValueError(
+            f'The text classifier has width {width} and the model {expected}: they belong to '
+            'different CLIP models. Build it with the text tower of this model.'
+        )
+    for key in ('head_region', 'clip_region'):
+        if model.test_cfg[key] != 'mask':
+            raise ValueError(
+                f'test_cfg.{key} is {model.test_cfg[key]!r}. The exported decoder knows no boxes '
+                "but those of the masks that it predicts: set it to 'mask'."
+            )
+    extractor = model.head.roi_extractor
+    if type(extractor).__name__ != 'SingleRoIExtractor':
+        raise ValueError(
+            f'The RoI extractor is a {type(extractor).__name__}; SingleRoIExtractor alone can be '
+            'exported.'
+        )
+    for layer in extractor.roi_layers:
+        if type(layer).__name__ != 'RoIAlign' or layer.pool_mode != 'avg' or not layer.aligned:
+            raise ValueError(
+                f'The RoI extractor has the layer {layer}. ONNX has an operator for '
+                "dict(type='RoIAlign') alone, averaging and aligned."
+            )
+
+
+def _write_graphs(model: OVSAM, folder: Path) -> dict:
+    """Write encoder and decoder; returns what `model.json` says of them."""
+    encoder = EncoderGraph(model).eval()
+    image = torch.zeros(1, 3, model.input_size, model.input_size)
+    with torch.no_grad():
+        features = encoder(image)
+    _write(encoder, (image,), None, folder / FILES['encoder'])
+
+    decoder = DecoderGraph(model, encoder.outputs).eval()
+    # no size is 1: that would be taken for one which is always 1
+    prompts = torch.zeros(3, 5, 2), torch.zeros(3, 5).long(), torch.tensor([8, 8])
+    points = {0: 'num_prompts', 1: 'num_points'}
+    shapes = [({},) * len(features), points, points, {}]
+    names = ()
+    if model.recognizes:
+        width = model.head.embed_dim
+        names = torch.zeros(7, width), torch.zeros(4, 2).long(), torch.zeros(4).long()
+        classes = 'num_classes'
+        shapes.append(({0: 'num_names'}, {0: classes, 1: 'names_per_class'}, {0: classes}))
+    _write(decoder, (features, *prompts, *names), shapes, folder / FILES['decoder'])
+    return _settings(model, encoder, decoder)
+
+
+def _write(graph: nn.Module, inputs: tuple, dynamic_shapes: Sequence | None, path: Path) -> None:
+    with warnings.catch_warnings():
+        # of axes that have the same name, as they shall, and of PyTorch's own code
+        warnings.simplefilter('ignore')
+        try:
+            program = torch.onnx.export(
+                graph,
+                inputs,
+                input_names=graph.inputs,
+                output_names=graph.outputs,
+                opset_version=OPSET,
+                dynamic_shapes=dynamic_shapes and tuple(dynamic_shapes),
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = error.__cause__ or error
+            raise ValueError(
+                f'PyTorch cannot express the {path.stem} of this model in ONNX (opset {OPSET}): '
+                f'{type(cause).__name__}: {cause}'
+            ) from error
+    program.save(path)  # beyond 2 GB, which ends a file of ONNX, weights go into one beside it
+
+
+def _settings(model: OVSAM, encoder: EncoderGraph, decoder: DecoderGraph) -> dict:
+    preprocessor = model.data_preprocessor
+    settings = dict(
+        format=FORMAT,
+        mmovsam=__version__,
+        opset=OPSET,
+        image_size=model.input_size,
+        mean=preprocessor.mean.flatten().tolist(),
+        std=preprocessor.std.flatten().tolist(),
+        logit_size=model.logit_size,
+        files=dict(float32=FILES),
+        encoder=dict(inputs=encoder.inputs, outputs=encoder.outputs),
+        decoder=dict(inputs=decoder.inputs, outputs=decoder.outputs),
+    )
+    if model.recognizes:
+        classifier = model.classifier
+        settings.update(
+            vocabulary=VOCABULARY,
+            embed_dim=model.head.embed_dim,
+            logit_scale=classifier.logit_scale,
+            base_alpha=classifier.base_alpha,
+            novel_alpha=classifier.novel_alpha,
+        )
+    return settings
+
+
+def _move(source: Path, target: Path) -> None:
+    """Put files into their place, the settings last: while they are missing, there is no export."""
+    (target / SETTINGS).unlink(missing_ok=True)
+    for old in (*target.glob('*coder*.onnx'), *target.glob('*coder*.onnx.data')):
+        old.unlink()
+    (target / VOCABULARY).unlink(missing_ok=True)
+    for path in sorted(source.iterdir(), key=lambda path: path.name == SETTINGS):
+        os.replace(path, target / path.name)

@@ -1,0 +1,155 @@
+"""An exported model in onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ..prompts import Prompts
+from .vocabulary import VocabularyArrays
+
+FORMAT = 'mmovsam ONNX, version 1'
+SETTINGS = 'model.json'
+BOX_CORNERS = (2, 3)
+PADDING = -1
+"""Labels of points besides 1 (foreground) and 0 (background)."""
+
+
+class ONNXModel:
+    """Encoder and decoder of an export.
+
+    Args:
+        path: Its folder, or `model.json` in it.
+        precision: `'float32'` or `'int8'`, of the weights.
+        num_threads: For each operation; 0 for as many as there are cores.
+
+    Attributes:
+        settings: What `model.json` says.
+        vocabulary: What the export came with; None for a model without names. Set another one
+            any time: images stay encoded.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        FileNotFoundError: There is no such export.
+        ValueError: It is something else, or has no weights in this precision.
+    """
+
+    def __init__(
+        self, path: str | PathLike, precision: str = 'float32', num_threads: int = 0
+    ) -> None:
+        folder = Path(path).parent if Path(path).name == SETTINGS else Path(path)
+        self.settings = _read_settings(folder / SETTINGS)
+        files = self.settings['files'].get(precision)
+        if files is None:
+            raise ValueError(
+                f'{folder} has no weights in {precision!r}, it has '
+                f'{sorted(self.settings["files"])}. Write them with tools/export.py.'
+            )
+        self.encoder, self.decoder = (
+            _session(folder / files[part], num_threads) for part in ('encoder', 'decoder')
+        )
+        self.vocabulary = None
+        if 'vocabulary' in self.settings:
+            self.vocabulary = VocabularyArrays.load(folder / self.settings['vocabulary'])
+
+    def encode(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Encode an image `(1, 3, S, S)` float32, normalized and padded, once for all prompts."""
+        outputs = self.encoder.run(None, dict(image=image))
+        return dict(zip(self.settings['encoder']['outputs'], outputs))
+
+    def decode(
+        self,
+        features: dict[str, np.ndarray],
+        prompts: Prompts,
+        img_shape: tuple[int, int],
+    ) -> tuple[np.ndarray, ...]:
+        """Segment and name N prompts of one image.
+
+        Args:
+            features: Of `encode`.
+            prompts: In pixels of the network's input.
+            img_shape: `(H, W)` of the image inside of it.
+
+        Returns:
+            The decoder's outputs: logits `(N, 1, h, w)`, quality `(N,)` and, with names,
+            probabilities `(N, K)`.
+
+        Raises:
+            ValueError: A prompt has a mask.
+        """
+        shared = dict(features, img_shape=np.array(img_shape[:2], np.int64))
+        if self.vocabulary is not None:
+            shared.update(self.vocabulary.inputs)
+        places, parts = [], []
+        for index, points in point_groups(prompts):
+            places.append(index)
+            parts.append(self.decoder.run(None, dict(shared, **points)))
+        if not parts:
+            points = _points(np.zeros((0, 1, 2)), np.zeros((0, 1)))
+            return tuple(self.decoder.run(None, dict(shared, **points)))
+        back = np.argsort(np.concatenate(places))
+        return tuple(np.concatenate(part)[back] for part in zip(*parts))
+
+
+def _read_settings(path: Path) -> dict:
+    try:
+        settings = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f'There is no export {path} (the working folder is {Path.cwd()}). Write it with '
+            'tools/export.py.'
+        ) from None
+    except ValueError as error:
+        raise ValueError(f'{path} is damaged ({error}). Write it again.') from None
+    if not isinstance(settings, dict) or settings.get('format') != FORMAT:
+        raise ValueError(f'{path} is not of the format {FORMAT!r}. Export the model again.')
+    return settings
+
+
+def _session(path: Path, num_threads: int):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"This needs: pip install 'mmovsam[export]' ({error})") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+
+
+def point_groups(prompts: Prompts) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Prompts as the exported decoder takes them: those of one call have equally many points.
+
+    Args:
+        prompts: In pixels of the network's input.
+
+    Yields:
+        `(indices, inputs)`: which prompts `(n,)`, and `point_coords` `(n, P, 2)` and
+        `point_labels` `(n, P)` of theirs. A box is two points after the others; points without
+        one are followed by padding.
+
+    Raises:
+        ValueError: A prompt has a mask.
+    """
+    for index, group in prompts.groups():
+        if group.mask_input is not None:
+            raise ValueError('Prompts of an export are boxes and points; give no mask_input.')
+        count = len(group)
+        coords, labels = [np.zeros((count, 0, 2))], [np.zeros((count, 0))]
+        if group.point_coords is not None:
+            coords.append(group.point_coords.cpu().numpy())
+            labels.append(group.point_labels.cpu().numpy())
+        if group.bboxes is not None:
+            coords.append(group.bboxes.cpu().numpy().reshape(count, 2, 2))
+            labels.append(np.tile(BOX_CORNERS, (count, 1)))
+        else:
+            coords.append(np.zeros((count, 1, 2)))
+            labels.append(np.full((count, 1), PADDING))
+        yield index.cpu().numpy(), _points(np.concatenate(coords, 1), np.concatenate(labels, 1))
+
+
+def _points(coords: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(point_coords=coords.astype(np.float32), point_labels=labels.astype(np.int64))

@@ -1,0 +1,114 @@
+"""An export as a detector, so that MMDetection's tools measure what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from torch import Tensor
+
+from ..models.detectors.prompted_detector import Answer, PromptedDetector, scale_factor_of
+from ..prompts import Prompts
+from ..vocabulary import TextClassifier
+from .onnx_model import ONNXModel
+from .vocabulary import VocabularyArrays
+
+
+class ONNXFeatures(list):
+    """What the exported encoder makes of each image of a batch: its outputs by name."""
+
+    def image(self, index: int) -> dict[str, np.ndarray]:
+        """Those of one image."""
+        return self[index]
+
+
+@MODELS.register_module()
+class ONNXOVSAM(PromptedDetector):
+    """An exported OVSAM in onnxruntime, prompted and measured like any other.
+
+    Args:
+        init_cfg: `dict(type='Pretrained', checkpoint='<folder>/model.json')`, the export.
+        precision: `'float32'` or `'int8'`, of its weights.
+        num_threads: Of onnxruntime; 0 for as many as there are cores.
+        prompter: Where prompts come from in `predict`.
+        test_cfg: See `OVSAM`; regions are always those of the masks.
+        data_preprocessor: As the model that was exported has it.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        FileNotFoundError: There is no such export.
+        ValueError: It is something else, or has no weights in this precision.
+    """
+
+    def __init__(
+        self,
+        init_cfg: dict,
+        precision: str = 'float32',
+        num_threads: int = 0,
+        prompter: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        exported = ONNXModel(init_cfg['checkpoint'], precision, num_threads)
+        classifier = None
+        if exported.vocabulary is not None:
+            classifier = dict(type='OpenVocabClassifier')
+        super().__init__(classifier, prompter, test_cfg, data_preprocessor, init_cfg)
+        self.exported = exported
+        if classifier is not None:
+            self.set_vocabulary(exported.vocabulary.classifier)
+
+    def init_weights(self) -> None:
+        """Nothing is left to load."""
+
+    def set_vocabulary(self, classifier: TextClassifier) -> None:
+        """Change the vocabulary; features of images stay valid."""
+        super().set_vocabulary(classifier)
+        self.exported.vocabulary = VocabularyArrays.from_classifier(classifier)
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square network input in pixels."""
+        return self.exported.settings['image_size']
+
+    @property
+    def logit_size(self) -> int:
+        """Side of the low-resolution logits."""
+        return self.exported.settings['logit_size']
+
+    def extract_feat(self, batch_inputs: Tensor) -> ONNXFeatures:
+        """Encode images, one by one.
+
+        Args:
+            batch_inputs: `(B, 3, S, S)`, normalized and padded.
+        """
+        return ONNXFeatures(self.exported.encode(image[None].numpy()) for image in batch_inputs)
+
+    def answer(
+        self,
+        features: dict[str, np.ndarray],
+        prompts: Prompts,
+        metainfo: dict,
+        context: None,
+        chunk: slice,
+    ) -> Answer:
+        """Segment and name prompts of one image, all at once: see `PromptedDetector`."""
+        scaled = prompts.scaled(scale_factor_of(metainfo))
+        said = self.exported.decode(features, scaled, metainfo['img_shape'])
+        logits, _, *probabilities = map(torch.from_numpy, said)
+        return Answer(logits, probabilities[0] if probabilities else None)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
+        """There is none.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError('An export cannot be trained: train the OVSAM, and export it again.')
+
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None
+    ) -> tuple[Tensor, ...]:
+        """The encoder's outputs of the first image, flat."""
+        return tuple(map(torch.from_numpy, self.extract_feat(batch_inputs)[0].values()))

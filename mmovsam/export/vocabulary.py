@@ -1,0 +1,95 @@
+"""Names as arrays: what the exported decoder compares with, in a file that numpy reads."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..fileio import atomic_path
+from ..vocabulary import TextClassifier
+
+BASE, NOVEL, NEITHER = 0, 1, -1
+"""Kinds of classes, see `OpenVocabClassifier.fuse`."""
+
+
+@dataclass(frozen=True)
+class VocabularyArrays:
+    """A text classifier as the exported decoder takes it.
+
+    Attributes:
+        text_embeddings: `(M, D)` float32, L2 normalized, of all names.
+        name_index: `(K, S)` int64, which of them name each class; classes with fewer than S names
+            repeat their first.
+        novel: `(K,)` int64, `NOVEL`, `BASE` or `NEITHER`; all novel where there is no split.
+        names: `(K,)` strings; numbers where the classifier came without names.
+    """
+
+    text_embeddings: np.ndarray
+    name_index: np.ndarray
+    novel: np.ndarray
+    names: np.ndarray
+
+    @classmethod
+    def from_classifier(cls, classifier: TextClassifier) -> VocabularyArrays:
+        """Those of a text classifier."""
+        embeddings, counts = classifier.flat()
+        slots = torch.arange(int(counts.max()))
+        first = counts.cumsum(0) - counts
+        kinds = {True: NOVEL, False: BASE, None: NEITHER}
+        num_classes = len(classifier)
+        return cls(
+            F.normalize(embeddings.float(), dim=-1).numpy(),
+            (first[:, None] + slots * (slots < counts[:, None])).numpy(),
+            np.array([kinds[flag] for flag in classifier.novel or [True] * num_classes]),
+            np.array(classifier.names or [str(index) for index in range(num_classes)]),
+        )
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Those of the decoder, by name."""
+        return {key: value for key, value in vars(self).items() if key != 'names'}
+
+    @property
+    def classifier(self) -> TextClassifier:
+        """The text classifier that they were made from."""
+        further = self.name_index[:, 1:] != self.name_index[:, :1]
+        kinds = {NOVEL: True, BASE: False, NEITHER: None}
+        return TextClassifier(
+            torch.from_numpy(self.text_embeddings),
+            tuple(self.names.tolist()),
+            tuple(kinds[kind] for kind in self.novel.tolist()),
+            tuple((1 + further.sum(1)).tolist()),
+        )
+
+    def save(self, path: str | PathLike) -> None:
+        """Write a `.npz` file, whole or not at all.
+
+        Raises:
+            ValueError: The file's name ends otherwise.
+        """
+        if Path(path).suffix != '.npz':
+            raise ValueError(f'The vocabulary of an export goes into a .npz file, not {path}.')
+        with atomic_path(path) as temporary, temporary.open('wb') as file:
+            np.savez(file, **vars(self))
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> VocabularyArrays:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is something else.
+        """
+        try:
+            with np.load(path) as arrays:
+                return cls(**arrays)
+        except (AttributeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f'{path} is no vocabulary of an export ({error}). Write it with tools/export.py.'
+            ) from None
