@@ -37,6 +37,14 @@ class ImageFeatures(NamedTuple):
             self.embedding[part], stage4, tuple(level[part] for level in self.region_maps)
         )
 
+    def to(self, dtype: torch.dtype | None) -> ImageFeatures:
+        """The same in another precision; None for no change."""
+        if dtype is None:
+            return self
+        stage4 = None if self.stage4 is None else self.stage4.to(dtype)
+        maps = tuple(level.to(dtype) for level in self.region_maps)
+        return ImageFeatures(self.embedding.to(dtype), stage4, maps)
+
 
 class Recognized(NamedTuple):
     """What the model says of N masks of one image, in the network's frame."""
@@ -111,6 +119,7 @@ class OVSAM(PromptedDetector):
                 'OVSAM with a classifier names regions by `region_neck` and reads masks by `neck`: '
                 'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
             )
+        self.feature_dtype: torch.dtype | None = None  # None: as the encoder gives them
         self.train_cfg = dict(train_cfg or {})
         unknown = set(self.train_cfg) - _TRAIN_KEYS
         if unknown:
@@ -129,9 +138,10 @@ class OVSAM(PromptedDetector):
         """
         pyramid = self.backbone(batch_inputs)
         if self.neck is None:
-            return ImageFeatures(pyramid, None, ())
+            return ImageFeatures(pyramid, None, ()).to(self.feature_dtype)
         region_maps = tuple(self.region_neck(pyramid)) if self.region_neck else ()
-        return ImageFeatures(self.neck(pyramid), pyramid[-1], region_maps)
+        features = ImageFeatures(self.neck(pyramid), pyramid[-1], region_maps)
+        return features.to(self.feature_dtype)
 
     # Training
 
