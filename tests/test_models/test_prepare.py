@@ -30,13 +30,14 @@ def randomized(model):
 
 
 def answers(model):
+    """Features and logits. Regions are the prompts': those of masks would jump with a pixel."""
     torch.manual_seed(3)
+    model.test_cfg.update(head_region='prompt', clip_region='prompt')
     with torch.no_grad():
         features = model.extract_feat(torch.randn(2, 3, tiny.SIZE, tiny.SIZE))
         said = model.recognize(features.image(1), BOXES)
-    return [
-        value for value in (*features.region_maps, features.embedding, *said) if value is not None
-    ]
+    found = [*features.region_maps, features.embedding, said.low_res_logits]
+    return found + ([said.head_logits, said.clip_logits] if model.recognizes else [])
 
 
 def difference(found, wanted):
