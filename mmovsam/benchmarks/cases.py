@@ -113,7 +113,10 @@ def prompts(
 ) -> Iterator[Measured]:
     """A click, then numbers of boxes of an encoded image: masks at low resolution, and names."""
     random_vocabulary(model, 80)
+    # The masks of random weights are noise all over the image, which no region is.
+    model.test_cfg.update(head_region='prompt', clip_region='prompt')
     twin = plain_twin(model)
+    prepare_for_inference(model)
     device = next(model.parameters()).device
     with torch.no_grad():
         features = _random_features(model)

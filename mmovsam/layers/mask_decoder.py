@@ -167,10 +167,18 @@ class MaskDecoder(nn.Module):
         return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).flatten(5).flatten(2, 4)
 
 
-def _squares(conv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+def _squares(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:
     """`conv`, of kernel and stride 2, of positions `(N, L, C)`: `(N, L * 4, out_channels)`."""
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return F.linear(x, weight, conv.bias.repeat(4)).reshape(len(x), -1, conv.out_channels)
+    if isinstance(conv, nn.ConvTranspose2d):
+        x = F.linear(x, *as_linear(conv))
+    else:
+        x = conv(x)  # what was made of `as_linear`, for inference
+    return x.reshape(len(x), -1, x.shape[-1] // 4)
+
+
+def as_linear(conv: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
+    """Weight `(4 * C_out, C_in)` and bias of a transposed convolution of kernel and stride 2."""
+    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
 
 
 def _take_first_masks(decoder: MaskDecoder, state_dict: dict, prefix: str, *_) -> None:

@@ -79,12 +79,13 @@ class InferenceLinear(InferenceLayer):
 
     def __init__(
         self,
-        linear: nn.Linear,
+        weight: Tensor,
+        bias: Tensor | None,
         dtype: torch.dtype,
         activation: str = 'none',
         digest: str = '',
     ) -> None:
-        super().__init__(linear.weight, linear.bias, dtype, activation, digest)
+        super().__init__(weight, bias, dtype, activation, digest)
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
 

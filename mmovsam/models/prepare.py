@@ -1,8 +1,9 @@
-"""A model's encoder, arranged for inference."""
+"""A model arranged for inference."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from open_clip.modified_resnet import Bottleneck
@@ -10,6 +11,7 @@ from torch import nn
 
 from ..checkpoints.fingerprint import tensor_digest
 from ..layers import MLPBlock
+from ..layers.mask_decoder import as_linear
 from ..layers.packed import (
     InferenceConv2d,
     InferenceConvTranspose2d,
@@ -26,7 +28,7 @@ PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
 @torch.no_grad()
 def prepare_for_inference(model: OVSAM, dtype: torch.dtype = torch.float32) -> OVSAM:
-    """Make the encoder of an OVSAM faster, for good or until weights are loaded into it.
+    """Make an OVSAM faster, for good or until weights are loaded into it.
 
     Batch norms are folded into the convolutions before them, activations are fused, and weights
     are packed as the CPU's kernels read them; this changes results by rounding only. Nothing is
@@ -59,11 +61,12 @@ def prepare_for_inference(model: OVSAM, dtype: torch.dtype = torch.float32) -> O
         raise ValueError(f'The model is in {kinds}: prepare it in float32, and give the dtype.')
 
     encoder = [part for part in (model.backbone, model.neck, model.region_neck) if part is not None]
+    replacements = [_replacements(part, dtype) for part in encoder]
+    replacements.append(_upscaling(model.head.mask_decoder.output_upscaling))
     originals = []
-    for part in encoder:
-        for parent, name, layer in list(_replacements(part, dtype)):
-            originals.append((parent, name, getattr(parent, name).to('meta')))
-            setattr(parent, name, layer)
+    for parent, name, layer in list(chain(*replacements)):
+        originals.append((parent, name, getattr(parent, name).to('meta')))
+        setattr(parent, name, layer)
     model.feature_dtype = torch.float32
     _guard(model, originals, next(model.parameters()).device)
     return model
@@ -85,14 +88,26 @@ def _replacements(part: nn.Module, dtype: torch.dtype) -> Iterator[Replacement]:
         # The last convolutions are few, and norms between them are in float32.
         own = torch.float32 if name.split('.')[0] == 'neck' else dtype
         for child, layer in module.named_children():
-            for kind, faster in _FASTER.items():
-                if type(layer) is kind:
-                    fused = isinstance(module, MLPBlock) and child == 'lin1'
-                    fused = fused and type(module.act) is nn.GELU
-                    digest = tensor_digest(layer.parameters())
-                    yield module, child, faster(layer, own, 'gelu' if fused else 'none', digest)
-                    if fused:
-                        yield module, 'act', nn.Identity()
+            digest = tensor_digest(layer.parameters()) if type(layer) in _KINDS else ''
+            if type(layer) is nn.Conv2d:
+                yield module, child, InferenceConv2d(layer, own, digest=digest)
+            elif type(layer) is nn.ConvTranspose2d:
+                yield module, child, InferenceConvTranspose2d(layer, own, digest=digest)
+            elif type(layer) is nn.Linear:
+                fused = child == 'lin1' and isinstance(module, MLPBlock)
+                fused = 'gelu' if fused and type(module.act) is nn.GELU else 'none'
+                yield module, child, InferenceLinear(layer.weight, layer.bias, own, fused, digest)
+                if fused == 'gelu':
+                    yield module, 'act', nn.Identity()
+
+
+def _upscaling(layers: nn.Sequential) -> Iterator[Replacement]:
+    """The decoder's last layers, in float32: masks are their signs."""
+    first, _, _, second, _ = layers
+    digests = [tensor_digest(layer.parameters()) for layer in (first, second)]
+    yield layers, '0', InferenceLinear(*as_linear(first), torch.float32, 'none', digests[0])
+    yield layers, '3', InferenceLinear(*as_linear(second), torch.float32, 'gelu', digests[1])
+    yield layers, '4', nn.Identity()
 
 
 def _resnet(visual: nn.Module, dtype: torch.dtype) -> Iterator[Replacement]:
@@ -119,11 +134,7 @@ def _fused(
         yield parent, act, nn.Identity()
 
 
-_FASTER = {
-    nn.Linear: InferenceLinear,
-    nn.Conv2d: InferenceConv2d,
-    nn.ConvTranspose2d: InferenceConvTranspose2d,
-}
+_KINDS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def _guard(model: OVSAM, originals: list[Replacement], device: torch.device) -> None:

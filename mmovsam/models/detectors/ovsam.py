@@ -38,12 +38,13 @@ class ImageFeatures(NamedTuple):
         )
 
     def to(self, dtype: torch.dtype | None) -> ImageFeatures:
-        """The same in another precision; None for no change."""
-        if dtype is None:
-            return self
-        stage4 = None if self.stage4 is None else self.stage4.to(dtype)
-        maps = tuple(level.to(dtype) for level in self.region_maps)
-        return ImageFeatures(self.embedding.to(dtype), stage4, maps)
+        """The same in another precision, None for their own, with channels before rows in memory.
+
+        RoIAlign reads memory in this order whatever a tensor's strides say.
+        """
+        stage4 = None if self.stage4 is None else _contiguous(self.stage4, dtype)
+        maps = tuple(_contiguous(level, dtype) for level in self.region_maps)
+        return ImageFeatures(_contiguous(self.embedding, dtype), stage4, maps)
 
 
 class Recognized(NamedTuple):
@@ -335,6 +336,10 @@ class OVSAM(PromptedDetector):
         features = self.extract_feat(batch_inputs)
         rest = () if features.stage4 is None else (features.stage4,)
         return (features.embedding, *rest, *features.region_maps)
+
+
+def _contiguous(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype or tensor.dtype).contiguous()
 
 
 def _proper(bboxes: Tensor, size: int) -> Tensor:
