@@ -1,5 +1,6 @@
 """What Python code calls."""
 
+from ..models.prepare import prepare_for_inference
 from .auto_labeling import auto_label
 from .everything import segment_everything
 from .inferencer import OVSAMInferencer
@@ -11,5 +12,6 @@ __all__ = [
     'OVSAMPredictor',
     'Prediction',
     'auto_label',
+    'prepare_for_inference',
     'segment_everything',
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..models.detectors.instances import enlarge_logits, masks_to_bboxes, stability_scores
 from ..models.detectors.ovsam import Recognized
+from ..models.detectors.run_lengths import bboxes_of_runs, encode_logits
 from .inference_results import run_lengths
 
 MASK_FORMATS = ('tensor', 'rle')
@@ -104,6 +105,12 @@ class PredictionWriter:
             self.names[rows] = [
                 [self.vocabulary[label] for label in labels] for labels in best.indices.tolist()
             ]
+        if self.mask_format == 'rle':
+            runs = encode_logits(logits, self.input_size, *self.shapes)
+            self.masks[rows] = run_lengths(runs)
+            self.bboxes[rows] = bboxes_of_runs(runs).numpy()
+            self.done = rows.stop
+            return
         for enlarged in enlarge_logits(logits, self.input_size, *self.shapes):
             self._add_masks(enlarged)
 
@@ -111,11 +118,8 @@ class PredictionWriter:
         rows = slice(self.done, self.done + len(logits))
         masks = logits > 0
         self.bboxes[rows] = masks_to_bboxes(masks).cpu().numpy()
-        if self.mask_format == 'rle':
-            self.masks[rows] = run_lengths(masks)
-        else:
-            chosen = logits if self.mask_format == 'logits' else masks
-            self.masks[rows] = chosen.cpu().numpy()
+        chosen = logits if self.mask_format == 'logits' else masks
+        self.masks[rows] = chosen.cpu().numpy()
         self.done = rows.stop
 
     def prediction(self) -> Prediction:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mlp import MLP
 from .norm import LayerNorm2d
 from .two_way_transformer import TwoWayTransformer
+
+VALUES_AT_ONCE = 2**21  # of image features, so many at a time fit a CPU's cache
 
 
 class DecodedMasks(NamedTuple):
@@ -89,24 +92,93 @@ class MaskDecoder(nn.Module):
         own = torch.cat(own)[None].expand(sparse_embeddings.shape[0], -1, -1)
         tokens = torch.cat((own, sparse_embeddings.to(own)), dim=1)
 
-        image = (image_embedding + dense_embeddings).flatten(2).transpose(1, 2)
-        image_pe = image_pe.to(image).flatten(2).transpose(1, 2)
-        tokens, image = self.transformer(image, image_pe, tokens)
-
+        image = (image_embedding + dense_embeddings).flatten(2).transpose(1, 2).contiguous()
+        image_pe = image_pe.to(image).flatten(2).transpose(1, 2).contiguous()
         first_mask = num_extra + (self.iou_token is not None)
-        features = self.output_upscaling(image.transpose(1, 2).unflatten(2, (height, width)))
-        weights = torch.stack(
-            [
-                mlp(tokens[:, first_mask + i])
-                for i, mlp in enumerate(self.output_hypernetworks_mlps)
-            ],
-            dim=1,
-        )
-        logits = (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])
+        tokens, logits = self._decode(image, image_pe, tokens, (height, width), first_mask)
         iou = None
         if self.iou_prediction_head is not None:
             iou = self.iou_prediction_head(tokens[:, num_extra])
         return DecodedMasks(logits, iou, tokens[:, :num_extra])
+
+    def _decode(
+        self,
+        image: Tensor,
+        image_pe: Tensor,
+        tokens: Tensor,
+        size: tuple[int, int],
+        first_mask: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens `(N, T, C)` after the transformer and logits `(N, M, 4 * h, 4 * w)`.
+
+        On a CPU a few prompts at a time, so that what is made of them stays in the cache.
+
+        Args:
+            image: `(N or 1, h * w, C)`.
+            image_pe: `(1, h * w, C)`.
+            tokens: `(N, T, C)`.
+            size: `(h, w)`.
+            first_mask: Index of the first mask token.
+        """
+        step = max(len(tokens), 1)
+        if tokens.device.type == 'cpu' and not torch.is_grad_enabled():
+            step = max(1, VALUES_AT_ONCE // image[0].numel())
+        shared = len(image) == 1
+        if shared:
+            read = self.transformer.read(image, image_pe, tokens.shape[0] * tokens.shape[1])
+        decoded = []
+        for start in range(0, max(len(tokens), 1), step):
+            part = tokens[start : start + step]
+            if not shared:
+                own = image[start : start + step]
+                read = self.transformer.read(own, image_pe, part.shape[0] * part.shape[1])
+            part, own = self.transformer.attend(read, image_pe, part)
+            decoded.append((part, self._masks(own, self._mask_weights(part, first_mask), size)))
+        if len(decoded) == 1:
+            return decoded[0]
+        return tuple(torch.cat(parts) for parts in zip(*decoded))
+
+    def _mask_weights(self, tokens: Tensor, first: int) -> Tensor:
+        """Weights `(N, M, C / 8)` of the upscaled image, from tokens `first` to `first + M`."""
+        mlps = enumerate(self.output_hypernetworks_mlps, first)
+        return torch.stack([mlp(tokens[:, index]) for index, mlp in mlps], dim=1)
+
+    def _masks(self, image: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
+        """The products of masks' weights and the upscaled image, channels last throughout.
+
+        A transposed convolution whose stride is its kernel makes a square of each position and
+        mixes no two of them. So both are matrix products, and only the logits are put in order.
+
+        Args:
+            image: `(N, h * w, C)`.
+            weights: `(N, M, C / 8)`.
+            size: `(h, w)`.
+
+        Returns:
+            `(N, M, 4 * h, 4 * w)`.
+        """
+        first, norm, act, second, last_act = self.output_upscaling
+        features = _squares(first, image)
+        features = F.layer_norm(features, features.shape[-1:], norm.weight, norm.bias, norm.eps)
+        features = last_act(_squares(second, act(features)))
+        logits = features @ weights.transpose(1, 2)
+        # (N, h, w, row and column in the first square, in the second, M)
+        logits = logits.unflatten(1, (*size, 2, 2, 2, 2))
+        return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).flatten(5).flatten(2, 4)
+
+
+def _squares(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:
+    """`conv`, of kernel and stride 2, of positions `(N, L, C)`: `(N, L * 4, out_channels)`."""
+    if isinstance(conv, nn.ConvTranspose2d):
+        x = F.linear(x, *as_linear(conv))
+    else:
+        x = conv(x)  # what was made of `as_linear`, for inference
+    return x.reshape(len(x), -1, x.shape[-1] // 4)
+
+
+def as_linear(conv: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
+    """Weight `(4 * C_out, C_in)` and bias of a transposed convolution of kernel and stride 2."""
+    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
 
 
 def _take_first_masks(decoder: MaskDecoder, state_dict: dict, prefix: str, *_) -> None:

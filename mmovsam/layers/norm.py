@@ -1,13 +1,13 @@
 """Normalization over the channels of a feature map."""
 
-import torch
 from torch import Tensor, nn
 
 
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channel dimension of `(B, C, H, W)`, as SAM uses it.
 
-    MMEngine knows by the base class that its weights are a norm's and do not decay.
+    The result has its channels last in memory, which suits a convolution after it. MMEngine knows
+    by the base class that its weights are a norm's and do not decay.
 
     Args:
         channels: C.
@@ -18,8 +18,4 @@ class LayerNorm2d(nn.LayerNorm):
         super().__init__(channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean(1, keepdim=True)
-        centered = x - mean
-        variance = centered.square().mean(1, keepdim=True)
-        x = centered * torch.rsqrt(variance + self.eps)
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -1,11 +1,15 @@
 """The transformer block of SAM's image encoder: window or global, with relative position."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mlp import MLPBlock
 from .norm import LayerNorm2d
+
+BIASES_AT_ONCE = 2**22
 
 
 def resample_rel_pos(table: Tensor, size: int) -> Tensor:
@@ -64,28 +68,56 @@ class RelPosAttention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * input_size[0] - 1, head_channels))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, head_channels))
 
-    def _bias(self, query: Tensor, height: int, width: int) -> Tensor:
-        """Relative position bias `(B, heads, H * W, H * W)` of queries `(B, heads, H * W, c)`."""
-        batch, heads, _, channels = query.shape
-        grid = query.reshape(batch, heads, height, width, channels)
+    def _bias(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """The parts of the bias of queries `(B, heads, H, W, c)` that lie along each side.
+
+        Returns:
+            `(B, heads, H, W, H)` and `(B, heads, H, W, W)`.
+        """
+        height, width = query.shape[2:4]
         along_h = torch.arange(height, device=query.device)
         along_w = torch.arange(width, device=query.device)
         rel_h = self.rel_pos_h[along_h[:, None] - along_h[None] + height - 1]
         rel_w = self.rel_pos_w[along_w[:, None] - along_w[None] + width - 1]
-        bias_h = torch.einsum('bnhwc,hkc->bnhwk', grid, rel_h.to(query))
-        bias_w = torch.einsum('bnhwc,wkc->bnhwk', grid, rel_w.to(query))
-        bias = bias_h[..., :, None] + bias_w[..., None, :]
-        return bias.reshape(batch, heads, height * width, height * width)
+        return (
+            torch.einsum('bnhwc,hkc->bnhwk', query, rel_h.to(query)),
+            torch.einsum('bnhwc,wkc->bnhwk', query, rel_w.to(query)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, H, W, C)` to the same shape; H and W as given to the constructor."""
         batch, height, width, channels = x.shape
         qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=self._bias(query, height, width)
-        )
-        return self.proj(x.transpose(1, 2).reshape(batch, height, width, channels))
+        query = query.unflatten(2, (height, width))
+        bias_h, bias_w = self._bias(query)
+        attended = []
+        # The bias of a global block would take a gigabyte: some images, or rows of one, at a time.
+        for part, rows in _parts(batch, height, self.num_heads * width * height * width):
+            bias = bias_h[part, :, rows, :, :, None] + bias_w[part, :, rows, :, None, :]
+            seen = F.scaled_dot_product_attention(
+                query[part, :, rows].flatten(2, 3),
+                key[part],
+                value[part],
+                attn_mask=bias.flatten(4).flatten(2, 3),
+            )
+            attended.append(seen.transpose(1, 2).flatten(2))
+        x = torch.cat([y.flatten(0, 1) for y in attended]).reshape(batch, height, width, channels)
+        return self.proj(x)
+
+
+def _parts(batch: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Parts of a batch, or rows of one of its images, whose biases fit into `BIASES_AT_ONCE`.
+
+    Args:
+        batch: How many images.
+        rows: How many rows each has.
+        size: How many biases a row has.
+    """
+    images, step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
+    for first in range(0, batch, images):
+        for row in range(0, rows, min(step, rows)):
+            yield slice(first, first + images), slice(row, row + step)
 
 
 class ViTBlock(nn.Module):

@@ -55,6 +55,9 @@ class ResNetTower:
         regions = roi_align(
             stage4, rois.to(stage4), (self.grid, self.grid), 1 / STRIDES[-1], 0, 'avg', True
         )
+        return self.pool(visual, regions)
+
+    def pool(self, visual: nn.Module, regions: Tensor) -> Tensor:
         return attention_pool_regions(visual.attnpool, regions)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from mmdet.structures.mask import encode_mask_results
 from torch import Tensor
+
+from .run_lengths import bboxes_of_runs, encode_logits
 
 PIXELS_AT_ONCE = 2**25
 MASK_FORMATS = ('tensor', 'rle')
@@ -119,7 +120,7 @@ class MaskWriter:
         input_size: Side of the network's square input in pixels.
         rescale: Whether masks have the size of the original image, or of the network's.
         mask_format: `'tensor'`: `(N, H, W)` bool. `'rle'`: a list of N run-length encodings as
-            pycocotools has them, of which few are full masks at a time.
+            pycocotools has them, which are never full masks.
     """
 
     def __init__(
@@ -142,7 +143,12 @@ class MaskWriter:
         Returns:
             The boxes `(n, 4)` of the masks, xyxy in pixels of their frame.
         """
-        if self.mask_format == 'tensor' and self.done == 0:
+        if self.mask_format == 'rle':
+            size = self.ori_shape or self.img_shape
+            runs = encode_logits(low_res_logits, self.input_size, self.img_shape, size)
+            self.masks += runs
+            return bboxes_of_runs(runs).to(low_res_logits.device)
+        if self.done == 0:
             self.masks = torch.empty(
                 self.num,
                 *(self.ori_shape or self.img_shape),
@@ -153,9 +159,6 @@ class MaskWriter:
         shapes = self.img_shape, self.ori_shape
         for masks in enlarge_masks(low_res_logits, self.input_size, *shapes):
             bboxes.append(masks_to_bboxes(masks).float())
-            if self.mask_format == 'rle':
-                self.masks += encode_mask_results(masks.cpu().numpy())
-            else:
-                self.masks[self.done : self.done + len(masks)] = masks
+            self.masks[self.done : self.done + len(masks)] = masks
             self.done += len(masks)
         return torch.cat(bboxes)

@@ -38,6 +38,15 @@ class ImageFeatures(NamedTuple):
             self.embedding[part], stage4, tuple(level[part] for level in self.region_maps)
         )
 
+    def to(self, dtype: torch.dtype | None) -> ImageFeatures:
+        """The same in another precision, None for their own, with channels before rows in memory.
+
+        RoIAlign reads memory in this order whatever a tensor's strides say.
+        """
+        stage4 = None if self.stage4 is None else _contiguous(self.stage4, dtype)
+        maps = tuple(_contiguous(level, dtype) for level in self.region_maps)
+        return ImageFeatures(_contiguous(self.embedding, dtype), stage4, maps)
+
 
 class Recognized(NamedTuple):
     """What the model says of N masks of one image, in the network's frame."""
@@ -112,6 +121,7 @@ class OVSAM(PromptedDetector):
                 'OVSAM with a classifier names regions by `region_neck` and reads masks by `neck`: '
                 'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
             )
+        self.feature_dtype: torch.dtype | None = None  # None: as the encoder gives them
         self.train_cfg = dict(train_cfg or {})
         unknown = set(self.train_cfg) - _TRAIN_KEYS
         if unknown:
@@ -130,9 +140,10 @@ class OVSAM(PromptedDetector):
         """
         pyramid = self.backbone(batch_inputs)
         if self.neck is None:
-            return ImageFeatures(pyramid, None, ())
+            return ImageFeatures(pyramid, None, ()).to(self.feature_dtype)
         region_maps = tuple(self.region_neck(pyramid)) if self.region_neck else ()
-        return ImageFeatures(self.neck(pyramid), pyramid[-1], region_maps)
+        features = ImageFeatures(self.neck(pyramid), pyramid[-1], region_maps)
+        return features.to(self.feature_dtype)
 
     # Training
 
@@ -325,6 +336,10 @@ class OVSAM(PromptedDetector):
         features = self.extract_feat(batch_inputs)
         rest = () if features.stage4 is None else (features.stage4,)
         return (features.embedding, *rest, *features.region_maps)
+
+
+def _contiguous(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype or tensor.dtype).contiguous()
 
 
 def _proper(bboxes: Tensor, size: int) -> Tensor:

@@ -1,0 +1,143 @@
+"""Time, memory and arithmetic of a piece of work, beside those of its plain twin."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+_STATUS = Path('/proc/self/status')
+_CLEAR = Path('/proc/self/clear_refs')
+_MB = 2**20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of a table."""
+
+    name: str
+    number: int
+    """Of prompts, names, masks, images: what the work is about."""
+    seconds: float
+    """Median."""
+    peak_mb: float | None
+    """Most memory in use above what was in use before; None where it cannot be told."""
+    plain_seconds: float | None = None
+    plain_peak_mb: float | None = None
+    gflop: float | None = None
+    """Products and sums of the plain twin's matrix products and convolutions, in 10^9."""
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times faster than the plain twin."""
+        return None if self.plain_seconds is None else self.plain_seconds / self.seconds
+
+    @property
+    def gflop_s(self) -> float | None:
+        """The plain twin's arithmetic in the time measured: folding makes it high."""
+        return None if self.gflop is None else self.gflop / self.seconds
+
+
+def measure(
+    name: str,
+    number: int,
+    work: Callable[[], object],
+    plain: Callable[[], object] | None = None,
+    pairs: int = 5,
+    device: torch.device | str = 'cpu',
+) -> Measured:
+    """Run a piece of work and its plain twin in turn; the first run of each warms up.
+
+    Args:
+        name: For the table.
+        number: See `Measured`.
+        work: What is measured.
+        plain: The same work by textbook means, or None.
+        pairs: How often both are timed.
+        device: Where they compute.
+    """
+    peak, plain_peak, gflop = _peak_mb(work, device), None, None
+    times: tuple[list, list] = [], []
+    if plain is not None:
+        counter = FlopCounterMode(display=False)
+        with counter:
+            plain_peak = _peak_mb(plain, device)
+        gflop = counter.get_total_flops() / 1e9
+    for _ in range(pairs):
+        for run, seconds in zip((work, plain), times):
+            if run is not None:
+                seconds.append(_seconds(run, device))
+    plain_seconds = statistics.median(times[1]) if plain is not None else None
+    return Measured(
+        name, number, statistics.median(times[0]), peak, plain_seconds, plain_peak, gflop
+    )
+
+
+def machine_rates(dtype: torch.dtype, device: torch.device | str = 'cpu') -> dict[str, float]:
+    """What this machine reaches now, in GFLOP/s, in a large product and a large convolution."""
+    a, b = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
+    image = torch.randn(1, 256, 128, 128, device=device).to(dtype)
+    image = image.contiguous(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(256, 256, 3, padding=1, device=device, dtype=dtype)
+    conv = conv.to(memory_format=torch.channels_last)
+    works = dict(
+        product=(lambda: a @ b, 2 * 4096**3),
+        convolution=(lambda: conv(image), 2 * 256 * 256 * 9 * 128**2),
+    )
+    rates = {}
+    with torch.no_grad():
+        for name, (work, flop) in works.items():
+            _seconds(work, device)
+            rates[name] = flop / 1e9 / statistics.median(_seconds(work, device) for _ in range(5))
+    return rates
+
+
+def machine() -> dict:
+    """What a figure depends on beside the code."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.is_file():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith('model name')]
+        model = names[0].split(':')[1].strip() if names else model
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return dict(cpu=model, gpu=device, threads=torch.get_num_threads(), torch=torch.__version__)
+
+
+def _seconds(work: Callable[[], object], device: torch.device | str) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device | str) -> None:
+    if torch.device(device).type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def _peak_mb(work: Callable[[], object], device: torch.device | str) -> float | None:
+    """Run `work`; most memory it had in use at a time, above what was in use before."""
+    if torch.device(device).type == 'cuda':
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return (torch.cuda.max_memory_allocated(device) - before) / _MB
+    if not _CLEAR.exists():
+        work()
+        return None
+    _CLEAR.write_text('5')  # Linux forgets the peak
+    before = _memory_kb('VmRSS')
+    work()
+    return (_memory_kb('VmHWM') - before) / 1024
+
+
+def _memory_kb(key: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f'{key}:'))
+    return int(line.split()[1])

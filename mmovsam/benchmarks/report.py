@@ -1,0 +1,62 @@
+"""Measurements as a table, as JSON and as a plot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from ..fileio import atomic_path, write_atomic
+from .measuring import Measured
+
+_COLUMNS = ('work', 'number', 's', 'plain s', 'ratio', 'GFLOP/s', 'peak MB', 'plain MB')
+
+
+def table(rows: Sequence[Measured]) -> str:
+    """A table in Markdown; GFLOP/s are of the plain twin's arithmetic."""
+    lines = [_line(_COLUMNS), _line(['---'] * len(_COLUMNS))]
+    for row in rows:
+        numbers = (row.seconds, row.plain_seconds, row.ratio, row.gflop_s)
+        memory = (row.peak_mb, row.plain_peak_mb)
+        cells = ['' if value is None else f'{value:.3g}' for value in numbers]
+        cells += ['' if value is None else f'{value:.0f}' for value in memory]
+        lines.append(_line([row.name, str(row.number), *cells]))
+    return '\n'.join(lines)
+
+
+def write_json(path: str | PathLike, rows: Sequence[Measured], about: dict) -> None:
+    """All measurements with what they depend on, written whole or not at all."""
+    measured = [dict(dataclasses.asdict(row), ratio=row.ratio, gflop_s=row.gflop_s) for row in rows]
+    write_atomic(path, json.dumps(dict(about, measured=measured), indent=2) + '\n')
+
+
+def plot(path: str | PathLike, rows: Sequence[Measured]) -> None:
+    """Time against the number of prompts, names or masks, on two logarithmic axes.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: The file's name ends in nothing that it can draw.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('A plot needs matplotlib: pip install matplotlib.') from error
+    figure = Figure(figsize=(6, 4), layout='constrained')
+    axes = figure.add_subplot()
+    for name in dict.fromkeys(row.name for row in rows):
+        of_name = [row for row in rows if row.name == name]
+        axes.plot([r.number for r in of_name], [r.seconds for r in of_name], 'o-', label=name)
+        plain = [(r.number, r.plain_seconds) for r in of_name if r.plain_seconds is not None]
+        if plain:
+            axes.plot(*zip(*plain), 's--', label=f'{name}, plain')
+    axes.set(xscale='log', yscale='log', xlabel='number', ylabel='seconds')
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=Path(path).suffix[1:] or 'png')
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f'| {" | ".join(cells)} |'

@@ -1,0 +1,192 @@
+"""Every fast path equals the textbook twin, in value and, where it trains, in gradient."""
+
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from open_clip.modified_resnet import AttentionPool2d
+
+from mmovsam.benchmarks import plain_twin
+from mmovsam.layers import LayerNorm2d, MaskDecoder, ViTBlock, mask_decoder, vit
+from mmovsam.models.backbones.clip_towers import ResNetTower
+from mmovsam.prompts import Prompts
+
+NEAR = 1e-5
+
+
+def random_(module, seed=0):
+    """Random values for every parameter: what starts at zero would hide a fault."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        deviation = 0.5 / max(parameter[0].numel(), 1) ** 0.5 if parameter.dim() > 1 else 0.3
+        parameter.data = torch.randn(parameter.shape, generator=generator) * deviation
+    return module.eval()
+
+
+def ovsam():
+    """A small OVSAM, random throughout."""
+    init_default_scope('mmdet')
+    model = random_(MODELS.build(tiny.OVSAM))
+    model.set_vocabulary(tiny.vocabulary())
+    return model
+
+
+def difference(found, wanted):
+    """The largest, relative to the largest value that is wanted."""
+    assert found.shape == wanted.shape
+    if wanted.numel() == 0:
+        return 0.0
+    largest = wanted.detach().abs().max().clamp(min=1e-30)
+    return float((found - wanted).detach().abs().max() / largest)
+
+
+def gradients(module, inputs, outputs):
+    """Of all parameters and inputs, for a loss that weighs every output."""
+    loss = sum((output * (1 + output.detach().cos())).sum() for output in outputs)
+    return torch.autograd.grad(loss, [*module.parameters(), *inputs], allow_unused=True)
+
+
+def decode(decoder, num, points, size, dense, several=False):
+    """Masks, label tokens and inputs of a decoder, all random."""
+    generator = torch.Generator().manual_seed(num * 100 + points)
+
+    def random(*shape):
+        return torch.randn(shape, generator=generator).requires_grad_()
+
+    height, width = size
+    image, image_pe = random(1, 16, height, width), random(1, 16, height, width)
+    inputs = [image, image_pe, random(num, points, 16), random(dense, 16, height, width)]
+    inputs.append(random(1, 16))
+    said = decoder(*inputs)
+    outputs = [said.low_res_logits, said.extra_tokens]
+    return inputs, outputs + ([said.iou_predictions] if several else [])
+
+
+@settings(max_examples=25)
+@given(
+    num=st.integers(1, 7),
+    points=st.integers(0, 12),
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    shared=st.booleans(),
+    several=st.booleans(),
+)
+def test_mask_decoder_equals_its_twin_for_any_number_of_prompts_and_points(
+    num, points, size, shared, several
+):
+    decoder = MaskDecoder(16, 4 if several else 1, several, num_heads=4, mlp_channels=32)
+    random_(decoder)
+    twin = plain_twin(decoder)
+    with torch.no_grad():
+        found, wanted = (
+            decode(m, num, points, size, 1 if shared else num, several)[1] for m in (decoder, twin)
+        )
+    for ours, theirs in zip(found, wanted):
+        assert difference(ours, theirs) < NEAR
+
+
+@pytest.mark.parametrize('num, points', [(1, 1), (3, 2), (9, 2), (2, 20)])
+@pytest.mark.parametrize('shared', [True, False])
+def test_mask_decoder_has_the_gradients_of_its_twin(num, points, shared):
+    decoder = random_(MaskDecoder(16, num_heads=4, mlp_channels=32))
+    found, wanted = (
+        gradients(module, *decode(module, num, points, (5, 3), 1 if shared else num))
+        for module in (decoder, plain_twin(decoder))
+    )
+    largest = max(theirs.abs().max() for theirs in wanted if theirs is not None)
+    for ours, theirs in zip(found, wanted):
+        # The keys' bias has no influence: the twin's gradient is rounding, ours may be none.
+        ours, theirs = (torch.zeros(()) if g is None else g for g in (ours, theirs))
+        assert (ours - theirs).abs().max() < NEAR * largest
+
+
+@torch.no_grad()
+def test_prompts_decoded_a_few_at_a_time_equal_all_at_once(monkeypatch):
+    decoder = random_(MaskDecoder(16, num_heads=4, mlp_channels=32))
+    wanted = decode(decoder, 5, 2, (4, 4), 1)[1]
+    monkeypatch.setattr(mask_decoder, 'VALUES_AT_ONCE', 2 * 16 * 16)
+    for shared in (1, 5):
+        found = decode(decoder, 5, 2, (4, 4), shared)[1]
+        twin = decode(plain_twin(decoder), 5, 2, (4, 4), shared)[1]
+        for ours, theirs in zip(found, twin):
+            assert difference(ours, theirs) < NEAR
+        if shared == 1:
+            assert all(difference(a, b) < NEAR for a, b in zip(found, wanted))
+
+
+@settings(max_examples=25)
+@given(
+    batch=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    window=st.integers(0, 5),
+    at_once=st.sampled_from([1, 100, 2**22]),
+)
+def test_transformer_block_equals_its_twin_for_any_grid_and_window(
+    batch, height, width, window, at_once
+):
+    block = random_(ViTBlock(8, 2, window_size=window, input_size=(height, width)))
+    generator = torch.Generator().manual_seed(height * 10 + width)
+    x = torch.randn(batch, height, width, 8, generator=generator).requires_grad_()
+    before, vit.BIASES_AT_ONCE = vit.BIASES_AT_ONCE, at_once
+    try:
+        found, wanted = block(x), plain_twin(block)(x)
+        assert difference(found, wanted) < NEAR
+        ours, theirs = (gradients(block, [x], [output]) for output in (found, wanted))
+    finally:
+        vit.BIASES_AT_ONCE = before
+    largest = max(gradient.abs().max() for gradient in theirs)
+    assert all((a - b).abs().max() < NEAR * largest for a, b in zip(ours, theirs))
+
+
+@pytest.mark.parametrize('shape', [(2, 12, 5, 7), (1, 12, 1, 1), (0, 12, 3, 3)])
+def test_layer_norm_over_channels_equals_its_twin(shape):
+    norm = random_(LayerNorm2d(12))
+    torch.manual_seed(0)
+    x = (torch.randn(shape) * 4 + 3).requires_grad_()
+    found, wanted = norm(x), plain_twin(norm)(x)
+    assert difference(found, wanted) < NEAR
+    for ours, theirs in zip(gradients(norm, [x], [found]), gradients(norm, [x], [wanted])):
+        assert difference(ours, theirs) < NEAR
+
+
+@pytest.mark.parametrize('num', [0, 1, 5])
+def test_pooling_of_regions_equals_its_twin(num):
+    pool = torch.nn.Module()
+    pool.attnpool = random_(AttentionPool2d(3, 48, 6, 20))
+    ours, theirs = ResNetTower.__new__(ResNetTower), ResNetTower.__new__(ResNetTower)
+    holder = torch.nn.Module()
+    holder.tower = theirs
+    theirs = plain_twin(holder).tower
+    torch.manual_seed(num)
+    regions = torch.randn(num, 48, 3, 3) * 3
+    with torch.no_grad():
+        found = ours.pool(pool, regions)
+        wanted = theirs.pool(pool, regions) if num else torch.zeros(0, 20)
+    assert difference(found, wanted) < NEAR
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('num', [1, 6])
+def test_whole_model_equals_its_twin(num):
+    model = ovsam()
+    model.test_cfg.update(head_region='prompt', clip_region='prompt')  # of masks they would jump
+    twin = plain_twin(model)
+    torch.manual_seed(num)
+    image = torch.randn(1, 3, tiny.SIZE, tiny.SIZE)
+    corner = torch.rand(num, 2) * 60
+    prompts = Prompts(bboxes=torch.cat((corner, corner + 30), dim=1))
+    ours, theirs = (m.recognize(m.extract_feat(image), prompts) for m in (model, twin))
+    for name in ('low_res_logits', 'head_logits', 'clip_logits'):
+        assert difference(getattr(ours, name), getattr(theirs, name)) < NEAR, name
+
+
+def test_twin_shares_its_parameters_and_leaves_the_model_as_it_is():
+    model = ovsam()
+    kinds = [type(module) for module in model.modules()]
+    twin = plain_twin(model)
+    assert [type(module) for module in model.modules()] == kinds
+    for (name, ours), (_, theirs) in zip(model.named_parameters(), twin.named_parameters()):
+        assert ours is theirs, name

@@ -1,0 +1,77 @@
+"""Run lengths made from logits equal those of whole masks."""
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from mmovsam.benchmarks import masks_to_rle
+from mmovsam.models.detectors.instances import masks_to_bboxes
+from mmovsam.models.detectors.run_lengths import bboxes_of_runs, encode_logits
+
+SIDE = st.integers(1, 70)
+
+
+def blobs(num, side, seed, share):
+    """Logits that are above 0 in a box here and there, and rough."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(num, 1, side, side, generator=generator)
+    for mask in logits[:, 0]:
+        x, y = torch.randint(side, (2,), generator=generator).tolist()
+        reach = max(1, round(side * share))
+        inside = mask[y : y + reach, x : x + reach].clone()
+        mask.abs_().neg_()
+        mask[y : y + reach, x : x + reach] = inside + 1
+    return logits
+
+
+@given(
+    side=st.sampled_from([4, 8, 16]),
+    img_shape=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+    ori_shape=st.tuples(SIDE, SIDE),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 2**31),
+)
+@example(side=16, img_shape=(64, 64), ori_shape=(64, 64), share=1.0, seed=0)
+@example(side=16, img_shape=(1, 64), ori_shape=(1, 200), share=1.0, seed=0)
+@example(side=16, img_shape=(64, 3), ori_shape=(300, 14), share=1.0, seed=1)
+def test_runs_equal_those_of_masks_that_are_enlarged_whole(side, img_shape, ori_shape, share, seed):
+    logits = blobs(4, side, seed, share)
+    found = encode_logits(logits, 64, img_shape, ori_shape)
+    assert found == masks_to_rle(logits, 64, img_shape, ori_shape)
+    masks = torch.from_numpy(coco_mask.decode(found)).permute(2, 0, 1).bool()
+    assert torch.equal(bboxes_of_runs(found), masks_to_bboxes(masks).float())
+
+
+@pytest.mark.parametrize(
+    'img_shape, ori_shape', [((768, 1024), (1500, 2000)), ((1023, 517), (99, 50))]
+)
+def test_runs_are_equal_at_the_size_of_the_full_model(img_shape, ori_shape):
+    logits = blobs(3, 256, 0, 0.4)
+    found = encode_logits(logits, 1024, img_shape, ori_shape)
+    assert found == masks_to_rle(logits, 1024, img_shape, ori_shape)
+
+
+@pytest.mark.parametrize('value', [-1.0, 0.0, 1.0])
+def test_masks_that_are_empty_or_full_have_one_run(value):
+    found = encode_logits(torch.full((2, 1, 8, 8), value), 32, (32, 20), (7, 5))
+    assert found == masks_to_rle(torch.full((2, 1, 8, 8), value), 32, (32, 20), (7, 5))
+    assert coco_mask.area(found).tolist() == [35 * (value > 0)] * 2
+
+
+def test_mask_in_the_padding_alone_is_empty():
+    logits = torch.full((1, 1, 8, 8), -1.0)
+    logits[..., 6:] = 1
+    assert coco_mask.area(encode_logits(logits, 32, (32, 16), (64, 32))).tolist() == [0]
+
+
+def test_no_logits_make_no_runs_and_no_boxes():
+    assert encode_logits(torch.zeros(0, 1, 8, 8), 32, (32, 32), (5, 5)) == []
+    assert bboxes_of_runs([]).shape == (0, 4)
+
+
+def test_shapes_with_a_number_of_channels_and_half_precision_are_understood():
+    logits = blobs(2, 8, 0, 0.5).to(torch.bfloat16)
+    found = encode_logits(logits, 32, (20, 32, 3), (40, 64, 3))
+    assert found == masks_to_rle(logits.float(), 32, (20, 32), (40, 64))

@@ -1,0 +1,138 @@
+"""A model prepared for inference: the same answers, and no way to mistake it for the original."""
+
+import copy
+
+import pytest
+import tiny
+import torch
+
+from mmovsam.apis import prepare_for_inference
+from mmovsam.benchmarks import plain_twin
+from mmovsam.checkpoints.fingerprint import module_fingerprint
+from mmovsam.layers import packed
+from mmovsam.prompts import Prompts
+
+BOXES = Prompts(bboxes=torch.tensor([[5.0, 5, 60, 50], [20, 30, 90, 91]]))
+KINDS = ['ovsam', 'sam']
+
+
+def randomized(model):
+    """Batch norms as after a training, and no zeros that would hide a layer."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def answers(model):
+    """Features and logits. Regions are the prompts': those of masks would jump with a pixel."""
+    torch.manual_seed(3)
+    model.test_cfg.update(head_region='prompt', clip_region='prompt')
+    with torch.no_grad():
+        features = model.extract_feat(torch.randn(2, 3, tiny.SIZE, tiny.SIZE))
+        said = model.recognize(features.image(1), BOXES)
+    found = [*features.region_maps, features.embedding, said.low_res_logits]
+    return found + ([said.head_logits, said.clip_logits] if model.recognizes else [])
+
+
+def difference(found, wanted):
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('packs', [True, False])
+def test_prepared_model_equals_the_textbook_twin(build, monkeypatch, kind, packs):
+    if not packs:  # as on a GPU
+        monkeypatch.setattr(packed, 'can_pack', lambda tensor: False)
+    model = randomized(build(kind))
+    wanted = answers(plain_twin(model))
+    assert difference(answers(prepare_for_inference(model)), wanted) < 1e-5
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('packs', [True, False])
+def test_bfloat16_is_near_and_gives_features_in_float32(build, monkeypatch, kind, packs):
+    if not packs:
+        monkeypatch.setattr(packed, 'can_pack', lambda tensor: False)
+    model = randomized(build(kind))
+    wanted = answers(model)
+    found = answers(prepare_for_inference(model, torch.bfloat16))
+    assert {value.dtype for value in found} == {torch.float32}
+    assert 1e-4 < difference(found, wanted) < 0.1
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_loading_weights_undoes_the_preparation(build, kind):
+    model = randomized(build(kind))
+    weights = copy.deepcopy(model.state_dict())
+    wanted, kinds = answers(model), [type(module) for module in model.modules()]
+    prepare_for_inference(model, torch.bfloat16)
+    model.load_state_dict(weights)
+    assert [type(module) for module in model.modules()] == kinds
+    assert all(torch.equal(a, b) for a, b in zip(answers(model), wanted))
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    model.train()
+
+
+def test_loading_some_of_the_weights_is_refused_and_changes_nothing(build):
+    model = randomized(build())
+    weights = {k: v for k, v in model.state_dict().items() if 'neck.blocks.0' not in k}
+    wanted = answers(prepare_for_inference(model))
+    with pytest.raises(ValueError, match=r'neck\.blocks\.0.*all weights'):
+        model.load_state_dict(weights, strict=False)
+    assert all(torch.equal(a, b) for a, b in zip(answers(model), wanted))
+
+
+def test_prepared_model_is_not_saved(build):
+    model = prepare_for_inference(build())
+    with pytest.raises(RuntimeError, match='Save it before'):
+        model.state_dict()
+
+
+def test_prepared_model_does_not_train(build):
+    model = prepare_for_inference(build())
+    with pytest.raises(RuntimeError, match='cannot train'):
+        model.train()
+
+
+def test_prepared_model_does_not_move_to_another_precision(build):
+    model = prepare_for_inference(build())
+    model.to('cpu')
+    with pytest.raises(RuntimeError, match='prepared for inference on cpu'):
+        model.double()
+
+
+def test_fingerprints_tell_prepared_encoders_apart_by_their_weights(build):
+    prints = set()
+    for change, dtype in ((0, torch.float32), (0, torch.bfloat16), (1, torch.float32)):
+        model = build()
+        model.backbone.visual.layer1[0].conv1.weight.data += change
+        prints.add(module_fingerprint(prepare_for_inference(model, dtype).backbone))
+    assert len(prints) == 3
+
+
+@pytest.mark.parametrize(
+    'change, error, match',
+    [
+        (lambda model: model.train(), ValueError, 'model.eval'),
+        (lambda model: prepare_for_inference(model), ValueError, 'prepared already'),
+        (lambda model: model.half(), ValueError, 'prepare it in float32'),
+    ],
+)
+def test_what_cannot_be_prepared_is_told(build, change, error, match):
+    model = build()
+    change(model)
+    with pytest.raises(error, match=match):
+        prepare_for_inference(model)
+
+
+def test_other_models_and_precisions_are_told(build):
+    with pytest.raises(TypeError, match='needs an OVSAM, not a Linear'):
+        prepare_for_inference(torch.nn.Linear(1, 1))
+    with pytest.raises(TypeError, match='torch.float64'):
+        prepare_for_inference(build(), torch.float64)

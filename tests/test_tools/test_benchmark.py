@@ -1,0 +1,62 @@
+"""tools/benchmark.py on the smallest models, in this process."""
+
+import json
+
+import pytest
+import tiny
+
+CONFIG = f"""
+default_scope = 'mmdet'
+model = {tiny.OVSAM}
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, run_tool):
+    """`run('encode')`: what one kind of work wrote as JSON."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'model.py').write_text(CONFIG)
+    # the rates of a large product take seconds
+    monkeypatch.setattr('mmovsam.benchmarks.machine_rates', lambda *_: dict(product=1.0))
+
+    def run(line):
+        arguments = f'{line} --config model.py --threads 1 --pairs 1 --out found.json'
+        status, out, errors = run_tool('benchmark.py', *arguments.split())
+        assert status == 0, errors
+        found = json.loads((tmp_path / 'found.json').read_text())
+        for row in found['measured']:
+            assert f'| {row["name"]} | {row["number"]} |' in out
+        return found
+
+    return run
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_encoder_is_measured_beside_its_twin(run, dtype):
+    (row,) = run(f'encode --dtype {dtype}')['measured']
+    assert row['name'] == f'encode, {dtype}'
+    assert row['ratio'] == pytest.approx(row['plain_seconds'] / row['seconds'])
+    assert row['gflop'] > 0
+
+
+def test_prompts_beyond_a_number_are_not_given_to_the_twin(run, tmp_path):
+    found = run('prompts --numbers 2 5 --plain-up-to 2 --plot prompts.png')
+    rows = found['measured']
+    assert [(row['name'], row['number']) for row in rows] == [
+        ('one click', 1),
+        ('boxes', 2),
+        ('boxes', 5),
+    ]
+    assert [row['plain_seconds'] is None for row in rows] == [False, False, True]
+    assert (tmp_path / 'prompts.png').is_file()
+
+
+def test_names_are_measured_in_any_number(run):
+    rows = run('vocabulary --numbers 3 50 --regions 4')['measured']
+    assert [row['number'] for row in rows] == [3, 50]
+
+
+def test_masks_are_encoded_and_found_equal(run):
+    rows = run('masks --numbers 4 --plain-up-to 2 --size 80 60')['measured']
+    assert [row['number'] for row in rows] == [2, 4]
+    assert rows[0]['ratio'] > 0 and rows[1]['ratio'] is None

@@ -1,0 +1,75 @@
+"""Measure the package beside the textbook twin of its arithmetic, on this machine."""
+
+import argparse
+import os
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
+from mmengine.config import Config
+from mmovsam.benchmarks import cases, machine, machine_rates, plot, table, write_json
+from mmovsam.engine.command_line import OptionsAction, readable_errors
+from mmovsam.fileio import find_config
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('work', choices=['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'loader'])
+    add('--config', default='ovsam_coco.py', help='by default the full-size model')
+    add('--checkpoint', help='weights; by default random ones, which take the same time')
+    add('--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE', default={})
+    add('--device', default='cpu', help='such as cuda')
+    add('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help='of encode')
+    add('--threads', type=int, default=os.cpu_count(), help='of the CPU')
+    add('--pairs', type=int, default=3, help='how often each is timed, in turn with its twin')
+    add('--numbers', type=int, nargs='+', help='of prompts, of names; of masks: one number')
+    add('--regions', type=int, default=100, help='that the names are compared with')
+    add('--size', type=int, nargs=2, default=[4000, 3000], help='width and height of masks')
+    add('--plain-up-to', type=int, default=100, help='prompts or masks that the twin gets, too')
+    add('--out', help='JSON file')
+    add('--plot', help='picture of time against number, such as prompts.png')
+    return parser.parse_args()
+
+
+def rows_of(args, cfg, dtype):
+    if args.work == 'masks':
+        width, height = args.size
+        return cases.masks((args.numbers or [1000])[0], (height, width), args.plain_up_to)
+    if args.work == 'loader':
+        return cases.loader(cfg, num_batches=10)
+    if args.work == 'train-step':
+        return cases.train_step(cfg, args.device, args.pairs)
+    model = cases.build_model(cfg, args.checkpoint, args.device)
+    if args.work == 'encode':
+        return cases.encode(model, dtype, args.pairs)
+    if args.work == 'prompts':
+        numbers = args.numbers or [1, 10, 100, 1000]
+        return cases.prompts(model, numbers, args.plain_up_to, args.pairs)
+    return cases.vocabulary(model, args.numbers or [80, 1203, 21841], args.regions, args.pairs)
+
+
+def benchmark(args):
+    torch.set_num_threads(args.threads)
+    cfg = Config.fromfile(find_config(args.config))
+    cfg.merge_from_dict(args.cfg_options)
+    dtype = getattr(torch, args.dtype)
+    about = dict(work=args.work, config=args.config, **machine())
+    about['gflop_s'] = machine_rates(dtype, args.device)
+    print(', '.join(f'{key} {value}' for key, value in about.items() if key != 'gflop_s'))
+    rates = about['gflop_s'].items()
+    print('This machine now, GFLOP/s:', ', '.join(f'{name} {rate:.0f}' for name, rate in rates))
+    rows = []
+    for row in rows_of(args, cfg, dtype):
+        rows.append(row)
+        print(table(rows).splitlines()[-1], flush=True)
+    print(f'\n{table(rows)}')
+    if args.out:
+        write_json(args.out, rows, about)
+    if args.plot:
+        plot(args.plot, rows)
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors():
+        benchmark(args)
