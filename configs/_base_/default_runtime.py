@@ -11,6 +11,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='RandomStateHook'),
+    dict(type='SampleSeedHook'),
     dict(type='CheckpointCheckHook'),
     dict(type='ClassCheckHook'),
 ]

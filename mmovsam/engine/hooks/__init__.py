@@ -4,6 +4,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .random_state_hook import RandomStateHook
+from .sample_seed_hook import SampleSeedHook
 from .single_logger_hook import SingleLoggerHook
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     'CheckpointCheckHook',
     'ClassCheckHook',
     'RandomStateHook',
+    'SampleSeedHook',
     'SingleLoggerHook',
 ]

@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
+from ...randomness import seeded
 from ..heads import OpenVocabClassifier
 from .instances import bboxes_of_logits
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
@@ -151,25 +153,34 @@ class OVSAM(PromptedDetector):
             instances = sample.gt_instances
             if len(instances) == 0:
                 continue
-            prompts, chosen = sample_training_prompts(instances, **self.train_cfg)
-            outputs.append(self._train_image(features.image(index), prompts, instances[chosen]))
+            with seeded(sample.get('seed'), batch_inputs.device):
+                prompts, chosen = sample_training_prompts(instances, **self.train_cfg)
+                outputs.append(self._train_image(features.image(index), prompts, instances[chosen]))
         # Some parameters are used by one kind of prompt only: with this each has a gradient in
         # every batch, as distributed training expects.
         zero = sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
+        # The losses are means over all processes, each of which has to take part.
+        counts = batch_inputs.new_zeros(2, dtype=torch.float32)
         if not outputs:
+            reduce_mean(counts)
             return dict(loss_mask=zero)
-        logits, masks, cls_logits, labels = (
+        logits, masks, points, cls_logits, labels = (
             None if part[0] is None else torch.cat(part) for part in zip(*outputs)
         )
-        losses = self.head.mask_losses(logits, masks)
+        counts[0] = len(logits)
+        if self.recognizes:
+            cls_logits, labels = self.classifier.trainable(cls_logits, labels)
+            counts[1] = self.head.cls_weights(labels, cls_logits.shape[1] - 1).sum()
+        num_masks, cls_weight = reduce_mean(counts)
+        losses = self.head.mask_losses(logits, masks, points, num_masks)
         losses['loss_mask'] = losses['loss_mask'] + zero
         if self.recognizes:
-            losses['loss_cls'] = self.head.cls_loss(*self.classifier.trainable(cls_logits, labels))
+            losses['loss_cls'] = self.head.cls_loss(cls_logits, labels, cls_weight)
         return losses
 
     def _train_image(
         self, features: ImageFeatures, prompts: Prompts, instances: InstanceData
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
         logits, _, tokens = self._decode(features, prompts)
         masks = instances.masks.to_tensor(torch.uint8, logits.device)
         cls_logits = None
@@ -177,7 +188,7 @@ class OVSAM(PromptedDetector):
             bboxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
             embeddings = self.head.embed_regions(features.region_maps, bboxes, tokens)
             cls_logits = self.classifier.logits(embeddings)
-        return logits, masks, cls_logits, instances.labels
+        return logits, masks, self.head.sample_points(logits), cls_logits, instances.labels
 
     def _decode(
         self, features: ImageFeatures, prompts: Prompts, multimask_output: bool = False

@@ -135,41 +135,68 @@ class CLIP2SAMHead(BaseModule):
                 embeddings = embeddings + self.label_mlp(label_tokens[:, 0].to(embeddings))
         return embeddings
 
-    def mask_losses(self, low_res_logits: Tensor, gt_masks: Tensor) -> dict[str, Tensor]:
-        """BCE and Dice on sampled points (PointRend, Mask2Former).
+    @torch.no_grad()
+    def sample_points(self, low_res_logits: Tensor) -> Tensor:
+        """Where the losses look at masks `(N, 1, h, w)`: mostly where they are uncertain.
+
+        Returns:
+            `(N, P, 2)`, x and y in shares of the extent (PointRend, Mask2Former).
+        """
+        return get_uncertain_point_coords_with_randomness(
+            low_res_logits,
+            None,
+            self.num_points,
+            self.oversample_ratio,
+            self.importance_sample_ratio,
+        )
+
+    def mask_losses(
+        self,
+        low_res_logits: Tensor,
+        gt_masks: Tensor,
+        points: Tensor | None = None,
+        avg_factor: Tensor | float | None = None,
+    ) -> dict[str, Tensor]:
+        """BCE and Dice on sampled points.
 
         Args:
             low_res_logits: `(N, 1, h, w)`.
             gt_masks: `(N, H, W)` over the same extent, 1 inside.
+            points: Those of `sample_points`; None to sample them.
+            avg_factor: By how many masks the sums are divided; None for N.
         """
-        gt_masks = gt_masks[:, None].to(low_res_logits)
-        with torch.no_grad():
-            points = get_uncertain_point_coords_with_randomness(
-                low_res_logits,
-                None,
-                self.num_points,
-                self.oversample_ratio,
-                self.importance_sample_ratio,
-            )
-            targets = point_sample(gt_masks, points)[:, 0]
+        if points is None:
+            points = self.sample_points(low_res_logits)
+        if avg_factor is None:
+            avg_factor = len(low_res_logits)
+        targets = point_sample(gt_masks[:, None].to(low_res_logits), points)[:, 0]
         logits = point_sample(low_res_logits, points)[:, 0]
         return dict(
-            loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),
-            loss_dice=self.loss_dice(logits, targets, avg_factor=len(logits)),
+            loss_mask=self.loss_mask(
+                logits.flatten(), targets.flatten(), avg_factor=avg_factor * points.shape[1]
+            ),
+            loss_dice=self.loss_dice(logits, targets, avg_factor=avg_factor),
         )
 
-    def cls_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def cls_weights(self, labels: Tensor, num_classes: int) -> Tensor:
+        """What labels `(N,)` count for: the background (`num_classes`) less, -1 nothing."""
+        weights = (labels >= 0).float()
+        return torch.where(labels == num_classes, self.bg_cls_weight * weights, weights)
+
+    def cls_loss(
+        self, logits: Tensor, labels: Tensor, avg_factor: Tensor | float | None = None
+    ) -> Tensor:
         """Cross entropy over K classes and the background.
 
         Args:
             logits: `(N, K + 1)`, the background last.
             labels: `(N,)`; -1 is ignored.
-
-        Returns:
-            The loss, normalized by the sum of the weights of the labels that count.
+            avg_factor: By what the weighted sum is divided; None for the sum of the labels'
+                weights.
         """
         if not (labels >= 0).any():
             return logits[:, -1].sum() * 0  # of the others some may be infinite
-        weight = logits.new_ones(logits.shape[1])
-        weight[-1] = self.bg_cls_weight
-        return self.loss_cls_weight * F.cross_entropy(logits, labels, weight, ignore_index=-1)
+        weights = self.cls_weights(labels, logits.shape[1] - 1)
+        losses = F.cross_entropy(logits, labels, ignore_index=-1, reduction='none')
+        avg_factor = weights.sum() if avg_factor is None else avg_factor
+        return self.loss_cls_weight * (losses * weights).sum() / avg_factor
