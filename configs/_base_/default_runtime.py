@@ -14,6 +14,7 @@ custom_hooks = [
     dict(type='SampleSeedHook'),
     dict(type='CheckpointCheckHook'),
     dict(type='ClassCheckHook'),
+    dict(type='StepTimeoutHook'),
 ]
 
 randomness = dict(seed=0)

@@ -6,6 +6,7 @@ from .class_check_hook import ClassCheckHook
 from .random_state_hook import RandomStateHook
 from .sample_seed_hook import SampleSeedHook
 from .single_logger_hook import SingleLoggerHook
+from .step_timeout_hook import StepTimeoutHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -14,4 +15,5 @@ __all__ = [
     'RandomStateHook',
     'SampleSeedHook',
     'SingleLoggerHook',
+    'StepTimeoutHook',
 ]

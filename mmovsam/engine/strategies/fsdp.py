@@ -15,6 +15,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ...fileio import atomic_path
 
+_OPTIMIZER = ('state', 'param_groups')  # what an optimizer's own state has; a wrapper adds to it
+
 
 @STRATEGIES.register_module()
 class FullStateFSDPStrategy(FSDPStrategy):
@@ -53,9 +55,9 @@ class FullStateFSDPStrategy(FSDPStrategy):
     def build_optim_wrapper(self, optim_wrapper, model=None):
         """As `FSDPStrategy`, but gradients are clipped by the norm of all shards."""
         built = super().build_optim_wrapper(optim_wrapper, model)
-        if isinstance(built, OptimWrapper) and built.clip_grad_kwargs:
-            if built.clip_func is torch.nn.utils.clip_grad_norm_:
-                built.clip_func = lambda _, **settings: model.clip_grad_norm_(**settings)
+        clips = isinstance(built, OptimWrapper) and built.clip_grad_kwargs
+        if clips and built.clip_func is torch.nn.utils.clip_grad_norm_:
+            built.clip_func = lambda _, **settings: model.clip_grad_norm_(**settings)
         return built
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
@@ -72,8 +74,8 @@ class FullStateFSDPStrategy(FSDPStrategy):
     def optim_state_dict(self) -> dict:
         """The optimizer's state by the names of parameters, and what its wrapper adds."""
         state = FullyShardedDataParallel.optim_state_dict(self.model, self.optim_wrapper.optimizer)
-        own = self.optim_wrapper.state_dict()
-        return {**{k: v for k, v in own.items() if k not in ('state', 'param_groups')}, **state}
+        whole = self.optim_wrapper.state_dict()
+        return {**state, **{key: whole[key] for key in whole if key not in _OPTIMIZER}}
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Divide a state among the processes.
@@ -90,10 +92,8 @@ class FullStateFSDPStrategy(FSDPStrategy):
                 'optimizer cannot be sharded. Resume it without sharding, or begin with its '
                 'weights: --cfg-options load_from=CHECKPOINT in place of --resume.'
             )
-        own = {k: v for k, v in state_dict.items() if k not in ('state', 'param_groups')}
-        sharded = FullyShardedDataParallel.optim_state_dict_to_load(
-            self.model,
-            self.optim_wrapper.optimizer,
-            {k: state_dict[k] for k in state_dict if k not in own},
+        state = {key: state_dict.pop(key) for key in _OPTIMIZER}
+        state = FullyShardedDataParallel.optim_state_dict_to_load(
+            self.model, self.optim_wrapper.optimizer, state
         )
-        self.optim_wrapper.load_state_dict({**own, **sharded})
+        self.optim_wrapper.load_state_dict({**state_dict, **state})
