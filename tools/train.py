@@ -10,6 +10,7 @@ from mmovsam.engine.command_line import (
     load_config,
     readable_errors,
 )
+from mmovsam.engine.processes import ending_at_once
 
 
 def parse_args():
@@ -41,11 +42,14 @@ def train(args):
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config.')
         cfg.auto_scale_lr.enable = True
+        # MMEngine counts the images of an iteration, not those of an update
+        cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     runner = build_runner(cfg, training=True)
-    runner.train()
+    with ending_at_once():
+        runner.train()
     if runner.rank == 0:
         print(f'Done. Checkpoints and logs are in {runner.work_dir}')
 

@@ -11,9 +11,11 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='RandomStateHook'),
+    dict(type='SampleSeedHook'),
     dict(type='CheckpointCheckHook'),
     dict(type='ClassCheckHook'),
     dict(type='ClassFrequencyHook'),
+    dict(type='StepTimeoutHook'),
 ]
 
 randomness = dict(seed=0)

@@ -141,7 +141,7 @@ def _check_option_keys(cfg, options) -> None:
     """A misspelt key would be added to the config silently and change nothing."""
     known = set(cfg.keys()) | set(inspect.signature(Runner.__init__).parameters) - {'self'}
     known |= {'runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'}
-    known |= {'tta_model', 'tta_pipeline', 'data_root', 'backend_args'}
+    known |= {'tta_model', 'tta_pipeline', 'data_root', 'backend_args', 'strategy'}
     for key in options:
         top = key.split('.')[0]
         if top not in known:

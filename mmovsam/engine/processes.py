@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
-from collections.abc import Callable
+import sys
+import traceback
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, get_dist_info, is_main_process
 
 _PATIENCE = timedelta(days=7)  # for others to end their share
 
@@ -53,3 +56,27 @@ def by_main_process(function: Callable[[], Any]) -> Any:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """End this process at once if it fails among others.
+
+    When another process is lost, what this one waits for fails with a `RuntimeError`. PyTorch would
+    wait for the lost one once more while the interpreter ends.
+    """
+    try:
+        yield
+    except RuntimeError:
+        rank, count = get_dist_info()
+        if count == 1:
+            raise
+        traceback.print_exc()
+        print(
+            f'error: process {rank} of {count} cannot go on. If it is another one that was lost, '
+            'the same command with --resume goes on from the last checkpoint, with fewer processes '
+            'and machines too.',
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)

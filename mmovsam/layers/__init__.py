@@ -1,6 +1,7 @@
 """Plain `torch.nn` pieces: no registry, no config."""
 
 from .attention_pool import attention_pool_regions
+from .batch_norm import GlobalBatchNorm2d, with_global_statistics
 from .mask_decoder import MaskDecoder
 from .mlp import MLP, MLPBlock
 from .norm import LayerNorm2d
@@ -9,6 +10,7 @@ from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
 
 __all__ = [
+    'GlobalBatchNorm2d',
     'LayerNorm2d',
     'MLP',
     'MLPBlock',
@@ -20,5 +22,6 @@ __all__ = [
     'resample_abs_pos',
     'resample_rel_pos',
     'sam_neck',
+    'with_global_statistics',
     'without_autocast',
 ]

@@ -5,7 +5,9 @@ from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .class_frequency_hook import ClassFrequencyHook
 from .random_state_hook import RandomStateHook
+from .sample_seed_hook import SampleSeedHook
 from .single_logger_hook import SingleLoggerHook
+from .step_timeout_hook import StepTimeoutHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -13,5 +15,7 @@ __all__ = [
     'ClassCheckHook',
     'ClassFrequencyHook',
     'RandomStateHook',
+    'SampleSeedHook',
     'SingleLoggerHook',
+    'StepTimeoutHook',
 ]

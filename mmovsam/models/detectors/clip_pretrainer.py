@@ -8,9 +8,12 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from mmdet.registry import DATASETS, MODELS
+from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size
 from mmengine.model import BaseModel
 from torch import Tensor
+from torch.distributed.nn.functional import all_gather
 
+from ...layers import with_global_statistics
 from ...vocabulary import OVSAM_TEMPLATES
 from ..backbones import clip_model_config
 
@@ -20,7 +23,8 @@ class CLIPPretrainer(BaseModel):
     """CLIP's contrastive loss (Radford et al., 2021); pictures of one name are all positives.
 
     Beside the captions of the batch stand captions of further names as negatives: a small batch
-    alone would seldom hold two names that differ in a single word.
+    alone would seldom hold two names that differ in a single word. The batches of all processes are
+    one: each compares the pictures of all with the same captions.
 
     Args:
         model: An open_clip name or configuration; it must have a text tower.
@@ -50,7 +54,7 @@ class CLIPPretrainer(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         config = clip_model_config(model)
-        self.clip = open_clip.CLIP(**config)
+        self.clip = with_global_statistics(open_clip.CLIP(**config))
         self.clip.visual.to(memory_format=torch.channels_last)  # a third faster on a CPU
         self.clip.logit_scale.data.fill_(logit_scale).log_()
         self.max_logit_scale = max_logit_scale
@@ -90,21 +94,21 @@ class CLIPPretrainer(BaseModel):
 
     def loss(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Symmetric cross entropy of pictures and captions, and the share of right best matches."""
-        others = [self.names[i] for i in torch.randperm(len(self.names)).tolist()]
-        distinct = list(dict.fromkeys(names))
-        wanted = max(self.num_captions, len(distinct))
-        distinct = list(dict.fromkeys([*distinct, *others[:wanted]]))[:wanted]
-        picks = torch.randint(len(self.templates), (len(distinct),)).tolist()
-        captions = [self.templates[i].format(name) for i, name in zip(picks, distinct)]
-        tokens = self.tokenizer(captions).to(inputs.device)
+        names = [name for part in all_gather_object(list(names)) for name in part]
+        captions = [self._captions(names)]
+        broadcast_object_list(captions)  # those that the main process drew
+        (captions,) = captions
+        tokens = self.tokenizer(list(captions.values())).to(inputs.device)
         with torch.autocast(inputs.device.type, self.dtype, self.dtype != torch.float32):
             images = self.clip.encode_image(inputs).float()
+        if get_world_size() > 1:
+            images = torch.cat(all_gather(images))
         texts = self.clip.encode_text(tokens)
         scale = self.clip.logit_scale.exp().clamp(max=self.max_logit_scale)
         # (pictures, captions)
         logits = scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
 
-        index = {name: i for i, name in enumerate(distinct)}
+        index = {name: i for i, name in enumerate(captions)}
         group = torch.tensor([index[name] for name in names], device=inputs.device)
         shown = group.unique()
         same = (shown[:, None] == group[None]).float()
@@ -113,3 +117,12 @@ class CLIPPretrainer(BaseModel):
             'loss_text': F.cross_entropy(logits.T[shown], same / same.sum(1, keepdim=True)) / 2,
             'match_accuracy': 100 * (logits.argmax(1) == group).float().mean(),
         }
+
+    def _captions(self, names: Sequence[str]) -> dict[str, str]:
+        """A caption of each name of a batch, in any order of it, and of further names."""
+        others = [self.names[i] for i in torch.randperm(len(self.names)).tolist()]
+        distinct = sorted(set(names))
+        wanted = max(self.num_captions, len(distinct))
+        distinct = list(dict.fromkeys([*distinct, *others[:wanted]]))[:wanted]
+        picks = torch.randint(len(self.templates), (len(distinct),)).tolist()
+        return {name: self.templates[i].format(name) for i, name in zip(picks, distinct)}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
+from ...randomness import seeded
 from ..heads import OpenVocabClassifier
 from ..losses import ImageLabels
 from .instances import bboxes_of_logits
@@ -163,32 +164,33 @@ class OVSAM(PromptedDetector):
         images = []
         for index, sample in enumerate(batch_data_samples):
             if len(sample.gt_instances):
-                images.append(self._train_image(features.image(index), sample))
+                with seeded(sample.get('seed'), batch_inputs.device):
+                    images.append(self._train_image(features.image(index), sample))
         # Some parameters are used by one kind of prompt only: with this each has a gradient in
         # every batch, as distributed training expects.
         zero = sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
-        losses = mask_losses(self.head, images)
-        losses['loss_mask'] = losses.get('loss_mask', 0) + zero
-        if self.recognizes and images:
-            losses.update(cls_losses(self.head, self.classifier, images))
+        losses = mask_losses(self.head, images, zero)
+        if self.recognizes:
+            losses.update(cls_losses(self.head, self.classifier, images, zero))
         return losses
 
     def _train_image(self, features: ImageFeatures, sample: DetDataSample) -> TrainedImage:
         prompts, chosen = sample_training_prompts(sample.gt_instances, **self.train_cfg)
         instances = sample.gt_instances[chosen]
-        logits = masks = tokens = embeddings = None
+        logits = masks = points = tokens = embeddings = None
         has_masks = 'masks' in instances
         if has_masks or (self.recognizes and self.head.use_label_token):
             logits, _, tokens = self._decode(features, prompts)
         if has_masks:
             masks = instances.masks.to_tensor(torch.uint8, logits.device)
+            points = self.head.sample_points(logits)
         if self.recognizes:
             bboxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
             embeddings = self.head.embed_regions(features.region_maps, bboxes, tokens)
         labels = sample.gt_instances.labels.tolist()
         about = ImageLabels.of(len(chosen), sample.metainfo, labels)
         source = sample.metainfo.get('source')
-        return TrainedImage(source, logits, masks, embeddings, instances.labels, about)
+        return TrainedImage(source, logits, masks, points, embeddings, instances.labels, about)
 
     def _decode(
         self, features: ImageFeatures, prompts: Prompts, multimask_output: bool = False

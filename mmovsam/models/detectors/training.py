@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+from mmdet.utils import reduce_mean
 from torch import Tensor
 
 from ..heads import CLIP2SAMHead, OpenVocabClassifier
@@ -21,6 +22,8 @@ class TrainedImage(NamedTuple):
     """`(N, 1, h, w)`; None for data without masks."""
     masks: Tensor | None
     """`(N, H, W)` over the same extent."""
+    points: Tensor | None
+    """`(N, P, 2)`, where they are compared: see `CLIP2SAMHead.sample_points`."""
     embeddings: Tensor | None
     """`(N, D)`; None for a model without names."""
     labels: Tensor
@@ -28,24 +31,29 @@ class TrainedImage(NamedTuple):
     image_labels: ImageLabels
 
 
-def mask_losses(head: CLIP2SAMHead, images: Sequence[TrainedImage]) -> dict[str, Tensor]:
+def mask_losses(
+    head: CLIP2SAMHead, images: Sequence[TrainedImage], zero: Tensor
+) -> dict[str, Tensor]:
     """The losses of the masks, where there are any.
 
     Args:
         head: Has the losses of masks.
-        images: Of the batch.
+        images: Of the batch; of several processes each has to call this, with or without any.
+        zero: What `loss_mask` is where there is no mask.
 
     Returns:
-        `loss_mask` and `loss_dice`, means over all objects with a mask; and for the log each
-        source's part of them as `{source}/mask` and `{source}/dice`.
+        `loss_mask` and `loss_dice`, means over all objects with a mask in all processes; and for
+        the log each source's part of them as `{source}/mask` and `{source}/dice`.
     """
     images = [image for image in images if image.masks is not None]
-    total = sum(len(image.masks) for image in images)
-    losses, parts = {}, {}
+    total = zero.new_tensor(sum(len(image.masks) for image in images), dtype=torch.float32)
+    total = reduce_mean(total)
+    losses, parts = dict(loss_mask=zero), {}
     for source, members in _by_source(images):
         logits = torch.cat([image.low_res_logits for image in members])
         masks = torch.cat([image.masks for image in members])
-        for key, value in head.mask_losses(logits, masks).items():
+        points = torch.cat([image.points for image in members])
+        for key, value in head.mask_losses(logits, masks, points).items():
             losses[key] = losses.get(key, 0) + value * (len(masks) / total)
             if source is not None:
                 parts[f'{source}/{key.removeprefix("loss_")}'] = value.detach()
@@ -53,25 +61,34 @@ def mask_losses(head: CLIP2SAMHead, images: Sequence[TrainedImage]) -> dict[str,
 
 
 def cls_losses(
-    head: CLIP2SAMHead, classifier: OpenVocabClassifier, images: Sequence[TrainedImage]
+    head: CLIP2SAMHead,
+    classifier: OpenVocabClassifier,
+    images: Sequence[TrainedImage],
+    zero: Tensor,
 ) -> dict[str, Tensor]:
     """The loss of the names.
 
     Args:
         head: Has the loss of embeddings.
         classifier: The vocabulary.
-        images: Of the batch.
+        images: Of the batch; of several processes each has to call this, with or without any.
+        zero: On the device of the model.
 
     Returns:
-        `loss_cls`; and for the log `acc`, the percentage of objects whose label is the best of the
-        classes it was compared with, and both of each source as `{source}/cls` and
-        `{source}/acc`. A source without an object whose label counts is left out.
+        `loss_cls`, a mean over all processes, unless there are no images; and for the log `acc`,
+        the percentage of objects whose label is the best of the classes it was compared with, and
+        both of each source as `{source}/cls` and `{source}/acc`. A source without an object whose
+        label counts is left out.
     """
+    if not images:
+        reduce_mean(zero.detach().float())
+        return {}
     embeddings = torch.cat([image.embeddings for image in images])
     labels = torch.cat([image.labels for image in images])
     regions = head.loss_cls(classifier, embeddings, labels, [i.image_labels for i in images])
     least = torch.finfo(regions.weights.dtype).tiny
-    losses = dict(loss_cls=regions.values.sum() / regions.weights.sum().clamp(min=least))
+    weight = reduce_mean(regions.weights.sum().detach().float()).clamp(min=least)
+    losses = dict(loss_cls=regions.values.sum() / weight)
     counts = (regions.weights > 0).tolist()
     rows = torch.arange(len(labels)).split([len(image.labels) for image in images])
     groups = {source: [] for source, _ in _by_source(images) if source is not None}

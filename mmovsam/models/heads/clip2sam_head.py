@@ -131,23 +131,37 @@ class CLIP2SAMHead(BaseModule):
                 embeddings = embeddings + self.label_mlp(label_tokens[:, 0].to(embeddings))
         return embeddings
 
-    def mask_losses(self, low_res_logits: Tensor, gt_masks: Tensor) -> dict[str, Tensor]:
-        """BCE and Dice on sampled points (PointRend, Mask2Former).
+    @torch.no_grad()
+    def sample_points(self, low_res_logits: Tensor) -> Tensor:
+        """Where the losses look at masks `(N, 1, h, w)`: mostly where they are uncertain.
+
+        Returns:
+            `(N, P, 2)`, x and y in shares of the extent (PointRend, Mask2Former).
+        """
+        return get_uncertain_point_coords_with_randomness(
+            low_res_logits,
+            None,
+            self.num_points,
+            self.oversample_ratio,
+            self.importance_sample_ratio,
+        )
+
+    def mask_losses(
+        self,
+        low_res_logits: Tensor,
+        gt_masks: Tensor,
+        points: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """BCE and Dice on sampled points.
 
         Args:
             low_res_logits: `(N, 1, h, w)`.
             gt_masks: `(N, H, W)` over the same extent, 1 inside.
+            points: Those of `sample_points`; None to sample them.
         """
-        gt_masks = gt_masks[:, None].to(low_res_logits)
-        with torch.no_grad():
-            points = get_uncertain_point_coords_with_randomness(
-                low_res_logits,
-                None,
-                self.num_points,
-                self.oversample_ratio,
-                self.importance_sample_ratio,
-            )
-            targets = point_sample(gt_masks, points)[:, 0]
+        if points is None:
+            points = self.sample_points(low_res_logits)
+        targets = point_sample(gt_masks[:, None].to(low_res_logits), points)[:, 0]
         logits = point_sample(low_res_logits, points)[:, 0]
         return dict(
             loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),

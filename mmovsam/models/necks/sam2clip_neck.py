@@ -8,6 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...layers import ViTBlock, sam_neck
 
@@ -43,6 +44,8 @@ class SAM2CLIPNeck(BaseModule):
         out_channels: Channels of SAM's embedding.
         image_size: Side of the square input in pixels.
         frozen: Keep the neck in eval mode and without gradients.
+        with_cp: Keep of the blocks only their inputs for the backward pass, which computes the rest
+            again: less memory, more time, the same gradients.
         init_cfg: MMEngine's initialization.
     """
 
@@ -58,6 +61,7 @@ class SAM2CLIPNeck(BaseModule):
         out_channels: int = 256,
         image_size: int = 1024,
         frozen: bool = False,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -82,6 +86,7 @@ class SAM2CLIPNeck(BaseModule):
         )
         self.neck = sam_neck(embed_dim, out_channels)
         self.frozen = frozen
+        self.with_cp = with_cp
         if frozen:
             self.requires_grad_(False)
             self.eval()
@@ -113,6 +118,7 @@ class SAM2CLIPNeck(BaseModule):
                 'another image_size.'
             )
         x = x.permute(0, 2, 3, 1) + self.pos_embed
+        recompute = self.with_cp and torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
         return self.neck(x.permute(0, 3, 1, 2))

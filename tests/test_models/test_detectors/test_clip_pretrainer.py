@@ -29,7 +29,8 @@ def test_captions_of_other_names_stand_beside_those_of_the_batch(
     )
     model.loss(torch.randn(3, 3, 96, 96), ['plain red ring', 'dotted blue star', 'plain red ring'])
     assert len(captions) == len(set(captions)) == expected
-    assert captions[:2] == ['plain red ring', 'dotted blue star']
+    # in an order that does not depend on which process has which picture
+    assert captions[:2] == ['dotted blue star', 'plain red ring']
 
 
 def test_the_image_tower_alone_runs_in_a_lower_precision(build, monkeypatch):

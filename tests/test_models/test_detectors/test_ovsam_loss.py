@@ -93,7 +93,7 @@ def test_masks_of_the_loss_are_in_the_order_of_the_logits(build, make, monkeypat
     given = make.sample(6, training=True, seed=7)
     seen = {}
 
-    def remember(low_res_logits, gt_masks):
+    def remember(low_res_logits, gt_masks, points):
         seen.update(logits=low_res_logits, masks=gt_masks)
         return dict(loss_mask=low_res_logits.sum() * 0)
 

@@ -1,0 +1,5 @@
+"""Strategies for MMEngine's FlexibleRunner."""
+
+from .fsdp import FullStateFSDPStrategy
+
+__all__ = ['FullStateFSDPStrategy']

@@ -1,0 +1,42 @@
+"""Batch normalization over the batches of all processes."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose statistics in training are those of all processes.
+
+    As `nn.SyncBatchNorm`, which refuses a CPU, with the same parameters and buffers.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize `(B, C, H, W)`."""
+        if not self.training or get_world_size() == 1:
+            return super().forward(x)
+        count = all_reduce(x.new_tensor(x.numel() / x.shape[1], dtype=torch.float32))
+        mean = all_reduce(x.float().sum((0, 2, 3))) / count
+        centered = x.float() - mean[:, None, None]
+        variance = all_reduce(centered.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def with_global_statistics(module: nn.Module) -> nn.Module:
+    """Make each `nn.BatchNorm2d` of a module a `GlobalBatchNorm2d`, in place.
+
+    Args:
+        module: Whose batch normalizations have scale, shift and a momentum, as by default.
+    """
+    for part in module.modules():
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = GlobalBatchNorm2d
+    return module

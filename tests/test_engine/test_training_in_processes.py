@@ -1,0 +1,92 @@
+"""Two processes with half the batch train as one does, and what happens when one is lost."""
+
+import pytest
+import tiny
+import tiny_training
+from tiny_training import KILL, train, write_files
+
+OVSAM = tiny.merged(
+    tiny.OVSAM,
+    dict(
+        classifier=dict(classifier='names.safetensors'),
+        train_cfg=dict(max_instances=4, box_noise=0.1),
+    ),
+)
+FSDP = dict(
+    runner_type='FlexibleRunner',
+    strategy=dict(
+        type='FullStateFSDPStrategy',
+        model_wrapper=dict(
+            auto_wrap_policy=dict(
+                type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy', min_num_params=5000
+            )
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """`config(model, batch_size)`: of a training of 6 steps on 8 images, if the batch is 4."""
+    write_files(tmp_path)
+    return lambda model, batch_size, **changes: tiny_training.config(
+        tmp_path, model, batch_size, **changes
+    )
+
+
+def compare(one, many):
+    """The steps of one process, and those of each of several with the same batch."""
+    assert len(one) == len(many[0])
+    for (loss, images), *parts in zip(one, *many):
+        assert sorted(images) == sorted(image for _, part in parts for image in part)
+        for other, _ in parts:
+            assert other == pytest.approx(loss, rel=2e-5)
+
+
+@pytest.mark.parametrize(
+    'model', [OVSAM, tiny.SAM, tiny.DISTILLER], ids=['ovsam', 'sam', 'sam2clip']
+)
+def test_the_loss_of_two_processes_is_that_of_one(config, model):
+    states, (one,) = train(config(model, 4), 'one')
+    assert states == [0] and len(one) == 6
+    states, many = train(config(model, 2), 'many', processes=2)
+    assert states == [0, 0]
+    compare(one, many)
+
+
+def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(config, tmp_path):
+    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
+    for checkpoint in (tmp_path / 'out').iterdir():
+        if checkpoint.is_file():
+            checkpoint.unlink()
+    states, many = train(config(tiny.DISTILLER, 2), 'many', processes=2, end=(2, KILL))
+    assert states == [1 << 8, KILL]
+    assert '--resume goes on from the last checkpoint' in (tmp_path / 'many0.err').read_text()
+    compare(one[:3], [part[:3] for part in many])
+    states, (rest,) = train(config(tiny.DISTILLER, 4, resume=True), 'rest')
+    assert states == [0]
+    compare(one[2:], [rest])
+
+
+def test_shards_train_as_one_process_does_and_one_process_goes_on_from_them(config):
+    neck = dict(neck=dict(with_cp=True))
+    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
+    sharded = config(tiny.merged(tiny.DISTILLER, neck), 2, **FSDP)
+    sharded.work_dir += '_sharded'
+    sharded.train_cfg.max_epochs = 2
+    states, many = train(sharded, 'many', processes=2)
+    assert states == [0, 0]
+    compare(one[:4], many)
+
+
+def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config):
+    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
+    halves = config(tiny.DISTILLER, 1)
+    halves.optim_wrapper.accumulative_counts = 2
+    states, many = train(halves, 'many', processes=2)
+    assert states == [0, 0]
+    means = [
+        [((a + b) / 2, [*first, *second]) for (a, first), (b, second) in zip(part[::2], part[1::2])]
+        for part in many
+    ]
+    compare(one, means)

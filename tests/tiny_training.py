@@ -1,0 +1,138 @@
+"""Trainings of small models in forked processes, as `torchrun` would start them."""
+
+import json
+import os
+import signal
+import traceback
+from pathlib import Path
+
+import tiny
+import torch
+from mmdet.utils import reduce_mean
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from tiny_data import annotation, dataset_config, write_data
+from tiny_dump import in_child, in_two_processes
+
+from mmovsam.engine.command_line import build_runner
+from mmovsam.engine.processes import ending_at_once
+from mmovsam.vocabulary import TextClassifier, save_classifier
+
+NUM_IMAGES = 8
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='RandomResize', scale=(96, 96), ratio_range=(0.5, 1.0), keep_ratio=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+
+
+def write_files(folder):
+    """Images with unlike numbers of annotations, one without any, and their vocabulary."""
+    shapes = [(40 + 3 * i, 90 - 5 * i) for i in range(NUM_IMAGES)]
+    annotations = [
+        annotation(10 * image + i, [4 + i, 6, 22, 19], image)
+        for image in range(1, NUM_IMAGES)
+        for i in range(image)
+    ]
+    write_data(folder, shapes, annotations)
+    names = TextClassifier(torch.randn(2, 1, tiny.WIDTH), ('plum', 'owl'), (False, False))
+    save_classifier(folder / 'names.safetensors', names)
+
+
+def config(folder, model, batch_size, **changes):
+    """Three epochs of a model on the images of `write_files`."""
+    checkpoint = dict(type='AtomicCheckpointHook', interval=1)
+    return Config(
+        dict(
+            model=model,
+            work_dir=str(folder / 'out'),
+            default_scope='mmdet',
+            train_dataloader=dict(
+                batch_size=batch_size,
+                num_workers=0,
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                dataset=dict(dataset_config(folder), pipeline=PIPELINE),
+            ),
+            optim_wrapper=dict(
+                type='OptimWrapper',
+                optimizer=dict(type='AdamW', lr=1e-3),
+                paramwise_cfg=dict(norm_decay_mult=0.0),
+                clip_grad=dict(max_norm=0.1),
+            ),
+            train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=3),
+            default_hooks=dict(
+                checkpoint=checkpoint, sampler_seed=dict(type='DistSamplerSeedHook'), logger=None
+            ),
+            custom_hooks=[
+                dict(type='RandomStateHook'),
+                dict(type='SampleSeedHook'),
+                dict(type='StepTimeoutHook', seconds=5),
+            ],
+            randomness=dict(seed=0),
+            log_level='ERROR',
+            **changes,
+        )
+    )
+
+
+class Recorder(Hook):
+    """Writes the mean loss and the images of each step; ends its process where that is asked."""
+
+    def __init__(self, path, end):
+        self.path = path
+        self.end = end
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        loss = reduce_mean(outputs['loss'].detach()).item()
+        with open(self.path, 'a') as file:
+            images = [sample.img_id for sample in data_batch['data_samples']]
+            file.write(json.dumps([loss, images]) + '\n')
+        if self.end and runner.iter == self.end[0]:
+            os.kill(os.getpid(), self.end[1])
+
+
+def train(cfg, name, processes=1, end=None):
+    """Train in forked processes.
+
+    Args:
+        cfg: Of the training; its relative files are in its work folder's parent.
+        name: Of the files that say what happened.
+        processes: One, or two that are a group.
+        end: `(iteration, signal)` that ends the last process.
+
+    Returns:
+        Exit states; and for each process `(loss, images)` of each step.
+    """
+    folder = Path(cfg.work_dir).parent
+
+    def run(rank=0):
+        torch.set_num_threads(1)
+        with open(folder / f'{name}{rank}.err', 'w') as errors:
+            os.dup2(errors.fileno(), 2)
+        os.chdir(folder)
+        try:
+            cfg.launcher = 'none' if processes == 1 else 'pytorch'
+            runner = build_runner(cfg, training=True)
+            last = rank == processes - 1
+            runner.register_hook(Recorder(folder / f'{name}{rank}.log', last and end), 'LOWEST')
+            with ending_at_once():
+                runner.train()
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+    if processes == 1:
+        states = [os.waitpid(in_child(run), 0)[1]]
+    else:
+        states = in_two_processes(run)
+    logs = []
+    for rank in range(processes):
+        lines = (folder / f'{name}{rank}.log').read_text().splitlines()
+        logs.append([tuple(json.loads(line)) for line in lines])
+        print((folder / f'{name}{rank}.err').read_text()[-3000:])
+    return states, logs
+
+
+KILL = signal.SIGKILL
