@@ -176,7 +176,7 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         if self.classes is None:
             classes = self._metainfo.get('classes', tuple(names))
             metainfo = dict(classes=classes)
-        elif self.classes in WORDS:
+        elif isinstance(self.classes, str) and self.classes in WORDS:
             metainfo = dict(read_metainfo(self.classes))
         else:
             vocabulary = Vocabulary.from_source(self.classes)
