@@ -1,7 +1,6 @@
 """Images with labels for the whole of them: folders by class, or a list."""
 
 import os.path as osp
-from collections.abc import Sequence
 
 import numpy as np
 from mmdet.datasets import BaseDetDataset
@@ -176,8 +175,9 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         if self.classes is None:
             classes = self._metainfo.get('classes', tuple(names))
             metainfo = dict(classes=classes)
-        elif self.classes in WORDS:
+        elif isinstance(self.classes, str) and self.classes in WORDS:
             metainfo = dict(read_metainfo(self.classes))
+            metainfo['classes'] = tuple(metainfo['classes'])
         else:
             vocabulary = Vocabulary.from_source(self.classes)
             metainfo = dict(classes=vocabulary.names, synonyms=vocabulary.prompt_names)
@@ -192,7 +192,9 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         where = self.ann_file or self._folder
         found = {}
         for name in names:
-            labels = [label_of[name]] if name in label_of else _labels_by_parts(name, by_name)
+            # by itself, or by the first of the names in it
+            own = label_of.get(name)
+            labels = by_name.get(split_name(name)[0], []) if own is None else [own]
             if len(labels) != 1:
                 several = ' or '.join(repr(metainfo['classes'][label]) for label in labels)
                 raise ValueError(
@@ -205,8 +207,3 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         self._metainfo.update(metainfo)
         self._metainfo.setdefault('palette', get_palette('random', len(metainfo['classes'])))
         return found
-
-
-def _labels_by_parts(name: str, by_name: dict[str, Sequence[int]]) -> list[int]:
-    """Classes that go by the first of the names in a name."""
-    return by_name.get(split_name(name)[0], [])

@@ -1,0 +1,57 @@
+"""Trainings on several kinds of data."""
+
+from pathlib import Path
+
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmovsam.datasets import config_files
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def read(name):
+    init_default_scope('mmdet')
+    return Config.fromfile(CONFIGS / name)
+
+
+def test_22k_draws_a_few_of_its_classes_from_three_kinds_of_data():
+    cfg = read('ovsam_22k.py')
+    lvis, coco, imagenet = cfg.train_dataloader.dataset.datasets
+    assert (lvis.type, coco.type, imagenet.type) == (
+        'OVLVISDataset',
+        'CocoJsonDataset',
+        'ImageLabelDataset',
+    )
+    assert lvis.base_only and lvis.ann_file != coco.ann_file
+    paths = [path for path, _ in config_files(cfg)]
+    assert 'data/coco/annotations/instances_train2017.json' in paths
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert model.head.loss_cls.num_negatives == 2000
+    assert cfg.val_dataloader is None and cfg.test_dataloader is None
+
+
+def test_22k_joins_by_hand_classes_that_lvis_and_coco_have():
+    same = read('ovsam_22k.py').train_dataloader.dataset.same
+    coco, lvis = (
+        DATASETS.get(kind).METAINFO['classes'] for kind in ('CocoDataset', 'LVISV1Dataset')
+    )
+    assert set(same.coco) <= set(coco) and set(same.coco.values()) <= set(lvis)
+
+
+def test_22k_never_cuts_an_image_whose_label_is_of_the_whole():
+    imagenet = read('ovsam_22k.py').train_dataloader.dataset.datasets[2]
+    assert not any('Crop' in transform['type'] for transform in imagenet.pipeline)
+    assert 'true_labels' in imagenet.pipeline[-1]['meta_keys']
+
+
+def test_small_22k_teaches_novel_classes_by_pictures_only():
+    cfg = read('mini/ovsam_mini_22k.py')
+    scenes, pictures = cfg.train_dataloader.dataset.datasets
+    assert scenes.type == 'MiniWorldDataset' and scenes.base_only
+    assert pictures.type == 'MiniWorldImageLabels'
+    assert not any(step.get('with_mask') for step in pictures.pipeline)
+    assert cfg.model.classifier.train_novel
