@@ -65,6 +65,7 @@ openmmlab = ['mmengine>=0.10.4,<1', 'mmcv>=2.0.1,<2.2', 'mmdet>=3.3,<4']
 mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
+export = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5']  # tools/export.py; torch>=2.8
 
 setup(
     name=NAME,
@@ -101,8 +102,18 @@ setup(
         'mim': ['openmim==0.3.9', 'openxlab==0.0.11', 'setuptools<81'],
         'lvis': lvis,
         'label-studio': label_studio,
+        'export': export,
         'mini': mini,
-        'test': [*mini, *lvis, *label_studio, 'pytest', 'hypothesis', 'ruff', 'matplotlib'],
+        'test': [
+            *mini,
+            *lvis,
+            *label_studio,
+            *export,
+            'pytest',
+            'hypothesis',
+            'ruff',
+            'matplotlib',
+        ],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',
