@@ -6,7 +6,9 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmdet.registry import MODELS
 
+from mmovsam.checkpoints import names_all_weights
 from mmovsam.export import Comparison, ONNXModel
 from mmovsam.export.checking import compare_prompts, random_prompts
 from mmovsam.export.onnx_model import point_groups
@@ -150,3 +152,28 @@ def test_features_keep_the_order_of_their_names(exported, encoded):
     assert isinstance(encoded[0], ImageFeatures)
     assert list(encoded[1]) == exported.onnx.settings['encoder']['outputs']
     assert encoded[1]['stage4'].shape == tuple(encoded[0].stage4.shape)
+
+
+def test_detector_on_an_export_predicts_what_its_model_does(exported):
+    detector = MODELS.build(
+        dict(
+            type='ONNXOVSAM',
+            init_cfg=dict(type='Pretrained', checkpoint=str(exported.folder / 'model.json')),
+            prompter=dict(type='GTPrompter'),
+            data_preprocessor=tiny.PREPROCESSOR,
+        )
+    ).eval()
+    assert names_all_weights(dict(type='ONNXOVSAM', init_cfg=detector.init_cfg))
+    results = []
+    for model in (detector, exported.model):
+        model.set_vocabulary(tiny.vocabulary())
+        data = model.data_preprocessor(tiny.batch(tiny.sample(3), tiny.sample(2, seed=1)), False)
+        with torch.no_grad():
+            results.append(model.predict(data['inputs'], data['data_samples']))
+    assert detector.dataset_meta['classes'] == tiny.NAMES
+    for got, expected in zip(*([sample.pred_instances for sample in part] for part in results)):
+        assert got.labels.tolist() == expected.labels.tolist()
+        torch.testing.assert_close(got.topk_scores, expected.topk_scores, rtol=0, atol=1e-4)
+        assert (got.masks != expected.masks).float().mean() < 1e-3
+    with pytest.raises(ValueError, match='cannot be trained'):
+        detector.loss(data['inputs'], data['data_samples'])
