@@ -66,6 +66,7 @@ mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
+export = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5']  # tools/export.py; torch>=2.8
 
 setup(
     name=NAME,
@@ -102,6 +103,7 @@ setup(
         'mim': ['openmim==0.3.9', 'openxlab==0.0.11', 'setuptools<81'],
         'lvis': lvis,
         'label-studio': label_studio,
+        'export': export,
         'mini': mini,
         'web': [*mini, *web],
         'test': [
@@ -109,6 +111,7 @@ setup(
             *lvis,
             *label_studio,
             *web,
+            *export,
             'pytest',
             'hypothesis',
             'playwright',

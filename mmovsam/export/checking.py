@@ -63,6 +63,12 @@ class Comparison:
             difference = float(np.abs(got - expected).max()) / largest
             self.differences[name] = max(self.differences[name], difference)
 
+    def __str__(self) -> str:
+        lines = [f'{name:16} {value:.1e}' for name, value in self.differences.items()]
+        if self.borderline:
+            lines.append(f'not compared: quality and names of {self.borderline} borderline masks')
+        return '\n'.join([f'largest differences over {self.prompts} prompts', *lines])
+
     @property
     def largest(self) -> float:
         """Of all differences."""

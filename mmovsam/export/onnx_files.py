@@ -19,15 +19,20 @@ from ..vocabulary import TextClassifier
 from .checking import Comparison, compare
 from .graphs import DecoderGraph, EncoderGraph
 from .onnx_model import FORMAT, SETTINGS, ONNXModel
+from .quantizing import quantize_weights
 from .vocabulary import VocabularyArrays
 
 OPSET = 18
 VOCABULARY = 'vocabulary.npz'
 FILES = dict(encoder='encoder.onnx', decoder='decoder.onnx')
+INT8_FILES = dict(encoder='encoder_int8.onnx', decoder='decoder_int8.onnx')
 
 
 def export_onnx(
-    model: OVSAM, folder: str | PathLike, classifier: TextClassifier | None = None
+    model: OVSAM,
+    folder: str | PathLike,
+    classifier: TextClassifier | None = None,
+    int8: bool = False,
 ) -> Comparison:
     """Write the ONNX files of a model, its settings and its vocabulary, and check them.
 
@@ -36,9 +41,10 @@ def export_onnx(
         folder: Where they go; it is made if it is missing. They take the place of an earlier
             export there; other files stay.
         classifier: The vocabulary that goes with them; None for a model without names.
+        int8: Whether files with weights of eight bits are written as well.
 
     Returns:
-        What they say in onnxruntime, against PyTorch.
+        What the files in float32 say in onnxruntime, against PyTorch.
 
     Raises:
         ImportError: A package that exporting needs is not installed.
@@ -56,12 +62,16 @@ def export_onnx(
             settings = _write_graphs(model.eval(), temporary)
             if classifier is not None:
                 VocabularyArrays.from_classifier(classifier).save(temporary / VOCABULARY)
-            text = json.dumps(settings, indent=2) + '\n'
-            (temporary / SETTINGS).write_text(text, encoding='utf-8')
+            _write_settings(temporary, settings)
             comparison = compare(model, ONNXModel(temporary))
         finally:
             model.train(was_training)
         comparison.require()
+        if int8:
+            for part, file in FILES.items():
+                quantize_weights(temporary / file, temporary / INT8_FILES[part])
+            settings['files']['int8'] = INT8_FILES
+            _write_settings(temporary, settings)
         _move(temporary, folder)
     return comparison
 
@@ -198,6 +208,11 @@ def _settings(model: OVSAM, encoder: EncoderGraph, decoder: DecoderGraph) -> dic
             novel_alpha=classifier.novel_alpha,
         )
     return settings
+
+
+def _write_settings(folder: Path, settings: dict) -> None:
+    text = json.dumps(settings, indent=2) + '\n'
+    (folder / SETTINGS).write_text(text, encoding='utf-8')
 
 
 def _move(source: Path, target: Path) -> None:
