@@ -118,6 +118,8 @@ def test_labels_and_metainfo_follow_the_order_of_category_ids(content, read):
     assert [i['bbox_label'] for i in instances] == [2, 0]
     assert instances[0]['bbox'] == [1, 2, 4, 6]
     assert dataset.get_data_info(1)['neg_category_ids'] == [5]
+    assert dataset.get_data_info(1)['neg_labels'] == [1]
+    assert dataset.get_data_info(1)['not_exhaustive_labels'] == []
 
 
 def test_an_image_lies_at_the_last_two_parts_of_its_url(content, read, tmp_path):
@@ -247,3 +249,15 @@ def test_a_truncated_annotation_file_is_named(content, read, tmp_path):
     path.write_text(path.read_text()[:-20])
     with pytest.raises(ValueError, match=r'lvis\.json is truncated or not JSON'):
         OVLVISDataset(data_root=str(tmp_path), ann_file='lvis.json', data_prefix=dict(img=''))
+
+
+@pytest.mark.parametrize('value', [None, 3, [None], [[5]]])
+def test_list_of_negatives_of_another_form_is_named(read, content, value):
+    content['images'][0]['neg_category_ids'] = value
+    with pytest.raises(ValueError, match='image 8 has neg_category_ids .*, expected a list of ids'):
+        read(content)
+
+
+def test_annotations_of_each_class_are_counted(read, content):
+    assert read(content).class_counts.tolist() == [1, 0, 1]
+    assert read(content, base_only=True).class_counts.tolist() == [1, 0, 0]
