@@ -1,5 +1,7 @@
 """tools/export.py: what it hands on, and what it refuses."""
 
+from pathlib import Path
+
 import pytest
 import tiny
 
@@ -17,6 +19,7 @@ def call(run_tool, monkeypatch):
     calls = []
 
     def export(model, folder, classifier, int8):
+        Path(folder).mkdir(exist_ok=True)
         calls.append((model, classifier, int8))
         comparison = Comparison()
         comparison.differences['low_res_logits'] = 3e-6
