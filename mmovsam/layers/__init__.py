@@ -5,6 +5,7 @@ from .mask_decoder import MaskDecoder
 from .mlp import MLP, MLPBlock
 from .norm import LayerNorm2d
 from .precision import at_least_float32, without_autocast
+from .roi_align import roi_align_products
 from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
 
@@ -19,6 +20,7 @@ __all__ = [
     'attention_pool_regions',
     'resample_abs_pos',
     'resample_rel_pos',
+    'roi_align_products',
     'sam_neck',
     'without_autocast',
 ]
