@@ -4,6 +4,7 @@ from .attention_pool import attention_pool_regions
 from .mask_decoder import MaskDecoder
 from .mlp import MLP, MLPBlock
 from .norm import LayerNorm2d
+from .point_sampling import sample_masks
 from .precision import at_least_float32, without_autocast
 from .roi_align import roi_align_products
 from .two_way_transformer import TwoWayTransformer
@@ -22,5 +23,6 @@ __all__ = [
     'resample_rel_pos',
     'roi_align_products',
     'sam_neck',
+    'sample_masks',
     'without_autocast',
 ]
