@@ -146,7 +146,7 @@ def vocabulary(
             logits = [model.classifier.logits(embeddings) for embeddings in (head, clip)]
             visible = torch.ones(num_regions, dtype=torch.bool, device=device)
             fused = model.classifier.fuse(*logits, visible)
-            return model.classifier.probabilities(fused).topk(5)
+            return model.classifier.probabilities(fused).topk(min(5, model.classifier.num_classes))
 
         for number in numbers:
             random_vocabulary(model, number)

@@ -13,13 +13,14 @@ from itertools import chain
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmcv.ops import roi_align
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from ..layers import LayerNorm2d, MaskDecoder, TwoWayTransformer
 from ..layers.two_way_transformer import ProjectedAttention, TwoWayBlock
 from ..layers.vit import RelPosAttention
-from ..models.backbones.clip_towers import ResNetTower
+from ..models.backbones.clip_towers import STRIDES, ResNetTower
 
 
 def plain_twin(model: nn.Module) -> nn.Module:
@@ -154,7 +155,11 @@ class PlainMaskDecoder(MaskDecoder):
 
 
 class PlainResNetTower(ResNetTower):
-    """Keys and values of every position of every region."""
+    """RoIAlign sample by sample; keys and values of every position of every region."""
+
+    def regions(self, stage4: Tensor, bboxes: Tensor) -> Tensor:
+        rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1).to(stage4)
+        return roi_align(stage4, rois, (self.grid, self.grid), 1 / STRIDES[-1], 0, 'avg', True)
 
     def pool(self, visual: nn.Module, regions: Tensor) -> Tensor:
         return visual.attnpool(regions)

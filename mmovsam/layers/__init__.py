@@ -5,7 +5,9 @@ from .batch_norm import GlobalBatchNorm2d, with_global_statistics
 from .mask_decoder import MaskDecoder
 from .mlp import MLP, MLPBlock
 from .norm import LayerNorm2d
+from .point_sampling import sample_masks
 from .precision import at_least_float32, without_autocast
+from .roi_align import roi_align_products
 from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
 
@@ -21,7 +23,9 @@ __all__ = [
     'attention_pool_regions',
     'resample_abs_pos',
     'resample_rel_pos',
+    'roi_align_products',
     'sam_neck',
     'with_global_statistics',
+    'sample_masks',
     'without_autocast',
 ]

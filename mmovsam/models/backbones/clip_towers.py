@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import roi_align
 from torch import Tensor, nn
 
-from ...layers import at_least_float32, attention_pool_regions, resample_abs_pos
+from ...layers import (
+    at_least_float32,
+    attention_pool_regions,
+    resample_abs_pos,
+    roi_align_products,
+)
 
 STRIDES = (4, 8, 16, 32)
 
@@ -50,12 +54,11 @@ class ResNetTower:
     def embed_regions(
         self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
     ) -> Tensor:
-        rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1)
-        stage4 = at_least_float32(stage4)  # RoIAlign has no bfloat16
-        regions = roi_align(
-            stage4, rois.to(stage4), (self.grid, self.grid), 1 / STRIDES[-1], 0, 'avg', True
-        )
+        regions = self.regions(at_least_float32(stage4), bboxes)
         return self.pool(visual, regions)
+
+    def regions(self, stage4: Tensor, bboxes: Tensor) -> Tensor:
+        return roi_align_products(stage4, bboxes, self.grid, 1 / STRIDES[-1])
 
     def pool(self, visual: nn.Module, regions: Tensor) -> Tensor:
         return attention_pool_regions(visual.attnpool, regions)

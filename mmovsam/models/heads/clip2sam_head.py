@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 
-from ...layers import MLP, MaskDecoder, at_least_float32, without_autocast
+from ...layers import MLP, MaskDecoder, at_least_float32, sample_masks, without_autocast
 from ...layers.mask_decoder import DecodedMasks
 
 
@@ -156,12 +156,12 @@ class CLIP2SAMHead(BaseModule):
 
         Args:
             low_res_logits: `(N, 1, h, w)`.
-            gt_masks: `(N, H, W)` over the same extent, 1 inside.
+            gt_masks: `(N, H, W)` bool or uint8 over the same extent, 1 inside.
             points: Those of `sample_points`; None to sample them.
         """
         if points is None:
             points = self.sample_points(low_res_logits)
-        targets = point_sample(gt_masks[:, None].to(low_res_logits), points)[:, 0]
+        targets = sample_masks(gt_masks, points)
         logits = point_sample(low_res_logits, points)[:, 0]
         return dict(
             loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),

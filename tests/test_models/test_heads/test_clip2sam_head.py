@@ -56,8 +56,8 @@ def test_token_order_is_label_mask_prompts(monkeypatch):
     transformer = head.mask_decoder.transformer
     monkeypatch.setattr(
         transformer,
-        'forward',
-        lambda image, pe, tokens: seen.append(tokens) or (tokens, image.expand(2, -1, -1)),
+        'attend',
+        lambda image, pe, tokens: seen.append(tokens) or (tokens, image.tokens.expand(2, -1, -1)),
     )
     sparse = torch.randn(2, 3, 16)
     head.decode(
