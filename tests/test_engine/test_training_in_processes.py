@@ -1,9 +1,13 @@
 """Two processes with half the batch train as one does, and what happens when one is lost."""
 
+import os
+import signal
+import time
+
 import pytest
 import tiny
 import tiny_training
-from tiny_training import KILL, train, write_files
+from tiny_training import train, write_files
 
 OVSAM = tiny.merged(
     tiny.OVSAM,
@@ -54,18 +58,39 @@ def test_the_loss_of_two_processes_is_that_of_one(config, model):
     compare(one, many)
 
 
+def kill(step):
+    """End this process in its third step."""
+    if step == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(config, tmp_path):
     _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
     for checkpoint in (tmp_path / 'out').iterdir():
         if checkpoint.is_file():
             checkpoint.unlink()
-    states, many = train(config(tiny.DISTILLER, 2), 'many', processes=2, end=(2, KILL))
-    assert states == [1 << 8, KILL]
+    states, many = train(config(tiny.DISTILLER, 2), 'many', processes=2, then=kill)
+    assert states == [1 << 8, signal.SIGKILL]
     assert '--resume goes on from the last checkpoint' in (tmp_path / 'many0.err').read_text()
     compare(one[:3], [part[:3] for part in many])
     states, (rest,) = train(config(tiny.DISTILLER, 4, resume=True), 'rest')
     assert states == [0]
     compare(one[2:], [rest])
+
+
+def test_a_process_that_waits_in_vain_ends_with_a_message(config, tmp_path):
+    said = tmp_path / 'many0.err'
+
+    def hang(step):
+        while step == 2 and '--resume' not in said.read_text():
+            time.sleep(0.2)
+
+    started = time.monotonic()
+    hanging = config(tiny.DISTILLER, 1, timeout=3)  # 4 steps to an epoch
+    states, _ = train(hanging, 'many', processes=2, then=hang)
+    assert states == [1 << 8] * 2
+    assert 'Timed out' in said.read_text()
+    print(f'{time.monotonic() - started:.0f} seconds')
 
 
 def test_shards_train_as_one_process_does_and_one_process_goes_on_from_them(config):
