@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import traceback
 from pathlib import Path
 
@@ -108,8 +109,7 @@ def train(cfg, name, processes=1, then=None):
 
     def run(rank=0):
         torch.set_num_threads(1)
-        with open(folder / f'{name}{rank}.err', 'w') as errors:
-            os.dup2(errors.fileno(), 2)
+        sys.stderr = open(folder / f'{name}{rank}.err', 'w', buffering=1)
         os.chdir(folder)
         try:
             cfg.launcher = 'none' if processes == 1 else 'pytorch'
