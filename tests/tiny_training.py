@@ -109,7 +109,7 @@ def train(cfg, name, processes=1, then=None):
 
     def run(rank=0):
         torch.set_num_threads(1)
-        sys.stderr = open(folder / f'{name}{rank}.err', 'w', buffering=1)
+        sys.stderr = open(folder / f'{name}{rank}.err', 'w', buffering=1)  # noqa: SIM115
         os.chdir(folder)
         try:
             cfg.launcher = 'none' if processes == 1 else 'pytorch'
