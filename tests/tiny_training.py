@@ -71,6 +71,7 @@ def config(folder, model, batch_size, timeout=600, **changes):
                 dict(type='StepTimeoutHook', seconds=timeout),
             ],
             randomness=dict(seed=0),
+            env_cfg=dict(dist_cfg=dict(backend='gloo')),
             log_level='ERROR',
             **changes,
         )

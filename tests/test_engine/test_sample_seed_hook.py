@@ -9,6 +9,7 @@ from mmdet.structures import DetDataSample
 from torch.utils.data import DataLoader
 
 from mmovsam.engine.hooks import SampleSeedHook
+from mmovsam.engine.hooks.sample_seed_hook import SeededItems
 from mmovsam.randomness import derive_seed, seeded
 
 
@@ -58,7 +59,7 @@ def test_randomness_outside_of_a_sample_is_left_as_it_is():
         return random.random(), np.random.rand(), torch.rand(()).item()
 
     expected = []
-    for inside in (lambda: None, items):
+    for inside in (list, lambda: SeededItems(Draws(), 7, 3)([0, 1])):
         random.seed(1), np.random.seed(1), torch.manual_seed(1)
         first = numbers()
         inside()

@@ -92,7 +92,7 @@ def test_a_process_that_waits_in_vain_ends_with_a_message(config, tmp_path):
     assert 'Timed out' in said.read_text()
 
 
-def test_shards_train_as_one_process_does_and_one_process_goes_on_from_them(config):
+def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(config):
     neck = dict(neck=dict(with_cp=True))
     _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
     sharded = config(tiny.merged(tiny.DISTILLER, neck), 2, **FSDP)
@@ -101,6 +101,10 @@ def test_shards_train_as_one_process_does_and_one_process_goes_on_from_them(conf
     states, many = train(sharded, 'many', processes=2)
     assert states == [0, 0]
     compare(one[:4], many)
+    sharded.train_cfg.max_epochs, sharded.resume = 3, True
+    states, rest = train(sharded, 'rest', processes=2)
+    assert states == [0, 0]
+    compare(one[4:], rest)
 
 
 def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config):
