@@ -47,9 +47,17 @@ def compare(one, many):
             assert other == pytest.approx(loss, rel=2e-5)
 
 
-@pytest.mark.parametrize(
-    'model', [OVSAM, tiny.SAM, tiny.DISTILLER], ids=['ovsam', 'sam', 'sam2clip']
-)
+@pytest.fixture(scope='module')
+def distilled(tmp_path_factory):
+    """The steps of SAM2CLIP in one process."""
+    folder = tmp_path_factory.mktemp('one')
+    write_files(folder)
+    states, (one,) = train(tiny_training.config(folder, tiny.DISTILLER, 4), 'one')
+    assert states == [0] and len(one) == 6
+    return one
+
+
+@pytest.mark.parametrize('model', [OVSAM, tiny.SAM], ids=['ovsam', 'sam'])
 def test_the_loss_of_two_processes_is_that_of_one(config, model):
     states, (one,) = train(config(model, 4), 'one')
     assert states == [0] and len(one) == 6
@@ -64,18 +72,16 @@ def kill(step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(config, tmp_path):
-    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
-    for checkpoint in (tmp_path / 'out').iterdir():
-        if checkpoint.is_file():
-            checkpoint.unlink()
+def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(
+    config, distilled, tmp_path
+):
     states, many = train(config(tiny.DISTILLER, 2), 'many', processes=2, then=kill)
     assert states == [1 << 8, signal.SIGKILL]
     assert '--resume goes on from the last checkpoint' in (tmp_path / 'many0.err').read_text()
-    compare(one[:3], [part[:3] for part in many])
+    compare(distilled[:3], many)
     states, (rest,) = train(config(tiny.DISTILLER, 4, resume=True), 'rest')
     assert states == [0]
-    compare(one[2:], [rest])
+    compare(distilled[2:], [rest])
 
 
 def test_a_process_that_waits_in_vain_ends_with_a_message(config, tmp_path):
@@ -92,23 +98,20 @@ def test_a_process_that_waits_in_vain_ends_with_a_message(config, tmp_path):
     assert 'Timed out' in said.read_text()
 
 
-def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(config):
+def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(config, distilled):
     neck = dict(neck=dict(with_cp=True))
-    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
     sharded = config(tiny.merged(tiny.DISTILLER, neck), 2, **FSDP)
-    sharded.work_dir += '_sharded'
     sharded.train_cfg.max_epochs = 2
     states, many = train(sharded, 'many', processes=2)
     assert states == [0, 0]
-    compare(one[:4], many)
+    compare(distilled[:4], many)
     sharded.train_cfg.max_epochs, sharded.resume = 3, True
     states, rest = train(sharded, 'rest', processes=2)
     assert states == [0, 0]
-    compare(one[4:], rest)
+    compare(distilled[4:], rest)
 
 
-def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config):
-    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
+def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config, distilled):
     halves = config(tiny.DISTILLER, 1)
     halves.optim_wrapper.accumulative_counts = 2
     states, many = train(halves, 'many', processes=2)
@@ -117,4 +120,4 @@ def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config):
         [((a + b) / 2, [*first, *second]) for (a, first), (b, second) in zip(part[::2], part[1::2])]
         for part in many
     ]
-    compare(one, means)
+    compare(distilled, means)
