@@ -2,7 +2,7 @@
 
 import json
 import os
-import signal
+import sys
 import traceback
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def write_files(folder):
     save_classifier(folder / 'names.safetensors', names)
 
 
-def config(folder, model, batch_size, **changes):
+def config(folder, model, batch_size, timeout=600, **changes):
     """Three epochs of a model on the images of `write_files`."""
     checkpoint = dict(type='AtomicCheckpointHook', interval=1)
     return Config(
@@ -57,7 +57,7 @@ def config(folder, model, batch_size, **changes):
             ),
             optim_wrapper=dict(
                 type='OptimWrapper',
-                optimizer=dict(type='AdamW', lr=1e-3),
+                optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
                 paramwise_cfg=dict(norm_decay_mult=0.0),
                 clip_grad=dict(max_norm=0.1),
             ),
@@ -68,9 +68,10 @@ def config(folder, model, batch_size, **changes):
             custom_hooks=[
                 dict(type='RandomStateHook'),
                 dict(type='SampleSeedHook'),
-                dict(type='StepTimeoutHook', seconds=5),
+                dict(type='StepTimeoutHook', seconds=timeout),
             ],
             randomness=dict(seed=0),
+            env_cfg=dict(dist_cfg=dict(backend='gloo')),
             log_level='ERROR',
             **changes,
         )
@@ -78,29 +79,29 @@ def config(folder, model, batch_size, **changes):
 
 
 class Recorder(Hook):
-    """Writes the mean loss and the images of each step; ends its process where that is asked."""
+    """Writes the mean loss and the images of each step; then calls a function, if there is one."""
 
-    def __init__(self, path, end):
+    def __init__(self, path, then):
         self.path = path
-        self.end = end
+        self.then = then
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         loss = reduce_mean(outputs['loss'].detach()).item()
         with open(self.path, 'a') as file:
             images = [sample.img_id for sample in data_batch['data_samples']]
             file.write(json.dumps([loss, images]) + '\n')
-        if self.end and runner.iter == self.end[0]:
-            os.kill(os.getpid(), self.end[1])
+        if self.then:
+            self.then(runner.iter)
 
 
-def train(cfg, name, processes=1, end=None):
+def train(cfg, name, processes=1, then=None):
     """Train in forked processes.
 
     Args:
         cfg: Of the training; its relative files are in its work folder's parent.
         name: Of the files that say what happened.
         processes: One, or two that are a group.
-        end: `(iteration, signal)` that ends the last process.
+        then: The last process calls it with the number of each step, from 0.
 
     Returns:
         Exit states; and for each process `(loss, images)` of each step.
@@ -109,14 +110,14 @@ def train(cfg, name, processes=1, end=None):
 
     def run(rank=0):
         torch.set_num_threads(1)
-        with open(folder / f'{name}{rank}.err', 'w') as errors:
-            os.dup2(errors.fileno(), 2)
+        sys.stderr = open(folder / f'{name}{rank}.err', 'w', buffering=1)  # noqa: SIM115
         os.chdir(folder)
         try:
             cfg.launcher = 'none' if processes == 1 else 'pytorch'
             runner = build_runner(cfg, training=True)
             last = rank == processes - 1
-            runner.register_hook(Recorder(folder / f'{name}{rank}.log', last and end), 'LOWEST')
+            recorder = Recorder(folder / f'{name}{rank}.log', then if last else None)
+            runner.register_hook(recorder, 'LOWEST')
             with ending_at_once():
                 runner.train()
         except BaseException:
@@ -133,6 +134,3 @@ def train(cfg, name, processes=1, end=None):
         logs.append([tuple(json.loads(line)) for line in lines])
         print((folder / f'{name}{rank}.err').read_text()[-3000:])
     return states, logs
-
-
-KILL = signal.SIGKILL

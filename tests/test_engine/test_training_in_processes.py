@@ -1,9 +1,13 @@
 """Two processes with half the batch train as one does, and what happens when one is lost."""
 
+import os
+import signal
+import time
+
 import pytest
 import tiny
 import tiny_training
-from tiny_training import KILL, train, write_files
+from tiny_training import train, write_files
 
 OVSAM = tiny.merged(
     tiny.OVSAM,
@@ -43,9 +47,17 @@ def compare(one, many):
             assert other == pytest.approx(loss, rel=2e-5)
 
 
-@pytest.mark.parametrize(
-    'model', [OVSAM, tiny.SAM, tiny.DISTILLER], ids=['ovsam', 'sam', 'sam2clip']
-)
+@pytest.fixture(scope='module')
+def distilled(tmp_path_factory):
+    """The steps of SAM2CLIP in one process."""
+    folder = tmp_path_factory.mktemp('one')
+    write_files(folder)
+    states, (one,) = train(tiny_training.config(folder, tiny.DISTILLER, 4), 'one')
+    assert states == [0] and len(one) == 6
+    return one
+
+
+@pytest.mark.parametrize('model', [OVSAM, tiny.SAM], ids=['ovsam', 'sam'])
 def test_the_loss_of_two_processes_is_that_of_one(config, model):
     states, (one,) = train(config(model, 4), 'one')
     assert states == [0] and len(one) == 6
@@ -54,33 +66,52 @@ def test_the_loss_of_two_processes_is_that_of_one(config, model):
     compare(one, many)
 
 
-def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(config, tmp_path):
-    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
-    for checkpoint in (tmp_path / 'out').iterdir():
-        if checkpoint.is_file():
-            checkpoint.unlink()
-    states, many = train(config(tiny.DISTILLER, 2), 'many', processes=2, end=(2, KILL))
-    assert states == [1 << 8, KILL]
+def kill(step):
+    """End this process in its third step."""
+    if step == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(
+    config, distilled, tmp_path
+):
+    states, many = train(config(tiny.DISTILLER, 2), 'many', processes=2, then=kill)
+    assert states == [1 << 8, signal.SIGKILL]
     assert '--resume goes on from the last checkpoint' in (tmp_path / 'many0.err').read_text()
-    compare(one[:3], [part[:3] for part in many])
+    compare(distilled[:3], many)
     states, (rest,) = train(config(tiny.DISTILLER, 4, resume=True), 'rest')
     assert states == [0]
-    compare(one[2:], [rest])
+    compare(distilled[2:], [rest])
 
 
-def test_shards_train_as_one_process_does_and_one_process_goes_on_from_them(config):
+def test_a_process_that_waits_in_vain_ends_with_a_message(config, tmp_path):
+    said = tmp_path / 'many0.err'
+
+    def hang(step):
+        until = time.monotonic() + 60 * (step == 2)
+        while time.monotonic() < until and '--resume' not in said.read_text():
+            time.sleep(0.2)
+
+    hanging = config(tiny.DISTILLER, 1, timeout=3)  # 4 steps to an epoch
+    states, _ = train(hanging, 'many', processes=2, then=hang)
+    assert states == [1 << 8] * 2
+    assert 'Timed out' in said.read_text()
+
+
+def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(config, distilled):
     neck = dict(neck=dict(with_cp=True))
-    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
     sharded = config(tiny.merged(tiny.DISTILLER, neck), 2, **FSDP)
-    sharded.work_dir += '_sharded'
     sharded.train_cfg.max_epochs = 2
     states, many = train(sharded, 'many', processes=2)
     assert states == [0, 0]
-    compare(one[:4], many)
+    compare(distilled[:4], many)
+    sharded.train_cfg.max_epochs, sharded.resume = 3, True
+    states, rest = train(sharded, 'rest', processes=2)
+    assert states == [0, 0]
+    compare(distilled[4:], rest)
 
 
-def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config):
-    _, (one,) = train(config(tiny.DISTILLER, 4), 'one')
+def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config, distilled):
     halves = config(tiny.DISTILLER, 1)
     halves.optim_wrapper.accumulative_counts = 2
     states, many = train(halves, 'many', processes=2)
@@ -89,4 +120,4 @@ def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config):
         [((a + b) / 2, [*first, *second]) for (a, first), (b, second) in zip(part[::2], part[1::2])]
         for part in many
     ]
-    compare(one, means)
+    compare(distilled, means)

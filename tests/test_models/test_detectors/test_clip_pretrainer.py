@@ -1,7 +1,10 @@
 """Contrastive training of a small CLIP."""
 
+import copy
+
 import pytest
 import torch
+from tiny_dump import in_two_processes
 
 
 def test_pictures_of_one_name_are_positives_of_each_other(build, monkeypatch):
@@ -63,3 +66,29 @@ def test_tower_is_what_the_backbone_reads(build):
 def test_unknown_mode_is_refused(build):
     with pytest.raises(ValueError, match="not 'predict'"):
         build('clip')(torch.randn(1, 3, 96, 96), ['cat'], mode='predict')
+
+
+def test_two_processes_compare_the_pictures_of_both(build):
+    model = build('clip', names=('cat', 'dog', 'red car', 'owl'), num_captions=4).train()
+    state = copy.deepcopy(model.state_dict())
+    pictures, names = torch.randn(4, 3, 96, 96), ['cat', 'dog', 'cat', 'red car']
+
+    def step(part):
+        torch.manual_seed(5)
+        model.load_state_dict(state)
+        model.zero_grad()
+        losses = model.loss(pictures[part], names[part])
+        sum(value for key, value in losses.items() if 'loss' in key).backward()
+        return losses, [p.grad for p in model.parameters()]
+
+    expected, gradients = step(slice(None))
+
+    def check(rank):
+        losses, found = step(slice(rank, None, 2))
+        for key, value in losses.items():
+            torch.testing.assert_close(value, expected[key])
+        for gradient, whole in zip(found, gradients):
+            torch.distributed.all_reduce(gradient)
+            torch.testing.assert_close(gradient / 2, whole, atol=1e-4, rtol=1e-3)
+
+    assert in_two_processes(check) == [0, 0]

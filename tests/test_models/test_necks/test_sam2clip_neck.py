@@ -59,3 +59,20 @@ def test_maps_of_another_input_size_are_refused():
 def test_each_stage_needs_a_stride():
     with pytest.raises(ValueError, match='4 in_channels but 2 strides'):
         build(strides=(4, 8))
+
+
+def test_recomputed_activations_are_not_kept_and_change_no_gradient():
+    results = []
+    for with_cp in (False, True):
+        neck, maps, kept = build(with_cp=with_cp), stages(), []  # `build` seeds
+        keep = torch.autograd.graph.saved_tensors_hooks(
+            lambda saved, kept=kept: kept.append(saved.numel()) or saved, lambda saved: saved
+        )
+        with keep:
+            out = neck(maps)
+        out.square().sum().backward()
+        results.append((out, [p.grad for p in neck.parameters()], sum(kept)))
+    (out, gradients, kept), (again, others, fewer) = results
+    assert torch.equal(out, again)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, others))
+    assert fewer < kept / 2
