@@ -3,13 +3,18 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
-from .random_state_hook import RandomStateHook
+from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from .single_logger_hook import SingleLoggerHook
+from .training_report_hook import TrainingReportHook
+from .val_picture_hook import ValPictureHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'CheckpointCheckHook',
     'ClassCheckHook',
-    'RandomStateHook',
+    'NonFiniteLossError',
+    'NonFiniteLossHook',
     'SingleLoggerHook',
+    'TrainingReportHook',
+    'ValPictureHook',
 ]

@@ -152,6 +152,7 @@ class OVSAM(PromptedDetector):
             if len(instances) == 0:
                 continue
             prompts, chosen = sample_training_prompts(instances, **self.train_cfg)
+            sample.prompts = prompts  # named if the loss turns out not to be finite
             outputs.append(self._train_image(features.image(index), prompts, instances[chosen]))
         # Some parameters are used by one kind of prompt only: with this each has a gradient in
         # every batch, as distributed training expects.
