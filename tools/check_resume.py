@@ -8,6 +8,7 @@ weights, the optimizer's state and the schedules.
 import argparse
 import contextlib
 import itertools
+import json
 import os
 import random
 import runpy
@@ -15,8 +16,10 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import mmdet.engine.hooks  # noqa: F401  the children find everything imported
@@ -44,14 +47,14 @@ NUM_ITERS = NUM_EPOCHS * NUM_IMAGES // BATCH_SIZE
 # settings of the small world's configs, anywhere in them, and what they are here
 SMALL = dict(
     image_size=96,
-    scale=(96, 96),
-    crop_size=(96, 96),
+    scale=96,
+    crop_size=96,
     size=96,
     window_size=3,
     num_captions=8,
     num_points=64,
     min_gt_mask_area=1,
-    min_gt_bbox_wh=(1, 1),
+    min_gt_bbox_wh=1,
     init_cfg=None,  # the shipped weights are of larger images
 )
 # how long training is counted, and when it saves: the second one in the middle of epochs
@@ -75,7 +78,6 @@ class Kill(NamedTuple):
     """What a kill hit, and what came out."""
 
     case: Case
-    seconds: float
     iterations: int
     in_a_save: bool
     resumed_from: str
@@ -145,7 +147,8 @@ def shrink(tree) -> None:
     """Set what `SMALL` has, at any depth of a config."""
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         if key in SMALL:
-            tree[key] = SMALL[key]
+            pair = isinstance(value, list | tuple)
+            tree[key] = (SMALL[key],) * 2 if pair else SMALL[key]
         elif isinstance(value, dict | list):
             shrink(value)
 
@@ -172,10 +175,11 @@ def start(tool: str, *arguments, threads: int, log: Path) -> int:
     """
     child = os.fork()
     if child:
+        os.setpgid(child, child)  # here as there: whoever comes first
         return child
     status = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         with open(log, 'a') as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
@@ -201,22 +205,18 @@ def finish(child: int, log: Path) -> None:
         raise RuntimeError(f'A training ended with status {status}:\n{log.read_text()[-3000:]}')
 
 
-def kill(child: int, moment: float | None, work_dir: Path) -> bool:
-    """Kill a training after some seconds, or when it is writing a checkpoint.
-
-    Returns:
-        Whether it was still at work, and in a save if that was wanted.
-    """
-    begin = time.monotonic()
-    while moment is None or time.monotonic() - begin < moment:
+def kill(child: int, ready, wait: float) -> bool:
+    """Kill a training some seconds after `ready()` holds; returns whether it was still at work."""
+    reached = None
+    while reached is None or time.monotonic() - reached < wait:
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
-        if moment is None and unfinished(work_dir):
-            break
-        time.sleep(0.0002 if moment is None else 0.002)
+        if reached is None and ready():
+            reached = time.monotonic()
+        else:
+            time.sleep(0.0005)
     os.killpg(child, signal.SIGKILL)
-    killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    return killed and (moment is not None or unfinished(work_dir))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def unfinished(work_dir: Path) -> bool:
@@ -226,10 +226,15 @@ def unfinished(work_dir: Path) -> bool:
     return False
 
 
-def iterations(work_dir: Path) -> int:
-    """How many iterations the log of a training has."""
+def logged(work_dir: Path) -> list[str]:
+    """The lines that the last log of a training has of its iterations."""
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    return logs[-1].read_text().count('"loss"') if logs else 0
+    return [line for line in logs[-1].read_text().splitlines() if '"loss"' in line] if logs else []
+
+
+def trained(work_dir: Path, count: int) -> bool:
+    """Whether a log has so many iterations."""
+    return len(logged(work_dir)) >= count
 
 
 def difference(first: Path, second: Path) -> str:
@@ -257,31 +262,43 @@ def flat(tree, name=''):
 
 
 def train_whole(case: Case, folder: Path, threads: int) -> float:
-    """An unbroken training; returns how long it took."""
+    """An unbroken training; returns how long an iteration took."""
     name = f'{case.stage}_{LOOPS[case.loop][0]}'
     log = folder / f'{name}.log'
-    config = write_config(case, folder, name)
-    begin = time.monotonic()
-    finish(start('train.py', config, threads=threads, log=log), log)
-    return time.monotonic() - begin
+    finish(start('train.py', write_config(case, folder, name), threads=threads, log=log), log)
+    return json.loads(logged(folder / name)[-1])['time']
 
 
-def check(case: Case, number: int, seconds: float, rng, folder: Path, threads: int) -> Kill:
-    """Kill a training, resume it and compare it with the unbroken one."""
+def check(case: Case, in_a_save: bool, number: int, rng, seconds: float, folder, threads) -> Kill:
+    """Kill a training, resume it and compare it with the unbroken one.
+
+    Args:
+        case: What to train.
+        in_a_save: Whether to wait for a checkpoint that is being written.
+        number: Of the kill.
+        rng: Chooses the moment, an iteration and a part of the time to the one after the next.
+        seconds: That an iteration takes.
+        folder: For all trainings.
+        threads: Of a training.
+    """
     for attempt in itertools.count():
         name = f'kill_{number}_{attempt}'
         work_dir, log = folder / name, folder / f'{name}.log'
         config = write_config(case, folder, name)
-        moment = None if number % IN_A_SAVE == 0 else rng.uniform(0, seconds)
-        begin = time.monotonic()
-        if kill(start('train.py', config, threads=threads, log=log), moment, work_dir):
+        after, wait = rng.randrange(NUM_ITERS), rng.uniform(0, 2 * seconds)
+        child = start('train.py', config, threads=threads, log=log)
+        if in_a_save:
+            killed = kill(child, partial(unfinished, work_dir), 0) and unfinished(work_dir)
+        else:
+            killed = kill(child, partial(trained, work_dir, after), wait)
+        if killed:
             break
-    after, done, in_a_save = time.monotonic() - begin, iterations(work_dir), unfinished(work_dir)
+    done, half = len(logged(work_dir)), unfinished(work_dir)
     pointer = work_dir / 'last_checkpoint'
     resumed_from = Path(pointer.read_text()).stem if pointer.is_file() else 'the start'
     finish(start('train.py', config, '--resume', threads=threads, log=log), log)
     whole = folder / f'{case.stage}_{LOOPS[case.loop][0]}'
-    return Kill(case, after, done, in_a_save, resumed_from, difference(whole, work_dir))
+    return Kill(case, done, half, resumed_from, difference(whole, work_dir))
 
 
 def cases(stages) -> list[Case]:
@@ -297,7 +314,9 @@ def main(args) -> int:
     rng = random.Random(seed)
     print(f'seed {seed}')
     kills, seconds = [], {}
-    with tempfile.TemporaryDirectory() as name:
+    # MMEngine formats the text of a config again and again, which would be most of the time
+    plain = mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+    with tempfile.TemporaryDirectory() as name, plain:
         folder = Path(name)
         if 'sam2clip_mini_store' in args.stages:
             dump_features(folder)
@@ -306,12 +325,13 @@ def main(args) -> int:
             key = (case.stage, LOOPS[case.loop][0])
             if key not in seconds:
                 seconds[key] = train_whole(case._replace(workers=0), folder, args.threads)
-            kills.append(check(case, number, seconds[key], rng, folder, args.threads))
-            kill = kills[-1]
+            in_a_save = number % IN_A_SAVE == 1
+            kill = check(case, in_a_save, number, rng, seconds[key], folder, args.threads)
+            kills.append(kill)
             tqdm.write(
-                f'{number:3} {kill.case.stage:20} {kill.case.loop:22} {kill.case.workers} workers  '
-                f'killed after {kill.seconds:4.1f} s, {kill.iterations:2} iterations'
-                f'{", in a save" * kill.in_a_save}; resumed from {kill.resumed_from}: '
+                f'{number:3} {case.stage:20} {case.loop:22} {case.workers} workers, killed after '
+                f'{kill.iterations} iterations{" in a save" * kill.in_a_save}, resumed from '
+                f'{kill.resumed_from}: '
                 f'{kill.difference + " differs" if kill.difference else "identical"}'
             )
     wrong = sum(bool(kill.difference) for kill in kills)
