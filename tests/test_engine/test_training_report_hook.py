@@ -1,8 +1,8 @@
 """What the log says at the start of a training."""
 
 import pytest
-from mmengine.dataset import ConcatDataset, RepeatDataset
 from noisy_training import NoisyData, NoisyModel, make_runner
+from torch.utils.data import ConcatDataset
 
 from mmovsam.engine.hooks.training_report_hook import sources_of
 
@@ -15,12 +15,21 @@ class Named(NoisyData):
             self.ann_file = ann_file
 
 
+class Wrapper:
+    def __init__(self, dataset, times=1):
+        self.dataset = dataset
+        self.times = times
+
+    def __len__(self):
+        return len(self.dataset) * self.times
+
+
 def test_images_are_counted_for_each_source():
-    data = ConcatDataset([Named('LVIS'), Named(ann_file='a.json'), NoisyData()], ignore_keys='all')
-    wrapper = type('Wrapper', (), {'dataset': data, '__len__': lambda _: len(data)})()
+    data = ConcatDataset([Named('LVIS'), Named(ann_file='a.json'), NoisyData()])
+    wrapper = Wrapper(data)
     expected = [('LVIS', 8), ('Named a.json', 8), ('NoisyData', 8)]
     assert list(sources_of(data)) == list(sources_of(wrapper)) == expected
-    assert list(sources_of(RepeatDataset(data, 2))) == [('RepeatDataset', 48)]
+    assert list(sources_of(Wrapper(data, 2))) == [('Wrapper', 48)]
 
 
 def logged(folder, monkeypatch, **settings):

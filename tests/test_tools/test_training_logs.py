@@ -14,20 +14,21 @@ from noisy_training import make_runner, train
 
 ROOT = Path(__file__).resolve().parents[2]
 ANALYZE = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'analysis_tools' / 'analyze_logs.py'
-RUNTIME = Config.fromfile(ROOT / 'configs' / '_base_' / 'default_runtime.py')
 
 
-def run(folder, by_epoch, **backends):
-    logger = dict(RUNTIME.default_hooks.logger, interval=2)
-    checkpoint = dict(RUNTIME.default_hooks.checkpoint, by_epoch=by_epoch)
-    visualizer = dict(type='mmengine.Visualizer', name=str(folder), **backends)
+def run(folder, by_epoch, *backends):
+    runtime = Config.fromfile(ROOT / 'configs' / '_base_' / 'default_runtime.py')
+    visualizer = dict(type='mmengine.Visualizer', name=str(folder))
+    visualizer['vis_backends'] = [*runtime.vis_backends, *backends]
+    logger = dict(runtime.default_hooks.logger, interval=2)
+    checkpoint = dict(runtime.default_hooks.checkpoint, by_epoch=by_epoch)
     runner = make_runner(
         folder,
         by_epoch,
-        default_hooks=dict(RUNTIME.default_hooks, logger=logger, checkpoint=checkpoint),
-        log_processor=dict(RUNTIME.log_processor, by_epoch=by_epoch),
+        default_hooks=dict(runtime.default_hooks, logger=logger, checkpoint=checkpoint),
+        log_processor=dict(runtime.log_processor, by_epoch=by_epoch),
         default_scope='mmdet',
-        visualizer=dict(visualizer),
+        visualizer=visualizer,
     )
     train(runner)
 
@@ -49,7 +50,7 @@ def analyze(monkeypatch):
 
 @pytest.mark.parametrize('by_epoch', [True, False])
 def test_analyze_logs_plots_losses_and_measures_time(tmp_path, analyze, capsys, by_epoch):
-    run(tmp_path, by_epoch, vis_backends=RUNTIME.vis_backends)
+    run(tmp_path, by_epoch)
     log = next(tmp_path.glob('*/vis_data/scalars.json'))
     analyze('plot_curve', log, '--keys', 'loss', 'lr', '--out', tmp_path / 'curve.png')
     assert (tmp_path / 'curve.png').stat().st_size > 5000
@@ -68,8 +69,7 @@ def test_other_back_ends_get_losses_and_rates(tmp_path, monkeypatch):
     package = ModuleType('torch.utils.tensorboard')
     package.SummaryWriter = lambda folder: writer
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', package)
-    backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
-    run(tmp_path, True, vis_backends=backends)
+    run(tmp_path, True, dict(type='TensorboardVisBackend'))
     assert {name for name, _, _ in seen} >= {'loss', 'lr', 'time'}
     losses = {step: value for name, value, step in seen if name == 'loss'}
     assert sorted(losses) == [2, 4, 6, 8, 10, 12] and len(set(losses.values())) == 6

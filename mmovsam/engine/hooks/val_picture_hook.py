@@ -74,9 +74,10 @@ def _with_decoded_masks(sample: DetDataSample) -> DetDataSample:
     masks = sample.pred_instances.get('masks')
     if not isinstance(masks, list):
         return sample
-    sample = sample.clone()
     decoded = np.zeros((len(masks), *sample.ori_shape[:2]), np.uint8)
     for mask, encoded in zip(decoded, masks):
         mask[:] = coco_mask.decode(encoded)
+    sample = sample.clone()  # shares what is not replaced
+    sample.pred_instances = sample.pred_instances.clone()
     sample.pred_instances.masks = decoded
     return sample
