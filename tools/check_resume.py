@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import runpy
@@ -42,7 +43,7 @@ STAGES = (
     'rtmdet_mini',
     'faster_rcnn_mini',
 )
-NUM_IMAGES, BATCH_SIZE, NUM_EPOCHS = 8, 2, 2
+NUM_IMAGES, BATCH_SIZE, NUM_EPOCHS = 6, 2, 3
 NUM_ITERS = NUM_EPOCHS * NUM_IMAGES // BATCH_SIZE
 # settings of the small world's configs, anywhere in them, and what they are here
 SMALL = dict(
@@ -57,12 +58,13 @@ SMALL = dict(
     min_gt_bbox_wh=1,
     init_cfg=None,  # the shipped weights are of larger images
 )
-# how long training is counted, and when it saves: the second one in the middle of epochs
+# how training is counted, and when it saves: the second one in the middle of epochs too
 LOOPS = {
     'epochs': (True, dict(by_epoch=True, interval=1)),
-    'epochs, saved between': (True, dict(by_epoch=False, interval=3)),
-    'iterations': (False, dict(by_epoch=False, interval=3)),
+    'epochs, saved between': (True, dict(by_epoch=False, interval=2)),
+    'iterations': (False, dict(by_epoch=False, interval=2)),
 }
+START = 'the start'
 IN_A_SAVE = 10  # every so many kills wait for a checkpoint that is being written
 
 
@@ -190,6 +192,8 @@ def start(tool: str, *arguments, threads: int, log: Path) -> int:
     except SystemExit as stop:
         status = stop.code or 0
     finally:
+        for worker in multiprocessing.active_children():
+            worker.kill()  # nobody else would end them
         sys.stdout.flush()
         os._exit(status)
 
@@ -200,16 +204,27 @@ def finish(child: int, log: Path) -> None:
     Raises:
         RuntimeError: If it fails.
     """
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status:
-        raise RuntimeError(f'A training ended with status {status}:\n{log.read_text()[-3000:]}')
+    raise_if_failed(os.waitpid(child, 0)[1], log)
 
 
-def kill(child: int, ready, wait: float) -> bool:
-    """Kill a training some seconds after `ready()` holds; returns whether it was still at work."""
+def raise_if_failed(status: int, log: Path) -> None:
+    """Show the end of a log, if the status of `os.waitpid` is that of a failure."""
+    code = os.waitstatus_to_exitcode(status)
+    if code:
+        raise RuntimeError(f'A training ended with status {code}:\n{log.read_text()[-3000:]}')
+
+
+def kill(child: int, log: Path, ready, wait: float) -> bool:
+    """Kill a training some seconds after `ready()` holds; returns whether it was still at work.
+
+    Raises:
+        RuntimeError: If it fails before that.
+    """
     reached = None
     while reached is None or time.monotonic() - reached < wait:
-        if os.waitpid(child, os.WNOHANG)[0]:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            raise_if_failed(status, log)
             return False
         if reached is None and ready():
             reached = time.monotonic()
@@ -288,14 +303,14 @@ def check(case: Case, in_a_save: bool, number: int, rng, seconds: float, folder,
         after, wait = rng.randrange(NUM_ITERS), rng.uniform(0, 2 * seconds)
         child = start('train.py', config, threads=threads, log=log)
         if in_a_save:
-            killed = kill(child, partial(unfinished, work_dir), 0) and unfinished(work_dir)
+            killed = kill(child, log, partial(unfinished, work_dir), 0) and unfinished(work_dir)
         else:
-            killed = kill(child, partial(trained, work_dir, after), wait)
+            killed = kill(child, log, partial(trained, work_dir, after), wait)
         if killed:
             break
     done, half = len(logged(work_dir)), unfinished(work_dir)
     pointer = work_dir / 'last_checkpoint'
-    resumed_from = Path(pointer.read_text()).stem if pointer.is_file() else 'the start'
+    resumed_from = Path(pointer.read_text()).stem if pointer.is_file() else START
     finish(start('train.py', config, '--resume', threads=threads, log=log), log)
     whole = folder / f'{case.stage}_{LOOPS[case.loop][0]}'
     return Kill(case, done, half, resumed_from, difference(whole, work_dir))
@@ -323,7 +338,7 @@ def main(args) -> int:
         chosen = itertools.islice(itertools.cycle(cases(args.stages)), args.kills)
         for number, case in enumerate(tqdm(list(chosen), unit='kill'), 1):
             key = (case.stage, LOOPS[case.loop][0])
-            if key not in seconds:
+            if key not in seconds:  # the number of workers has to change nothing
                 seconds[key] = train_whole(case._replace(workers=0), folder, args.threads)
             in_a_save = number % IN_A_SAVE == 1
             kill = check(case, in_a_save, number, rng, seconds[key], folder, args.threads)
@@ -336,7 +351,11 @@ def main(args) -> int:
             )
     wrong = sum(bool(kill.difference) for kill in kills)
     saves = sum(kill.in_a_save for kill in kills)
-    print(f'{len(kills) - wrong} of {len(kills)} identical, {saves} killed in a save')
+    going_on = sum(kill.resumed_from != START for kill in kills)
+    print(
+        f'{len(kills) - wrong} of {len(kills)} identical; {saves} were killed in a save, '
+        f'{going_on} went on from a checkpoint'
+    )
     return 1 if wrong else 0
 
 

@@ -15,7 +15,7 @@ def test_killed_trainings_end_like_unbroken_ones(run_tool, monkeypatch):
     flags = ['--kills', '3', '--stages', 'sam2clip_mini', '--seed', '3']
     status, out, err = run_tool('check_resume.py', *flags)
     assert status == 0, out + err
-    assert re.search(r'\n3 of 3 identical, [123] killed in a save\n', out)
+    assert re.search(r'\n3 of 3 identical; [123] were killed in a save, ', out)
     assert out.count('resumed from') == 3 and 'in a save; resumed' in out
 
 
