@@ -33,15 +33,20 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
-def write_atomic(path, data) -> None:
+def write_atomic(path, data, durable=False) -> None:
     """Write a whole file at once.
 
     Args:
         path (str | Path): File to write.
         data (bytes | str): Its content; text is written as UTF-8.
+        durable (bool): Whether the content must be on the disk before it takes the place of the
+            file, so that a power cut leaves one or the other.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def find_config(name) -> Path:

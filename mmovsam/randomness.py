@@ -30,13 +30,15 @@ def seeded(seed: int | None, device: str | torch.device = 'cpu'):
         yield
         return
     before = random.getstate(), np.random.get_state()
+    # three seeds, for numpy and torch would draw the same bits from one
+    seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
     on_gpu = torch.device(device).type == 'cuda'
     with torch.random.fork_rng([device] if on_gpu else []):
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.default_generator.manual_seed(seed)
+        random.seed(seeds[0])
+        np.random.seed(seeds[1])
+        torch.default_generator.manual_seed(seeds[2])
         if on_gpu:
-            torch.cuda.manual_seed(seed)
+            torch.cuda.manual_seed(seeds[2])
         try:
             yield
         finally:

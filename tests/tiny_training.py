@@ -61,13 +61,11 @@ def config(folder, model, batch_size, timeout=600, **changes):
                 paramwise_cfg=dict(norm_decay_mult=0.0),
                 clip_grad=dict(max_norm=0.1),
             ),
-            train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=3),
+            train_cfg=dict(type='ResumableEpochLoop', max_epochs=3),
             default_hooks=dict(
                 checkpoint=checkpoint, sampler_seed=dict(type='DistSamplerSeedHook'), logger=None
             ),
             custom_hooks=[
-                dict(type='RandomStateHook'),
-                dict(type='SampleSeedHook'),
                 dict(type='StepTimeoutHook', seconds=timeout),
             ],
             randomness=dict(seed=0),

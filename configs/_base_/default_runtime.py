@@ -8,10 +8,11 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
+    val_picture=dict(type='ValPictureHook'),
+    non_finite=dict(type='NonFiniteLossHook', action='stop'),  # or 'skip'
+    report=dict(type='TrainingReportHook'),
 )
 custom_hooks = [
-    dict(type='RandomStateHook'),
-    dict(type='SampleSeedHook'),
     dict(type='CheckpointCheckHook'),
     dict(type='ClassCheckHook'),
     dict(type='ClassFrequencyHook'),

@@ -25,7 +25,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', eta_min_ratio=0.01, by_epoch=False),
 ]
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=7500)
+train_cfg = dict(_delete_=True, type='ResumableIterLoop', max_iters=7500)
 val_cfg = None
 test_cfg = None
 default_hooks = dict(logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=300))

@@ -32,7 +32,7 @@ model = dict(
 )
 train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(optimizer=dict(lr=8e-4))
-train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2)
+train_cfg = dict(_delete_=True, type='ResumableEpochLoop', max_epochs=2)
 val_dataloader = None
 val_evaluator = None
 val_cfg = None

@@ -1,148 +1,24 @@
 """The hooks in real, tiny trainings: one random model on random data."""
 
-import itertools
+import errno
+import io
 import os
-import random
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from mmengine.hooks import LoggerHook
-from mmengine.model import BaseModel
-from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, find_latest_checkpoint
+from noisy_training import NoisyModel, Stopped, make_runner, train
 
 from mmovsam.checkpoints import load_checkpoint_file
 from mmovsam.engine.hooks import AtomicCheckpointHook, CheckpointCheckHook, SingleLoggerHook
 from mmovsam.fileio import atomic_path, write_atomic
-
-NUMBERS = itertools.count()
-
-
-class Stopped(Exception):
-    """In place of a kill."""
-
-
-class NoisyData(torch.utils.data.Dataset):
-    """Samples that are augmented with each of the global generators."""
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        return torch.tensor([index, random.random(), np.random.rand(), torch.rand(()).item()])
-
-
-class NoisyModel(BaseModel):
-    """A linear layer behind dropout; stops when asked to."""
-
-    def __init__(self, width=4, stop_at=None):
-        super().__init__()
-        self.linear = torch.nn.Linear(width, 1)
-        self.norm = torch.nn.BatchNorm1d(width)
-        self.stop_at = stop_at
-        self.seen = []
-
-    def forward(self, inputs, mode='loss'):
-        if len(self.seen) == self.stop_at:
-            raise Stopped
-        self.seen.append(inputs)
-        noisy = torch.nn.functional.dropout(self.norm(inputs.float()), 0.5)
-        return dict(loss=self.linear(noisy).square().mean())
-
-
-def collate(samples):
-    return dict(inputs=torch.stack(samples))
-
-
-def make_runner(
-    work_dir, by_epoch=True, workers=0, persistent=False, interval=1, keep=-1, **kwargs
-):
-    hook = dict(type='AtomicCheckpointHook', interval=interval, by_epoch=by_epoch)
-    length = dict(max_epochs=3) if by_epoch else dict(max_iters=9)
-    sampler = dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True)
-    torch.manual_seed(kwargs.pop('initial', 0))
-    model = NoisyModel(stop_at=kwargs.pop('stop_at', None))
-    return Runner(
-        model,
-        str(work_dir),
-        train_dataloader=dict(
-            dataset=NoisyData(),
-            batch_size=2,
-            num_workers=workers,
-            persistent_workers=persistent,
-            sampler=sampler,
-            collate_fn=collate,
-        ),
-        train_cfg=dict(by_epoch=by_epoch, **length),
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
-        default_hooks=dict(checkpoint=dict(hook, max_keep_ckpts=keep)),
-        custom_hooks=[dict(type='RandomStateHook'), dict(type='CheckpointCheckHook')],
-        randomness=dict(seed=5),
-        log_level='ERROR',
-        experiment_name=f'hooks{next(NUMBERS)}',
-        **kwargs,
-    )
-
-
-def train(runner):
-    """Train until the end, or until the model stops it; let data loading workers go at once."""
-    try:
-        runner.train()
-    except Stopped:
-        assert runner.model.stop_at
-    finally:
-        runner.train_dataloader._iterator = None
-        if hasattr(runner.train_loop, 'dataloader_iterator'):
-            runner.train_loop.dataloader_iterator = None
-
-
-def weights_of(runner):
-    return torch.cat([value.flatten().double() for value in runner.model.state_dict().values()])
-
-
-@pytest.mark.parametrize(
-    'settings',
-    [
-        dict(workers=0),
-        dict(workers=2),
-        dict(workers=2, persistent=True),
-        dict(by_epoch=False, workers=0, interval=2),
-        dict(by_epoch=False, workers=2, persistent=True, interval=2),
-    ],
-    ids=lambda settings: '-'.join(f'{key}={value}' for key, value in settings.items()),
-)
-def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, settings):
-    whole = make_runner(tmp_path / 'whole', **settings)
-    train(whole)
-    train(make_runner(tmp_path / 'cut', stop_at=6, **settings))
-    resumed = make_runner(tmp_path / 'cut', resume=True, initial=77, **settings)
-    train(resumed)
-    assert 0 < len(resumed.model.seen) < len(whole.model.seen)
-    assert torch.equal(weights_of(resumed), weights_of(whole))
-
-
-@pytest.mark.parametrize('workers', [0, 2])
-def test_epochs_draw_different_numbers(tmp_path, workers):
-    runner = make_runner(tmp_path, workers=workers)
-    train(runner)
-    numbers = torch.cat(runner.model.seen)[:, 1:]
-    assert len(numbers) == 24
-    for column in numbers.T:
-        assert len(column.unique()) == 24
-
-
-def test_seed_changes_what_is_drawn(tmp_path):
-    runners = [make_runner(tmp_path / str(seed)) for seed in (5, 6)]
-    runners[1]._seed = 6
-    for runner in runners:
-        runner.train()
-    first, second = (torch.cat(runner.model.seen)[:, 1:] for runner in runners)
-    assert not (first == second).any()
 
 
 def test_checkpoints_beyond_the_limit_are_removed_after_the_new_one_is_there(tmp_path, monkeypatch):
@@ -166,14 +42,14 @@ def test_resumed_training_keeps_to_the_limit_of_checkpoints(tmp_path):
 def test_save_that_fails_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     written = []
 
-    def fail_second(path, data):
+    def fail_second(path, data, durable):
         if Path(path).suffix == '.pth':
             written.append(path)
             if len(written) == 2:
                 with atomic_path(path) as temporary:
                     temporary.write_bytes(data[: len(data) // 2])
                     raise Stopped
-        write_atomic(path, data)
+        write_atomic(path, data, durable)
 
     monkeypatch.setattr('mmovsam.engine.hooks.atomic_checkpoint_hook.write_atomic', fail_second)
     with pytest.raises(Stopped):
@@ -184,16 +60,66 @@ def test_save_that_fails_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 KILLED_IN_WRITING = """
 import os, signal, sys
-from pathlib import Path
 import mmovsam.fileio as fileio
-write = Path.write_bytes
-def killed(path, data):
-    write(path, data[:100])
-    os.kill(os.getpid(), signal.SIGKILL)
 fileio.write_atomic(sys.argv[1], b'old' * 100)
-Path.write_bytes = killed
-fileio.write_atomic(sys.argv[1], b'new' * 100)
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+fileio.write_atomic(sys.argv[1], b'new' * 100, durable=True)
 """
+
+
+@pytest.mark.parametrize('victim', ['.epoch_2.pth', '.last_checkpoint'])
+def test_full_disk_stops_training_and_the_last_good_checkpoint_is_named(
+    tmp_path, monkeypatch, victim
+):
+    class FullDisk(io.FileIO):
+        def write(self, data):
+            if Path(self.name).name.startswith(victim):
+                super().write(data[: len(data) // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
+
+    train(make_runner(tmp_path, stop_at=5))
+    before = (tmp_path / 'epoch_1.pth').read_bytes()
+    monkeypatch.setattr('mmovsam.fileio.open', FullDisk, raising=False)
+    message = r'epoch_2\.pth could not be written: No space .*epoch_1\.pth is complete'
+    with pytest.raises(OSError, match=message):
+        make_runner(tmp_path, resume=True, keep=1).train()
+    monkeypatch.undo()
+    assert not list(tmp_path.glob('.*.tmp'))
+    assert (tmp_path / 'epoch_1.pth').read_bytes() == before
+    assert Path(find_latest_checkpoint(str(tmp_path))).name == 'epoch_1.pth'
+    make_runner(tmp_path, resume=True).train()
+    assert (tmp_path / 'epoch_3.pth').is_file()
+
+
+def test_file_size_limit_of_the_system_leaves_no_half_checkpoint(tmp_path):
+    """A real refusal in the middle of a write."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    runner = make_runner(tmp_path)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(OSError, match=r'epoch_1\.pth could not be written: File too large'):
+            runner.train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.glob('*.pth')) and not list(tmp_path.glob('.*.tmp'))
+
+
+def test_training_killed_before_outdated_checkpoints_are_removed_removes_them_later(
+    tmp_path, monkeypatch
+):
+    def killed(*_):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr('mmovsam.engine.hooks.atomic_checkpoint_hook.AtomicBackend.remove', killed)
+        with pytest.raises(Stopped):
+            make_runner(tmp_path, keep=1).train()
+    assert sorted(p.name for p in tmp_path.glob('*.pth')) == ['epoch_1.pth', 'epoch_2.pth']
+    make_runner(tmp_path, keep=1, resume=True).train()
+    assert [p.name for p in tmp_path.glob('*.pth')] == ['epoch_3.pth']
 
 
 def test_kill_in_the_middle_of_a_write_leaves_the_old_file_and_training_tidies_up(tmp_path):

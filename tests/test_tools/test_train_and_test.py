@@ -66,7 +66,7 @@ train_dataloader = dict(dataset=dict(type='mmengine.ToolNumbers', noise=1.0),
 test_dataloader = dict(dataset=dict(type='mmengine.ToolNumbers'), batch_size=2, num_workers=0,
                        sampler=dict(type='DefaultSampler', shuffle=False))
 test_evaluator = dict(type='mmengine.ToolMetric')
-train_cfg = dict(by_epoch=True, max_epochs=2)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=2)
 test_cfg = dict()
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
 visualizer = dict(type='mmengine.Visualizer', _delete_=True,

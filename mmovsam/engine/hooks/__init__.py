@@ -4,18 +4,21 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .class_frequency_hook import ClassFrequencyHook
-from .random_state_hook import RandomStateHook
-from .sample_seed_hook import SampleSeedHook
+from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from .single_logger_hook import SingleLoggerHook
 from .step_timeout_hook import StepTimeoutHook
+from .training_report_hook import TrainingReportHook
+from .val_picture_hook import ValPictureHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'CheckpointCheckHook',
     'ClassCheckHook',
     'ClassFrequencyHook',
-    'RandomStateHook',
-    'SampleSeedHook',
+    'NonFiniteLossError',
+    'NonFiniteLossHook',
     'SingleLoggerHook',
     'StepTimeoutHook',
+    'TrainingReportHook',
+    'ValPictureHook',
 ]

@@ -1,13 +1,15 @@
-"""Checkpoints that a kill cannot break."""
+"""Checkpoints that a kill, a power cut or a full disk cannot break."""
 
+import shutil
 from pathlib import Path
 
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, all_reduce, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from ...fileio import write_atomic
+from .unwrap import unwrap
 
 
 class AtomicBackend(LocalBackend):
@@ -20,7 +22,7 @@ class AtomicBackend(LocalBackend):
             obj (bytes): The content.
             filepath (str | Path): The file.
         """
-        write_atomic(filepath, obj)
+        write_atomic(filepath, obj, durable=True)
 
     def put_text(self, obj: str, filepath, encoding: str = 'utf-8') -> None:
         """Write text to a file.
@@ -30,7 +32,7 @@ class AtomicBackend(LocalBackend):
             filepath (str | Path): The file.
             encoding (str): Its encoding.
         """
-        write_atomic(filepath, obj.encode(encoding))
+        write_atomic(filepath, obj.encode(encoding), durable=True)
 
 
 register_backend('mmovsam_atomic', AtomicBackend, force=True)
@@ -42,6 +44,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     A checkpoint gets its name when it is complete, `last_checkpoint` points to it after that,
     and only then are outdated ones removed; MMEngine's own hook does these the other way round.
+    Gradients that wait to be accumulated with others are in the checkpoint too.
 
     Args:
         backend_args (dict | None): Where to write, as in `CheckpointHook`; local files by
@@ -54,6 +57,7 @@ class AtomicCheckpointHook(CheckpointHook):
         if backend_args is None and kwargs.get('file_client_args') is None and not remote:
             backend_args = dict(backend='mmovsam_atomic')
         super().__init__(*args, backend_args=backend_args, **kwargs)
+        self._gradients = {}  # of the checkpoint that was read
 
     def before_train(self, runner) -> None:
         """Prepare the output folder; remove what an earlier kill left unfinished there.
@@ -63,8 +67,41 @@ class AtomicCheckpointHook(CheckpointHook):
         """
         super().before_train(runner)
         if is_main_process() and isinstance(self.file_backend, AtomicBackend):
-            for leftover in Path(self.out_dir).glob('.*.pth.*.tmp'):
-                leftover.unlink(missing_ok=True)
+            for pattern in ('.*.pth.*.tmp', '.last_checkpoint.*.tmp'):
+                for leftover in Path(self.out_dir).glob(pattern):
+                    leftover.unlink(missing_ok=True)
+        if runner.iter > 0:  # resumed, not only loaded
+            for name, parameter in unwrap(runner.model).named_parameters():
+                if name in self._gradients:
+                    parameter.grad = self._gradients[name].to(parameter)
+        self._gradients = {}
+
+    def before_save_checkpoint(self, runner, checkpoint) -> None:
+        """Add gradients that have not changed the weights yet.
+
+        Args:
+            runner (Runner): The runner of the training.
+            checkpoint (dict): What will be saved.
+        """
+        wrapper = runner.optim_wrapper
+        if getattr(wrapper, '_accumulative_counts', 1) > 1 and not wrapper.should_update():
+            gradients = {
+                name: parameter.grad.detach().clone()
+                for name, parameter in unwrap(runner.model).named_parameters()
+                if parameter.grad is not None
+            }
+            for gradient in gradients.values():
+                all_reduce(gradient, 'mean')  # each process has those of its own samples
+            checkpoint['gradients'] = {name: grad.cpu() for name, grad in gradients.items()}
+
+    def after_load_checkpoint(self, runner, checkpoint) -> None:
+        """Keep gradients that wait for others.
+
+        Args:
+            runner (Runner): The runner of the training.
+            checkpoint (dict): What was read.
+        """
+        self._gradients = checkpoint.get('gradients', {})
 
     def _save_checkpoint_with_step(self, runner, step, meta):
         outdated = []
@@ -72,25 +109,54 @@ class AtomicCheckpointHook(CheckpointHook):
             kept = [*self.keep_ckpt_ids, step]
             outdated = kept[: -self.max_keep_ckpts]
             self.keep_ckpt_ids.append(step)  # a deque of that length
-            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+            # with those outdated: a training that is killed before they are gone removes them
+            # when it is resumed
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
+        failure = None
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+            if is_main_process():
+                pointer = Path(runner.work_dir) / 'last_checkpoint'
+                write_atomic(pointer, self.last_ckpt, durable=True)
+        except OSError as error:
+            failure = self._explain(runner, error)
+        failures = [text for text in all_gather_object(failure) if text]
+        if failures:
+            raise OSError(failures[0])  # in all processes: none waits for another
         if not is_main_process():
             return
-        write_atomic(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt)
         for old in outdated:
             path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
+
+    def _explain(self, runner, error) -> str:
+        """Why nothing could be saved, and what there is."""
+        free = ''
+        if isinstance(self.file_backend, LocalBackend):
+            free = f' ({shutil.disk_usage(self.out_dir).free / 2**20:,.0f} MiB are free)'
+        last = Path(runner.work_dir) / 'last_checkpoint'
+        if last.is_file():
+            advice = (
+                f'{last.read_text()} is complete: when there is room, the same command with '
+                '--resume goes on from it.'
+            )
+        else:
+            advice = 'There is no earlier one.'
+        return (
+            f'The checkpoint {self.last_ckpt} could not be written: {error.strerror or error}'
+            f'{free}. {advice}'
+        )

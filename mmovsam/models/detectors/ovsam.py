@@ -176,6 +176,7 @@ class OVSAM(PromptedDetector):
 
     def _train_image(self, features: ImageFeatures, sample: DetDataSample) -> TrainedImage:
         prompts, chosen = sample_training_prompts(sample.gt_instances, **self.train_cfg)
+        sample.prompts = prompts  # named if the loss turns out not to be finite
         instances = sample.gt_instances[chosen]
         logits = masks = points = tokens = embeddings = None
         has_masks = 'masks' in instances

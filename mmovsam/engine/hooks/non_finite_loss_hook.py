@@ -1,0 +1,210 @@
+"""What happens when a loss is not finite."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...prompts import Prompts
+from .unwrap import unwrap
+
+
+class NonFiniteLossError(ValueError):
+    """A loss or the gradients are not finite."""
+
+
+class _Forward(NamedTuple):
+    """A batch that has not changed the weights yet."""
+
+    names: tuple[str, ...]
+    losses: Tensor
+    """`(n,)`, on the model's device."""
+    batch: Mapping
+    """What the model was given, less the pixels."""
+
+
+@HOOKS.register_module()
+class NonFiniteLossHook(Hook):
+    """Stop before a loss that is not finite changes the weights, or leave its batch out.
+
+    The message names the images, the sources and the prompts of the batch. The losses are looked at
+    between the backward pass and the optimizer's step, where clipping reads the norm of the
+    gradients anyway; that is looked at too, if `clip_grad` is set. Of several processes all do the
+    same. Gradients that overflow in mixed precision are left to its loss scaler.
+
+    Args:
+        action: `'stop'`, or `'skip'` to log a warning and train without the batch (with
+            `accumulative_counts`, without those that are summed up with it).
+        max_skipped: If so many in a row are skipped, training stops.
+
+    Raises:
+        ValueError: The action is unknown.
+    """
+
+    def __init__(self, action: str = 'stop', max_skipped: int = 10) -> None:
+        if action not in ('stop', 'skip'):
+            raise ValueError(f"action must be 'stop' or 'skip', not {action!r}.")
+        self.action = action
+        self.max_skipped = max_skipped
+        self._skipped = 0
+        self._pending: list[_Forward] = []
+
+    def before_train(self, runner) -> None:
+        """Look on when the model gives its losses, and before the optimizer's steps."""
+        self._runner = runner
+        unwrap(runner.model).register_forward_hook(self._after_forward, with_kwargs=True)
+        runner.optim_wrapper.optimizer.register_step_pre_hook(self._before_step)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Look at losses for which the scaler of mixed precision has prevented the step."""
+        if self._pending and runner.optim_wrapper.should_update():
+            self._decide(None)
+
+    def _after_forward(self, model: nn.Module, args: Sequence, kwargs: Mapping, output) -> None:
+        if kwargs.get('mode') != 'loss':
+            return
+        losses = {}
+        for name, value in output.items():
+            if 'loss' in name:
+                parts = value if isinstance(value, Sequence) else [value]
+                losses[name] = sum(part.detach().mean() for part in parts)
+        batch = {key: value for key, value in kwargs.items() if not isinstance(value, Tensor)}
+        values = torch.stack([value.float() for value in losses.values()])
+        self._pending.append(_Forward(tuple(losses), values, batch))
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+        self._decide(optimizer)
+
+    def _decide(self, optimizer: torch.optim.Optimizer | None) -> None:
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        norm = 0.0 if optimizer is None else _gradient_norm(self._runner.optim_wrapper)
+        wrong = ~torch.cat([forward.losses for forward in pending]).isfinite().all()
+        if not math.isfinite(norm):
+            wrong |= True
+        wrong = wrong.float()
+        all_reduce(wrong, 'max')
+        if not wrong.item():
+            self._skipped = 0
+            return
+        broken = _broken_statistics(unwrap(self._runner.model))
+        findings = all_gather_object((self._describe(pending, norm), broken))
+        message = '\n'.join(text for text, _ in findings if text)
+        broken = next((name for _, name in findings if name), None)
+        if self.action == 'stop':
+            raise NonFiniteLossError(
+                f'{message}\nThe weights are as they were before. To train without such batches, '
+                "give NonFiniteLossHook action='skip'."
+            )
+        if broken:
+            raise NonFiniteLossError(
+                f'{message}\nThe batch cannot be skipped: the running statistics of {broken} have '
+                'seen it. Go on from the last checkpoint, without these images.'
+            )
+        if self._skipped == self.max_skipped:
+            raise NonFiniteLossError(
+                f'{message}\n{self._skipped} steps in a row were skipped before this one: more is '
+                'wrong than a few batches.'
+            )
+        self._skipped += 1
+        print_log(f'Skipped: {message}', logger='current', level=logging.WARNING)
+        if optimizer is not None:
+            optimizer.zero_grad(set_to_none=True)  # then the step changes nothing
+
+    def _describe(self, pending: Sequence[_Forward], norm: float) -> str:
+        """The batches at fault, '' if they are those of another process."""
+        wrong = [forward for forward in pending if not forward.losses.isfinite().all()]
+        step = f'in iteration {self._runner.iter + 1}'
+        if not wrong and math.isfinite(norm):
+            return ''
+        title = f'A loss is not finite {step}'
+        if not wrong:
+            wrong, title = pending, f'The losses are finite {step}, the gradients (norm {norm}) not'
+        lines = []
+        for names, losses, batch in wrong:
+            values = zip(names, losses.tolist())
+            lines.append(f'{title}: {", ".join(f"{name} {value:.6g}" for name, value in values)}')
+            lines += [f'  {line}' for line in describe_batch(batch)]
+        return '\n'.join(lines)
+
+
+def describe_batch(batch: Mapping[str, Any]) -> list[str]:
+    """What tells the images of a batch from others, a line each.
+
+    Args:
+        batch: What a model is given: `data_samples`, or lists with an item for each image.
+
+    Returns:
+        File or number of each image, its source and its prompts, where they are known.
+    """
+    samples = batch.get('data_samples')
+    if samples is not None:
+        return [_describe_sample(sample) for sample in samples]
+    columns = {
+        key: value
+        for key, value in batch.items()
+        if isinstance(value, list | tuple) and all(isinstance(v, str | int) for v in value)
+    }
+    return [
+        ', '.join(f'{key} {value!r}' for key, value in zip(columns, row))
+        for row in zip(*columns.values())
+    ]
+
+
+def _describe_sample(sample: BaseDataElement) -> str:
+    parts = [str(sample.get('img_path') or f'image {sample.get("img_id")!r}')]
+    if sample.get('source') is not None:
+        parts.append(f'source {sample.source}')
+    if sample.get('prompts') is not None:
+        parts.append(f"prompts in the network's input: {_describe_prompts(sample.prompts)}")
+    return ', '.join(parts)
+
+
+def _describe_prompts(prompts: Prompts) -> str:
+    words = []
+    for i in range(len(prompts)):
+        parts = []
+        if prompts.bboxes is not None and prompts.bboxes[i].isfinite().all():
+            parts.append(f'box {_rounded(prompts.bboxes[i])}')
+        if prompts.point_coords is not None:
+            for point, label in zip(prompts.point_coords[i], prompts.point_labels[i].tolist()):
+                if label >= 0:
+                    kind = 'point' if label else 'background point'
+                    parts.append(f'{kind} {_rounded(point)}')
+        if prompts.mask_input is not None and prompts.mask_input[i].isfinite().any():
+            parts.append('mask')
+        words.append(' and '.join(parts))
+    return '; '.join(words) or 'none'
+
+
+def _rounded(numbers: Tensor) -> list[float]:
+    return [round(number, 1) for number in numbers.tolist()]
+
+
+def _gradient_norm(optim_wrapper) -> float:
+    """The norm that clipping has just read, 0 without clipping by norm."""
+    if optim_wrapper.clip_grad_kwargs and optim_wrapper.grad_name == 'grad_norm':
+        return optim_wrapper.message_hub.get_scalar('train/grad_norm').current()
+    return 0.0
+
+
+def _broken_statistics(model: nn.Module) -> str | None:
+    """The first batch normalization whose running statistics are not finite."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            statistics = torch.cat([module.running_mean, module.running_var])
+            if not statistics.isfinite().all():
+                return name
+    return None

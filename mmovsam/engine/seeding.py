@@ -1,0 +1,143 @@
+"""Chance that depends on where a training is, not on how it came there."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler, Sampler
+
+_SAMPLE, _STEP = 1, 2  # what a seed is for
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed the generators of Python, numpy and torch, on all devices, for a training step.
+
+    Args:
+        seed: Of the training.
+        step: Number of the iteration.
+        rank: Of this process.
+    """
+    torch.manual_seed(_seed_numpy_and_python(seed, _STEP, step, rank))
+
+
+def seed_sample(seed: int, epoch: int, place: int) -> None:
+    """Seed the generators of Python, numpy and torch, on the CPU, for loading one sample.
+
+    Args:
+        seed: Of the training.
+        epoch: Number of the epoch.
+        place: Of the sample in the epoch, over all processes.
+    """
+    torch.default_generator.manual_seed(_seed_numpy_and_python(seed, _SAMPLE, epoch, place))
+
+
+def _seed_numpy_and_python(*key: int) -> int:
+    """Seed two generators by a key; returns a seed for the third."""
+    # of three seeds, for numpy and torch would draw the same bits from one
+    seeds = np.random.SeedSequence(key).generate_state(3).tolist()
+    random.seed(seeds[0])
+    np.random.seed(seeds[1])
+    return seeds[2]
+
+
+class SeededBatch:
+    """The indices of a batch. Before it hands one out, it seeds the process that will load it.
+
+    Args:
+        indices: Of samples in a data set.
+        seed: See `seed_sample`.
+        epoch: See `seed_sample`.
+        places: See `seed_sample`, one for each index.
+    """
+
+    def __init__(self, indices: Sequence[int], seed: int, epoch: int, places: Sequence[int]):
+        self.indices = indices
+        self.seed = seed
+        self.epoch = epoch
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        for index, place in zip(self.indices, self.places):
+            seed_sample(self.seed, self.epoch, place)
+            yield index
+
+
+@DATA_SAMPLERS.register_module()
+class SeededBatchSampler(Sampler):
+    """Batches that come out the same whichever process loads them and whenever it was started.
+
+    What a transform draws depends on the seed of the training, the epoch and the place of the
+    sample in it, and so not on the number of workers, nor of processes.
+
+    Args:
+        sampler: Gives the indices of samples.
+        batch_size: Samples of a batch in each process.
+        batch_sampler: Config of another batch sampler that puts the batches together, such as
+            MMDetection's `AspectRatioBatchSampler`.
+        drop_last: Whether to leave out a last batch that is not full; another batch sampler has a
+            setting of its own.
+        endless: Whether a new pass over the data begins where one ends.
+
+    Raises:
+        ValueError: There is no batch, and endlessly many are asked for.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        batch_sampler: Mapping | None = None,
+        drop_last: bool = False,
+        endless: bool = False,
+    ) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.endless = endless
+        if batch_sampler is None:
+            self.batches = BatchSampler(sampler, batch_size, drop_last)
+        else:
+            settings = dict(sampler=sampler, batch_size=batch_size)
+            self.batches = DATA_SAMPLERS.build(batch_sampler, default_args=settings)
+        if endless and len(self.batches) == 0:
+            raise ValueError(f'The training data do not fill one batch of {batch_size}.')
+        self.start_at(seed=0)
+
+    def start_at(self, seed: int, epoch: int = 0, first: int = 0) -> None:
+        """Choose which batches come next.
+
+        Args:
+            seed: Of the training.
+            epoch: Number of the epoch.
+            first: Number of the first batch; those before it are not loaded.
+        """
+        self.seed, self.epoch, self.first = seed, epoch, first
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[SeededBatch]:
+        rank, world_size = get_dist_info()
+        stream = self._passes() if self.endless else iter(self.batches)
+        count = 0  # samples of this process
+        for number, indices in enumerate(stream):
+            if number >= self.first:
+                # MMEngine's samplers deal samples out to the processes by turns
+                places = [(count + i) * world_size + rank for i in range(len(indices))]
+                yield SeededBatch(indices, self.seed, self.epoch, places)
+            count += len(indices)
+
+    def _passes(self) -> Iterator[list[int]]:
+        for number in itertools.count():
+            if hasattr(self.sampler, 'set_epoch'):
+                self.sampler.set_epoch(number)
+            yield from self.batches

@@ -1,0 +1,192 @@
+"""Losses that are not finite, in real trainings of one batch after another."""
+
+import os
+import signal
+
+import pytest
+import tiny
+import tiny_dump
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
+from noisy_training import NoisyModel, make_runner, weights_of
+
+from mmovsam.engine.hooks import NonFiniteLossError, NonFiniteLossHook
+from mmovsam.engine.hooks.non_finite_loss_hook import describe_batch
+from mmovsam.prompts import Prompts
+
+
+class BadModel(NoisyModel):
+    """Its loss is `value` at some iterations, with finite gradients unless that is NaN."""
+
+    def __init__(self, bad=(4,), value=float('nan')):
+        super().__init__()
+        self.norm = torch.nn.Identity()
+        self.bad = bad
+        self.value = value
+        self.history = []
+
+    def forward(self, inputs, mode='loss', names=None):
+        self.history.append(torch.cat([p.detach().flatten() for p in self.parameters()]))
+        losses = super().forward(inputs)
+        if len(self.seen) in self.bad:
+            losses['loss_other'] = losses['loss'] * 0 + self.value
+        return losses
+
+
+class BadGradient(BadModel):
+    """Its loss is finite and its gradient is not."""
+
+    def forward(self, inputs, mode='loss', names=None):
+        losses = super().forward(inputs)
+        if len(self.seen) in self.bad:
+            losses['loss_other'] = (losses['loss'] * 0).sqrt()
+        return losses
+
+
+@OPTIM_WRAPPERS.register_module()
+class ScaledOptimWrapper(OptimWrapper):
+    """Leaves out the step if gradients are not finite, as loss scaling does."""
+
+    def step(self, **kwargs):
+        if all(p.grad.isfinite().all() for p in self.optimizer.param_groups[0]['params']):
+            super().step(**kwargs)
+
+
+def collate(samples):
+    names = [f'{int(sample[0])}.jpg' for sample in samples]
+    return dict(inputs=torch.stack(samples), names=names)
+
+
+def runner_with(folder, model, action='stop', wrapper=None, **kwargs):
+    hook = dict(type='NonFiniteLossHook', action=action, **kwargs)
+    loader = dict(collate_fn=collate)
+    return make_runner(
+        folder, model=model, custom_hooks=[hook], loader=loader, wrapper=wrapper or {}
+    )
+
+
+CLIP = dict(clip_grad=dict(max_norm=1.0))
+
+
+@pytest.mark.parametrize(
+    ('model', 'wrapper'),
+    [
+        (BadModel(), {}),
+        (BadModel(), CLIP),
+        (BadModel(value=float('inf')), {}),
+        (BadModel(), dict(type='ScaledOptimWrapper')),
+        (BadModel(value=float('inf')), dict(type='ScaledOptimWrapper')),
+    ],
+)
+def test_training_stops_with_the_images_before_the_weights_change(tmp_path, model, wrapper):
+    runner = runner_with(tmp_path, model, wrapper=wrapper)
+    with pytest.raises(NonFiniteLossError) as error:
+        runner.train()
+    text = str(error.value)
+    assert 'iteration 4: loss ' in text and f'loss_other {model.value}' in text
+    images = [f"names '{int(index)}.jpg'" for index in model.seen[-1][:, 0]]
+    assert all(image in text for image in images) and text.count('.jpg') == 2
+    assert torch.equal(model.history[-1], weights_of(runner).float())
+
+
+def test_gradients_that_are_not_finite_stop_training_where_clipping_sees_them(tmp_path):
+    runner = runner_with(tmp_path, BadGradient(), wrapper=CLIP)
+    with pytest.raises(
+        NonFiniteLossError, match=r'losses are finite .* gradients \(norm (nan|inf)'
+    ):
+        runner.train()
+    assert weights_of(runner).isfinite().all()
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_skipped_batch_leaves_no_trace_and_training_goes_on(tmp_path, value):
+    model = BadModel(value=value)
+    runner = runner_with(tmp_path, model, 'skip', wrapper=CLIP)
+    runner.train()
+    assert len(model.seen) == 12
+    same = [torch.equal(a, b) for a, b in zip(model.history, model.history[1:])]
+    assert [i for i, unchanged in enumerate(same, 1) if unchanged] == [4]
+    state = runner.optim_wrapper.optimizer.state.values()
+    assert {int(parameter['step']) for parameter in state} == {11}
+
+
+def test_batches_that_are_summed_up_with_a_bad_one_are_skipped_and_not_blamed(tmp_path):
+    model = BadModel(bad=(5,))
+    runner = runner_with(tmp_path, model, wrapper=dict(accumulative_counts=3))
+    with pytest.raises(NonFiniteLossError) as error:
+        runner.train()
+    assert len(model.seen) == 6
+    bad = [f'{int(index)}.jpg' for index in model.seen[4][:, 0]]
+    assert str(error.value).count('.jpg') == 2 and all(name in str(error.value) for name in bad)
+
+
+def test_skipping_ends_after_too_many_in_a_row(tmp_path):
+    model = BadModel(bad=range(4, 13))
+    with pytest.raises(NonFiniteLossError, match='2 steps in a row were skipped'):
+        runner_with(tmp_path, model, 'skip', max_skipped=2).train()
+    assert len(model.seen) == 6
+
+
+def test_count_of_skipped_batches_begins_again_after_a_good_one(tmp_path):
+    model = BadModel(bad=(2, 4, 6))
+    runner_with(tmp_path, model, 'skip', max_skipped=1).train()
+    assert len(model.seen) == 12
+
+
+def test_batch_that_broke_running_statistics_is_not_skipped(tmp_path):
+    model = BadModel()
+    model.norm = torch.nn.BatchNorm1d(4)
+    model.norm.register_forward_pre_hook(lambda norm, inputs: (inputs[0] * float('inf'),))
+    with pytest.raises(NonFiniteLossError, match='running statistics of norm have seen it'):
+        runner_with(tmp_path, model, 'skip').train()
+
+
+@pytest.mark.parametrize('action', ['stop', 'skip'])
+def test_processes_do_the_same_if_one_of_them_has_a_bad_batch(tmp_path, action):
+    def run(rank):
+        signal.alarm(100)  # one that waits for the other would wait forever
+        model = BadModel(bad=(4,) if rank else ())
+        runner = runner_with(tmp_path / str(rank), model, action)
+        try:
+            runner.train()
+        except NonFiniteLossError as error:
+            assert action == 'stop' and '.jpg' in str(error) and len(model.seen) == 4
+        else:
+            assert action == 'skip' and torch.equal(model.history[3], model.history[4])
+
+    os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+    assert tiny_dump.in_two_processes(run) == [0, 0]
+
+
+def test_unknown_action_is_refused():
+    with pytest.raises(ValueError, match="'stop' or 'skip', not 'ignore'"):
+        NonFiniteLossHook('ignore')
+
+
+def test_images_are_described_by_file_source_and_prompts():
+    sample = DetDataSample(metainfo=dict(img_path='a/1.jpg', source='LVIS'))
+    nan = float('nan')
+    sample.prompts = Prompts(
+        bboxes=[[1, 2, 3.25, 4], [nan] * 4, [nan] * 4],
+        point_coords=[[[0, 0]], [[5, 6]], [[7, 8]]],
+        point_labels=[[-1], [1], [0]],
+    )
+    bare = DetDataSample(metainfo=dict(img_id=9))
+    assert describe_batch(dict(data_samples=[sample, bare])) == [
+        "a/1.jpg, source LVIS, prompts in the network's input: box [1.0, 2.0, 3.2, 4.0]; "
+        'point [5.0, 6.0]; background point [7.0, 8.0]',
+        'image 9',
+    ]
+
+
+def test_detector_leaves_its_prompts_for_the_description():
+    init_default_scope('mmdet')
+    model = MODELS.build(tiny.OVSAM)
+    model.set_vocabulary(tiny.vocabulary())
+    data = model.data_preprocessor(tiny.batch(tiny.sample(training=True)), True)
+    model(**data, mode='loss')
+    text = describe_batch(data)[0]
+    assert text.startswith('0.jpg, prompts') and text.count('box [') + text.count('point [') == 3

@@ -1,0 +1,54 @@
+"""What samples draw, and in which batches they come."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.dataset import DefaultSampler
+
+from mmovsam.engine import seeding
+from mmovsam.engine.seeding import SeededBatchSampler, seed_sample, seed_step
+
+
+def draw():
+    # as 32 bits of each
+    return random.getrandbits(32), np.random.randint(2**32), int(torch.randint(2**32, ()))
+
+
+def test_generators_draw_different_bits():
+    for seed in (seed_step, seed_sample):
+        seed(0, 0, 0)
+        assert len(set(draw())) == 3
+
+
+def test_steps_and_samples_of_equal_number_draw_different_bits():
+    seed_step(0, 3, 4)
+    step = draw()
+    seed_sample(0, 3, 4)
+    assert not set(step) & set(draw())
+
+
+def draws(sampler):
+    """What each sample draws, by its index."""
+    return {index: draw() for batch in sampler for index in batch}
+
+
+def test_sample_draws_the_same_wherever_it_is_loaded(monkeypatch):
+    data = list(range(12))
+    whole = draws(SeededBatchSampler(DefaultSampler(data, seed=1), 4))
+    halves = {}
+    for rank in (0, 1):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(seeding, 'get_dist_info', lambda rank=rank: (rank, 2))
+        halves.update(draws(SeededBatchSampler(DefaultSampler(data, seed=1), 2)))
+    assert whole == halves and len(set(whole.values())) == 12
+
+
+def test_epochs_draw_differently_and_batches_left_out_change_nothing():
+    sampler = SeededBatchSampler(range(6), 2)
+    sampler.start_at(seed=7, epoch=1)
+    whole = draws(sampler)
+    sampler.start_at(seed=7, epoch=1, first=2)
+    assert draws(sampler) == {index: whole[index] for index in (4, 5)}
+    sampler.start_at(seed=7, epoch=2)
+    assert not set(whole.values()) & set(draws(sampler).values())
