@@ -76,12 +76,12 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
                 f'{", ".join(self.img_suffix)}. {self.REMEDY}'
             )
         label_of = self._load_classes(sorted({name for _, names in named for name in names}))
-        self.class_counts = np.zeros(len(self._metainfo['classes']), np.int64)
-        data_list = []
-        for path, names in named:
-            labels = tuple(dict.fromkeys(label_of[name] for name in names))
-            self.class_counts[list(labels)] += 1
-            data_list.append(dict(name=path, labels=labels))
+        data_list = [
+            dict(name=path, labels=tuple(dict.fromkeys(label_of[name] for name in names)))
+            for path, names in named
+        ]
+        labels = [label for info in data_list for label in info['labels']]
+        self.class_counts = np.bincount(labels, minlength=len(self._metainfo['classes']))
         return data_list
 
     def get_data_info(self, idx):

@@ -74,13 +74,17 @@ def test_given_classes_are_found_by_any_of_their_names(folders):
 
 @pytest.mark.parametrize('word, num', [('imagenet1k', 1000), ('imagenet22k', 21841)])
 def test_imagenets_folders_are_classes_by_their_ids_or_names(tmp_path, word, num):
-    crane, snail, slug = 'n02012849', 'n01944390', 'slug'  # a homonym, and two plain classes
-    for folder in (crane, snail, slug):
+    crane, snail, goldfish = 'n02012849', 'n01944390', 'goldfish'  # the first is a homonym
+    for folder in (crane, snail, goldfish):
         picture(tmp_path / folder / '1.jpg')
     dataset = build(tmp_path, classes=word)
     classes = dataset.metainfo['classes']
     assert classes == tuple(read_metainfo(word)['classes']) and len(classes) == num
-    assert [classes[label] for (label,) in labels(dataset)] == ['snail', f'crane ({crane})', 'slug']
+    assert [classes[label] for (label,) in labels(dataset)] == [
+        'goldfish, Carassius auratus',
+        'snail',
+        f'crane ({crane})',
+    ]
     assert f'crane ({crane})' in dataset.metainfo['prompts']
 
 
