@@ -37,7 +37,8 @@ def build_model(cfg: Config, checkpoint: str | None = None, device: str = 'cpu')
         ValueError: It is of another model.
     """
     init_default_scope(cfg.get('default_scope') or 'mmdet')
-    cfg.model.prompter = None
+    if 'prompter' in cfg.model:
+        cfg.model.prompter = None  # a detector's is no part of what is measured
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     if checkpoint is not None:

@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 _STATUS = Path('/proc/self/status')
 _CLEAR = Path('/proc/self/clear_refs')
-_MB = 2**20
 
 
 @dataclass(frozen=True)
@@ -62,21 +61,21 @@ def measure(
         pairs: How often both are timed.
         device: Where they compute.
     """
-    peak, plain_peak, gflop = _peak_mb(work, device), None, None
-    times: tuple[list, list] = [], []
+    gflop, median, peak = None, [None, None], [None, None]
+    work()
     if plain is not None:
-        counter = FlopCounterMode(display=False)
-        with counter:
-            plain_peak = _peak_mb(plain, device)
+        with FlopCounterMode(display=False) as counter:
+            plain()
         gflop = counter.get_total_flops() / 1e9
+    times: tuple[list, list] = [], []
     for _ in range(pairs):
-        for run, seconds in zip((work, plain), times):
+        for which, run in enumerate((work, plain)):
             if run is not None:
-                seconds.append(_seconds(run, device))
-    plain_seconds = statistics.median(times[1]) if plain is not None else None
-    return Measured(
-        name, number, statistics.median(times[0]), peak, plain_seconds, plain_peak, gflop
-    )
+                with _Memory(device) as memory:
+                    times[which].append(_seconds(run, device))
+                peak[which] = memory.peak_mb
+                median[which] = statistics.median(times[which])
+    return Measured(name, number, median[0], peak[0], median[1], peak[1], gflop)
 
 
 def machine_rates(dtype: torch.dtype, device: torch.device | str = 'cpu') -> dict[str, float]:
@@ -122,20 +121,29 @@ def _wait(device: torch.device | str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _peak_mb(work: Callable[[], object], device: torch.device | str) -> float | None:
-    """Run `work`; most memory it had in use at a time, above what was in use before."""
-    if torch.device(device).type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        return (torch.cuda.max_memory_allocated(device) - before) / _MB
-    if not _CLEAR.exists():
-        work()
-        return None
-    _CLEAR.write_text('5')  # Linux forgets the peak
-    before = _memory_kb('VmRSS')
-    work()
-    return (_memory_kb('VmHWM') - before) / 1024
+class _Memory:
+    """Most memory in use inside the block, above what was in use before."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self.cuda = torch.device(device).type == 'cuda'
+        self.device = device
+        self.peak_mb: float | None = None
+
+    def __enter__(self) -> _Memory:
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = torch.cuda.memory_allocated(self.device)
+        elif _CLEAR.exists():
+            _CLEAR.write_text('5')  # Linux forgets the peak
+            self.before = _memory_kb('VmRSS')
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.cuda:
+            peak = torch.cuda.max_memory_allocated(self.device)
+            self.peak_mb = (peak - self.before) / 2**20
+        elif _CLEAR.exists():
+            self.peak_mb = (_memory_kb('VmHWM') - self.before) / 1024
 
 
 def _memory_kb(key: str) -> int:
