@@ -95,9 +95,9 @@ class CLIPPretrainer(BaseModel):
     def loss(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Symmetric cross entropy of pictures and captions, and the share of right best matches."""
         names = [name for part in all_gather_object(list(names)) for name in part]
-        captions = [self._captions(names)]
-        broadcast_object_list(captions)  # those that the main process drew
-        (captions,) = captions
+        drawn = [self._captions(names)]
+        broadcast_object_list(drawn)  # those of the main process for all
+        captions = drawn[0]
         tokens = self.tokenizer(list(captions.values())).to(inputs.device)
         with torch.autocast(inputs.device.type, self.dtype, self.dtype != torch.float32):
             images = self.clip.encode_image(inputs).float()
