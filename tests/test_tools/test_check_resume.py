@@ -16,7 +16,7 @@ def test_killed_trainings_end_like_unbroken_ones(run_tool, monkeypatch):
     status, out, err = run_tool('check_resume.py', *flags)
     assert status == 0, out + err
     assert re.search(r'\n3 of 3 identical; [123] were killed in a save, ', out)
-    assert out.count('resumed from') == 3 and 'in a save; resumed' in out
+    assert out.count(', resumed from ') == 3 and ' in a save, ' in out
 
 
 def save(folder, **changes):
