@@ -8,8 +8,7 @@ from pycocotools import mask as coco_mask
 from small_predictor import BOX, HEIGHT, WIDTH, build, close, same
 
 from mmovsam.apis import OVSAMPredictor
-from mmovsam.models.detectors import instances
-from mmovsam.models.detectors.instances import bboxes_of_logits, masks_to_bboxes
+from mmovsam.models.detectors.instances import bboxes_of_logits
 from mmovsam.prompts import Prompts
 
 BOXES = [BOX, [0, 0, 80, 60], [30, 5, 79, 20], [3, 3, 9, 9], [1, 30, 60, 50]]
@@ -180,17 +179,15 @@ def test_no_more_prompts_than_a_chunk_are_decoded_at_once(predictor, mix, monkey
     assert max(decoded) <= chunk_size and sum(decoded) == len(mix)
 
 
-def test_run_lengths_are_the_masks_and_few_are_whole_at_a_time(predictor, monkeypatch):
+def test_run_lengths_are_the_masks_and_none_is_whole_at_any_time(predictor, monkeypatch):
     prompts = Prompts(bboxes=BOXES)
     expected = predictor.predict_batch(prompts)
-    monkeypatch.setattr(instances, 'PIXELS_AT_ONCE', 2 * 96 * 96)
     whole = []
     monkeypatch.setattr(
-        'mmovsam.apis.prediction.masks_to_bboxes',
-        lambda masks: whole.append(len(masks)) or masks_to_bboxes(masks),
+        'mmovsam.apis.prediction.enlarge_logits', lambda *arguments: whole.append(arguments) or []
     )
     encoded = predictor.predict_batch(prompts, mask_format='rle', keep_logits=False)
-    assert max(whole) == 2 and encoded.low_res_logits is None
+    assert not whole and encoded.low_res_logits is None
     assert all(isinstance(mask['counts'], str) for mask in encoded.masks)
     decoded = coco_mask.decode(encoded.masks).transpose(2, 0, 1).astype(bool)
     assert np.array_equal(decoded, expected.masks) and encoded.names == expected.names
