@@ -24,6 +24,7 @@ from mmovsam.vocabulary import Vocabulary, load_text_encoder, save_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 
+FROM_FASTER_RCNN = {'model.backbone.init_cfg': ('faster_rcnn_mini', 'backbone')}
 # name: config, the initial weights it takes from earlier stages (with their prefix), and the
 # prefixes of the parameters that its weight file holds, old and new
 STAGES = {
@@ -57,6 +58,8 @@ STAGES = {
     ),
     'rtmdet_mini': ('rtmdet_mini.py', {}, {'': ''}),
     'faster_rcnn_mini': ('faster_rcnn_mini.py', {}, {'': ''}),
+    'cascade_rcnn_mini': ('cascade_rcnn_mini.py', FROM_FASTER_RCNN, {'': ''}),
+    'mask_rcnn_mini': ('mask_rcnn_mini.py', FROM_FASTER_RCNN, {'': ''}),
 }
 # what trains side by side: a round needs weights of the rounds before it only
 ROUNDS = (
@@ -64,9 +67,10 @@ ROUNDS = (
     ('sam2clip_mini', 'rtmdet_mini'),
     ('ovsam_mini',),
     ('faster_rcnn_mini',),
+    ('cascade_rcnn_mini', 'mask_rcnn_mini'),
 )
-# names base classes, to compare its names with OVSAM's: trained when asked for
-WITH_NAMES = ROUNDS[3]
+# these name base classes, to compare their names with OVSAM's: trained when asked for
+WITH_NAMES = ROUNDS[3] + ROUNDS[4]
 SHIPPED = ('sam_mini', 'ovsam_mini', 'rtmdet_mini', 'vocabulary_mini')
 
 

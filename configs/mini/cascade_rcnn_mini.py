@@ -1,0 +1,46 @@
+# MMDetection's Cascade R-CNN, narrow, taught the names of the base classes.
+_base_ = [
+    'mmdet::_base_/models/cascade-rcnn_r50_fpn.py',
+    '../_base_/datasets/mini_world_names.py',
+    '../_base_/schedules/mini.py',
+    '../_base_/default_runtime.py',
+]
+sizes = dict(
+    in_channels=24,
+    roi_feat_size=5,
+    fc_out_channels=48,
+    num_classes=640,
+    reg_class_agnostic=True,
+)
+model = dict(
+    backbone=dict(
+        depth=18,
+        base_channels=8,
+        frozen_stages=-1,
+        norm_cfg=dict(requires_grad=True),
+        norm_eval=False,
+        init_cfg=dict(
+            _delete_=True,
+            type='Pretrained',
+            checkpoint='mmovsam://faster_rcnn_mini.safetensors',
+            prefix='backbone',
+        ),
+    ),
+    neck=dict(in_channels=[8, 16, 32, 64], out_channels=24),
+    rpn_head=dict(in_channels=24, feat_channels=24),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=24, roi_layer=dict(output_size=5)),
+        bbox_head=[dict(head, **sizes) for head in _base_.model.roi_head.bbox_head],
+    ),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=400, max_per_img=200),
+        rcnn=[
+            dict(stage, sampler=dict(stage['sampler'], num=96))
+            for stage in _base_.model.train_cfg.rcnn
+        ],
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=400, max_per_img=200)),
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+train_cfg = dict(max_epochs=3, val_interval=3)
