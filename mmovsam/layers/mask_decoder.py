@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .mlp import MLP
 from .norm import LayerNorm2d
-from .two_way_transformer import TwoWayTransformer
+from .two_way_transformer import TwoWayTransformer, is_exporting
 
 VALUES_AT_ONCE = 2**21  # of image features, so many at a time fit a CPU's cache
 
@@ -120,17 +120,20 @@ class MaskDecoder(nn.Module):
             size: `(h, w)`.
             first_mask: Index of the first mask token.
         """
-        step = max(len(tokens), 1)
-        if tokens.device.type == 'cpu' and not torch.is_grad_enabled():
+        starts, step = (0,), None
+        # a loop would fix the number of prompts in an exported graph
+        if tokens.device.type == 'cpu' and not torch.is_grad_enabled() and not is_exporting():
             step = max(1, VALUES_AT_ONCE // image[0].numel())
-        shared = len(image) == 1
+            starts = range(0, max(len(tokens), 1), step)
+        shared = image.shape[0] == 1
         if shared:
             read = self.transformer.read(image, image_pe, tokens.shape[0] * tokens.shape[1])
         decoded = []
-        for start in range(0, max(len(tokens), 1), step):
-            part = tokens[start : start + step]
+        for start in starts:
+            few = slice(start, None if step is None else start + step)
+            part = tokens[few]
             if not shared:
-                own = image[start : start + step]
+                own = image[few]
                 read = self.transformer.read(own, image_pe, part.shape[0] * part.shape[1])
             part, own = self.transformer.attend(read, image_pe, part)
             decoded.append((part, self._masks(own, self._mask_weights(part, first_mask), size)))
@@ -173,7 +176,7 @@ def _squares(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:
         x = F.linear(x, *as_linear(conv))
     else:
         x = conv(x)  # what was made of `as_linear`, for inference
-    return x.reshape(len(x), -1, x.shape[-1] // 4)
+    return x.reshape(x.shape[0], -1, x.shape[-1] // 4)
 
 
 def as_linear(conv: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from .mlp import MLPBlock
 
+# In a graph that is exported sizes stay unknown: `len(x)` would fix one, `x.shape[0]` does not.
+is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)  # younger than torch 2.4
+
 
 class ProjectedAttention(nn.Module):
     """Multi-head attention whose projections may narrow the width.
@@ -54,6 +57,8 @@ class ProjectedAttention(nn.Module):
 
     def folds(self, num_tokens: int, num_images: int) -> bool:
         """Whether to fold is less work than to project all positions of the images."""
+        if is_exporting():
+            return False  # the number of tokens is any, in a graph
         return self.num_heads * num_tokens < self.q_proj.out_features * num_images
 
     def keys_and_values(self, placed_image: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +99,7 @@ class ProjectedAttention(nn.Module):
         value = value @ self._by_head(self.out_proj.weight.T)
         # The weights of a head sum up to one, so one head's values can carry the output's bias.
         value = torch.cat((value[:, :1] + self.out_proj.bias, value[:, 1:]), dim=1).flatten(1, 2)
-        tokens = image.tokens.expand(len(value), -1, -1)
+        tokens = image.tokens.expand(value.shape[0], -1, -1)
         return torch.baddbmm(tokens, attention.flatten(1, 2).mT, value)
 
     @property
@@ -113,9 +118,9 @@ class ProjectedAttention(nn.Module):
     @staticmethod
     def _as_one(x: Tensor, image: Tensor) -> tuple[Tensor, int]:
         """Tokens `(N, heads, T, c)` of all prompts as those of one, where they share an image."""
-        if len(image) == len(x):
+        if image.shape[0] == x.shape[0]:
             return x, 1
-        return x.transpose(0, 1).flatten(1, 2)[None], len(x)
+        return x.transpose(0, 1).flatten(1, 2)[None], x.shape[0]
 
 
 def _one_each(x: Tensor, num: int) -> Tensor:
@@ -125,7 +130,7 @@ def _one_each(x: Tensor, num: int) -> Tensor:
 
 def _product(rows: Tensor, image: Tensor) -> Tensor:
     """`rows @ image`, `(N, R, a)` and `(N or 1, a, b)`: one product where the image is shared."""
-    if len(image) == len(rows):
+    if image.shape[0] == rows.shape[0]:
         return torch.bmm(rows, image)
     return (rows.flatten(0, 1) @ image[0]).unflatten(0, rows.shape[:2])
 
@@ -179,7 +184,7 @@ class TwoWayBlock(nn.Module):
         """
         placed = image + image_pe
         keys = values = queries = None
-        if not self.cross_attn_token_to_image.folds(num_tokens, len(image)):
+        if not self.cross_attn_token_to_image.folds(num_tokens, image.shape[0]):
             keys, values = self.cross_attn_token_to_image.keys_and_values(placed, image)
             queries = self.cross_attn_image_to_token.queries(placed)
         return ImageTokens(image, placed, keys, values, queries)
@@ -254,7 +259,7 @@ class TwoWayTransformer(nn.Module):
         for layer in others:
             tokens, own = layer(tokens, layer.read(own, image_pe, num_tokens), token_pe)
         final, placed, keys, values = self.final_attn_token_to_image, own + image_pe, None, None
-        if not final.folds(num_tokens, len(own)):
+        if not final.folds(num_tokens, own.shape[0]):
             keys, values = final.keys_and_values(placed, own)
         read = final.from_image(tokens + token_pe, ImageTokens(own, placed, keys, values, None))
         return self.norm_final_attn(tokens + read), own

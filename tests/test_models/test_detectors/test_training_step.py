@@ -21,7 +21,13 @@ FROZEN = dict(
 )
 # Their gradient is zero in this step and nothing decays them: all regions of a picture so small are
 # on the first level.
-MAY_STAY = tuple(f'region_neck.fpn_convs.{level}.conv.bias' for level in (1, 2, 3))
+MAY_STAY = (
+    *(f'region_neck.fpn_convs.{level}.conv.bias' for level in (1, 2, 3)),
+    # softmax does not see a bias of the keys
+    'head.mask_decoder.transformer.layers.0.cross_attn_token_to_image.k_proj.bias',
+    'head.mask_decoder.transformer.layers.1.cross_attn_token_to_image.k_proj.bias',
+    'head.mask_decoder.transformer.final_attn_token_to_image.k_proj.bias',
+)
 MODULES = dict(
     ovsam=['backbone', 'neck', 'prompt_encoder'], sam=[], distiller=['backbone', 'teacher'], clip=[]
 )
