@@ -14,7 +14,8 @@ from mmovsam.fileio import find_config
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('work', choices=['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'loader'])
+    works = ['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'class-loss', 'loader']
+    add('work', choices=works)
     add('--config', default='ovsam_coco.py', help='by default the full-size model')
     add('--checkpoint', help='weights; by default random ones, which take the same time')
     add('--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE', default={})
@@ -24,6 +25,7 @@ def parse_args():
     add('--pairs', type=int, default=3, help='how often each is timed, in turn with its twin')
     add('--numbers', type=int, nargs='+', help='of prompts, of names; of masks: one number')
     add('--regions', type=int, default=100, help='that the names are compared with')
+    add('--negatives', type=int, default=2000, help='classes that are drawn in class-loss')
     add('--size', type=int, nargs=2, default=[4000, 3000], help='width and height of masks')
     add('--plain-up-to', type=int, default=100, help='prompts or masks that the twin gets, too')
     add('--out', help='JSON file')
@@ -35,6 +37,9 @@ def rows_of(args, cfg, dtype):
     if args.work == 'masks':
         width, height = args.size
         return cases.masks((args.numbers or [1000])[0], (height, width), args.plain_up_to)
+    if args.work == 'class-loss':
+        numbers = args.numbers or [22000, 44000]
+        return cases.class_loss(numbers, args.regions, args.negatives, args.pairs)
     if args.work == 'loader':
         return cases.loader(cfg, num_batches=10)
     if args.work == 'train-step':
