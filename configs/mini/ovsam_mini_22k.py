@@ -24,7 +24,7 @@ train_dataloader = dict(
         type='MixedDataset',
         datasets=[scenes, pictures],
         names=['scenes', 'pictures'],
-        ratios=[1, 3],
+        ratios=[3, 1],
     ),
 )
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
