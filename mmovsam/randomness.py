@@ -18,6 +18,22 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
+def seed_numpy_and_python(*key: int) -> int:
+    """Seed the generators of numpy and Python by a key.
+
+    Args:
+        *key: Integers that are not negative.
+
+    Returns:
+        A seed for the generator of torch.
+    """
+    # of three seeds, for numpy and torch would draw the same bits from one
+    seeds = np.random.SeedSequence(key).generate_state(3).tolist()
+    random.seed(seeds[0])
+    np.random.seed(seeds[1])
+    return seeds[2]
+
+
 @contextlib.contextmanager
 def seeded(seed: int | None, device: str | torch.device = 'cpu'):
     """Seed the generators of Python, numpy and torch in a block; after it they are as before.
@@ -30,15 +46,12 @@ def seeded(seed: int | None, device: str | torch.device = 'cpu'):
         yield
         return
     before = random.getstate(), np.random.get_state()
-    # three seeds, for numpy and torch would draw the same bits from one
-    seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
     on_gpu = torch.device(device).type == 'cuda'
     with torch.random.fork_rng([device] if on_gpu else []):
-        random.seed(seeds[0])
-        np.random.seed(seeds[1])
-        torch.default_generator.manual_seed(seeds[2])
+        seed = seed_numpy_and_python(seed)
+        torch.default_generator.manual_seed(seed)
         if on_gpu:
-            torch.cuda.manual_seed(seeds[2])
+            torch.cuda.manual_seed(seed)
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
 # MMDetection's Cascade R-CNN, narrow, taught the names of the base classes.
 _base_ = [
     'mmdet::_base_/models/cascade-rcnn_r50_fpn.py',
+    '../_base_/models/mini_two_stage.py',
     '../_base_/datasets/mini_world_names.py',
     '../_base_/schedules/mini.py',
     '../_base_/default_runtime.py',
@@ -14,11 +15,7 @@ sizes = dict(
 )
 model = dict(
     backbone=dict(
-        depth=18,
-        base_channels=8,
-        frozen_stages=-1,
-        norm_cfg=dict(requires_grad=True),
-        norm_eval=False,
+        _base_.small_resnet,
         init_cfg=dict(
             _delete_=True,
             type='Pretrained',
@@ -34,13 +31,13 @@ model = dict(
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
-        rpn_proposal=dict(nms_pre=400, max_per_img=200),
+        rpn_proposal=_base_.few_proposals,
         rcnn=[
             dict(stage, sampler=dict(stage['sampler'], num=96))
             for stage in _base_.model.train_cfg.rcnn
         ],
     ),
-    test_cfg=dict(rpn=dict(nms_pre=400, max_per_img=200)),
+    test_cfg=dict(rpn=_base_.few_proposals),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 train_cfg = dict(max_epochs=3, val_interval=3)

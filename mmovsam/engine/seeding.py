@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, Sampler
+
+from ..randomness import seed_numpy_and_python
 
 _SAMPLE, _STEP = 1, 2  # what a seed is for
 
@@ -23,7 +23,7 @@ def seed_step(seed: int, step: int, rank: int) -> None:
         step: Number of the iteration.
         rank: Of this process.
     """
-    torch.manual_seed(_seed_numpy_and_python(seed, _STEP, step, rank))
+    torch.manual_seed(seed_numpy_and_python(seed, _STEP, step, rank))
 
 
 def seed_sample(seed: int, epoch: int, place: int) -> None:
@@ -34,16 +34,7 @@ def seed_sample(seed: int, epoch: int, place: int) -> None:
         epoch: Number of the epoch.
         place: Of the sample in the epoch, over all processes.
     """
-    torch.default_generator.manual_seed(_seed_numpy_and_python(seed, _SAMPLE, epoch, place))
-
-
-def _seed_numpy_and_python(*key: int) -> int:
-    """Seed two generators by a key; returns a seed for the third."""
-    # of three seeds, for numpy and torch would draw the same bits from one
-    seeds = np.random.SeedSequence(key).generate_state(3).tolist()
-    random.seed(seeds[0])
-    np.random.seed(seeds[1])
-    return seeds[2]
+    torch.default_generator.manual_seed(seed_numpy_and_python(seed, _SAMPLE, epoch, place))
 
 
 class SeededBatch:

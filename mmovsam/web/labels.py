@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..apis.inference_results import run_lengths
 from .outlines import outline
 
 UNNAMED = 'object'  # what a model that only segments calls everything
@@ -59,7 +60,7 @@ class Answer:
     def segmentation(self) -> dict:
         """Run lengths as COCO's JSON has them, `counts` as text."""
         encoded = coco_mask.encode(np.asfortranarray(self.mask, np.uint8))
-        return dict(encoded, counts=encoded['counts'].decode())
+        return run_lengths([encoded])[0]
 
 
 @dataclass(frozen=True, eq=False)
