@@ -17,7 +17,7 @@ from mmcv.ops import roi_align
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
-from ..layers import LayerNorm2d, MaskDecoder, TwoWayTransformer
+from ..layers import LayerNorm2d, MaskDecoder, TwoWayTransformer, at_least_float32
 from ..layers.two_way_transformer import ProjectedAttention, TwoWayBlock
 from ..layers.vit import RelPosAttention
 from ..models.backbones.clip_towers import STRIDES, ResNetTower
@@ -157,12 +157,13 @@ class PlainMaskDecoder(MaskDecoder):
 class PlainResNetTower(ResNetTower):
     """RoIAlign sample by sample; keys and values of every position of every region."""
 
-    def regions(self, stage4: Tensor, bboxes: Tensor) -> Tensor:
+    def embed_regions(
+        self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
+    ) -> Tensor:
+        stage4 = at_least_float32(stage4)
         rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1).to(stage4)
-        return roi_align(stage4, rois, (self.grid, self.grid), 1 / STRIDES[-1], 0, 'avg', True)
-
-    def pool(self, visual: nn.Module, regions: Tensor) -> Tensor:
-        return visual.attnpool(regions)
+        grid = (self.grid, self.grid)
+        return visual.attnpool(roi_align(stage4, rois, grid, 1 / STRIDES[-1], 0, 'avg', True))
 
 
 _PLAIN = {

@@ -1,13 +1,13 @@
 """Plain `torch.nn` pieces: no registry, no config."""
 
-from .attention_pool import attention_pool_regions
+from .attention_pool import attention_pool_boxes, attention_pool_regions
 from .batch_norm import GlobalBatchNorm2d, with_global_statistics
 from .mask_decoder import MaskDecoder
 from .mlp import MLP, MLPBlock
 from .norm import LayerNorm2d
 from .point_sampling import sample_masks
 from .precision import at_least_float32, without_autocast
-from .roi_align import roi_align_products
+from .roi_align import roi_align_weights
 from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
 
@@ -20,10 +20,11 @@ __all__ = [
     'TwoWayTransformer',
     'ViTBlock',
     'at_least_float32',
+    'attention_pool_boxes',
     'attention_pool_regions',
     'resample_abs_pos',
     'resample_rel_pos',
-    'roi_align_products',
+    'roi_align_weights',
     'sam_neck',
     'with_global_statistics',
     'sample_masks',

@@ -1,15 +1,62 @@
-"""CLIP's attention pooling of many regions, without projecting every position of each."""
+"""CLIP's attention pooling of many regions, without projecting every position of each.
+
+Only the pooled token's output is wanted, so the key projection is folded into the query and the
+value projection into the pooled value: the same algebra, without keys and values of each position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from .roi_align import roi_align_weights
+
+
+def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scale: float) -> Tensor:
+    """Pool what RoIAlign makes of boxes, without making it.
+
+    RoIAlign gives a region weighted means of positions of the map: the dot products of these with
+    a query are the same means of the positions' own. So queries meet the map, and a box costs the
+    more the larger it is.
+
+    Args:
+        pool: An open_clip tower's `attnpool`; the grid of a region is its own.
+        features: `(1, C, h, w)`.
+        bboxes: `(N, 4)` xyxy in pixels of the input.
+        scale: From pixels of the input to positions of the map, 1 / stride.
+
+    Returns:
+        `(N, D)`, not normalized.
+    """
+    position = pool.positional_embedding.to(pool.q_proj.weight.dtype)
+    features = features[0].to(position.dtype)
+    side = round((len(position) - 1) ** 0.5)
+    # (N, side, h) and (N, side, w)
+    down, across = roi_align_weights(bboxes.to(features), side, scale, *features.shape[-2:])
+    share = (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)
+    key = _folded_query(pool, share @ features.flatten(1).T + position[0])
+    pooled = [key.new_zeros(0, *key.shape[1:])]
+    for some, rows, columns in _windows(down, across):
+        part, down_part, across_part = (
+            features[:, rows, columns],
+            down[some, None, :, rows],
+            across[some, None, :, columns],
+        )
+        logits = (key[some] @ part.flatten(1)).unflatten(-1, part.shape[1:])
+        logits = (down_part @ logits @ across_part.mT).flatten(2)
+        # The first token is the mean of the others, but for its place.
+        logits = torch.cat((logits.mean(-1, keepdim=True), logits), dim=-1)
+        attention = (logits + key[some] @ position.T).softmax(-1)
+        weights = attention[..., 1:] + attention[..., :1] / side**2
+        weights = down_part.mT @ weights.unflatten(-1, (side, side)) @ across_part
+        pooled.append(weights.flatten(2) @ part.flatten(1).T + attention @ position)
+    return _projected(pool, torch.cat(pooled))
+
 
 def attention_pool_regions(pool: nn.Module, regions: Tensor) -> Tensor:
     """Pool regions as an open_clip `AttentionPool2d` does, with one query a region.
-
-    Only the pooled token's output is wanted, so the key projection is folded into the query and the
-    value projection into the pooled value: the same algebra, without keys and values of each
-    position.
 
     Args:
         pool: The tower's `attnpool`.
@@ -18,20 +65,46 @@ def attention_pool_regions(pool: nn.Module, regions: Tensor) -> Tensor:
     Returns:
         `(R, D)`, not normalized.
     """
-    heads = pool.num_heads
     tokens = regions.flatten(2).to(pool.q_proj.weight.dtype)
     position = pool.positional_embedding.to(tokens.dtype)
     mean = tokens.mean(-1, keepdim=True)
     tokens = torch.cat((mean, tokens), dim=-1) + position.T
-    channels = tokens.shape[1]
-    scale = (channels // heads) ** -0.5
+    attention = (_folded_query(pool, tokens[..., 0]) @ tokens).softmax(-1)
+    return _projected(pool, attention @ tokens.transpose(1, 2))
 
-    query = pool.q_proj(tokens[..., 0]).unflatten(-1, (heads, -1)) * scale
-    key_weight = pool.k_proj.weight.unflatten(0, (heads, -1))
-    # A bias of the keys adds the same to every position's logit: softmax does not see it.
-    query = torch.einsum('rhd,hdc->rhc', query, key_weight)
-    attention = (query @ tokens).softmax(-1)
-    pooled = attention @ tokens.transpose(1, 2)
-    value_weight = pool.v_proj.weight.unflatten(0, (heads, -1))
-    value = torch.einsum('rhc,hdc->rhd', pooled, value_weight).flatten(1) + pool.v_proj.bias
+
+def _folded_query(pool: nn.Module, token: Tensor) -> Tensor:
+    """The query of tokens `(R, C)`, scaled, as it meets tokens before projection: `(R, heads, C)`.
+
+    A bias of the keys adds the same to every position's logit: softmax does not see it.
+    """
+    query = pool.q_proj(token).unflatten(-1, (pool.num_heads, -1))
+    weight = pool.k_proj.weight.unflatten(0, (pool.num_heads, -1))
+    return torch.einsum('rhd,hdc->rhc', query * query.shape[-1] ** -0.5, weight)
+
+
+def _projected(pool: nn.Module, pooled: Tensor) -> Tensor:
+    """The output `(R, D)` of tokens that each head has summed up, `(R, heads, C)`."""
+    weight = pool.v_proj.weight.unflatten(0, (pool.num_heads, -1))
+    value = torch.einsum('rhc,hdc->rhd', pooled, weight).flatten(1) + pool.v_proj.bias
     return pool.c_proj(value)
+
+
+def _windows(down: Tensor, across: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+    """Which boxes to pool at once, and the rows and columns of the map that have weight there.
+
+    On a CPU one box after another, each with its own part of the map. Elsewhere all at once with
+    the whole map, which is more work and no waiting.
+    """
+    if down.device.type != 'cpu':
+        yield slice(None), slice(None), slice(None)
+        return
+    for index, limits in enumerate(zip(*_limits(down), *_limits(across))):
+        top, bottom, left, right = limits
+        yield slice(index, index + 1), slice(top, bottom), slice(left, right)
+
+
+def _limits(weights: Tensor) -> tuple[list[int], list[int]]:
+    """From where to where each of `(N, bins, length)` has weight; everywhere, if nowhere."""
+    seen = weights.detach().ne(0).any(1).int()
+    return seen.argmax(1).tolist(), (seen.shape[1] - seen.flip(1).argmax(1)).tolist()

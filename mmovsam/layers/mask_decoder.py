@@ -12,7 +12,9 @@ from .mlp import MLP
 from .norm import LayerNorm2d
 from .two_way_transformer import TwoWayTransformer, is_exporting
 
-VALUES_AT_ONCE = 2**21  # of image features, so many at a time fit a CPU's cache
+# So much at a time fits a CPU's cache:
+VALUES_AT_ONCE = 2**21  # of image features
+POSITIONS_AT_ONCE = 2**10  # of them, while they are upscaled
 
 
 class DecodedMasks(NamedTuple):
@@ -121,8 +123,7 @@ class MaskDecoder(nn.Module):
             first_mask: Index of the first mask token.
         """
         starts, step = (0,), None
-        # a loop would fix the number of prompts in an exported graph
-        if tokens.device.type == 'cpu' and not torch.is_grad_enabled() and not is_exporting():
+        if _in_parts(tokens):
             step = max(1, VALUES_AT_ONCE // image[0].numel())
             starts = range(0, max(len(tokens), 1), step)
         shared = image.shape[0] == 1
@@ -160,14 +161,33 @@ class MaskDecoder(nn.Module):
         Returns:
             `(N, M, 4 * h, 4 * w)`.
         """
+        if _in_parts(image):
+            each = zip(image.split(1), weights.split(1))
+            parts = [
+                torch.cat(
+                    [self._upscaled(part, own) for part in one.split(POSITIONS_AT_ONCE, 1)], 1
+                )
+                for one, own in each
+            ]
+            logits = torch.cat(parts)
+        else:
+            logits = self._upscaled(image, weights)
+        # (N, h, w, row and column in the first square, in the second, M)
+        logits = logits.unflatten(1, (*size, 2, 2, 2, 2))
+        return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).flatten(5).flatten(2, 4)
+
+    def _upscaled(self, image: Tensor, weights: Tensor) -> Tensor:
+        """Logits `(N, L * 16, M)` of the pixels in the squares of L positions."""
         first, norm, act, second, last_act = self.output_upscaling
         features = _squares(first, image)
         features = F.layer_norm(features, features.shape[-1:], norm.weight, norm.bias, norm.eps)
         features = last_act(_squares(second, act(features)))
-        logits = features @ weights.transpose(1, 2)
-        # (N, h, w, row and column in the first square, in the second, M)
-        logits = logits.unflatten(1, (*size, 2, 2, 2, 2))
-        return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).flatten(5).flatten(2, 4)
+        return features @ weights.transpose(1, 2)
+
+
+def _in_parts(tensor: Tensor) -> bool:
+    """Whether to work on some of it at a time; a loop would fix sizes in an exported graph."""
+    return tensor.device.type == 'cpu' and not torch.is_grad_enabled() and not is_exporting()
 
 
 def _squares(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:

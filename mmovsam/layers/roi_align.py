@@ -1,32 +1,30 @@
-"""RoIAlign of one map by matrix products, for maps of many channels."""
+"""RoIAlign of one map as matrix products."""
 
 import torch
 from torch import Tensor
 
 
-def roi_align_products(features: Tensor, bboxes: Tensor, size: int, scale: float) -> Tensor:
-    """RoIAlign (He et al., 2017), aligned and with as many samples as it chooses for itself.
+def roi_align_weights(
+    bboxes: Tensor, size: int, scale: float, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """What RoIAlign (He et al., 2017) does to a map, aligned, with as many samples as it chooses.
 
     The samples of a region are a grid and their weights products of one for each axis, so a region
-    is `A_y features A_x^T`. Its cost does not grow with the region.
+    is `down @ features @ across^T`.
 
     Args:
-        features: `(1, C, h, w)`.
         bboxes: `(N, 4)` xyxy in pixels of the input.
-        size: Side g of the result.
-        scale: From pixels of the input to those of the map, 1 / stride.
+        size: Side g of a region.
+        scale: From pixels of the input to positions of the map, 1 / stride.
+        height: h of the map.
+        width: w of the map.
 
     Returns:
-        `(N, C, g, g)`.
+        `(N, g, h)` and `(N, g, w)`.
     """
-    height, width = features.shape[-2:]
-    starts, ends = (corners * scale - 0.5 for corners in bboxes.to(features).split(2, dim=1))
+    starts, ends = (corners * scale - 0.5 for corners in bboxes.split(2, dim=1))
     across = _weights(starts[:, 0], ends[:, 0], size, width)
-    down = _weights(starts[:, 1], ends[:, 1], size, height)
-    rows = down.flatten(0, 1) @ features[0].permute(1, 2, 0).flatten(1)
-    rows = rows.unflatten(0, (-1, size)).unflatten(2, (width, -1))
-    # (N, g, w, C) to (N, g, g, C)
-    return (across[:, None] @ rows).permute(0, 3, 1, 2)
+    return _weights(starts[:, 1], ends[:, 1], size, height), across
 
 
 def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:

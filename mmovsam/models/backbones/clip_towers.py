@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from ...layers import (
     at_least_float32,
-    attention_pool_regions,
+    attention_pool_boxes,
     resample_abs_pos,
-    roi_align_products,
 )
 
 STRIDES = (4, 8, 16, 32)
@@ -54,14 +53,8 @@ class ResNetTower:
     def embed_regions(
         self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
     ) -> Tensor:
-        regions = self.regions(at_least_float32(stage4), bboxes)
-        return self.pool(visual, regions)
-
-    def regions(self, stage4: Tensor, bboxes: Tensor) -> Tensor:
-        return roi_align_products(stage4, bboxes, self.grid, 1 / STRIDES[-1])
-
-    def pool(self, visual: nn.Module, regions: Tensor) -> Tensor:
-        return attention_pool_regions(visual.attnpool, regions)
+        stage4 = at_least_float32(stage4)
+        return attention_pool_boxes(visual.attnpool, stage4, bboxes, 1 / STRIDES[-1])
 
 
 class ConvNeXtTower:
