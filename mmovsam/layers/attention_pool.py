@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from .precision import at_least_float32
 from .roi_align import roi_align_weights
 
 
@@ -33,8 +34,8 @@ def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scal
     position = pool.positional_embedding.to(pool.q_proj.weight.dtype)
     features = features[0].to(position.dtype)
     side = round((len(position) - 1) ** 0.5)
-    # (N, side, h) and (N, side, w)
-    down, across = roi_align_weights(bboxes.to(features), side, scale, *features.shape[-2:])
+    weights = roi_align_weights(at_least_float32(bboxes), side, scale, *features.shape[-2:])
+    down, across = (each.to(features) for each in weights)  # (N, side, h) and (N, side, w)
     share = (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)
     key = _folded_query(pool, share @ features.flatten(1).T + position[0])
     pooled = [key.new_zeros(0, *key.shape[1:])]

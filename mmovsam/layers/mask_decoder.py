@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mlp import MLP
+from .modes import in_parts
 from .norm import LayerNorm2d
-from .two_way_transformer import TwoWayTransformer, is_exporting
+from .two_way_transformer import TwoWayTransformer
 
 # So much at a time fits a CPU's cache:
 VALUES_AT_ONCE = 2**21  # of image features
@@ -123,7 +124,7 @@ class MaskDecoder(nn.Module):
             first_mask: Index of the first mask token.
         """
         starts, step = (0,), None
-        if _in_parts(tokens):
+        if in_parts(tokens):
             step = max(1, VALUES_AT_ONCE // image[0].numel())
             starts = range(0, max(len(tokens), 1), step)
         shared = image.shape[0] == 1
@@ -161,7 +162,7 @@ class MaskDecoder(nn.Module):
         Returns:
             `(N, M, 4 * h, 4 * w)`.
         """
-        if _in_parts(image):
+        if in_parts(image):
             each = zip(image.split(1), weights.split(1))
             parts = [
                 torch.cat(
@@ -183,11 +184,6 @@ class MaskDecoder(nn.Module):
         features = F.layer_norm(features, features.shape[-1:], norm.weight, norm.bias, norm.eps)
         features = last_act(_squares(second, act(features)))
         return features @ weights.transpose(1, 2)
-
-
-def _in_parts(tensor: Tensor) -> bool:
-    """Whether to work on some of it at a time; a loop would fix sizes in an exported graph."""
-    return tensor.device.type == 'cpu' and not torch.is_grad_enabled() and not is_exporting()
 
 
 def _squares(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:

@@ -14,9 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mlp import MLPBlock
-
-# In a graph that is exported sizes stay unknown: `len(x)` would fix one, `x.shape[0]` does not.
-is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)  # younger than torch 2.4
+from .modes import is_exporting
 
 
 class ProjectedAttention(nn.Module):

@@ -1,15 +1,19 @@
 """The transformer block of SAM's image encoder: window or global, with relative position."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mlp import MLPBlock
+from .modes import in_parts
 from .norm import LayerNorm2d
 
+# So much at a time keeps memory low and fits a CPU's cache:
 BIASES_AT_ONCE = 2**22
+POSITIONS_AT_ONCE = 2**10
 
 
 def resample_rel_pos(table: Tensor, size: int) -> Tensor:
@@ -91,33 +95,70 @@ class RelPosAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         query = query.unflatten(2, (height, width))
         bias_h, bias_w = self._bias(query)
-        attended = []
-        # The bias of a global block would take a gigabyte: some images, or rows of one, at a time.
-        for part, rows in _parts(batch, height, self.num_heads * width * height * width):
-            bias = bias_h[part, :, rows, :, :, None] + bias_w[part, :, rows, :, None, :]
-            seen = F.scaled_dot_product_attention(
-                query[part, :, rows].flatten(2, 3),
-                key[part],
-                value[part],
-                attn_mask=bias.flatten(4).flatten(2, 3),
-            )
-            attended.append(seen.transpose(1, 2).flatten(2))
-        x = torch.cat([y.flatten(0, 1) for y in attended]).reshape(batch, height, width, channels)
+        attend = _attend if in_parts(x) else _attend_fused
+        x = attend(query, key, value, bias_h, bias_w).reshape(batch, height, width, channels)
         return self.proj(x)
 
 
-def _parts(batch: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Parts of a batch, or rows of one of its images, whose biases fit into `BIASES_AT_ONCE`.
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias_h: Tensor, bias_w: Tensor) -> Tensor:
+    """Attention with a bias by its formula, a few rows of an image at a time.
+
+    On a CPU this is faster than PyTorch's fused attention, which reads the whole bias.
 
     Args:
-        batch: How many images.
+        query: `(B, heads, H, W, c)`.
+        key: `(B, heads, H * W, c)`.
+        value: As `key`.
+        bias_h: `(B, heads, H, W, H)`.
+        bias_w: `(B, heads, H, W, W)`.
+
+    Returns:
+        `(B, H * W, heads, c)`.
+    """
+    batch, heads, height, width, channels = query.shape
+    attended = query.new_empty(batch, heads, height * width, channels)
+    for image, (some, rows) in product(range(batch), _parts(heads, height, width * height * width)):
+        of_rows = query[image, some, rows] * channels**-0.5
+        logits = of_rows.flatten(1, 2) @ key[image, some].mT
+        by_side = logits.view(*of_rows.shape[:-1], height, width)
+        by_side += bias_h[image, some, rows, :, :, None]
+        by_side += bias_w[image, some, rows, :, None]
+        positions = slice(rows.start * width, rows.stop * width)
+        attended[image, some, positions] = logits.softmax(-1) @ value[image, some]
+    return attended.transpose(1, 2)
+
+
+def _attend_fused(
+    query: Tensor, key: Tensor, value: Tensor, bias_h: Tensor, bias_w: Tensor
+) -> Tensor:
+    """As `_attend`, by PyTorch's fused attention."""
+    batch, heads, height, width = query.shape[:4]
+    attended = []
+    # The bias of a global block would take a gigabyte: some images, or rows of one, at a time.
+    for some, rows in _parts(batch, height, heads * width * height * width):
+        bias = bias_h[some, :, rows, :, :, None] + bias_w[some, :, rows, :, None]
+        seen = F.scaled_dot_product_attention(
+            query[some, :, rows].flatten(2, 3),
+            key[some],
+            value[some],
+            attn_mask=bias.flatten(4).flatten(2, 3),
+        )
+        attended.append(seen.transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended).reshape(batch, height * width, heads, -1)
+
+
+def _parts(batch: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Parts of a batch, or rows of one of its items, whose biases fit into `BIASES_AT_ONCE`.
+
+    Args:
+        batch: How many items.
         rows: How many rows each has.
         size: How many biases a row has.
     """
-    images, step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
-    for first in range(0, batch, images):
+    items, step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
+    for first in range(0, batch, items):
         for row in range(0, rows, min(step, rows)):
-            yield slice(first, first + images), slice(row, row + step)
+            yield slice(first, first + items), slice(row, min(row + step, rows))
 
 
 class ViTBlock(nn.Module):
@@ -154,7 +195,12 @@ class ViTBlock(nn.Module):
         else:
             attended = self.attn(attended)
         x = x + attended
-        return x + self.mlp(self.norm2(x))
+        if not in_parts(x):
+            return x + self.mlp(self.norm2(x))
+        x = x.contiguous()
+        for part in x.view(-1, x.shape[-1]).split(POSITIONS_AT_ONCE):
+            part += self.mlp(self.norm2(part))
+        return x
 
     def _in_windows(self, x: Tensor) -> Tensor:
         batch, height, width, channels = x.shape
@@ -162,7 +208,12 @@ class ViTBlock(nn.Module):
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
         rows, columns = x.shape[1] // side, x.shape[2] // side
         x = x.reshape(batch, rows, side, columns, side, channels).transpose(2, 3)
-        x = self.attn(x.reshape(-1, side, side, channels))
+        x = x.reshape(-1, side, side, channels)
+        if in_parts(x):
+            for part in x.split(max(1, POSITIONS_AT_ONCE // side**2)):
+                part.copy_(self.attn(part))
+        else:
+            x = self.attn(x)
         x = x.reshape(batch, rows, columns, side, side, channels).transpose(2, 3)
         x = x.reshape(batch, rows * side, columns * side, channels)
         return x[:, :height, :width]

@@ -13,10 +13,10 @@ from ..checkpoints.fingerprint import tensor_digest
 from ..layers import MLPBlock
 from ..layers.mask_decoder import as_linear
 from ..layers.packed import (
-    InferenceConv2d,
     InferenceConvTranspose2d,
     InferenceLayer,
     InferenceLinear,
+    inference_conv2d,
 )
 from .backbones import OpenCLIPBackbone
 from .backbones.clip_towers import ResNetTower
@@ -90,7 +90,7 @@ def _replacements(part: nn.Module, dtype: torch.dtype) -> Iterator[Replacement]:
         for child, layer in module.named_children():
             digest = tensor_digest(layer.parameters()) if type(layer) in _KINDS else ''
             if type(layer) is nn.Conv2d:
-                yield module, child, InferenceConv2d(layer, own, digest=digest)
+                yield module, child, inference_conv2d(layer, own, digest=digest)
             elif type(layer) is nn.ConvTranspose2d:
                 yield module, child, InferenceConvTranspose2d(layer, own, digest=digest)
             elif type(layer) is nn.Linear:
@@ -128,7 +128,7 @@ def _fused(
     layers = getattr(parent, conv), getattr(parent, norm)
     digest = tensor_digest(tensor for layer in layers for tensor in layer.state_dict().values())
     activation = 'relu' if act else 'none'
-    yield parent, conv, InferenceConv2d(layers[0], dtype, activation, digest, layers[1])
+    yield parent, conv, inference_conv2d(layers[0], dtype, activation, digest, layers[1])
     yield parent, norm, nn.Identity()
     if act:
         yield parent, act, nn.Identity()

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers import (
-    at_least_float32,
     attention_pool_boxes,
     resample_abs_pos,
 )
@@ -53,7 +52,6 @@ class ResNetTower:
     def embed_regions(
         self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
     ) -> Tensor:
-        stage4 = at_least_float32(stage4)
         return attention_pool_boxes(visual.attnpool, stage4, bboxes, 1 / STRIDES[-1])
 
 
