@@ -5,6 +5,7 @@ from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .class_frequency_hook import ClassFrequencyHook
 from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
+from .prepare_for_inference_hook import PrepareForInferenceHook
 from .single_logger_hook import SingleLoggerHook
 from .step_timeout_hook import StepTimeoutHook
 from .training_report_hook import TrainingReportHook
@@ -17,6 +18,7 @@ __all__ = [
     'ClassFrequencyHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
+    'PrepareForInferenceHook',
     'SingleLoggerHook',
     'StepTimeoutHook',
     'TrainingReportHook',
