@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
 
 from mmovsam.engine.hooks import PrepareForInferenceHook
 from mmovsam.layers.packed import InferenceLayer
@@ -16,7 +17,8 @@ def prepared(model):
 
 
 def test_model_is_prepared_for_a_test_and_not_for_training():
-    model = MODELS.build(tiny.CONFIGS['ovsam']).eval()
+    init_default_scope('mmdet')
+    model = MODELS.build(tiny.CONFIGS['ovsam']).train()
     hook, runner = PrepareForInferenceHook('bfloat16'), SimpleNamespace(model=model)
     hook.before_train(runner), hook.before_val(runner)
     assert prepared(model) == set()

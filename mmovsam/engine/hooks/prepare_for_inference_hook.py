@@ -30,4 +30,4 @@ class PrepareForInferenceHook(Hook):
 
     def before_test(self, runner) -> None:
         """Prepare the model, whose weights are loaded."""
-        prepare_for_inference(unwrap(runner.model), self.dtype)
+        prepare_for_inference(unwrap(runner.model).eval(), self.dtype)
