@@ -15,7 +15,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     works = ['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'class-loss', 'loader']
-    add('work', choices=works)
+    add('work', choices=[*works, 'exported'])
     add('--config', default='ovsam_coco.py', help='by default the full-size model')
     add('--checkpoint', help='weights; by default random ones, which take the same time')
     add('--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE', default={})
@@ -28,9 +28,13 @@ def parse_args():
     add('--negatives', type=int, default=2000, help='classes that are drawn in class-loss')
     add('--size', type=int, nargs=2, default=[4000, 3000], help='width and height of masks')
     add('--plain-up-to', type=int, default=100, help='prompts or masks that the twin gets, too')
+    add('--export', help='folder of tools/export.py, for exported; the config is that of it')
     add('--out', help='JSON file')
     add('--plot', help='picture of time against number, such as prompts.png')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.work == 'exported' and not args.export:
+        parser.error('exported needs --export, the folder that tools/export.py wrote')
+    return args
 
 
 def rows_of(args, cfg, dtype):
@@ -47,6 +51,8 @@ def rows_of(args, cfg, dtype):
     model = cases.build_model(cfg, args.checkpoint, args.device)
     if args.work == 'encode':
         return cases.encode(model, dtype, args.pairs)
+    if args.work == 'exported':
+        return cases.exported(model, args.export, args.numbers or [1, 100], args.pairs)
     if args.work == 'prompts':
         numbers = args.numbers or [1, 10, 100, 1000]
         return cases.prompts(model, numbers, args.plain_up_to, args.pairs)

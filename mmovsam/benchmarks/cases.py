@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..checkpoints import check_fit, load_checkpoint_file, state_dict_of
+from ..export import ONNXModel
 from ..models.detectors import OVSAM
 from ..models.detectors.ovsam import ImageFeatures
 from ..models.detectors.run_lengths import encode_logits
@@ -233,6 +234,35 @@ def class_loss(
         sampled.set_frequencies(1 / (torch.arange(number) + 1.0))
         name = f'{num_regions} regions, {num_negatives} of classes'
         yield measure(name, number, partial(step, sampled), partial(step, VocabularyLoss()), pairs)
+
+
+def exported(model: OVSAM, folder: str, numbers: Sequence[int], pairs: int) -> Iterator[Measured]:
+    """What `tools/export.py` wrote, in onnxruntime; in place of a plain twin, prepared PyTorch."""
+    size = model.input_size
+    threads = torch.get_num_threads()
+    names = ONNXModel(folder).settings['files']
+    sessions = {name: ONNXModel(folder, name, threads) for name in names}
+    vocabulary = sessions['float32'].vocabulary
+    if vocabulary is not None:
+        model.set_vocabulary(vocabulary.classifier)
+    prepare_for_inference(model)
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    step = model.test_cfg['chunk_size']
+    with torch.no_grad():
+        features = model.extract_feat(image)
+        for name, session in sessions.items():
+            encode = partial(session.encode, image.numpy())
+            yield measure(f'encode, {name}', 1, encode, lambda: model.extract_feat(image), pairs)
+            encoded = encode()
+            for number in numbers:
+                boxes = random_boxes(number, size)
+
+                def decode(session=session, encoded=encoded, boxes=boxes):
+                    for start in range(0, len(boxes), step):
+                        session.decode(encoded, boxes[start : start + step], (size, size))
+
+                ours = _answers(model, features, boxes, step)
+                yield measure(f'boxes, {name}', number, decode, ours, pairs)
 
 
 def loader(cfg: Config, num_batches: int) -> Iterator[Measured]:
