@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .image_updates import ProjectedImages, SharedProjection
 from .mlp import MLP
 from .modes import in_parts
 from .norm import LayerNorm2d
@@ -130,6 +132,10 @@ class MaskDecoder(nn.Module):
         shared = image.shape[0] == 1
         if shared:
             read = self.transformer.read(image, image_pe, tokens.shape[0] * tokens.shape[1])
+        projection = None
+        if shared and step is not None and len(tokens) > 1:
+            norms = [layer.norm4 for layer in self.transformer.layers]
+            projection = SharedProjection(image, norms, *as_linear(self.output_upscaling[0]))
         decoded = []
         for start in starts:
             few = slice(start, None if step is None else start + step)
@@ -137,8 +143,10 @@ class MaskDecoder(nn.Module):
             if not shared:
                 own = image[few]
                 read = self.transformer.read(own, image_pe, part.shape[0] * part.shape[1])
-            part, own = self.transformer.attend(read, image_pe, part)
-            decoded.append((part, self._masks(own, self._mask_weights(part, first_mask), size)))
+            part, own, updates = self.transformer.attend(read, image_pe, part)
+            projected = None if projection is None else projection.of(updates)
+            weights = self._mask_weights(part, first_mask)
+            decoded.append((part, self._masks(own, weights, size, projected)))
         if len(decoded) == 1:
             return decoded[0]
         return tuple(torch.cat(parts) for parts in zip(*decoded))
@@ -148,7 +156,13 @@ class MaskDecoder(nn.Module):
         mlps = enumerate(self.output_hypernetworks_mlps, first)
         return torch.stack([mlp(tokens[:, index]) for index, mlp in mlps], dim=1)
 
-    def _masks(self, image: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
+    def _masks(
+        self,
+        image: Tensor,
+        weights: Tensor,
+        size: tuple[int, int],
+        projected: ProjectedImages | None,
+    ) -> Tensor:
         """The products of masks' weights and the upscaled image, channels last throughout.
 
         A transposed convolution whose stride is its kernel makes a square of each position and
@@ -158,40 +172,47 @@ class MaskDecoder(nn.Module):
             image: `(N, h * w, C)`.
             weights: `(N, M, C / 8)`.
             size: `(h, w)`.
+            projected: The first layer's results, where they were made of what prompts share.
 
         Returns:
             `(N, M, 4 * h, 4 * w)`.
         """
+        first = self.output_upscaling[0]
         if in_parts(image):
-            each = zip(image.split(1), weights.split(1))
-            parts = [
-                torch.cat(
-                    [self._upscaled(part, own) for part in one.split(POSITIONS_AT_ONCE, 1)], 1
-                )
-                for one, own in each
-            ]
-            logits = torch.cat(parts)
+            num, length = image.shape[:2]
+            logits = image.new_empty(num, length * 16, weights.shape[1])
+            for index, start in product(range(num), range(0, length, POSITIONS_AT_ONCE)):
+                prompt, some = slice(index, index + 1), slice(start, start + POSITIONS_AT_ONCE)
+                if projected is None:
+                    part = _linear(first, image[prompt, some])
+                else:
+                    part = projected.part(prompt, some)
+                pixels = slice(some.start * 16, some.stop * 16)
+                logits[prompt, pixels] = self._upscaled(part, weights[prompt])
         else:
-            logits = self._upscaled(image, weights)
+            logits = self._upscaled(_linear(first, image), weights)
         # (N, h, w, row and column in the first square, in the second, M)
         logits = logits.unflatten(1, (*size, 2, 2, 2, 2))
         return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).flatten(5).flatten(2, 4)
 
     def _upscaled(self, image: Tensor, weights: Tensor) -> Tensor:
-        """Logits `(N, L * 16, M)` of the pixels in the squares of L positions."""
-        first, norm, act, second, last_act = self.output_upscaling
-        features = _squares(first, image)
+        """Logits `(N, L * 16, M)` of what the first layer makes of L positions."""
+        _, norm, act, second, last_act = self.output_upscaling
+        features = _squares(image)
         features = F.layer_norm(features, features.shape[-1:], norm.weight, norm.bias, norm.eps)
-        features = last_act(_squares(second, act(features)))
+        features = _squares(last_act(_linear(second, act(features))))
         return features @ weights.transpose(1, 2)
 
 
-def _squares(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:
-    """`conv`, of kernel and stride 2, of positions `(N, L, C)`: `(N, L * 4, out_channels)`."""
+def _linear(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:
+    """`conv`, of kernel and stride 2, of positions `(N, L, C)`: `(N, L, 4 * out_channels)`."""
     if isinstance(conv, nn.ConvTranspose2d):
-        x = F.linear(x, *as_linear(conv))
-    else:
-        x = conv(x)  # what was made of `as_linear`, for inference
+        return F.linear(x, *as_linear(conv))
+    return conv(x)  # what was made of `as_linear`, for inference
+
+
+def _squares(x: Tensor) -> Tensor:
+    """Squares `(N, L, 4 * C)` as positions `(N, 4 * L, C)`."""
     return x.reshape(x.shape[0], -1, x.shape[-1] // 4)
 
 

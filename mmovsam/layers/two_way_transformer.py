@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .image_updates import ImageUpdate
 from .mlp import MLPBlock
-from .modes import is_exporting
+from .modes import in_parts, is_exporting
 
 
 class ProjectedAttention(nn.Module):
@@ -81,8 +82,15 @@ class ProjectedAttention(nn.Module):
         value = (pooled @ self._by_head(self.v_proj.weight).mT).transpose(1, 2).flatten(2)
         return self.out_proj(value + self.v_proj.bias)
 
-    def to_image(self, image: ImageTokens, k: Tensor, v: Tensor) -> Tensor:
-        """The image `(N, L, C)` with what it reads from prompt tokens `(N, T, C)` added to it."""
+    def to_image(
+        self, image: ImageTokens, k: Tensor, v: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """What an image reads from prompt tokens `(N, T, C)`, added to it.
+
+        Returns:
+            The sum `(N, L, C)`, and where projections are folded the two factors of what was added,
+            `(N, R, L)` and `(N, R, C)`.
+        """
         key, value = self._heads(self.k_proj(k)) * self._scale, self._heads(self.v_proj(v))
         if image.queries is not None:
             key, num = self._as_one(key, image.queries)
@@ -93,12 +101,12 @@ class ProjectedAttention(nn.Module):
             logits = _product(key, image.placed.mT).unflatten(1, (self.num_heads, -1)) + bias
         attention = logits.softmax(2)
         if not self.folds(k.shape[1], 1):
-            return image.tokens + self._joined(attention.mT @ value)
+            return image.tokens + self._joined(attention.mT @ value), None
         value = value @ self._by_head(self.out_proj.weight.T)
         # The weights of a head sum up to one, so one head's values can carry the output's bias.
         value = torch.cat((value[:, :1] + self.out_proj.bias, value[:, 1:]), dim=1).flatten(1, 2)
-        tokens = image.tokens.expand(value.shape[0], -1, -1)
-        return torch.baddbmm(tokens, attention.flatten(1, 2).mT, value)
+        tokens, attention = image.tokens.expand(value.shape[0], -1, -1), attention.flatten(1, 2)
+        return torch.baddbmm(tokens, attention.mT, value), (attention, value)
 
     @property
     def _scale(self) -> float:
@@ -189,8 +197,8 @@ class TwoWayBlock(nn.Module):
 
     def forward(
         self, tokens: Tensor, image: ImageTokens, token_pe: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer."""
+    ) -> tuple[Tensor, Tensor, ImageUpdate | None]:
+        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer, and how it got there."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
@@ -201,7 +209,14 @@ class TwoWayBlock(nn.Module):
         tokens = self.norm2(tokens + read)
         tokens = self.norm3(tokens + self.mlp(tokens))
         keys = tokens + token_pe
-        return tokens, self.norm4(self.cross_attn_image_to_token.to_image(image, keys, tokens))
+        added, factors = self.cross_attn_image_to_token.to_image(image, keys, tokens)
+        if factors is None or not in_parts(added):
+            return tokens, self.norm4(added), None
+        norm = self.norm4
+        own, mean, rstd = torch.native_layer_norm(
+            added, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        )
+        return tokens, own, ImageUpdate(*factors, mean, rstd, norm)
 
 
 class TwoWayTransformer(nn.Module):
@@ -243,21 +258,30 @@ class TwoWayTransformer(nn.Module):
             Tokens `(N, T, C)` and image `(N, H * W, C)`.
         """
         read = self.read(image, image_pe, tokens.shape[0] * tokens.shape[1])
-        return self.attend(read, image_pe, tokens)
+        return self.attend(read, image_pe, tokens)[:2]
 
     def read(self, image: Tensor, image_pe: Tensor, num_tokens: int) -> ImageTokens:
         """What the first layer reads of an image: see `TwoWayBlock.read`."""
         return self.layers[0].read(image, image_pe, num_tokens)
 
-    def attend(self, image: ImageTokens, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, of an image that was read, once for all prompts that share it."""
+    def attend(
+        self, image: ImageTokens, image_pe: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, Tensor, list[ImageUpdate | None]]:
+        """As `forward`, of an image that was read, once for all prompts that share it.
+
+        Returns:
+            Tokens, image, and how each layer changed the image.
+        """
         token_pe, num_tokens = tokens, tokens.shape[0] * tokens.shape[1]
         first, *others = self.layers
-        tokens, own = first(tokens, image, token_pe)
+        tokens, own, update = first(tokens, image, token_pe)
+        updates = [update]
         for layer in others:
-            tokens, own = layer(tokens, layer.read(own, image_pe, num_tokens), token_pe)
+            read = layer.read(own, image_pe, num_tokens)
+            tokens, own, update = layer(tokens, read, token_pe)
+            updates.append(update)
         final, placed, keys, values = self.final_attn_token_to_image, own + image_pe, None, None
         if not final.folds(num_tokens, own.shape[0]):
             keys, values = final.keys_and_values(placed, own)
         read = final.from_image(tokens + token_pe, ImageTokens(own, placed, keys, values, None))
-        return self.norm_final_attn(tokens + read), own
+        return self.norm_final_attn(tokens + read), own, updates

@@ -103,10 +103,10 @@ def _replacements(part: nn.Module, dtype: torch.dtype) -> Iterator[Replacement]:
 
 def _upscaling(layers: nn.Sequential) -> Iterator[Replacement]:
     """The decoder's last layers, in float32: masks are their signs."""
-    first, _, _, second, _ = layers
-    digests = [tensor_digest(layer.parameters()) for layer in (first, second)]
-    yield layers, '0', InferenceLinear(*as_linear(first), torch.float32, 'none', digests[0])
-    yield layers, '3', InferenceLinear(*as_linear(second), torch.float32, 'gelu', digests[1])
+    # The first of them is folded into what prompts share: see `layers.image_updates`.
+    second = layers[3]
+    digest = tensor_digest(second.parameters())
+    yield layers, '3', InferenceLinear(*as_linear(second), torch.float32, 'gelu', digest)
     yield layers, '4', nn.Identity()
 
 

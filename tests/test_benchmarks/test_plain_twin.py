@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from open_clip.modified_resnet import AttentionPool2d
 
 from mmovsam.benchmarks import plain_twin
-from mmovsam.layers import LayerNorm2d, MaskDecoder, ViTBlock, mask_decoder, vit
+from mmovsam.layers import LayerNorm2d, MaskDecoder, ViTBlock, image_updates, mask_decoder, vit
 from mmovsam.models.backbones.clip_towers import ResNetTower
 from mmovsam.prompts import Prompts
 
@@ -51,15 +51,15 @@ def gradients(module, inputs, outputs):
 
 def decode(decoder, num, points, size, dense, several=False):
     """Masks, label tokens and inputs of a decoder, all random."""
+    width = decoder.mask_tokens.embedding_dim
     generator = torch.Generator().manual_seed(num * 100 + points)
 
     def random(*shape):
         return torch.randn(shape, generator=generator).requires_grad_()
 
-    height, width = size
-    image, image_pe = random(1, 16, height, width), random(1, 16, height, width)
-    inputs = [image, image_pe, random(num, points, 16), random(dense, 16, height, width)]
-    inputs.append(random(1, 16))
+    image, image_pe = random(1, width, *size), random(1, width, *size)
+    inputs = [image, image_pe, random(num, points, width), random(dense, width, *size)]
+    inputs.append(random(1, width))
     said = decoder(*inputs)
     outputs = [said.low_res_logits, said.extra_tokens]
     return inputs, outputs + ([said.iou_predictions] if several else [])
@@ -116,6 +116,29 @@ def test_prompts_decoded_a_few_at_a_time_equal_all_at_once(monkeypatch):
             assert all(difference(a, b) < NEAR for a, b in zip(found, wanted))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('num', [2, 5])
+@pytest.mark.parametrize('positions', [7, 1024])
+@pytest.mark.parametrize('several', [True, False])
+def test_decoder_that_upscales_what_prompts_share_equals_its_twin(
+    monkeypatch, num, positions, several
+):
+    decoder = random_(MaskDecoder(128, 4 if several else 1, several, num_heads=2, mlp_channels=32))
+    monkeypatch.setattr(mask_decoder, 'POSITIONS_AT_ONCE', positions)
+    monkeypatch.setattr(mask_decoder, 'VALUES_AT_ONCE', 2 * 128 * 6 * 5)
+    shared = []
+    of = image_updates.SharedProjection.of
+    monkeypatch.setattr(
+        image_updates.SharedProjection, 'of', lambda *args: shared.append(of(*args)) or shared[-1]
+    )
+    found, wanted = (
+        decode(m, num, 3, (6, 5), 1, several)[1] for m in (decoder, plain_twin(decoder))
+    )
+    assert len(shared) == -(-num // 2) and None not in shared
+    for ours, theirs in zip(found, wanted):
+        assert difference(ours, theirs) < NEAR
+
+
 @settings(max_examples=25)
 @given(
     batch=st.integers(1, 3),
@@ -130,13 +153,18 @@ def test_transformer_block_equals_its_twin_for_any_grid_and_window(
     block = random_(ViTBlock(8, 2, window_size=window, input_size=(height, width)))
     generator = torch.Generator().manual_seed(height * 10 + width)
     x = torch.randn(batch, height, width, 8, generator=generator).requires_grad_()
-    before, vit.BIASES_AT_ONCE = vit.BIASES_AT_ONCE, at_once
+    before = vit.BIASES_AT_ONCE, vit.POSITIONS_AT_ONCE
+    vit.BIASES_AT_ONCE, vit.POSITIONS_AT_ONCE = at_once, max(1, at_once // 8)
     try:
         found, wanted = block(x), plain_twin(block)(x)
         assert difference(found, wanted) < NEAR
+        with torch.no_grad():  # another path
+            assert difference(block(x), wanted) < NEAR
+            strided = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+            assert difference(block(strided), wanted) < NEAR
         ours, theirs = (gradients(block, [x], [output]) for output in (found, wanted))
     finally:
-        vit.BIASES_AT_ONCE = before
+        vit.BIASES_AT_ONCE, vit.POSITIONS_AT_ONCE = before
     largest = max(gradient.abs().max() for gradient in theirs)
     assert all((a - b).abs().max() < NEAR * largest for a, b in zip(ours, theirs))
 

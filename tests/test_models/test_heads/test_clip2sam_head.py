@@ -57,7 +57,9 @@ def test_token_order_is_label_mask_prompts(monkeypatch):
     monkeypatch.setattr(
         transformer,
         'attend',
-        lambda image, pe, tokens: seen.append(tokens) or (tokens, image.tokens.expand(2, -1, -1)),
+        lambda image, _, tokens: (
+            seen.append(tokens) or (tokens, image.tokens.expand(2, -1, -1), [None])
+        ),
     )
     sparse = torch.randn(2, 3, 16)
     head.decode(
