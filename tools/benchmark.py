@@ -7,6 +7,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
 from mmengine.config import Config
 from mmovsam.benchmarks import cases, machine, machine_rates, plot, table, write_json
+from mmovsam.benchmarks.starting import start
 from mmovsam.engine.command_line import OptionsAction, readable_errors
 from mmovsam.fileio import find_config
 
@@ -15,7 +16,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     works = ['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'class-loss', 'loader']
-    add('work', choices=[*works, 'exported'])
+    add('work', choices=[*works, 'exported', 'start'])
     add('--config', default='ovsam_coco.py', help='by default the full-size model')
     add('--checkpoint', help='weights; by default random ones, which take the same time')
     add('--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE', default={})
@@ -44,6 +45,8 @@ def rows_of(args, cfg, dtype):
     if args.work == 'class-loss':
         numbers = args.numbers or [22000, 44000]
         return cases.class_loss(numbers, args.regions, args.negatives, args.pairs)
+    if args.work == 'start':
+        return start(args.config, args.pairs)
     if args.work == 'loader':
         return cases.loader(cfg, num_batches=10)
     if args.work == 'train-step':

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from mmovsam.benchmarks import Measured, measure, plot, table, write_json
+from mmovsam.benchmarks import Measured, measure, plot, starting, table, write_json
 
 
 def test_work_and_twin_are_timed_in_turn_after_one_run_of_each_to_warm_up():
@@ -58,3 +58,17 @@ def test_plot_is_a_picture_of_the_kind_that_its_name_says(tmp_path):
     with pytest.raises(ValueError, match='xyz'):
         plot(tmp_path / 'a.xyz', ROWS)
     assert not (tmp_path / 'a.xyz').exists()
+
+
+def test_start_is_measured_with_this_packages_own_share(monkeypatch):
+    monkeypatch.setattr(starting, '_BUILD', "print('hello'), print('built', 0.01)")  # in no time
+    total, build, pytorch, own = starting.start('mini/ovsam_mini_boxes.py', 1)
+    assert total.seconds > build.seconds == 0.01
+    assert pytorch.seconds > own.seconds > 0
+    assert own.number > 100  # modules
+
+
+def test_model_that_cannot_be_built_is_named_with_what_was_said(monkeypatch):
+    monkeypatch.setattr(starting, '_BUILD', "raise SystemExit('no such file')")
+    with pytest.raises(RuntimeError, match='(?s)missing.py.*no such file'):
+        next(starting.start('missing.py', 1))
