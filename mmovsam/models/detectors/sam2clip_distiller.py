@@ -112,14 +112,15 @@ class SAM2CLIPDistiller(BaseModel):
         """
         if mode not in ('tensor', 'loss'):
             raise ValueError(f"SAM2CLIPDistiller has modes 'tensor' and 'loss', not {mode!r}.")
-        student = self.neck(self.backbone(inputs))
         if mode == 'tensor':
-            return student
+            return self.neck(self.backbone(inputs))
+        # The teacher goes first: what it needs for itself is free when the student's graph grows.
         if self.features is None:
             with torch.no_grad():
                 teacher = self.teacher(inputs)
         else:
-            teacher = self._stored(data_samples, student.device)
+            teacher = self._stored(data_samples, inputs.device)
+        student = self.neck(self.backbone(inputs))
         if not self.ignore_padding:
             return dict(loss_distill=F.mse_loss(student, teacher))
         weights = _share_of_image(student, inputs.shape[-1] // student.shape[-1], data_samples)
