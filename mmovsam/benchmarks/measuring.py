@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import platform
 import statistics
 import time
@@ -51,7 +53,7 @@ def measure(
     pairs: int = 5,
     device: torch.device | str = 'cpu',
 ) -> Measured:
-    """Run a piece of work and its plain twin in turn; the first run of each warms up.
+    """Run a piece of work and its plain twin in turn: to warm up, for the time, for the memory.
 
     Args:
         name: For the table.
@@ -61,20 +63,18 @@ def measure(
         pairs: How often both are timed.
         device: Where they compute.
     """
-    gflop, median, peak = None, [None, None], [None, None]
+    gflop = None
     work()
     if plain is not None:
         with FlopCounterMode(display=False) as counter:
             plain()
         gflop = counter.get_total_flops() / 1e9
-    times: tuple[list, list] = [], []
-    for _ in range(pairs):
-        for which, run in enumerate((work, plain)):
-            if run is not None:
-                with _Memory(device) as memory:
-                    times[which].append(_seconds(run, device))
-                peak[which] = memory.peak_mb
-                median[which] = statistics.median(times[which])
+    runs = [work] if plain is None else [work, plain]
+    times = [[_seconds(run, device) for run in runs] for _ in range(pairs)]
+    median = [statistics.median(each) for each in zip(*times)]
+    peak = [_peak_mb(run, device) for run in runs]
+    if plain is None:
+        median, peak = [*median, None], [*peak, None]
     return Measured(name, number, median[0], peak[0], median[1], peak[1], gflop)
 
 
@@ -121,29 +121,28 @@ def _wait(device: torch.device | str) -> None:
         torch.cuda.synchronize(device)
 
 
-class _Memory:
-    """Most memory in use inside the block, above what was in use before."""
+def _peak_mb(work: Callable[[], object], device: torch.device | str) -> float | None:
+    """Most memory in use during a piece of work, above what was in use before."""
+    if torch.device(device).type == 'cuda':
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        _seconds(work, device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    if not _CLEAR.exists():
+        return None
+    _return_free_memory()
+    _CLEAR.write_text('5')  # Linux forgets the peak
+    before = _memory_kb('VmRSS')
+    work()
+    return (_memory_kb('VmHWM') - before) / 1024
 
-    def __init__(self, device: torch.device | str) -> None:
-        self.cuda = torch.device(device).type == 'cuda'
-        self.device = device
-        self.peak_mb: float | None = None
 
-    def __enter__(self) -> _Memory:
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self.before = torch.cuda.memory_allocated(self.device)
-        elif _CLEAR.exists():
-            _CLEAR.write_text('5')  # Linux forgets the peak
-            self.before = _memory_kb('VmRSS')
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.cuda:
-            peak = torch.cuda.max_memory_allocated(self.device)
-            self.peak_mb = (peak - self.before) / 2**20
-        elif _CLEAR.exists():
-            self.peak_mb = (_memory_kb('VmHWM') - self.before) / 1024
+def _return_free_memory() -> None:
+    """Have the C library keep none: work that finds room in it would seem to need nothing."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # not every library has it
+    if trim is not None:
+        trim(0)
 
 
 def _memory_kb(key: str) -> int:

@@ -102,7 +102,7 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
         found = ', '.join(sorted(map(str, dtypes)))
         raise ValueError(f'Weights are exported in float32, these are {found}: model.float().')
     preprocessor = model.data_preprocessor
-    if not (preprocessor._enable_normalize and preprocessor._channel_conversion):
+    if not (preprocessor._enable_normalize and getattr(preprocessor, 'swaps_channels', False)):
         raise ValueError(
             'The data preprocessor does not turn BGR to RGB and normalize it, as programs that run '
             'an export do. Use OVSAMDataPreprocessor as it is.'

@@ -8,6 +8,7 @@ from .norm import LayerNorm2d
 from .point_sampling import sample_masks
 from .precision import at_least_float32, without_autocast
 from .roi_align import roi_align_weights
+from .transfer import to_device
 from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
 
@@ -26,6 +27,7 @@ __all__ = [
     'resample_rel_pos',
     'roi_align_weights',
     'sam_neck',
+    'to_device',
     'with_global_statistics',
     'sample_masks',
     'without_autocast',

@@ -17,7 +17,7 @@ def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
         `(N, P)` of the type of `points`; what lies outside of a mask counts as 0.
     """
     height, width = masks.shape[1:]
-    place = points * points.new_tensor([width, height]) - 0.5
+    place = torch.stack((points[..., 0] * width, points[..., 1] * height), dim=-1) - 0.5
     first = place.floor()
     share = place - first
     flat = masks.flatten(1)

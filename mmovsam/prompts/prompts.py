@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ..layers import to_device
+
 
 def _checked(name: str, value, shape: tuple, dtype: torch.dtype) -> Tensor:
     """`value` as a tensor of `dtype` whose shape fits `shape` (a string there matches any size)."""
@@ -143,8 +145,16 @@ class Prompts:
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: tensor for name, tensor in named if tensor is not None}
 
+    @classmethod
+    def _made(cls, present: dict[str, Tensor]) -> Prompts:
+        """Prompts out of parts of some that were checked: to check reads values, on any device."""
+        made = object.__new__(cls)
+        for field in fields(cls):
+            setattr(made, field.name, present.get(field.name))
+        return made
+
     def _map(self, function) -> Prompts:
-        return Prompts(**{name: function(tensor) for name, tensor in self._present().items()})
+        return self._made({name: function(tensor) for name, tensor in self._present().items()})
 
     def __len__(self) -> int:
         return len(next(iter(self._present().values())))
@@ -167,6 +177,8 @@ class Prompts:
             index = slice(index, index + 1 or None)
         elif not isinstance(index, slice):
             index = torch.as_tensor(index, device=self.device)
+            if index.ndim != 1:
+                raise IndexError(f'prompts are chosen by one list, not by {tuple(index.shape)}')
             if index.numel() == 0 and index.dtype != torch.bool:
                 index = index.long()
         return self._map(lambda tensor: tensor[index])
@@ -207,7 +219,7 @@ class Prompts:
 
     def to(self, device: torch.device | str) -> Prompts:
         """The same prompts on another device."""
-        return self._map(lambda tensor: tensor.to(device))
+        return self._map(lambda tensor: to_device(tensor, device))
 
     def scaled(self, scale: Sequence[float]) -> Prompts:
         """The same prompts in a frame of another size.
@@ -222,15 +234,16 @@ class Prompts:
         Raises:
             ValueError: If `scale` is not two positive numbers.
         """
-        factors = torch.as_tensor(scale, dtype=torch.float32, device=self.device)
+        factors = torch.as_tensor(scale, dtype=torch.float32)
         if factors.shape != (2,) or not (factors.isfinite() & (factors > 0)).all():
             raise ValueError(f'scale must be two positive numbers (sx, sy), got {scale!r}')
+        factors = to_device(factors, self.device)
         present = self._present()
         if self.bboxes is not None:
             present['bboxes'] = self.bboxes * factors.repeat(2)
         if self.point_coords is not None:
             present['point_coords'] = self.point_coords * factors
-        return Prompts(**present)
+        return self._made(present)
 
     def groups(self) -> Iterator[tuple[Tensor, Prompts]]:
         """The prompts by kind: those with a box alone, with points alone, with both, with neither.
@@ -266,7 +279,7 @@ class Prompts:
                 n = len(indices)
                 group['point_coords'] = torch.zeros(n, 1, 2, device=self.device)
                 group['point_labels'] = torch.full((n, 1), -1, device=self.device)
-            yield indices, Prompts(**group)
+            yield indices, self._made(group)
 
 
 def _drop_padding(group: dict[str, Tensor], num_points: int) -> None:

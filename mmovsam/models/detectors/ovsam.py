@@ -11,6 +11,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
+from ...layers import to_device
 from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
@@ -38,6 +39,15 @@ class ImageFeatures(NamedTuple):
         return ImageFeatures(
             self.embedding[part], stage4, tuple(level[part] for level in self.region_maps)
         )
+
+    def images(self) -> list[ImageFeatures]:
+        """Those of each image. Gradients are put together once; `image` adds up whole batches."""
+        stage4 = [None] * len(self.embedding) if self.stage4 is None else self.stage4.split(1)
+        maps = [level.split(1) for level in self.region_maps]
+        return [
+            ImageFeatures(embedding, stage4[index], tuple(level[index] for level in maps))
+            for index, embedding in enumerate(self.embedding.split(1))
+        ]
 
     def to(self, dtype: torch.dtype | None) -> ImageFeatures:
         """The same in another precision, None for their own, with channels before rows in memory.
@@ -160,12 +170,12 @@ class OVSAM(PromptedDetector):
             by source where samples have a `source`: see `mask_losses` and `cls_losses`. Objects
             without masks, such as those of image-level labels, have no loss of masks.
         """
-        features = self.extract_feat(batch_inputs)
+        features = self.extract_feat(batch_inputs).images()
         images = []
-        for index, sample in enumerate(batch_data_samples):
+        for own, sample in zip(features, batch_data_samples):
             if len(sample.gt_instances):
                 with seeded(sample.get('seed'), batch_inputs.device):
-                    images.append(self._train_image(features.image(index), sample))
+                    images.append(self._train_image(own, sample))
         # Some parameters are used by one kind of prompt only: with this each has a gradient in
         # every batch, as distributed training expects.
         zero = sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
@@ -183,7 +193,7 @@ class OVSAM(PromptedDetector):
         if has_masks or (self.recognizes and self.head.use_label_token):
             logits, _, tokens = self._decode(features, prompts)
         if has_masks:
-            masks = instances.masks.to_tensor(torch.uint8, logits.device)
+            masks = to_device(instances.masks.to_tensor(torch.uint8, 'cpu'), logits.device)
             points = self.head.sample_points(logits)
         if self.recognizes:
             bboxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
@@ -198,11 +208,13 @@ class OVSAM(PromptedDetector):
     ) -> DecodedMasks:
         """Masks `(N, M, h, w)` and label tokens `(N, E, C)` of prompts in the network's frame.
 
-        Boxes and single points make equally many tokens, so they are decoded together.
+        Boxes and single points make equally many tokens, so they are decoded together. Which
+        prompts are of which kind is decided on the host.
         """
+        device = features.embedding.device
         batches = {}
-        for index, group in prompts.groups():
-            sparse, dense = self.prompt_encoder(group)
+        for index, group in prompts.to('cpu').groups():
+            sparse, dense = self.prompt_encoder(group.to(device))
             key = (sparse.shape[1], group.mask_input is None)
             batches.setdefault(key, []).append((index, sparse, dense))
         image_pe = self.prompt_encoder.dense_pe()
@@ -224,7 +236,7 @@ class OVSAM(PromptedDetector):
             none = features.embedding.new_zeros(0, 1)
             logits = features.embedding.new_zeros(0, 1, self.logit_size, self.logit_size)
             return DecodedMasks(logits, none, none)
-        back = torch.cat(order).argsort()
+        back = to_device(torch.cat(order).argsort(), device)
         return DecodedMasks(
             *(None if part[0] is None else torch.cat(part)[back] for part in zip(*decoded))
         )
@@ -287,7 +299,7 @@ class OVSAM(PromptedDetector):
         regions = {'mask': bboxes_of_logits(logits, self.input_size)}
         regions['prompt'] = regions['annotated'] = regions['mask']
         if prompts.bboxes is not None:
-            given = prompts.bboxes.repeat_interleave(count, 0)
+            given = to_device(prompts.bboxes, logits.device).repeat_interleave(count, 0)
             with_box = given.isfinite().all(1, keepdim=True)
             given = _proper(given, self.input_size)
             regions['prompt'] = torch.where(with_box, given, regions['mask'])

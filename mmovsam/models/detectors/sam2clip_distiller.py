@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from ...layers import to_device
 from ...teacher_features import FeatureStore, input_settings, weights_fingerprint
 
 
@@ -110,21 +112,22 @@ class SAM2CLIPDistiller(BaseModel):
         """
         if mode not in ('tensor', 'loss'):
             raise ValueError(f"SAM2CLIPDistiller has modes 'tensor' and 'loss', not {mode!r}.")
-        student = self.neck(self.backbone(inputs))
         if mode == 'tensor':
-            return student
+            return self.neck(self.backbone(inputs))
+        # The teacher goes first: what it needs for itself is free when the student's graph grows.
         if self.features is None:
             with torch.no_grad():
                 teacher = self.teacher(inputs)
         else:
-            teacher = self._stored(data_samples)
+            teacher = self._stored(data_samples, inputs.device)
+        student = self.neck(self.backbone(inputs))
         if not self.ignore_padding:
             return dict(loss_distill=F.mse_loss(student, teacher))
         weights = _share_of_image(student, inputs.shape[-1] // student.shape[-1], data_samples)
         squares = F.mse_loss(student, teacher, reduction='none').mean(1)
         return dict(loss_distill=(squares * weights).sum() / len(squares))
 
-    def _stored(self, data_samples: Sequence[DetDataSample]) -> Tensor:
+    def _stored(self, data_samples: Sequence[DetDataSample], device: torch.device) -> Tensor:
         """The embeddings `(B, C, h, w)` that came with a batch."""
         for sample in data_samples:
             if 'teacher_embedding' not in sample:
@@ -137,7 +140,9 @@ class SAM2CLIPDistiller(BaseModel):
                     f'The embedding of image {sample.img_id!r} is of another teacher than '
                     f'{self.features}. Give model and data set the same folder of features.'
                 )
-        return torch.stack([sample.teacher_embedding.decode() for sample in data_samples])
+        stored = [sample.teacher_embedding for sample in data_samples]
+        stored = [replace(each, data=to_device(each.data, device)) for each in stored]
+        return torch.stack([each.decode() for each in stored])
 
 
 def _share_of_image(student: Tensor, stride: int, data_samples: Sequence[DetDataSample]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from mmdet.utils import reduce_mean
 from torch import Tensor
 
+from ...layers import to_device
 from ..heads import CLIP2SAMHead, OpenVocabClassifier
 from ..losses import ImageLabels
 
@@ -27,7 +28,7 @@ class TrainedImage(NamedTuple):
     embeddings: Tensor | None
     """`(N, D)`; None for a model without names."""
     labels: Tensor
-    """`(N,)`."""
+    """`(N,)`, on the host."""
     image_labels: ImageLabels
 
 
@@ -46,8 +47,8 @@ def mask_losses(
         the log each source's part of them as `{source}/mask` and `{source}/dice`.
     """
     images = [image for image in images if image.masks is not None]
-    total = zero.new_tensor(sum(len(image.masks) for image in images), dtype=torch.float32)
-    total = reduce_mean(total)
+    total = sum(len(image.masks) for image in images)
+    total = reduce_mean(zero.new_full((), total, dtype=torch.float32))
     losses, parts = dict(loss_mask=zero), {}
     for source, members in _by_source(images):
         logits = torch.cat([image.low_res_logits for image in members])
@@ -87,7 +88,8 @@ def cls_losses(
     labels = torch.cat([image.labels for image in images])
     regions = head.loss_cls(classifier, embeddings, labels, [i.image_labels for i in images])
     least = torch.finfo(regions.weights.dtype).tiny
-    weight = reduce_mean(regions.weights.sum().detach().float()).clamp(min=least)
+    weight = zero.new_full((), regions.weights.sum().item(), dtype=torch.float32)
+    weight = reduce_mean(weight).clamp(min=least)
     losses = dict(loss_cls=regions.values.sum() / weight)
     counts = (regions.weights > 0).tolist()
     rows = torch.arange(len(labels)).split([len(image.labels) for image in images])
@@ -100,9 +102,11 @@ def cls_losses(
         if not own:
             continue
         prefix = '' if source is None else f'{source}/'
-        losses[f'{prefix}acc'] = 100 * regions.correct[own].float().mean()
+        own = torch.tensor(own)
+        index = to_device(own, zero.device)
+        losses[f'{prefix}acc'] = 100 * regions.correct[index].float().mean()
         if source is not None:
-            part = regions.values[own].sum() / regions.weights[own].sum()
+            part = regions.values[index].sum() / regions.weights[own].sum().item()
             losses[f'{prefix}cls'] = part.detach()
     return losses
 

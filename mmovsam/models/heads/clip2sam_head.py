@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from mmcv.ops import point_sample
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
@@ -10,7 +11,14 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 
-from ...layers import MLP, MaskDecoder, at_least_float32, sample_masks, without_autocast
+from ...layers import (
+    MLP,
+    MaskDecoder,
+    at_least_float32,
+    sample_masks,
+    to_device,
+    without_autocast,
+)
 from ...layers.mask_decoder import DecodedMasks
 
 
@@ -23,7 +31,7 @@ class CLIP2SAMHead(BaseModule):
         embed_dim: Width D of CLIP's joint space; None for a head that segments without names,
             which has neither label token nor region features.
         region_channels: Channels of the region maps.
-        roi_extractor: MMDetection's RoI extractor over the region maps.
+        roi_extractor: MMDetection's `SingleRoIExtractor` over the region maps.
         use_label_token: Add the label token's embedding to the region's. Off in the released
             models, whose checkpoints hold its parameters all the same.
         loss_mask: Loss of sampled mask logits.
@@ -115,35 +123,41 @@ class CLIP2SAMHead(BaseModule):
 
         Args:
             region_maps: Maps `(1, C, H / s, W / s)` at the extractor's strides.
-            bboxes: `(N, 4)` xyxy in pixels of the network's input.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input; best on the host, where it is
+                decided which map each is read from.
             label_tokens: `(N, 1, C)`, the label token after the decoder; read if
                 `use_label_token` is set.
 
         Returns:
             `(N, D)`, not normalized.
         """
-        rois = torch.cat((bboxes.new_zeros(len(bboxes), 1), bboxes), dim=1)
         # RoIAlign has no bfloat16
         maps = tuple(map(at_least_float32, region_maps[: self.roi_extractor.num_inputs]))
-        rois = rois.to(maps[0])
-        if not torch.is_grad_enabled():
-            maps = self._maps_of(rois, maps)
-        regions = self.roi_extractor(maps, rois).to(self.roi_conv.weight)
+        regions = self._extract(maps, bboxes.to('cpu', maps[0].dtype)).to(self.roi_conv.weight)
         with without_autocast(regions):
             embeddings = self.roi_conv(regions).relu().mean((2, 3))
             if self.use_label_token:
                 embeddings = embeddings + self.label_mlp(label_tokens[:, 0].to(embeddings))
         return embeddings
 
-    def _maps_of(self, rois: Tensor, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The maps that regions `(N, 5)` are read from; the others without any position.
+    def _extract(self, maps: tuple[Tensor, ...], bboxes: Tensor) -> Tensor:
+        """What `roi_extractor` makes of boxes that are on the host, `(N, C, r, r)`.
 
-        MMDetection's extractor sums up every other map, so that all train: milliseconds a click.
+        MMDetection's own loop over levels waits for the device, and sums up each map without a box.
         """
-        if not isinstance(self.roi_extractor, SingleRoIExtractor):
-            return maps
-        used = set(self.roi_extractor.map_roi_levels(rois, len(maps)).tolist())
-        return tuple(level if i in used else level[..., :0] for i, level in enumerate(maps))
+        extractor = self.roi_extractor
+        rois = F.pad(bboxes, (1, 0))  # of the first image
+        if not isinstance(extractor, SingleRoIExtractor):
+            return extractor(maps, to_device(rois, maps[0].device))
+        levels = extractor.map_roi_levels(rois, len(maps))
+        size = extractor.roi_layers[0].output_size
+        regions = maps[0].new_zeros(len(rois), extractor.out_channels, *size)
+        for level, (layer, feats) in enumerate(zip(extractor.roi_layers, maps)):
+            index = (levels == level).nonzero()[:, 0]
+            if len(index):
+                own = layer(feats, to_device(rois[index], feats.device))
+                regions.index_copy_(0, to_device(index, feats.device), own)
+        return regions
 
     @torch.no_grad()
     def sample_points(self, low_res_logits: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from ...layers import at_least_float32, without_autocast
+from ...layers import at_least_float32, to_device, without_autocast
 from ...vocabulary import TextClassifier, load_classifier
 
 LOGIT_SCALE = math.exp(4.6052)
@@ -56,14 +56,16 @@ class OpenVocabClassifier(BaseModule):
         # Not in checkpoints: a vocabulary is an input of the model, not a part of it.
         self.register_buffer('embeddings', torch.zeros(0, 0), persistent=False)
         self.register_buffer('order', torch.zeros(0, dtype=torch.long), persistent=False)
-        # Where the names of one class are: from `first[k]` to `first[k + 1]` in `rows`, which has
-        # their rows in `embeddings`.
-        self.register_buffer('first', torch.zeros(1, dtype=torch.long), persistent=False)
-        self.register_buffer('rows', torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer('alpha', torch.zeros(0), persistent=False)
         self.register_buffer('excluded', torch.zeros(0, dtype=torch.bool), persistent=False)
-        # (K + 1,), the background included: what the loss may compare with
-        self.register_buffer('trained', torch.zeros(0, dtype=torch.bool), persistent=False)
+        # (K + 1,), the background included: what the loss must not compare with
+        self.register_buffer('untrained', torch.zeros(0, dtype=torch.bool), persistent=False)
+        # The rest is no buffer: it stays on the host, where losses decide by it.
+        self.trained = torch.zeros(0, dtype=torch.bool)  # the reverse of `untrained`
+        # Where the names of one class are: from `first[k]` to `first[k + 1]` in `rows`, which has
+        # their rows in `embeddings`.
+        self.first = torch.zeros(1, dtype=torch.long)
+        self.rows = torch.zeros(0, dtype=torch.long)
 
     @property
     def num_classes(self) -> int:
@@ -106,9 +108,10 @@ class OpenVocabClassifier(BaseModule):
         alpha[-1] = self.base_alpha
         device = self.embeddings.device
         self.embeddings, self.order = embeddings.to(device), self.order.to(device)
-        self.rows, self.first = rows.argsort().to(device), first.to(device)
+        self.rows, self.first = rows.argsort(), first
         self.alpha, self.excluded = alpha.to(device), excluded.to(device)
-        self.trained = ~(excluded if self.train_novel else novel | excluded).to(device)
+        self.trained = ~(excluded if self.train_novel else novel | excluded)
+        self.untrained = (~self.trained).to(device)
         self.names = classifier.names
 
     def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
@@ -151,18 +154,19 @@ class OpenVocabClassifier(BaseModule):
 
         Args:
             embeddings: `(N, D)`, not normalized.
-            classes: `(C,)` int64, each once.
+            classes: `(C,)` int64, each once, on the host.
 
         Returns:
             `(N, C + 1)`; the background, last, is 0.
         """
         embeddings = self._normalized(embeddings)
         counts = self.first[classes + 1] - self.first[classes]
-        owner = torch.arange(len(classes), device=counts.device).repeat_interleave(counts)
+        owner = torch.arange(len(classes)).repeat_interleave(counts)
         # the first name of each class lies this far from its place among those of `classes`
         shift = self.first[classes] - (counts.cumsum(0) - counts)
-        names = torch.arange(len(owner), device=counts.device) + shift[owner]
-        names = self.embeddings[self.rows[names]].to(embeddings)
+        rows = self.rows[torch.arange(len(owner)) + shift[owner]]
+        owner, rows = (to_device(each, self.embeddings.device) for each in (owner, rows))
+        names = self.embeddings[rows].to(embeddings)
         with without_autocast(embeddings):
             cosines = embeddings @ names.T
             lowest = cosines.new_full((len(embeddings), len(classes)), -2.0)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from ...layers import to_device
 from .class_sampler import ClassSampler
 
 
@@ -46,7 +47,10 @@ class RegionLosses(NamedTuple):
     values: Tensor
     """`(N,)`, 0 where the label does not count."""
     weights: Tensor
-    """`(N,)`: the loss of several regions is the sum of their values over that of their weights."""
+    """`(N,)`: the loss of several regions is the sum of their values over that of their weights.
+
+    On the host, where it is decided what the loss is of.
+    """
     correct: Tensor
     """`(N,)` bool, whether the label is the most similar of the classes it was compared with."""
 
@@ -124,28 +128,30 @@ class VocabularyLoss(nn.Module):
             classifier: `OpenVocabClassifier`.
             embeddings: `(N, D)`, not normalized.
             labels: `(N,)`, K for the background; -1, and classes that training must not know, do
-                not count.
+                not count. Best on the host.
             images: Of what images they are, in their order.
         """
         background = classifier.num_classes
-        trained = classifier.trained
+        trained, labels = classifier.trained, labels.cpu()
         labels = labels.masked_fill((labels >= 0) & ~trained[labels], -1)
+        weights = (labels >= 0).float().masked_fill(labels == background, self.bg_weight)
         classes = log_rates = None
         if self.num_negatives is None:
-            logits = classifier.logits(embeddings).masked_fill(~trained, float('-inf'))
+            logits = classifier.logits(embeddings)
+            logits = logits.masked_fill(classifier.untrained, float('-inf'))
         else:
-            drawn = self._draw(trained, labels, images)
-            classes, log_rates = (each.to(embeddings.device) for each in drawn)
+            classes, log_rates = self._draw(trained, labels, images)
             logits = classifier.logits_of(embeddings, classes)
             labels = _index_of(labels, classes, background)
         logits = self._compared(logits, labels, images, classes)
+        labels = to_device(labels, logits.device)
         correct = logits.argmax(1) == labels
         if log_rates is not None and self.correction:
-            logits = logits - F.pad(log_rates, (0, 1))
+            logits = logits - F.pad(to_device(log_rates, logits.device), (0, 1))
         weight = logits.new_ones(logits.shape[1])
         weight[-1] = self.bg_weight
         values = F.cross_entropy(logits, labels, weight, ignore_index=-1, reduction='none')
-        return RegionLosses(self.loss_weight * values, weight[labels] * (labels >= 0), correct)
+        return RegionLosses(self.loss_weight * values, weights, correct)
 
     def _draw(
         self, trained: Tensor, labels: Tensor, images: Sequence[ImageLabels]
@@ -193,7 +199,7 @@ class VocabularyLoss(nn.Module):
         if left_out is None:
             return logits
         own = labels.clamp(min=0)[:, None]
-        left_out = left_out.to(logits.device).scatter(1, own, False)
+        left_out = to_device(left_out.scatter(1, own, False), logits.device)
         return logits.masked_fill(left_out, float('-inf'))
 
 
