@@ -4,6 +4,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .class_frequency_hook import ClassFrequencyHook
+from .heartbeat_hook import HeartbeatHook
 from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from .single_logger_hook import SingleLoggerHook
 from .step_timeout_hook import StepTimeoutHook
@@ -15,6 +16,7 @@ __all__ = [
     'CheckpointCheckHook',
     'ClassCheckHook',
     'ClassFrequencyHook',
+    'HeartbeatHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
     'SingleLoggerHook',

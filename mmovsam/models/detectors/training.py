@@ -9,6 +9,7 @@ import torch
 from mmdet.utils import reduce_mean
 from torch import Tensor
 
+from ...layers import at_least_float32
 from ..heads import CLIP2SAMHead, OpenVocabClassifier
 from ..losses import ImageLabels
 
@@ -46,7 +47,7 @@ def mask_losses(
         the log each source's part of them as `{source}/mask` and `{source}/dice`.
     """
     images = [image for image in images if image.masks is not None]
-    total = zero.new_tensor(sum(len(image.masks) for image in images), dtype=torch.float32)
+    total = at_least_float32(zero).new_tensor(sum(len(image.masks) for image in images))
     total = reduce_mean(total)
     losses, parts = dict(loss_mask=zero), {}
     for source, members in _by_source(images):
