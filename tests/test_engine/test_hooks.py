@@ -20,7 +20,13 @@ from mmengine.runner import EpochBasedTrainLoop, find_latest_checkpoint
 from noisy_training import NoisyData, NoisyModel, Stopped, collate, make_runner, train
 
 from mmovsam.checkpoints import load_checkpoint_file
-from mmovsam.engine.hooks import AtomicCheckpointHook, CheckpointCheckHook, SingleLoggerHook
+from mmovsam.engine.hooks import (
+    AtomicCheckpointHook,
+    CheckpointCheckHook,
+    HeartbeatHook,
+    SingleLoggerHook,
+    StepTimeoutHook,
+)
 from mmovsam.fileio import atomic_path, write_atomic
 
 
@@ -198,6 +204,12 @@ def test_the_best_checkpoint_stays_until_a_better_one_is_written(tmp_path, monke
 def test_each_of_several_metrics_keeps_its_best_checkpoint(tmp_path):
     validated_runner(tmp_path, [0.1, 0.5, 0.2], hook=dict(save_best=['a', 'b'])).train()
     assert best_of(tmp_path) == ['best_a_epoch_2.pth', 'best_b_epoch_1.pth']
+
+
+@pytest.mark.parametrize('hook', [HeartbeatHook, StepTimeoutHook])
+def test_waiting_times_that_are_not_positive_are_refused(hook):
+    with pytest.raises(ValueError, match='must be positive, not 0 and'):
+        hook(seconds=0)
 
 
 def test_remote_output_keeps_its_own_backend():

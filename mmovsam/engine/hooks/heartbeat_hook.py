@@ -31,7 +31,7 @@ class HeartbeatHook(Hook):
         ValueError: A time is not positive.
     """
 
-    def __init__(self, seconds: float = 45, interval: float = 5) -> None:
+    def __init__(self, seconds: float = 40, interval: float = 5) -> None:
         if min(seconds, interval) <= 0:
             raise ValueError(f'Times must be positive, not {seconds} and {interval}.')
         self.seconds = seconds
@@ -47,6 +47,7 @@ class HeartbeatHook(Hook):
         timeout = timedelta(seconds=self.seconds)
         group = torch.distributed.new_group(backend='gloo', timeout=timeout)
         atexit.register(self._leave)
+        self._done.clear()
         self._thread = threading.Thread(target=self._beat, args=[group], daemon=True)
         self._thread.start()
 
