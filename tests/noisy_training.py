@@ -43,6 +43,8 @@ class NoisyModel(BaseModel):
         self.seen = []
 
     def forward(self, inputs, mode='loss'):
+        if mode == 'predict':
+            return [inputs]
         if len(self.seen) == self.stop_at:
             raise Stopped
         self.seen.append(inputs)

@@ -13,8 +13,9 @@ import tempfile
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
 from mmdet.utils import reduce_mean
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmovsam.engine.command_line import OptionsAction, build_runner, load_config, readable_errors
 
@@ -24,14 +25,29 @@ class EnoughSteps(Exception):
 
 
 class LossRecorder(Hook):
-    """Keeps the mean of the processes' losses, until there are enough."""
+    """Keeps the mean of the processes' losses, until there are enough.
 
-    def __init__(self, count):
+    Args:
+        count: How many.
+        reverse: Whether the images of each batch are turned round first.
+    """
+
+    def __init__(self, count, reverse):
         self.count = count
+        self.reverse = reverse
         self.losses = []
 
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if self.reverse:
+            for key, images in data_batch.items():
+                flip = isinstance(images, torch.Tensor)
+                data_batch[key] = images.flip(0) if flip else images[::-1]
+
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.losses.append(reduce_mean(outputs['loss'].detach()).item())
+        loss = outputs['loss'].detach()
+        if loss.dtype != torch.get_default_dtype():
+            raise ValueError(f'The loss is in {loss.dtype}: not all of this model follows --dtype.')
+        self.losses.append(reduce_mean(loss).item())
         if len(self.losses) == self.count:
             raise EnoughSteps
 
@@ -44,6 +60,19 @@ def parse_args():
     add('--accumulate', type=int, default=1, help='batches to an update there (default: 1)')
     add('--batch-size', type=int, default=4, help='images to an update (default: 4)')
     add('--steps', type=int, default=100, help='updates (default: 100)')
+    add(
+        '--dtype',
+        choices=('float32', 'float64'),
+        default='float32',
+        help='float64 tells rounding, which it makes vanish, from what is wrong (default: float32)',
+    )
+    add(
+        '--reverse',
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help='turn the images of each batch round in the second training; with --processes 1, '
+        'which then differs from the first by rounding alone, it shows what rounding does',
+    )
     add(
         '--cfg-options',
         nargs='+',
@@ -63,6 +92,9 @@ def parse_args():
 
 def train(args):
     """One of the processes that train."""
+    if args.dtype == 'float64':
+        torch.set_default_dtype(torch.float64)
+        torch.Tensor.float = torch.Tensor.double  # for losses that compute in float() themselves
     args.work_dir = str(Path(args.losses).with_suffix(''))
     cfg = load_config(args)
     batch_size = args.batch_size // (args.processes * args.accumulate)
@@ -70,7 +102,7 @@ def train(args):
     cfg.optim_wrapper.accumulative_counts = args.accumulate
     cfg.log_level = 'ERROR'
     runner = build_runner(cfg, training=True)
-    recorder = LossRecorder(args.steps * args.accumulate)
+    recorder = LossRecorder(args.steps * args.accumulate, args.reverse)
     runner.register_hook(recorder, priority='LOWEST')
     try:
         runner.train()
@@ -78,23 +110,25 @@ def train(args):
         parts = zip(*[iter(recorder.losses)] * args.accumulate)
         if is_main_process():
             Path(args.losses).write_text(json.dumps([sum(p) / len(p) for p in parts]))
+        barrier()  # one that ends early looks like a lost one
     else:
         raise ValueError(f'The training has only {len(recorder.losses)} iterations.')
 
 
-def losses_of(processes, accumulate, out):
-    """The losses of a training in so many processes, started with the arguments of this one."""
-    more = f'--processes={processes} --accumulate={accumulate} --losses={out}'.split()
+def losses_of(out, processes, *options):
+    """The losses of a training in so many processes, with the arguments of this one and others."""
     launch = f'-m torch.distributed.run --standalone --nproc_per_node={processes}'.split()
-    command = [sys.executable, *launch, *sys.argv, *more]
-    subprocess.run(command, check=True, env={'OMP_NUM_THREADS': '1', **os.environ})
+    command = [sys.executable, *launch, *sys.argv, *options, f'--losses={out}']
+    if subprocess.run(command, env={'OMP_NUM_THREADS': '1', **os.environ}).returncode:
+        raise ValueError('A training failed: its message is above.')
     return json.loads(Path(out).read_text())
 
 
 def compare(args):
+    alone = ('--processes=1', '--accumulate=1', '--no-reverse')
     with tempfile.TemporaryDirectory() as folder:
-        one = losses_of(1, 1, f'{folder}/one.json')
-        many = losses_of(args.processes, args.accumulate, f'{folder}/many.json')
+        one = losses_of(f'{folder}/one.json', 1, *alone)
+        many = losses_of(f'{folder}/many.json', args.processes)
     differences = [abs(a - b) / abs(a) for a, b in zip(one, many)]
     print(f'{Path(args.config).stem}: loss from {one[0]:.6g} to {one[-1]:.6g}')
     print(f'{"steps":>7}  largest relative difference')

@@ -17,6 +17,7 @@ custom_hooks = [
     dict(type='ClassCheckHook'),
     dict(type='ClassFrequencyHook'),
     dict(type='StepTimeoutHook'),
+    dict(type='HeartbeatHook'),
 ]
 
 randomness = dict(seed=0)

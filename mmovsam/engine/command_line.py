@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.registry import LOOPS, RUNNERS, init_default_scope
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from ..checkpoints.required import weight_files
 from ..datasets.files import check_files, config_files
 from ..fileio import find_config
+from .loops import ResumableEpochLoop, ResumableIterLoop
 from .processes import start_gloo
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
@@ -106,7 +107,10 @@ def build_runner(cfg: Config, training: bool) -> Runner:
     check_files([*config_files(cfg, loops), *weight_files(cfg, training)], 'this config')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if training:
+        _check_loop(runner)
+    return runner
 
 
 @contextlib.contextmanager
@@ -135,6 +139,22 @@ def readable_errors(when_stopped: str = ''):
         print(f'error: {message}', file=sys.stderr)
         print(f'({TRACEBACK_SWITCH}=1 shows where)', file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _check_loop(runner) -> None:
+    """Say where a training that is killed cannot be resumed exactly."""
+    settings = runner.cfg.get('train_cfg') or {}
+    plain = 'EpochBasedTrainLoop' if settings.get('by_epoch') else 'IterBasedTrainLoop'
+    kind = settings.get('type', plain)
+    loop = kind if isinstance(kind, type) else LOOPS.get(kind)
+    if loop is None or issubclass(loop, ResumableEpochLoop | ResumableIterLoop):
+        return  # what is unknown is an error when MMEngine builds it
+    better = ResumableIterLoop if issubclass(loop, IterBasedTrainLoop) else ResumableEpochLoop
+    runner.logger.warning(
+        f'train_cfg.type is {loop.__name__}: if this training is killed, --resume goes on with '
+        'other random numbers, and from the middle of an epoch with other images. '
+        f'{better.__name__}, with the same settings, goes on exactly.'
+    )
 
 
 def _check_option_keys(cfg, options) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import multiprocessing
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from mmengine.dist import broadcast_object_list, get_dist_info, is_main_process
+from mmengine.dist import broadcast_object_list, get_dist_info, get_world_size, is_main_process
 
 _PATIENCE = timedelta(days=7)  # for others to end their share
 
@@ -68,15 +69,27 @@ def ending_at_once() -> Iterator[None]:
     try:
         yield
     except RuntimeError:
-        rank, count = get_dist_info()
-        if count == 1:
+        if get_world_size() == 1:
             raise
-        traceback.print_exc()
-        print(
-            f'error: process {rank} of {count} cannot go on. If it is another one that was lost, '
-            'the same command with --resume goes on from the last checkpoint, with fewer processes '
-            'and machines too.',
-            file=sys.stderr,
-            flush=True,
-        )
+        end_at_once(traceback.format_exc())
+
+
+def end_at_once(reason: str) -> NoReturn:
+    """End this process, which other ones take part with, and those that load its data.
+
+    Args:
+        reason: What to print beside how to go on.
+    """
+    rank, count = get_dist_info()
+    print(
+        f'{reason}\nerror: process {rank} of {count} cannot go on. If it is another one that was '
+        'lost, the same command with --resume goes on from the last checkpoint, with fewer '
+        'processes and machines too.',
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        for child in multiprocessing.active_children():
+            child.kill()  # one that waits to hand over a batch would wait for ever
+    finally:  # PyTorch raises an error when it hears that they have ended
         os._exit(1)

@@ -10,14 +10,23 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import LoggerHook
+from mmengine.registry import METRICS
 from mmengine.runner import EpochBasedTrainLoop, find_latest_checkpoint
-from noisy_training import NoisyModel, Stopped, make_runner, train
+from noisy_training import NoisyData, NoisyModel, Stopped, collate, make_runner, train
 
 from mmovsam.checkpoints import load_checkpoint_file
-from mmovsam.engine.hooks import AtomicCheckpointHook, CheckpointCheckHook, SingleLoggerHook
+from mmovsam.engine.hooks import (
+    AtomicCheckpointHook,
+    CheckpointCheckHook,
+    HeartbeatHook,
+    SingleLoggerHook,
+    StepTimeoutHook,
+)
 from mmovsam.fileio import atomic_path, write_atomic
 
 
@@ -130,6 +139,77 @@ def test_kill_in_the_middle_of_a_write_leaves_the_old_file_and_training_tidies_u
     assert len(list(tmp_path.glob('.*.tmp'))) == 1
     make_runner(tmp_path).train()
     assert not list(tmp_path.glob('.*.tmp'))
+
+
+@METRICS.register_module()
+class GivenScores(BaseMetric):
+    """One score after the other."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = list(scores)
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return dict(a=np.float64(self.scores.pop(0)), b=np.float64(len(self.scores)))
+
+
+def validated_runner(folder, scores, **kwargs):
+    """Three epochs, each with a checkpoint and a validation of a score that is given."""
+    hook = dict(type='AtomicCheckpointHook', interval=1, **kwargs.pop('hook', dict(save_best='a')))
+    loader = dict(
+        dataset=NoisyData(),
+        batch_size=8,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=collate,
+    )
+    return make_runner(
+        folder,
+        default_hooks=dict(checkpoint=dict(hook, rule='greater')),
+        val_dataloader=loader,
+        val_evaluator=dict(type='GivenScores', scores=scores),
+        val_cfg=dict(type='ValLoop'),
+        **kwargs,
+    )
+
+
+def best_of(folder):
+    return sorted(path.name for path in folder.glob('best_*.pth'))
+
+
+@pytest.mark.parametrize(('score', 'best'), [(0.4, 1), (0.6, 3)])
+def test_resumed_training_knows_the_best_score_and_its_checkpoint(tmp_path, score, best):
+    train(validated_runner(tmp_path, [0.5, 0.1], stop_at=10))  # in epoch 3
+    assert best_of(tmp_path) == ['best_a_epoch_1.pth']
+    validated_runner(tmp_path, [score], resume=True).train()
+    assert best_of(tmp_path) == [f'best_a_epoch_{best}.pth']
+
+
+def test_the_best_checkpoint_stays_until_a_better_one_is_written(tmp_path, monkeypatch):
+    def full_disk(path, data, durable):
+        if Path(path).name == 'best_a_epoch_2.pth':
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_atomic(path, data, durable)
+
+    monkeypatch.setattr('mmovsam.engine.hooks.atomic_checkpoint_hook.write_atomic', full_disk)
+    message = r'of the best weights could not be written: No space .*epoch_2\.pth is complete'
+    with pytest.raises(OSError, match=message):
+        validated_runner(tmp_path, [0.5, 0.6]).train()
+    assert best_of(tmp_path) == ['best_a_epoch_1.pth']
+
+
+def test_each_of_several_metrics_keeps_its_best_checkpoint(tmp_path):
+    validated_runner(tmp_path, [0.1, 0.5, 0.2], hook=dict(save_best=['a', 'b'])).train()
+    assert best_of(tmp_path) == ['best_a_epoch_2.pth', 'best_b_epoch_1.pth']
+
+
+@pytest.mark.parametrize('hook', [HeartbeatHook, StepTimeoutHook])
+def test_waiting_times_that_are_not_positive_are_refused(hook):
+    with pytest.raises(ValueError, match='must be positive, not 0 and'):
+        hook(seconds=0)
 
 
 def test_remote_output_keeps_its_own_backend():

@@ -9,7 +9,7 @@ import tiny_dump
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
 from noisy_training import NoisyModel, make_runner, weights_of
 
@@ -121,6 +121,14 @@ def test_batches_that_are_summed_up_with_a_bad_one_are_skipped_and_not_blamed(tm
     assert len(model.seen) == 6
     bad = [f'{int(index)}.jpg' for index in model.seen[4][:, 0]]
     assert str(error.value).count('.jpg') == 2 and all(name in str(error.value) for name in bad)
+
+
+def test_several_optimizers_are_refused_with_their_names(tmp_path):
+    runner = runner_with(tmp_path, BadModel())
+    wrapper = OptimWrapper(torch.optim.SGD(runner.model.parameters(), lr=0.1))
+    runner.optim_wrapper = OptimWrapperDict(generator=wrapper, critic=wrapper)
+    with pytest.raises(TypeError, match=r'has generator, critic\. Leave .* out of default_hooks'):
+        runner.call_hook('before_train')
 
 
 def test_skipping_ends_after_too_many_in_a_row(tmp_path):

@@ -98,6 +98,28 @@ def test_a_process_that_waits_in_vain_ends_with_a_message(config, tmp_path):
     assert 'Timed out' in said.read_text()
 
 
+def test_a_silent_machine_ends_the_others_and_a_slow_process_does_not(config, tmp_path):
+    said = tmp_path / 'many0.err'
+
+    def slow_then_silent(step):
+        if step == 0:
+            time.sleep(5)
+        elif step == 2:
+            pid = os.getpid()
+            if os.fork():
+                os.kill(pid, signal.SIGSTOP)  # with open connections, as where power is lost
+            until = time.monotonic() + 60
+            while time.monotonic() < until and '--resume' not in said.read_text():
+                time.sleep(0.2)
+            os.kill(pid, signal.SIGKILL)
+            os._exit(0)
+
+    silent = config(tiny.DISTILLER, 1, heartbeat=3)  # 8 images make 4 steps an epoch
+    states, (steps, _) = train(silent, 'many', processes=2, then=slow_then_silent)
+    assert states == [1 << 8, signal.SIGKILL] and len(steps) == 3
+    assert 'No sign of life' in said.read_text()
+
+
 def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(config, distilled):
     neck = dict(neck=dict(with_cp=True))
     sharded = config(tiny.merged(tiny.DISTILLER, neck), 2, **FSDP)

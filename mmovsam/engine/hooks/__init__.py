@@ -4,6 +4,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .class_frequency_hook import ClassFrequencyHook
+from .heartbeat_hook import HeartbeatHook
 from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from .prepare_for_inference_hook import PrepareForInferenceHook
 from .single_logger_hook import SingleLoggerHook
@@ -16,6 +17,7 @@ __all__ = [
     'CheckpointCheckHook',
     'ClassCheckHook',
     'ClassFrequencyHook',
+    'HeartbeatHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
     'PrepareForInferenceHook',

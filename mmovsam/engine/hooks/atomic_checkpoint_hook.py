@@ -43,7 +43,9 @@ class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's `CheckpointHook`, safe against a kill at any moment.
 
     A checkpoint gets its name when it is complete, `last_checkpoint` points to it after that,
-    and only then are outdated ones removed; MMEngine's own hook does these the other way round.
+    and only then are outdated ones removed; MMEngine's own hook does these the other way round. So
+    it is with the best ones (`save_best`): one is removed when a better one, and a checkpoint that
+    knows of it, are there.
     Gradients that wait to be accumulated with others are in the checkpoint too.
 
     Args:
@@ -132,7 +134,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 pointer = Path(runner.work_dir) / 'last_checkpoint'
                 write_atomic(pointer, self.last_ckpt, durable=True)
         except OSError as error:
-            failure = self._explain(runner, error)
+            failure = self._explain(runner, self.last_ckpt, error)
         failures = [text for text in all_gather_object(failure) if text]
         if failures:
             raise OSError(failures[0])  # in all processes: none waits for another
@@ -143,7 +145,39 @@ class AtomicCheckpointHook(CheckpointHook):
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
 
-    def _explain(self, runner, error) -> str:
+    def _save_best_checkpoint(self, runner, metrics):
+        if not self.save_best:
+            return
+        before = self._best_checkpoints(runner)
+        single = len(before) == 1
+        # what the parent does not know of, it does not remove
+        if single:
+            self.best_ckpt_path = None
+        else:
+            self.best_ckpt_path_dict = dict.fromkeys(before)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        except OSError as error:
+            if error.errno is None:  # explained
+                raise
+            raise OSError(self._explain(runner, 'of the best weights', error)) from error
+        after = self._best_checkpoints(runner)
+        if single:
+            (self.best_ckpt_path,) = after.values()
+        else:
+            self.best_ckpt_path_dict = after
+        if is_main_process():
+            for path in {*before.values()} - {*after.values(), None}:
+                if self.file_backend.isfile(path):
+                    self.file_backend.remove(path)
+
+    def _best_checkpoints(self, runner) -> dict:
+        """The best checkpoint of each metric, None where there is none yet."""
+        keys = self.key_indicators
+        names = ['best_ckpt'] if len(keys) == 1 else [f'best_ckpt_{key}' for key in keys]
+        return {key: runner.message_hub.get_info(name) for key, name in zip(keys, names)}
+
+    def _explain(self, runner, checkpoint, error) -> str:
         """Why nothing could be saved, and what there is."""
         free = ''
         if isinstance(self.file_backend, LocalBackend):
@@ -157,6 +191,6 @@ class AtomicCheckpointHook(CheckpointHook):
         else:
             advice = 'There is no earlier one.'
         return (
-            f'The checkpoint {self.last_ckpt} could not be written: {error.strerror or error}'
+            f'The checkpoint {checkpoint} could not be written: {error.strerror or error}'
             f'{free}. {advice}'
         )

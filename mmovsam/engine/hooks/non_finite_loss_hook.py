@@ -11,6 +11,7 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -61,7 +62,17 @@ class NonFiniteLossHook(Hook):
         self._pending: list[_Forward] = []
 
     def before_train(self, runner) -> None:
-        """Look on when the model gives its losses, and before the optimizer's steps."""
+        """Look on when the model gives its losses, and before the optimizer's steps.
+
+        Raises:
+            TypeError: There are several optimizers.
+        """
+        if isinstance(runner.optim_wrapper, OptimWrapperDict):
+            raise TypeError(
+                'NonFiniteLossHook watches one optimizer, and optim_wrapper has '
+                f'{", ".join(runner.optim_wrapper.keys())}. Leave the hook (`non_finite`) out of '
+                'default_hooks.'
+            )
         self._runner = runner
         unwrap(runner.model).register_forward_hook(self._after_forward, with_kwargs=True)
         runner.optim_wrapper.optimizer.register_step_pre_hook(self._before_step)

@@ -9,7 +9,7 @@ import torch
 from mmdet.utils import reduce_mean
 from torch import Tensor
 
-from ...layers import to_device
+from ...layers import at_least_float32, to_device
 from ..heads import CLIP2SAMHead, OpenVocabClassifier
 from ..losses import ImageLabels
 
@@ -48,7 +48,7 @@ def mask_losses(
     """
     images = [image for image in images if image.masks is not None]
     total = sum(len(image.masks) for image in images)
-    total = reduce_mean(zero.new_full((), total, dtype=torch.float32))
+    total = reduce_mean(at_least_float32(zero).new_full((), total))
     losses, parts = dict(loss_mask=zero), {}
     for source, members in _by_source(images):
         logits = torch.cat([image.low_res_logits for image in members])

@@ -193,5 +193,5 @@ class CLIP2SAMHead(BaseModule):
         logits = point_sample(low_res_logits, points)[:, 0]
         return dict(
             loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),
-            loss_dice=self.loss_dice(logits, targets, avg_factor=len(logits)),
+            loss_dice=self.loss_dice(logits, targets),
         )

@@ -1,0 +1,72 @@
+"""Signs of life between the processes of a training."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from datetime import timedelta
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..processes import end_at_once
+
+
+@HOOKS.register_module()
+class HeartbeatHook(Hook):
+    """End this process when another one has not given a sign of life for some time.
+
+    A machine that loses power closes no connection: those that wait for it notice nothing. A thread
+    of each process meets those of the others every few seconds, whatever the training does
+    meanwhile, and so also while one process loads data, validates or writes a checkpoint.
+
+    Args:
+        seconds: How long a process may be silent.
+        interval: Seconds from one meeting to the next.
+
+    Raises:
+        ValueError: A time is not positive.
+    """
+
+    def __init__(self, seconds: float = 40, interval: float = 5) -> None:
+        if min(seconds, interval) <= 0:
+            raise ValueError(f'Times must be positive, not {seconds} and {interval}.')
+        self.seconds = seconds
+        self.interval = interval
+        self._thread: threading.Thread | None = None
+        self._done = threading.Event()
+        self._leaving = False  # as this process ends, and not because another one is lost
+
+    def before_train(self, runner: Runner) -> None:
+        """Begin, where there are others."""
+        if not is_distributed():
+            return
+        timeout = timedelta(seconds=self.seconds)
+        group = torch.distributed.new_group(backend='gloo', timeout=timeout)
+        atexit.register(self._leave)
+        self._done.clear()
+        self._thread = threading.Thread(target=self._beat, args=[group], daemon=True)
+        self._thread.start()
+
+    def after_train(self, runner: Runner) -> None:
+        """Meet until all have come to the end."""
+        if self._thread is not None:
+            self._done.set()
+            self._thread.join()
+
+    def _beat(self, group: torch.distributed.ProcessGroup) -> None:
+        training = torch.ones(1)
+        try:
+            while training.item():
+                self._done.wait(self.interval)
+                training.fill_(not self._done.is_set())
+                torch.distributed.all_reduce(training, torch.distributed.ReduceOp.MAX, group)
+        except RuntimeError as error:
+            if not self._leaving:
+                end_at_once(f'No sign of life of another process: {error}')
+
+    def _leave(self) -> None:
+        self._leaving = True
