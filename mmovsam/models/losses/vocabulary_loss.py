@@ -104,16 +104,19 @@ class VocabularyLoss(nn.Module):
         self.federated = federated
         self.frequencies: Tensor | None = None
         self.sampler: ClassSampler | None = None
-        self.sampled: Tensor | None = None
+        self.known: Tensor | None = None
+        self.trained: Tensor | None = None
 
     def set_frequencies(self, frequencies: Tensor) -> None:
         """Tell how frequent each class is in training.
+
+        A class that never occurs is not compared with: it would only be pushed away.
 
         Args:
             frequencies: `(K,)`, not negative, in any unit.
         """
         self.frequencies = frequencies
-        self.sampler = None
+        self.trained = None
 
     def forward(
         self, classifier, embeddings: Tensor, labels: Tensor, images: Sequence[ImageLabels]
@@ -128,7 +131,7 @@ class VocabularyLoss(nn.Module):
             images: Of what images they are, in their order.
         """
         background = classifier.num_classes
-        trained = classifier.trained
+        trained = self._trained(classifier)
         labels = labels.masked_fill((labels >= 0) & ~trained[labels], -1)
         classes = log_rates = None
         if self.num_negatives is None:
@@ -147,20 +150,29 @@ class VocabularyLoss(nn.Module):
         values = F.cross_entropy(logits, labels, weight, ignore_index=-1, reduction='none')
         return RegionLosses(self.loss_weight * values, weight[labels] * (labels >= 0), correct)
 
+    def _trained(self, classifier) -> Tensor:
+        """`(K + 1,)` bool, what regions may be compared with, the background included."""
+        if self.trained is None or self.known is not classifier.trained:
+            self.trained = self.known = classifier.trained  # a vocabulary brings its own
+            self.sampler = None
+            if self.frequencies is not None:
+                if len(self.frequencies) != classifier.num_classes:
+                    raise ValueError(
+                        f'Frequencies of {len(self.frequencies)} classes were set and the '
+                        f'vocabulary has {classifier.num_classes}: set those of its own.'
+                    )
+                occurs = F.pad(self.frequencies > 0, (0, 1), value=True)
+                self.trained = self.trained & occurs.to(self.trained.device)
+        return self.trained
+
     def _draw(
         self, trained: Tensor, labels: Tensor, images: Sequence[ImageLabels]
     ) -> tuple[Tensor, Tensor]:
         """Classes of this step, and the logarithms of their probabilities."""
-        if self.sampler is None or self.sampled is not trained:
-            if self.frequencies is not None and len(self.frequencies) != len(trained) - 1:
-                raise ValueError(
-                    f'Frequencies of {len(self.frequencies)} classes were set and the vocabulary '
-                    f'has {len(trained) - 1}: set those of its own.'
-                )
+        if self.sampler is None:
             self.sampler = ClassSampler(
                 trained[:-1], self.num_negatives, self.frequencies, self.frequency_power
             )
-            self.sampled = trained  # a vocabulary brings its own
         certain = set(labels.tolist())
         for image in images:
             certain.update(image.true, image.verified or () if self.federated else ())

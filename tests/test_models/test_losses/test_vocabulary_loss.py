@@ -188,6 +188,18 @@ def test_training_sees_base_classes_and_novel_ones_where_it_is_told_to(
     assert regions.weights.nonzero()[:, 0].tolist() == trained
 
 
+@pytest.mark.parametrize('num_negatives', [None, 1, 4])
+def test_classes_that_never_occur_in_training_are_not_pushed_away(num_negatives):
+    named = classifier(4)
+    loss = VocabularyLoss(loss_weight=1.0, num_negatives=num_negatives)
+    loss.set_frequencies(torch.tensor([0.5, 0, 2, 0]))
+    x = pictured(3)
+    regions = loss(named, x, torch.tensor([0, 2, 1]), [ImageLabels(3)])
+    want = F.cross_entropy(named.logits(x)[:2, [0, 2, 4]], torch.tensor([0, 1]), reduction='none')
+    torch.testing.assert_close(regions.values[:2], want, atol=1e-4, rtol=1e-4)
+    assert regions.weights.tolist() == [1, 1, 0]
+
+
 def test_accuracy_is_that_of_the_most_similar_name():
     named = classifier(30)
     x = pictured(20)
