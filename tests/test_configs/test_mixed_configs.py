@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmovsam.datasets import config_files
 from mmovsam.datasets.mini_world import CATEGORIES, SHAPES
 from mmovsam.vocabulary import novel_flags
+from mmovsam.vocabulary.sources import read_metainfo
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -37,12 +38,15 @@ def test_22k_draws_a_few_of_its_classes_from_three_kinds_of_data():
     assert cfg.val_dataloader is None and cfg.test_dataloader is None
 
 
-def test_22k_joins_by_hand_classes_that_lvis_and_coco_have():
+def test_22k_joins_by_hand_classes_that_its_data_sets_have():
     same = read('ovsam_22k.py').train_dataloader.dataset.same
     coco, lvis = (
         DATASETS.get(kind).METAINFO['classes'] for kind in ('CocoDataset', 'LVISV1Dataset')
     )
     assert set(same.coco) <= set(coco) and set(same.coco.values()) <= set(lvis)
+    assert set(same.imagenet) <= set(read_metainfo('imagenet22k')['classes'])
+    in_coco = {same.coco.get(name, name) for name in coco}
+    assert set(same.imagenet.values()) <= in_coco
 
 
 def test_22k_never_cuts_an_image_whose_label_is_of_the_whole():
