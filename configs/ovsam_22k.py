@@ -7,7 +7,7 @@ _base_ = [
 ]
 model = dict(
     classifier=dict(classifier='checkpoints/vocabulary_22k_rn50x16.safetensors'),
-    head=dict(loss_cls=dict(type='VocabularyLoss', num_negatives=2000)),
+    head=dict(loss_cls=dict(type='VocabularyLoss', num_negatives=2000, by_source=True)),
 )
 coco = dict(
     _base_.train_dataloader.dataset,

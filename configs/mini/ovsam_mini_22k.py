@@ -2,7 +2,10 @@
 # Tests with annotated boxes as prompts.
 _base_ = ['./ovsam_mini.py']
 novel = ['* hexagon', '* arrow', '* digit eight', '* digit nine']  # the last of either kind
-model = dict(classifier=dict(novel=novel, train_novel=True))
+model = dict(
+    classifier=dict(novel=novel, train_novel=True),
+    head=dict(loss_cls=dict(type='VocabularyLoss', by_source=True)),
+)
 scenes = dict(_base_.train_dataloader.dataset, novel=novel)
 pictures = dict(
     type='MiniWorldImageLabels',
@@ -12,19 +15,19 @@ pictures = dict(
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations', with_bbox=True),
         # objects become as large as scenes show them
-        dict(type='RandomResize', scale=(96, 96), ratio_range=(0.6, 1.4), keep_ratio=True),
+        dict(type='RandomResize', scale=(112, 112), ratio_range=(0.75, 1.25), keep_ratio=True),
         dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'img_shape', 'true_labels')),
     ],
 )
 train_dataloader = dict(
-    batch_size=6,
-    sampler=dict(_delete_=True, type='MixedSampler'),
+    batch_size=8,
+    sampler=dict(_delete_=True, type='MixedSampler', num_samples=4000),
     dataset=dict(
         _delete_=True,
         type='MixedDataset',
         datasets=[scenes, pictures],
         names=['scenes', 'pictures'],
-        ratios=[2, 1],
+        ratios=[1, 1],
     ),
 )
 val_dataloader = dict(dataset=dict(novel=novel))

@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from mmovsam.engine.hooks import ClassFrequencyHook
@@ -14,6 +15,17 @@ def frequencies(num_negatives=2, **dataset):
     loader = SimpleNamespace(dataset=SimpleNamespace(**dataset))
     ClassFrequencyHook().before_train(SimpleNamespace(model=model, train_dataloader=loader))
     return None if loss.frequencies is None else loss.frequencies.tolist()
+
+
+def test_loss_is_told_what_each_data_set_has():
+    loss = VocabularyLoss(by_source=True)
+    model = torch.nn.Module()
+    model.head = torch.nn.Module()
+    model.head.loss_cls = loss
+    dataset = SimpleNamespace(source_classes=dict(a=np.array([True, False])))
+    loader = SimpleNamespace(dataset=dataset)
+    ClassFrequencyHook().before_train(SimpleNamespace(model=model, train_dataloader=loader))
+    assert loss.source_classes['a'].tolist() == [True, False]
 
 
 def test_exact_loss_is_told_which_classes_occur():

@@ -30,5 +30,11 @@ class ClassFrequencyHook(Hook):
         frequencies = getattr(dataset, 'class_frequencies', None)
         if frequencies is None:
             frequencies = getattr(dataset, 'class_counts', None)
+        loss.set_source_classes(
+            {
+                name: torch.as_tensor(own)
+                for name, own in getattr(dataset, 'source_classes', {}).items()
+            }
+        )
         if frequencies is not None:
             loss.set_frequencies(torch.as_tensor(frequencies, dtype=torch.float64))

@@ -22,6 +22,8 @@ class ImageLabels(NamedTuple):
     """Classes that each of them is, as where a whole image has several labels."""
     verified: tuple[int, ...] | None = None
     """Classes that are known to be in the image or not, of all objects of them; None if all are."""
+    source: str | None = None
+    """Which of several data sets it is from; None where there is one."""
 
     @classmethod
     def of(cls, num: int, metainfo: Mapping, labels: Sequence[int]) -> ImageLabels:
@@ -29,7 +31,7 @@ class ImageLabels(NamedTuple):
 
         Args:
             num: How many regions it has.
-            metainfo: Of the image: `true_labels`, and as LVIS has them `neg_labels` and
+            metainfo: Of the image: `source`, `true_labels`, and as LVIS has them `neg_labels` and
                 `not_exhaustive_labels`, each of them where it is known.
             labels: Of all objects annotated in the image.
         """
@@ -37,7 +39,8 @@ class ImageLabels(NamedTuple):
         if metainfo.get('neg_labels') is not None:
             verified = {*labels, *metainfo['neg_labels']}
             verified = tuple(sorted(verified - {*metainfo.get('not_exhaustive_labels', ())}))
-        return cls(num, tuple(metainfo.get('true_labels', ())), verified)
+        true = tuple(metainfo.get('true_labels', ()))
+        return cls(num, true, verified, metainfo.get('source'))
 
 
 class RegionLosses(NamedTuple):
@@ -72,6 +75,9 @@ class VocabularyLoss(nn.Module):
         federated: Whether a region of an image that has `neg_labels` is compared with the classes
             only that were verified in its image: those of its objects and its `neg_labels`,
             without those annotated in part. Otherwise with all classes, as other data.
+        by_source: Whether a region is compared with the classes only that its own data set has
+            objects of (see `set_source_classes`). Otherwise those that only another one has are
+            pushed away from all regions of this one, also where they are finer names of the same.
 
     Raises:
         ValueError: A number is out of its range.
@@ -85,6 +91,7 @@ class VocabularyLoss(nn.Module):
         frequency_power: float = 0.5,
         correction: bool = True,
         federated: bool = False,
+        by_source: bool = False,
     ) -> None:
         super().__init__()
         if num_negatives is not None and num_negatives < 1:
@@ -102,6 +109,8 @@ class VocabularyLoss(nn.Module):
         self.frequency_power = frequency_power
         self.correction = correction
         self.federated = federated
+        self.by_source = by_source
+        self.source_classes: Mapping[str, Tensor] = {}
         self.frequencies: Tensor | None = None
         self.sampler: ClassSampler | None = None
         self.known: Tensor | None = None
@@ -117,6 +126,14 @@ class VocabularyLoss(nn.Module):
         """
         self.frequencies = frequencies
         self.trained = None
+
+    def set_source_classes(self, source_classes: Mapping[str, Tensor]) -> None:
+        """Tell which classes each of several data sets has objects of.
+
+        Args:
+            source_classes: `(K,)` bool, by the name of the data set.
+        """
+        self.source_classes = source_classes
 
     def forward(
         self, classifier, embeddings: Tensor, labels: Tensor, images: Sequence[ImageLabels]
@@ -192,12 +209,15 @@ class VocabularyLoss(nn.Module):
             rows = slice(start, start + image.num)
             start = rows.stop
             verified = image.verified if self.federated else None
-            if verified is None and len(image.true) < 2:
+            own = self.source_classes.get(image.source) if self.by_source else None
+            if verified is None and own is None and len(image.true) < 2:
                 continue
             if left_out is None:
                 left_out = torch.zeros(logits.shape, dtype=torch.bool)
                 known = range(logits.shape[1] - 1) if classes is None else classes.tolist()
                 places = {label: place for place, label in enumerate(known)}
+            if own is not None:
+                left_out[rows, :-1] = ~(own if classes is None else own[classes.cpu()])
             if verified is not None:
                 left_out[rows, :-1] = True
                 left_out[rows, [places[label] for label in verified if label in places]] = False

@@ -163,6 +163,23 @@ def test_federated_loss_compares_with_verified_classes_of_the_image_only():
     torch.testing.assert_close(sampled, want, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize('num_negatives', [None, 40])
+def test_by_source_a_region_is_compared_with_classes_of_its_own_data_only(num_negatives):
+    named, labels = classifier(), [2, 9, 4]
+    images = [ImageLabels.of(1, dict(source=source), []) for source in ('a', 'b', None)]
+    own = torch.zeros(30, dtype=torch.bool)
+    own[[2, 7, 11]] = True
+    x = pictured(3)
+    want = named.logits(x)
+    want[0, [i for i in range(30) if not own[i]]] = -torch.inf
+    for by_source, expected in ((True, want), (False, named.logits(x))):
+        loss = VocabularyLoss(by_source=by_source, num_negatives=num_negatives)
+        loss.set_source_classes(dict(a=own, b=torch.ones(30, dtype=torch.bool)))
+        got, _, _ = run(loss, named, labels, images)
+        expected = 2 * F.cross_entropy(expected, torch.tensor(labels))
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize('num_negatives', [None, 2])
 @pytest.mark.parametrize('labels', [[-1, -1], [], [2, 2]])
 def test_no_label_that_counts_gives_no_loss_and_finite_gradients(labels, num_negatives):
