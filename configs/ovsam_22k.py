@@ -1,9 +1,13 @@
 # LVIS, COCO and ImageNet-21K in one training: 22,000 names, compared with 2,000 of them a step.
 # Its vocabulary: tools/build_vocabulary.py. Test with ovsam_lvis.py or ovsam_coco.py.
-_base_ = ['./ovsam_lvis.py', './_base_/datasets/imagenet22k.py']
+_base_ = [
+    './ovsam_lvis.py',
+    './_base_/datasets/imagenet22k.py',
+    './_base_/datasets/same_classes.py',
+]
 model = dict(
     classifier=dict(classifier='checkpoints/vocabulary_22k_rn50x16.safetensors'),
-    head=dict(loss_cls=dict(type='VocabularyLoss', num_negatives=2000)),
+    head=dict(loss_cls=dict(type='VocabularyLoss', num_negatives=2000, by_source=True)),
 )
 coco = dict(
     _base_.train_dataloader.dataset,
@@ -20,16 +24,7 @@ train_dataloader = dict(
         datasets=[_base_.train_dataloader.dataset, coco, _base_.imagenet],
         names=['lvis', 'coco', 'imagenet'],
         ratios=[1, 1, 2],
-        # LVIS says in parentheses which car it means
-        same=dict(
-            coco={
-                'bus': 'bus_(vehicle)',
-                'car': 'car_(automobile)',
-                'mouse': 'mouse_(computer_equipment)',
-                'orange': 'orange_(fruit)',
-                'train': 'train_(railroad_vehicle)',
-            }
-        ),
+        same=dict(coco=_base_.coco_as_lvis, imagenet=_base_.imagenet_as_coco),
     ),
 )
 val_dataloader = val_evaluator = val_cfg = None

@@ -11,9 +11,9 @@ from mmengine.utils import scandir
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from ..vocabulary import novel_flags
 from .files import check_files, read_json
 from .images import IMG_SUFFIXES, CheckedImages
-from .open_vocab import novel_flags
 
 _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of a single whole number a pixel
 

@@ -144,11 +144,24 @@ class MixedDataset(ConcatDataset):
             numpy.ndarray: (K,) float64. Classes of a data set without `class_counts` are taken as
             equally frequent, one region an image.
         """
-        frequencies = np.zeros(len(self._metainfo['classes']))
-        for dataset, labels, ratio in zip(self.datasets, self._labels, self.ratios):
+        parts = zip(self._joint_counts(), self.datasets, self.ratios)
+        return sum(counts * (ratio / sum(self.ratios) / len(part)) for counts, part, ratio in parts)
+
+    @property
+    def source_classes(self):
+        """Which classes each data set has objects of.
+
+        Returns:
+            dict[str, numpy.ndarray]: (K,) bool, by the name of the data set. One without
+            `class_counts` has them all.
+        """
+        return {name: counts > 0 for name, counts in zip(self.names, self._joint_counts())}
+
+    def _joint_counts(self):
+        """(K,) float64 of each data set."""
+        for dataset, labels in zip(self.datasets, self._labels):
             own = labels[:-1].numpy()
             counts = getattr(dataset, 'class_counts', np.full(len(own), len(dataset) / len(own)))
-            named = own >= 0
-            share = ratio / sum(self.ratios) / len(dataset)
-            np.add.at(frequencies, own[named], share * counts[named])
-        return frequencies
+            joint = np.zeros(len(self._metainfo['classes']))
+            np.add.at(joint, own[own >= 0], counts[own >= 0])
+            yield joint

@@ -8,6 +8,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.visualization import get_palette
 from mmengine.logging import print_log
 
+from ..vocabulary import novel_flags
 from .annotations import (
     entries,
     group_by_image,
@@ -29,6 +30,9 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
     `synonyms` (K tuples of names, where the file has them) and `palette`.
 
     Args:
+        novel (Sequence[str], optional): Names of the novel classes, as
+            `mmovsam.vocabulary.novel_flags` takes them; all others are base. By default as the data
+            set has them.
         base_only (bool): Whether annotations of categories that are not base are left out; labels
             stay indices into all K classes. Without a split nothing is left out.
         class_agnostic (bool): Whether all categories become one class, 'object', as for a detector
@@ -55,7 +59,16 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
     METAINFO = {}
     REMEDY = 'Set data_root, ann_file and data_prefix of your config to where your data is.'
 
-    def __init__(self, *args, base_only=False, class_agnostic=False, masks_required=True, **kwargs):
+    def __init__(
+        self,
+        *args,
+        novel=None,
+        base_only=False,
+        class_agnostic=False,
+        masks_required=True,
+        **kwargs,
+    ):
+        self.novel = novel
         self.base_only = base_only
         self.class_agnostic = class_agnostic
         self.masks_required = masks_required
@@ -227,6 +240,9 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
             )
         index = {name: i for i, name in enumerate(info['classes'])}
         self._metainfo['classes'] = classes
+        if self.novel is not None:
+            info['novel'] = novel_flags(info['classes'], self.novel)
+            self._metainfo.pop('novel', None)
         for key in ('novel', 'synonyms'):
             if key in info and key not in self._metainfo:
                 self._metainfo[key] = tuple(info[key][index[name]] for name in classes)
@@ -239,25 +255,3 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                 )
         self.cat_ids = [in_file[name] for name in classes]
         self.cat2label = {category_id: label for label, category_id in enumerate(self.cat_ids)}
-
-
-def novel_flags(classes, novel):
-    """Which of the classes are novel.
-
-    Args:
-        classes (Sequence[str]): All names.
-        novel (Sequence[str]): Names of the novel ones; the others are base.
-
-    Returns:
-        tuple[bool]: One for each class.
-
-    Raises:
-        ValueError: If a novel name is not among the classes.
-    """
-    unknown = [name for name in novel if name not in classes]
-    if unknown:
-        raise ValueError(
-            f'novel has {", ".join(map(repr, unknown[:5]))}, which is no class; the classes begin '
-            f'with {", ".join(map(repr, classes[:5]))}'
-        )
-    return tuple(name in novel for name in classes)

@@ -2,7 +2,7 @@
 
 from .clip_config import clip_model_config
 from .joining import JoinedVocabulary, join_vocabularies
-from .names import split_name
+from .names import novel_flags, split_name
 from .templates import (
     OPENAI_IMAGENET_TEMPLATES,
     OVSAM_TEMPLATES,
@@ -27,6 +27,7 @@ __all__ = [
     'join_vocabularies',
     'load_classifier',
     'load_text_encoder',
+    'novel_flags',
     'save_classifier',
     'split_name',
 ]

@@ -1,6 +1,8 @@
 """From class names, as annotation files write them, to names that fit into a sentence."""
 
 import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 _SEPARATOR = re.compile(r'_or_|[/,]')
 
@@ -29,3 +31,30 @@ def split_name(name: str) -> tuple[str, ...]:
     if not names:
         raise ValueError(f'the class name {name!r} is empty; give every class a name')
     return names
+
+
+def novel_flags(classes: Sequence[str], novel: Sequence[str]) -> tuple[bool, ...]:
+    """Which of the classes are novel.
+
+    Args:
+        classes: All names.
+        novel: Those of the novel ones, in which `*` stands for anything (`'* digit nine'`); the
+            others are base.
+
+    Returns:
+        One for each class.
+
+    Raises:
+        ValueError: If a novel name is not among the classes.
+    """
+    matches = {
+        name: {own for own in classes if own == name or fnmatchcase(own, name)} for name in novel
+    }
+    unknown = [name for name, found in matches.items() if not found]
+    if unknown:
+        raise ValueError(
+            f'novel has {", ".join(map(repr, unknown[:5]))}, which is no class; the classes begin '
+            f'with {", ".join(map(repr, classes[:5]))}'
+        )
+    found = set().union(*matches.values())
+    return tuple(name in found for name in classes)

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmovsam.datasets import config_files
+from mmovsam.datasets.mini_world import CATEGORIES, SHAPES
+from mmovsam.vocabulary import novel_flags
+from mmovsam.vocabulary.sources import read_metainfo
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -34,12 +38,15 @@ def test_22k_draws_a_few_of_its_classes_from_three_kinds_of_data():
     assert cfg.val_dataloader is None and cfg.test_dataloader is None
 
 
-def test_22k_joins_by_hand_classes_that_lvis_and_coco_have():
+def test_22k_joins_by_hand_classes_that_its_data_sets_have():
     same = read('ovsam_22k.py').train_dataloader.dataset.same
     coco, lvis = (
         DATASETS.get(kind).METAINFO['classes'] for kind in ('CocoDataset', 'LVISV1Dataset')
     )
     assert set(same.coco) <= set(coco) and set(same.coco.values()) <= set(lvis)
+    assert set(same.imagenet) <= set(read_metainfo('imagenet22k')['classes'])
+    in_coco = {same.coco.get(name, name) for name in coco}
+    assert set(same.imagenet.values()) <= in_coco
 
 
 def test_22k_never_cuts_an_image_whose_label_is_of_the_whole():
@@ -48,10 +55,17 @@ def test_22k_never_cuts_an_image_whose_label_is_of_the_whole():
     assert 'true_labels' in imagenet.pipeline[-1]['meta_keys']
 
 
-def test_small_22k_teaches_novel_classes_by_pictures_only():
+def test_small_22k_teaches_whole_shapes_by_pictures_only():
     cfg = read('mini/ovsam_mini_22k.py')
     scenes, pictures = cfg.train_dataloader.dataset.datasets
     assert scenes.type == 'MiniWorldDataset' and scenes.base_only
     assert pictures.type == 'MiniWorldImageLabels'
     assert not any(step.get('with_mask') for step in pictures.pipeline)
-    assert cfg.model.classifier.train_novel
+    classifier, test = cfg.model.classifier, cfg.test_dataloader.dataset
+    assert classifier.train_novel
+    assert scenes.novel == pictures.draw.novel == classifier.novel == test.novel
+    names = [category.name for category in CATEGORIES]
+    flags = np.reshape(novel_flags(names, scenes.novel), (-1, len(SHAPES)))
+    assert (flags == flags[0]).all() and flags[0].sum() == 4
+    # the checkpoint that was trained on all shapes
+    assert cfg.model.head.init_cfg.checkpoint == 'mmovsam://sam_mini.safetensors'

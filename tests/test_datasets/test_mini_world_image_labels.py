@@ -17,10 +17,15 @@ def test_pictures_lie_in_folders_of_their_classes_as_often_novel_as_asked(tmp_pa
     assert len(half) == 24
     assert 4 <= sum(path.parts[0] in NOVEL for path in half) <= 20
     for share, want in ((0, 0), (1, 6)):
-        drawn = files(write_pictures(tmp_path, 6, 3, share, size=32, progress=False))
+        drawn = files(write_pictures(tmp_path, 6, 3, None, share, size=32, progress=False))
         assert sum(path.parts[0] in NOVEL for path in drawn) == want
     pixels = np.frombuffer(next(iter(half.values())), np.uint8)
     assert cv2.imdecode(pixels, cv2.IMREAD_COLOR).shape == (32, 32, 3)
+
+
+def test_which_classes_are_novel_may_be_told(tmp_path):
+    folder = write_pictures(tmp_path, 9, 3, ['* star'], 1, size=32, progress=False)
+    assert all(path.parts[0].endswith('_star') for path in files(folder))
 
 
 def test_same_arguments_draw_the_same_and_only_once(tmp_path):
@@ -46,7 +51,7 @@ def test_a_drawing_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
-@pytest.mark.parametrize('arguments', [(0, 1), (1, -1), (1, 1, 1.5), (1, 1, 0.5, 0)])
+@pytest.mark.parametrize('arguments', [(0, 1), (1, -1), (1, 1, None, 1.5), (1, 1, None, 0.5, 0)])
 def test_numbers_out_of_range_are_refused(tmp_path, arguments):
     with pytest.raises(ValueError, match='novel_share from 0 to 1, got'):
         write_pictures(tmp_path, *arguments)

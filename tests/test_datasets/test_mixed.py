@@ -132,6 +132,12 @@ def test_frequencies_are_regions_of_an_image_drawn_in_the_ratios(parts):
     assert build(parts, ratios=[1, 0, 0]).class_frequencies.tolist() == [0.5, 0, 0, 0]
 
 
+def test_each_data_set_has_the_classes_of_its_own_objects(parts):
+    own = build(parts, ratios=[1, 0, 0]).source_classes
+    own = {name: flags.nonzero()[0].tolist() for name, flags in own.items()}
+    assert own == dict(masks=[0], boxes=[2], labels=[0, 2, 3])
+
+
 def test_what_was_joined_and_what_is_in_doubt_is_in_the_log(parts, tmp_path):
     content = json.loads((tmp_path / 'boxes.json').read_text())
     content['categories'][1]['name'] = 'plum (tree)'

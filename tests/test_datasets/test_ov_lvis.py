@@ -153,6 +153,11 @@ def test_class_agnostic_makes_one_class_of_all(content, read):
     assert [i['bbox_label'] for i in dataset.get_data_info(1)['instances']] == [0, 0]
 
 
+def test_novel_names_take_the_place_of_rare_ones(world):
+    novel = open_world(world, novel=['* digit two']).metainfo['novel']
+    assert list(novel) == [c.name.endswith('digit two') for c in CATEGORIES]
+
+
 def test_class_agnostic_and_base_only_leave_out_novel_annotations(content, read):
     dataset = read(content, class_agnostic=True, base_only=True)
     assert len(dataset.get_data_info(1)['instances']) == 1

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmovsam.vocabulary import split_name
+from mmovsam.vocabulary import novel_flags, split_name
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,15 @@ def test_split_names_are_clean_and_stable(name):
         assert part == part.strip().lower()
         assert '_' not in part and '/' not in part and ',' not in part
         assert split_name(part) == (part,)
+
+
+def test_novel_names_may_leave_a_part_open():
+    classes = ('red owl', 'owl', 'red cat', 'a[b]', 'ab')
+    assert novel_flags(classes, ['* owl', 'a[b]']) == (True, False, False, True, True)
+    assert novel_flags(classes, ['owl']) == (False, True, False, False, False)
+    assert novel_flags(classes, []) == (False,) * 5
+
+
+def test_novel_names_that_fit_no_class_are_told():
+    with pytest.raises(ValueError, match=r"novel has '\* dog', which is no class.*'cat'"):
+        novel_flags(('cat', 'owl'), ['owl', '* dog'])

@@ -1,4 +1,4 @@
-"""Tells a sampled loss how frequent each class is in training."""
+"""Tells a loss how frequent each class is in training."""
 
 import torch
 from mmengine.hooks import Hook
@@ -10,11 +10,11 @@ from .unwrap import unwrap
 
 @HOOKS.register_module()
 class ClassFrequencyHook(Hook):
-    """Have a `VocabularyLoss` draw its negatives by their frequency in the training's data.
+    """Tell a `VocabularyLoss` how frequent each class is in the training's data.
 
-    A `MixedDataset` has `class_frequencies`, other data sets have `class_counts`; with a data set
-    that has neither all classes are drawn alike. Losses that compare with all classes are left
-    alone.
+    Classes that never occur are not compared with, and negatives are drawn by frequency. A
+    `MixedDataset` has `class_frequencies`, other data sets have `class_counts`; with a data set
+    that has neither, all classes count alike.
     """
 
     def before_train(self, runner) -> None:
@@ -24,11 +24,17 @@ class ClassFrequencyHook(Hook):
             runner (Runner): The runner of the training.
         """
         loss = getattr(getattr(unwrap(runner.model), 'head', None), 'loss_cls', None)
-        if not isinstance(loss, VocabularyLoss) or loss.num_negatives is None:
+        if not isinstance(loss, VocabularyLoss):
             return
         dataset = runner.train_dataloader.dataset
         frequencies = getattr(dataset, 'class_frequencies', None)
         if frequencies is None:
             frequencies = getattr(dataset, 'class_counts', None)
+        loss.set_source_classes(
+            {
+                name: torch.as_tensor(own)
+                for name, own in getattr(dataset, 'source_classes', {}).items()
+            }
+        )
         if frequencies is not None:
             loss.set_frequencies(torch.as_tensor(frequencies, dtype=torch.float64))

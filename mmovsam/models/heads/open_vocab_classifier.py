@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ...layers import at_least_float32, to_device, without_autocast
-from ...vocabulary import TextClassifier, load_classifier
+from ...vocabulary import TextClassifier, load_classifier, novel_flags
 
 LOGIT_SCALE = math.exp(4.6052)
 """Of the released models; CLIP's own is a hair smaller, 100."""
@@ -32,6 +33,8 @@ class OpenVocabClassifier(BaseModule):
         novel_alpha: Share of CLIP's opinion on novel classes, and on all where there is no split.
         train_novel: Whether novel classes take part in the training, as where labels of whole
             images teach them.
+        novel: Names of the novel classes, as `novel_flags` takes them, in place of what the file
+            says.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class OpenVocabClassifier(BaseModule):
         base_alpha: float = 0.1,
         novel_alpha: float = 0.9,
         train_novel: bool = False,
+        novel: Sequence[str] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -49,6 +53,7 @@ class OpenVocabClassifier(BaseModule):
         self.base_alpha = base_alpha
         self.novel_alpha = novel_alpha
         self.train_novel = train_novel
+        self.novel = novel
         self.names: tuple[str, ...] | None = None
         # Of each group of classes with equally many names: how many, and how many rows in all.
         self.counts: list[int] = []
@@ -58,10 +63,9 @@ class OpenVocabClassifier(BaseModule):
         self.register_buffer('order', torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer('alpha', torch.zeros(0), persistent=False)
         self.register_buffer('excluded', torch.zeros(0, dtype=torch.bool), persistent=False)
-        # (K + 1,), the background included: what the loss must not compare with
-        self.register_buffer('untrained', torch.zeros(0, dtype=torch.bool), persistent=False)
         # The rest is no buffer: it stays on the host, where losses decide by it.
-        self.trained = torch.zeros(0, dtype=torch.bool)  # the reverse of `untrained`
+        # (K + 1,), the background included: what the loss may compare with
+        self.trained = torch.zeros(0, dtype=torch.bool)
         # Where the names of one class are: from `first[k]` to `first[k + 1]` in `rows`, which has
         # their rows in `embeddings`.
         self.first = torch.zeros(1, dtype=torch.long)
@@ -111,7 +115,6 @@ class OpenVocabClassifier(BaseModule):
         self.rows, self.first = rows.argsort(), first
         self.alpha, self.excluded = alpha.to(device), excluded.to(device)
         self.trained = ~(excluded if self.train_novel else novel | excluded)
-        self.untrained = (~self.trained).to(device)
         self.names = classifier.names
 
     def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
@@ -128,7 +131,16 @@ class OpenVocabClassifier(BaseModule):
                     'The model has no vocabulary. Give its classifier a file '
                     "(model.classifier.classifier='...'), or call set_vocabulary first."
                 )
-            self.set_classifier(load_classifier(self.file))
+            classifier = load_classifier(self.file)
+            if self.novel is not None:
+                if classifier.names is None:
+                    raise ValueError(
+                        f'novel has names, and {self.file} has none: build it with '
+                        'tools/build_vocabulary.py.'
+                    )
+                flags = novel_flags(classifier.names, self.novel)
+                classifier = dataclasses.replace(classifier, novel=flags)
+            self.set_classifier(classifier)
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Scaled similarity to each class, the best of its names.

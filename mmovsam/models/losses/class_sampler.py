@@ -17,8 +17,8 @@ class ClassSampler:
         allowed: `(K,)` bool, which classes may be drawn.
         num_draws: How often a class is drawn, with replacement: so many classes at most. If there
             are no more than these, each is taken.
-        frequencies: `(K,)`, how frequent each class is, in any unit; one that never occurs counts
-            as the rarest that does. By default all are alike.
+        frequencies: `(K,)`, how frequent each class is, in any unit, above 0 where it may be drawn.
+            By default all are alike.
         power: A class is drawn in proportion to its frequency to this power: 1 for the frequency
             itself, 0 for all alike.
     """
@@ -35,9 +35,7 @@ class ClassSampler:
         self.classes = self.allowed.nonzero()[:, 0]
         if frequencies is None:
             frequencies = torch.ones(len(self.allowed))
-        weights = frequencies.double().cpu()[self.classes]
-        occurring = weights[weights > 0]
-        weights = weights.clamp(min=occurring.min() if len(occurring) else 1.0) ** power
+        weights = frequencies.double().cpu()[self.classes] ** power
         self.shares = weights / weights.sum()
         self.cumulative = self.shares.cumsum(0)
 

@@ -23,6 +23,8 @@ class ImageLabels(NamedTuple):
     """Classes that each of them is, as where a whole image has several labels."""
     verified: tuple[int, ...] | None = None
     """Classes that are known to be in the image or not, of all objects of them; None if all are."""
+    source: str | None = None
+    """Which of several data sets it is from; None where there is one."""
 
     @classmethod
     def of(cls, num: int, metainfo: Mapping, labels: Sequence[int]) -> ImageLabels:
@@ -30,7 +32,7 @@ class ImageLabels(NamedTuple):
 
         Args:
             num: How many regions it has.
-            metainfo: Of the image: `true_labels`, and as LVIS has them `neg_labels` and
+            metainfo: Of the image: `source`, `true_labels`, and as LVIS has them `neg_labels` and
                 `not_exhaustive_labels`, each of them where it is known.
             labels: Of all objects annotated in the image.
         """
@@ -38,7 +40,8 @@ class ImageLabels(NamedTuple):
         if metainfo.get('neg_labels') is not None:
             verified = {*labels, *metainfo['neg_labels']}
             verified = tuple(sorted(verified - {*metainfo.get('not_exhaustive_labels', ())}))
-        return cls(num, tuple(metainfo.get('true_labels', ())), verified)
+        true = tuple(metainfo.get('true_labels', ()))
+        return cls(num, true, verified, metainfo.get('source'))
 
 
 class RegionLosses(NamedTuple):
@@ -76,6 +79,9 @@ class VocabularyLoss(nn.Module):
         federated: Whether a region of an image that has `neg_labels` is compared with the classes
             only that were verified in its image: those of its objects and its `neg_labels`,
             without those annotated in part. Otherwise with all classes, as other data.
+        by_source: Whether a region is compared with the classes only that its own data set has
+            objects of (see `set_source_classes`). Otherwise those that only another one has are
+            pushed away from all regions of this one, also where they are finer names of the same.
 
     Raises:
         ValueError: A number is out of its range.
@@ -89,6 +95,7 @@ class VocabularyLoss(nn.Module):
         frequency_power: float = 0.5,
         correction: bool = True,
         federated: bool = False,
+        by_source: bool = False,
     ) -> None:
         super().__init__()
         if num_negatives is not None and num_negatives < 1:
@@ -106,18 +113,31 @@ class VocabularyLoss(nn.Module):
         self.frequency_power = frequency_power
         self.correction = correction
         self.federated = federated
+        self.by_source = by_source
+        self.source_classes: Mapping[str, Tensor] = {}
         self.frequencies: Tensor | None = None
         self.sampler: ClassSampler | None = None
-        self.sampled: Tensor | None = None
+        self.known: Tensor | None = None
+        self.trained: Tensor | None = None
 
     def set_frequencies(self, frequencies: Tensor) -> None:
         """Tell how frequent each class is in training.
+
+        A class that never occurs is not compared with: it would only be pushed away.
 
         Args:
             frequencies: `(K,)`, not negative, in any unit.
         """
         self.frequencies = frequencies
-        self.sampler = None
+        self.trained = None
+
+    def set_source_classes(self, source_classes: Mapping[str, Tensor]) -> None:
+        """Tell which classes each of several data sets has objects of.
+
+        Args:
+            source_classes: `(K,)` bool, by the name of the data set.
+        """
+        self.source_classes = source_classes
 
     def forward(
         self, classifier, embeddings: Tensor, labels: Tensor, images: Sequence[ImageLabels]
@@ -132,13 +152,13 @@ class VocabularyLoss(nn.Module):
             images: Of what images they are, in their order.
         """
         background = classifier.num_classes
-        trained, labels = classifier.trained, labels.cpu()
+        trained, labels = self._trained(classifier), labels.cpu()
         labels = labels.masked_fill((labels >= 0) & ~trained[labels], -1)
         weights = (labels >= 0).float().masked_fill(labels == background, self.bg_weight)
         classes = log_rates = None
         if self.num_negatives is None:
-            logits = classifier.logits(embeddings)
-            logits = logits.masked_fill(classifier.untrained, float('-inf'))
+            untrained = to_device(~trained, embeddings.device)
+            logits = classifier.logits(embeddings).masked_fill(untrained, float('-inf'))
         else:
             classes, log_rates = self._draw(trained, labels, images)
             logits = classifier.logits_of(embeddings, classes)
@@ -153,20 +173,29 @@ class VocabularyLoss(nn.Module):
         values = F.cross_entropy(logits, labels, weight, ignore_index=-1, reduction='none')
         return RegionLosses(self.loss_weight * values, weights, correct)
 
+    def _trained(self, classifier) -> Tensor:
+        """`(K + 1,)` bool, what regions may be compared with, the background included."""
+        if self.trained is None or self.known is not classifier.trained:
+            self.trained = self.known = classifier.trained  # a vocabulary brings its own
+            self.sampler = None
+            if self.frequencies is not None:
+                if len(self.frequencies) != classifier.num_classes:
+                    raise ValueError(
+                        f'Frequencies of {len(self.frequencies)} classes were set and the '
+                        f'vocabulary has {classifier.num_classes}: set those of its own.'
+                    )
+                occurs = F.pad(self.frequencies > 0, (0, 1), value=True)
+                self.trained = self.trained & occurs.cpu()
+        return self.trained
+
     def _draw(
         self, trained: Tensor, labels: Tensor, images: Sequence[ImageLabels]
     ) -> tuple[Tensor, Tensor]:
         """Classes of this step, and the logarithms of their probabilities."""
-        if self.sampler is None or self.sampled is not trained:
-            if self.frequencies is not None and len(self.frequencies) != len(trained) - 1:
-                raise ValueError(
-                    f'Frequencies of {len(self.frequencies)} classes were set and the vocabulary '
-                    f'has {len(trained) - 1}: set those of its own.'
-                )
+        if self.sampler is None:
             self.sampler = ClassSampler(
                 trained[:-1], self.num_negatives, self.frequencies, self.frequency_power
             )
-            self.sampled = trained  # a vocabulary brings its own
         certain = set(labels.tolist())
         for image in images:
             certain.update(image.true, image.verified or () if self.federated else ())
@@ -186,12 +215,15 @@ class VocabularyLoss(nn.Module):
             rows = slice(start, start + image.num)
             start = rows.stop
             verified = image.verified if self.federated else None
-            if verified is None and len(image.true) < 2:
+            own = self.source_classes.get(image.source) if self.by_source else None
+            if verified is None and own is None and len(image.true) < 2:
                 continue
             if left_out is None:
                 left_out = torch.zeros(logits.shape, dtype=torch.bool)
                 known = range(logits.shape[1] - 1) if classes is None else classes.tolist()
                 places = {label: place for place, label in enumerate(known)}
+            if own is not None:
+                left_out[rows, :-1] = ~(own if classes is None else own[classes])
             if verified is not None:
                 left_out[rows, :-1] = True
                 left_out[rows, [places[label] for label in verified if label in places]] = False

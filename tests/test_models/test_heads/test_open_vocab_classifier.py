@@ -136,6 +136,18 @@ def test_file_is_read_at_the_first_use(tmp_path):
     assert classifier.trained.tolist() == [True, False, False, True, True]
 
 
+def test_given_novel_names_take_the_place_of_those_in_the_file(tmp_path):
+    file = tmp_path / 'names.safetensors'
+    save_classifier(file, TextClassifier(torch.randn(4, 1, 8), tuple('abcd'), NOVEL))
+    classifier = OpenVocabClassifier(classifier=str(file), novel=['c', 'd'])
+    assert classifier.num_classes == 4
+    assert classifier.trained.tolist() == [True, True, False, False, True]
+    torch.save(torch.randn(4, 1, 8), tmp_path / 'nameless.pth')
+    classifier = OpenVocabClassifier(classifier=str(tmp_path / 'nameless.pth'), novel=['c'])
+    with pytest.raises(ValueError, match=r'nameless\.pth has none'):
+        classifier.num_classes  # noqa: B018
+
+
 def test_missing_file_is_named_with_the_tool_that_makes_it(tmp_path):
     file = tmp_path / 'names.safetensors'
     with pytest.raises(FileNotFoundError, match=r'names\.safetensors.*build_vocabulary'):

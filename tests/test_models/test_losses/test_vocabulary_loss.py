@@ -163,6 +163,23 @@ def test_federated_loss_compares_with_verified_classes_of_the_image_only():
     torch.testing.assert_close(sampled, want, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize('num_negatives', [None, 40])
+def test_by_source_a_region_is_compared_with_classes_of_its_own_data_only(num_negatives):
+    named, labels = classifier(), [2, 9, 4]
+    images = [ImageLabels.of(1, dict(source=source), []) for source in ('a', 'b', None)]
+    own = torch.zeros(30, dtype=torch.bool)
+    own[[2, 7, 11]] = True
+    x = pictured(3)
+    want = named.logits(x)
+    want[0, [i for i in range(30) if not own[i]]] = -torch.inf
+    for by_source, expected in ((True, want), (False, named.logits(x))):
+        loss = VocabularyLoss(by_source=by_source, num_negatives=num_negatives)
+        loss.set_source_classes(dict(a=own, b=torch.ones(30, dtype=torch.bool)))
+        got, _, _ = run(loss, named, labels, images)
+        expected = 2 * F.cross_entropy(expected, torch.tensor(labels))
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize('num_negatives', [None, 2])
 @pytest.mark.parametrize('labels', [[-1, -1], [], [2, 2]])
 def test_no_label_that_counts_gives_no_loss_and_finite_gradients(labels, num_negatives):
@@ -186,6 +203,18 @@ def test_training_sees_base_classes_and_novel_ones_where_it_is_told_to(
     loss = VocabularyLoss(num_negatives=num_negatives)
     regions = loss(named, torch.randn(6, WIDTH), labels, [ImageLabels(6)])
     assert regions.weights.nonzero()[:, 0].tolist() == trained
+
+
+@pytest.mark.parametrize('num_negatives', [None, 1, 4])
+def test_classes_that_never_occur_in_training_are_not_pushed_away(num_negatives):
+    named = classifier(4)
+    loss = VocabularyLoss(loss_weight=1.0, num_negatives=num_negatives)
+    loss.set_frequencies(torch.tensor([0.5, 0, 2, 0]))
+    x = pictured(3)
+    regions = loss(named, x, torch.tensor([0, 2, 1]), [ImageLabels(3)])
+    want = F.cross_entropy(named.logits(x)[:2, [0, 2, 4]], torch.tensor([0, 1]), reduction='none')
+    torch.testing.assert_close(regions.values[:2], want, atol=1e-4, rtol=1e-4)
+    assert regions.weights.tolist() == [1, 1, 0]
 
 
 def test_accuracy_is_that_of_the_most_similar_name():
