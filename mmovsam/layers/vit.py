@@ -1,7 +1,5 @@
 """The transformer block of SAM's image encoder: window or global, with relative position."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -90,34 +88,22 @@ class RelPosAttention(nn.Module):
         qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         query = query.unflatten(2, (height, width))
-        bias_h, bias_w = self._bias(query)
-        attended = []
+        biases = self._bias(query)
         # The bias of a global block would take a gigabyte: some images, or rows of one, at a time.
-        for part, rows in _parts(batch, height, self.num_heads * width * height * width):
-            bias = bias_h[part, :, rows, :, :, None] + bias_w[part, :, rows, :, None, :]
-            seen = F.scaled_dot_product_attention(
-                query[part, :, rows].flatten(2, 3),
-                key[part],
-                value[part],
-                attn_mask=bias.flatten(4).flatten(2, 3),
-            )
-            attended.append(seen.transpose(1, 2).flatten(2))
+        # Parts of a split get their gradients put together once, slices would add up the whole.
+        size = self.num_heads * width * height * width  # of a row's
+        images, rows = max(1, BIASES_AT_ONCE // (height * size)), max(1, BIASES_AT_ONCE // size)
+        attended = []
+        for own in zip(*(tensor.split(images) for tensor in (key, value, query, *biases))):
+            for part, bias_h, bias_w in zip(*(tensor.split(rows, dim=2) for tensor in own[2:])):
+                bias = bias_h[..., :, None] + bias_w[..., None, :]
+                bias = bias.flatten(4).flatten(2, 3)
+                seen = F.scaled_dot_product_attention(
+                    part.flatten(2, 3), own[0], own[1], attn_mask=bias
+                )
+                attended.append(seen.transpose(1, 2).flatten(2))
         x = torch.cat([y.flatten(0, 1) for y in attended]).reshape(batch, height, width, channels)
         return self.proj(x)
-
-
-def _parts(batch: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Parts of a batch, or rows of one of its images, whose biases fit into `BIASES_AT_ONCE`.
-
-    Args:
-        batch: How many images.
-        rows: How many rows each has.
-        size: How many biases a row has.
-    """
-    images, step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
-    for first in range(0, batch, images):
-        for row in range(0, rows, min(step, rows)):
-            yield slice(first, first + images), slice(row, row + step)
 
 
 class ViTBlock(nn.Module):
