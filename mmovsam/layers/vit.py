@@ -133,32 +133,33 @@ def _attend_fused(
 ) -> Tensor:
     """As `_attend`, by PyTorch's fused attention."""
     batch, heads, height, width = query.shape[:4]
-    attended = []
     # The bias of a global block would take a gigabyte: some images, or rows of one, at a time.
-    for some, rows in _parts(batch, height, heads * width * height * width):
-        bias = bias_h[some, :, rows, :, :, None] + bias_w[some, :, rows, :, None]
-        seen = F.scaled_dot_product_attention(
-            query[some, :, rows].flatten(2, 3),
-            key[some],
-            value[some],
-            attn_mask=bias.flatten(4).flatten(2, 3),
-        )
-        attended.append(seen.transpose(1, 2).flatten(0, 1))
+    # Parts of a split get their gradients put together once, slices would add up the whole.
+    size = heads * width * height * width  # of a row's
+    images, rows = max(1, BIASES_AT_ONCE // (height * size)), max(1, BIASES_AT_ONCE // size)
+    attended = []
+    for own in zip(*(each.split(images) for each in (key, value, query, bias_h, bias_w))):
+        for part, along_h, along_w in zip(*(each.split(rows, dim=2) for each in own[2:])):
+            bias = (along_h[..., :, None] + along_w[..., None, :]).flatten(4).flatten(2, 3)
+            seen = F.scaled_dot_product_attention(
+                part.flatten(2, 3), own[0], own[1], attn_mask=bias
+            )
+            attended.append(seen.transpose(1, 2).flatten(0, 1))
     return torch.cat(attended).reshape(batch, height * width, heads, -1)
 
 
-def _parts(batch: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Parts of a batch, or rows of one of its items, whose biases fit into `BIASES_AT_ONCE`.
+def _parts(heads: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Heads, or rows of one, whose biases fit into `BIASES_AT_ONCE`.
 
     Args:
-        batch: How many items.
-        rows: How many rows each has.
-        size: How many biases a row has.
+        heads: How many.
+        rows: How many rows an image has.
+        size: How many biases a row of a head has.
     """
-    items, step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
-    for first in range(0, batch, items):
-        for row in range(0, rows, min(step, rows)):
-            yield slice(first, first + items), slice(row, min(row + step, rows))
+    several, step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
+    for first in range(0, heads, several):
+        for row in range(0, rows, step):
+            yield slice(first, first + several), slice(row, min(row + step, rows))
 
 
 class ViTBlock(nn.Module):
