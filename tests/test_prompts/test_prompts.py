@@ -195,3 +195,9 @@ def test_bad_prompts_are_refused(fields, message):
 def test_prompts_that_are_no_numbers_are_refused(bboxes):
     with pytest.raises(TypeError, match=r'Prompts\.bboxes must be a tensor'):
         Prompts(bboxes=bboxes)
+
+
+def test_an_index_that_is_no_list_is_refused_with_its_shape():
+    prompts = Prompts(bboxes=torch.zeros(3, 4))
+    with pytest.raises(IndexError, match=r'not by \(1, 2\)'):
+        prompts[[[0, 1]]]
