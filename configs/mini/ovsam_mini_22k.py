@@ -1,7 +1,8 @@
 # Four whole shapes that no scene names: pictures with labels teach them, without any mask.
 # Tests with annotated boxes as prompts.
 _base_ = ['./ovsam_mini.py']
-novel = ['* hexagon', '* arrow', '* digit eight', '* digit nine']  # the last drawn ones, the last digits
+# the last two of the drawn shapes and of the digits
+novel = ['* hexagon', '* arrow', '* digit eight', '* digit nine']
 model = dict(
     classifier=dict(novel=novel, train_novel=True),
     head=dict(loss_cls=dict(type='VocabularyLoss', by_source=True)),
