@@ -21,7 +21,8 @@ def test_a_loop_that_loses_exact_resume_is_named_with_the_remedy(
 ):
     tiny_training.write_files(tmp_path)
     cfg = tiny_training.config(tmp_path, tiny.DISTILLER, 4, launcher='none')
-    cfg.merge_from_dict(dict(log_level='WARNING'))
+    # MMEngine hands a logger on to the next runner of the same name, which may be a second's
+    cfg.merge_from_dict(dict(log_level='WARNING', experiment_name=tmp_path.name))
     cfg.train_cfg = train_cfg
     build_runner(cfg, training=True)
     said = ' '.join(capfd.readouterr())
