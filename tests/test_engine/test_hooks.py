@@ -212,6 +212,20 @@ def test_waiting_times_that_are_not_positive_are_refused(hook):
         hook(seconds=0)
 
 
+def test_training_goes_on_without_signs_of_life_where_gloo_cannot_connect(monkeypatch):
+    def fail(**_):
+        raise RuntimeError('connectFullMesh failed')
+
+    monkeypatch.setattr('mmovsam.engine.hooks.heartbeat_hook.is_distributed', lambda: True)
+    monkeypatch.setattr(torch.distributed, 'new_group', fail)
+    warnings = []
+    hook = HeartbeatHook()
+    hook.before_train(SimpleNamespace(logger=SimpleNamespace(warning=warnings.append)))
+    hook.after_train(None)
+    (warning,) = warnings
+    assert 'connectFullMesh failed' in warning and 'GLOO_SOCKET_IFNAME' in warning
+
+
 def test_remote_output_keeps_its_own_backend():
     assert AtomicCheckpointHook().backend_args == dict(backend='mmovsam_atomic')
     assert AtomicCheckpointHook(out_dir='s3://bucket').backend_args is None

@@ -7,7 +7,7 @@ import threading
 from datetime import timedelta
 
 import torch
-from mmengine.dist import is_distributed
+from mmengine.dist import all_gather_object, is_distributed
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -44,12 +44,31 @@ class HeartbeatHook(Hook):
         """Begin, where there are others."""
         if not is_distributed():
             return
-        timeout = timedelta(seconds=self.seconds)
-        group = torch.distributed.new_group(backend='gloo', timeout=timeout)
+        group = self._connect(runner)
+        if group is None:
+            return
         atexit.register(self._leave)
         self._done.clear()
         self._thread = threading.Thread(target=self._beat, args=[group], daemon=True)
         self._thread.start()
+
+    def _connect(self, runner: Runner) -> torch.distributed.ProcessGroup | None:
+        """A group of all processes, or None where some of them cannot reach each other by gloo."""
+        group, error = None, ''
+        try:
+            timeout = timedelta(seconds=self.seconds)
+            group = torch.distributed.new_group(backend='gloo', timeout=timeout)
+        except RuntimeError as failure:
+            error = str(failure)
+        errors = [text for text in all_gather_object(error) if text]
+        if not errors:
+            return group
+        runner.logger.warning(
+            f'Processes give each other no signs of life, as they cannot connect by gloo '
+            f'({errors[0]}). One that goes silent is noticed in training steps only. The variable '
+            'GLOO_SOCKET_IFNAME says which network interface to use.'
+        )
+        return None
 
     def after_train(self, runner: Runner) -> None:
         """Meet until all have come to the end."""
