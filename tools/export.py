@@ -77,7 +77,7 @@ def export(args):
     model, classifier = load_model(args)
     comparison = export_onnx(model, args.out, classifier, args.int8)
     print(comparison)
-    for path in sorted(Path(args.out).iterdir()):
+    for path in sorted(Path(args.out).glob('[!.]*')):
         print(f'{path.stat().st_size / 1e6:10.2f} MB  {path}')
     print(
         f'Done in {time.monotonic() - start:.0f} s. The largest difference from PyTorch is '

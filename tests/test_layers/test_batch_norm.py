@@ -1,10 +1,11 @@
 """Batch normalization over processes."""
 
 import torch
+from mmcv.cnn import build_norm_layer
 from tiny_dump import in_two_processes
 from torch import nn
 
-from mmovsam.layers import with_global_statistics
+from mmovsam.layers import GlobalBatchNorm2d, with_global_statistics
 
 BATCH = torch.randn(4, 3, 5, 6, generator=torch.Generator().manual_seed(0)) * 3 + 2
 
@@ -46,3 +47,9 @@ def test_one_process_normalizes_as_pytorch_does():
     assert torch.equal(seen, out)
     assert all(map(torch.equal, seen_gradients, gradients))
     assert all(map(torch.equal, seen_statistics, statistics))
+
+
+def test_configs_choose_it_as_a_norm_layer_whose_parameters_are_those_of_bn():
+    name, norm = build_norm_layer(dict(type='GlobalBN'), 4)
+    assert (name, type(norm)) == ('bn', GlobalBatchNorm2d)
+    assert set(norm.state_dict()) == set(torch.nn.BatchNorm2d(4).state_dict())

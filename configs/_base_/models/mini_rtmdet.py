@@ -1,9 +1,9 @@
 # A narrow RTMDet of MMDetection with a single class.
-norm_cfg = dict(type='BN')
+norm_cfg = dict(type='GlobalBN')  # in one process BN; SyncBN refuses a CPU
 act_cfg = dict(type='SiLU', inplace=True)
 model = dict(
     type='RTMDet',
-    use_syncbn=False,  # it would refuse a CPU among several processes
+    use_syncbn=False,
     data_preprocessor=dict(
         type='DetDataPreprocessor',
         mean=[103.53, 116.28, 123.675],
