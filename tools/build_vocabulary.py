@@ -1,4 +1,4 @@
-"""Build a text classifier: what a CLIP text tower makes of class names."""
+"""Build a text classifier: what a text tower makes of class names."""
 
 import argparse
 import time
@@ -25,15 +25,21 @@ def parse_args():
     parser.add_argument('--out', metavar='FILE', help='file to write, .safetensors')
     parser.add_argument(
         '--model',
-        help="open_clip's name of the model, or a config that has a text_encoder or the model as "
-        'clip; by default SOURCE if that is a config with a text_encoder',
+        help="open_clip's name of the model, 'photo' for the photo models', or a config that "
+        'has a text_encoder or the model as clip; by default SOURCE if that is a config with a '
+        'text_encoder',
     )
     parser.add_argument('--checkpoint', help="its weights: a file or one of open_clip's tags")
+    parser.add_argument('--names', help="of the model 'photo': the file of its known names")
     parser.add_argument(
         '--templates',
-        default='ovsam',
-        help='ovsam (default), simple, openai_imagenet, simple_imagenet, or a text file with a '
-        'sentence a line, {} for the name',
+        help='ovsam (default of CLIP models), simple, openai_imagenet, simple_imagenet, or a text '
+        "file with a sentence a line, {} for the name; without it 'photo' has phrases of its own",
+    )
+    parser.add_argument(
+        '--bits',
+        type=int,
+        help='bits of each number in the file, such as 8, for a small one (default: float32)',
     )
     parser.add_argument(
         '--no-split', action='store_true', help='forget which classes are base and which novel'
@@ -71,6 +77,8 @@ def text_encoder(args):
         given = cfg.get('text_encoder') or dict(model=cfg.get('clip'))
     if args.checkpoint:
         given = dict(given, checkpoint=args.checkpoint)
+    if args.names:
+        given = dict(given, names=args.names)
     if given['model'] is None:
         raise ValueError('Give --model and --checkpoint, or a config that has a text_encoder.')
     if given.get('checkpoint') is None:
@@ -86,7 +94,7 @@ def build(args):
     classifier = vocabulary.build_classifier(
         text_model.to(args.device), tokenizer, args.batch_size, cache=not args.no_cache
     )
-    save_classifier(args.out, classifier)
+    save_classifier(args.out, classifier, args.bits)
     kinds = {'base': False, 'novel': True, 'neither, so never predicted': None}
     parts = [f'{(vocabulary.novel or ()).count(flag)} {kind}' for kind, flag in kinds.items()]
     split = f' ({", ".join(parts)})' if vocabulary.novel else ''

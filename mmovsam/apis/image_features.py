@@ -76,8 +76,9 @@ class ImageEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Tells encoders apart by their weights and settings."""
-        parts = (self.model.backbone, self.model.neck, self.model.region_neck)
-        parts += (self.model.data_preprocessor,)
+        model = self.model
+        parts = (model.backbone, model.neck, model.region_neck, model.high_res_neck)
+        parts += (model.data_preprocessor,)
         return hash_of([None if part is None else module_fingerprint(part) for part in parts])
 
     @torch.no_grad()
@@ -115,7 +116,7 @@ class ImageEncoder:
         return [
             EncodedImage(
                 # of its own memory: one that is remembered must not keep the others
-                _map(features.image(index), torch.clone) if len(pictures) > 1 else features,
+                features.image(index).map(torch.clone) if len(pictures) > 1 else features,
                 tuple(picture['ori_img'].shape[:2]),
                 tuple(picture['img_shape'][:2]),
                 tuple(picture['scale_factor']),
@@ -174,31 +175,28 @@ class ImageEncoder:
         ]
 
 
-def _map(features: ImageFeatures, function) -> ImageFeatures:
-    return ImageFeatures(
-        function(features.embedding),
-        None if features.stage4 is None else function(features.stage4),
-        tuple(map(function, features.region_maps)),
-    )
-
-
 def _named(features: ImageFeatures) -> dict[str, Tensor]:
     named = {'embedding': features.embedding}
     if features.stage4 is not None:
         named['stage4'] = features.stage4
-    for level, tensor in enumerate(features.region_maps):
-        named[f'region_maps.{level}'] = tensor
+    for group in ('region_maps', 'high_res_maps'):
+        for level, tensor in enumerate(getattr(features, group)):
+            named[f'{group}.{level}'] = tensor
     return named
 
 
 def _unnamed(tensors: dict[str, Tensor], index: int, device: torch.device) -> ImageFeatures:
-    levels = (f'{index}.region_maps.{level}' for level in range(len(tensors)))
+    def maps(group: str) -> tuple[Tensor, ...]:
+        levels = (f'{index}.{group}.{level}' for level in range(len(tensors)))
+        return tuple(tensors[name] for name in levels if name in tensors)
+
     features = ImageFeatures(
         tensors[f'{index}.embedding'],
         tensors.get(f'{index}.stage4'),
-        tuple(tensors[name] for name in levels if name in tensors),
+        maps('region_maps'),
+        maps('high_res_maps'),
     )
-    return _map(features, lambda tensor: tensor.to(device))
+    return features.map(lambda tensor: tensor.to(device))
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from dataclasses import dataclass
 from os import PathLike
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 
 from ..fileio import atomic_path
 from ..vocabulary import TextClassifier
@@ -37,7 +39,14 @@ class VocabularyArrays:
 
     @classmethod
     def from_classifier(cls, classifier: TextClassifier) -> VocabularyArrays:
-        """Those of a text classifier."""
+        """Those of a text classifier. Its bias is left out, with a warning."""
+        if classifier.bias is not None:
+            print_log(
+                'The bias of the names is no part of an export: names of different origin do not '
+                'score there as they do here.',
+                logger='current',
+                level=logging.WARNING,
+            )
         embeddings, counts = classifier.flat()
         slots = torch.arange(int(counts.max()))
         first = counts.cumsum(0) - counts

@@ -7,6 +7,7 @@ from .mlp import MLP, MLPBlock
 from .norm import LayerNorm2d
 from .point_sampling import sample_masks
 from .precision import at_least_float32, without_autocast
+from .prompt_maps import box_coverage, prompt_maps
 from .roi_align import roi_align_weights
 from .transfer import to_device
 from .two_way_transformer import TwoWayTransformer
@@ -23,6 +24,8 @@ __all__ = [
     'at_least_float32',
     'attention_pool_boxes',
     'attention_pool_regions',
+    'box_coverage',
+    'prompt_maps',
     'resample_abs_pos',
     'resample_rel_pos',
     'roi_align_weights',

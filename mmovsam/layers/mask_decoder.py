@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from .image_updates import ProjectedImages, SharedProjection
 from .mlp import MLP
 from .modes import in_parts
 from .norm import LayerNorm2d
+from .prompt_maps import PROMPT_MAPS
 from .two_way_transformer import TwoWayTransformer
 
 # So much at a time fits a CPU's cache:
@@ -24,7 +26,7 @@ class DecodedMasks(NamedTuple):
     """What the decoder says of N prompts."""
 
     low_res_logits: Tensor
-    """`(N, M, 4h, 4w)`, a mask's inside is above 0."""
+    """`(N, M, 4h, 4w)`, or 8 times of a decoder of high resolution; a mask's inside is above 0."""
     iou_predictions: Tensor | None
     """`(N, M)`, or None without the head for it."""
     extra_tokens: Tensor
@@ -41,6 +43,9 @@ class MaskDecoder(nn.Module):
         depth: Layers of the transformer.
         num_heads: Heads of the transformer.
         mlp_channels: Hidden width of the transformer's MLPs.
+        high_resolution: Whether fine maps of the image are added while its embedding is upscaled,
+            as in SAM 2, here in three steps to logits at 8 times its resolution in place of 4. Maps
+            of the prompts' boxes and masks are added too: the tokens know their places coarsely.
     """
 
     def __init__(
@@ -51,8 +56,12 @@ class MaskDecoder(nn.Module):
         depth: int = 2,
         num_heads: int = 8,
         mlp_channels: int = 2048,
+        high_resolution: bool = False,
     ) -> None:
         super().__init__()
+        self.high_resolution = high_resolution
+        self.upscaling = 8 if high_resolution else 4
+        width = channels // (16 if high_resolution else 8)
         self.transformer = TwoWayTransformer(depth, channels, num_heads, mlp_channels)
         self.iou_token = nn.Embedding(1, channels) if with_iou else None
         self.mask_tokens = nn.Embedding(num_masks, channels)
@@ -63,8 +72,15 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(channels // 4, channels // 8, 2, stride=2),
             nn.GELU(),
         )
+        if high_resolution:
+            self.output_upscaling.append(nn.ConvTranspose2d(channels // 8, width, 2, stride=2))
+            self.output_upscaling.append(nn.GELU())
+            widths = (width, channels // 8, channels // 4, channels)
+            self.paint = nn.ModuleList(
+                nn.Conv2d(PROMPT_MAPS, each, 1, bias=False) for each in widths
+            )
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(channels, channels, channels // 8, 3) for _ in range(num_masks)
+            MLP(channels, channels, width, 3) for _ in range(num_masks)
         )
         self.iou_prediction_head = MLP(channels, channels, num_masks, 3) if with_iou else None
         # the public name of this is younger than the oldest torch that we support
@@ -77,15 +93,20 @@ class MaskDecoder(nn.Module):
         sparse_embeddings: Tensor,
         dense_embeddings: Tensor,
         extra_tokens: Tensor | None = None,
+        high_res_maps: Sequence[Tensor] = (),
+        prompt_maps: Tensor | None = None,
     ) -> DecodedMasks:
-        """Decode the prompts of one image.
+        """Decode the prompts of one image, or in training of one image each.
 
         Args:
-            image_embedding: `(1, C, h, w)`.
+            image_embedding: `(1, C, h, w)`, or `(N, C, h, w)`.
             image_pe: `(1, C, h, w)`.
             sparse_embeddings: `(N, S, C)`, embedded points and boxes.
             dense_embeddings: `(N or 1, C, h, w)`, embedded masks; with 1 all prompts share it.
             extra_tokens: `(E, C)`, put before all others.
+            high_res_maps: For a decoder of high resolution, `(1 or N, C_i, h * f, w * f)` for f of
+                8, 4 and 2, with C / 16, C / 8 and C / 4 channels.
+            prompt_maps: For such a decoder, `(N, 2, h * 8, w * 8)` of `prompt_maps`.
         """
         height, width = image_embedding.shape[-2:]
         own = [] if self.iou_token is None else [self.iou_token.weight]
@@ -97,10 +118,20 @@ class MaskDecoder(nn.Module):
         own = torch.cat(own)[None].expand(sparse_embeddings.shape[0], -1, -1)
         tokens = torch.cat((own, sparse_embeddings.to(own)), dim=1)
 
+        if self.high_resolution:
+            dense_embeddings, high_res_maps = self._painted(
+                dense_embeddings, high_res_maps, prompt_maps
+            )
         image = (image_embedding + dense_embeddings).flatten(2).transpose(1, 2).contiguous()
         image_pe = image_pe.to(image).flatten(2).transpose(1, 2).contiguous()
         first_mask = num_extra + (self.iou_token is not None)
-        tokens, logits = self._decode(image, image_pe, tokens, (height, width), first_mask)
+        size = (height, width)
+        if self.high_resolution:
+            tokens, logits = self._decode_finely(
+                image, image_pe, tokens, size, first_mask, high_res_maps
+            )
+        else:
+            tokens, logits = self._decode(image, image_pe, tokens, size, first_mask)
         iou = None
         if self.iou_prediction_head is not None:
             iou = self.iou_prediction_head(tokens[:, num_extra])
@@ -150,6 +181,39 @@ class MaskDecoder(nn.Module):
         if len(decoded) == 1:
             return decoded[0]
         return tuple(torch.cat(parts) for parts in zip(*decoded))
+
+    def _decode_finely(
+        self,
+        image: Tensor,
+        image_pe: Tensor,
+        tokens: Tensor,
+        size: tuple[int, int],
+        first_mask: int,
+        high_res_maps: Sequence[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """As `_decode`, with fine maps: logits are `(N, M, 8 * h, 8 * w)`."""
+        tokens, image = self.transformer(image, image_pe, tokens)
+        x = image.transpose(1, 2).unflatten(2, size)
+        first, norm, act, second, _, third, _ = self.output_upscaling
+        finest, finer, fine = high_res_maps
+        x = act(norm(first(x) + fine))
+        x = act(second(x) + finer)
+        x = act(third(x) + finest)
+        weights = self._mask_weights(tokens, first_mask)
+        return tokens, (weights @ x.flatten(2)).unflatten(2, x.shape[-2:])
+
+    def _painted(
+        self, dense: Tensor, high_res_maps: Sequence[Tensor], prompt_maps: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Dense embeddings and fine maps, with what the prompts paint on them."""
+        if prompt_maps is None:
+            return dense, list(high_res_maps)
+        painted = []
+        for level, paint in zip((*high_res_maps, dense), self.paint):
+            if prompt_maps.shape[-1] != level.shape[-1]:
+                prompt_maps = F.avg_pool2d(prompt_maps, 2)
+            painted.append(level + paint(prompt_maps.to(paint.weight)))
+        return painted[-1], painted[:-1]
 
     def _mask_weights(self, tokens: Tensor, first: int) -> Tensor:
         """Weights `(N, M, C / 8)` of the upscaled image, from tokens `first` to `first + M`."""

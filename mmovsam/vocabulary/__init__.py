@@ -3,6 +3,7 @@
 from .clip_config import clip_model_config
 from .joining import JoinedVocabulary, join_vocabularies
 from .names import novel_flags, split_name
+from .photo_text import load_photo_text
 from .templates import (
     OPENAI_IMAGENET_TEMPLATES,
     OVSAM_TEMPLATES,
@@ -26,6 +27,7 @@ __all__ = [
     'find_templates',
     'join_vocabularies',
     'load_classifier',
+    'load_photo_text',
     'load_text_encoder',
     'novel_flags',
     'save_classifier',

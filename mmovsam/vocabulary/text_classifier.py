@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.loading import load_checkpoint_file, save_safetensors
+from .packing import pack_matrix, unpack_matrices
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class TextClassifier:
         novel: For each class True (novel), False (base) or None (neither); None as a whole where
             the classes have no such split.
         counts: How many of the M names each of the K classes has.
+        bias: `(K, P)` or `(M,)`, what is added to the cosine similarity of each name, where names
+            of different origin do not score alike; None for nothing.
 
     Raises:
         ValueError: Shapes or lengths disagree, there is no class, or a number is not finite.
@@ -34,6 +37,7 @@ class TextClassifier:
     names: tuple[str, ...] | None = None
     novel: tuple[bool | None, ...] | None = None
     counts: tuple[int, ...] | None = None
+    bias: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.embeddings.shape)
@@ -50,6 +54,14 @@ class TextClassifier:
             )
         if not self.embeddings.isfinite().all():
             raise ValueError('A text classifier holds NaN or infinity: build it again.')
+        if self.bias is not None:
+            if self.bias.shape != self.embeddings.shape[:-1]:
+                raise ValueError(
+                    f'A text classifier of embeddings {shape} has a bias of shape '
+                    f'{tuple(self.bias.shape)}; give one number for each name.'
+                )
+            if not self.bias.isfinite().all():
+                raise ValueError('The bias of a text classifier holds NaN or infinity.')
         for field in ('names', 'novel'):
             values: Sequence | None = getattr(self, field)
             if values is not None and len(values) != len(self):
@@ -69,9 +81,20 @@ class TextClassifier:
         """
         if self.counts is not None:
             return self.embeddings, torch.tensor(self.counts)
+        own = self._own()
+        return self.embeddings[own], own.sum(1)
+
+    def flat_bias(self) -> Tensor:
+        """The bias `(M,)` of each name of `flat`; zeros where there is none."""
+        if self.bias is None:
+            return self.embeddings.new_zeros(len(self.flat()[0]))
+        return self.bias if self.counts is not None else self.bias[self._own()]
+
+    def _own(self) -> Tensor:
+        """`(K, P)`, which names of `embeddings` do not repeat a class's first."""
         own = (self.embeddings != self.embeddings[:, :1]).any(-1)
         own[:, 0] = True
-        return self.embeddings[own], own.sum(1)
+        return own
 
     def padded(self) -> Tensor:
         """Embeddings `(K, P, D)` as the released classifiers have them.
@@ -86,16 +109,37 @@ class TextClassifier:
         return self.embeddings[first[:, None] + slots * (slots < counts[:, None])]
 
 
-def save_classifier(path: str | Path, classifier: TextClassifier) -> None:
-    """Write a text classifier as safetensors, whole or not at all."""
+def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | None = None) -> None:
+    """Write a text classifier as safetensors, whole or not at all.
+
+    Args:
+        path: File to write.
+        classifier: What to write.
+        bits: Bits of each number, such as 8, of embeddings `(M, D)` with counts, with a scale for
+            each name; None for the embeddings as they are. Those of 8 bits are 0.9999 alike (cosine
+            similarity), of 6 bits 0.998.
+
+    Raises:
+        ValueError: If the embeddings are `(K, P, D)`, or `bits` is not 2 to 8.
+    """
     notes = {
         key: json.dumps(value)
         for key in ('names', 'novel')
         if (value := getattr(classifier, key)) is not None
     }
     tensors = {'embeddings': classifier.embeddings}
+    if bits is not None:
+        if classifier.counts is None:
+            raise ValueError(
+                'only embeddings (M, D) with counts are written in few bits, not (K, P, D): see '
+                'TextClassifier.flat'
+            )
+        packed = pack_matrix(classifier.embeddings, bits)
+        tensors = {f'embeddings.{key}': value for key, value in packed.items()}
     if classifier.counts is not None:
         tensors['counts'] = torch.tensor(classifier.counts)
+    if classifier.bias is not None:
+        tensors['bias'] = classifier.bias
     save_safetensors(tensors, path, notes)
 
 
@@ -113,12 +157,16 @@ def load_classifier(path: str | Path) -> TextClassifier:
             f'There is no text classifier {path}. Build it with tools/build_vocabulary.py. '
             f'({error})'
         ) from None
-    embeddings, counts, notes = content, None, {}
+    embeddings, counts, bias, notes = content, None, None, {}
     if isinstance(content, Mapping):
         state = content.get('state_dict', content)
         if not isinstance(state, Mapping):
             state = {}
-        embeddings, counts = state.get('embeddings'), state.get('counts')
+        try:
+            state = unpack_matrices(state)
+        except ValueError as error:
+            raise ValueError(f'The text classifier {path} is broken: {error}') from error
+        embeddings, counts, bias = (state.get(key) for key in ('embeddings', 'counts', 'bias'))
         notes = content.get('meta') or {}
     if not isinstance(embeddings, Tensor):
         raise ValueError(
@@ -131,6 +179,6 @@ def load_classifier(path: str | Path) -> TextClassifier:
         )
         if counts is not None:
             counts = tuple(counts.tolist())
-        return TextClassifier(embeddings.to(torch.float32), names, novel, counts)
+        return TextClassifier(embeddings.to(torch.float32), names, novel, counts, bias)
     except (TypeError, ValueError) as error:
         raise ValueError(f'The text classifier {path} is broken: {error}') from error

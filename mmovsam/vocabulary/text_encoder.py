@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
 from .clip_config import clip_model_config
+from .photo_text import load_photo_text
+
+PHOTO = 'photo'
+"""The name of the text model that belongs to an ImageNet classifier."""
 
 # CLIP's constructor builds an image tower in any case: the smallest one, removed right after.
 _TINY_VISION = dict(image_size=16, patch_size=16, width=64, head_width=64, layers=1)
@@ -24,17 +28,20 @@ def load_text_encoder(
     model: str | Mapping,
     checkpoint: str | PathLike | None = None,
     tokenizer: Callable[[list[str]], Tensor] | None = None,
+    names: str | PathLike | None = None,
 ) -> tuple[nn.Module, Callable[[list[str]], Tensor]]:
-    """An open_clip model with its text side only, and its tokenizer.
+    """The text side of a model that compares images with text, and its tokenizer.
 
     Args:
         model: A model name of open_clip, or a model config as in open_clip's JSON files
             (`embed_dim`, `vision_cfg`, `text_cfg`). OpenAI's weights need a name that ends in
-            `-quickgelu`, or `quick_gelu=True`.
+            `-quickgelu`, or `quick_gelu=True`. Or `'photo'` for the text side of a photo model,
+            which is no CLIP model, see `load_photo_text`.
         checkpoint: A file with the keys of open_clip's `CLIP` (`visual.*` is ignored and may be
             absent), or one of open_clip's pretrained tags for the named model. None leaves random
             weights.
         tokenizer: Texts to (B, L) tokens, where the model was not trained with open_clip's own.
+        names: Of a photo model only: the file of known names.
 
     Returns:
         `(text_model, tokenizer)`: the frozen model in eval mode, whose `encode_text` works, and the
@@ -44,6 +51,12 @@ def load_text_encoder(
         FileNotFoundError: If the checkpoint is neither a file nor a pretrained tag.
         ValueError: If the model is unknown, or the checkpoint does not fit it.
     """
+    if model == PHOTO:
+        if checkpoint is None or tokenizer is not None:
+            raise ValueError(f'the text model {PHOTO!r} needs a checkpoint and takes no tokenizer')
+        return load_photo_text(checkpoint, names)
+    if names is not None:
+        raise ValueError(f'known names ({names}) are for the text model {PHOTO!r} only')
     config = clip_model_config(model)
     text_model = _build(config)
     if tokenizer is None:

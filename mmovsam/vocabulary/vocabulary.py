@@ -9,6 +9,7 @@ from functools import partial
 from os import PathLike, sep
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from .cache import cached_embeddings
@@ -50,12 +51,15 @@ class Vocabulary:
         names: The K class names, as an annotation file has them; `split_name` takes each apart.
         synonyms: More names for each class, K lists that may be empty.
         templates: The sentences that a name is put into, each with `{}` for the name; or the name
-            or file of such a list, see `find_templates`.
+            or file of such a list, see `find_templates`. None for the text model's own phrases
+            where it has some, for OVSAM's templates where it has none.
         novel: For each class True if it is novel, that is, absent from training, False if it is
             base, None if it is neither, and never predicted; None as a whole where the classes have
             no such split.
         prompts: For any of the classes a sentence, or several, that CLIP reads as it is: in place
             of the class's names and without templates.
+        synsets: For each class WordNet's id of its meaning, or None. Text models that know
+            WordNet go by it, before names and prompts; CLIP does not.
 
     Attributes:
         names: The K class names as given.
@@ -63,6 +67,7 @@ class Vocabulary:
         templates: The sentences.
         novel: K times True, False or None; or None.
         prompts: Class names and their sentences, of the classes that have their own.
+        synsets: K times an id or None; or None.
 
     Raises:
         TypeError: If an argument is not a list or holds the wrong kind of thing.
@@ -74,9 +79,10 @@ class Vocabulary:
         self,
         names: Sequence[str],
         synonyms: Sequence[Sequence[str]] | None = None,
-        templates: str | PathLike | Sequence[str] = OVSAM_TEMPLATES,
+        templates: str | PathLike | Sequence[str] | None = None,
         novel: Sequence[bool | None] | None = None,
         prompts: Mapping[str, str | Sequence[str]] | None = None,
+        synsets: Sequence[str | None] | None = None,
     ) -> None:
         self.names = tuple(_as_list(names, 'names'))
         if not self.names:
@@ -86,7 +92,12 @@ class Vocabulary:
         more = [()] * len(self) if synonyms is None else _as_list(synonyms, 'synonyms')
         self._check_length(more, 'synonyms')
         self.prompt_names = tuple(_with_synonyms(*both) for both in zip(own, more))
-        self.templates = find_templates(templates)
+        self._own_phrases = templates is None
+        self.templates = OVSAM_TEMPLATES if templates is None else find_templates(templates)
+        self.synsets = None
+        if synsets is not None:
+            self.synsets = tuple(_as_list(synsets, 'synsets'))
+            self._check_length(self.synsets, 'synsets')
         self.novel = None
         if novel is not None:
             self.novel = tuple(
@@ -175,8 +186,8 @@ class Vocabulary:
         """The vocabulary of a dataset.
 
         Args:
-            metainfo: A dataset's metainfo: `classes`, and where it has them `synonyms`, `novel` and
-                `prompts`.
+            metainfo: A dataset's metainfo: `classes`, and where it has them `synonyms`, `novel`,
+                `prompts` and `synsets`.
             **kwargs: As for the class itself; they take the place of what the metainfo says.
 
         Raises:
@@ -184,7 +195,7 @@ class Vocabulary:
         """
         if not metainfo.get('classes'):
             raise ValueError(f"the dataset's metainfo has no 'classes', only {sorted(metainfo)}")
-        about = {key: metainfo.get(key) for key in ('synonyms', 'novel', 'prompts')}
+        about = {key: metainfo.get(key) for key in ('synonyms', 'novel', 'prompts', 'synsets')}
         return cls(metainfo['classes'], **{**about, **kwargs})
 
     def __len__(self) -> int:
@@ -221,7 +232,8 @@ class Vocabulary:
         """What CLIP's text tower makes of every name.
 
         Args:
-            text_model: An open_clip model, or anything with its `encode_text`.
+            text_model: An open_clip model, or anything with its `encode_text`. It may have
+                `phrases`, for sentences of its own, and `name_bias`, see `PhotoTextModel`.
             tokenizer: Its tokenizer: a list of B texts to (B, L) tokens.
             batch_size: Sentences encoded at once.
             progress: Whether a long run shows its rate and the time left.
@@ -235,13 +247,7 @@ class Vocabulary:
         Raises:
             ValueError: If `batch_size` is not positive or the model returns no finite numbers.
         """
-        # What a class is read by, each as the sentences that are averaged.
-        readings = [
-            [(text,) for text in self.prompts[name]]
-            if name in self.prompts
-            else [tuple(t.replace('{}', n) for t in self.templates) for n in prompt_names]
-            for name, prompt_names in zip(self.names, self.prompt_names)
-        ]
+        readings = self._readings(text_model)
         row = {}
         for reading in readings:
             for sentences in reading:
@@ -249,12 +255,34 @@ class Vocabulary:
         groups = list(row)
         encode = partial(encode_sentences, groups, text_model, tokenizer, batch_size, progress)
         rows = cached_embeddings(groups, text_model, tokenizer, encode) if cache else encode()
+        order = [row[sentences] for reading in readings for sentences in reading]
+        bias = None
+        if hasattr(text_model, 'name_bias'):
+            bias = torch.tensor([text_model.name_bias(sentences) for sentences in groups])[order]
         return TextClassifier(
-            rows[[row[sentences] for reading in readings for sentences in reading]],
+            rows[order],
             self.names,
             self.novel,
             tuple(map(len, readings)),
+            bias if bias is not None and bias.any() else None,
         )
+
+    def _readings(self, text_model: nn.Module) -> list[list[tuple[str, ...]]]:
+        """What each class is read by, each time as the sentences that are averaged."""
+        phrases = getattr(text_model, 'phrases', None) if self._own_phrases else None
+        wnids = (self.synsets if phrases is not None else None) or [None] * len(self)
+        readings = []
+        for name, prompt_names, wnid in zip(self.names, self.prompt_names, wnids):
+            if wnid is not None:
+                reading = [phrases(prompt_names[0], wnid)]
+            elif name in self.prompts:
+                reading = [(text,) for text in self.prompts[name]]
+            elif phrases is not None:
+                reading = [phrases(prompt_name) for prompt_name in prompt_names]
+            else:
+                reading = [tuple(t.replace('{}', n) for t in self.templates) for n in prompt_names]
+            readings.append(list(dict.fromkeys(reading)))
+        return readings
 
     def encode(self, text_model: nn.Module, tokenizer: Callable, **kwargs) -> Tensor:
         """The embeddings of `build_classifier`, as the released classifiers have them.

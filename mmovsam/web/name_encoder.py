@@ -12,6 +12,7 @@ from torch import Tensor
 from ..vocabulary import TextClassifier, Vocabulary, load_text_encoder, split_name
 
 Names = tuple[str, ...]
+Rows = tuple[Tensor, Tensor]  # embeddings (P, D) and biases (P,) of a class's names
 
 
 class NameEncoder:
@@ -42,7 +43,7 @@ class NameEncoder:
         self._text_encoder_args = text_encoder
         self._text_encoder = None
         self._own_rows, self._own_novel = _by_name(own)
-        self._typed: OrderedDict[Names, Tensor] = OrderedDict()
+        self._typed: OrderedDict[Names, Rows] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -82,11 +83,14 @@ class NameEncoder:
             rows = [
                 self._own_rows[key] if key in self._own_rows else self._typed[key] for key in wanted
             ]
+        embeddings, biases = zip(*rows)
+        bias = torch.cat(biases)
         return TextClassifier(
-            torch.cat(rows),
+            torch.cat(embeddings),
             tuple(wanted.values()),
             tuple(self._own_novel.get(key, True) for key in wanted),
-            tuple(map(len, rows)),
+            tuple(map(len, embeddings)),
+            bias if bias.any() else None,
         )
 
     def _read(self, names: Mapping[Names, str]) -> None:
@@ -101,18 +105,24 @@ class NameEncoder:
         said = Vocabulary(list(names.values())).build_classifier(
             *self._text_encoder, progress=False, cache=False
         )
-        self._typed.update(zip(names, said.embeddings.split(list(said.counts))))
+        self._typed.update(zip(names, _rows(said)))
         while len(self._typed) > self.remembered:
             self._typed.popitem(last=False)
 
 
-def _by_name(own: TextClassifier | None) -> tuple[dict[Names, Tensor], dict[Names, bool]]:
-    """Rows `(P, D)`, and whether it is novel, for what each name is read as."""
+def _rows(classifier: TextClassifier) -> list[Rows]:
+    """Those of each class."""
+    embeddings, counts = classifier.flat()
+    sizes = counts.tolist()
+    return list(zip(embeddings.split(sizes), classifier.flat_bias().split(sizes)))
+
+
+def _by_name(own: TextClassifier | None) -> tuple[dict[Names, Rows], dict[Names, bool]]:
+    """Rows, and whether it is novel, for what each name is read as."""
     if own is None or own.names is None:
         return {}, {}
-    embeddings, counts = own.flat()
     keys = [split_name(name) for name in own.names]
     novel = own.novel or [True] * len(keys)
     # A class that the model would never predict (None) is wanted where somebody lists it.
     flags = {key: flag is not False for key, flag in zip(keys, novel)}
-    return dict(zip(keys, embeddings.split(counts.tolist()))), flags
+    return dict(zip(keys, _rows(own))), flags

@@ -31,6 +31,7 @@ def test_imagenet1k_has_its_classes_with_wordnets_synonyms():
     assert len(vocabulary) == 1000
     assert vocabulary.prompt_names[0] == ('tench', 'tinca tinca')
     assert list(vocabulary.prompts) == ['crane (n02012849)', 'crane (n03126707)']
+    assert vocabulary.synsets[0] == 'n01440764' and len(set(vocabulary.synsets)) == 1000
 
 
 def test_imagenet22k_has_every_class_once_with_wordnets_synonyms(imagenet22k):

@@ -27,6 +27,48 @@ def test_names_of_different_number_come_back_as_they_were_saved(tmp_path, names)
     assert back.names == names and back.counts == (4, 1)
 
 
+@pytest.mark.parametrize(('bits', 'least'), [(8, 0.9999), (6, 0.998)])
+def test_file_of_few_bits_is_small_and_says_almost_the_same(tmp_path, bits, least):
+    flat = torch.nn.functional.normalize(torch.randn(200, 256), dim=1)
+    classifier = TextClassifier(flat, tuple(map(str, range(100))), None, (2,) * 100)
+    save_classifier(tmp_path / 'c.safetensors', classifier, bits)
+    back = load_classifier(tmp_path / 'c.safetensors')
+    assert (tmp_path / 'c.safetensors').stat().st_size < 200 * 256 * bits / 8 + 4000
+    assert back.names == classifier.names and back.counts == classifier.counts
+    assert torch.cosine_similarity(back.embeddings, flat).min() > least
+
+
+def test_few_bits_are_for_flat_embeddings(tmp_path):
+    with pytest.raises(ValueError, match='only embeddings .M, D. with counts'):
+        save_classifier(tmp_path / 'c.safetensors', TextClassifier(EMBEDDINGS), bits=8)
+
+
+def test_bias_comes_back_and_belongs_to_names_without_repetitions(tmp_path):
+    padded = EMBEDDINGS.clone()
+    padded[1, 1] = padded[1, 0]
+    bias = torch.tensor([[1.0, 2.0], [3.0, 3.0], [4.0, 5.0]])
+    save_classifier(tmp_path / 'c.safetensors', TextClassifier(padded, bias=bias))
+    back = load_classifier(tmp_path / 'c.safetensors')
+    assert torch.equal(back.bias, bias)
+    assert back.flat_bias().tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert TextClassifier(padded).flat_bias().tolist() == [0.0] * 5
+    flat = TextClassifier(EMBEDDINGS[0], counts=(1, 1), bias=torch.tensor([1.0, 2.0]))
+    assert flat.flat_bias().tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize('bias', [torch.zeros(3), torch.zeros(2, 2), torch.full((3, 2), torch.nan)])
+def test_bias_that_does_not_fit_is_refused(bias):
+    with pytest.raises(ValueError, match='one number for each name|NaN'):
+        TextClassifier(EMBEDDINGS, bias=bias)
+
+
+def test_broken_packed_embeddings_are_refused_with_the_file(tmp_path):
+    tensors = {'embeddings.q8': torch.zeros(2, 4, dtype=torch.uint8), 'counts': torch.ones(2)}
+    save_safetensors(tensors, tmp_path / 'c.safetensors')
+    with pytest.raises(ValueError, match=r'c\.safetensors is broken.*not whole'):
+        load_classifier(tmp_path / 'c.safetensors')
+
+
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 99))
 def test_padding_and_its_removal_are_inverse(counts, seed):
     random = torch.Generator().manual_seed(seed)

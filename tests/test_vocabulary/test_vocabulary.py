@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmovsam.vocabulary import Vocabulary
+from mmovsam.vocabulary import OVSAM_TEMPLATES, Vocabulary
 
 
 class LengthModel(nn.Module):
@@ -89,6 +89,35 @@ def test_bad_prompts_are_refused(prompts, error, message):
         Vocabulary(['cat'], prompts=prompts)
 
 
+class PhrasingModel(LengthModel):
+    """Has phrases of its own, and a bias for short ones."""
+
+    def phrases(self, name, wnid=None):
+        return (wnid,) if wnid else (name, f'{name} {name}')
+
+    def name_bias(self, phrases):
+        return -0.5 if phrases[0] == 'a' else 0.0
+
+
+def test_text_model_with_phrases_of_its_own_is_asked_for_them_unless_there_are_templates():
+    model = PhrasingModel()
+    classifier = build(Vocabulary(['a', 'b/c'], synsets=[None, 'n1']), model)
+    assert model.texts == ['a', 'a a', 'n1']
+    assert classifier.counts == (1, 1) and classifier.bias.tolist() == [-0.5, 0.0]
+    model = PhrasingModel()
+    assert build(Vocabulary(['d', 'b/c'], prompts={'d': 'dd'}), model).bias is None
+    assert model.texts == ['dd', 'b', 'b b', 'c', 'c c']
+    model = PhrasingModel()
+    build(Vocabulary(['a'], templates=['the {}'], synsets=['n1']), model)
+    assert model.texts == ['the a']
+
+
+def test_without_templates_and_phrases_names_go_into_those_of_ovsam():
+    model = LengthModel()
+    build(Vocabulary(['a'], synsets=['n1']), model)
+    assert model.texts == [template.replace('{}', 'a') for template in OVSAM_TEMPLATES]
+
+
 def test_synonyms_come_after_the_own_names_each_once():
     vocabulary = Vocabulary(['Sofa_or_couch', 'cat'], synonyms=[['couch', 'settee'], []])
     assert vocabulary.prompt_names == (('sofa', 'couch', 'settee'), ('cat',))
@@ -108,6 +137,7 @@ def test_name_with_braces_is_put_in_as_it_is():
         (dict(names=['a', 'b', 'A']), "more than once: 'a', 'A'"),
         (dict(names=['a b', 'a_b']), "more than once: 'a b', 'a_b'"),
         (dict(names=['a'], synonyms=[]), 'synonyms has 0 entries for 1 classes'),
+        (dict(names=['a'], synsets=['n1', None]), 'synsets has 2 entries for 1 classes'),
         (dict(names=['a'], novel=[True, False]), 'novel has 2 entries for 1 classes'),
         (dict(names=['a'], templates=[]), 'templates must be sentences'),
         (dict(names=['a'], templates=['no place']), 'no place'),

@@ -1,5 +1,7 @@
 """Classifiers of typed names: what is known is kept, and each name is read once."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -52,6 +54,14 @@ def test_a_name_is_read_once(text_encoder):
     encoder.classifier(['mug', 'cup'])
     encoder.classifier(['cup', 'plate', 'mug'])
     assert text_encoder[0].read == ['mug', 'cup', 'plate']
+
+
+def test_names_of_the_model_keep_their_bias(text_encoder):
+    own = tiny.vocabulary()
+    own = replace(own, bias=torch.full(own.embeddings.shape[:2], -0.5))
+    encoder = NameEncoder(own, TOWER)
+    assert encoder.classifier(['mug', 'owl', 'plate']).bias.tolist() == [0.0, -0.5, -0.5, 0.0]
+    assert encoder.classifier(['mug', 'plate']).bias is None
 
 
 def test_names_that_are_read_alike_are_one_class(text_encoder):

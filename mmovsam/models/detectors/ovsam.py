@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...layers import to_device
 from ...layers.mask_decoder import DecodedMasks
@@ -31,32 +32,34 @@ class ImageFeatures(NamedTuple):
     """`(B, C4, H / 32, W / 32)`, read by CLIP's pooling; None without names."""
     region_maps: tuple[Tensor, ...]
     """`(B, C, H / s, W / s)` each, read by the head's region embedding."""
+    high_res_maps: tuple[Tensor, ...] = ()
+    """`(B, C, H / s, W / s)` each, read by a mask decoder of high resolution."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> ImageFeatures:
+        """The features after a function of each tensor."""
+        return ImageFeatures(
+            function(self.embedding),
+            None if self.stage4 is None else function(self.stage4),
+            tuple(map(function, self.region_maps)),
+            tuple(map(function, self.high_res_maps)),
+        )
 
     def image(self, index: int) -> ImageFeatures:
         """The features of one image, as a batch of one that shares memory."""
-        part = slice(index, index + 1)
-        stage4 = None if self.stage4 is None else self.stage4[part]
-        return ImageFeatures(
-            self.embedding[part], stage4, tuple(level[part] for level in self.region_maps)
-        )
+        return self.map(lambda tensor: tensor[index : index + 1])
 
     def images(self) -> list[ImageFeatures]:
         """Those of each image. Gradients are put together once; `image` adds up whole batches."""
-        stage4 = [None] * len(self.embedding) if self.stage4 is None else self.stage4.split(1)
-        maps = [level.split(1) for level in self.region_maps]
-        return [
-            ImageFeatures(embedding, stage4[index], tuple(level[index] for level in maps))
-            for index, embedding in enumerate(self.embedding.split(1))
-        ]
+        parts = self.map(lambda tensor: tensor.split(1))
+        count = len(self.embedding)
+        return [parts.map(lambda split, i=index: split[i]) for index in range(count)]
 
     def to(self, dtype: torch.dtype | None) -> ImageFeatures:
         """The same in another precision, None for their own, with channels before rows in memory.
 
         RoIAlign reads memory in this order whatever a tensor's strides say.
         """
-        stage4 = None if self.stage4 is None else _contiguous(self.stage4, dtype)
-        maps = tuple(_contiguous(level, dtype) for level in self.region_maps)
-        return ImageFeatures(_contiguous(self.embedding, dtype), stage4, maps)
+        return self.map(lambda tensor: tensor.to(dtype or tensor.dtype).contiguous())
 
 
 class Recognized(NamedTuple):
@@ -87,6 +90,8 @@ class OVSAM(PromptedDetector):
         head: `CLIP2SAMHead`.
         neck: `SAM2CLIPNeck`, from the pyramid to the decoder's embedding.
         region_neck: An FPN over the pyramid for the head's region embedding.
+        high_res_neck: `HighResolutionNeck`, for a head whose decoder has high resolution. Each neck
+            reads as many of the tower's coarsest maps as it has `in_channels`.
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
@@ -114,6 +119,7 @@ class OVSAM(PromptedDetector):
         head: dict,
         neck: dict | None = None,
         region_neck: dict | None = None,
+        high_res_neck: dict | None = None,
         classifier: dict | None = None,
         prompter: dict | None = None,
         train_cfg: dict | None = None,
@@ -125,6 +131,7 @@ class OVSAM(PromptedDetector):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck) if neck else None
         self.region_neck = MODELS.build(region_neck) if region_neck else None
+        self.high_res_neck = MODELS.build(high_res_neck) if high_res_neck else None
         self.prompt_encoder = MODELS.build(prompt_encoder)
         self.head = MODELS.build(head)
         if self.recognizes and (self.neck is None or self.region_neck is None):
@@ -152,8 +159,12 @@ class OVSAM(PromptedDetector):
         pyramid = self.backbone(batch_inputs)
         if self.neck is None:
             return ImageFeatures(pyramid, None, ()).to(self.feature_dtype)
-        region_maps = tuple(self.region_neck(pyramid)) if self.region_neck else ()
-        features = ImageFeatures(self.neck(pyramid), pyramid[-1], region_maps)
+        features = ImageFeatures(
+            _read(self.neck, pyramid),
+            pyramid[-1],
+            tuple(_read(self.region_neck, pyramid)) if self.region_neck else (),
+            tuple(_read(self.high_res_neck, pyramid)) if self.high_res_neck else (),
+        )
         return features.to(self.feature_dtype)
 
     # Training
@@ -216,18 +227,22 @@ class OVSAM(PromptedDetector):
         for index, group in prompts.to('cpu').groups():
             sparse, dense = self.prompt_encoder(group.to(device))
             key = (sparse.shape[1], group.mask_input is None)
-            batches.setdefault(key, []).append((index, sparse, dense))
+            batches.setdefault(key, []).append((index, sparse, dense, self._painted(group, device)))
         image_pe = self.prompt_encoder.dense_pe()
         several = multimask_output and self.head.num_masks > 1
         chosen = slice(1, None) if several else slice(0, 1)
         decoded, order = [], []
         for (_, shared), parts in batches.items():
-            index, sparse, dense = zip(*parts)
+            index, sparse, dense, painted = zip(*parts)
+            bboxes, masks = (None if each[0] is None else torch.cat(each) for each in zip(*painted))
             said = self.head.decode(
                 features.embedding,
                 image_pe,
                 torch.cat(sparse),
                 dense[0] if shared else torch.cat(dense),
+                features.high_res_maps,
+                bboxes,
+                masks,
             )
             iou = None if said.iou_predictions is None else said.iou_predictions[:, chosen]
             decoded.append((said.low_res_logits[:, chosen], iou, said.extra_tokens))
@@ -240,6 +255,20 @@ class OVSAM(PromptedDetector):
         return DecodedMasks(
             *(None if part[0] is None else torch.cat(part)[back] for part in zip(*decoded))
         )
+
+    def _painted(
+        self, prompts: Prompts, device: torch.device
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Boxes, in positions of the embedding, and masks for a decoder of high resolution."""
+        if not self.head.mask_decoder.high_resolution:
+            return None, None
+        if prompts.bboxes is None:
+            bboxes = torch.full((len(prompts), 4), torch.nan)
+        else:
+            encoder = self.prompt_encoder
+            bboxes = prompts.bboxes * (encoder.embedding_side / encoder.image_size)
+        masks = prompts.mask_input
+        return to_device(bboxes, device), None if masks is None else to_device(masks, device)
 
     # Inference
 
@@ -330,7 +359,7 @@ class OVSAM(PromptedDetector):
     @property
     def logit_size(self) -> int:
         """Side of the low-resolution logits, and so of a `mask_input`."""
-        return 4 * self.prompt_encoder.embedding_side
+        return self.head.mask_decoder.upscaling * self.prompt_encoder.embedding_side
 
     def image_context(self, sample: DetDataSample, prompts: Prompts) -> Tensor | None:
         """Annotated boxes, where regions are to be theirs."""
@@ -353,8 +382,9 @@ class OVSAM(PromptedDetector):
         return (features.embedding, *rest, *features.region_maps)
 
 
-def _contiguous(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(dtype or tensor.dtype).contiguous()
+def _read(neck: nn.Module, pyramid: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+    """What a neck makes of the coarsest maps, as many as it takes."""
+    return neck(pyramid[-len(neck.in_channels) :])
 
 
 def _proper(bboxes: Tensor, size: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmcv.ops import point_sample
@@ -15,6 +17,7 @@ from ...layers import (
     MLP,
     MaskDecoder,
     at_least_float32,
+    prompt_maps,
     sample_masks,
     to_device,
     without_autocast,
@@ -32,6 +35,8 @@ class CLIP2SAMHead(BaseModule):
             which has neither label token nor region features.
         region_channels: Channels of the region maps.
         roi_extractor: MMDetection's `SingleRoIExtractor` over the region maps.
+        region_hidden: Width in which the positions of a region are averaged, before a linear layer
+            to D; None, as in the released models, to average in D itself.
         use_label_token: Add the label token's embedding to the region's. Off in the released
             models, whose checkpoints hold its parameters all the same.
         loss_mask: Loss of sampled mask logits.
@@ -50,6 +55,7 @@ class CLIP2SAMHead(BaseModule):
         embed_dim: int | None = 768,
         region_channels: int = 256,
         roi_extractor: dict | None = None,
+        region_hidden: int | None = None,
         use_label_token: bool = False,
         loss_mask: dict | None = None,
         loss_dice: dict | None = None,
@@ -72,7 +78,8 @@ class CLIP2SAMHead(BaseModule):
             self.label_mlp = MLP(channels, channels, embed_dim, 3)
             # Without a use it would have no gradient, which distributed training takes for a bug.
             self.label_mlp.requires_grad_(use_label_token)
-            self.roi_conv = nn.Conv2d(region_channels, embed_dim, 1, bias=False)
+            self.roi_conv = nn.Conv2d(region_channels, region_hidden or embed_dim, 1, bias=False)
+            self.region_proj = nn.Linear(region_hidden, embed_dim) if region_hidden else None
             self.roi_extractor = MODELS.build(
                 roi_extractor
                 or dict(
@@ -110,11 +117,30 @@ class CLIP2SAMHead(BaseModule):
         return self.mask_decoder.mask_tokens.num_embeddings
 
     def decode(
-        self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+        self,
+        image_embedding: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        high_res_maps: Sequence[Tensor] = (),
+        bboxes: Tensor | None = None,
+        mask_input: Tensor | None = None,
     ) -> DecodedMasks:
-        """Mask logits of the N prompts of one image; see `mmovsam.layers.MaskDecoder.forward`."""
+        """Mask logits of the N prompts of one image.
+
+        See `mmovsam.layers.MaskDecoder.forward`. Only a decoder of high resolution reads
+        `high_res_maps`, and boxes `(N, 4)`, in positions of the embedding, and masks
+        `(N, 1, 8h, 8w)` by themselves.
+        """
+        decoder = self.mask_decoder
         extra = None if self.label_token is None else self.label_token.weight
-        return self.mask_decoder(image_embedding, image_pe, sparse, dense, extra)
+        maps = None
+        if decoder.high_resolution:
+            size, times = 8 * image_embedding.shape[-1], 8
+            maps = prompt_maps(
+                None if bboxes is None else bboxes * times, mask_input, len(sparse), size, 1
+            )
+        return decoder(image_embedding, image_pe, sparse, dense, extra, high_res_maps, maps)
 
     def embed_regions(
         self, region_maps: tuple[Tensor, ...], bboxes: Tensor, label_tokens: Tensor | None = None
@@ -135,9 +161,15 @@ class CLIP2SAMHead(BaseModule):
         maps = tuple(map(at_least_float32, region_maps[: self.roi_extractor.num_inputs]))
         regions = self._extract(maps, bboxes.to('cpu', maps[0].dtype)).to(self.roi_conv.weight)
         with without_autocast(regions):
-            embeddings = self.roi_conv(regions).relu().mean((2, 3))
-            if self.use_label_token:
-                embeddings = embeddings + self.label_mlp(label_tokens[:, 0].to(embeddings))
+            return self.embed_pooled(regions, label_tokens)
+
+    def embed_pooled(self, regions: Tensor, label_tokens: Tensor | None) -> Tensor:
+        """Embeddings `(N, D)` of what RoIAlign makes of regions, `(N, C, r, r)`."""
+        embeddings = self.roi_conv(regions).relu().mean((2, 3))
+        if self.region_proj is not None:
+            embeddings = self.region_proj(embeddings)
+        if self.use_label_token:
+            embeddings = embeddings + self.label_mlp(label_tokens[:, 0].to(embeddings))
         return embeddings
 
     def _extract(self, maps: tuple[Tensor, ...], bboxes: Tensor) -> Tensor:

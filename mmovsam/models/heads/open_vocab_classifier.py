@@ -60,10 +60,13 @@ class OpenVocabClassifier(BaseModule):
         self.sizes: list[int] = []
         # Not in checkpoints: a vocabulary is an input of the model, not a part of it.
         self.register_buffer('embeddings', torch.zeros(0, 0), persistent=False)
+        # (M,), added to the cosine similarity of each row of `embeddings`
+        self.register_buffer('bias', torch.zeros(0), persistent=False)
         self.register_buffer('order', torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer('alpha', torch.zeros(0), persistent=False)
         self.register_buffer('excluded', torch.zeros(0, dtype=torch.bool), persistent=False)
         # The rest is no buffer: it stays on the host, where losses decide by it.
+        self.has_bias = False
         # (K + 1,), the background included: what the loss may compare with
         self.trained = torch.zeros(0, dtype=torch.bool)
         # Where the names of one class are: from `first[k]` to `first[k + 1]` in `rows`, which has
@@ -101,6 +104,7 @@ class OpenVocabClassifier(BaseModule):
         embeddings, counts = classifier.flat()
         rows, self.order, self.counts, self.sizes = _grouped_by_count(counts)
         embeddings = F.normalize(embeddings[rows].float(), dim=-1)
+        bias = classifier.flat_bias()[rows].float()
         first = F.pad(counts.cumsum(0), (1, 0))
         num_classes = len(counts)
         novel, excluded = torch.zeros(2, num_classes + 1, dtype=torch.bool)
@@ -112,6 +116,7 @@ class OpenVocabClassifier(BaseModule):
         alpha[-1] = self.base_alpha
         device = self.embeddings.device
         self.embeddings, self.order = embeddings.to(device), self.order.to(device)
+        self.bias, self.has_bias = bias.to(device), bool(bias.any())
         self.rows, self.first = rows.argsort(), first
         self.alpha, self.excluded = alpha.to(device), excluded.to(device)
         self.trained = ~(excluded if self.train_novel else novel | excluded)
@@ -143,7 +148,7 @@ class OpenVocabClassifier(BaseModule):
             self.set_classifier(classifier)
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Scaled similarity to each class, the best of its names.
+        """Scaled similarity to each class, the best of its names, the names' bias included.
 
         Args:
             embeddings: `(N, D)`, not normalized.
@@ -154,9 +159,13 @@ class OpenVocabClassifier(BaseModule):
         embeddings = self._normalized(embeddings)
         groups = self.embeddings.to(embeddings).split(self.sizes)
         with without_autocast(embeddings):  # many names differ in the third digit only
+            similarities = [embeddings @ group.T for group in groups]
+            if self.has_bias:
+                biases = self.bias.to(embeddings).split(self.sizes)
+                similarities = [cosines + bias for cosines, bias in zip(similarities, biases)]
             best = [
-                (embeddings @ group.T).unflatten(1, (count, -1)).amax(1)
-                for count, group in zip(self.counts, groups)
+                cosines.unflatten(1, (count, -1)).amax(1)
+                for count, cosines in zip(self.counts, similarities)
             ]
         background = best[0].new_zeros(len(embeddings), 1)
         return self.logit_scale * torch.cat((*best, background), 1).index_select(1, self.order)
@@ -181,7 +190,9 @@ class OpenVocabClassifier(BaseModule):
         names = self.embeddings[rows].to(embeddings)
         with without_autocast(embeddings):
             cosines = embeddings @ names.T
-            lowest = cosines.new_full((len(embeddings), len(classes)), -2.0)
+            if self.has_bias:
+                cosines = cosines + self.bias[rows].to(embeddings)
+            lowest = cosines.new_full((len(embeddings), len(classes)), -torch.inf)
             best = lowest.scatter_reduce(1, owner.expand_as(cosines), cosines, 'amax')
         return self.logit_scale * F.pad(best, (0, 1))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ class SAMPromptEncoder(BaseModule):
         image_size: Side of the square network input in pixels.
         embedding_stride: Stride of the image embedding.
         mask_channels: Inner width of the mask branch.
+        train_masks: Whether the mask branch trains, as where earlier masks are refined.
         frozen: Keep the encoder in eval mode and without gradients.
         init_cfg: MMEngine's initialization.
     """
@@ -48,6 +50,7 @@ class SAMPromptEncoder(BaseModule):
         image_size: int = 1024,
         embedding_stride: int = 16,
         mask_channels: int = 16,
+        train_masks: bool = False,
         frozen: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -67,8 +70,8 @@ class SAMPromptEncoder(BaseModule):
             nn.GELU(),
             nn.Conv2d(mask_channels, embed_dim, 1),
         )
-        # No training here prompts by masks: without a gradient it must not be expected to have one.
-        self.mask_downscaling.requires_grad_(False)
+        # Where no mask is a prompt it has no gradient, and must not be expected to have one.
+        self.mask_downscaling.requires_grad_(train_masks)
         self.frozen = frozen
         if frozen:
             self.requires_grad_(False)
@@ -113,11 +116,18 @@ class SAMPromptEncoder(BaseModule):
                 len(prompts), 0, self.no_mask_embed.embedding_dim
             )
         if prompts.mask_input is not None:
-            dense = self.mask_downscaling(prompts.mask_input.to(self.no_mask_embed.weight))
+            dense = self.embed_masks(prompts.mask_input)
         else:
             side = self.embedding_side
             dense = self.no_mask_embed.weight[:, :, None, None].expand(-1, -1, side, side)
         return sparse, dense
+
+    def embed_masks(self, mask_input: Tensor) -> Tensor:
+        """Dense embeddings `(N, C, h, w)` of masks `(N, 1, 4h, 4w)`, or of a multiple of it."""
+        masks, side = mask_input.to(self.no_mask_embed.weight), 4 * self.embedding_side
+        if masks.shape[-1] != side:
+            masks = F.adaptive_avg_pool2d(masks, side)
+        return self.mask_downscaling(masks)
 
     def _embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:
         embedded = self.pe_layer(coords / self.image_size)

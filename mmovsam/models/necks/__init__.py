@@ -1,5 +1,6 @@
 """Necks."""
 
+from .high_resolution_neck import HighResolutionNeck
 from .sam2clip_neck import SAM2CLIPNeck
 
-__all__ = ['SAM2CLIPNeck']
+__all__ = ['HighResolutionNeck', 'SAM2CLIPNeck']

@@ -67,6 +67,7 @@ class SAM2CLIPNeck(BaseModule):
         super().__init__(init_cfg)
         if len(in_channels) != len(strides):
             raise ValueError(f'{len(in_channels)} in_channels but {len(strides)} strides.')
+        self.in_channels = tuple(in_channels)
         side = image_size // 16
         self.register_buffer('pos_embed', torch.zeros(1, side, side, embed_dim))
         self.patch_embeds = nn.ModuleList(

@@ -57,6 +57,25 @@ def test_names_of_different_number_give_the_released_arithmetic_of_padded_ones(
     torch.testing.assert_close(classifier.logits(x), expected, atol=1e-6, rtol=0)
 
 
+@given(counts=st.lists(st.integers(1, 5), min_size=2, max_size=12), seed=st.integers(0, 2**31))
+def test_bias_is_added_to_the_cosine_of_its_name_before_the_best_is_taken(counts, seed):
+    random = torch.Generator().manual_seed(seed)
+    names = F.normalize(torch.randn(sum(counts), 16, generator=random), dim=-1)
+    bias = torch.randn(sum(counts), generator=random)
+    classifier = OpenVocabClassifier(logit_scale=3.0)
+    classifier.set_classifier(TextClassifier(names, counts=tuple(counts), bias=bias))
+    x = F.normalize(torch.randn(7, 16, generator=random), dim=-1)
+    each = (x @ names.T + bias).split(counts, dim=1)
+    expected = 3 * F.pad(torch.stack([group.amax(1) for group in each], 1), (0, 1))
+    torch.testing.assert_close(classifier.logits(x), expected, atol=1e-5, rtol=0)
+    some = torch.tensor([len(counts) - 1, 0])
+    torch.testing.assert_close(
+        classifier.logits_of(x, some), expected[:, [*some.tolist(), -1]], atol=1e-5, rtol=0
+    )
+    classifier.set_classifier(TextClassifier(names, counts=tuple(counts)))
+    assert not classifier.has_bias
+
+
 def test_another_vocabulary_beside_ones_own_is_compared_alike():
     classifier = build(logit_scale=3.0, base_alpha=0.2, novel_alpha=0.7)
     names, embeddings = classifier.names, classifier.embeddings

@@ -1,0 +1,130 @@
+"""An ImageNet classifier of timm as the tower that knows names."""
+
+from __future__ import annotations
+
+import timm
+import torch
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...layers import at_least_float32, roi_align_weights, without_autocast
+
+POOL_SIZE = 7
+"""Bins along each side of a region, all of which are averaged."""
+
+
+@MODELS.register_module()
+class TimmBackbone(BaseModule):
+    """A convolutional classifier of timm: maps at five strides, and region embeddings.
+
+    Where CLIP has a joint space of images and texts, this tower has the space of its classifier's
+    rows: a row is what the name of its class means. `projection` takes the features in front of
+    the classifier, centered, to the D leading directions of the rows.
+
+    Args:
+        model: A name that timm knows. Nothing is downloaded.
+        embed_dim: Width D of the space of names.
+        frozen: Keep the tower in eval mode and without gradients. A tower that trains keeps the
+            statistics of its batch norms.
+        init_cfg: MMEngine's initialization.
+
+    Raises:
+        ValueError: timm has no such model.
+    """
+
+    def __init__(
+        self,
+        model: str = 'tf_efficientnet_lite2',
+        embed_dim: int = 256,
+        frozen: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if not timm.is_model(model):
+            raise ValueError(f'timm has no model {model!r}: choose one of timm.list_models().')
+        self.visual = timm.create_model(model, num_classes=0)
+        levels = self.visual.feature_info
+        self.channels = tuple(level['num_chs'] for level in levels)
+        self.strides = tuple(level['reduction'] for level in levels)
+        self.embed_dim = embed_dim
+        self.projection = nn.Linear(self.visual.num_features, embed_dim)
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        super().train(mode and not self.frozen)
+        for module in self.visual.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Encode images.
+
+        Args:
+            x: `(B, 3, H, W)`, normalized.
+
+        Returns:
+            Maps `(B, C_i, H / s_i, W / s_i)`, from stride 2 to 32.
+        """
+        x = x.contiguous(memory_format=torch.channels_last)
+        return tuple(self.visual.forward_intermediates(x, intermediates_only=True))
+
+    def embed_map(self, stage4: Tensor) -> Tensor:
+        """The space of names at each position of the last map.
+
+        Args:
+            stage4: `(B, C, h, w)`.
+
+        Returns:
+            `(B, F, h, w)`, features as the classifier averages them.
+        """
+        stage4 = stage4.contiguous(memory_format=torch.channels_last)
+        return self.visual.bn2(self.visual.conv_head(stage4))
+
+    def embed_regions(
+        self, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor | None = None
+    ) -> Tensor:
+        """Embeddings of regions of one image.
+
+        Args:
+            stage4: `(1, C, h, w)`, the last map of the image.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input.
+            mask_logits: Not used.
+
+        Returns:
+            `(N, D)`, not normalized.
+        """
+        features = self.embed_map(stage4.to(self.projection.weight.dtype))
+        image_index = torch.zeros(len(bboxes), dtype=torch.long, device=stage4.device)
+        return self.project(self.pool_regions(features, image_index, bboxes))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features `(N, F)` in front of the classifier as embeddings `(N, D)`."""
+        return self.projection(features)
+
+    def pool_regions(self, features: Tensor, image_index: Tensor, bboxes: Tensor) -> Tensor:
+        """Means of maps over regions, as RoIAlign takes them.
+
+        Args:
+            features: `(B, F, h, w)`.
+            image_index: `(N,)`, the image of each region.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input.
+
+        Returns:
+            `(N, F)`.
+        """
+        features = at_least_float32(features)
+        height, width = features.shape[-2:]
+        with without_autocast(features):
+            down, across = roi_align_weights(
+                bboxes.to(features), POOL_SIZE, 1 / self.strides[-1], height, width
+            )
+            weights = down.mean(1)[:, :, None] * across.mean(1)[:, None]  # (N, h, w)
+            if len(features) == 1:
+                return weights.flatten(1) @ features[0].flatten(1).T
+            own = features.flatten(2).index_select(0, image_index)
+            return torch.bmm(own, weights.flatten(1)[..., None])[..., 0]

@@ -1,0 +1,70 @@
+"""Fine maps for the last steps of the mask decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class HighResolutionNeck(BaseModule):
+    """Maps that the decoder adds to the embedding while it upscales it, as SAM 2 does.
+
+    Top-down as in an FPN: what a coarse map means is added to the finer one. The maps belong to the
+    image, so prompts share them.
+
+    Args:
+        in_channels: Channels of the tower's maps, from fine to coarse, each of half the size of the
+            one before it.
+        channels: Inner width of each.
+        out_channels: Channels of the maps that come out, one for each of the finest ones.
+        frozen: Keep the neck without gradients.
+        init_cfg: MMEngine's initialization.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (16, 24, 48, 120, 352),
+        channels: Sequence[int] = (16, 32, 64, 64, 64),
+        out_channels: Sequence[int] = (16, 32, 64),
+        frozen: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.in_channels = tuple(in_channels)
+        self.laterals = nn.ModuleList(nn.Conv2d(i, c, 1) for i, c in zip(in_channels, channels))
+        self.reductions = nn.ModuleList(
+            nn.Identity() if coarse == fine else nn.Conv2d(coarse, fine, 1)
+            for fine, coarse in zip(channels[:-1], channels[1:])
+        )
+        self.smoothing = nn.ModuleList(
+            nn.Conv2d(c, c, 3, padding=1) for c in channels[: len(out_channels)]
+        )
+        self.outputs = nn.ModuleList(nn.Conv2d(c, o, 1) for c, o in zip(channels, out_channels))
+        if frozen:
+            self.requires_grad_(False)
+
+    def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Fine maps of a batch.
+
+        Args:
+            stages: Maps `(B, C_i, H / s_i, W / s_i)`, from fine to coarse.
+
+        Returns:
+            `(B, out_channels_i, H / s_i, W / s_i)`, from fine to coarse.
+        """
+        x, outputs = None, []
+        for level in reversed(range(len(stages))):
+            lateral = self.laterals[level](stages[level])
+            if x is not None:
+                x = self.reductions[level](x)
+                lateral = lateral + F.interpolate(x, scale_factor=2, mode='nearest')
+            x = lateral
+            if level < len(self.outputs):
+                x = x + self.smoothing[level](F.gelu(x))
+                outputs.append(self.outputs[level](F.gelu(x)))
+        return tuple(reversed(outputs))

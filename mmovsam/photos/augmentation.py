@@ -1,0 +1,198 @@
+"""Batches of augmented photographs, made on the device that trains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .data import CANVAS, PhotoData
+
+TARGET_STRIDE = 2
+"""Pixels of the input to one of the masks that the decoder learns."""
+MIN_AREA = 24.0
+"""Objects of fewer pixels of the input are left out."""
+MIN_VISIBLE = 0.35
+"""Objects of which less is left in the crop are left out."""
+
+
+@dataclass
+class Batch:
+    """B photographs and N objects in them.
+
+    Attributes:
+        inputs: `(B, 3, S, S)`, normalized.
+        image_index: `(N,)` int64, the photograph of each object.
+        objects: `(N,)` int64 on the host, indices in the data.
+        masks: `(N, S / 2, S / 2)` float, the share of each 2x2 square that is inside.
+        bboxes: `(N, 4)` xyxy in pixels of the input.
+        visible: `(N,)`, how much of each object is in the input, 0 to 1.
+        has_mask: `(N,)` bool; the others are whole photographs with a name.
+    """
+
+    inputs: Tensor
+    image_index: Tensor
+    objects: Tensor
+    masks: Tensor
+    bboxes: Tensor
+    visible: Tensor
+    has_mask: Tensor
+
+
+def test_transforms(sizes: Tensor) -> Tensor:
+    """As in a test: the longer side becomes the input's, in the upper left corner.
+
+    Args:
+        sizes: `(B, 2)`, height and width.
+
+    Returns:
+        `(B, 4)`: scales along x and y (negative where mirrored) and offsets, which take a place of
+        the photograph to the input.
+    """
+    scale = CANVAS / sizes.amax(1).float()
+    zeros = torch.zeros_like(scale)
+    return torch.stack((scale, scale, zeros, zeros), dim=1)
+
+
+def random_transforms(sizes: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirrored half of the time, enlarged or made smaller, placed or cropped anywhere.
+
+    Args:
+        sizes: `(B, 2)`, height and width.
+        generator: On the host.
+
+    Returns:
+        See `test_transforms`.
+    """
+    transforms = test_transforms(sizes)
+    count = len(sizes)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    factor = uniform(math.log(0.55), math.log(1.9)).exp()
+    factor = torch.where(uniform(0, 1) < 0.25, torch.ones(count), factor)
+    aspect = uniform(math.log(0.85), math.log(1.18)).exp()
+    aspect = torch.where(uniform(0, 1) < 0.5, torch.ones(count), aspect)
+    scales = transforms[:, :2] * torch.stack((factor * aspect.sqrt(), factor / aspect.sqrt()), 1)
+    room = CANVAS - sizes.flip(1) * scales  # left over along x and y, negative where cropped
+    place = torch.rand(count, 2, generator=generator)
+    # most small ones stay in the corner, where tests have them
+    corner = (torch.rand(count, 1, generator=generator) < 0.5) & (room >= 0)
+    offsets = torch.where(corner, torch.zeros_like(room), room * place)
+    mirrored = uniform(0, 1) < 0.5
+    width = sizes[:, 1] * scales[:, 0]
+    offsets[:, 0] = torch.where(mirrored, offsets[:, 0] + width, offsets[:, 0])
+    scales[:, 0] = torch.where(mirrored, -scales[:, 0], scales[:, 0])
+    return torch.cat((scales, offsets), dim=1)
+
+
+def sampling_grid(transforms: Tensor, size: int) -> Tensor:
+    """Where `size` x `size` positions of the input lie on the canvas, for `grid_sample`."""
+    places = (torch.arange(size, device=transforms.device) + 0.5) * (CANVAS / size)
+    scales, offsets = transforms[:, None, :2], transforms[:, None, 2:]
+    xy = (places[None, :, None] - offsets) / scales  # (B, size, 2)
+    xy = xy * (2 / CANVAS) - 1
+    x = xy[:, None, :, 0].expand(-1, size, -1)
+    y = xy[:, :, None, 1].expand(-1, -1, size)
+    return torch.stack((x, y), dim=-1)
+
+
+def change_colors(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Other brightness, contrast, saturation and tint.
+
+    Args:
+        images: `(B, 3, H, W)`, 0 to 1.
+        generator: On the host.
+    """
+    count, device = len(images), images.device
+
+    def factors(spread: float, channels: int = 1) -> Tensor:
+        drawn = torch.rand(count, channels, 1, 1, generator=generator)
+        return (1 + spread * (2 * drawn - 1)).to(device)
+
+    gray = images.mul(images.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    saturation = factors(0.4)
+    without = torch.rand(count, 1, 1, 1, generator=generator) < 0.05
+    saturation = torch.where(without.to(device), torch.zeros_like(saturation), saturation)
+    images = gray + (images - gray) * saturation
+    mean = gray.mean((2, 3), keepdim=True)
+    images = mean + (images - mean) * factors(0.35)
+    return (images * factors(0.3) * factors(0.08, 3)).clamp(0, 1)
+
+
+def normalized(images: Tensor, mean: float = 0.5, std: float = 0.5) -> Tensor:
+    """Images of 0 to 1 as the tower takes them."""
+    return (images - mean) / std
+
+
+@torch.no_grad()
+def make_batch(
+    data: PhotoData,
+    indices: Tensor,
+    generator: torch.Generator,
+    max_objects: int = 6,
+    augment: bool = True,
+) -> Batch:
+    """Augment photographs and choose objects in them.
+
+    Args:
+        data: Where they are.
+        indices: `(B,)` of them.
+        generator: On the host; two calls with equal ones give equal batches.
+        max_objects: Of a photograph.
+        augment: Whether to move and to color them; else they are as in a test.
+    """
+    device, sizes = data.device, data.sizes[indices]
+    transforms = random_transforms(sizes, generator) if augment else test_transforms(sizes)
+    on_device = transforms.to(device)
+    images = data.images[indices.to(device)].float() / 255
+    images = change_colors(images, generator) if augment else images
+    # padding is gray, the mean
+    height, width = (sizes[:, i, None].to(device) for i in (0, 1))
+    positions = torch.arange(CANVAS, device=device)
+    inside = (positions < height)[:, :, None] & (positions < width)[:, None]
+    images = normalized(images) * inside[:, None]
+    inputs = F.grid_sample(images, sampling_grid(on_device, CANVAS), align_corners=False)
+
+    chosen, owners = [], []
+    for place, index in enumerate(indices.tolist()):
+        own = data.objects_of[index]
+        order = torch.randperm(len(own), generator=generator)[:max_objects].tolist()
+        chosen += [own[i] for i in order]
+        owners += [place] * len(order)
+    chosen, owners = torch.tensor(chosen), torch.tensor(owners)
+    owners_on_device = owners.to(device)
+    masks = data.masks_of(chosen).float()
+    masks = F.grid_sample(
+        masks, sampling_grid(on_device[owners_on_device], CANVAS), align_corners=False
+    )[:, 0]
+    scales = transforms[owners]
+    full = data.areas[chosen] * (scales[:, 0] * scales[:, 1]).abs()
+    area = masks.sum((1, 2))
+    visible = area / full.to(device).clamp(min=1)
+    kept = (area >= MIN_AREA) & (visible >= MIN_VISIBLE)
+    kept_on_host = kept.cpu()
+    masks = masks[kept]
+    return Batch(
+        inputs,
+        owners_on_device[kept],
+        chosen[kept_on_host],
+        F.avg_pool2d(masks[:, None], TARGET_STRIDE)[:, 0],
+        bboxes_of(masks > 0.5),
+        visible[kept].clamp(max=1),
+        data.has_mask[chosen[kept_on_host]].to(device),
+    )
+
+
+def bboxes_of(masks: Tensor) -> Tensor:
+    """Boxes `(N, 4)` of masks `(N, H, W)` bool, the right and lower edges exclusive."""
+    edges = []
+    for inside in (masks.any(1), masks.any(2)):
+        size = inside.shape[1]
+        edges.append((inside.int().argmax(1), size - inside.flip(1).int().argmax(1)))
+    (x1, x2), (y1, y2) = edges
+    return torch.stack((x1, y1, x2, y2), dim=1).float()

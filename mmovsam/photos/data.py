@@ -1,0 +1,185 @@
+"""Photographs with masks and names, in memory: a folder for each data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+from tqdm import tqdm
+
+CANVAS = 512
+"""Photographs with a longer side are made smaller."""
+
+
+@dataclass
+class Photographs:
+    """What the files of some data sets say: nothing is decoded yet.
+
+    Attributes:
+        paths: The N images.
+        sources: Name of the data set of each.
+        sizes: `(height, width)` of each, as its annotations have it.
+        objects: The M objects: `image` (index), `rle` (None for a whole image), `name`.
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    objects: list[dict] = field(default_factory=list)
+
+
+def load_photographs(root: str | Path, sets: Sequence[str]) -> Photographs:
+    """Read the annotations of data sets.
+
+    A set is a folder with `images/`, and beside it `instances.json` in COCO's form, with masks as
+    run lengths or polygons, or `names.tsv`: on each line an image and, after a tab, its name.
+
+    Args:
+        root: Folder of the sets.
+        sets: Their names.
+
+    Raises:
+        FileNotFoundError: A set has neither file, or lacks an image.
+    """
+    found = Photographs()
+    for name in sets:
+        folder = Path(root) / name
+        if (folder / 'instances.json').is_file():
+            _read_coco(found, folder)
+        elif (folder / 'names.tsv').is_file():
+            _read_names(found, folder)
+        else:
+            raise FileNotFoundError(
+                f'{folder} has neither instances.json nor names.tsv. docs/photo_model.md says how '
+                'the photographs are laid out.'
+            )
+    missing = [path for path in found.paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f'{len(missing)} images are missing, such as {missing[0]}.')
+    return found
+
+
+def _read_coco(found: Photographs, folder: Path) -> None:
+    content = json.loads((folder / 'instances.json').read_text(encoding='utf-8'))
+    names = {each['id']: each['name'] for each in content['categories']}
+    places = {}
+    for image in content['images']:
+        places[image['id']] = len(found.paths)
+        found.paths.append(folder / 'images' / image['file_name'])
+        found.sources.append(folder.name)
+        found.sizes.append((image['height'], image['width']))
+    for each in content['annotations']:
+        if each.get('iscrowd'):
+            continue
+        image = places[each['image_id']]
+        rle = _as_rle(each['segmentation'], found.sizes[image])
+        name = names[each['category_id']]
+        found.objects.append(
+            dict(image=image, rle=rle, name=name, id=each['id'], bbox=each.get('bbox'))
+        )
+
+
+def _as_rle(segmentation: dict | list, size: tuple[int, int]) -> dict:
+    if isinstance(segmentation, list):
+        return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+    counts = segmentation['counts']
+    if isinstance(counts, list):
+        return coco_mask.frPyObjects(segmentation, *size)
+    return dict(size=segmentation['size'], counts=counts.encode())
+
+
+def _read_names(found: Photographs, folder: Path) -> None:
+    for line in (folder / 'names.tsv').read_text(encoding='utf-8').splitlines():
+        file_name, name = line.split('\t')[:2]
+        path = folder / 'images' / file_name
+        found.objects.append(dict(image=len(found.paths), rle=None, name=name, id=None))
+        found.paths.append(path)
+        found.sources.append(folder.name)
+        height, width = _read_image(path).shape[:2]
+        found.sizes.append((height, width))
+
+
+def _read_image(path: Path) -> np.ndarray:
+    """`(H, W, 3)` uint8 RGB."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f'{path} is no image that OpenCV can read.')
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+class PhotoData:
+    """Decoded photographs and masks, on the device that trains.
+
+    A photograph takes 768 KiB and a mask, of one bit a pixel, 32 KiB.
+
+    Args:
+        photographs: Of `load_photographs`.
+        device: Where they are kept.
+        workers: Threads that decode.
+
+    Attributes:
+        images: `(N, 3, 512, 512)` uint8, in the upper left corner.
+        sizes: `(N, 2)` int64, height and width of what is image there.
+        masks: `(M, 512, 64)` uint8, bits.
+        image_of: `(M,)` int64 on the host.
+        has_mask: `(M,)` bool on the host.
+        areas: `(M,)` float32 on the host, pixels of the canvas.
+    """
+
+    def __init__(self, photographs: Photographs, device: str = 'cpu', workers: int = 2) -> None:
+        self.photographs = photographs
+        num, count = len(photographs.paths), len(photographs.objects)
+        self.images = torch.zeros(num, 3, CANVAS, CANVAS, dtype=torch.uint8)
+        self.sizes = torch.zeros(num, 2, dtype=torch.int64)
+        self.masks = torch.zeros(count, CANVAS, CANVAS // 8, dtype=torch.uint8)
+        self.areas = torch.zeros(count)
+        objects = photographs.objects
+        self.image_of = torch.tensor([each['image'] for each in objects], dtype=torch.int64)
+        self.has_mask = torch.tensor([each['rle'] is not None for each in objects])
+        self.objects_of = [[] for _ in range(num)]
+        for index, each in enumerate(objects):
+            self.objects_of[each['image']].append(index)
+        with ThreadPoolExecutor(workers) as pool:
+            done = pool.map(self._decode, range(num))
+            for _ in tqdm(done, total=num, desc='decoding photographs', delay=2):
+                pass
+        self.images, self.masks = self.images.to(device), self.masks.to(device)
+        self.device = self.images.device
+
+    def __len__(self) -> int:
+        return len(self.photographs.paths)
+
+    def _decode(self, index: int) -> None:
+        image = _read_image(self.photographs.paths[index])
+        scale = min(1.0, CANVAS / max(image.shape[:2]))
+        if scale < 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        height, width = image.shape[:2]
+        self.sizes[index] = torch.tensor([height, width])
+        self.images[index, :, :height, :width] = torch.from_numpy(image).permute(2, 0, 1)
+        for place in self.objects_of[index]:
+            rle = self.photographs.objects[place]['rle']
+            canvas = np.zeros((CANVAS, CANVAS), np.uint8)
+            if rle is None:
+                canvas[:height, :width] = 1
+            else:
+                mask = coco_mask.decode(rle)
+                if mask.shape != (height, width):
+                    mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+                canvas[:height, :width] = mask
+            self.areas[place] = float(canvas.sum())
+            self.masks[place] = torch.from_numpy(np.packbits(canvas, axis=1))
+
+    def masks_of(self, objects: Tensor) -> Tensor:
+        """Masks `(n, 1, 512, 512)` uint8 of some objects, on the device."""
+        bits = torch.arange(7, -1, -1, dtype=torch.uint8, device=self.device)
+        packed = self.masks[objects.to(self.device)]
+        return ((packed[..., None] >> bits) & 1).flatten(2)[:, None]

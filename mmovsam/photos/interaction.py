@@ -1,0 +1,172 @@
+"""Simulated prompts: boxes and points first, then clicks where the mask is wrong."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..layers.mask_decoder import DecodedMasks
+from ..models.detectors import OVSAM
+from ..models.detectors.ovsam import ImageFeatures
+
+BOX_SHARE = 0.55
+DEPTH_STEPS = 20
+
+
+def depth_of(masks: Tensor, steps: int = DEPTH_STEPS) -> Tensor:
+    """How deep inside of a mask each position lies, in positions, up to a limit.
+
+    Args:
+        masks: `(N, H, W)` bool.
+        steps: The limit.
+    """
+    left = F.pad(masks.float()[:, None], (1, 1, 1, 1))
+    depth = left.clone()
+    for step in range(steps - 1):
+        # diamonds and squares in turn are nearly round
+        if step % 2:
+            left = -F.max_pool2d(-left, 3, stride=1, padding=1)
+        else:
+            across = -F.max_pool2d(-left, (1, 3), stride=1, padding=(0, 1))
+            down = -F.max_pool2d(-left, (3, 1), stride=1, padding=(1, 0))
+            left = torch.minimum(across, down)
+        depth = depth + left
+    return depth[:, 0, 1:-1, 1:-1]
+
+
+def draw_positions(weights: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A position of each map, drawn by its weights.
+
+    Args:
+        weights: `(N, H, W)`, at least 0; a map of zeros gives any position.
+        generator: On the device of the weights.
+
+    Returns:
+        `(N, 2)` int64, x and y.
+    """
+    noise = torch.rand(weights.shape, generator=generator, device=weights.device)
+    # the largest of u^(1/w) is at a position with probability w / sum(w)
+    keys = noise.clamp(min=1e-7).log() / weights.clamp(min=1e-9)
+    place = keys.flatten(1).argmax(1)
+    return torch.stack((place % weights.shape[2], place // weights.shape[2]), dim=1)
+
+
+class Interaction:
+    """The prompts of N objects, which grow by a click at a time.
+
+    Each object begins with a box or with a point. Both make equally many tokens, two, so that all
+    objects are decoded together.
+
+    Args:
+        model: The OVSAM.
+        features: Of B photographs.
+        image_index: `(N,)`, the photograph of each object.
+        masks: `(N, h, w)` float, what is to be found, at the size of the decoder's logits.
+        bboxes: `(N, 4)` xyxy in pixels of the input.
+        with_box: `(N,)` bool, who begins with a box.
+        generator: On the device.
+        deepest: Whether points are the deepest of where they may lie; else they are drawn, half of
+            them from deep inside.
+    """
+
+    def __init__(
+        self,
+        model: OVSAM,
+        features: ImageFeatures,
+        image_index: Tensor,
+        masks: Tensor,
+        bboxes: Tensor,
+        with_box: Tensor,
+        generator: torch.Generator | None = None,
+        deepest: bool = False,
+    ) -> None:
+        self.model = model
+        self.image_index = image_index
+        self.embedding = features.embedding.index_select(0, image_index)
+        self.high_res_maps = tuple(
+            level.index_select(0, image_index) for level in features.high_res_maps
+        )
+        self.inside = masks > 0.5
+        self.bboxes = torch.where(with_box[:, None], bboxes, torch.nan)
+        self.bboxes = self.bboxes * (features.embedding.shape[-1] / model.input_size)
+        self.generator = generator
+        self.deepest = deepest
+        self.stride = model.input_size / masks.shape[-1]
+        encoder = model.prompt_encoder
+        self.image_pe = encoder.dense_pe()
+        first = self._draw(self.inside)
+        positive = torch.ones(len(first), 1, device=first.device)
+        points = encoder._embed_points(first[:, None] + 0.5, positive)
+        padding = encoder._embed_points(torch.zeros_like(first)[:, None], -positive)
+        corners = encoder.pe_layer((bboxes.unflatten(1, (2, 2)) + 0.5) / encoder.image_size)
+        corners = corners + torch.cat([encoder.point_embeddings[i].weight for i in (2, 3)])
+        with_box = with_box[:, None, None]
+        self.tokens = [
+            torch.where(with_box, corners[:, :1], points),
+            torch.where(with_box, corners[:, 1:], padding),
+        ]
+
+    def _draw(self, where: Tensor) -> Tensor:
+        """Points `(N, 2)` in pixels of the input, of positions of maps `(N, h, w)` bool."""
+        depth = depth_of(where)
+        if self.deepest:
+            weights = (depth >= depth.amax((1, 2), keepdim=True)) * depth
+        else:
+            deep = torch.rand(len(where), 1, 1, generator=self.generator, device=where.device)
+            weights = torch.where(deep < 0.5, (depth > 0).float(), depth**3)
+        return (draw_positions(weights, self.generator) + 0.5) * self.stride - 0.5
+
+    def click(self, logits: Tensor) -> None:
+        """Add a point where masks are wrong.
+
+        Args:
+            logits: `(N, h, w)` of the present masks.
+        """
+        missing, extra = self.inside & (logits <= 0), ~self.inside & (logits > 0)
+        # the kind of error that is deeper, as a person would see it first
+        depths = torch.stack([depth_of(each).amax((1, 2)) for each in (missing, extra)])
+        add = depths[0] >= depths[1]
+        where = torch.where(add[:, None, None], missing, extra)
+        right = ~where.flatten(1).any(1)
+        where = torch.where(right[:, None, None], self.inside, where)
+        points = self._draw(where)
+        labels = (add | right).float()[:, None]
+        token = self.model.prompt_encoder._embed_points(points[:, None] + 0.5, labels)
+        self.tokens.insert(1, token)
+
+    def decode(
+        self, mask_input: Tensor | None = None, without_tokens: bool = False
+    ) -> DecodedMasks:
+        """The masks that the present prompts give.
+
+        Args:
+            mask_input: `(N, 1, h, w)` logits of earlier masks; None for none.
+            without_tokens: Whether masks are the only prompts.
+        """
+        encoder = self.model.prompt_encoder
+        sparse = torch.cat(self.tokens, dim=1)
+        bboxes = self.bboxes
+        if without_tokens:
+            sparse, bboxes = sparse[:, :0], None
+        if mask_input is None:
+            side = encoder.embedding_side
+            dense = encoder.no_mask_embed.weight[:, :, None, None].expand(-1, -1, side, side)
+        else:
+            dense = encoder.embed_masks(mask_input)
+        return self.model.head.decode(
+            self.embedding, self.image_pe, sparse, dense, self.high_res_maps, bboxes, mask_input
+        )
+
+
+def jittered(bboxes: Tensor, spread: float, generator: torch.Generator | None = None) -> Tensor:
+    """Boxes with each side moved by up to a part of the box's extent.
+
+    Args:
+        bboxes: `(N, 4)` xyxy.
+        spread: That part.
+        generator: On the device.
+    """
+    extent = (bboxes[:, 2:] - bboxes[:, :2]).repeat(1, 2)
+    noise = torch.rand(bboxes.shape, generator=generator, device=bboxes.device) * 2 - 1
+    return bboxes + noise * extent * spread

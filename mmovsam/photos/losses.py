@@ -1,0 +1,83 @@
+"""What masks of prompts learn."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW = 0.35
+"""Around an object's box, in parts of it, where its mask is decided."""
+
+
+def windows_of(bboxes: Tensor, size: int, stride: float) -> Tensor:
+    """Where masks are decided: boxes and what is around them, `(N, size, size)` of sum 1.
+
+    Args:
+        bboxes: `(N, 4)` xyxy in pixels of the input.
+        size: Side of the maps.
+        stride: Pixels of the input to one of their positions.
+    """
+    extent = (bboxes[:, 2:] - bboxes[:, :2]) * WINDOW + 4 * stride
+    low, high = (bboxes[:, :2] - extent) / stride, (bboxes[:, 2:] + extent) / stride
+    places = torch.arange(size, device=bboxes.device) + 0.5
+    inside = (places >= low[..., None]) & (places <= high[..., None])  # (N, 2, size)
+    window = (inside[:, 0, None] & inside[:, 1, :, None]).float()
+    return window / window.sum((1, 2), keepdim=True).clamp(min=1)
+
+
+def mask_losses(logits: Tensor, targets: Tensor, windows: Tensor) -> Tensor:
+    """The loss of each mask: cross entropy near the object and everywhere, and Dice.
+
+    Args:
+        logits: `(N, M, h, w)`.
+        targets: `(N, h, w)`, 0 to 1.
+        windows: Of `windows_of`.
+
+    Returns:
+        `(N, M)`.
+    """
+    logits, targets = logits.float(), targets[:, None].expand_as(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
+    near = (entropy * windows[:, None]).sum((2, 3))
+    everywhere = entropy.mean((2, 3))
+    inside = logits.sigmoid()
+    overlap = (inside * targets).sum((2, 3))
+    dice = 1 - (2 * overlap + 1) / (inside.sum((2, 3)) + targets.sum((2, 3)) + 1)
+    return 2 * near + 2 * everywhere + dice
+
+
+@torch.no_grad()
+def mask_ious(logits: Tensor, targets: Tensor) -> Tensor:
+    """Intersection over union `(N, M)` of masks `(N, M, h, w)` and of targets `(N, h, w)`."""
+    found, wanted = logits > 0, (targets > 0.5)[:, None]
+    union = (found | wanted).sum((2, 3))
+    return (found & wanted).sum((2, 3)) / union.clamp(min=1)
+
+
+def interaction_loss(
+    logits: Tensor, iou_predictions: Tensor, targets: Tensor, windows: Tensor, with_box: Tensor
+) -> Tensor:
+    """The loss of the four masks of each prompt, and of what the decoder thinks of them.
+
+    The first mask is for prompts that mean one thing; of the three others the best one learns
+    (Kirillov et al., 2023, appendix A).
+
+    Args:
+        logits: `(N, 4, h, w)`.
+        iou_predictions: `(N, 4)`.
+        targets: `(N, h, w)`.
+        windows: Of `windows_of`.
+        with_box: `(N,)` bool, whose prompts are unambiguous.
+
+    Returns:
+        `(N,)`.
+    """
+    losses = mask_losses(logits, targets, windows)
+    first = torch.where(with_box, 1.0, 0.5)
+    several = torch.where(with_box, 0.3, 1.0)
+    # a little for the others too: none is left behind
+    best, mean = losses[:, 1:].amin(1), losses[:, 1:].mean(1)
+    ious = mask_ious(logits, targets)
+    quality = F.mse_loss(iou_predictions.float(), ious, reduction='none').mean(1)
+    return first * losses[:, 0] + several * (0.95 * best + 0.05 * mean) + 2 * quality

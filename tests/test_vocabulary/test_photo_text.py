@@ -1,0 +1,214 @@
+"""Words in the space of an image classifier, with the shipped files."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmovsam.checkpoints import save_safetensors
+from mmovsam.checkpoints.loading import load_checkpoint_file
+from mmovsam.models.heads import OpenVocabClassifier
+from mmovsam.vocabulary import (
+    Vocabulary,
+    encoding,
+    load_classifier,
+    load_photo_text,
+    load_text_encoder,
+    save_classifier,
+)
+from mmovsam.vocabulary.kernel_map import KernelMap
+
+TEXT = 'mmovsam://photo_text.safetensors'
+NAMES = 'mmovsam://photo_names.safetensors'
+TENCH = 'tench, Tinca tinca (n01440764)'
+
+
+@pytest.fixture(scope='module')
+def photo():
+    return load_text_encoder('photo', TEXT, names=NAMES)
+
+
+def build(photo, *args, **kwargs):
+    return Vocabulary(*args, **kwargs).build_classifier(*photo, progress=False)
+
+
+def nearest(photo, name, count):
+    """The known names whose rows are most similar to that of a name."""
+    model, tokenizer = photo
+    similarity = model.rows @ build(photo, [name]).embeddings[0]
+    best = similarity.topk(count).indices.tolist()
+    return {tokenizer.names[index].split(',')[0].split(' (')[0] for index in best}
+
+
+def test_kernel_map_goes_through_its_texts_and_is_smooth_with_a_ridge():
+    texts, rows = F.normalize(torch.randn(20, 16)), torch.randn(20, 8)
+    exact = KernelMap.fit(texts, rows, sharpness=4.0, ridge=0.0)
+    torch.testing.assert_close(exact(texts), rows, atol=1e-3, rtol=1e-3)
+    smooth = KernelMap.fit(texts, rows, sharpness=4.0, ridge=1.0)
+    assert 0.2 < smooth(texts).norm() / rows.norm() < 0.9
+
+
+@pytest.mark.parametrize('name', ['tench', 'Tinca_tinca', 'tench, Tinca tinca', TENCH])
+def test_known_name_has_its_own_row(photo, name):
+    row = load_classifier(NAMES).embeddings[0]
+    classifier = build(photo, [name])
+    torch.testing.assert_close(classifier.embeddings, F.normalize(row, dim=0)[None])
+    assert classifier.bias.tolist() == load_classifier(NAMES).bias[:1].tolist()
+
+
+def test_rows_of_different_known_names_are_different(photo):
+    rows = photo[0].rows
+    assert len(rows) == 1000
+    assert (rows @ rows.T).fill_diagonal_(0).max() < 0.999
+
+
+@pytest.mark.parametrize(
+    ('name', 'kin'),
+    [
+        ('kitten', {'tabby', 'tiger cat', 'Egyptian cat'}),
+        ('sailboat', {'schooner', 'yawl', 'catamaran', 'trimaran'}),
+        ('train', {'passenger car', 'electric locomotive', 'steam locomotive', 'freight car'}),
+        ('smartphone', {'cellular telephone', 'iPod'}),
+        ('electric scooter', {'motor scooter', 'moped'}),
+    ],
+)
+def test_other_words_lie_near_known_names_of_their_kind(photo, name, kin):
+    assert len(nearest(photo, name, 3) & kin) >= 2
+
+
+@pytest.mark.parametrize(
+    ('name', 'phrases'),
+    [
+        ('tench', (TENCH,)),
+        ('crane', ('crane (n02012849)',)),
+        ('skis', ('ski (n04228054)',)),
+        ('bow (weapon)', ('bow (n02879718)',)),
+        ('golden doodle', ('a golden doodle',)),
+        ('the golden doodle', ('the golden doodle',)),
+        (
+            'kitten',
+            ('kitten, kitty: young domestic cat', 'kitten: young domestic cat', 'a kitten'),
+        ),
+    ],
+)
+def test_phrases_of_a_name(photo, name, phrases):
+    assert photo[0].phrases(name) == phrases
+
+
+@pytest.mark.parametrize(
+    ('name', 'wnid'),
+    [('tie', 'n03815615'), ('apple', 'n07739125'), ('boat', 'n02858304'), ('tv', 'n04405907')],
+)
+def test_of_several_meanings_the_likeliest_is_taken(photo, name, wnid):
+    assert photo[0]._likeliest(name).wnid == wnid
+
+
+def test_meaning_that_is_given_comes_before_the_name(photo):
+    model = photo[0]
+    assert model.phrases('mouse') == ('mouse, computer mouse (n03793489)',)
+    assert model.phrases('mouse', 'n02330245')[0].startswith('mouse: any of numerous small rodents')
+    assert model.phrases('crane', 'n03126707') == ('crane (n03126707)',)
+
+
+def test_imagenets_classes_are_known_by_their_meaning(photo):
+    classifier = Vocabulary.from_source('imagenet1k').build_classifier(*photo)
+    assert classifier.counts == (1,) * 1000
+    torch.testing.assert_close(classifier.embeddings, photo[0].rows)
+
+
+def test_templates_and_prompts_are_used_as_they_are_given(photo):
+    plain = build(photo, ['kitten'], templates=['{}'])
+    model, tokenizer = photo
+    torch.testing.assert_close(plain.embeddings, model.encode_text(tokenizer(['kitten'])))
+    assert not torch.allclose(plain.embeddings, build(photo, ['kitten']).embeddings, atol=1e-3)
+    prompt = build(photo, ['x1'], prompts={'x1': 'young domestic cat'})
+    expected = model.encode_text(tokenizer(['young domestic cat']))
+    torch.testing.assert_close(prompt.embeddings, expected)
+
+
+def test_names_that_mean_one_row_are_one_reading(photo):
+    assert build(photo, ['tench, Tinca tinca', 'owlet']).counts == (1, 1)
+
+
+def test_known_and_other_names_are_encoded_together(photo):
+    model, tokenizer = photo
+    tokens = tokenizer(['zebra', 'a young cat', 'tench'])
+    assert tokens.shape == (3, 1 + tokenizer.context_length)
+    together = model.encode_text(tokens)
+    torch.testing.assert_close(together, torch.cat([model.encode_text(t[None]) for t in tokens]))
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(3))
+
+
+def test_bias_is_that_of_known_names_alone_and_reaches_the_logits(photo):
+    classifier = build(photo, ['zebra', 'kitten'])
+    assert classifier.bias[0] < 0 and classifier.bias[1] == 0
+    assert build(photo, ['kitten']).bias is None
+    head = OpenVocabClassifier(logit_scale=1.0)
+    head.set_classifier(classifier)
+    logits = head.logits(classifier.embeddings)
+    torch.testing.assert_close(logits[0, 0], 1 + classifier.bias[0])
+    torch.testing.assert_close(logits[1, 1], torch.tensor(1.0))
+
+
+def test_long_text_is_cut_off_with_a_warning(photo, monkeypatch):
+    log = []
+    monkeypatch.setattr(encoding, 'print_log', lambda text, **_: log.append(text))
+    build(photo, ['a' + ' cat' * 125], templates=['{}'])
+    assert not log
+    build(photo, ['a' + ' cat' * 126], templates=['{}'])
+    assert '1 of 1 sentences are longer than this text tower reads (128 tokens)' in log[0]
+
+
+def test_cache_tells_known_names_apart(photo, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
+    first = build(photo, ['zebra', 'kitten'])
+    assert torch.equal(build(photo, ['zebra', 'kitten']).embeddings, first.embeddings)
+    assert len(list((tmp_path / 'cache').iterdir())) == 1
+    known = load_classifier(NAMES)
+    swapped = (known.names[1], known.names[0], *known.names[2:])
+    save_classifier(tmp_path / 'names.safetensors', dataclasses.replace(known, names=swapped))
+    other = load_photo_text(TEXT, tmp_path / 'names.safetensors')
+    build(other, ['zebra', 'kitten'])
+    assert len(list((tmp_path / 'cache').iterdir())) == 2
+
+
+def test_own_names_may_be_added(photo, tmp_path):
+    row = F.normalize(torch.randn(1, 256))
+    known = load_classifier(NAMES)
+    more = dataclasses.replace(
+        known,
+        embeddings=torch.cat((known.embeddings, row)),
+        names=(*known.names, 'my mug'),
+        counts=(*known.counts, 1),
+        bias=torch.cat((known.bias, torch.tensor([0.25]))),
+    )
+    save_classifier(tmp_path / 'names.safetensors', more)
+    classifier = build(load_photo_text(TEXT, tmp_path / 'names.safetensors'), ['My mug', 'tench'])
+    torch.testing.assert_close(classifier.embeddings[:1], row)
+    torch.testing.assert_close(classifier.bias[0], torch.tensor(0.25))
+
+
+def test_files_of_something_else_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'photo_names.* is no text side.*build_photo_text'):
+        load_photo_text(NAMES)
+    state = load_checkpoint_file(TEXT)['state_dict']
+    broken = {key: value for key, value in state.items() if 'layers.2' not in key}
+    save_safetensors(broken, tmp_path / 'text.safetensors')
+    with pytest.raises(ValueError, match=r'text\.safetensors is no text side'):
+        load_photo_text(tmp_path / 'text.safetensors')
+    known = load_classifier(NAMES)
+    narrow = dataclasses.replace(known, embeddings=known.embeddings[:, :8])
+    save_classifier(tmp_path / 'narrow.safetensors', narrow)
+    with pytest.raises(ValueError, match='have width 8 and the text model 256'):
+        load_photo_text(TEXT, tmp_path / 'narrow.safetensors')
+    save_classifier(tmp_path / 'nameless.safetensors', dataclasses.replace(known, names=None))
+    with pytest.raises(ValueError, match='one row for each of its names'):
+        load_photo_text(TEXT, tmp_path / 'nameless.safetensors')
+
+
+def test_what_only_one_kind_of_text_model_takes_is_refused_by_the_other():
+    with pytest.raises(ValueError, match="'photo' needs a checkpoint"):
+        load_text_encoder('photo')
+    with pytest.raises(ValueError, match="for the text model 'photo' only"):
+        load_text_encoder('RN50', names=NAMES)

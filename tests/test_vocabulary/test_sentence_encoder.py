@@ -1,0 +1,78 @@
+"""The small BERT, with random weights and with those that are shipped."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmovsam.vocabulary import load_photo_text
+from mmovsam.vocabulary.sentence_encoder import SentenceEncoder
+
+# Cosine similarities that all-MiniLM-L6-v2 itself gives.
+TEXTS = [
+    'a fire engine',
+    'tomcat',
+    'sofa, couch, lounge: an upholstered seat for more than one person',
+    'Café au lait',
+    'traffic cone',
+]
+SIMILARITY = [
+    [1.0, 0.227, 0.142, 0.061, 0.257],
+    [0.227, 1.0, 0.086, 0.153, 0.168],
+    [0.142, 0.086, 1.0, 0.277, 0.106],
+    [0.061, 0.153, 0.277, 1.0, 0.129],
+    [0.257, 0.168, 0.106, 0.129, 1.0],
+]
+
+
+@pytest.fixture(scope='module')
+def encoder():
+    torch.manual_seed(0)
+    return SentenceEncoder(50, 32, 2, 4, 64, context_length=12).eval()
+
+
+def test_embedding_of_a_sentence_does_not_depend_on_those_beside_it(encoder):
+    tokens = torch.randint(1, 50, (40, 12))
+    for row, length in zip(tokens, torch.randint(2, 13, (40,)).tolist()):
+        row[length:] = 0
+    together = encoder(tokens)
+    alone = torch.cat([encoder(row[None, : int((row > 0).sum())]) for row in tokens])
+    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(40))
+
+
+def test_layer_is_berts(encoder):
+    """Against PyTorch's own layer, which normalizes after the residual connection by default."""
+    layer = encoder.layers[0]
+    other = torch.nn.TransformerEncoderLayer(
+        32, 4, 64, activation='gelu', layer_norm_eps=1e-12, batch_first=True
+    ).eval()
+    own = layer.state_dict()
+    other.load_state_dict(
+        {
+            'self_attn.in_proj_weight': own['qkv.weight'],
+            'self_attn.in_proj_bias': own['qkv.bias'],
+            **{
+                f'{theirs}.{kind}': own[f'{mine}.{kind}']
+                for kind in ('weight', 'bias')
+                for mine, theirs in {
+                    'out': 'self_attn.out_proj',
+                    'attention_norm': 'norm1',
+                    'mlp_in': 'linear1',
+                    'mlp_out': 'linear2',
+                    'mlp_norm': 'norm2',
+                }.items()
+            },
+        }
+    )
+    inputs = torch.randn(3, 7, 32)
+    real = torch.arange(7) < torch.tensor([[7], [4], [2]])
+    outputs = layer(inputs, real[:, None, None])
+    expected = other(inputs, src_key_padding_mask=~real)
+    torch.testing.assert_close(outputs[real], expected[real], atol=1e-5, rtol=1e-4)
+
+
+def test_shipped_weights_see_sentences_as_the_published_model_does():
+    model, tokenizer = load_photo_text('mmovsam://photo_text.safetensors')
+    embeddings = model.encoder(tokenizer.word_pieces(TEXTS))
+    similarity = F.normalize(embeddings) @ F.normalize(embeddings).T
+    torch.testing.assert_close(similarity, torch.tensor(SIMILARITY), atol=0.03, rtol=0)
