@@ -38,7 +38,11 @@ def parse_args():
         'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
         '(COCO, which images are which) filter.score_thr=0.3 ...',
     )
-    add('--config', default='mini/ovsam_mini_boxes.py', help='of OVSAM, by default the small one')
+    add(
+        '--config',
+        default='photo/ovsam_photo.py',
+        help='of OVSAM, by default the small one of photographs',
+    )
     add('--checkpoint', help="weights; without, the config's own")
     add('--format', default='coco', choices=['coco', 'labelme', 'yolo'])
     add('--polygons', action='store_true', help='for coco: polygons in place of run lengths')

@@ -1,147 +1,168 @@
-"""Show what OVSAM does: on scenes it has never seen, turn prompts into masks with names."""
+"""Show what OVSAM does on photographs: cut out what boxes and points mean, and name it."""
 
 import argparse
-import contextlib
-import io
 import logging
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-import mmcv
-import numpy as np
-from mmdet.structures import DetDataSample
-from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
-from tqdm import tqdm
+import cv2
+from pycocotools import mask as coco_mask
 
-from mmovsam.datasets.mini_world import write_split
+from mmovsam.apis import EXAMPLE_PHOTOS, segment_everything
+from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
 from mmovsam.engine.command_line import readable_errors
-from mmovsam.fileio import find_config
+from mmovsam.fileio import write_atomic
+from mmovsam.web.loading import load
+from mmovsam.web.pictures import jpeg
 
-PROMPTS = {
-    'RTMDet boxes': 'mini/ovsam_mini_rtmdet.py',
-    'annotated boxes': 'mini/ovsam_mini_boxes.py',
-    'one point': 'mini/ovsam_mini_points.py',
-}
-BASELINES = {  # with annotated boxes
-    'SAM, CLIP on crops': 'mini/sam_clip_mini_image.py',
-    'SAM, CLIP features': 'mini/sam_clip_mini_feature.py',
-}
-COLUMNS = {
-    'IoU': ('open_vocab/IoU', '.3f'),
-    'base %': ('open_vocab/acc_base', '.1f'),
-    'novel %': ('open_vocab/acc_novel', '.1f'),
-    'mask AP': ('coco/segm_mAP', '.3f'),
-    'box AP': ('coco/bbox_mAP', '.3f'),
-}
-ENLARGE = 3  # so that names fit into pictures of 320 pixels
-SCORE_THR = 0.5  # of what is drawn
+EVERYTHING = 'everything'
+COLUMNS, WIDTH = 3, 1500  # of the sheet of all pictures, in pictures and in pixels
+FONT_SIZE = 34  # see `draw_objects`
+PALETTE = [(255, 60, 160), (0, 190, 255), (150, 220, 0), (255, 170, 0), (150, 90, 255)]  # RGB
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked about a photograph; `mmovsam.apis.example_photos` says whose they are.
+
+    Attributes:
+        photo: Its name.
+        prompts: Points (x, y) and boxes (x1, y1, x2, y2) in pixels, or `EVERYTHING`.
+        names: What things may be called; None for all names that come with the model.
+    """
+
+    photo: str
+    prompts: list | str
+    names: tuple[str, ...] | None = None
+
+
+CASES = [
+    Case('coffee', [(170, 15, 410, 310), (326, 205, 406, 326)]),
+    Case('astronaut', [(150, 10, 305, 185), (278, 344, 512, 512)]),
+    Case('chelsea', [(250, 200)]),
+    Case(
+        'coffee',
+        [(290, 150), (430, 300), (326, 205, 406, 326)],
+        ('espresso', 'a red saucer', 'a teaspoon'),
+    ),
+    Case('rocket', [(308, 125, 334, 408), (0, 0, 88, 415)], ('a rocket', 'a tower', 'a lamp')),
+    Case('camera', [(60, 330), (228, 300, 408, 512)]),
+    Case(
+        'astronaut',
+        [(364, 0, 470, 285), (278, 344, 512, 512)],
+        ('a space shuttle', 'a helmet', 'a flag', 'a woman'),
+    ),
+    Case('coins', EVERYTHING, ('a coin', 'a button')),
+    Case(
+        'camera',
+        [(256, 136, 328, 192), (410, 115, 435, 195)],
+        ('a camera', 'a tripod', 'a tower', 'a man'),
+    ),
+]
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('--out', type=Path, default=Path('outputs/demo'), help='folder for scenes and pictures')
-    add('--num-images', type=int, default=60, help='scenes drawn for the test')
-    add('--seed', type=int, default=20261122, help='of the scenes')
-    add('--num-pictures', type=int, default=12, help='pictures written for each kind of prompt')
+    add('--names', help="what things may be called, 'espresso, a red saucer'; by default COCO's "
+        "80 and ImageNet's 1,000 names, and on some photographs words of ours")  # fmt: skip
+    add('--photos', nargs='+', choices=list(EXAMPLE_PHOTOS), help='by default all')
+    add('--out', type=Path, default=Path('outputs/demo'), help='folder for the pictures')
+    add('--config', default='photo/ovsam_photo.py', help='of the model')
+    add('--checkpoint', help="its weights; by default those of the config's load_from")
     return parser.parse_args()
 
 
-class Watch(Hook):
-    """Shows the progress of a test and draws its first pictures."""
-
-    def __init__(self, title, num_images, out, num_pictures):
-        self.bar = tqdm(total=num_images, desc=f'{title:>18}', unit='image')
-        self.out = out
-        self.left = num_pictures
-
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        for sample in outputs[: self.left]:
-            self.left -= 1
-            name = Path(sample.img_path).stem
-            image = mmcv.imread(sample.img_path, channel_order='rgb')
-            runner.visualizer.add_datasample(
-                name,
-                mmcv.imrescale(image, ENLARGE),
-                enlarged(sample),
-                draw_gt=False,
-                pred_score_thr=SCORE_THR,
-                out_file=str(self.out / f'{name}.jpg'),
+def answers(predictor, case):
+    """What the model says to each prompt of the image that is set, as `draw_objects` takes it."""
+    if case.prompts == EVERYTHING:
+        found = segment_everything(predictor)
+        said = [(x['segmentation'], x['name'], x['score'], x['predicted_iou']) for x in found]
+    else:
+        asked = [
+            dict(box=prompt) if len(prompt) == 4 else dict(point_coords=[prompt], point_labels=[1])
+            for prompt in case.prompts
+        ]
+        result = predictor.predict_batch(asked, mask_format='rle', top_k=1)
+        said = [
+            (mask, names[0], float(name_scores[0]), float(score))
+            for mask, names, name_scores, score in zip(
+                result.masks, result.names, result.name_scores, result.scores
             )
-        self.bar.update(len(outputs))
-
-    def after_test(self, runner):
-        self.bar.close()
-
-
-def enlarged(sample):
-    """The predictions of a sample for a picture that is larger than the image."""
-    instances = sample.pred_instances.clone()
-    instances.bboxes = instances.bboxes * ENLARGE
-    masks = instances.masks.repeat_interleave(ENLARGE, 1).repeat_interleave(ENLARGE, 2)
-    instances.masks = masks
-    return DetDataSample(pred_instances=instances)
-
-
-def evaluate(title, config, data_root, args, num_pictures):
-    cfg = Config.fromfile(find_config(config))
-    dataset = cfg.test_dataloader.dataset
-    dataset.data_root = str(data_root)
-    dataset.draw = None
-    for metric in cfg.test_evaluator:
-        if 'ann_file' in metric:
-            metric.ann_file = str(data_root / dataset.ann_file)
-    cfg.work_dir = str(args.out / 'logs')
-    cfg.log_level = 'WARNING'
-    cfg.experiment_name = title.replace(' ', '_')
-    runner = Runner.from_cfg(cfg)
-    runner.visualizer.alpha = 0.4  # the object's own color has to show
-    pictures = args.out / config.split('_')[-1].removesuffix('.py')
-    runner.register_hook(Watch(title, args.num_images, pictures, num_pictures))
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each of its numbers
-        return runner.test()
-
-
-def contact_sheet(pictures, out, columns=3, rows=2):
-    """The first pictures of a folder side by side."""
-    files = sorted(pictures.glob('*.jpg'))[: columns * rows]
-    images = [mmcv.imread(str(file)) for file in files]
-    side = max(max(image.shape[:2]) for image in images)
-    padded = [mmcv.impad(image, shape=(side, side), pad_val=(255, 255, 255)) for image in images]
-    padded += [np.full_like(padded[0], 255)] * (columns * rows - len(padded))
-    lines = [np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)]
-    mmcv.imwrite(mmcv.imrescale(np.vstack(lines), 0.5), str(out))
-
-
-def print_table(results):
-    print(f'\n{"prompt":<18}' + ''.join(f'{name:>10}' for name in COLUMNS))
-    for title, metrics in results.items():
-        cells = (
-            format(metrics[key], spec) if key in metrics else '-' for key, spec in COLUMNS.values()
+        ]
+    return [
+        dict(
+            prompt=EVERYTHING if case.prompts == EVERYTHING else str(case.prompts[row])[1:-1],
+            name=name.split(',')[0].split(' (')[0],  # without synonyms and ImageNet's number
+            score=score,
+            iou=iou,
+            counts=mask['counts'],
+            bbox=coco_mask.toBbox(mask).tolist(),
+            area=int(coco_mask.area(mask)),
         )
-        print(f'{title:<18}' + ''.join(f'{cell:>10}' for cell in cells))
-    print('IoU: mean over annotated objects. base, novel: accuracy out of all 640 names.')
-    print('The last two are no OVSAM, but SAM and CLIP put together, with annotated boxes.\n')
+        for row, (mask, name, score, iou) in enumerate(said)
+    ]
+
+
+def with_prompts(image, prompts):
+    """The image with boxes and points on it."""
+    image = image.copy()
+    for color, width in ((BLACK, 3), (WHITE, 1)):
+        for prompt in prompts if prompts != EVERYTHING else ():
+            if len(prompt) == 4:
+                cv2.rectangle(image, prompt[:2], prompt[2:], color, width)
+            else:
+                cv2.circle(image, prompt, 4, color, width + 2)
+    return image
+
+
+def print_row(photo, prompt, name, probability, iou, terms=''):
+    print(f'{photo:<11}{prompt:<20}{name:<26}{probability:>11}{iou:>6}  {terms}'.rstrip())
 
 
 def main(args):
     logging.captureWarnings(True)
     start = time.monotonic()
-    data_root = args.out / f'scenes_{args.num_images}_{args.seed}'
-    write_split(data_root, 'test', args.num_images, args.seed, overwrite=True)
-    results = {}
-    for configs, num_pictures in ((PROMPTS, args.num_pictures), (BASELINES, 0)):
-        for title, config in configs.items():
-            results[title] = evaluate(title, config, data_root, args, num_pictures)
-    contact_sheet(args.out / 'rtmdet', args.out / 'demo.jpg')
-    print_table(results)
-    seconds = time.monotonic() - start
+    predictor, name_encoder = load(args.config, args.checkpoint)
+    known = [name for built in name_encoder.built.values() for name in built.names]
+    typed = [name.strip() for name in args.names.split(',')] if args.names else None
+    print_row('photo', 'prompt', 'name', 'probability', 'IoU', 'photographer, terms')
+    sheet = []
+    for number, case in enumerate(CASES):
+        if args.photos and case.photo not in args.photos:
+            continue
+        photo = EXAMPLE_PHOTOS[case.photo]
+        image = photo.load()
+        predictor.set_image(image)
+        predictor.set_vocabulary(name_encoder.classifier(typed or case.names or known))
+        objects = answers(predictor, case)
+        for row, thing in enumerate(objects):
+            print_row(
+                case.photo if row == 0 else '',
+                thing['prompt'],
+                thing['name'],
+                f'{thing["score"]:.2f}',
+                f'{thing["iou"]:.2f}',
+                photo.terms if row == 0 else '',
+            )
+        names = list(dict.fromkeys(thing['name'] for thing in objects))
+        drawn = draw_objects(
+            with_prompts(image, case.prompts)[..., ::-1],
+            objects,
+            names,
+            FONT_SIZE,
+            PALETTE * (1 + len(names) // len(PALETTE)),
+        )[..., ::-1]
+        write_atomic(args.out / f'{number}_{case.photo}.jpg', jpeg(drawn))
+        sheet.append(drawn)
+    print('\nPrompts: point x, y or box x1, y1, x2, y2. IoU: what the model expects of its mask.')
+    write_atomic(args.out / 'demo.jpg', jpeg(contact_sheet(sheet, COLUMNS, WIDTH), 80))
     out = os.path.relpath(args.out)
-    print(f'Done in {seconds:.0f} s. Pictures: {out}/demo.jpg, {out}/*/*.jpg')
+    print(f'Done in {time.monotonic() - start:.0f} s. Pictures: {out}/demo.jpg, {out}/*.jpg')
 
 
 if __name__ == '__main__':

@@ -19,8 +19,8 @@ def parse_args():
     add = parser.add_argument
     add(
         '--config',
-        default='mini/ovsam_mini_boxes.py',
-        help='of the model, by default the small one',
+        default='photo/ovsam_photo.py',
+        help='of the model, by default the small one of photographs',
     )
     add('--checkpoint', help="its weights; by default those of the config's load_from")
     add('--device', default='cpu', help='where it runs, such as cuda')

@@ -1,9 +1,11 @@
-"""Train the photo model: masks and names of photographs, on a GPU or a CPU.
+"""Train the photo model in three stages: masks, refinement, names.
 
-Stopped or killed, the same command goes on where it was.
+Stopped or killed, the same command goes on where it was. docs/photo_model.md says how the
+photographs are laid out, and what the shipped weights were trained with.
 """
 
 import argparse
+import dataclasses
 import math
 from pathlib import Path
 
@@ -12,13 +14,17 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmovsam.checkpoints.loading import load_checkpoint_file, save_safetensors
+from mmovsam.checkpoints.int8 import to_int8
+from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
 from mmovsam.datasets.ov_coco import NOVEL_CLASSES
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.fileio import find_config
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
+from mmovsam.photos.naming import read_regions, teach_names
+from mmovsam.photos.refinement import RefinementTrainer
 from mmovsam.photos.region_names import RegionNames, crop_features
-from mmovsam.photos.tower import set_imagenet_weights
+from mmovsam.photos.tower import center_projection, set_imagenet_weights
+from mmovsam.vocabulary import save_classifier
 
 SETS = {  # how often a photograph of each is drawn
     'coco_train': 3.0,
@@ -31,7 +37,12 @@ SETS = {  # how often a photograph of each is drawn
     'balloon': 0.7,
     'imagenet_samples': 0.4,
 }
-# what labels of novel classes are called in the data sets
+STAGES = {  # updates, learning rate, photographs an update
+    'masks': (1500, 6e-4, 48),
+    'refine': (3000, 1e-3, 8),
+    'names': (0, 1e-3, 0),
+}
+# what labels of novel classes are called in the data sets: the tower is not tuned on them
 NOVEL_WORDS = {*NOVEL_CLASSES, 'airplanes', 'aeroplane', 'bengal', 'abyssinian', 'bulldog'}
 
 
@@ -41,23 +52,22 @@ def parse_args(argv=None):
     add('--data', type=Path, default=Path('data/photos'), help='folder of the data sets')
     add('--sets', nargs='+', default=list(SETS), help='which of them')
     add('--val', default='coco_val', help='the set to measure by')
-    add('--config', default='photo/ovsam_photo.py')
+    add('--config', default='photo/ovsam_photo_refined.py')
+    add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
     add('--out', type=Path, default=Path('work_dirs/photo'))
-    add('--init', type=Path, help='weights to begin with; by default the tower of ImageNet')
-    add('--space', type=Path, help='file with the mean of features; measured by default')
+    add('--init', help='weights to begin with; by default the tower of ImageNet')
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    add('--steps', type=int, default=6000)
+    add('--steps', type=int, help='updates of a stage')
     add('--seconds', type=float, default=math.inf, help='end, schedule and all, after so long')
-    add('--batch-size', type=int, default=16)
-    add('--lr', type=float, default=6e-4)
-    add('--tower-lr', type=float, default=2e-4)
-    add('--clicks', type=int, default=2)
-    add('--name-weight', type=float, default=0.5)
-    add('--ema', type=float, default=0.998)
-    add('--save-every', type=int, default=500)
-    add('--workers', type=int, default=2)
+    add('--batch-size', type=int, help='photographs an update')
+    add('--lr', type=float, help='highest learning rate')
+    add('--tower-lr', type=float, default=2e-4, help='that of the tower, 0 to leave it as it is')
+    add('--name-weight', type=float, default=0.2, help='of the losses of names, beside masks')
+    add('--save-every', type=int, default=500, help='updates between two measurements')
+    add('--workers', type=int, default=2, help='threads that decode photographs')
     add('--seed', type=int, default=0)
     add('--amp', action='store_true', help='bfloat16')
+    add('--ship', action='store_true', help='put the weights in the place of the shipped ones')
     return parser.parse_args(argv)
 
 
@@ -66,47 +76,124 @@ def build_model(config: str, frozen_tower: bool):
     cfg = Config.fromfile(find_config(config))
     cfg.model.prompter = None
     cfg.model.backbone.frozen = frozen_tower
-    return MODELS.build(cfg.model)
+    model = MODELS.build(cfg.model)
+    return model.to(memory_format=torch.channels_last)  # faster on GPUs and CPUs alike
+
+
+def weights_file(args, stage: str) -> Path:
+    return args.out / f'{stage}.safetensors'
+
+
+def train_masks(args, data, val) -> None:
+    model = build_model(args.config, frozen_tower=args.tower_lr == 0)
+    rows = set_imagenet_weights(model.backbone)
+    model.to(args.device)
+    center_projection(model.backbone, data)
+    names = None
+    if args.name_weight:
+        names = RegionNames(data, crops_of(args, model, data), rows.to(args.device), NOVEL_WORDS)
+        names.to(args.device)
+    load_into(model, args.init)
+    run(args, 'masks', PhotoTrainer, model, data, val, names=names, tower_lr=args.tower_lr)
+
+
+def crops_of(args, model, data):
+    """What the tower says of crops of all objects, `(M, D)`; computed once."""
+    file = args.out / 'crops.safetensors'
+    if not file.is_file():
+        every = torch.arange(len(data.photographs.objects))
+        features = crop_features(data, model.backbone.eval(), every, amp=args.amp)
+        save_safetensors({'features': features.half()}, file, {})
+    features = load_checkpoint_file(file)['state_dict']['features'].float()
+    with torch.no_grad():
+        return model.backbone.project(features.to(args.device))
+
+
+def train_refinement(args, data, val) -> None:
+    model = build_model(args.config, frozen_tower=True).to(args.device)
+    load_into(model, weights_before(args, 'refine'))
+    run(args, 'refine', RefinementTrainer, model, data, val, tower_lr=1e-9, max_objects=12)
+
+
+def run(args, stage, trainer_type, model, data, val, **kwargs) -> None:
+    """Train a stage to its end, from its last state where there is one."""
+    steps, lr, batch_size = STAGES[stage]
+    trainer = trainer_type(
+        model,
+        data,
+        steps=args.steps or steps,
+        batch_size=args.batch_size or batch_size,
+        lr=args.lr or lr,
+        set_weights=SETS,
+        name_weight=args.name_weight,
+        seed=args.seed,
+        amp=args.amp,
+        **kwargs,
+    )
+    state = args.out / stage / 'state.pth'
+    if state.is_file():
+        trainer.resume(state)
+    trainer.train(args.out / stage, val, args.save_every, seconds=args.seconds)
+    save_safetensors(halved(trainer.averaged.state_dict()), weights_file(args, stage), {})
+
+
+def train_names(args, data, val) -> None:
+    model = build_model(args.config, frozen_tower=True).to(args.device).eval()
+    load_into(model, weights_before(args, 'names'))
+    regions, regions_of_val = (read_regions(model, each, amp=args.amp) for each in (data, val))
+    known, scores = teach_names(model.region_namer, regions, regions_of_val, seed=args.seed)
+    print(' '.join(f'{name} {value:.1f}' for name, value in scores.items()))
+    save_safetensors(halved(model.state_dict()), weights_file(args, 'names'), {})
+    half = dataclasses.replace(known, embeddings=known.embeddings.half())
+    save_classifier(args.out / 'photo_names.safetensors', half)
+
+
+def halved(state: dict) -> dict:
+    return {name: each.half() if each.is_floating_point() else each for name, each in state.items()}
+
+
+def weights_before(args, stage: str):
+    """The weights that a stage begins with: of the stage before it, or those that are given."""
+    order = list(STAGES)
+    earlier = [weights_file(args, each) for each in order[: order.index(stage)]]
+    found = [file for file in earlier if file.is_file()]
+    return found[-1] if found else args.init or 'mmovsam://photo_ovsam.safetensors'
+
+
+def load_into(model, file) -> None:
+    if file is not None:
+        state = load_checkpoint_file(file)['state_dict']
+        wrong = model.load_state_dict(state, strict=False).unexpected_keys
+        if wrong:
+            raise ValueError(f'{file} is of another model: it has {", ".join(wrong[:3])}.')
+
+
+def ship(args) -> None:
+    """Copy the weights to the package; tools/build_vocabulary.py builds the vocabularies anew."""
+    state = load_checkpoint_file(weights_file(args, 'names'))['state_dict']
+    kept = {name: each for name, each in state.items() if 'num_batches_tracked' not in name}
+    save_safetensors(to_int8(kept), WEIGHTS_DIR / 'photo_ovsam.safetensors', {'stage': 'photo'})
+    names = (args.out / 'photo_names.safetensors').read_bytes()
+    (WEIGHTS_DIR / 'photo_names.safetensors').write_bytes(names)
 
 
 def main(args) -> None:
+    torch.manual_seed(args.seed)
     data = PhotoData(load_photographs(args.data, args.sets), args.device, args.workers)
     val = PhotoData(load_photographs(args.data, [args.val]), args.device, args.workers)
-    torch.manual_seed(args.seed)
-    model = build_model(args.config, frozen_tower=args.tower_lr == 0)
-    mean = load_checkpoint_file(args.space)['state_dict']['mean']
-    rows = set_imagenet_weights(model.backbone, mean)
-    model.to(args.device)
-    names = None
-    if args.name_weight:
-        crops = args.out / 'crops.safetensors'
-        if not crops.is_file():
-            model.eval()
-            every = torch.arange(len(data.photographs.objects))
-            features = crop_features(data, model.backbone, every, amp=args.amp)
-            save_safetensors({'features': features.half()}, crops, {})
-        features = load_checkpoint_file(crops)['state_dict']['features'].float().to(args.device)
-        with torch.no_grad():
-            features = model.backbone.project(features)
-        names = RegionNames(data, features, rows.to(args.device), NOVEL_WORDS).to(args.device)
-    if args.init:
-        model.load_state_dict(load_checkpoint_file(args.init)['state_dict'])
-    trainer = PhotoTrainer(
-        model, data, names, args.steps, args.batch_size, args.lr, args.tower_lr, SETS, args.clicks,
-        name_weight=args.name_weight, ema=args.ema, seed=args.seed, amp=args.amp,
-    )  # fmt: skip
-    state = args.out / 'state.pth'
-    if state.is_file():
-        trainer.resume(state)
-    trainer.train(args.out, val, args.save_every, seconds=args.seconds)
-    weights = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in trainer.averaged.state_dict().items()
-    }
-    save_safetensors(weights, args.out / 'weights.safetensors', {'stage': 'photo'})
-    print(f'The weights are in {args.out / "weights.safetensors"}')
+    stages = dict(masks=train_masks, refine=train_refinement, names=train_names)
+    for stage, train in stages.items():
+        if stage not in args.stages:
+            continue
+        if weights_file(args, stage).is_file():
+            print(f'{stage}: done before, {weights_file(args, stage)}')
+        else:
+            train(args, data, val)
+    if args.ship:
+        ship(args)
+    print(f'The weights are in {WEIGHTS_DIR if args.ship else args.out}')
 
 
 if __name__ == '__main__':
-    with readable_errors('the same command goes on where it was.'):
+    with readable_errors('The same command goes on where it was.'):
         main(parse_args())

@@ -13,8 +13,8 @@ from mmovsam.web import loading
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', nargs='?', default='mini/ovsam_mini_boxes.py', help='config file, or the name '
-        'of one of the package (default: the small model)')  # fmt: skip
+    add('config', nargs='?', default='photo/ovsam_photo.py', help='config file, or the name '
+        'of one of the package (default: the small model of photographs)')  # fmt: skip
     add('checkpoint', nargs='?', help="weights (default: the config's load_from)")
     add('--device', default='cpu', help='such as cuda (default: %(default)s)')
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines '
@@ -39,7 +39,8 @@ def main(args):
     )
     shared = loading.load(args.config, args.checkpoint, args.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
-    with serving(*shared, limits, args.host, args.port) as url:
+    examples = loading.load_examples()
+    with serving(*shared, limits, args.host, args.port, examples) as url:
         print(f'The page is at {url} (Ctrl-C ends it)', flush=True)
         while True:
             time.sleep(3600)

@@ -3,11 +3,14 @@
 from ..models.prepare import prepare_for_inference
 from .auto_labeling import auto_label
 from .everything import segment_everything
+from .example_photos import EXAMPLE_PHOTOS, ExamplePhoto
 from .inferencer import OVSAMInferencer
 from .prediction import Prediction
 from .predictor import OVSAMPredictor
 
 __all__ = [
+    'EXAMPLE_PHOTOS',
+    'ExamplePhoto',
     'OVSAMInferencer',
     'OVSAMPredictor',
     'Prediction',

@@ -30,8 +30,8 @@ def segment_everything(
     image_index: int = 0,
     points_per_side: int = 16,
     points_per_batch: int = 64,
-    quality_thr: float = 0.88,
-    stability_thr: float = 0.8,
+    quality_thr: float | None = None,
+    stability_thr: float | None = None,
     crop_layers: int = 0,
     nms_iou: float = 0.7,
     min_area: int = 20,
@@ -55,8 +55,10 @@ def segment_everything(
             cost.
         points_per_batch: Points decoded at once.
         quality_thr: Masks are left out whose IoU, as the decoder predicts it, is lower; of no
-            effect on a decoder that predicts none, such as OVSAM's.
-        stability_thr: Masks are left out that are less stable, see `stability_scores`.
+            effect on a decoder that predicts none, such as OVSAM's. None for what suits the model:
+            `predictor.everything`, else 0.88.
+        stability_thr: Masks are left out that are less stable, see `stability_scores`. None
+            likewise, else 0.8.
         crop_layers: How often to ask again, about parts of the image, for small things: layer i
             cuts it into `2^i` by `2^i` overlapping crops, each encoded by itself and with a grid of
             its own. Masks that an inner edge of a crop cuts are left out.
@@ -87,6 +89,10 @@ def segment_everything(
         ValueError: As for `set_image`, an argument is out of range, or crops are wanted of an image
             that is not given.
     """
+    if quality_thr is None:
+        quality_thr = predictor.everything.get('quality_thr', 0.88)
+    if stability_thr is None:
+        stability_thr = predictor.everything.get('stability_thr', 0.8)
     settings = _Settings(
         points_per_side,
         points_per_batch,
@@ -222,6 +228,7 @@ def _decode(
             encoded.features,
             chunk.scaled(encoded.scale_factor).to(predictor.device),
             multimask_output=True,
+            refine=False,
         )
     masks_of_each = decoded.low_res_logits.shape[1]
     logits = decoded.low_res_logits.float().flatten(0, 1)

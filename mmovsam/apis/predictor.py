@@ -57,9 +57,12 @@ class OVSAMPredictor:
         cache_size: How many encoded images are remembered beside those that are set, so that
             setting one of them again costs nothing; 0 for none. In full size one takes 106 MB. The
             forks of a predictor remember them together: only who has an image finds it there.
+        everything: Thresholds that suit this model in `segment_everything`, `quality_thr` and
+            `stability_thr`, where a call gives none.
 
     Attributes:
         model: The OVSAM.
+        everything: As given.
 
     Raises:
         TypeError: The model is something else.
@@ -67,11 +70,16 @@ class OVSAMPredictor:
     """
 
     def __init__(
-        self, model: OVSAM, text_encoder: Mapping | None = None, cache_size: int = 8
+        self,
+        model: OVSAM,
+        text_encoder: Mapping | None = None,
+        cache_size: int = 8,
+        everything: Mapping | None = None,
     ) -> None:
         if not isinstance(model, OVSAM):
             raise TypeError(f'OVSAMPredictor needs an OVSAM, not a {type(model).__name__}.')
         self.model = model.eval()
+        self.everything = dict(everything or {})
         self._lock = _lock_of(model)
         self._encoder = ImageEncoder(model, cache_size)
         self._text_tower = TextTower(text_encoder)
@@ -109,7 +117,8 @@ class OVSAMPredictor:
         content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
         check_fit(model, content, whole=True)
         model.load_state_dict(state_dict_of(content), strict=False)
-        return cls(model.to(device), cfg.get('text_encoder'), cache_size)
+        everything = cfg.get('everything')
+        return cls(model.to(device), cfg.get('text_encoder'), cache_size, everything)
 
     def fork(self) -> OVSAMPredictor:
         """A predictor on the same model and text tower, for somebody else.

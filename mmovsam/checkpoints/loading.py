@@ -14,6 +14,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..fileio import atomic_path
+from .int8 import from_int8
 from .torchscript import is_torchscript, read_torchscript
 
 SCHEME = 'mmovsam://'
@@ -60,7 +61,8 @@ def load_checkpoint_file(path, map_location='cpu'):
     Returns:
         dict | Tensor: What the file holds; of a `.safetensors` file
         `{'state_dict': {name: Tensor}, 'meta': {name: str}}`, of a TorchScript archive
-        `{'state_dict': {name: Tensor}}`. Large tensors stay in the file until they are used.
+        `{'state_dict': {name: Tensor}}`. Weights of eight bits (`to_int8`) are given in float32.
+        Large tensors stay in the file until they are used.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -183,7 +185,7 @@ def _load_safetensors(file, map_location):
     try:
         with safe_open(str(file), framework='pt') as reader:
             meta = dict(reader.metadata() or {})
-            state_dict = {key: reader.get_tensor(key) for key in reader.keys()}
+            state_dict = from_int8({key: reader.get_tensor(key) for key in reader.keys()})
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f'{file} is no readable safetensors file ({error}). It is broken or was not '

@@ -37,6 +37,8 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
             stay indices into all K classes. Without a split nothing is left out.
         class_agnostic (bool): Whether all categories become one class, 'object', as for a detector
             that proposes without naming.
+        absent_classes (bool): Whether `metainfo` may have classes that the file has not, as for a
+            part of a data set; they have no objects.
         masks_required (bool): Whether an annotation without `segmentation` is an error. Switch it
             off for data that has boxes only.
         **kwargs: As MMDetection's `CocoDataset`.
@@ -65,12 +67,14 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         novel=None,
         base_only=False,
         class_agnostic=False,
+        absent_classes=False,
         masks_required=True,
         **kwargs,
     ):
         self.novel = novel
         self.base_only = base_only
         self.class_agnostic = class_agnostic
+        self.absent_classes = absent_classes
         self.masks_required = masks_required
         super().__init__(*args, **kwargs)
 
@@ -231,13 +235,16 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         in_file = {category['name']: category['id'] for category in categories}
         classes = tuple(self._metainfo.get('classes', info['classes']))
         unknown = [name for name in classes if name not in in_file]
-        if unknown:
+        if unknown and not (self.absent_classes and len(unknown) < len(classes)):
             raise ValueError(
                 f'there is no category named {", ".join(map(repr, unknown[:5]))}'
                 f'{" ..." if len(unknown) > 5 else ""}; the {len(in_file)} categories begin with '
                 f'{", ".join(map(repr, list(in_file)[:5]))}. Correct metainfo["classes"] or leave '
                 'it out'
             )
+        # what the file has not is a name, and neither base nor novel
+        absent = dict(classes=unknown, novel=[None] * len(unknown), synonyms=[()] * len(unknown))
+        info = {key: (*values, *absent[key]) for key, values in info.items()}
         index = {name: i for i, name in enumerate(info['classes'])}
         self._metainfo['classes'] = classes
         if self.novel is not None:
@@ -253,5 +260,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                     f'metainfo["{key}"] has {len(self._metainfo[key])} entries, expected one for '
                     f'each of the {len(classes)} classes'
                 )
-        self.cat_ids = [in_file[name] for name in classes]
-        self.cat2label = {category_id: label for label, category_id in enumerate(self.cat_ids)}
+        self.cat2label = {
+            in_file[name]: label for label, name in enumerate(classes) if name in in_file
+        }
+        self.cat_ids = list(self.cat2label)

@@ -101,6 +101,11 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
     if dtypes != {torch.float32}:
         found = ', '.join(sorted(map(str, dtypes)))
         raise ValueError(f'Weights are exported in float32, these are {found}: model.float().')
+    if model.head.mask_decoder.high_resolution or model.refiner or model.region_namer:
+        raise ValueError(
+            'The exported graphs know neither fine maps nor WindowRefiner nor RegionNamer, which '
+            'this model (such as photo/ovsam_photo.py) has.'
+        )
     preprocessor = model.data_preprocessor
     if not (preprocessor._enable_normalize and getattr(preprocessor, 'swaps_channels', False)):
         raise ValueError(

@@ -18,7 +18,7 @@ from ..layers.packed import (
     InferenceLinear,
     inference_conv2d,
 )
-from .backbones import OpenCLIPBackbone
+from .backbones import OpenCLIPBackbone, TimmBackbone
 from .backbones.clip_towers import ResNetTower
 from .backbones.sam_image_encoder import PatchEmbed
 from .detectors import OVSAM
@@ -62,7 +62,8 @@ def prepare_for_inference(model: OVSAM, dtype: torch.dtype = torch.float32) -> O
 
     encoder = [part for part in (model.backbone, model.neck, model.region_neck) if part is not None]
     replacements = [_replacements(part, dtype) for part in encoder]
-    replacements.append(_upscaling(model.head.mask_decoder.output_upscaling))
+    if not model.head.mask_decoder.high_resolution:
+        replacements.append(_upscaling(model.head.mask_decoder.output_upscaling))
     originals = []
     for parent, name, layer in list(chain(*replacements)):
         originals.append((parent, name, getattr(parent, name).to('meta')))
@@ -81,6 +82,8 @@ def _replacements(part: nn.Module, dtype: torch.dtype) -> Iterator[Replacement]:
     if isinstance(part, OpenCLIPBackbone):
         if isinstance(part.tower, ResNetTower):
             yield from _resnet(part.visual, dtype)
+        return
+    if isinstance(part, TimmBackbone):
         return
     for name, module in part.named_modules():
         if isinstance(module, PatchEmbed):

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from .data import CANVAS, PhotoData
 
-TARGET_STRIDE = 2
-"""Pixels of the input to one of the masks that the decoder learns."""
 MIN_AREA = 24.0
 """Objects of fewer pixels of the input are left out."""
 MIN_VISIBLE = 0.35
@@ -27,7 +25,8 @@ class Batch:
         inputs: `(B, 3, S, S)`, normalized.
         image_index: `(N,)` int64, the photograph of each object.
         objects: `(N,)` int64 on the host, indices in the data.
-        masks: `(N, S / 2, S / 2)` float, the share of each 2x2 square that is inside.
+        masks: `(N, S / 2, S / 2)` float, the share of each 2x2 square that is inside; or of squares
+            of another size.
         bboxes: `(N, 4)` xyxy in pixels of the input.
         visible: `(N,)`, how much of each object is in the input, 0 to 1.
         has_mask: `(N,)` bool; the others are whole photographs with a name.
@@ -136,6 +135,7 @@ def make_batch(
     generator: torch.Generator,
     max_objects: int = 6,
     augment: bool = True,
+    target_stride: int = 2,
 ) -> Batch:
     """Augment photographs and choose objects in them.
 
@@ -145,6 +145,7 @@ def make_batch(
         generator: On the host; two calls with equal ones give equal batches.
         max_objects: Of a photograph.
         augment: Whether to move and to color them; else they are as in a test.
+        target_stride: Pixels of the input to one of the masks.
     """
     device, sizes = data.device, data.sizes[indices]
     transforms = random_transforms(sizes, generator) if augment else test_transforms(sizes)
@@ -164,7 +165,7 @@ def make_batch(
         order = torch.randperm(len(own), generator=generator)[:max_objects].tolist()
         chosen += [own[i] for i in order]
         owners += [place] * len(order)
-    chosen, owners = torch.tensor(chosen), torch.tensor(owners)
+    chosen, owners = (torch.tensor(each, dtype=torch.int64) for each in (chosen, owners))
     owners_on_device = owners.to(device)
     masks = data.masks_of(chosen).float()
     masks = F.grid_sample(
@@ -181,7 +182,7 @@ def make_batch(
         inputs,
         owners_on_device[kept],
         chosen[kept_on_host],
-        F.avg_pool2d(masks[:, None], TARGET_STRIDE)[:, 0],
+        F.avg_pool2d(masks[:, None], target_stride)[:, 0],
         bboxes_of(masks > 0.5),
         visible[kept].clamp(max=1),
         data.has_mask[chosen[kept_on_host]].to(device),

@@ -109,6 +109,8 @@ def _read_names(found: Photographs, folder: Path) -> None:
 
 def _read_image(path: Path) -> np.ndarray:
     """`(H, W, 3)` uint8 RGB."""
+    if not path.is_file():
+        raise FileNotFoundError(f'The image {path} is missing.')
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f'{path} is no image that OpenCV can read.')

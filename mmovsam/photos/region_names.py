@@ -121,7 +121,7 @@ class RegionNames(nn.Module):
         rois = torch.cat((batch.image_index[:, None].float(), batch.bboxes), dim=1)
         maps = tuple(level.float() for level in features.region_maps)
         regions = head.roi_extractor(maps, rois)
-        by_head = head.embed_pooled(regions, label_tokens)
+        by_head = head.embed_pooled(head.mean_of(regions), label_tokens)
         pooled = tower.pool_regions(
             tower.embed_map(features.stage4), batch.image_index, batch.bboxes
         )

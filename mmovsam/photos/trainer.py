@@ -69,6 +69,8 @@ class PhotoTrainer:
         self.steps, self.batch_size, self.warmup = steps, batch_size, warmup
         self.clicks, self.max_objects, self.name_weight = clicks, max_objects, name_weight
         self.seed, self.amp, self.decay = seed, amp, ema
+        self.target_stride = 2
+        self.measure = evaluate_masks
         weights = set_weights or {}
         useful = [float(bool(own)) for own in data.objects_of]
         drawn = [weights.get(source, 1.0) for source in data.photographs.sources]
@@ -128,7 +130,7 @@ class PhotoTrainer:
     def _measure(self, work_dir: Path, val: PhotoData | None) -> None:
         if val is None:
             return
-        result = evaluate_masks(self.averaged, val, autocast=self.amp)
+        result = self.measure(self.averaged, val, autocast=self.amp)
         text = ' '.join(f'{name} {value:.4f}' for name, value in result.items())
         self._log(work_dir, f'step {self.step} val {text}')
 
@@ -154,7 +156,9 @@ class PhotoTrainer:
         host = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         device = torch.Generator(self.data.device).manual_seed(self.seed * 1_000_003 + self.step)
         indices = torch.multinomial(self.image_weights, self.batch_size, generator=host)
-        batch = make_batch(self.data, indices, host, self.max_objects)
+        batch = make_batch(
+            self.data, indices, host, self.max_objects, target_stride=self.target_stride
+        )
         self.model.train()
         losses = self.losses(batch, host, device)
         total = losses['mask'] + self.name_weight * sum(
@@ -207,7 +211,8 @@ class PhotoTrainer:
                     windows,
                     with_box[with_mask] if turn == 0 else torch.ones_like(with_box[with_mask]),
                 )
-                total = total + loss.mean()
+                # whole photographs with a name have no masks to learn
+                total = total + (loss.mean() if len(loss) else loss.sum())
                 # a point's first mask is the one that a person would choose to go on with
                 best = decoded.iou_predictions[:, 1:].argmax(1)
                 chosen = torch.where(with_box, 0, 1 + best) if turn == 0 else torch.zeros_like(best)

@@ -1,12 +1,13 @@
-"""From a config to what all sessions share."""
+"""What all sessions share: the model of a config, and examples."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 
-from ..apis import OVSAMPredictor
+from ..apis import EXAMPLE_PHOTOS, OVSAMPredictor
 from ..fileio import find_config
 from ..vocabulary import load_classifier
 from .name_encoder import NameEncoder
@@ -30,5 +31,23 @@ def load(
     classifier = predictor.model.classifier
     file = classifier.file if classifier is not None else None
     own = load_classifier(file) if file is not None else None
-    text_encoder = Config.fromfile(find_config(config)).get('text_encoder')
-    return predictor, NameEncoder(own, text_encoder)
+    cfg = Config.fromfile(find_config(config))
+    built = {
+        title: load_classifier(file) for title, file in (cfg.get('vocabularies') or {}).items()
+    }
+    text_encoder = cfg.get('text_encoder')
+    name_encoder = NameEncoder(own, text_encoder, built=built)
+    if text_encoder and str(text_encoder.get('checkpoint')).startswith('mmovsam://'):
+        name_encoder.load_tower()  # it is here; others may be large, or have to be downloaded
+    return predictor, name_encoder
+
+
+def load_examples() -> dict[str, np.ndarray]:
+    """The photographs of `EXAMPLE_PHOTOS`, `(H, W, 3)` uint8 RGB, by their names and terms.
+
+    None without scikit-image.
+    """
+    try:
+        return {f'{p.name}: {p.terms}': p.load() for p in EXAMPLE_PHOTOS.values()}
+    except ImportError:
+        return {}

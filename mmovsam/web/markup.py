@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -20,7 +20,7 @@ EMPTY_LIST = '<p class="hint">Objects that you add are listed here.</p>'
 
 def empty_stage(with_examples: bool) -> str:
     """What is there before the first picture."""
-    also = ', or choose one of the scenes below' if with_examples else ''
+    also = ', or choose one of those below' if with_examples else ''
     return f'<div class="empty">Open a picture{also}.</div>'
 
 
@@ -124,12 +124,12 @@ def object_list(objects: Sequence[LabeledObject]) -> str:
     return f'<ul class="objects">{rows}</ul>'
 
 
-def examples(images: Sequence[np.ndarray]) -> str:
-    """Small pictures to choose from."""
+def examples(pictures: Mapping[str, np.ndarray]) -> str:
+    """Small pictures to choose from, each `(H, W, 3)` uint8 RGB by its title."""
     buttons = ''.join(
-        f'<button data-pick="{index}" aria-label="Scene {index + 1}">'
+        f'<button data-pick="{index}" aria-label="{escape(title)}" title="{escape(title)}">'
         f'<img src="{data_url(image, THUMBNAIL_SIDE)}" alt="" draggable="false"></button>'
-        for index, image in enumerate(images)
+        for index, (title, image) in enumerate(pictures.items())
     )
     return f'<div class="examples">{buttons}</div>'
 

@@ -18,16 +18,18 @@ Rows = tuple[Tensor, Tensor]  # embeddings (P, D) and biases (P,) of a class's n
 class NameEncoder:
     """Makes classifiers of lists that change by a name or two at a time.
 
-    A name of the model's own vocabulary keeps what that has for it: its embeddings, and whether it
-    is base or novel. Every other one is novel, and is read by the text tower when it first comes.
+    A name of a built vocabulary keeps what that has for it: its embeddings, and whether it is base
+    or novel. Every other one is novel, and is read by the text tower when it first comes.
     May be used by several threads.
 
     Args:
         own: The model's own vocabulary; None if it has none.
         text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None if there is no text
-            tower, so that only names of `own` are known.
+            tower, so that only names of built vocabularies are known.
         max_names: How many a list may have.
         remembered: How many typed names are kept, those used last; no fewer than `max_names`.
+        built: Built vocabularies to choose from, each by what it is called. Where several know a
+            name, the model's own comes first, then they in their order.
     """
 
     def __init__(
@@ -36,13 +38,20 @@ class NameEncoder:
         text_encoder: Mapping | None = None,
         max_names: int = 2000,
         remembered: int = 20000,
+        built: Mapping[str, TextClassifier] | None = None,
     ) -> None:
         self.own = own
         self.max_names = max_names
         self.remembered = max(remembered, max_names)
         self._text_encoder_args = text_encoder
         self._text_encoder = None
-        self._own_rows, self._own_novel = _by_name(own)
+        self.built = dict(built or {})
+        self._built_rows: dict[Names, Rows] = {}
+        self._built_novel: dict[Names, bool] = {}
+        for vocabulary in (*reversed(self.built.values()), own):
+            rows, novel = _by_name(vocabulary)
+            self._built_rows.update(rows)
+            self._built_novel.update(novel)
         self._typed: OrderedDict[Names, Rows] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -62,6 +71,9 @@ class NameEncoder:
             ValueError: There is none, one is empty, there are too many, or the text tower is
                 missing.
         """
+        for vocabulary in self.built.values():
+            if tuple(names) == vocabulary.names:
+                return vocabulary
         wanted: dict[Names, str] = {}
         for name in names:
             wanted.setdefault(split_name(name), name)
@@ -76,22 +88,32 @@ class NameEncoder:
             for key, name in wanted.items():
                 if key in self._typed:
                     self._typed.move_to_end(key)
-                elif key not in self._own_rows:
+                elif key not in self._built_rows:
                     new[key] = name
             if new:
                 self._read(new)
             rows = [
-                self._own_rows[key] if key in self._own_rows else self._typed[key] for key in wanted
+                self._built_rows[key] if key in self._built_rows else self._typed[key]
+                for key in wanted
             ]
         embeddings, biases = zip(*rows)
         bias = torch.cat(biases)
         return TextClassifier(
             torch.cat(embeddings),
             tuple(wanted.values()),
-            tuple(self._own_novel.get(key, True) for key in wanted),
+            tuple(self._built_novel.get(key, True) for key in wanted),
             tuple(map(len, embeddings)),
             bias if bias.any() else None,
         )
+
+    def load_tower(self) -> None:
+        """Load the text tower now, so that the first typed name does not wait for it."""
+        with self._lock:
+            self._load_tower()
+
+    def _load_tower(self) -> None:
+        if self._text_encoder is None:
+            self._text_encoder = load_text_encoder(**self._text_encoder_args)
 
     def _read(self, names: Mapping[Names, str]) -> None:
         if self._text_encoder_args is None:
@@ -99,8 +121,7 @@ class NameEncoder:
                 f'{", ".join(names.values())}: this model knows its own names only. For others its '
                 'config needs a text_encoder.'
             )
-        if self._text_encoder is None:
-            self._text_encoder = load_text_encoder(**self._text_encoder_args)
+        self._load_tower()
         # Half-typed names are no use tomorrow: nothing of this goes to the cache on disk.
         said = Vocabulary(list(names.values())).build_classifier(
             *self._text_encoder, progress=False, cache=False

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from . import markup
-from .pictures import NUM_EXAMPLES, as_data_url, draw_example, read_picture
+from .pictures import as_data_url, read_picture
 from .session import Session
 from .session_store import SessionStore
 
@@ -39,15 +39,26 @@ class Page:
             `max_names`.
         max_names: How many may be typed.
         max_pixels: Of a picture.
+        vocabularies: Names to choose from, each list by what it is called.
+        examples: Pictures to choose from, `(H, W, 3)` uint8 RGB each, by their titles: what
+            stands before a colon names exported files.
     """
 
     def __init__(
-        self, sessions: SessionStore, names: Sequence[str], max_names: int, max_pixels: int
+        self,
+        sessions: SessionStore,
+        names: Sequence[str],
+        max_names: int,
+        max_pixels: int,
+        vocabularies: Mapping[str, Sequence[str]] | None = None,
+        examples: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.sessions = sessions
         self.first_names = names
         self.max_names = max_names
         self.max_pixels = max_pixels
+        self.vocabularies = dict(vocabularies or {})
+        self.examples = dict(examples or {})
 
     # Handlers
 
@@ -63,9 +74,9 @@ class Page:
             Path(path).unlink(missing_ok=True)
 
     def example(self, event: gr.EventData, request: gr.Request) -> Iterator[dict]:
-        """Open one of the scenes."""
-        number = range(NUM_EXAMPLES)[event.key]
-        yield from self._open(draw_example(number), f'scene_{number + 1}.jpg', request)
+        """Open one of the examples."""
+        title, image = list(self.examples.items())[event.key]
+        yield from self._open(image, f'{title.partition(":")[0]}.jpg', request)
 
     def _open(self, image: np.ndarray, name: str, request: gr.Request) -> Iterator[dict]:
         height, width = image.shape[:2]
@@ -223,7 +234,6 @@ class Page:
     def layout(self) -> gr.Blocks:
         """The components, and which handler each event has."""
         choices = _script('choices.js')
-        scenes = _scenes()
         few = len(self.first_names) <= self.max_names
         with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
             gr.HTML(f'<h1>{TITLE}</h1><p>{HELP}</p>', elem_id='header', js_on_load=None)
@@ -245,10 +255,11 @@ class Page:
                         clear = gr.Button('Clear', size='md')
                         everything = gr.Button('Find everything', size='md')
                     with gr.Column(elem_id='stage'):
-                        self.picture = gr.HTML(markup.empty_stage(bool(scenes)), js_on_load=None)
+                        empty = markup.empty_stage(bool(self.examples))
+                        self.picture = gr.HTML(empty, js_on_load=None)
                         self.marks = gr.HTML('', elem_id='marks', js_on_load=_script('stage.js'))
                     self.status = gr.HTML(markup.status(''), js_on_load=None)
-                    examples = gr.HTML(markup.examples(scenes), js_on_load=choices)
+                    examples = gr.HTML(markup.examples(self.examples), js_on_load=choices)
                 with gr.Column(scale=2, min_width=320, elem_id='side'):
                     with gr.Column(elem_classes='card'):
                         gr.HTML('<h2>What it is</h2>', js_on_load=None)
@@ -272,6 +283,11 @@ class Page:
                             save_picture = gr.Button('Save picture', size='md', min_width=120)
                     with gr.Column(elem_classes='card'):
                         gr.HTML('<h2>Names to choose from</h2>', js_on_load=None)
+                        with gr.Row(elem_id='vocabularies', visible=bool(self.vocabularies)):
+                            choices_of_names = [
+                                (gr.Button(title, size='sm'), '\n'.join(listed))
+                                for title, listed in self.vocabularies.items()
+                            ]
                         names = gr.Textbox(
                             '\n'.join(self.first_names) if few else '',
                             label='Names to choose from, one a line',
@@ -302,6 +318,8 @@ class Page:
             gr.on([add.click, self.name.submit], self.add, self.name, view, **quick)
             self.objects.rename(self.rename, self.name, view, **quick)
             self.objects.pick(self.remove, self.name, view, **quick)
+            for button, text in choices_of_names:  # as if they were typed
+                button.click(lambda text=text: text, None, names, **quick)
             names.change(  # Gradio's input event misses what is pasted or deleted
                 self.edit_names,
                 [names, self.name],
@@ -327,10 +345,3 @@ def _names_note(names: Sequence[str], own: bool) -> str:
 
 def _script(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding='utf-8')
-
-
-def _scenes() -> list[np.ndarray]:
-    try:
-        return [draw_example(number) for number in range(NUM_EXAMPLES)]
-    except ImportError:  # without the extra `mini` there is nothing to draw them with
-        return []

@@ -1,4 +1,4 @@
-"""Pictures that come in and go out: uploaded files, drawn examples, and what a browser shows."""
+"""Pictures that come in and go out: uploaded files, and what a browser shows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ import numpy as np
 from PIL import Image
 
 from ..apis.image_input import read_image
-from ..datasets.mini_world import draw_scene
-from ..datasets.mini_world.writer import scene_rng
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 SHOWN_SIDE = 1600
-EXAMPLES_SEED = 20261123
-NUM_EXAMPLES = 6
 
 
 def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
@@ -56,21 +52,6 @@ def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
     except ValueError as error:
         # It names the path on the server, which is nobody's business.
         raise ValueError(str(error).replace(str(path), path.name)) from error
-
-
-def draw_example(number: int) -> np.ndarray:
-    """A scene of the small world that nobody trained on.
-
-    Args:
-        number: Which, from 0; the same number is the same scene.
-
-    Returns:
-        `(H, W, 3)` uint8 RGB, its longer side 320 pixels.
-
-    Raises:
-        ImportError: Without scikit-image and scikit-learn (extra `mini`).
-    """
-    return draw_scene(scene_rng(EXAMPLES_SEED, 'test', number), 'test').image
 
 
 def data_url(image: np.ndarray, max_side: int = SHOWN_SIDE) -> str:

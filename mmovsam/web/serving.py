@@ -8,9 +8,11 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ..apis import OVSAMPredictor
 from .name_encoder import NameEncoder
@@ -54,6 +56,7 @@ def serving(
     limits: Limits = Limits(),
     host: str = '127.0.0.1',
     port: int | None = None,
+    examples: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[str]:
     """Serve the page for as long as the block runs; one page at a time in a process.
 
@@ -66,6 +69,7 @@ def serving(
         limits: What the page bears.
         host: Address to listen on. The default is reached from this machine only.
         port: Port to listen on; None for a free one from 7860 on.
+        examples: Pictures to choose from, see `Page`.
 
     Yields:
         The page's address.
@@ -78,7 +82,14 @@ def serving(
     sessions = SessionStore(
         lambda: Session(predictor.fork(), name_encoder), limits.max_sessions, limits.forget_after
     )
-    page = Page(sessions, predictor.vocabulary, name_encoder.max_names, limits.max_pixels)
+    page = Page(
+        sessions,
+        predictor.vocabulary,
+        name_encoder.max_names,
+        limits.max_pixels,
+        {title: built.names for title, built in name_encoder.built.items()},
+        examples,
+    )
     ended = threading.Event()
     with tempfile.TemporaryDirectory(prefix='mmovsam-web-') as folder:
         # Gradio asks for it with every file; its default is one folder for all users of a machine.

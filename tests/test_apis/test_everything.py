@@ -137,6 +137,15 @@ def test_predicted_quality_is_a_limit_where_there_is_one(sure, predictor, pictur
     assert segment_everything(predictor, **{**settings, 'quality_thr': 1.0})
 
 
+def test_thresholds_that_suit_the_model_are_the_default(sure, picture):
+    settings = dict(points_per_side=4, min_area=1)
+    ours = OVSAMPredictor(sure, everything=dict(quality_thr=0, stability_thr=0))
+    expected = segment_everything(OVSAMPredictor(sure), picture, **{**settings, **ALL})
+    assert expected and segment_everything(ours, picture, **settings) == expected
+    assert segment_everything(ours.fork(), picture, **settings) == expected
+    assert len(segment_everything(ours, picture, stability_thr=0.99, **settings)) < len(expected)
+
+
 def test_nothing_good_is_an_empty_list(predictor):
     assert segment_everything(predictor, **dict(ALL, min_area=HEIGHT * WIDTH + 1)) == []
     assert segment_everything(predictor, stability_thr=1.0, points_per_side=2) == []

@@ -1,4 +1,4 @@
-"""tools/auto_label.py with the shipped model on scenes of the small world."""
+"""tools/auto_label.py with the shipped models, mostly on scenes of the small world."""
 
 import json
 import os
@@ -12,12 +12,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from mmovsam.apis import EXAMPLE_PHOTOS
 from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'auto_label.py'
 SEED = 11
-COARSE = '--prompter-options points_per_side=8'
+SMALL = '--config mini/ovsam_mini_boxes.py'
+COARSE = f'{SMALL} --prompter-options points_per_side=8'
 
 
 @pytest.fixture(scope='module')
@@ -66,7 +68,7 @@ def test_two_processes_give_what_one_gives(run, folder):
 
 def test_boxes_of_a_detector_become_labels(run, scenes):
     status, _, err = run(
-        'images out.json --prompter mmovsam::mini/rtmdet_mini.py --prompter-options '
+        f'images out.json {SMALL} --prompter mmovsam::mini/rtmdet_mini.py --prompter-options '
         'checkpoint=mmovsam://rtmdet_mini.safetensors score_thr=0.4 filter.nms_iou=0.7'
     )
     assert status == 0, err
@@ -81,6 +83,15 @@ def test_boxes_of_a_detector_become_labels(run, scenes):
             num_objects += 1
             num_right += name == CATEGORIES[category_id - 1].name
     assert num_right > 0.6 * num_objects  # chance is 1 in 640
+
+
+def test_photographs_are_labeled_by_default(run):
+    Image.fromarray(EXAMPLE_PHOTOS['coffee'].load()).save('coffee.png')
+    options = 'points_per_side=2 quality_thr=0 stability_thr=0'
+    status, _, err = run(f'coffee.png out.json --prompter-options {options}')
+    assert status == 0, err
+    coco = COCO('out.json')
+    assert len(coco.cats) == 80 and coco.anns
 
 
 def test_own_names_are_the_classes(run):

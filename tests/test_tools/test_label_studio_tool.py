@@ -32,12 +32,12 @@ def status_of(app, **environ):
     return seen[0], json.loads(b''.join(body))
 
 
-def test_small_model_is_served_to_this_machine_alone(run, monkeypatch):
+def test_model_of_photographs_is_served_to_this_machine_alone(run, monkeypatch):
     monkeypatch.delenv('BASIC_AUTH_USER', raising=False)
     status, ((app, how),), _ = run('')
     assert status == 0 and (how['host'], how['port']) == ('127.0.0.1', 9090)
     line, answer = status_of(app)
-    assert line == '200 OK' and answer['model_version'] == 'ovsam_mini_boxes'
+    assert line == '200 OK' and answer['model_version'] == 'ovsam_photo'
 
 
 def test_flags_and_environment_arrive(run, monkeypatch, tmp_path):

@@ -20,7 +20,7 @@ def run(run_tool, monkeypatch):
     return lambda *arguments: run_tool('web_demo.py', *arguments)
 
 
-def test_it_serves_the_small_model_until_it_is_stopped(run):
+def test_it_serves_the_model_of_photographs_until_it_is_stopped(run):
     pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[test]'")
     status, out, err = run()
     assert 'The page is at http://127.0.0.1:' in out

@@ -16,7 +16,6 @@ from pycocotools.coco import COCO
 from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.datasets.mini_world.writer import scene_rng
 from mmovsam.web import loading
-from mmovsam.web.pictures import EXAMPLES_SEED
 
 playwright = pytest.importorskip(
     'playwright.sync_api', reason="no Playwright: pip install 'mmovsam[test]'"
@@ -27,6 +26,7 @@ from mmovsam.web.serving import Limits, serving  # noqa: E402
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
+SCENES_SEED = 20261123
 SCENE = 3
 EVIL = '<b id=evil onclick=alert(1)>&amp;${1}{{2}}`'
 PATIENCE = 120_000  # milliseconds; the machine may have other things to do
@@ -47,12 +47,24 @@ def browser():
 
 @pytest.fixture(scope='module')
 def shared():
-    return loading.load('mini/ovsam_mini_boxes.py')
+    predictor, name_encoder = loading.load('mini/ovsam_mini_boxes.py')
+    own = name_encoder.own
+    name_encoder.built = dict(All=own, Two=name_encoder.classifier(own.names[:2]))
+    return predictor, name_encoder
 
 
 @pytest.fixture(scope='module')
-def url(browser, shared):
-    with serving(*shared, Limits(max_file_size=200_000, max_pixels=500_000)) as url:
+def scenes():
+    return [
+        draw_scene(scene_rng(SCENES_SEED, 'test', number), 'test') for number in range(SCENE + 1)
+    ]
+
+
+@pytest.fixture(scope='module')
+def url(browser, shared, scenes):
+    limits = Limits(max_file_size=200_000, max_pixels=500_000)
+    examples = {f'scene_{number}: drawn': scene.image for number, scene in enumerate(scenes, 1)}
+    with serving(*shared, limits, examples=examples) as url:
         yield url
 
 
@@ -159,8 +171,8 @@ class User:
 
 
 @pytest.fixture(scope='module')
-def scene():
-    return draw_scene(scene_rng(EXAMPLES_SEED, 'test', SCENE), 'test')
+def scene(scenes):
+    return scenes[SCENE]
 
 
 @pytest.fixture(scope='module')
@@ -285,6 +297,25 @@ def test_names_change_with_the_vocabulary_and_the_picture_stays_encoded(
     expect(user.names).to_have_count(5)
     assert own.split('\n') == [category.name for category in CATEGORIES]
     field.fill(own)
+    user.wait_status(f'{len(CATEGORIES)} names in force')
+
+
+def test_built_vocabularies_are_chosen_and_go_on_being_edited(user, shared, known):
+    user.open_scene(SCENE)
+    user.click(*known[0][:2])
+    user.press('Two')
+    user.wait_status('2 names in force')
+    expect(user.names).to_have_count(2)
+    field = user.page.locator('#names textarea')
+    field.press('Control+End')
+    field.press_sequentially('\na fork')
+    user.wait_status('3 names in force')
+    user.press('All')
+    user.wait_status(f'{len(CATEGORIES)} names in force')
+    expect(user.best).to_have_text(known[0][2])
+    user.press('Two')
+    user.wait_status('2 names in force')
+    user.press('All')
     user.wait_status(f'{len(CATEGORIES)} names in force')
 
 

@@ -91,3 +91,17 @@ def test_old_names_are_forgotten_but_never_those_of_the_list(text_encoder):
 def test_lists_that_make_no_classifier_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
         NameEncoder(tiny.vocabulary(), max_names=2).classifier(names)
+
+
+def test_a_built_vocabulary_is_taken_as_it_is_and_lends_its_names(text_encoder):
+    own = tiny.vocabulary()
+    other = Vocabulary(['mug', 'cat', 'a long name, a short name']).build_classifier(
+        *text_encoder, cache=False
+    )
+    text_encoder[0].read.clear()
+    encoder = NameEncoder(own, TOWER, max_names=2, built=dict(other=other))
+    assert encoder.classifier(list(other.names)) is other  # however many there are
+    lent = encoder.classifier(['mug', 'cat'])
+    assert not text_encoder[0].read
+    torch.testing.assert_close(lent.embeddings[0], other.flat()[0][0])
+    assert torch.equal(lent.embeddings[1:3], own.embeddings[0])  # the model's own comes first

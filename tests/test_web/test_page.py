@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -13,7 +15,8 @@ gradio = pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[t
 
 import httpx  # noqa: E402  it comes with Gradio
 
-from mmovsam.web import SessionStore  # noqa: E402
+from mmovsam.web import Session, SessionStore  # noqa: E402
+from mmovsam.web.loading import load_examples  # noqa: E402
 from mmovsam.web.page import Page  # noqa: E402
 from mmovsam.web.serving import Limits, remove_old_files, serving  # noqa: E402
 
@@ -135,15 +138,23 @@ def test_pages_and_styles_name_no_other_server(client):
         assert not [url for url in fetched if not url.startswith(str(client.base_url))]
 
 
-def test_without_scenes_to_draw_none_is_offered(monkeypatch):
-    def draw(number):
-        raise ImportError('no scikit-image')
-
-    page = Page(SessionStore(list), (), max_names=2, max_pixels=9)
-    assert 'choose one of the scenes' in json.dumps(page.layout().get_config_file())
-    monkeypatch.setattr('mmovsam.web.page.draw_example', draw)
+def test_examples_are_offered_where_there_are_any(monkeypatch):
+    page = Page(SessionStore(list), (), 2, 9, examples=load_examples())
     shown = json.dumps(page.layout().get_config_file())
-    assert 'Open a picture.' in shown and 'scenes' not in shown
+    assert 'choose one of those below' in shown and 'coffee: Rachel Michetti, CC0' in shown
+    monkeypatch.setitem(sys.modules, 'skimage', None)
+    page = Page(SessionStore(list), (), 2, 9, examples=load_examples())
+    shown = json.dumps(page.layout().get_config_file())
+    assert 'Open a picture.' in shown and 'below' not in shown
+
+
+def test_an_example_is_opened_under_its_name(predictor, name_encoder, picture):
+    examples = {'cat: mine': picture, 'dog: mine': picture[:30]}
+    session = Session(predictor.fork(), name_encoder)
+    page = Page(SessionStore(lambda: session), (), 2, 9, examples=examples)
+    page.layout()
+    list(page.example(SimpleNamespace(key=1), SimpleNamespace(session_hash='ann')))
+    assert session.file_name == 'dog.jpg' and session.image.shape == (30, 80, 3)
 
 
 @pytest.mark.parametrize('max_names, shown', [(3, 'ant\nbee\ncow'), (2, '')])

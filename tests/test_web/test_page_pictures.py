@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmovsam.web.pictures import data_url, draw_example, read_picture
+from mmovsam.web.pictures import data_url, read_picture
 
 
 def write(path, size=(40, 30), **kwargs):
@@ -67,8 +67,3 @@ def test_large_pictures_are_shown_smaller():
     image = np.zeros((300, 900, 3), np.uint8)
     assert opened(data_url(image, 450)).size == (450, 150)
     assert opened(data_url(image, 1000)).size == (900, 300)
-
-
-def test_examples_differ_and_stay_the_same():
-    assert np.array_equal(draw_example(0), draw_example(0))
-    assert not np.array_equal(draw_example(0)[:100, :100], draw_example(1)[:100, :100])

@@ -1,4 +1,14 @@
 # A small OVSAM for photographs: an ImageNet classifier is the tower that knows names.
+text_encoder = dict(
+    model='photo',
+    checkpoint='mmovsam://photo_text.safetensors',
+    names='mmovsam://photo_names.safetensors',
+)
+vocabularies = {  # that the page offers, the first one is that of `classifier`
+    "COCO's 80": 'mmovsam://photo_coco.safetensors',
+    "ImageNet's 1,000": 'mmovsam://photo_imagenet1k.safetensors',
+}
+everything = dict(quality_thr=0.6, stability_thr=0.5)  # of segment_everything
 image_size = 512
 channels = 256
 embed_dim = 256
@@ -28,9 +38,8 @@ model = dict(
     backbone=backbone,
     neck=neck,
     high_res_neck=high_res_neck,
-    region_neck=dict(
-        type='FPN', in_channels=stages[2:], out_channels=region_channels, num_outs=3
-    ),
+    region_neck=dict(type='FPN', in_channels=stages[2:], out_channels=region_channels, num_outs=3),
+    region_namer=dict(type='RegionNamer', embed_dim=embed_dim),
     prompt_encoder=dict(
         type='SAMPromptEncoder', embed_dim=channels, image_size=image_size, train_masks=True
     ),
@@ -48,6 +57,12 @@ model = dict(
             featmap_strides=[8, 16, 32],
         ),
     ),
-    classifier=dict(type='OpenVocabClassifier', classifier='mmovsam://photo_coco.safetensors'),
+    classifier=dict(
+        type='OpenVocabClassifier',
+        classifier='mmovsam://photo_coco.safetensors',
+        logit_scale=20.0,
+        novel_alpha=0.1,
+    ),
     prompter=dict(type='GTPrompter'),
+    test_cfg=dict(head_region='prompt', clip_region='prompt'),
 )

@@ -14,13 +14,22 @@ READABLE = 800  # smaller pictures are enlarged for the sake of the names
 OPACITY = 0.4
 
 
-def draw_objects(image: np.ndarray, objects: Sequence[Mapping], names: Sequence[str]) -> np.ndarray:
+def draw_objects(
+    image: np.ndarray,
+    objects: Sequence[Mapping],
+    names: Sequence[str],
+    font_size: float | None = None,
+    palette: str | Sequence[Sequence[int]] = 'random',
+) -> np.ndarray:
     """A picture of the objects of an image, each in the color of its class.
 
     Args:
         image: `(H, W, 3)` uint8 BGR.
         objects: Of a record, see `formats`.
         names: Of the classes.
+        font_size: Of the names, in points for a picture that is 1,000 pixels high; by default one
+            that suits the picture.
+        palette: Colors of the classes, as MMDetection's `get_palette` takes them.
 
     Returns:
         `(F * H, F * W, 3)` uint8 BGR; the factor F is 1 but for small images.
@@ -28,7 +37,7 @@ def draw_objects(image: np.ndarray, objects: Sequence[Mapping], names: Sequence[
     height, width = image.shape[:2]
     factor = max(1, READABLE // max(height, width))
     picture = image.repeat(factor, 0).repeat(factor, 1)
-    colors = dict(zip(names, get_palette('random', len(names))))
+    colors = dict(zip(names, get_palette(palette, len(names))))
     for thing in sorted(objects, key=lambda thing: -thing['area']):
         mask = coco_mask.decode(dict(size=[height, width], counts=thing['counts']))
         x, y, w, h = map(int, thing['bbox'])
@@ -40,21 +49,57 @@ def draw_objects(image: np.ndarray, objects: Sequence[Mapping], names: Sequence[
         for contour in contours:
             columns, rows = contour[:, 0].T
             part[rows, columns] = color
-    return _with_names(picture, objects, factor) if objects else picture
+    return _with_names(picture, objects, factor, font_size) if objects else picture
 
 
-def _with_names(picture: np.ndarray, objects: Sequence[Mapping], factor: int) -> np.ndarray:
+def _with_names(
+    picture: np.ndarray, objects: Sequence[Mapping], factor: int, font_size: float | None
+) -> np.ndarray:
     """Each name above its object, and as far as it goes within the picture."""
     height, width = picture.shape[:2]
     bboxes = np.array([thing['bbox'] for thing in objects]) * factor
     at_right = bboxes[:, 0] + bboxes[:, 2] / 2 > width / 2
+    size = max(9, max(height, width) // 100) if font_size is None else font_size * height / 1000
     visualizer = Visualizer(image=picture[..., ::-1])
     visualizer.draw_texts(
         [f'{thing["name"]} {thing["score"]:.2f}' for thing in objects],
         np.stack((bboxes[:, 0] + bboxes[:, 2] * at_right, bboxes[:, 1]), axis=1),
-        font_sizes=max(9, max(height, width) // 100),
+        font_sizes=size,
         colors='white',
         horizontal_alignments=['right' if right else 'left' for right in at_right],
         bboxes=dict(facecolor='black', alpha=0.6, pad=0.5, edgecolor='none'),
     )
     return visualizer.get_image()[..., ::-1]
+
+
+def contact_sheet(
+    pictures: Sequence[np.ndarray], columns: int, width: int, gap: int = 6
+) -> np.ndarray:
+    """Pictures side by side on white, row by row; those of a row are equally high and fill it.
+
+    Args:
+        pictures: `(H, W, 3)` uint8 each, all of one channel order.
+        columns: How many a row has. The last row may have fewer; it is no higher than the others.
+        width: Of the sheet in pixels, about.
+        gap: Pixels around each picture.
+    """
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    lines, full = [], width
+    for row in rows:
+        ratios = [picture.shape[1] / picture.shape[0] for picture in row]
+        height = round((width - gap * (len(row) + 1)) / sum(ratios))
+        full = height = height if len(row) == columns else min(height, full)
+        line = [
+            cv2.resize(picture, (round(height * ratio), height), interpolation=cv2.INTER_AREA)
+            for picture, ratio in zip(row, ratios)
+        ]
+        lines.append(np.hstack([_with_margin(picture, gap) for picture in line]))
+    right = max(line.shape[1] for line in lines)
+    white = dict(constant_values=255)
+    lines = [np.pad(line, ((0, 0), (0, right - line.shape[1]), (0, 0)), **white) for line in lines]
+    return np.pad(np.vstack(lines), ((gap, 0), (gap, 0), (0, 0)), **white)
+
+
+def _with_margin(picture: np.ndarray, gap: int) -> np.ndarray:
+    """White below and to the right."""
+    return np.pad(picture, ((0, gap), (0, gap), (0, 0)), constant_values=255)

@@ -23,14 +23,15 @@ class TimmBackbone(BaseModule):
     the classifier, centered, to the D leading directions of the rows.
 
     Args:
-        model: A name that timm knows. Nothing is downloaded.
+        model: A name that timm knows, of a network whose maps halve from one to the next. Nothing
+            is downloaded.
         embed_dim: Width D of the space of names.
         frozen: Keep the tower in eval mode and without gradients. A tower that trains keeps the
             statistics of its batch norms.
         init_cfg: MMEngine's initialization.
 
     Raises:
-        ValueError: timm has no such model.
+        ValueError: timm has no such model, or its maps are no pyramid.
     """
 
     def __init__(
@@ -47,8 +48,13 @@ class TimmBackbone(BaseModule):
         levels = self.visual.feature_info
         self.channels = tuple(level['num_chs'] for level in levels)
         self.strides = tuple(level['reduction'] for level in levels)
+        if any(2 * fine != coarse for fine, coarse in zip(self.strides, self.strides[1:])):
+            raise ValueError(
+                f'{model} has maps at the strides {self.strides}, expected each to be twice the '
+                'one before it: choose a convolutional network.'
+            )
         self.embed_dim = embed_dim
-        self.projection = nn.Linear(self.visual.num_features, embed_dim)
+        self.projection = nn.Linear(self.visual.head_hidden_size, embed_dim)
         self.frozen = frozen
         if frozen:
             self.requires_grad_(False)
@@ -83,6 +89,8 @@ class TimmBackbone(BaseModule):
             `(B, F, h, w)`, features as the classifier averages them.
         """
         stage4 = stage4.contiguous(memory_format=torch.channels_last)
+        if not hasattr(self.visual, 'bn2'):  # no EfficientNet: what follows is behind the mean
+            return stage4
         return self.visual.bn2(self.visual.conv_head(stage4))
 
     def embed_regions(
@@ -103,8 +111,8 @@ class TimmBackbone(BaseModule):
         return self.project(self.pool_regions(features, image_index, bboxes))
 
     def project(self, features: Tensor) -> Tensor:
-        """Features `(N, F)` in front of the classifier as embeddings `(N, D)`."""
-        return self.projection(features)
+        """Means `(N, F)` of `embed_map` as embeddings `(N, D)`."""
+        return self.projection(self.visual.forward_head(features[..., None, None]))
 
     def pool_regions(self, features: Tensor, image_index: Tensor, bboxes: Tensor) -> Tensor:
         """Means of maps over regions, as RoIAlign takes them.

@@ -16,9 +16,9 @@ from ...layers import to_device
 from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
-from ..heads import OpenVocabClassifier
+from ..heads import OpenVocabClassifier, WindowPrompts, paste_windows
 from ..losses import ImageLabels
-from .instances import bboxes_of_logits
+from .instances import bboxes_of_logits, masks_to_bboxes
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
 from .training import TrainedImage, cls_losses, mask_losses
 
@@ -92,6 +92,8 @@ class OVSAM(PromptedDetector):
         region_neck: An FPN over the pyramid for the head's region embedding.
         high_res_neck: `HighResolutionNeck`, for a head whose decoder has high resolution. Each neck
             reads as many of the tower's coarsest maps as it has `in_channels`.
+        refiner: `WindowRefiner`, which gives each mask a second look; it reads the necks' maps.
+        region_namer: `RegionNamer`, in place of the head's own embedding of regions.
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
@@ -120,6 +122,8 @@ class OVSAM(PromptedDetector):
         neck: dict | None = None,
         region_neck: dict | None = None,
         high_res_neck: dict | None = None,
+        refiner: dict | None = None,
+        region_namer: dict | None = None,
         classifier: dict | None = None,
         prompter: dict | None = None,
         train_cfg: dict | None = None,
@@ -132,6 +136,8 @@ class OVSAM(PromptedDetector):
         self.neck = MODELS.build(neck) if neck else None
         self.region_neck = MODELS.build(region_neck) if region_neck else None
         self.high_res_neck = MODELS.build(high_res_neck) if high_res_neck else None
+        self.refiner = MODELS.build(refiner) if refiner else None
+        self.region_namer = MODELS.build(region_namer) if region_namer else None
         self.prompt_encoder = MODELS.build(prompt_encoder)
         self.head = MODELS.build(head)
         if self.recognizes and (self.neck is None or self.region_neck is None):
@@ -159,13 +165,65 @@ class OVSAM(PromptedDetector):
         pyramid = self.backbone(batch_inputs)
         if self.neck is None:
             return ImageFeatures(pyramid, None, ()).to(self.feature_dtype)
+        return self._features(pyramid, _read(self.neck, pyramid))
+
+    def extract_window_feat(self, batch_inputs: Tensor) -> ImageFeatures:
+        """As `extract_feat`, without the decoder's embedding, which a refiner does not read."""
+        pyramid = self.backbone(batch_inputs)
+        return self._features(pyramid, pyramid[-1].new_zeros(len(batch_inputs), 1, 1, 1))
+
+    def _features(self, pyramid: Sequence[Tensor], embedding: Tensor) -> ImageFeatures:
         features = ImageFeatures(
-            _read(self.neck, pyramid),
+            embedding,
             pyramid[-1],
             tuple(_read(self.region_neck, pyramid)) if self.region_neck else (),
             tuple(_read(self.high_res_neck, pyramid)) if self.high_res_neck else (),
         )
         return features.to(self.feature_dtype)
+
+    def refine(
+        self, features: ImageFeatures, prompts: WindowPrompts
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Look at objects of one image again: see `WindowRefiner.forward`."""
+        return self.refiner(
+            features.stage4, features.region_maps, features.high_res_maps, prompts, self.input_size
+        )
+
+    def _refined(
+        self, features: ImageFeatures, prompts: Prompts, decoded: DecodedMasks
+    ) -> DecodedMasks:
+        """Masks `(N, M, h, w)` of prompts after the refiner's look at each.
+
+        It looks at the box of a prompt that has one, else at that of the mask that is refined. The
+        result is the mean of both: they err in different places.
+        """
+        logits = decoded.low_res_logits
+        count, size = logits.shape[1], logits.shape[-1]
+        if not len(logits):
+            return decoded
+        prompts = prompts.to(logits.device)
+        masks, stride = logits, self.input_size / size
+        previous = logits.new_zeros(len(logits), 1, size, size)
+        if prompts.mask_input is not None:
+            has_mask = prompts.has_mask[:, None, None, None]
+            previous = torch.where(has_mask, prompts.mask_input.to(logits), previous)
+            masks = torch.where(has_mask, previous, logits)
+        bboxes = masks_to_bboxes((masks > 0).flatten(0, 1)).unflatten(0, (-1, count)) * stride
+        points = logits.new_zeros(len(logits), 1, 2)
+        labels = logits.new_full((len(logits), 1), -1)
+        if prompts.point_coords is not None and prompts.point_coords.shape[1]:
+            points, labels = prompts.point_coords.nan_to_num(0.0), prompts.point_labels
+            bboxes = _around(bboxes, points, labels)
+        given = prompts.has_bbox
+        if prompts.bboxes is not None:
+            bboxes = torch.where(given[:, None, None], prompts.bboxes[:, None], bboxes)
+        of_each = WindowPrompts(given, given, points, labels, previous)
+        of_each = WindowPrompts(*(part.repeat_interleave(count, 0) for part in of_each))
+        of_each = of_each._replace(bboxes=bboxes.flatten(0, 1).float())
+        near, _, windows = self.refine(features, of_each)
+        pasted = paste_windows(near, windows, size, self.input_size)
+        pasted = pasted.unflatten(0, (-1, count))[:, :, 0]
+        return decoded._replace(low_res_logits=(logits + pasted.to(logits)) / 2)
 
     # Training
 
@@ -202,7 +260,7 @@ class OVSAM(PromptedDetector):
         logits = masks = points = tokens = embeddings = None
         has_masks = 'masks' in instances
         if has_masks or (self.recognizes and self.head.use_label_token):
-            logits, _, tokens = self._decode(features, prompts)
+            logits, _, tokens = self._decode(features, prompts, refine=False)
         if has_masks:
             masks = to_device(instances.masks.to_tensor(torch.uint8, 'cpu'), logits.device)
             points = self.head.sample_points(logits)
@@ -215,7 +273,11 @@ class OVSAM(PromptedDetector):
         return TrainedImage(source, logits, masks, points, embeddings, instances.labels, about)
 
     def _decode(
-        self, features: ImageFeatures, prompts: Prompts, multimask_output: bool = False
+        self,
+        features: ImageFeatures,
+        prompts: Prompts,
+        multimask_output: bool = False,
+        refine: bool = True,
     ) -> DecodedMasks:
         """Masks `(N, M, h, w)` and label tokens `(N, E, C)` of prompts in the network's frame.
 
@@ -252,9 +314,10 @@ class OVSAM(PromptedDetector):
             logits = features.embedding.new_zeros(0, 1, self.logit_size, self.logit_size)
             return DecodedMasks(logits, none, none)
         back = to_device(torch.cat(order).argsort(), device)
-        return DecodedMasks(
+        decoded = DecodedMasks(
             *(None if part[0] is None else torch.cat(part)[back] for part in zip(*decoded))
         )
+        return self._refined(features, prompts, decoded) if refine and self.refiner else decoded
 
     def _painted(
         self, prompts: Prompts, device: torch.device
@@ -338,9 +401,7 @@ class OVSAM(PromptedDetector):
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
         tokens = decoded.extra_tokens.repeat_interleave(count, 0)
-        head_logits = classifier.logits(
-            self.head.embed_regions(features.region_maps, head_bboxes, tokens)
-        )
+        head_logits = classifier.logits(self.embed_regions(features, head_bboxes, tokens))
         clip_logits = classifier.logits(
             self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
         )
@@ -350,6 +411,25 @@ class OVSAM(PromptedDetector):
         visible = (on_map > 0).flatten(1).any(1)
         fused = classifier.fuse(head_logits, clip_logits, visible)
         return Recognized(logits, iou, head_logits, clip_logits, fused)
+
+    def embed_regions(
+        self, features: ImageFeatures, bboxes: Tensor, label_tokens: Tensor | None = None
+    ) -> Tensor:
+        """Embeddings `(N, D)` of regions of one image, by what learned names.
+
+        Args:
+            features: Of the image.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input.
+            label_tokens: `(N, 1, C)`, read by a head that uses them.
+        """
+        if self.region_namer is None:
+            return self.head.embed_regions(features.region_maps, bboxes, label_tokens)
+        return self.region_namer(
+            self.backbone.embed_regions(features.stage4, bboxes),
+            self.head.pool_regions(features.region_maps, bboxes),
+            bboxes,
+            self.input_size,
+        )
 
     @property
     def input_size(self) -> int:
@@ -379,12 +459,24 @@ class OVSAM(PromptedDetector):
         """The network without post-processing: the features of a batch, flat."""
         features = self.extract_feat(batch_inputs)
         rest = () if features.stage4 is None else (features.stage4,)
-        return (features.embedding, *rest, *features.region_maps)
+        return (features.embedding, *rest, *features.region_maps, *features.high_res_maps)
 
 
 def _read(neck: nn.Module, pyramid: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
     """What a neck makes of the coarsest maps, as many as it takes."""
     return neck(pyramid[-len(neck.in_channels) :])
+
+
+def _around(bboxes: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    """Boxes `(N, M, 4)` made so large that foreground points `(N, P, 2)` lie inside."""
+    foreground = (labels == 1)[..., None]
+    empty = (bboxes[..., 2:] <= bboxes[..., :2]).any(-1, keepdim=True)
+    low = points.where(foreground, torch.inf).amin(1, keepdim=True)
+    high = points.where(foreground, -torch.inf).amax(1, keepdim=True)
+    # where a mask is empty the points are all there is
+    top_left = torch.where(empty, low, torch.minimum(bboxes[..., :2], low))
+    bottom_right = torch.where(empty, high, torch.maximum(bboxes[..., 2:], high))
+    return torch.cat((top_left, bottom_right), dim=-1).nan_to_num(posinf=0.0, neginf=0.0)
 
 
 def _proper(bboxes: Tensor, size: int) -> Tensor:

@@ -2,6 +2,16 @@
 
 from .clip2sam_head import CLIP2SAMHead
 from .open_vocab_classifier import OpenVocabClassifier
+from .region_namer import RegionNamer
 from .sam_prompt_encoder import SAMPromptEncoder
+from .window_refiner import WindowPrompts, WindowRefiner, paste_windows
 
-__all__ = ['CLIP2SAMHead', 'OpenVocabClassifier', 'SAMPromptEncoder']
+__all__ = [
+    'CLIP2SAMHead',
+    'OpenVocabClassifier',
+    'RegionNamer',
+    'SAMPromptEncoder',
+    'WindowPrompts',
+    'WindowRefiner',
+    'paste_windows',
+]

@@ -157,15 +157,23 @@ class CLIP2SAMHead(BaseModule):
         Returns:
             `(N, D)`, not normalized.
         """
+        with without_autocast(region_maps[0]):
+            return self.embed_pooled(self.pool_regions(region_maps, bboxes), label_tokens)
+
+    def pool_regions(self, region_maps: tuple[Tensor, ...], bboxes: Tensor) -> Tensor:
+        """Means `(N, H)` of regions, see `embed_regions`; H is `region_hidden`, or D."""
         # RoIAlign has no bfloat16
         maps = tuple(map(at_least_float32, region_maps[: self.roi_extractor.num_inputs]))
         regions = self._extract(maps, bboxes.to('cpu', maps[0].dtype)).to(self.roi_conv.weight)
         with without_autocast(regions):
-            return self.embed_pooled(regions, label_tokens)
+            return self.mean_of(regions)
 
-    def embed_pooled(self, regions: Tensor, label_tokens: Tensor | None) -> Tensor:
-        """Embeddings `(N, D)` of what RoIAlign makes of regions, `(N, C, r, r)`."""
-        embeddings = self.roi_conv(regions).relu().mean((2, 3))
+    def mean_of(self, regions: Tensor) -> Tensor:
+        """Means `(N, H)` of what RoIAlign makes of regions, `(N, C, r, r)`."""
+        return self.roi_conv(regions).relu().mean((2, 3))
+
+    def embed_pooled(self, embeddings: Tensor, label_tokens: Tensor | None) -> Tensor:
+        """Embeddings `(N, D)` of means `(N, H)` of regions."""
         if self.region_proj is not None:
             embeddings = self.region_proj(embeddings)
         if self.use_label_token:

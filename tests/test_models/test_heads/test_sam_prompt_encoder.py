@@ -60,3 +60,22 @@ def test_frozen_encoder_has_no_gradients():
     encoder = MODELS.build(dict(type='SAMPromptEncoder', embed_dim=16, image_size=64, frozen=True))
     assert not any(p.requires_grad for p in encoder.train().parameters())
     assert not encoder.training
+
+
+@pytest.mark.parametrize('train_masks', [False, True])
+def test_mask_branch_trains_only_where_it_is_asked_to(train_masks):
+    init_default_scope('mmdet')
+    config = dict(type='SAMPromptEncoder', embed_dim=16, image_size=64, train_masks=train_masks)
+    encoder = MODELS.build(config)
+    trained = {name.split('.')[0] for name, p in encoder.named_parameters() if p.requires_grad}
+    assert ('mask_downscaling' in trained) == train_masks
+    assert {'point_embeddings', 'not_a_point_embed', 'no_mask_embed'} <= trained
+
+
+def test_masks_of_a_finer_decoder_are_averaged_to_the_size_of_the_branch(encoder):
+    masks = torch.randn(2, 1, 16, 16)
+    fine = masks.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    fine = fine + torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(16, 16)  # zero in the mean
+    got = encoder(Prompts(mask_input=fine))[1]
+    assert torch.allclose(got, encoder(Prompts(mask_input=masks))[1], atol=1e-5)
+    assert torch.equal(got, encoder.embed_masks(fine))

@@ -1,0 +1,74 @@
+"""Names of regions from several views of them: the tower's, the region maps', and their place."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+PLACE_CHANNELS = 8
+
+
+@MODELS.register_module()
+class RegionNamer(BaseModule):
+    """A residual on the tower's embedding of a region, learned from labels.
+
+    Without training it changes nothing: it then says what the tower says.
+
+    Args:
+        embed_dim: Width D of the space of names.
+        region_channels: Width H of what the head makes of regions.
+        hidden: Of the two layers.
+        dropout: In training, of what goes in and of the hidden layer.
+        frozen: Keep the module without gradients.
+        init_cfg: MMEngine's initialization.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        region_channels: int = 512,
+        hidden: int = 512,
+        dropout: float = 0.3,
+        frozen: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.lin1 = nn.Linear(embed_dim + region_channels + PLACE_CHANNELS, hidden)
+        self.lin2 = nn.Linear(hidden, embed_dim)
+        nn.init.zeros_(self.lin2.weight)
+        nn.init.zeros_(self.lin2.bias)
+        self.dropout = nn.Dropout(dropout)
+        if frozen:
+            self.requires_grad_(False)
+
+    def forward(
+        self, embeddings: Tensor, regions: Tensor, bboxes: Tensor, input_size: int
+    ) -> Tensor:
+        """Embed N regions.
+
+        Args:
+            embeddings: `(N, D)`, the tower's.
+            regions: `(N, H)`, of `CLIP2SAMHead.pool_regions`.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input.
+            input_size: Its side.
+
+        Returns:
+            `(N, D)`, normalized.
+        """
+        embeddings = F.normalize(embeddings, dim=1)
+        views = (embeddings, F.normalize(regions, dim=1), places_of(bboxes, input_size))
+        x = self.dropout(torch.cat([view.to(embeddings) for view in views], dim=1))
+        x = self.lin2(self.dropout(F.gelu(self.lin1(x))))
+        return F.normalize(embeddings + x, dim=1)
+
+
+def places_of(bboxes: Tensor, input_size: int) -> Tensor:
+    """Where boxes `(N, 4)` are and how large, in parts of the input: `(N, 8)`."""
+    corners = bboxes / input_size
+    extent = (corners[:, 2:] - corners[:, :2]).clamp(min=1 / input_size)
+    width, height = extent.unbind(1)
+    about = (width.log(), height.log(), (width / height).log(), (width * height).sqrt())
+    return torch.cat((corners, torch.stack(about, dim=1)), dim=1)

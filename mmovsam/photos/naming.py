@@ -1,0 +1,216 @@
+"""Training of names: of the region namer, and of rows for the names of the data sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..models.detectors import OVSAM
+from ..models.heads import RegionNamer
+from ..vocabulary import TextClassifier, Vocabulary, load_classifier, load_text_encoder
+from .augmentation import make_batch
+from .data import PhotoData
+
+LOGIT_SCALE = 20.0
+RARITY = 0.4
+"""How much more objects of rare names count: a name's weight is its number to the minus this."""
+
+
+@dataclass
+class Regions:
+    """What a model sees of M objects.
+
+    Attributes:
+        embeddings: `(M, D)`, the tower's, not normalized.
+        means: `(M, H)`, the head's.
+        bboxes: `(M, 4)` xyxy in pixels of the network's input.
+        names: Of the objects.
+        sources: The data sets that they are from.
+    """
+
+    embeddings: Tensor
+    means: Tensor
+    bboxes: Tensor
+    names: list[str]
+    sources: list[str]
+
+
+@torch.no_grad()
+def read_regions(model: OVSAM, data: PhotoData, batch_size: int = 4, amp: bool = False) -> Regions:
+    """What a model sees of all objects that are large enough, with annotated boxes.
+
+    Args:
+        model: In eval mode.
+        data: On its device.
+        batch_size: Photographs at once.
+        amp: Whether to use bfloat16.
+    """
+    parts, objects = [], []
+    generator = torch.Generator().manual_seed(0)
+    every = torch.arange(len(data))
+    for indices in tqdm(every.split(batch_size), desc='reading regions', delay=2):
+        batch = make_batch(data, indices, generator, 1000, augment=False, target_stride=1)
+        with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
+            features = model.extract_window_feat(batch.inputs)
+        for place in range(len(indices)):
+            rows = (batch.image_index == place).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            own, bboxes = features.image(place), batch.bboxes[rows]
+            embeddings = model.backbone.embed_regions(own.stage4.float(), bboxes)
+            means = model.head.pool_regions(own.region_maps, bboxes)
+            parts.append((embeddings.cpu(), means.cpu(), bboxes.cpu()))
+            objects += batch.objects[rows.cpu()].tolist()
+    about = data.photographs
+    chosen = [about.objects[index] for index in objects]
+    return Regions(
+        *(torch.cat(part) for part in zip(*parts)),
+        [each['name'] for each in chosen],
+        [about.sources[each['image']] for each in chosen],
+    )
+
+
+def train_names(
+    namer: RegionNamer,
+    regions: Regions,
+    rows: Tensor,
+    labels: Tensor,
+    taught: Tensor,
+    input_size: int,
+    epochs: int = 25,
+    batch_size: int = 512,
+    lr: float = 1e-3,
+    seed: int = 0,
+) -> Tensor:
+    """Teach a namer what regions are called, and names where they lie.
+
+    Args:
+        namer: Changed in place.
+        regions: To learn from.
+        rows: `(K, D)` of all names.
+        labels: `(M,)`, -1 for a region that teaches nothing.
+        taught: `(K,)` bool, whose rows may move; the others, ImageNet's, are right as they are.
+        input_size: Of the network.
+        epochs: Passes over the regions.
+        batch_size: Regions an update.
+        lr: Highest learning rate.
+        seed: Of what is drawn.
+
+    Returns:
+        Rows `(K, D)`, normalized.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # of the dropout
+    known = (labels >= 0).nonzero()[:, 0]
+    embeddings, means = regions.embeddings[known].float(), regions.means[known].float()
+    bboxes, labels = regions.bboxes[known].float(), labels[known]
+    counts = torch.bincount(labels, minlength=len(rows)).float()
+    weights = counts.clamp(min=1).pow(-RARITY)
+    weights = weights / weights[labels].mean()
+    # names that no region has are not compared with
+    absent = counts == 0
+    moved = nn.Parameter(torch.zeros_like(rows))
+    namer.train()
+    groups = [
+        dict(params=list(namer.parameters()), weight_decay=0.05),
+        dict(params=[moved], weight_decay=0.0),
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=lr)
+    steps = max(1, epochs * len(known) // batch_size)
+    mobile = (taught & ~absent)[:, None]
+    for step in tqdm(range(steps), desc='names', delay=2):
+        for group in optimizer.param_groups:
+            group['lr'] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+        index = torch.randint(len(known), (batch_size,), generator=generator)
+        embedded = namer(embeddings[index], means[index], bboxes[index], input_size)
+        own = F.normalize(rows + moved * mobile, dim=1)
+        logits = LOGIT_SCALE * embedded @ own.T
+        wanted = labels[index]
+        loss = F.cross_entropy(logits.masked_fill(absent, -1e4), wanted, reduction='none')
+        optimizer.zero_grad()
+        (loss * weights[wanted]).mean().backward()
+        optimizer.step()
+    namer.eval()
+    return F.normalize(rows + moved.detach() * mobile, dim=1)
+
+
+def teach_names(
+    namer: RegionNamer,
+    regions: Regions,
+    regions_of_val: Regions | None = None,
+    without: Collection[str] = (),
+    text_file: str = 'mmovsam://photo_text.safetensors',
+    names_file: str = 'mmovsam://photo_names.safetensors',
+    input_size: int = 512,
+    **kwargs,
+) -> tuple[TextClassifier, dict[str, float]]:
+    """Train a namer, with ImageNet's names as they are and those of the data sets learned.
+
+    Args:
+        namer: Changed in place.
+        regions: To learn from; those of `imagenet_samples` are in the order of its classes.
+        regions_of_val: To measure by.
+        without: Names that are not taught, such as novel ones.
+        text_file: Weights of the text side, where the names of the data sets begin.
+        names_file: Known names, of which ImageNet's 1,000 come first.
+        input_size: Of the network.
+        **kwargs: As for `train_names`.
+
+    Returns:
+        Rows of all known names, and the accuracy on `regions_of_val` among its names.
+    """
+    known = load_classifier(names_file)
+    imagenet, bias = F.normalize(known.flat()[0][:1000], dim=1), known.flat_bias()[:1000]
+    labelled = [source != 'imagenet_samples' for source in regions.sources]
+    names = {name for name, own in zip(regions.names, labelled) if own}
+    if regions_of_val is not None:
+        names |= set(regions_of_val.names)
+    names = sorted(names - {'object'})
+    encoder = load_text_encoder('photo', text_file, names=None)
+    texts = Vocabulary(names).build_classifier(*encoder).flat()[0]
+    rows = torch.cat((F.normalize(texts, dim=1), imagenet))
+    taught = torch.arange(len(rows)) < len(names)
+    places = {name: index for index, name in enumerate(names) if name not in set(without)}
+    labels, of_imagenet = [], iter(range(len(names), len(rows)))
+    for name, own in zip(regions.names, labelled):
+        labels.append(places.get(name, -1) if own else next(of_imagenet))
+    rows = train_names(namer, regions, rows, torch.tensor(labels), taught, input_size, **kwargs)
+    scores = {}
+    if regions_of_val is not None:
+        chosen = sorted(set(regions_of_val.names))
+        own = rows[[names.index(name) for name in chosen]]
+        with torch.no_grad():
+            embeddings = namer(
+                regions_of_val.embeddings, regions_of_val.means, regions_of_val.bboxes, input_size
+            )
+        wanted = torch.tensor([chosen.index(name) for name in regions_of_val.names])
+        scores = accuracy(embeddings @ own.T, wanted)
+    learned = [index for index, name in enumerate(names) if index in set(labels)]
+    classifier = TextClassifier(
+        torch.cat((imagenet, rows[learned])),
+        known.names[:1000] + tuple(names[index] for index in learned),
+        counts=(1,) * (1000 + len(learned)),
+        bias=torch.cat((bias, bias[:1].expand(len(learned)))),
+    )
+    return classifier, scores
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Top-1, top-5 and the mean of top-1 over classes, in percent.
+
+    Args:
+        logits: `(N, K)`.
+        labels: `(N,)`.
+    """
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    first = (best[:, 0] == labels).float()
+    among = (best == labels[:, None]).any(1).float()
+    classes: Sequence[Tensor] = [first[labels == label].mean() for label in labels.unique()]
+    means = (first.mean(), among.mean(), torch.stack(classes).mean())
+    return dict(zip(('top1', 'top5', 'balanced'), (100 * value.item() for value in means)))

@@ -1,0 +1,31 @@
+"""Pictures of labels."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
+
+
+def test_pictures_of_a_full_row_fill_it_and_the_others_are_no_higher():
+    sizes = (30, 60), (40, 40), (90, 30)
+    pictures = [np.full((*size, 3), 50 * i, np.uint8) for i, size in enumerate(sizes)]
+    sheet = contact_sheet(pictures, columns=2, width=312, gap=4)
+    assert sheet.shape[1] == 312 and abs(sheet.shape[0] - (100 + 100 + 12)) <= 2
+    assert (sheet[:4] == 255).all() and (sheet[:, -4:] == 255).all()
+    assert (sheet[10:90, 10:200] == 0).all() and (sheet[10:90, 220:300] == 50).all()
+    assert (sheet[115:200, 6:30] == 100).all() and (sheet[115:200, 60:] == 255).all()
+
+
+def test_classes_have_the_colors_of_the_palette():
+    mask = np.zeros((900, 900), np.uint8)
+    mask[300:, :] = 1
+    encoded = coco_mask.encode(np.asfortranarray(mask))
+    thing = dict(
+        name='b', score=1.0, counts=encoded['counts'], bbox=[0, 300, 900, 600], area=540_000
+    )
+    image = np.zeros((900, 900, 3), np.uint8)
+    drawn = draw_objects(image, [thing], ['a', 'b'], palette=[(0, 0, 0), (250, 0, 100)])
+    assert drawn.shape == image.shape
+    assert drawn[800, 450].tolist() == pytest.approx([40, 0, 100], abs=1)  # BGR
+    assert not drawn[100, 450].any()

@@ -1,0 +1,110 @@
+"""The predictor, its files and everything-mode with a model for photographs."""
+
+import numpy as np
+import pytest
+import tiny_photo
+import torch
+from pycocotools import mask as coco_mask
+from small_predictor import same
+
+from mmovsam.apis import OVSAMPredictor, segment_everything
+
+HEIGHT, WIDTH = 60, 80
+PARTS = dict(refiner=tiny_photo.REFINER, region_namer=tiny_photo.NAMER)
+PROMPTS = dict(
+    box=dict(box=[10, 12, 50, 40]),
+    points=dict(point_coords=[[30, 20], [70, 50]], point_labels=[1, 0]),
+    both=dict(box=[10, 12, 50, 40], point_coords=[[30, 20]], point_labels=[1]),
+)
+
+
+@pytest.fixture(scope='module')
+def model():
+    return tiny_photo.build(**PARTS)
+
+
+@pytest.fixture(scope='module')
+def picture():
+    return tiny_photo.drawn((HEIGHT, WIDTH), 0)[0]
+
+
+@pytest.fixture
+def predictor(model, picture):
+    predictor = OVSAMPredictor(model)
+    predictor.set_image(picture)
+    return predictor
+
+
+@pytest.mark.parametrize('kind', PROMPTS)
+@pytest.mark.parametrize('multimask_output', [False, True])
+def test_masks_have_the_image_size_and_can_be_refined(predictor, kind, multimask_output):
+    count = 3 if multimask_output else 1
+    result = predictor.predict(**PROMPTS[kind], multimask_output=multimask_output)
+    assert result.masks.shape == (count, HEIGHT, WIDTH)
+    assert result.low_res_logits.shape == (count, 64, 64)
+    assert np.isfinite(result.scores).all() and len(result.names) == count
+    again = predictor.predict(**PROMPTS[kind], mask_input=result.low_res_logits[:1])
+    assert np.isfinite(again.low_res_logits).all()
+    assert np.abs(again.low_res_logits[0] - result.low_res_logits[0]).max() > 1e-3
+
+
+def test_mask_alone_is_a_prompt(predictor):
+    mask = predictor.predict(**PROMPTS['box']).low_res_logits[:1]
+    result = predictor.predict(mask_input=mask, multimask_output=False)
+    assert result.masks.shape == (1, HEIGHT, WIDTH) and np.isfinite(result.scores).all()
+
+
+def test_batch_of_any_mix_gets_what_each_gets_alone(predictor):
+    mask = predictor.predict(**PROMPTS['box']).low_res_logits[:1]
+    prompts = [*PROMPTS.values(), dict(mask_input=mask)]
+    batch = predictor.predict_batch(prompts)
+    for i, prompt in enumerate(prompts):
+        alone = predictor.predict(**prompt, multimask_output=False)
+        np.testing.assert_allclose(
+            batch.low_res_logits[i], alone.low_res_logits[0], rtol=1e-3, atol=1e-4
+        )
+        assert batch.names[i] == alone.names[0]
+
+
+def test_restored_features_answer_as_the_image_does(predictor, picture, tmp_path, monkeypatch):
+    predictor.set_image_batch([picture, picture[:33, ::-1]])
+    expected = [predictor.predict(**PROMPTS['box'], image_index=0)]
+    expected.append(predictor.predict(box=[3, 4, 50, 30], image_index=1))
+    predictor.save_features(tmp_path / 'two.safetensors')
+    model = tiny_photo.build(**PARTS)  # the same weights in another process
+    monkeypatch.setattr(model, 'extract_feat', None)
+    restored = OVSAMPredictor(model)
+    restored.load_features(tmp_path / 'two.safetensors')
+    assert same(restored.predict(**PROMPTS['box'], image_index=0), expected[0])
+    assert same(restored.predict(box=[3, 4, 50, 30], image_index=1), expected[1])
+
+
+def test_features_of_other_fine_maps_are_refused(predictor, tmp_path):
+    predictor.save_features(tmp_path / 'one.safetensors')
+    other = tiny_photo.build(**PARTS)
+    with torch.no_grad():
+        other.high_res_neck.outputs[0].bias[0] += 1e-3
+    with pytest.raises(ValueError, match='Encode|encode'):
+        OVSAMPredictor(other).load_features(tmp_path / 'one.safetensors')
+
+
+def test_prompts_are_answered_by_other_refiners_from_the_same_features(predictor, tmp_path):
+    predictor.save_features(tmp_path / 'one.safetensors')
+    other = tiny_photo.build()
+    plain = OVSAMPredictor(other)
+    plain.load_features(tmp_path / 'one.safetensors')
+    coarse = plain.predict(**PROMPTS['box'], multimask_output=False).low_res_logits
+    fine = predictor.predict(**PROMPTS['box'], multimask_output=False).low_res_logits
+    assert coarse.shape == fine.shape and not np.allclose(coarse, fine, atol=1e-2)
+
+
+def test_everything_mode_finds_masks_inside_the_image(predictor):
+    found = segment_everything(
+        predictor, points_per_side=3, quality_thr=0, stability_thr=0, min_area=1, nms_iou=1
+    )
+    assert len(found) >= 9
+    for thing in found:
+        mask = coco_mask.decode(thing['segmentation'])
+        assert mask.shape == (HEIGHT, WIDTH) and mask.sum() == thing['area'] > 0
+        assert thing['name'] == thing['names'][0]
+        assert np.isfinite([thing['predicted_iou'], thing['stability_score']]).all()

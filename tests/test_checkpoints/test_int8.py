@@ -1,0 +1,98 @@
+"""Weights of eight bits in files."""
+
+import pytest
+import torch
+
+from mmovsam.checkpoints import load_checkpoint_file, save_safetensors
+from mmovsam.checkpoints.int8 import LEAST, from_int8, to_int8
+
+SEED = 8
+
+
+def weights():
+    generator = torch.Generator().manual_seed(SEED)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    # rows of very different scale, and one of zeros
+    scales = torch.logspace(-6, 3, 80)
+    scales[7] = 0
+    return {
+        'conv.weight': normal(80, 7, 3, 3) * scales[:, None, None, None],
+        'linear.weight': normal(64, 64),
+        'long.bias': normal(2 * LEAST),
+        'small.weight': normal(8, 8),
+        'norm.num_batches_tracked': torch.tensor(2**40),
+        'mask': normal(70, 70) > 0,
+    }
+
+
+def test_large_tensors_err_by_half_of_a_step_of_their_row():
+    print('seed', SEED)
+    given = weights()
+    got = from_int8(to_int8(given))
+    assert got.keys() == given.keys()
+    for name in ('conv.weight', 'linear.weight'):
+        rows, want = got[name].flatten(1), given[name].flatten(1)
+        step = want.abs().amax(1, keepdim=True) / 127
+        assert got[name].shape == given[name].shape and got[name].dtype == torch.float32
+        assert ((rows - want).abs() <= 0.501 * step + 1e-12).all()
+        assert ((rows - want).abs().amax(1) > 0.2 * step[:, 0])[step[:, 0] > 1e-10].all()
+    assert (got['conv.weight'][7] == 0).all()
+
+
+def test_largest_weight_of_each_row_is_kept():
+    given = weights()['linear.weight']
+    got = from_int8(to_int8({'a': given}))['a']
+    place = given.abs().argmax(1, keepdim=True)
+    assert torch.allclose(got.gather(1, place), given.gather(1, place), rtol=1e-5)
+
+
+def test_other_tensors_are_halved_or_stay():
+    given = weights()
+    packed = to_int8(given)
+    assert packed['conv.weight'].dtype == packed['linear.weight'].dtype == torch.int8
+    assert packed['conv.weight.scales'].shape == (80,)
+    got = from_int8(packed)
+    for name in ('long.bias', 'small.weight'):
+        assert torch.equal(packed[name], given[name].half()), name
+        assert torch.equal(got[name], packed[name])
+    for name in ('norm.num_batches_tracked', 'mask'):
+        assert torch.equal(got[name], given[name]) and got[name].dtype == given[name].dtype
+
+
+def test_file_takes_a_quarter_and_is_read_as_float(tmp_path):
+    given = {'linear.weight': torch.randn(256, 256), 'linear.bias': torch.randn(256)}
+    save_safetensors(given, tmp_path / 'full.safetensors')
+    save_safetensors(to_int8(given), tmp_path / 'small.safetensors', {'epoch': 3})
+    sizes = [(tmp_path / f'{name}.safetensors').stat().st_size for name in ('small', 'full')]
+    assert sizes[0] < 0.28 * sizes[1]
+    checkpoint = load_checkpoint_file(tmp_path / 'small.safetensors')
+    assert checkpoint['meta'] == {'epoch': '3'}
+    assert checkpoint['state_dict'].keys() == given.keys()
+    layer = torch.nn.Linear(256, 256)
+    layer.load_state_dict(
+        {name.removeprefix('linear.'): each for name, each in checkpoint['state_dict'].items()}
+    )
+    assert torch.allclose(layer.weight, given['linear.weight'], atol=0.03)
+
+
+@pytest.mark.parametrize(
+    'others',
+    [
+        {'a.weight': torch.randn(3, 4), 'b': torch.arange(4)},
+        # layers that happen to be called so
+        {'norm': torch.randn(4), 'norm.scales': torch.randn(4)},
+        {'scales': torch.randn(4), '.scales': torch.randn(2)},
+        {'a.scales': torch.randn(4)},
+        {'codes': torch.arange(4, dtype=torch.int8)},
+    ],
+    ids=['usual', 'float with scales', 'scales alone', 'scales of nothing', 'int8 without scales'],
+)
+def test_files_of_other_weights_are_read_as_they_are(tmp_path, others):
+    save_safetensors(others, tmp_path / 'other.safetensors')
+    got = load_checkpoint_file(tmp_path / 'other.safetensors')['state_dict']
+    assert got.keys() == others.keys()
+    for name, tensor in others.items():
+        assert torch.equal(got[name], tensor) and got[name].dtype == tensor.dtype

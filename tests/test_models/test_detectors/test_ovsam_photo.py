@@ -1,0 +1,308 @@
+"""OVSAM with a decoder of high resolution, a refiner of windows and a namer of regions."""
+
+import pytest
+import tiny
+import tiny_photo
+import torch
+from mmdet.structures import DetDataSample
+
+from mmovsam.layers.mask_decoder import DecodedMasks
+from mmovsam.models.detectors.ovsam import _around
+from mmovsam.prompts import Prompts
+
+SEED = 6
+PARTS = dict(refiner=tiny_photo.REFINER, region_namer=tiny_photo.NAMER)
+META = dict(ori_shape=(60, 80), img_shape=(96, 128), scale_factor=(1.6, 1.6))
+KINDS = ['box', 'point', 'points', 'mask', 'box and point', 'box and mask', 'point and mask', 'all']
+
+
+def trained(**changes):
+    """A model whose new parts do something, as after training."""
+    model = tiny_photo.build(**changes)
+    if model.region_namer is not None:
+        torch.nn.init.normal_(model.region_namer.lin2.weight, std=0.3)
+    return model
+
+
+@pytest.fixture(scope='module')
+def model():
+    return trained(**PARTS)
+
+
+@pytest.fixture(scope='module')
+def plain():
+    """Without refiner and namer."""
+    return tiny_photo.build()
+
+
+def features_of(model):
+    inputs = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(SEED))
+    with torch.no_grad():
+        return model.extract_feat(inputs)
+
+
+@pytest.fixture(scope='module')
+def features(model):
+    return features_of(model)
+
+
+@pytest.fixture(scope='module')
+def together(model, features):
+    """What prompts of all kinds get at once, by whether each gets several masks."""
+    return {
+        several: model.recognize(features, mixed(), multimask_output=several)
+        for several in (False, True)
+    }
+
+
+def mixed(num=8):
+    """Prompts of every kind in the network's frame, in the order of `KINDS`."""
+    generator = torch.Generator().manual_seed(SEED)
+    corners = (torch.rand(num, 2, 2, generator=generator) * 100 + 10).sort(1).values.flatten(1)
+    corners[:, 2:] += 12
+    coords = torch.rand(num, 2, 2, generator=generator) * 120
+    labels = torch.tensor([[1, 0]]).repeat(num, 1)
+    masks = 3 * torch.randn(num, 1, 8, 8, generator=generator)
+    masks = torch.nn.functional.interpolate(masks, (64, 64), mode='bilinear')
+    for i, kind in enumerate(KINDS):
+        if 'box' not in kind and kind != 'all':
+            corners[i] = torch.nan
+        if 'point' not in kind and kind != 'all':
+            labels[i] = -1
+        if kind == 'point':
+            labels[i, 1] = -1
+        if 'mask' not in kind and kind != 'all':
+            masks[i] = torch.nan
+    return Prompts(bboxes=corners, point_coords=coords, point_labels=labels, mask_input=masks)
+
+
+def finite(said):
+    for part in said:
+        assert part is None or part.isfinite().all()
+
+
+def test_head_and_encoder_agree_about_the_size_of_logits(model):
+    assert model.logit_size == 64
+    assert [tuple(m.shape[1:]) for m in features_of(model).high_res_maps] == [
+        (2, 64, 64),
+        (4, 32, 32),
+        (8, 16, 16),
+    ]
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('several', [False, True])
+def test_prompt_gets_alone_what_it_gets_among_others(model, features, together, kind, several):
+    print('seed', SEED)
+    i, count = KINDS.index(kind), 3 if several else 1
+    alone = model.recognize(features, mixed()[i], multimask_output=several)
+    for got, want in zip(alone, together[several]):
+        assert len(want) == 8 * count
+        assert torch.allclose(got, want[i * count : (i + 1) * count], rtol=1e-3, atol=1e-4)
+
+
+def test_answers_have_their_shapes_and_differ(together):
+    print('seed', SEED)
+    for several, said in together.items():
+        count = 24 if several else 8
+        assert said.low_res_logits.shape == (count, 1, 64, 64)
+        assert said.iou_predictions.shape == (count,)
+        assert said.head_logits.shape == said.clip_logits.shape == (count, 7)
+        finite(said)
+    logits = together[False].low_res_logits.flatten(1)
+    distances = torch.cdist(logits, logits, p=torch.inf)
+    assert distances[~torch.eye(8, dtype=torch.bool)].min() > 1e-2
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_prompt_that_lacks_a_part_needs_no_placeholder(model, features, together, kind):
+    print('seed', SEED)
+    i = KINDS.index(kind)
+    ((_, bare),) = mixed()[i].groups()
+    for got, want in zip(model.recognize(features, bare), together[False]):
+        assert torch.allclose(got, want[i : i + 1], rtol=1e-3, atol=1e-4)
+
+
+def test_points_of_no_number_are_none(model, features):
+    bboxes = torch.tensor([[20.0, 30.0, 70.0, 90.0]])
+    none = dict(point_coords=torch.zeros(1, 0, 2), point_labels=torch.zeros(1, 0))
+    got = model.recognize(features, Prompts(bboxes=bboxes, **none))
+    want = model.recognize(features, Prompts(bboxes=bboxes))
+    assert torch.allclose(got.low_res_logits, want.low_res_logits, atol=1e-4)
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_empty_set_of_prompts_has_an_empty_answer(model, features, several):
+    said = model.recognize(features, Prompts.empty(), multimask_output=several)
+    assert said.low_res_logits.shape == (0, 1, 64, 64)
+    assert len(said.head_logits) == len(said.fused_logits) == 0
+    found = model.predict_prompts(features, Prompts.empty(), META)
+    assert found.masks.shape == (0, 60, 80) and found.bboxes.shape == (0, 4)
+
+
+def test_prompts_far_outside_have_finite_answers(model, features):
+    bboxes = [[500.0, 500, 900, 900], [-50, -50, -20, -20], [-300, -300, 300, 300]]
+    finite(model.recognize(features, Prompts(bboxes=bboxes)))
+    points = Prompts(point_coords=[[[700.0, -80.0]]], point_labels=[[1]])
+    finite(model.recognize(features, points))
+
+
+# The refiner
+
+
+def test_refined_masks_lie_in_windows_around_the_boxes(model, features):
+    bboxes = torch.tensor([[20.0, 30.0, 60.0, 70.0]])
+    logits = model.recognize(features, Prompts(bboxes=bboxes)).low_res_logits[0, 0]
+    inside = torch.zeros(64, 64, dtype=torch.bool)
+    inside[11:39, 6:34] = True  # 40 pixels, and 8 around them, in steps of 2
+    assert (logits[~inside] == -10).all() and (logits[inside] != -10).all()
+
+
+def test_window_is_around_the_box_or_the_mask_that_is_refined_and_the_points(model, features):
+    """A box is looked at as it is; else the earlier mask, or the first one, and the points."""
+    logits = torch.full((4, 1, 64, 64), -1.0)
+    logits[:, 0, 10:20, 30:50] = 1.0
+    earlier = torch.full((4, 1, 64, 64), torch.nan)
+    earlier[2] = -1.0
+    earlier[2, 0, 40:50, 5:25] = 1.0
+    prompts = Prompts(
+        bboxes=[[20.0, 30.0, 60.0, 70.0], *[[torch.nan] * 4] * 3],
+        point_coords=[[[5.0, 5.0]], [[120.0, 30.0]], [[20.0, 90.0]], [[1.0, 1.0]]],
+        point_labels=[[1], [1], [1], [-1]],
+        mask_input=earlier,
+    )
+    seen = []
+    hook = model.refiner.register_forward_hook(lambda module, args, output: seen.append(args[3]))
+    with torch.no_grad():
+        model._refined(features, prompts, DecodedMasks(logits, None, logits[:, 0]))
+    hook.remove()
+    want = [[20, 30, 60, 70], [60, 20, 120, 40], [10, 80, 50, 100], [60, 20, 100, 40]]
+    assert seen[0].bboxes.tolist() == want
+    assert seen[0].given.tolist() == [True, False, False, False]
+    assert torch.equal(seen[0].previous[2], earlier[2])
+    assert not seen[0].previous[[0, 1, 3]].any()
+
+
+@pytest.mark.parametrize('mask', ['empty', 'some'])
+def test_box_of_a_mask_grows_to_the_foreground_points(mask):
+    bboxes = torch.tensor([[[40.0, 40.0, 60.0, 50.0]]]) * (mask == 'some')
+    points = torch.tensor([[[70.0, 45.0], [50.0, 30.0], [5.0, 5.0], [1.0, 1.0]]])
+    got = _around(bboxes, points, torch.tensor([[1, 1, 0, -1]]))
+    want = [40.0, 30.0, 70.0, 50.0] if mask == 'some' else [50.0, 30.0, 70.0, 45.0]
+    assert got.tolist() == [[want]]
+    got = _around(bboxes, points, torch.tensor([[0, 0, 0, -1]]))
+    assert got.tolist() == ([[[40.0, 40.0, 60.0, 50.0]]] if mask == 'some' else [[[0.0] * 4]])
+
+
+def test_refiner_judges_the_masks_that_it_makes(model, features):
+    prompts = mixed()
+    with torch.no_grad():
+        coarse = model._decode(features, prompts, refine=False)
+        fine = model._decode(features, prompts)
+    assert coarse.iou_predictions.shape == fine.iou_predictions.shape
+    assert not torch.allclose(coarse.iou_predictions, fine.iou_predictions, atol=1e-4)
+    assert torch.equal(coarse.extra_tokens, fine.extra_tokens)
+
+
+def test_model_without_a_refiner_gives_the_decoders_masks(plain):
+    features, prompts = features_of(plain), mixed()
+    with torch.no_grad():
+        coarse = plain._decode(features, prompts, refine=False)
+        assert torch.equal(plain._decode(features, prompts).low_res_logits, coarse.low_res_logits)
+
+
+# The namer of regions
+
+
+def test_untrained_namer_says_what_the_tower_says():
+    model = tiny_photo.build(**PARTS)
+    said = model.recognize(features_of(model), mixed())
+    assert torch.allclose(said.head_logits, said.clip_logits, atol=1e-4)
+
+
+def test_trained_namer_changes_the_heads_names_and_not_the_towers(model):
+    untrained = tiny_photo.build(**PARTS)
+    untrained.load_state_dict(
+        {name: value for name, value in model.state_dict().items() if 'namer.lin2' not in name},
+        strict=False,
+    )
+    one, other = (m.recognize(features_of(m), mixed()) for m in (model, untrained))
+    assert torch.allclose(one.clip_logits, other.clip_logits, atol=1e-5)
+    assert (one.head_logits - other.head_logits).abs().max() > 0.1
+
+
+def test_names_of_a_box_do_not_depend_on_its_mask(model, features):
+    box = torch.tensor([[20.0, 30.0, 60.0, 70.0]])
+    mask = torch.randn(1, 1, 64, 64)
+    one = model.recognize(features, Prompts(bboxes=box))
+    other = model.recognize(features, Prompts(bboxes=box, mask_input=mask))
+    assert torch.allclose(one.head_logits, other.head_logits, atol=1e-4)
+    assert torch.allclose(one.clip_logits, other.clip_logits, atol=1e-4)
+
+
+# As a detector
+
+
+@pytest.mark.parametrize('chunk_size', [1, 3, 32])
+def test_predict_answers_every_prompt_in_order_whatever_the_chunks(model, chunk_size, monkeypatch):
+    monkeypatch.setitem(model.test_cfg, 'chunk_size', chunk_size)
+    picture, sample = tiny.sample(num=5, scale=1.6)
+    data = model.data_preprocessor(tiny.batch((picture, sample)))
+    (got,) = model.predict(data['inputs'], data['data_samples'])
+    found = got.pred_instances
+    assert torch.equal(found.bboxes, sample.gt_instances.bboxes)
+    assert found.masks.shape == (5, 60, 80) and found.masks.dtype == torch.bool
+    assert found.topk_labels.shape == (5, 5) and ((found.scores >= 0) & (found.scores <= 1)).all()
+    features = model.extract_feat(data['inputs']).image(0)
+    for i in range(5):
+        own = Prompts(bboxes=sample.gt_instances.bboxes[i : i + 1])
+        alone = model.predict_prompts(features, own, sample.metainfo)
+        assert (alone.masks[0] != found.masks[i]).float().mean() < 1e-3
+        assert alone.labels[0] == found.labels[i]
+
+
+def test_images_of_a_batch_do_not_mix(model):
+    pairs = [tiny.sample(num=2, scale=1.6, seed=seed) for seed in range(3)]
+
+    def predict(*chosen):
+        copies = [
+            (picture, DetDataSample(metainfo=s.metainfo, gt_instances=s.gt_instances))
+            for picture, s in chosen
+        ]
+        data = model.data_preprocessor(tiny.batch(*copies))
+        return model.predict(data['inputs'], data['data_samples'])
+
+    for together, pair in zip(predict(*pairs), pairs):
+        (alone,) = predict(pair)
+        one, other = together.pred_instances, alone.pred_instances
+        assert (one.masks != other.masks).float().mean() < 1e-3
+        assert torch.allclose(one.scores, other.scores, atol=1e-4)
+
+
+def test_features_of_one_image_share_all_maps(model):
+    inputs = torch.randn(2, 3, 128, 128)
+    with torch.no_grad():
+        features = model.extract_feat(inputs)
+        windows = model.extract_window_feat(inputs)
+        flat = model(inputs, mode='tensor')
+    own, split = features.image(1), features.images()[1]
+    for got, want in zip(own.high_res_maps, features.high_res_maps):
+        assert torch.equal(got[0], want[1]) and got.data_ptr() == want[1:].data_ptr()
+    assert len(split.high_res_maps) == len(windows.high_res_maps) == 3
+    for got, want in zip(windows.high_res_maps, features.high_res_maps):
+        assert torch.equal(got, want)
+    assert torch.equal(windows.stage4, features.stage4)
+    assert len(flat) == 8  # embedding, last map, three of regions and three fine ones
+
+
+def test_loss_trains_necks_and_head():
+    model = tiny_photo.build().train()
+    pairs = [tiny.sample(num=3, scale=1.6, training=True, seed=seed) for seed in range(2)]
+    data = model.data_preprocessor(tiny.batch(*pairs), training=True)
+    losses = model.loss(data['inputs'], data['data_samples'])
+    sum(value for name, value in losses.items() if name.startswith('loss')).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), name
+    for part in ('high_res_neck', 'neck', 'region_neck', 'head.region_proj', 'head.label_token'):
+        grads = [p.grad.abs().sum() for p in model.get_submodule(part).parameters()]
+        assert sum(grads) > 0, part

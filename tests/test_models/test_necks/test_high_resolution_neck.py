@@ -1,0 +1,59 @@
+"""Fine maps for the mask decoder."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+
+IN_CHANNELS = [4, 6, 8, 10]
+SETTINGS = dict(in_channels=IN_CHANNELS, channels=[2, 3, 5, 5], out_channels=[2, 4])
+
+
+def build(**settings):
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    return MODELS.build(dict(type='HighResolutionNeck', **{**SETTINGS, **settings}))
+
+
+def stages(batch=2):
+    generator = torch.Generator().manual_seed(1)
+    return [
+        torch.randn(batch, c, 32 >> level, 48 >> level, generator=generator)
+        for level, c in enumerate(IN_CHANNELS)
+    ]
+
+
+def test_maps_come_out_from_fine_to_coarse_at_the_sizes_of_the_finest_stages():
+    maps = build()(stages())
+    assert [tuple(each.shape) for each in maps] == [(2, 2, 32, 48), (2, 4, 16, 24)]
+
+
+def test_coarse_stages_change_fine_maps_and_not_the_reverse():
+    neck, given = build(), stages()
+    fine, coarse = neck(given)
+    for level in range(len(given)):
+        changed = list(given)
+        changed[level] = changed[level] + 1
+        got_fine, got_coarse = neck(changed)
+        assert (got_fine - fine).abs().max() > 1e-3
+        assert torch.equal(got_coarse, coarse) == (level == 0)
+
+
+def test_images_of_a_batch_do_not_mix():
+    neck, given = build(), stages()
+    for index in range(2):
+        alone = neck([stage[index : index + 1] for stage in given])
+        for got, want in zip(alone, neck(given)):
+            assert torch.allclose(got, want[index : index + 1], atol=1e-6)
+
+
+def test_gradients_reach_every_parameter():
+    neck = build()
+    sum(each.square().sum() for each in neck(stages())).backward()
+    for name, parameter in neck.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize('frozen', [False, True])
+def test_only_a_frozen_neck_has_no_gradients(frozen):
+    assert {p.requires_grad for p in build(frozen=frozen).parameters()} == {not frozen}

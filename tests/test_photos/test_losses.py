@@ -1,0 +1,84 @@
+"""What masks of prompts learn."""
+
+import pytest
+import torch
+
+from mmovsam.photos.losses import WINDOW, interaction_loss, mask_ious, mask_losses, windows_of
+
+
+def targets():
+    masks = torch.zeros(2, 32, 32)
+    masks[0, 4:12, 6:20] = masks[1, 20:30, 2:9] = 1
+    bboxes = torch.tensor([[6.0, 4, 20, 12], [2, 20, 9, 30]]) * 2
+    return masks, windows_of(bboxes, 32, 2.0)
+
+
+def logits_of(masks, value=12.0):
+    return torch.where(masks > 0.5, value, -value)
+
+
+def test_windows_add_up_to_one_and_are_around_the_boxes():
+    (window,) = windows_of(torch.tensor([[16.0, 20.0, 36.0, 32.0]]), 64, 1.0)
+    assert window.sum().item() == pytest.approx(1)
+    rows, columns = window.any(1).nonzero()[:, 0], window.any(0).nonzero()[:, 0]
+    # a place is in the window if its center is
+    across, down = 20 * WINDOW + 4, 12 * WINDOW + 4
+    assert columns[[0, -1]].tolist() == [round(16 - across), round(36 + across) - 1]
+    assert rows[[0, -1]].tolist() == [round(20 - down), round(32 + down) - 1]
+    assert window[window > 0].unique().numel() == 1
+
+
+def test_window_outside_of_the_input_is_empty():
+    assert not windows_of(torch.tensor([[900.0, 900, 950, 950]]), 32, 2.0).any()
+
+
+def test_loss_of_a_right_mask_is_nothing_and_grows_with_what_is_wrong():
+    masks, windows = targets()
+    right = logits_of(masks)
+    some, all_wrong = right.clone(), -right
+    some[:, :8] *= -1
+    losses = mask_losses(torch.stack((right, some, all_wrong), dim=1), masks, windows)
+    assert losses.shape == (2, 3)
+    assert losses[:, 0].max() < 1e-3
+    assert (losses.diff(dim=1) > 0.5).all()
+
+
+def test_errors_near_the_object_cost_more():
+    masks, windows = targets()
+    near, far = logits_of(masks[:1]).repeat(2, 1, 1)[:, None].unbind(0)
+    near[0, 13, 6:10] = far[0, 30, 26:30] = 12.0
+    losses = mask_losses(torch.stack((near, far), dim=1), masks[:1], windows[:1])[0]
+    assert losses[0] > losses[1] + 0.1
+
+
+def test_ious_are_intersections_over_unions():
+    masks, _ = targets()
+    shifted = masks.roll(2, dims=2)
+    got = mask_ious(torch.stack((logits_of(masks), logits_of(shifted), -masks - 1), 1), masks)
+    assert got[:, 0].tolist() == [1, 1] and got[:, 2].tolist() == [0, 0]
+    assert got[:, 1].tolist() == pytest.approx([12 / 16, 5 / 9])
+
+
+@pytest.mark.parametrize('with_box', [False, True])
+def test_first_mask_and_the_best_of_the_others_learn_most(with_box):
+    masks, windows = targets()
+    logits = torch.zeros(2, 4, 32, 32)
+    logits[:, 2] = 0.3 * logits_of(masks, 1.0)  # a little better
+    logits.requires_grad_()
+    losses = interaction_loss(logits, torch.zeros(2, 4), masks, windows, torch.full((2,), with_box))
+    losses.sum().backward()
+    sizes = logits.grad.abs().sum((0, 2, 3))
+    assert (sizes > 0).all()
+    assert min(sizes[0], sizes[2]) > 5 * max(sizes[1], sizes[3])
+    assert (sizes[0] > sizes[2]) == with_box
+
+
+def test_quality_learns_the_iou():
+    masks, windows = targets()
+    logits = logits_of(masks)[:, None].repeat(1, 4, 1, 1)
+    ious = torch.zeros(2, 4, requires_grad=True)
+    yes = torch.ones(2, dtype=torch.bool)
+    interaction_loss(logits, ious, masks, windows, yes).sum().backward()
+    assert (ious.grad < 0).all()
+    right = interaction_loss(logits, torch.ones(2, 4), masks, windows, yes)
+    assert right.max() < 1e-2

@@ -1,0 +1,119 @@
+"""What regions learn of names, and how masks are measured."""
+
+import pytest
+import tiny_photo
+import torch
+import torch.nn.functional as F
+
+from mmovsam.photos import evaluate_masks, make_batch
+from mmovsam.photos.evaluation import full_size_ious
+from mmovsam.photos.region_names import CROP_SIZE, RegionNames, crop_features, crop_regions
+from mmovsam.photos.tower import name_space
+
+SEED = 14
+WIDTH = tiny_photo.EMBED_DIM
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    tiny_photo.set_canvas(monkeypatch)
+    return tiny_photo.photo_data(tmp_path, names=('red cat', 'object', 'dog'))
+
+
+@pytest.fixture(scope='module')
+def model():
+    return tiny_photo.build()
+
+
+def names_of(data, **kwargs):
+    torch.manual_seed(SEED)
+    crops = torch.randn(len(data.photographs.objects), WIDTH)
+    return RegionNames(data, crops, torch.randn(9, WIDTH), **kwargs)
+
+
+def test_labels_are_the_names_that_are_taught(data):
+    assert names_of(data).names == ['dog', 'red cat']
+    assert names_of(data).labels.tolist() == [1, -1, 0, 1, -1, 0]
+    without = names_of(data, without=['cat'])
+    assert without.names == ['dog'] and without.labels.tolist() == [-1, -1, 0, -1, -1, 0]
+    data.photographs.sources[1] = 'imagenet_samples'
+    assert names_of(data).labels.tolist() == [1, -1, 0, -1, -1, -1]
+
+
+def test_regions_like_their_crops_and_labels_have_smaller_losses(data):
+    print('seed', SEED)
+    names = names_of(data)
+    right = names.crops
+    seen = torch.ones(6)
+    assert names._as_crops(right, right, seen) < 1e-4
+    assert names._as_crops(right.roll(1, 0), right, seen) > 0.5
+    half = torch.tensor([1.0, 1, 1, 0, 0, 0])  # those that are hardly in the image do not count
+    mixed = torch.cat((right[:3], right[3:].roll(1, 0)))
+    assert names._as_crops(mixed, right, half) < 1e-4
+    objects = torch.arange(6)
+    rows = F.normalize(names.classes.weight.detach(), dim=1)
+    told = rows[names.labels.clamp(min=0)]
+    assert names._labels(told, objects) < names._labels(-told, objects) - 1
+    unlabeled = torch.tensor([1, 4])
+    assert names._labels(told[unlabeled], unlabeled) == 0
+
+
+def test_losses_reach_both_embeddings(data, model):
+    batch = make_batch(data, torch.arange(2), torch.Generator().manual_seed(SEED), augment=False)
+    with torch.no_grad():
+        features = model.extract_feat(batch.inputs)
+    tokens = torch.randn(len(batch.masks), 1, tiny_photo.WIDTH)
+    losses = names_of(data)(model, features, batch, tokens)
+    assert set(losses) == {'head_crop', 'head_label', 'tower_crop', 'tower_label'}
+    assert all(value.isfinite() and value > 0 for value in losses.values())
+
+
+def test_crops_have_the_object_in_the_middle_and_gray_outside(data):
+    data.images[:] = 255
+    crops = crop_regions(data, torch.arange(6))
+    assert crops.shape == (6, 3, CROP_SIZE, CROP_SIZE)
+    middle = CROP_SIZE // 2
+    assert torch.allclose(crops[:, :, middle, middle], torch.ones(6, 3))
+    assert ((crops > -1e-6) & (crops < 1 + 1e-6)).all()
+
+
+def test_features_of_crops_do_not_depend_on_the_batch(data, model):
+    tower = model.backbone
+    one, other = (crop_features(data, tower, torch.arange(6), size) for size in (6, 4))
+    assert one.shape == (6, tower.visual.num_features)
+    assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_space_of_names_has_the_leading_directions():
+    print('seed', SEED)
+    generator = torch.Generator().manual_seed(SEED)
+    basis = torch.linalg.qr(torch.randn(20, 3, generator=generator)).Q.T
+    rows = torch.randn(50, 3, generator=generator) @ basis + 5
+    directions = name_space(rows, 3)
+    assert torch.allclose(directions @ directions.T, torch.eye(3), atol=1e-5)
+    centered = rows - rows.mean(0)
+    assert torch.allclose(centered @ directions.T @ directions, centered, atol=1e-4)
+    assert (directions.gather(1, directions.abs().argmax(1, keepdim=True)) > 0).all()
+
+
+def test_evaluation_measures_boxes_points_and_clicks_of_all_objects(data, model):
+    data.objects_of[0] = []  # a photograph without objects is passed over
+    result = evaluate_masks(model, data, batch_size=1)
+    assert result.pop('objects') == 3
+    assert {'box', 'jitter', 'point', 'point_best', 'clicks_1', 'clicks_5'} < result.keys()
+    assert all(0 <= value <= 1 for value in result.values())
+    assert result['point'] <= result['point_best'] and result['clicks_1'] == result['point']
+
+
+def test_right_logits_have_an_iou_of_one_at_the_size_of_the_photograph(data):
+    for index, size in enumerate(data.sizes):
+        objects = torch.tensor(data.objects_of[index])
+        truth = data.masks_of(objects)[:, 0, : size[0], : size[1]].bool()
+        batch = make_batch(
+            data, torch.tensor([index]), torch.Generator(), augment=False, target_stride=1
+        )
+        order = batch.objects.argsort()
+        logits = (batch.masks[order] - 0.5)[:, None].repeat(1, 2, 1, 1)
+        logits[:, 1] *= -1
+        ious = full_size_ious(logits, truth, size)
+        assert (ious[:, 0] > 0.97).all() and (ious[:, 1] < 0.01).all()

@@ -1,0 +1,174 @@
+"""The training loop for photographs."""
+
+import math
+
+import pytest
+import tiny_photo
+import torch
+
+from mmovsam.photos import PhotoTrainer
+from mmovsam.photos.region_names import RegionNames
+
+SEED = 12
+SETTINGS = dict(steps=4, batch_size=2, clicks=1, max_objects=2, warmup=2, seed=SEED)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    tiny_photo.set_canvas(monkeypatch)
+    return tiny_photo.photo_data(tmp_path / 'data', shapes=((90, 120), (128, 100), (80, 128)))
+
+
+def make(data, with_names=True, **settings):
+    model = tiny_photo.build(backbone=dict(frozen=False))
+    names = None
+    if with_names:
+        count = len(data.photographs.objects)
+        torch.manual_seed(1)
+        crops = torch.randn(count, tiny_photo.EMBED_DIM)
+        names = RegionNames(data, crops, torch.randn(7, tiny_photo.EMBED_DIM))
+    return PhotoTrainer(model, data, names, **{**SETTINGS, **settings})
+
+
+def unequal(one, other):
+    """Names of tensors that are not the same to the bit."""
+    states = [
+        {
+            **{f'model.{name}': value for name, value in each.model.state_dict().items()},
+            **{f'averaged.{name}': value for name, value in each.averaged.state_dict().items()},
+            **{f'names.{name}': value for name, value in each.names.state_dict().items()},
+            **{
+                f'optimizer.{index}.{name}': value
+                for index, state in each.optimizer.state_dict()['state'].items()
+                for name, value in state.items()
+            },
+        }
+        for each in (one, other)
+    ]
+    assert states[0].keys() == states[1].keys()
+    return [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
+
+
+def test_stopped_training_goes_on_to_the_same_bits(data, tmp_path):
+    print('seed', SEED)
+    whole = make(data)
+    whole.train(tmp_path / 'whole', log_every=2)
+    stopped = make(data)
+    for step in range(2):
+        stopped.update(step / 4)
+    stopped.save(tmp_path / 'state.pth')
+    resumed = make(data)
+    resumed.resume(tmp_path / 'state.pth')
+    assert resumed.step == 2 and unequal(resumed, stopped) == []
+    assert unequal(resumed, whole)
+    resumed.train(tmp_path / 'resumed')
+    assert whole.step == resumed.step == 4
+    assert unequal(resumed, whole) == []
+    assert (tmp_path / 'whole/log.txt').read_text().startswith('step 2 ')
+    stopped.resume(tmp_path / 'whole/state.pth')  # which is kept at the end
+    assert unequal(stopped, whole) == []
+
+
+def test_everything_that_trains_learns_and_nothing_becomes_infinite(data):
+    print('seed', SEED)
+    trainer = make(data)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    rows = trainer.names.classes.weight.detach().clone()
+    for _ in range(2):
+        losses = trainer.update(0.0)
+        assert all(value.isfinite() for value in losses.values())
+    assert {'mask', 'head_crop', 'head_label', 'tower_crop', 'tower_label'} < losses.keys()
+    stayed = [
+        name
+        for name, value in trainer.model.named_parameters()
+        if value.requires_grad and torch.equal(value, before[name])
+    ]
+    # background clicks are rare, no object is so large that coarse maps of regions are read, and
+    # what is added to all keys changes no softmax
+    rare = ('k_proj.bias', 'point_embeddings.0.weight', 'fpn_convs.1.conv', 'fpn_convs.2.conv')
+    assert [name for name in stayed if not any(each in name for each in rare)] == []
+    assert not torch.equal(trainer.names.classes.weight, rows)
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
+
+
+def test_tower_without_a_rate_stays(data):
+    trainer = make(data, with_names=False, tower_lr=0)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.update(0.0)
+    for name, value in trainer.model.state_dict().items():
+        if name.startswith('backbone.'):
+            assert torch.equal(value, before[name]), name
+    moved = [n for n, v in trainer.model.state_dict().items() if not torch.equal(v, before[n])]
+    assert any(name.startswith('neck.') for name in moved)
+
+
+def test_rates_warm_up_and_fall_and_the_tower_has_its_own(data):
+    trainer = make(data, with_names=False, lr=1e-3, tower_lr=1e-4, warmup=2)
+    rates = []
+    for step in range(3):
+        trainer.update(step / 4)
+        rates.append({group['lr'] for group in trainer.optimizer.param_groups})
+    decay = [0.5 * (1 + math.cos(math.pi * step / 4)) * 0.99 + 0.01 for step in range(3)]
+    want = [decay[0] / 2, *decay[1:]]
+    for rate, factor in zip(rates, want):
+        assert sorted(rate) == pytest.approx([1e-4 * factor, 1e-3 * factor])
+
+
+def test_norms_biases_and_tokens_do_not_decay(data):
+    trainer = make(data)
+    groups = {
+        id(p): group['weight_decay']
+        for group in trainer.optimizer.param_groups
+        for p in group['params']
+    }
+    for name, parameter in trainer.model.named_parameters():
+        if parameter.ndim <= 1 or 'token' in name or 'embed' in name:
+            assert groups[id(parameter)] == 0, name
+        else:
+            assert groups[id(parameter)] > 0, name
+
+
+def test_averaged_weights_follow_slowly(data):
+    trainer = make(data, with_names=False, lr=1e-2)
+    start = {name: value.clone() for name, value in trainer.averaged.state_dict().items()}
+    trainer.update(0.0)
+    decay = 2 / 11  # of the first step, which is far below the limit
+    for name, value in trainer.model.state_dict().items():
+        if value.is_floating_point():
+            want = torch.lerp(start[name], value, 1 - decay)
+            assert torch.allclose(trainer.averaged.state_dict()[name], want, atol=1e-6), name
+    assert not any(p.requires_grad for p in trainer.averaged.parameters())
+
+
+def test_photographs_are_drawn_by_the_weights_of_their_sets(data):
+    data.photographs.sources[:] = ['a', 'b', 'a']
+    data.objects_of[2] = []
+    trainer = make(data, with_names=False, set_weights=dict(b=3.0))
+    assert trainer.image_weights.tolist() == [1, 3, 0]
+
+
+def test_batch_without_objects_leaves_finite_weights(data):
+    print('seed', SEED)
+    trainer = make(data)
+    data.masks[:] = 0
+    data.areas[:] = 0
+    trainer.update(0.0)
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
+
+
+def test_whole_photographs_with_a_name_teach_names_only(data):
+    print('seed', SEED)
+    trainer = make(data)
+    data.has_mask[:] = False
+    losses = trainer.update(0.0)
+    assert losses['mask'] == 0 and losses['head_label'] > 0
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
+
+
+def test_training_stops_after_its_time_with_the_state_kept(data, tmp_path):
+    trainer = make(data, with_names=False, steps=1000)
+    trainer.train(tmp_path / 'work', seconds=0.01)
+    assert 1 <= trainer.step <= 2
+    other = make(data, with_names=False)
+    other.resume(tmp_path / 'work/state.pth')
+    assert other.step == trainer.step

@@ -1,0 +1,49 @@
+"""Print the table of docs/photo_model.md: masks and names of the photo model on photographs."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.engine.command_line import readable_errors
+from mmovsam.fileio import write_atomic
+from mmovsam.photos.report import PhotoReport
+
+PARTS = ('masks', 'names', 'everything', 'whole_photographs')
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('--config', default='photo/ovsam_photo.py')
+    add('--checkpoint', help='weights; by default those that are shipped')
+    add('--data', type=Path, default=Path('data/photos'), help='folder of the data sets')
+    add('--val', default='coco_val', help='the one to measure by')
+    add('--num-images', type=int, help='only so many of it')
+    add('--parts', nargs='+', choices=PARTS, default=PARTS)
+    add('--device', default='cpu')
+    add('--seed', type=int, default=0, help='of the boxes that are off')
+    add('--out', type=Path, help='JSON file')
+    return parser.parse_args()
+
+
+def main(args):
+    start = time.monotonic()
+    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, args.device)
+    report = PhotoReport(predictor, args.data, args.val, args.num_images, args.seed)
+    values = {}
+    for part in args.parts:
+        for key, value in getattr(report, part)().items():
+            values[f'{part}/{key}'] = value
+            print(f'{part + "/" + key:<40}{value:10.3f}', flush=True)
+    if args.out:
+        write_atomic(args.out, json.dumps(values, indent=1).encode())
+    where = f', {args.out}' if args.out else ''
+    print(f'Measured in {(time.monotonic() - start) / 60:.1f} min: the table above{where}')
+
+
+if __name__ == '__main__':
+    with readable_errors():
+        main(parse_args())
