@@ -20,7 +20,7 @@ from mmovsam.datasets.ov_coco import NOVEL_CLASSES
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.fileio import find_config
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
-from mmovsam.photos.naming import read_regions, teach_names
+from mmovsam.photos.name_training import read_regions, teach_names
 from mmovsam.photos.refinement import RefinementTrainer
 from mmovsam.photos.region_names import RegionNames, crop_features
 from mmovsam.photos.tower import center_projection, set_imagenet_weights

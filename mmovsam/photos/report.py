@@ -21,7 +21,7 @@ from ..vocabulary import load_classifier, load_photo_text
 from ..vocabulary.kernel_map import KernelMap
 from .data import Photographs, load_photographs
 from .evaluation import MEDIUM, SMALL
-from .naming import accuracy
+from .name_training import accuracy
 
 OFF = 0.1
 """How far the sides of boxes are moved, in parts of the box."""

@@ -59,7 +59,7 @@ def test_known_name_has_its_own_row(photo, name):
 
 def test_rows_of_different_known_names_are_different(photo):
     rows = photo[0].rows
-    assert len(rows) == 1000
+    assert len(rows) > 1000  # ImageNet's, and those that the photographs taught
     assert (rows @ rows.T).fill_diagonal_(0).max() < 0.999
 
 
@@ -82,7 +82,8 @@ def test_other_words_lie_near_known_names_of_their_kind(photo, name, kin):
     [
         ('tench', (TENCH,)),
         ('crane', ('crane (n02012849)',)),
-        ('skis', ('ski (n04228054)',)),
+        ('violins', ('violin, fiddle (n04536866)',)),
+        ('skis', ('skis',)),  # one that the photographs taught
         ('bow (weapon)', ('bow (n02879718)',)),
         ('golden doodle', ('a golden doodle',)),
         ('the golden doodle', ('the golden doodle',)),
@@ -106,7 +107,8 @@ def test_of_several_meanings_the_likeliest_is_taken(photo, name, wnid):
 
 def test_meaning_that_is_given_comes_before_the_name(photo):
     model = photo[0]
-    assert model.phrases('mouse') == ('mouse, computer mouse (n03793489)',)
+    assert model.phrases('mouse') == ('mouse',)  # the photographs' computer mouse
+    assert model.phrases('mouse', 'n03793489') == ('mouse, computer mouse (n03793489)',)
     assert model.phrases('mouse', 'n02330245')[0].startswith('mouse: any of numerous small rodents')
     assert model.phrases('crane', 'n03126707') == ('crane (n03126707)',)
 
@@ -114,7 +116,7 @@ def test_meaning_that_is_given_comes_before_the_name(photo):
 def test_imagenets_classes_are_known_by_their_meaning(photo):
     classifier = Vocabulary.from_source('imagenet1k').build_classifier(*photo)
     assert classifier.counts == (1,) * 1000
-    torch.testing.assert_close(classifier.embeddings, photo[0].rows)
+    torch.testing.assert_close(classifier.embeddings, photo[0].rows[:1000])
 
 
 def test_templates_and_prompts_are_used_as_they_are_given(photo):

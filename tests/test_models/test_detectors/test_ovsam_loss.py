@@ -101,7 +101,7 @@ def test_masks_of_the_loss_are_in_the_order_of_the_logits(build, make, monkeypat
     prompts = []
     decode = model._decode
     monkeypatch.setattr(
-        model, '_decode', lambda features, p: prompts.append(p) or decode(features, p)
+        model, '_decode', lambda features, p, **_: prompts.append(p) or decode(features, p)
     )
     loss(model, make, given)
     masks = seen['masks'].bool()

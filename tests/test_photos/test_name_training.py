@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from mmovsam.models.heads import RegionNamer
-from mmovsam.photos.naming import Regions, accuracy, read_regions, train_names
+from mmovsam.photos.name_training import Regions, accuracy, read_regions, train_names
 
 SEED = 13
 WIDTH, MEANS, CLASSES = 16, 12, 6
