@@ -18,7 +18,7 @@ from mmovsam.checkpoints.int8 import to_int8
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
 from mmovsam.datasets.ov_coco import NOVEL_CLASSES
 from mmovsam.engine.command_line import readable_errors
-from mmovsam.fileio import find_config
+from mmovsam.fileio import find_config, write_atomic
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
 from mmovsam.photos.name_training import read_regions, teach_names
 from mmovsam.photos.refinement import RefinementTrainer
@@ -174,7 +174,7 @@ def ship(args) -> None:
     kept = {name: each for name, each in state.items() if 'num_batches_tracked' not in name}
     save_safetensors(to_int8(kept), WEIGHTS_DIR / 'photo_ovsam.safetensors', {'stage': 'photo'})
     names = (args.out / 'photo_names.safetensors').read_bytes()
-    (WEIGHTS_DIR / 'photo_names.safetensors').write_bytes(names)
+    write_atomic(WEIGHTS_DIR / 'photo_names.safetensors', names)
 
 
 def main(args) -> None:

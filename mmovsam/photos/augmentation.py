@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models.detectors.instances import masks_to_bboxes
 from .data import CANVAS, PhotoData
 
 MIN_AREA = 24.0
@@ -183,17 +184,7 @@ def make_batch(
         owners_on_device[kept],
         chosen[kept_on_host],
         F.avg_pool2d(masks[:, None], target_stride)[:, 0],
-        bboxes_of(masks > 0.5),
+        masks_to_bboxes(masks > 0.5).float(),
         visible[kept].clamp(max=1),
         data.has_mask[chosen[kept_on_host]].to(device),
     )
-
-
-def bboxes_of(masks: Tensor) -> Tensor:
-    """Boxes `(N, 4)` of masks `(N, H, W)` bool, the right and lower edges exclusive."""
-    edges = []
-    for inside in (masks.any(1), masks.any(2)):
-        size = inside.shape[1]
-        edges.append((inside.int().argmax(1), size - inside.flip(1).int().argmax(1)))
-    (x1, x2), (y1, y2) = edges
-    return torch.stack((x1, y1, x2, y2), dim=1).float()

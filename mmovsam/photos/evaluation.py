@@ -11,7 +11,7 @@ from torch import Tensor
 from ..models.detectors import OVSAM
 from .augmentation import make_batch
 from .data import CANVAS, PhotoData
-from .interaction import Interaction, jittered
+from .interaction import Interaction
 
 SMALL, MEDIUM = 32**2, 96**2
 """Areas in pixels below which COCO calls an object small, and medium."""
@@ -120,6 +120,3 @@ def full_size_ious(logits: Tensor, truth: Tensor, size: Tensor) -> Tensor:
     found, truth = logits > 0, truth[:, None]
     union = (found | truth).sum((2, 3))
     return (found & truth).sum((2, 3)) / union.clamp(min=1)
-
-
-__all__ = ['evaluate_masks', 'full_size_ious', 'jittered']

@@ -52,6 +52,20 @@ def draw_positions(weights: Tensor, generator: torch.Generator | None) -> Tensor
     return torch.stack((place % weights.shape[2], place // weights.shape[2]), dim=1)
 
 
+def draw_inside(depth: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A position inside of each mask, half of the time one deep inside.
+
+    Args:
+        depth: `(N, H, W)`, of `depth_of`.
+        generator: On its device.
+
+    Returns:
+        `(N, 2)` int64, x and y.
+    """
+    deep = torch.rand(len(depth), 1, 1, generator=generator, device=depth.device) < 0.5
+    return draw_positions(torch.where(deep, depth**3, (depth > 0).float()), generator)
+
+
 class Interaction:
     """The prompts of N objects, which grow by a click at a time.
 
@@ -112,10 +126,10 @@ class Interaction:
         depth = depth_of(where)
         if self.deepest:
             weights = (depth >= depth.amax((1, 2), keepdim=True)) * depth
+            positions = draw_positions(weights, self.generator)
         else:
-            deep = torch.rand(len(where), 1, 1, generator=self.generator, device=where.device)
-            weights = torch.where(deep < 0.5, (depth > 0).float(), depth**3)
-        return (draw_positions(weights, self.generator) + 0.5) * self.stride - 0.5
+            positions = draw_inside(depth, self.generator)
+        return (positions + 0.5) * self.stride - 0.5
 
     def click(self, logits: Tensor) -> None:
         """Add a point where masks are wrong.

@@ -26,6 +26,13 @@ def windows_of(bboxes: Tensor, size: int, stride: float) -> Tensor:
     return window / window.sum((1, 2), keepdim=True).clamp(min=1)
 
 
+def dice_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """One minus the Dice overlap `(N, M)` of logits and targets `(N, M, h, w)`."""
+    inside = logits.sigmoid()
+    overlap = (inside * targets).sum((2, 3))
+    return 1 - (2 * overlap + 1) / (inside.sum((2, 3)) + targets.sum((2, 3)) + 1)
+
+
 def mask_losses(logits: Tensor, targets: Tensor, windows: Tensor) -> Tensor:
     """The loss of each mask: cross entropy near the object and everywhere, and Dice.
 
@@ -41,10 +48,7 @@ def mask_losses(logits: Tensor, targets: Tensor, windows: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
     near = (entropy * windows[:, None]).sum((2, 3))
     everywhere = entropy.mean((2, 3))
-    inside = logits.sigmoid()
-    overlap = (inside * targets).sum((2, 3))
-    dice = 1 - (2 * overlap + 1) / (inside.sum((2, 3)) + targets.sum((2, 3)) + 1)
-    return 2 * near + 2 * everywhere + dice
+    return 2 * near + 2 * everywhere + dice_losses(logits, targets)
 
 
 @torch.no_grad()

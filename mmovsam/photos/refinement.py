@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.detectors import OVSAM
+from ..models.detectors.instances import masks_to_bboxes
 from ..models.detectors.ovsam import ImageFeatures
 from ..models.heads.window_refiner import (
     GRIDS,
@@ -16,10 +17,11 @@ from ..models.heads.window_refiner import (
     window_grid,
     windows_of,
 )
-from .augmentation import Batch, bboxes_of, make_batch
+from .augmentation import Batch, make_batch
 from .data import PhotoData
 from .evaluation import full_size_ious
-from .interaction import depth_of, draw_positions, jittered
+from .interaction import depth_of, draw_inside, jittered
+from .losses import dice_losses
 from .trainer import PhotoTrainer
 
 GIVEN_SHARE = 0.65
@@ -29,8 +31,8 @@ SECOND_SHARE = 0.4
 class RefinementTrainer(PhotoTrainer):
     """Trains the refiner of a model whose other parts are frozen.
 
-    Half of the time a second round begins with the mask of the first one and a click where it is
-    wrong. Boxes are given, exact or off, or guesses with a click inside of the object.
+    In a share of the updates a second round begins with the mask of the first one and a click where
+    it is wrong. Boxes are given, exact or off, or guesses with a click inside of the object.
     """
 
     def __init__(self, model, data, **kwargs) -> None:
@@ -87,7 +89,7 @@ class RefinementTrainer(PhotoTrainer):
         if again:
             with torch.no_grad():
                 pasted = paste_windows(logits, windows, size, self.model.input_size)
-                found = bboxes_of(pasted[:, 0] > 0) * 2
+                found = masks_to_bboxes(pasted[:, 0] > 0).float() * 2
                 follow = ~given & (found[:, 2:] > found[:, :2]).all(1) & (uniform(count) < 0.5)
                 boxes = torch.where(follow[:, None], found, boxes)
                 point, label = next_points(logits, windows, masks, generator)
@@ -134,10 +136,8 @@ def first_points(
     Returns:
         Points `(N, 1, 2)` and labels `(N, 1)`.
     """
-    inside = F.avg_pool2d(masks[:, None], 4)[:, 0] > 0.4
-    depth = depth_of(inside)
-    deep = torch.rand(len(masks), 1, 1, generator=generator, device=masks.device) < 0.5
-    points = draw_positions(torch.where(deep, depth**3, (depth > 0).float()), generator)
+    depth = depth_of(F.avg_pool2d(masks[:, None], 4)[:, 0] > 0.4)
+    points = draw_inside(depth, generator)
     labels = torch.where(wanted, 1, -1)[:, None]
     return ((points + 0.5) * 4 - 0.5)[:, None], labels
 
@@ -161,9 +161,7 @@ def window_losses(
     targets = targets_of(masks, windows)
     logits = logits.float()
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none').mean((1, 2, 3))
-    inside = logits.sigmoid()
-    overlap = (inside * targets).sum((1, 2, 3))
-    dice = 1 - (2 * overlap + 1) / (inside.sum((1, 2, 3)) + targets.sum((1, 2, 3)) + 1)
+    dice = dice_losses(logits, targets)[:, 0]
     with torch.no_grad():
         found, wanted = logits > 0, targets > 0.5
         union = (found | wanted).sum((1, 2, 3)).float()
@@ -189,8 +187,7 @@ def next_points(
     depth = torch.where(add[:, None, None], *depths)
     wrong = depth.flatten(1).amax(1) > 0
     depth = torch.where(wrong[:, None, None], depth, wanted.float())
-    deep = torch.rand(len(masks), 1, 1, generator=generator, device=masks.device) < 0.5
-    points = draw_positions(torch.where(deep, depth**3, (depth > 0).float()), generator)
+    points = draw_inside(depth, generator)
     origin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
     points = origin + (points + 0.5) / logits.shape[-1] * extent - 0.5
     return points[:, None], torch.where(add | ~wrong, 1, 0)[:, None]

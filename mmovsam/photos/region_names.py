@@ -11,8 +11,10 @@ from tqdm import tqdm
 
 from ..models.backbones import TimmBackbone
 from ..models.detectors import OVSAM
+from ..models.detectors.instances import masks_to_bboxes
 from ..models.detectors.ovsam import ImageFeatures
-from .augmentation import Batch, bboxes_of, normalized
+from ..models.heads.window_refiner import read_windows_of_each, window_grid
+from .augmentation import Batch, normalized
 from .data import CANVAS, PhotoData
 
 CROP_SIZE = 288
@@ -51,21 +53,18 @@ def crop_regions(data: PhotoData, objects: Tensor) -> Tensor:
     """Square crops `(n, 3, 288, 288)` around objects, normalized; gray where there is no image."""
     device = data.device
     index = data.image_of[objects]
-    boxes = bboxes_of(data.masks_of(objects)[:, 0].bool())
+    boxes = masks_to_bboxes(data.masks_of(objects)[:, 0].bool()).float()
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     side = (boxes[:, 2:] - boxes[:, :2]).amax(1).clamp(min=16) * CROP_MARGIN
     side = torch.minimum(side, data.sizes[index].to(device).amax(1).float())
     # a whole photograph, not what is around it
-    places = (torch.arange(CROP_SIZE, device=device) + 0.5) / CROP_SIZE - 0.5
-    xy = center[:, None] + places[:, None] * side[:, None, None]  # (n, size, 2)
-    xy = xy * (2 / CANVAS) - 1
-    x = xy[:, None, :, 0].expand(-1, CROP_SIZE, -1)
-    y = xy[:, :, None, 1].expand(-1, -1, CROP_SIZE)
+    half = side[:, None] / 2
+    places = window_grid(torch.cat((center - half, center + half), dim=1), CROP_SIZE)
     images = normalized(data.images[index.to(device)].float() / 255)
     height, width = (data.sizes[index, i, None].to(device) for i in (0, 1))
     positions = torch.arange(CANVAS, device=device)
     inside = (positions < height)[:, :, None] & (positions < width)[:, None]
-    return F.grid_sample(images * inside[:, None], torch.stack((x, y), -1), align_corners=False)
+    return read_windows_of_each(images * inside[:, None], places, CANVAS)
 
 
 class RegionNames(nn.Module):

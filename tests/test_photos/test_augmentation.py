@@ -8,8 +8,9 @@ import tiny_photo
 import torch
 import torch.nn.functional as F
 
+from mmovsam.models.detectors.instances import masks_to_bboxes
 from mmovsam.photos import augmentation, make_batch
-from mmovsam.photos.augmentation import bboxes_of, change_colors, random_transforms
+from mmovsam.photos.augmentation import change_colors, random_transforms
 
 SEED = 9
 SIZE = tiny_photo.SIZE
@@ -26,7 +27,7 @@ def generator(seed=SEED):
 
 def boxes_and_masks(data, objects):
     masks = data.masks_of(objects)[:, 0].bool()
-    return bboxes_of(masks), masks
+    return masks_to_bboxes(masks), masks
 
 
 def test_without_augmentation_only_the_size_changes(tmp_path):
@@ -155,4 +156,4 @@ def test_colors_change_in_every_image_and_stay_in_range():
 def test_boxes_of_masks_are_exclusive_at_the_right_and_lower_edge():
     masks = torch.zeros(2, 8, 9, dtype=torch.bool)
     masks[0, 2, 3] = masks[1, 0, 0] = masks[1, 7, 8] = True
-    assert bboxes_of(masks).tolist() == [[3, 2, 4, 3], [0, 0, 9, 8]]
+    assert masks_to_bboxes(masks).tolist() == [[3, 2, 4, 3], [0, 0, 9, 8]]

@@ -401,10 +401,11 @@ class OVSAM(PromptedDetector):
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
         tokens = decoded.extra_tokens.repeat_interleave(count, 0)
-        head_logits = classifier.logits(self.embed_regions(features, head_bboxes, tokens))
-        clip_logits = classifier.logits(
-            self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
-        )
+        by_tower = self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
+        # a namer begins with what the tower says of the same boxes
+        known = by_tower if head_bboxes is clip_bboxes else None
+        head_logits = classifier.logits(self.embed_regions(features, head_bboxes, tokens, known))
+        clip_logits = classifier.logits(by_tower)
         on_map = F.interpolate(
             logits, features.stage4.shape[-2:], mode='bilinear', align_corners=False
         )
@@ -413,7 +414,11 @@ class OVSAM(PromptedDetector):
         return Recognized(logits, iou, head_logits, clip_logits, fused)
 
     def embed_regions(
-        self, features: ImageFeatures, bboxes: Tensor, label_tokens: Tensor | None = None
+        self,
+        features: ImageFeatures,
+        bboxes: Tensor,
+        label_tokens: Tensor | None = None,
+        by_tower: Tensor | None = None,
     ) -> Tensor:
         """Embeddings `(N, D)` of regions of one image, by what learned names.
 
@@ -421,11 +426,14 @@ class OVSAM(PromptedDetector):
             features: Of the image.
             bboxes: `(N, 4)` xyxy in pixels of the network's input.
             label_tokens: `(N, 1, C)`, read by a head that uses them.
+            by_tower: `(N, D)`, the tower's embeddings of the same boxes, if they are known.
         """
         if self.region_namer is None:
             return self.head.embed_regions(features.region_maps, bboxes, label_tokens)
+        if by_tower is None:
+            by_tower = self.backbone.embed_regions(features.stage4, bboxes)
         return self.region_namer(
-            self.backbone.embed_regions(features.stage4, bboxes),
+            by_tower,
             self.head.pool_regions(features.region_maps, bboxes),
             bboxes,
             self.input_size,

@@ -136,10 +136,8 @@ class CLIP2SAMHead(BaseModule):
         extra = None if self.label_token is None else self.label_token.weight
         maps = None
         if decoder.high_resolution:
-            size, times = 8 * image_embedding.shape[-1], 8
-            maps = prompt_maps(
-                None if bboxes is None else bboxes * times, mask_input, len(sparse), size, 1
-            )
+            size = 8 * image_embedding.shape[-1]
+            maps = prompt_maps(bboxes, mask_input, len(sparse), size, 1 / 8)
         return decoder(image_embedding, image_pe, sparse, dense, extra, high_res_maps, maps)
 
     def embed_regions(
