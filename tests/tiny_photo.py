@@ -78,6 +78,7 @@ REFINER = dict(
     type='WindowRefiner',
     region_channels=REGIONS,
     stage4_channels=STAGES[-1],
+    embedding_channels=WIDTH,
     high_res_channels=[2, 4, 8],
     channels=[16, 8, 8],
     depth=1,

@@ -39,7 +39,7 @@ SETS = {  # how often a photograph of each is drawn
 }
 STAGES = {  # updates, learning rate, photographs an update
     'masks': (1500, 6e-4, 48),
-    'refine': (3000, 1e-3, 8),
+    'refine': (6000, 1e-3, 8),
     'names': (0, 1e-3, 0),
 }
 # what labels of novel classes are called in the data sets: the tower is not tuned on them
@@ -52,7 +52,7 @@ def parse_args(argv=None):
     add('--data', type=Path, default=Path('data/photos'), help='folder of the data sets')
     add('--sets', nargs='+', default=list(SETS), help='which of them')
     add('--val', default='coco_val', help='the set to measure by')
-    add('--config', default='photo/ovsam_photo_refined.py')
+    add('--config', default='photo/ovsam_photo.py')
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
     add('--out', type=Path, default=Path('work_dirs/photo'))
     add('--init', help='weights to begin with; by default the tower of ImageNet')
@@ -133,6 +133,8 @@ def run(args, stage, trainer_type, model, data, val, **kwargs) -> None:
     state = args.out / stage / 'state.pth'
     if state.is_file():
         trainer.resume(state)
+    else:
+        trainer.begin()
     trainer.train(args.out / stage, val, args.save_every, seconds=args.seconds)
     save_safetensors(halved(trainer.averaged.state_dict()), weights_file(args, stage), {})
 

@@ -112,7 +112,10 @@ def compare(model: OVSAM, exported: ONNXModel, seed: int = 0) -> Comparison:
     expected = model.extract_feat(image)
     features = exported.encode(image.numpy())
     comparison = Comparison()
-    parts = (expected.embedding, expected.stage4, *expected.region_maps)
+    region_maps = expected.region_maps
+    if model.recognizes:
+        region_maps = region_maps[: model.head.roi_extractor.num_inputs]
+    parts = (expected.embedding, expected.stage4, *region_maps, *expected.high_res_maps)
     for (name, got), part in zip(features.items(), parts):
         comparison.add(name, got, part.numpy())
     for index, sizes in enumerate(PROMPT_SIZES):

@@ -7,10 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import attention_pool_regions
+from ..models.backbones import TimmBackbone
 from ..models.backbones.clip_towers import STRIDES, ResNetTower
-from ..models.detectors import OVSAM
-from ..models.detectors.instances import bboxes_of_logits
+from ..models.backbones.timm_backbone import POOL_SIZE
+from ..models.detectors import OVSAM, ImageFeatures
+from ..models.detectors.instances import bboxes_of_logits, masks_to_bboxes
 from ..models.heads.open_vocab_classifier import EXCLUDED
+from ..models.heads.window_refiner import WindowPrompts, around, paste_windows
 
 ROI_ALIGN_OPSET = 16
 """The first whose RoIAlign knows half pixels, which `aligned` is in mmcv."""
@@ -33,6 +36,8 @@ class EncoderGraph(nn.Module):
             self.num_levels = model.head.roi_extractor.num_inputs
             levels = (f'region_map_{level}' for level in range(self.num_levels))
             self.outputs = ('image_embedding', 'stage4', *levels)
+            if model.high_res_neck is not None:
+                self.outputs += tuple(f'high_res_map_{level}' for level in range(3))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Encode one image.
@@ -46,14 +51,16 @@ class EncoderGraph(nn.Module):
         features = self.model.extract_feat(image)
         if not self.model.recognizes:
             return (features.embedding,)
-        return (features.embedding, features.stage4, *features.region_maps[: self.num_levels])
+        region_maps = features.region_maps[: self.num_levels]
+        return (features.embedding, features.stage4, *region_maps, *features.high_res_maps)
 
 
 class DecoderGraph(nn.Module):
     """From prompts to masks and names, with any number of prompts, of points and of names.
 
-    It equals `OVSAM.recognize` with regions of the predicted masks, but a number of prompts never
-    becomes a Python number: that would fix it in the graph.
+    It equals `OVSAM.recognize` for one mask a prompt, but a number of prompts never becomes a
+    Python number: that would fix it in the graph. A `WindowRefiner` looks at the windows that
+    points alone have in every case, for a graph cannot tell whether a prompt has a box.
 
     Args:
         model: The OVSAM.
@@ -97,22 +104,79 @@ class DecoderGraph(nn.Module):
             Low-resolution logits `(N, 1, h, w)`; quality `(N,)` of the masks, the decoder's own
             opinion or their stability; and probabilities `(N, K)` of the classes.
         """
-        encoder = self.model.prompt_encoder
+        encoder, image = self.model.prompt_encoder, self._image(features)
         side = encoder.embedding_side
+        bboxes, has_bbox = given_bboxes(point_coords, point_labels)
+        painted = None
+        if self.model.head.mask_decoder.high_resolution:
+            painted = bboxes * (side / encoder.image_size)  # an empty one paints nothing
         decoded = self.model.head.decode(
-            features[0],
+            image.embedding,
             self.image_pe,
             self._embed_prompts(point_coords, point_labels),
             encoder.no_mask_embed.weight[:, :, None, None].expand(-1, -1, side, side),
+            image.high_res_maps,
+            painted,
         )
         logits = decoded.low_res_logits[:, :1]
-        if decoded.iou_predictions is None:
+        if self.model.refiner is not None:
+            given = bboxes, has_bbox, point_coords, point_labels
+            logits, scores = self._refine(image, logits, *given)
+        elif decoded.iou_predictions is None:
             scores = self._stability_scores(logits, img_shape)
         else:
             scores = decoded.iou_predictions[:, 0]
         if not vocabulary:
             return logits, scores
-        return logits, scores, self._name(features, logits, decoded.extra_tokens, *vocabulary)
+        regions = bboxes_of_logits(logits, self.model.input_size)
+        prompted = torch.where(has_bbox[:, None], bboxes.clamp(0, self.model.input_size), regions)
+        regions = dict(mask=regions, prompt=prompted)
+        regions = [regions[self.model.test_cfg[key]] for key in ('head_region', 'clip_region')]
+        named = self._name(image, logits, decoded.extra_tokens, *regions, *vocabulary)
+        return logits, scores, named
+
+    def _image(self, features: tuple[Tensor, ...]) -> ImageFeatures:
+        if len(features) == 1:
+            return ImageFeatures(features[0], None, ())
+        fine = 3 if self.model.high_res_neck is not None else 0
+        split = len(features) - fine
+        return ImageFeatures(*features[:2], features[2:split], features[split:])
+
+    def _refine(
+        self,
+        image: ImageFeatures,
+        logits: Tensor,
+        bboxes: Tensor,
+        has_bbox: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As `OVSAM._refined`: masks `(N, 1, h, w)` and their quality `(N,)`."""
+        refiner, input_size, size = self.model.refiner, self.model.input_size, logits.shape[-1]
+
+        def look(bboxes: Tensor, previous: Tensor, *about: Tensor) -> tuple[Tensor, Tensor]:
+            given, points, kinds = about
+            bboxes = torch.where(given[:, None], bboxes, around(bboxes, points, kinds))
+            near, quality, windows = refiner(
+                image, WindowPrompts(bboxes, given, points, kinds, previous), input_size
+            )
+            return paste_windows(near, windows, size, input_size), quality
+
+        guesses = refiner.guesses(coords, labels, input_size)
+        number = guesses.shape[1]
+        about = has_bbox, coords, labels
+        of_each = [
+            part[:, None].expand(-1, number, *part.shape[1:]).flatten(0, 1) for part in about
+        ]
+        none = torch.zeros_like(logits).repeat(number, 1, 1, 1)
+        masks, quality = look(guesses.flatten(0, 1), none, *of_each)
+        best = quality.unflatten(0, (-1, number)).argmax(1)[:, None, None, None]
+        masks = masks.unflatten(0, (-1, number))[:, :, 0]
+        best = masks.gather(1, best.expand(-1, -1, size, size))
+        earlier = torch.where(has_bbox[:, None, None, None], logits, best)
+        of_mask = masks_to_bboxes(earlier[:, 0] > 0).float() * (input_size / size)
+        bboxes = torch.where(has_bbox[:, None], bboxes, of_mask)
+        return look(bboxes, earlier, *about)
 
     def _embed_prompts(self, coords: Tensor, labels: Tensor) -> Tensor:
         encoder = self.model.prompt_encoder
@@ -129,16 +193,16 @@ class DecoderGraph(nn.Module):
 
     def _name(
         self,
-        features: tuple[Tensor, ...],
+        image: ImageFeatures,
         logits: Tensor,
         label_tokens: Tensor,
+        head_bboxes: Tensor,
+        clip_bboxes: Tensor,
         text_embeddings: Tensor,
         name_index: Tensor,
         novel: Tensor,
     ) -> Tensor:
         classifier = self.model.classifier
-        _, stage4, *region_maps = features
-        bboxes = bboxes_of_logits(logits, self.model.input_size)
 
         def log_probabilities(embeddings: Tensor) -> Tensor:
             cosines = F.normalize(embeddings, dim=-1) @ text_embeddings.T
@@ -147,9 +211,11 @@ class DecoderGraph(nn.Module):
             with_background = torch.cat((best, torch.zeros_like(best[:, :1])), dim=1)
             return (classifier.logit_scale * with_background).log_softmax(-1)
 
-        of_head = log_probabilities(self._embed_by_head(region_maps, bboxes, label_tokens))
-        of_clip = log_probabilities(self._embed_by_clip(stage4, bboxes, logits))
-        on_map = F.interpolate(logits, stage4.shape[-2:], mode='bilinear', align_corners=False)
+        of_head = log_probabilities(self._embed_by_head(image, head_bboxes, label_tokens))
+        of_clip = log_probabilities(self._embed_by_tower(image.stage4, clip_bboxes, logits))
+        on_map = F.interpolate(
+            logits, image.stage4.shape[-2:], mode='bilinear', align_corners=False
+        )
         visible = (on_map > 0).flatten(1).any(1)
         novel = torch.cat((novel, novel.new_zeros(1)))  # the background
         alpha = torch.where(novel == 1, classifier.novel_alpha, classifier.base_alpha)
@@ -157,15 +223,13 @@ class DecoderGraph(nn.Module):
         fused = (1 - alpha) * of_head + alpha * of_clip
         return fused.masked_fill(novel == -1, EXCLUDED).softmax(-1)[:, :-1]
 
-    def _embed_by_head(
-        self, region_maps: list[Tensor], bboxes: Tensor, label_tokens: Tensor
-    ) -> Tensor:
-        """As `CLIP2SAMHead.embed_regions`.
+    def _embed_by_head(self, image: ImageFeatures, bboxes: Tensor, label_tokens: Tensor) -> Tensor:
+        """As `OVSAM.embed_regions`.
 
-        Each level is asked about all boxes, those of other levels being empty there: that costs
-        next to nothing and adds zeros.
+        Each level is asked about all boxes, those of other levels being empty there, which costs
+        next to nothing, and left out.
         """
-        head = self.model.head
+        head, namer, region_maps = self.model.head, self.model.region_namer, image.region_maps
         rois = torch.cat((torch.zeros_like(bboxes[:, :1]), bboxes), dim=1)
         levels = head.roi_extractor.map_roi_levels(rois, len(region_maps))
         regions = sum(
@@ -176,22 +240,44 @@ class DecoderGraph(nn.Module):
                 layer.spatial_scale,
                 layer.sampling_ratio,
             )
+            * (levels == level)[:, None, None, None]
             for level, (layer, features) in enumerate(
                 zip(head.roi_extractor.roi_layers, region_maps)
             )
         )
-        embeddings = head.roi_conv(regions).relu().mean((2, 3))
-        if head.use_label_token:
-            embeddings = embeddings + head.label_mlp(label_tokens[:, 0])
-        return embeddings
+        embeddings = head.mean_of(regions)
+        if namer is not None:
+            by_tower = self._embed_by_tower(image.stage4, bboxes, None)
+            return namer(by_tower, embeddings, bboxes, self.model.input_size)
+        return head.embed_pooled(embeddings, label_tokens)
 
-    def _embed_by_clip(self, stage4: Tensor, bboxes: Tensor, logits: Tensor) -> Tensor:
-        """As `OpenCLIPBackbone.embed_regions`."""
-        tower, visual = self.model.backbone.tower, self.model.backbone.visual
+    def _embed_by_tower(self, stage4: Tensor, bboxes: Tensor, logits: Tensor | None) -> Tensor:
+        """As `embed_regions` of the backbone."""
+        backbone = self.model.backbone
+        if isinstance(backbone, TimmBackbone):
+            features = backbone.embed_map(stage4)
+            size = (POOL_SIZE, POOL_SIZE)
+            regions = roi_align(features, bboxes, size, 1 / backbone.strides[-1])
+            return backbone.project(regions.mean((2, 3)))
+        tower, visual = backbone.tower, backbone.visual
         if not isinstance(tower, ResNetTower):
             return tower.embed_regions(visual, stage4, bboxes, logits)
         regions = roi_align(stage4, bboxes, (tower.grid, tower.grid), 1 / STRIDES[-1])
         return attention_pool_regions(visual.attnpool, regions)
+
+
+def given_bboxes(coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes among the points of prompts.
+
+    Args:
+        coords: `(N, P, 2)` xy.
+        labels: `(N, P)`, of which 2 and 3 are the corners of a box.
+
+    Returns:
+        `(N, 4)` xyxy, zeros for a prompt without a box; and `(N,)` bool, which have one.
+    """
+    corners = [(coords * (labels == kind)[..., None]).sum(1) for kind in (2, 3)]
+    return torch.cat(corners, dim=1), (labels == 2).any(1)
 
 
 def roi_align(

@@ -101,11 +101,6 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
     if dtypes != {torch.float32}:
         found = ', '.join(sorted(map(str, dtypes)))
         raise ValueError(f'Weights are exported in float32, these are {found}: model.float().')
-    if model.head.mask_decoder.high_resolution or model.refiner or model.region_namer:
-        raise ValueError(
-            'The exported graphs know neither fine maps nor WindowRefiner nor RegionNamer, which '
-            'this model (such as photo/ovsam_photo.py) has.'
-        )
     preprocessor = model.data_preprocessor
     if not (preprocessor._enable_normalize and getattr(preprocessor, 'swaps_channels', False)):
         raise ValueError(
@@ -123,10 +118,10 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
             'different CLIP models. Build it with the text tower of this model.'
         )
     for key in ('head_region', 'clip_region'):
-        if model.test_cfg[key] != 'mask':
+        if model.test_cfg[key] not in ('mask', 'prompt'):
             raise ValueError(
-                f'test_cfg.{key} is {model.test_cfg[key]!r}. The exported decoder knows no boxes '
-                "but those of the masks that it predicts: set it to 'mask'."
+                f'test_cfg.{key} is {model.test_cfg[key]!r}. The exported decoder knows the boxes '
+                "of masks and of prompts only: set it to 'mask' or 'prompt'."
             )
     extractor = model.head.roi_extractor
     if type(extractor).__name__ != 'SingleRoIExtractor':

@@ -14,6 +14,10 @@ from .data import CANVAS, PhotoData
 
 MIN_AREA = 24.0
 """Objects of fewer pixels of the input are left out."""
+SCALES = (0.7, 1.6)
+"""Of photographs, beside that of a test."""
+UNCHANGED = 0.4
+"""Share of photographs at the scale of a test."""
 MIN_VISIBLE = 0.35
 """Objects of which less is left in the crop are left out."""
 
@@ -73,8 +77,8 @@ def random_transforms(sizes: Tensor, generator: torch.Generator) -> Tensor:
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    factor = uniform(math.log(0.55), math.log(1.9)).exp()
-    factor = torch.where(uniform(0, 1) < 0.25, torch.ones(count), factor)
+    factor = uniform(*map(math.log, SCALES)).exp()
+    factor = torch.where(uniform(0, 1) < UNCHANGED, torch.ones(count), factor)
     aspect = uniform(math.log(0.85), math.log(1.18)).exp()
     aspect = torch.where(uniform(0, 1) < 0.5, torch.ones(count), aspect)
     scales = transforms[:, :2] * torch.stack((factor * aspect.sqrt(), factor / aspect.sqrt()), 1)

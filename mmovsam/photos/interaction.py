@@ -82,6 +82,7 @@ class Interaction:
         generator: On the device.
         deepest: Whether points are the deepest of where they may lie; else they are drawn, half of
             them from deep inside.
+        first_points: `(N, 2)` xy in pixels of the input, in place of drawn ones.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Interaction:
         with_box: Tensor,
         generator: torch.Generator | None = None,
         deepest: bool = False,
+        first_points: Tensor | None = None,
     ) -> None:
         self.model = model
         self.image_index = image_index
@@ -109,7 +111,7 @@ class Interaction:
         self.stride = model.input_size / masks.shape[-1]
         encoder = model.prompt_encoder
         self.image_pe = encoder.dense_pe()
-        first = self._draw(self.inside)
+        first = self._draw(self.inside) if first_points is None else first_points
         positive = torch.ones(len(first), 1, device=first.device)
         points = encoder._embed_points(first[:, None] + 0.5, positive)
         padding = encoder._embed_points(torch.zeros_like(first)[:, None], -positive)

@@ -57,7 +57,7 @@ def read_regions(model: OVSAM, data: PhotoData, batch_size: int = 4, amp: bool =
     for indices in tqdm(every.split(batch_size), desc='reading regions', delay=2):
         batch = make_batch(data, indices, generator, 1000, augment=False, target_stride=1)
         with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
-            features = model.extract_window_feat(batch.inputs)
+            features = model.extract_feat(batch.inputs)
         for place in range(len(indices)):
             rows = (batch.image_index == place).nonzero()[:, 0]
             if not len(rows):

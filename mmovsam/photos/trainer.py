@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..fileio import atomic_path
 from ..models.detectors import OVSAM
-from .augmentation import Batch, make_batch
+from .augmentation import make_batch
 from .data import PhotoData
 from .evaluation import evaluate_masks
 from .interaction import BOX_SHARE, Interaction, jittered
@@ -69,7 +69,6 @@ class PhotoTrainer:
         self.steps, self.batch_size, self.warmup = steps, batch_size, warmup
         self.clicks, self.max_objects, self.name_weight = clicks, max_objects, name_weight
         self.seed, self.amp, self.decay = seed, amp, ema
-        self.target_stride = 2
         self.measure = evaluate_masks
         weights = set_weights or {}
         useful = [float(bool(own)) for own in data.objects_of]
@@ -84,6 +83,9 @@ class PhotoTrainer:
         self.step = 0
 
     # Learning
+
+    def begin(self) -> None:
+        """What a training does once, when it is not resumed."""
 
     def train(
         self,
@@ -155,12 +157,7 @@ class PhotoTrainer:
             group['lr'] = highest * rate
         host = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         device = torch.Generator(self.data.device).manual_seed(self.seed * 1_000_003 + self.step)
-        indices = torch.multinomial(self.image_weights, self.batch_size, generator=host)
-        batch = make_batch(
-            self.data, indices, host, self.max_objects, target_stride=self.target_stride
-        )
-        self.model.train()
-        losses = self.losses(batch, host, device)
+        losses = self.losses(host, device)
         total = losses['mask'] + self.name_weight * sum(
             value for name, value in losses.items() if name != 'mask'
         )
@@ -172,10 +169,16 @@ class PhotoTrainer:
         self._average()
         return {**{name: value.detach() for name, value in losses.items()}, 'grad': norm.detach()}
 
-    def losses(
-        self, batch: Batch, host: torch.Generator, device: torch.Generator
-    ) -> dict[str, Tensor]:
-        """The losses of a batch: of the masks of several rounds of prompts, and of names."""
+    def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
+        """The losses of a step: of the masks of several rounds of prompts, and of names.
+
+        Args:
+            host: Draws on the host.
+            device: Draws on the device.
+        """
+        indices = torch.multinomial(self.image_weights, self.batch_size, generator=host)
+        batch = make_batch(self.data, indices, host, self.max_objects)
+        self.model.train()
         amp = torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.amp)
         with amp:
             features = self.model.extract_feat(batch.inputs)

@@ -37,7 +37,7 @@ def with_extractor(kind, **layer):
     'changes, message',
     [
         (dict(test_cfg=dict(clip_region='annotated')), "test_cfg.clip_region is 'annotated'"),
-        (dict(test_cfg=dict(head_region='prompt')), "test_cfg.head_region is 'prompt'"),
+        (dict(test_cfg=dict(head_region='annotated')), "test_cfg.head_region is 'annotated'"),
         (dict(data_preprocessor=dict(bgr_to_rgb=False)), 'does not turn BGR to RGB'),
         (dict(data_preprocessor=dict(mean=None, std=None)), 'normalize'),
         (with_extractor('SingleRoIExtractor', aligned=False), 'averaging and aligned'),

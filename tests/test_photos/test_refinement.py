@@ -69,8 +69,8 @@ def test_first_points_are_inside_or_padding():
     for _ in range(20):
         points, labels = first_points(masks, wanted, random)
         assert labels[:, 0].tolist() == [1, -1, 1]
-        x, y = points[:, 0].round().long().unbind(1)
-        assert masks[torch.arange(3), y, x].tolist() == [1, 1, 1]
+        x, y = points[wanted, 0].round().long().unbind(1)
+        assert masks[wanted][torch.arange(2), y, x].tolist() == [1, 1]
 
 
 def test_next_points_are_inside_of_what_is_wrong():
@@ -93,45 +93,112 @@ def test_next_points_are_inside_of_what_is_wrong():
 
 
 @pytest.fixture
-def trainer(tmp_path, monkeypatch):
+def make_trainer(tmp_path, monkeypatch):
     tiny_photo.set_canvas(monkeypatch)
     data = tiny_photo.photo_data(tmp_path, shapes=((90, 120), (128, 100), (80, 128)))
-    model = tiny_photo.build(refiner=tiny_photo.REFINER)
-    return RefinementTrainer(model, data, steps=4, batch_size=2, warmup=1, seed=SEED)
+
+    def make(**settings):
+        model = tiny_photo.build(refiner=tiny_photo.REFINER)
+        settings = dict(views=8, reuse=2) | settings
+        return RefinementTrainer(
+            model, data, steps=8, batch_size=4, warmup=1, seed=SEED, **settings
+        )
+
+    return make
 
 
-def test_only_the_refiner_learns(trainer):
+def test_only_the_refiner_learns(make_trainer):
     print('seed', SEED)
+    trainer = make_trainer()
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     for _ in range(2):
         losses = trainer.update(0.0)
         assert all(value.isfinite() for value in losses.values())
     for name, value in trainer.model.state_dict().items():
-        assert torch.equal(value, before[name]) != name.startswith('refiner.'), name
+        learns = name.startswith('refiner.') and not name.endswith(('.mean', '.std'))
+        assert torch.equal(value, before[name]) != learns, name
 
 
 @torch.no_grad()
-def test_objects_of_several_images_are_refined_as_those_of_each(trainer):
-    model = trainer.model
-    features = model.extract_window_feat(torch.randn(3, 3, SIZE, SIZE, generator=generator()))
-    image_index = torch.tensor([0, 0, 2])
-    prompts = WindowPrompts(
-        torch.tensor([[10.0, 10, 60, 50], [30, 70, 90, 100], [5, 5, 100, 100]]),
-        torch.tensor([True, False, True]),
-        torch.tensor([[[20.0, 30]], [[50, 80]], [[9, 9]]]),
-        torch.tensor([[1], [0], [-1]]),
-        torch.randn(3, 1, 64, 64, generator=generator()),
-    )
-    got = trainer._refine(features, image_index, prompts)
-    for i, place in enumerate(image_index.tolist()):
-        own = WindowPrompts(*(part[i : i + 1] for part in prompts))
-        for ours, want in zip(got, model.refine(features.image(place), own)):
-            assert torch.allclose(ours[i : i + 1], want, atol=1e-4)
+def test_objects_of_several_images_are_refined_as_those_of_each(make_trainer):
+    trainer = make_trainer()
+    trainer._encode()
+    views = [view for view in trainer.views if len(view.masks)]
+    assert len(views) > 1
+    prompts = WindowPrompts(*map(torch.cat, zip(*(view.prompts for view in views))))
+    got = trainer._refine(views, prompts)
+    wants = [trainer.model.refine(view.features, view.prompts) for view in views]
+    for ours, want in zip(got, zip(*wants)):
+        assert torch.allclose(ours, torch.cat(want), atol=1e-4)
+
+
+def test_views_have_what_the_decoder_was_given_and_gave(make_trainer):
+    print('seed', SEED)
+    trainer = make_trainer()
+    trainer._encode()
+    for view in trainer.views:
+        prompts, count = view.prompts, len(view.masks)
+        assert view.masks.shape == (count, SIZE, SIZE) and view.masks.dtype == torch.uint8
+        given, labels = prompts.given, prompts.labels[:, 0]
+        assert torch.equal(labels == 1, ~given) and set(labels.tolist()) <= {1, -1}
+        assert prompts.previous.shape == (count, 1, 128, 128) and prompts.previous.any()
+        # a point is inside of its mask, and of the box that is looked at
+        x, y = prompts.points[~given, 0].round().long().unbind(1)
+        assert (view.masks[~given][torch.arange(len(x)), y, x] > 100).all()
+        low, high = prompts.bboxes[~given].split(2, dim=1)
+        assert ((prompts.points[~given, 0] >= low) & (prompts.points[~given, 0] <= high)).all()
+
+
+def test_views_are_drawn_again_and_then_replaced(make_trainer):
+    trainer = make_trainer(views=8, reuse=2)
+    seen = []
+    for step in range(8):
+        trainer.step = step
+        trainer._encode()
+        seen.append([id(view.masks) for view in trainer.views])
+    assert len(seen[0]) == 8 and all(len(each) == 8 for each in seen)
+    # of four views at a time, each four are new in every second step
+    assert seen[0] == seen[1] and seen[2][:4] == seen[1][4:] and seen[2] != seen[1]
+
+
+def test_refinement_goes_on_exactly_where_it_was(make_trainer, tmp_path):
+    print('seed', SEED)
+    whole, first, second = (make_trainer() for _ in range(3))
+    first.begin(), whole.begin()
+    for _ in range(5):
+        whole.update(0.1)
+    for _ in range(3):
+        first.update(0.1)
+    first.save(tmp_path / 'state.pth')
+    second.resume(tmp_path / 'state.pth')
+    for _ in range(2):
+        second.update(0.1)
+    for (name, want), got in zip(
+        whole.model.state_dict().items(), second.model.state_dict().values()
+    ):
+        assert torch.equal(want, got), name
+
+
+@torch.no_grad()
+def test_calibration_makes_what_is_read_alike(make_trainer):
+    trainer = make_trainer()
+    trainer.begin()
+    before = [conv.std.clone() for conv in trainer.model.refiner.inputs]
+    trainer.views.clear()
+    trainer.begin()  # was done
+    for conv in trainer.model.refiner.inputs:
+        assert not torch.equal(conv.std, torch.ones_like(conv.std)) and (conv.std > 0).all()
+    for std, one, other in zip(
+        before, trainer.model.refiner.inputs, trainer.averaged.refiner.inputs
+    ):
+        assert torch.equal(one.std, std)
+        assert torch.equal(one.mean, other.mean) and torch.equal(one.std, other.std)
 
 
 @pytest.mark.parametrize('again', [False, True])
-def test_photographs_without_masks_teach_nothing(trainer, again, monkeypatch):
+def test_photographs_without_masks_teach_nothing(make_trainer, again, monkeypatch):
     monkeypatch.setattr('mmovsam.photos.refinement.SECOND_SHARE', 1.0 if again else 0.0)
+    trainer = make_trainer()
     trainer.data.has_mask[:] = False
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.update(0.0)

@@ -40,6 +40,7 @@ model = dict(
     high_res_neck=high_res_neck,
     region_neck=dict(type='FPN', in_channels=stages[2:], out_channels=region_channels, num_outs=3),
     region_namer=dict(type='RegionNamer', embed_dim=embed_dim),
+    refiner=dict(type='WindowRefiner', region_channels=region_channels, stage4_channels=stages[-1]),
     prompt_encoder=dict(
         type='SAMPromptEncoder', embed_dim=channels, image_size=image_size, train_masks=True
     ),

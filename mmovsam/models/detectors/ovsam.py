@@ -16,7 +16,8 @@ from ...layers import to_device
 from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
-from ..heads import OpenVocabClassifier, WindowPrompts, paste_windows
+from ..heads import OpenVocabClassifier
+from ..heads.window_refiner import WindowPrompts, around, best_different, paste_windows
 from ..losses import ImageLabels
 from .instances import bboxes_of_logits, masks_to_bboxes
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
@@ -167,11 +168,6 @@ class OVSAM(PromptedDetector):
             return ImageFeatures(pyramid, None, ()).to(self.feature_dtype)
         return self._features(pyramid, _read(self.neck, pyramid))
 
-    def extract_window_feat(self, batch_inputs: Tensor) -> ImageFeatures:
-        """As `extract_feat`, without the decoder's embedding, which a refiner does not read."""
-        pyramid = self.backbone(batch_inputs)
-        return self._features(pyramid, pyramid[-1].new_zeros(len(batch_inputs), 1, 1, 1))
-
     def _features(self, pyramid: Sequence[Tensor], embedding: Tensor) -> ImageFeatures:
         features = ImageFeatures(
             embedding,
@@ -185,45 +181,63 @@ class OVSAM(PromptedDetector):
         self, features: ImageFeatures, prompts: WindowPrompts
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Look at objects of one image again: see `WindowRefiner.forward`."""
-        return self.refiner(
-            features.stage4, features.region_maps, features.high_res_maps, prompts, self.input_size
-        )
+        return self.refiner(features, prompts, self.input_size)
 
     def _refined(
         self, features: ImageFeatures, prompts: Prompts, decoded: DecodedMasks
     ) -> DecodedMasks:
         """Masks `(N, M, h, w)` of prompts after the refiner's look at each.
 
-        It looks at the box of a prompt that has one, else at that of the mask that is refined. The
-        result is the mean of both: they err in different places.
+        It looks at the box of a prompt that has one, else around the earlier mask and the points.
+        Points alone leave open how large the object is: there the earlier masks are the best that
+        differ of those in windows of several sizes, not the decoder's.
         """
         logits = decoded.low_res_logits
-        count, size = logits.shape[1], logits.shape[-1]
-        if not len(logits):
+        number, count, size = logits.shape[0], logits.shape[1], logits.shape[-1]
+        if not number:
             return decoded
         prompts = prompts.to(logits.device)
-        masks, stride = logits, self.input_size / size
-        previous = logits.new_zeros(len(logits), 1, size, size)
+        earlier, alone = logits.float(), ~prompts.has_bbox
         if prompts.mask_input is not None:
-            has_mask = prompts.has_mask[:, None, None, None]
-            previous = torch.where(has_mask, prompts.mask_input.to(logits), previous)
-            masks = torch.where(has_mask, previous, logits)
-        bboxes = masks_to_bboxes((masks > 0).flatten(0, 1)).unflatten(0, (-1, count)) * stride
-        points = logits.new_zeros(len(logits), 1, 2)
-        labels = logits.new_full((len(logits), 1), -1)
-        if prompts.point_coords is not None and prompts.point_coords.shape[1]:
-            points, labels = prompts.point_coords.nan_to_num(0.0), prompts.point_labels
-            bboxes = _around(bboxes, points, labels)
-        given = prompts.has_bbox
+            has_mask = prompts.has_mask
+            mask_input = prompts.mask_input.to(earlier)
+            earlier = torch.where(has_mask[:, None, None, None], mask_input, earlier)
+            alone = alone & ~has_mask
+        points, labels = prompts.point_coords, prompts.point_labels
+        if points is None or not points.shape[1]:
+            points, labels = earlier.new_zeros(number, 1, 2), earlier.new_full((number, 1), -1)
+        points = points.nan_to_num(0.0)
+
+        def look(owners: Tensor, bboxes: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+            """Masks `(K, h, w)` and quality `(K,)` of windows of the prompts `owners`."""
+            given, own_points, own_labels = (part[owners] for part in (has_bbox, points, labels))
+            bboxes = torch.where(given[:, None], bboxes, around(bboxes, own_points, own_labels))
+            near, quality, windows = self.refine(
+                features, WindowPrompts(bboxes, given, own_points, own_labels, previous)
+            )
+            return paste_windows(near, windows, size, self.input_size)[:, 0], quality
+
+        has_bbox, alone = prompts.has_bbox, alone.nonzero()[:, 0]
+        if len(alone):
+            guesses = self.refiner.guesses(points[alone], labels[alone], self.input_size)
+            none = earlier.new_zeros(guesses.shape[:2].numel(), 1, size, size)
+            owners = alone.repeat_interleave(guesses.shape[1])
+            masks, quality = look(owners, guesses.flatten(0, 1), none)
+            masks, quality = (part.unflatten(0, guesses.shape[:2]) for part in (masks, quality))
+            best = best_different(masks, quality, count)
+            rank = torch.arange(len(alone), device=best.device)[:, None]
+            earlier = earlier.index_copy(0, alone, masks[rank, best])
+        earlier = earlier.flatten(0, 1)
+        bboxes = masks_to_bboxes(earlier > 0).float() * (self.input_size / size)
         if prompts.bboxes is not None:
-            bboxes = torch.where(given[:, None, None], prompts.bboxes[:, None], bboxes)
-        of_each = WindowPrompts(given, given, points, labels, previous)
-        of_each = WindowPrompts(*(part.repeat_interleave(count, 0) for part in of_each))
-        of_each = of_each._replace(bboxes=bboxes.flatten(0, 1).float())
-        near, _, windows = self.refine(features, of_each)
-        pasted = paste_windows(near, windows, size, self.input_size)
-        pasted = pasted.unflatten(0, (-1, count))[:, :, 0]
-        return decoded._replace(low_res_logits=(logits + pasted.to(logits)) / 2)
+            of_prompts = prompts.bboxes.to(bboxes).repeat_interleave(count, 0)
+            bboxes = torch.where(of_prompts.isnan(), bboxes, of_prompts)
+        owners = torch.arange(number, device=logits.device).repeat_interleave(count)
+        masks, quality = look(owners, bboxes, earlier[:, None])
+        return decoded._replace(
+            low_res_logits=masks.unflatten(0, (number, count)).to(logits),
+            iou_predictions=quality.unflatten(0, (number, count)).to(logits),
+        )
 
     # Training
 
@@ -473,18 +487,6 @@ class OVSAM(PromptedDetector):
 def _read(neck: nn.Module, pyramid: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
     """What a neck makes of the coarsest maps, as many as it takes."""
     return neck(pyramid[-len(neck.in_channels) :])
-
-
-def _around(bboxes: Tensor, points: Tensor, labels: Tensor) -> Tensor:
-    """Boxes `(N, M, 4)` made so large that foreground points `(N, P, 2)` lie inside."""
-    foreground = (labels == 1)[..., None]
-    empty = (bboxes[..., 2:] <= bboxes[..., :2]).any(-1, keepdim=True)
-    low = points.where(foreground, torch.inf).amin(1, keepdim=True)
-    high = points.where(foreground, -torch.inf).amax(1, keepdim=True)
-    # where a mask is empty the points are all there is
-    top_left = torch.where(empty, low, torch.minimum(bboxes[..., :2], low))
-    bottom_right = torch.where(empty, high, torch.maximum(bboxes[..., 2:], high))
-    return torch.cat((top_left, bottom_right), dim=-1).nan_to_num(posinf=0.0, neginf=0.0)
 
 
 def _proper(bboxes: Tensor, size: int) -> Tensor:

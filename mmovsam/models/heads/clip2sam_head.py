@@ -137,7 +137,7 @@ class CLIP2SAMHead(BaseModule):
         maps = None
         if decoder.high_resolution:
             size = 8 * image_embedding.shape[-1]
-            maps = prompt_maps(bboxes, mask_input, len(sparse), size, 1 / 8)
+            maps = prompt_maps(bboxes, mask_input, sparse.shape[0], size, 1 / 8)
         return decoder(image_embedding, image_pe, sparse, dense, extra, high_res_maps, maps)
 
     def embed_regions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,19 @@ from torch import Tensor, nn
 
 from ...layers import box_coverage
 
+if TYPE_CHECKING:
+    from ..detectors.ovsam import ImageFeatures
+
 GRIDS = (16, 32, 64)
 """Sides of the grids on which a window is read."""
+LOGIT_LIMIT = 8.0
+"""Logits of an earlier mask are read up to this size."""
 WINDOW = 1.4
 """Side of a window, in sides of the box."""
 MIN_WINDOW = 16.0
 """Least side of a window in pixels of the input."""
 PROMPT_CHANNELS = 9
+MASK_SIGNS = 7
 
 
 class WindowPrompts(NamedTuple):
@@ -68,22 +74,42 @@ class ConvStep(nn.Module):
         return x + self.conv2(F.gelu(self.conv1(F.gelu(x))))
 
 
+class NormalizedConv(nn.Conv2d):
+    """A 1x1 convolution of channels that are normalized first, `(N, C, h, w)` to `(N, D, h, w)`.
+
+    Maps of different layers differ in size by an order of magnitude. `mean` and `std` `(C,)` are
+    constants, measured once before training, so that all can be heard.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+        self.register_buffer('mean', torch.zeros(in_channels))
+        self.register_buffer('std', torch.ones(in_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight / self.std[:, None, None]
+        return F.conv2d(x, weight, self.bias - (weight[:, :, 0, 0] * self.mean).sum(1))
+
+
 @MODELS.register_module()
 class WindowRefiner(BaseModule):
     """Cut each object out anew, at the same resolution whatever its size.
 
     The decoder's logits have one size for the whole image, where a small object has few. Here the
     features of a window around each object are read on grids of 16, 32 and 64 positions, coarse
-    ones by attention and fine ones by convolutions.
+    ones by attention and fine ones by convolutions. What comes out is added to the logits of the
+    earlier mask, or to an ellipse in the box where there is none.
 
     Args:
         region_channels: Of the region maps.
         region_strides: Their strides.
         stage4_channels: Of the tower's last map.
+        embedding_channels: Of the decoder's embedding of the image.
         high_res_channels: Of the high-resolution maps, from fine to coarse.
         channels: Width on each grid.
         depth: Transformer blocks on the coarsest grid.
         num_heads: Of their attention.
+        point_sizes: Sides of the boxes that are tried around a point, in parts of the input's side.
         frozen: Keep the module without gradients.
         init_cfg: MMEngine's initialization.
     """
@@ -93,24 +119,28 @@ class WindowRefiner(BaseModule):
         region_channels: int = 96,
         region_strides: Sequence[int] = (8, 16, 32),
         stage4_channels: int = 352,
+        embedding_channels: int = 256,
         high_res_channels: Sequence[int] = (16, 32, 64),
         channels: Sequence[int] = (128, 64, 32),
-        depth: int = 3,
+        depth: int = 4,
         num_heads: int = 4,
+        point_sizes: Sequence[float] = (0.05, 0.1, 0.2, 0.4, 0.8),
         frozen: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.point_sizes = tuple(point_sizes)
         coarse, middle, fine = channels
         finest, finer, fine_maps = high_res_channels
         reads = (
-            region_channels * len(region_strides) + stage4_channels,
+            region_channels * len(region_strides) + stage4_channels + embedding_channels,
             region_channels + fine_maps + finer,
             fine_maps + finer + finest,
         )
         self.inputs = nn.ModuleList(
-            nn.Conv2d(read + PROMPT_CHANNELS, width, 1) for read, width in zip(reads, channels)
+            NormalizedConv(read, width) for read, width in zip(reads, channels)
         )
+        self.prompts = nn.ModuleList(nn.Conv2d(PROMPT_CHANNELS, width, 1) for width in channels)
         self.position = nn.Parameter(torch.zeros(1, GRIDS[0] ** 2, coarse))
         nn.init.trunc_normal_(self.position, std=0.02)
         self.blocks = nn.ModuleList(Block(coarse, num_heads) for _ in range(depth))
@@ -120,24 +150,20 @@ class WindowRefiner(BaseModule):
         self.up2 = nn.ConvTranspose2d(middle, fine, 2, stride=2)
         self.step2 = nn.Sequential(ConvStep(fine), ConvStep(fine))
         self.mask = nn.Conv2d(fine, 1, 3, padding=1)
-        self.quality = nn.Sequential(nn.Linear(coarse, coarse), nn.GELU(), nn.Linear(coarse, 1))
+        self.prior = nn.Parameter(torch.tensor([0.5, 2.0]))  # of an earlier mask, of an ellipse
+        self.quality = nn.Sequential(
+            nn.Linear(2 * coarse + MASK_SIGNS, coarse), nn.GELU(), nn.Linear(coarse, 1)
+        )
         if frozen:
             self.requires_grad_(False)
 
     def forward(
-        self,
-        stage4: Tensor,
-        region_maps: Sequence[Tensor],
-        high_res_maps: Sequence[Tensor],
-        prompts: WindowPrompts,
-        input_size: int,
+        self, features: ImageFeatures, prompts: WindowPrompts, input_size: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Masks of N objects of one image.
 
         Args:
-            stage4: `(1, C, h, w)`.
-            region_maps: `(1, C, h, w)` each.
-            high_res_maps: `(1, C, h, w)` each.
+            features: Of the image.
             prompts: Of the objects.
             input_size: Side S of the network's input in pixels.
 
@@ -146,44 +172,81 @@ class WindowRefiner(BaseModule):
             `(N, 4)`, xyxy in pixels of the input.
         """
         windows = windows_of(prompts.bboxes)
-        read = self.read(stage4, region_maps, high_res_maps, prompts, windows, input_size)
-        return (*self.decide(read), windows)
+        return (*self.decide(self.read(features, prompts, windows, input_size)), windows)
+
+    def guesses(self, points: Tensor, labels: Tensor, input_size: int) -> Tensor:
+        """Boxes of several sizes around what is clicked.
+
+        Args:
+            points: `(N, P, 2)` xy in pixels of the input.
+            labels: `(N, P)`, 1 for foreground.
+            input_size: Side of the input.
+
+        Returns:
+            `(N, G, 4)` xyxy.
+        """
+        clicked = (labels == 1).to(points)[..., None]
+        center = (points * clicked).sum(1) / clicked.sum(1).clamp(min=1)
+        half = points.new_tensor(self.point_sizes)[:, None] * (input_size / 2)
+        center = center[:, None]
+        return torch.cat((center - half, center + half), dim=2)
 
     def read(
-        self,
-        stage4: Tensor,
-        region_maps: Sequence[Tensor],
-        high_res_maps: Sequence[Tensor],
-        prompts: WindowPrompts,
-        windows: Tensor,
-        input_size: int,
+        self, features: ImageFeatures, prompts: WindowPrompts, windows: Tensor, input_size: int
     ) -> list[Tensor]:
-        """What is in windows `(N, 4)` of one image: on each grid `(N, C, g, g)`."""
-        finest, finer, fine = high_res_maps
-        maps_of = ((*region_maps, stage4), (region_maps[0], fine, finer), (fine, finer, finest))
-        read = []
+        """What is in windows `(N, 4)` of one image.
+
+        Returns:
+            Of each grid `(N, C, g, g)` features and then of each `(N, 9, g, g)` prompts.
+        """
+        finest, finer, fine = features.high_res_maps
+        maps_of = (
+            (*features.region_maps, features.stage4, features.embedding),
+            (features.region_maps[0], fine, finer),
+            (fine, finer, finest),
+        )
+        read, painted = [], []
         for side, maps in zip(GRIDS, maps_of):
             places = window_grid(windows, side)
-            sampled = [read_windows(each, places, input_size) for each in maps]
-            sampled.append(self._prompt_channels(prompts, windows, places, input_size))
-            sampled = torch.cat([each.to(sampled[0]) for each in sampled], dim=1)
+            sampled = torch.cat([read_windows(each, places, input_size) for each in maps], dim=1)
             read.append(sampled.contiguous(memory_format=torch.channels_last))
-        return read
+            painted.append(self._paint(prompts, windows, places, input_size))
+        return read + painted
 
     def decide(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits `(N, 1, 64, 64)` and predicted IoU `(N,)` of what was read, of any images."""
-        coarse, middle, fine = (conv(each) for conv, each in zip(self.inputs, read))
+        number = len(GRIDS)
+        coarse, middle, fine = (
+            conv(features) + paint(prompts)
+            for conv, paint, features, prompts in zip(
+                self.inputs, self.prompts, read[:number], read[number:]
+            )
+        )
         tokens = coarse.flatten(2).transpose(1, 2) + self.position
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.norm(tokens)
-        quality = self.quality(tokens.mean(1))[:, 0]
         coarse = tokens.transpose(1, 2).unflatten(2, (GRIDS[0], GRIDS[0]))
         coarse = coarse.contiguous(memory_format=torch.channels_last)
         middle = self.step1(middle + self.up1(coarse))
-        return self.mask(F.gelu(self.step2(fine + self.up2(middle)))), quality
+        logits = self.mask(F.gelu(self.step2(fine + self.up2(middle))))
+        earlier, ellipse = read[-1][:, -2:-1], read[-1][:, -1:].clamp(min=-2)
+        without = (earlier == 0).flatten(1).all(1)[:, None, None, None]
+        prior = torch.where(without, self.prior[1] * ellipse, self.prior[0] * LOGIT_LIMIT * earlier)
+        logits = logits + prior
+        return logits, self._quality(tokens, logits.detach())
 
-    def _prompt_channels(
+    def _quality(self, tokens: Tensor, logits: Tensor) -> Tensor:
+        """The predicted IoU `(N,)` of masks `(N, 1, 64, 64)`."""
+        inside = logits.float().sigmoid()
+        on_tokens = F.avg_pool2d(inside, GRIDS[-1] // GRIDS[0]).flatten(1)
+        share = on_tokens / on_tokens.sum(1, keepdim=True).clamp(min=1e-3)
+        of_mask = torch.einsum('nl,nlc->nc', share.to(tokens), tokens)
+        return self.quality(
+            torch.cat((tokens.mean(1), of_mask, mask_signs(inside).to(tokens)), dim=1)
+        )[:, 0]
+
+    def _paint(
         self, prompts: WindowPrompts, windows: Tensor, places: Tensor, input_size: int
     ) -> Tensor:
         """`(N, 9, g, g)`: prompts and places as maps."""
@@ -202,13 +265,33 @@ class WindowRefiner(BaseModule):
             (near * (prompts.labels == label)[..., None, None]).sum(1).clamp(max=1)
             for label in (1, 0)
         ]
-        previous = (read_windows_of_each(prompts.previous.float(), places, input_size) / 2).tanh()
+        previous = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
+        previous = read_windows_of_each(previous, places, input_size)[:, 0]
         inside = ((places >= 0) & (places < input_size)).all(-1).float()
         center, half = (prompts.bboxes[:, :2] + prompts.bboxes[:, 2:]) / 2, extent / WINDOW / 2
         relative = (places - center[:, None, None]) / half[:, None, None]
         ellipse = 1 - relative.square().sum(-1)
-        maps = [box, given, *clicks, previous[:, 0], inside, *relative.unbind(-1), ellipse]
+        maps = [box, given, *clicks, inside, *relative.unbind(-1), previous, ellipse]
         return torch.stack(maps, dim=1)
+
+
+def mask_signs(inside: Tensor) -> Tensor:
+    """What shows how sure a mask is, and whether its window holds it.
+
+    Args:
+        inside: `(N, 1, g, g)`, 0 to 1.
+
+    Returns:
+        `(N, 7)`: its size; how much of it is certain; the agreement of its outlines at two
+        thresholds (SAM's stability); how far it meets each of the four sides of the window.
+    """
+    inside = inside[:, 0]
+    total = inside.sum((1, 2)).clamp(min=1e-3)
+    size = inside.mean((1, 2)).sqrt()
+    certain = inside.square().sum((1, 2)) / total
+    stable = (inside > 0.7).sum((1, 2)) / (inside > 0.3).sum((1, 2)).clamp(min=1)
+    sides = [inside[:, 0], inside[:, -1], inside[:, :, 0], inside[:, :, -1]]
+    return torch.stack((size, certain, stable, *(side.mean(1) for side in sides)), dim=1)
 
 
 def windows_of(bboxes: Tensor) -> Tensor:
@@ -216,6 +299,53 @@ def windows_of(bboxes: Tensor) -> Tensor:
     center = (bboxes[:, :2] + bboxes[:, 2:]) / 2
     half = ((bboxes[:, 2:] - bboxes[:, :2]) * WINDOW).clamp(min=MIN_WINDOW) / 2
     return torch.cat((center - half, center + half), dim=1)
+
+
+def around(bboxes: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    """Boxes `(N, 4)` made so large that foreground points lie inside; empty ones become those.
+
+    Args:
+        bboxes: `(N, 4)` xyxy.
+        points: `(N, P, 2)` xy.
+        labels: `(N, P)`, 1 for foreground.
+    """
+    foreground = (labels == 1)[..., None]
+    low = points.where(foreground, torch.inf).amin(1)
+    high = points.where(foreground, -torch.inf).amax(1)
+    top_left, bottom_right = bboxes.split(2, dim=1)
+    empty = (bottom_right <= top_left).any(1, keepdim=True)
+    # without such points a box stays, and an empty one is at the corner
+    top_left = torch.where(empty, low, torch.minimum(top_left, low))
+    bottom_right = torch.where(empty, high, torch.maximum(bottom_right, high))
+    return torch.cat((top_left, bottom_right), dim=1).nan_to_num(posinf=0.0, neginf=0.0)
+
+
+def best_different(masks: Tensor, quality: Tensor, count: int, max_iou: float = 0.8) -> Tensor:
+    """Which masks of each prompt are best, each different from those before it where possible.
+
+    Args:
+        masks: `(N, C, h, w)` logits.
+        quality: `(N, C)`, their predicted IoU.
+        count: How many are chosen, at most C.
+        max_iou: Of masks that differ.
+
+    Returns:
+        `(N, count)` int64, the best first.
+    """
+    if count == 1:
+        return quality.argmax(1, keepdim=True)
+    inside = (F.adaptive_max_pool2d(masks, 64) > 0).flatten(2).float()
+    both = inside @ inside.transpose(1, 2)
+    areas = inside.sum(2)
+    ious = both / (areas[:, :, None] + areas[:, None] - both).clamp(min=1)
+    left, chosen = quality.clone(), []
+    for _ in range(count):
+        best = left.argmax(1, keepdim=True)
+        chosen.append(best)
+        alike = ious.gather(1, best[..., None].expand(-1, -1, ious.shape[2]))[:, 0] > max_iou
+        left = left - 10.0 * alike  # behind all that differ, but before those that are chosen
+        left = left.scatter(1, best, -torch.inf)
+    return torch.cat(chosen, dim=1)
 
 
 def window_grid(windows: Tensor, side: int) -> Tensor:
@@ -239,8 +369,9 @@ def read_windows(features: Tensor, places: Tensor, input_size: int) -> Tensor:
         `(N, C, g, g)`.
     """
     count, side = places.shape[:2]
-    grid = (places * (2 / input_size) - 1).to(features.dtype).reshape(1, count * side, side, 2)
-    sampled = F.grid_sample(features, grid, align_corners=False)
+    grid = (places * (2 / input_size) - 1).reshape(1, count * side, side, 2)
+    # half precision is too little for places
+    sampled = F.grid_sample(features.to(grid), grid, align_corners=False)
     return sampled[0].unflatten(1, (count, side)).transpose(0, 1)
 
 

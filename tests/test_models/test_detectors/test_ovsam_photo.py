@@ -7,7 +7,8 @@ import torch
 from mmdet.structures import DetDataSample
 
 from mmovsam.layers.mask_decoder import DecodedMasks
-from mmovsam.models.detectors.ovsam import _around
+from mmovsam.models.detectors.instances import masks_to_bboxes
+from mmovsam.models.heads.window_refiner import around
 from mmovsam.prompts import Prompts
 
 SEED = 6
@@ -150,12 +151,10 @@ def test_prompts_far_outside_have_finite_answers(model, features):
 # The refiner
 
 
-def test_refined_masks_are_means_of_the_decoders_and_of_windows_around_the_boxes(model, features):
+def test_refined_masks_are_in_windows_around_the_boxes(model, features):
     prompts = Prompts(bboxes=torch.tensor([[20.0, 30.0, 60.0, 70.0]]))
     with torch.no_grad():
-        coarse = model._decode(features, prompts, refine=False).low_res_logits[0, 0]
-        fine = model._decode(features, prompts).low_res_logits[0, 0]
-    near = 2 * fine - coarse
+        near = model._decode(features, prompts).low_res_logits[0, 0]
     inside = torch.zeros(64, 64, dtype=torch.bool)
     inside[11:39, 6:34] = True  # 40 pixels, and 8 around them, in steps of 2
     torch.testing.assert_close(near[~inside], torch.full_like(near[~inside], -10.0))
@@ -176,35 +175,47 @@ def test_window_is_around_the_box_or_the_mask_that_is_refined_and_the_points(mod
         mask_input=earlier,
     )
     seen = []
-    hook = model.refiner.register_forward_hook(lambda module, args, output: seen.append(args[3]))
+    hook = model.refiner.register_forward_hook(lambda module, args, output: seen.append(args[1]))
     with torch.no_grad():
         model._refined(features, prompts, DecodedMasks(logits, None, logits[:, 0]))
     hook.remove()
-    want = [[20, 30, 60, 70], [60, 20, 120, 40], [10, 80, 50, 100], [60, 20, 100, 40]]
-    assert seen[0].bboxes.tolist() == want
-    assert seen[0].given.tolist() == [True, False, False, False]
-    assert torch.equal(seen[0].previous[2], earlier[2])
-    assert not seen[0].previous[[0, 1, 3]].any()
+    want = [[20, 30, 60, 70], [10, 80, 50, 100]]
+    first, got = seen
+    # points alone: windows of several sizes, which know of no mask
+    assert len(first.bboxes) == 2 * len(model.refiner.point_sizes) and not first.previous.any()
+    centers = (first.bboxes[:, :2] + first.bboxes[:, 2:]) / 2
+    assert centers.round().unique(dim=0).tolist() == [[0, 0], [120, 30]]
+    assert got.bboxes[[0, 2]].tolist() == want
+    assert got.given.tolist() == [True, False, False, False]
+    assert torch.equal(got.previous[[0, 2]], torch.stack((logits[0], earlier[2])))
+    # then around the best of what was found in them
+    for row, point in ((1, (120, 30)), (3, None)):
+        box = masks_to_bboxes(got.previous[row] > 0).float() * 2
+        if point is not None:
+            box = around(box, torch.tensor([[point]]).float(), torch.ones(1, 1))
+        assert got.bboxes[row].tolist() == box[0].tolist()
 
 
-@pytest.mark.parametrize('mask', ['empty', 'some'])
-def test_box_of_a_mask_grows_to_the_foreground_points(mask):
-    bboxes = torch.tensor([[[40.0, 40.0, 60.0, 50.0]]]) * (mask == 'some')
-    points = torch.tensor([[[70.0, 45.0], [50.0, 30.0], [5.0, 5.0], [1.0, 1.0]]])
-    got = _around(bboxes, points, torch.tensor([[1, 1, 0, -1]]))
-    want = [40.0, 30.0, 70.0, 50.0] if mask == 'some' else [50.0, 30.0, 70.0, 45.0]
-    assert got.tolist() == [[want]]
-    got = _around(bboxes, points, torch.tensor([[0, 0, 0, -1]]))
-    assert got.tolist() == ([[[40.0, 40.0, 60.0, 50.0]]] if mask == 'some' else [[[0.0] * 4]])
+def test_of_points_alone_the_masks_of_the_best_quality_are_kept(model, features):
+    prompts = Prompts(point_coords=[[[60.0, 50.0]]], point_labels=[[1]])
+    seen = []
+    hook = model.refiner.register_forward_hook(lambda module, args, output: seen.append(output[1]))
+    with torch.no_grad():
+        one = model._decode(features, prompts)
+        several = model._decode(features, prompts, multimask_output=True)
+    hook.remove()
+    assert [len(quality) for quality in seen] == [5, 1, 5, 3]
+    assert one.iou_predictions.shape == (1, 1) and several.iou_predictions.shape == (1, 3)
+    assert torch.allclose(one.iou_predictions[0], several.iou_predictions[0, :1], atol=1e-5)
 
 
-def test_refiner_changes_masks_and_leaves_their_quality_to_the_decoder(model, features):
+def test_refiner_changes_masks_and_judges_them(model, features):
     prompts = mixed()
     with torch.no_grad():
         coarse = model._decode(features, prompts, refine=False)
         fine = model._decode(features, prompts)
     assert not torch.allclose(coarse.low_res_logits, fine.low_res_logits, atol=1e-2)
-    assert torch.equal(coarse.iou_predictions, fine.iou_predictions)
+    assert not torch.allclose(coarse.iou_predictions, fine.iou_predictions, atol=1e-3)
     assert torch.equal(coarse.extra_tokens, fine.extra_tokens)
 
 
@@ -287,15 +298,11 @@ def test_features_of_one_image_share_all_maps(model):
     inputs = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
         features = model.extract_feat(inputs)
-        windows = model.extract_window_feat(inputs)
         flat = model(inputs, mode='tensor')
     own, split = features.image(1), features.images()[1]
     for got, want in zip(own.high_res_maps, features.high_res_maps):
         assert torch.equal(got[0], want[1]) and got.data_ptr() == want[1:].data_ptr()
-    assert len(split.high_res_maps) == len(windows.high_res_maps) == 3
-    for got, want in zip(windows.high_res_maps, features.high_res_maps):
-        assert torch.equal(got, want)
-    assert torch.equal(windows.stage4, features.stage4)
+    assert len(split.high_res_maps) == 3
     assert len(flat) == 8  # embedding, last map, three of regions and three fine ones
 
 

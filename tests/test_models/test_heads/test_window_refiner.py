@@ -5,10 +5,14 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
+from mmovsam.models.detectors import ImageFeatures
 from mmovsam.models.heads import WindowPrompts, paste_windows
 from mmovsam.models.heads.window_refiner import (
     MIN_WINDOW,
     WINDOW,
+    around,
+    best_different,
+    mask_signs,
     read_windows,
     read_windows_of_each,
     window_grid,
@@ -26,6 +30,7 @@ def build(**settings):
         type='WindowRefiner',
         region_channels=6,
         stage4_channels=10,
+        embedding_channels=7,
         high_res_channels=[2, 3, 4],
         channels=[16, 8, 8],
         depth=2,
@@ -35,7 +40,7 @@ def build(**settings):
 
 
 def maps():
-    """The last map, region maps at strides 8, 16, 32, and fine ones at 2, 4, 8."""
+    """An embedding, the last map, region maps at strides 8, 16, 32, and fine ones at 2, 4, 8."""
     generator = torch.Generator().manual_seed(1)
 
     def normal(channels, stride):
@@ -43,7 +48,7 @@ def maps():
 
     regions = [normal(6, stride) for stride in (8, 16, 32)]
     fine = [normal(channels, stride) for channels, stride in ((2, 2), (3, 4), (4, 8))]
-    return normal(10, 32), regions, fine
+    return ImageFeatures(normal(7, 16), normal(10, 32), tuple(regions), tuple(fine))
 
 
 def prompts(bboxes):
@@ -135,26 +140,26 @@ def test_mask_that_is_pasted_and_read_again_is_the_same():
 
 @torch.no_grad()
 def test_object_gets_alone_what_it_gets_among_others():
-    refiner, (stage4, regions, fine), given = build(), maps(), prompts(BBOXES)
-    together = refiner(stage4, regions, fine, given, SIZE)
+    refiner, features, given = build(), maps(), prompts(BBOXES)
+    together = refiner(features, given, SIZE)
     assert [tuple(each.shape) for each in together] == [(4, 1, 64, 64), (4,), (4, 4)]
     for i in range(len(BBOXES)):
         own = WindowPrompts(*(part[i : i + 1] for part in given))
-        for got, want in zip(refiner(stage4, regions, fine, own, SIZE), together):
+        for got, want in zip(refiner(features, own, SIZE), together):
             assert torch.allclose(got, want[i : i + 1], atol=1e-5)
 
 
 @torch.no_grad()
 def test_every_map_and_every_part_of_a_prompt_counts():
-    refiner, (stage4, regions, fine), given = build(), maps(), prompts(BBOXES[:1])
-    plain = refiner(stage4, regions, fine, given, SIZE)[0]
-    changes = [(torch.zeros_like(stage4), regions, fine, given)]
-    for level in range(3):
-        for kind, levels in enumerate((regions, fine)):
-            changed = list(levels)
+    refiner, features, given = build(), maps(), prompts(BBOXES[:1])
+    plain = refiner(features, given, SIZE)[0]
+    changes = []
+    for name, levels in features._asdict().items():
+        for level in range(len(levels)):
+            changed = list(levels) if isinstance(levels, tuple) else levels.clone()
             changed[level] = torch.zeros_like(changed[level])
-            new = (changed, fine) if kind == 0 else (regions, changed)
-            changes.append((stage4, *new, given))
+            changes.append((features._replace(**{name: changed}), given))
+    assert len(changes) == 8
     for part in (
         dict(bboxes=given.bboxes + 2),
         dict(given=~given.given),
@@ -163,7 +168,7 @@ def test_every_map_and_every_part_of_a_prompt_counts():
         dict(labels=-torch.ones_like(given.labels)),
         dict(previous=-given.previous),
     ):
-        changes.append((stage4, regions, fine, given._replace(**part)))
+        changes.append((features, given._replace(**part)))
     for change in changes:
         assert (refiner(*change, SIZE)[0] - plain).abs().max() > 1e-4
 
@@ -175,12 +180,12 @@ def test_padding_points_do_not_count_wherever_they_are():
         points=torch.cat((given.points, given.points - 9), dim=1),
         labels=torch.cat((given.labels, -torch.ones_like(given.labels)), dim=1),
     )
-    want = refiner(*maps(), given, SIZE)[0]
-    assert torch.allclose(refiner(*maps(), extra, SIZE)[0], want, atol=1e-5)
+    want = refiner(maps(), given, SIZE)[0]
+    assert torch.allclose(refiner(maps(), extra, SIZE)[0], want, atol=1e-5)
     none = given._replace(points=given.points[:, :0], labels=given.labels[:, :0])
     padded = given._replace(labels=-torch.ones_like(given.labels))
-    want = refiner(*maps(), padded, SIZE)[0]
-    assert torch.allclose(refiner(*maps(), none, SIZE)[0], want, atol=1e-5)
+    want = refiner(maps(), padded, SIZE)[0]
+    assert torch.allclose(refiner(maps(), none, SIZE)[0], want, atol=1e-5)
 
 
 @torch.no_grad()
@@ -189,7 +194,7 @@ def test_padding_points_do_not_count_wherever_they_are():
 )
 def test_prompts_outside_of_the_image_have_finite_masks(bbox):
     given = prompts(torch.tensor([bbox], dtype=torch.float32))
-    logits, quality, windows = build()(*maps(), given, SIZE)
+    logits, quality, windows = build()(maps(), given, SIZE)
     pasted = paste_windows(logits, windows, 64, SIZE)
     assert all(each.isfinite().all() for each in (logits, quality, pasted))
     if bbox[0] == 500:
@@ -198,14 +203,14 @@ def test_prompts_outside_of_the_image_have_finite_masks(bbox):
 
 @torch.no_grad()
 def test_no_objects_have_no_masks():
-    logits, quality, windows = build()(*maps(), prompts(BBOXES[:0]), SIZE)
+    logits, quality, windows = build()(maps(), prompts(BBOXES[:0]), SIZE)
     assert (len(logits), len(quality), len(windows)) == (0, 0, 0)
     assert paste_windows(logits, windows, 32, SIZE).shape == (0, 1, 32, 32)
 
 
 def test_gradients_reach_every_parameter():
     refiner = build().train()
-    logits, quality, _ = refiner(*maps(), prompts(BBOXES), SIZE)
+    logits, quality, _ = refiner(maps(), prompts(BBOXES), SIZE)
     (logits.square().mean() + quality.sum()).backward()
     for name, parameter in refiner.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -214,3 +219,67 @@ def test_gradients_reach_every_parameter():
 @pytest.mark.parametrize('frozen', [False, True])
 def test_only_a_frozen_refiner_has_no_gradients(frozen):
     assert {p.requires_grad for p in build(frozen=frozen).parameters()} == {not frozen}
+
+
+@torch.no_grad()
+def test_normalization_is_part_of_the_convolution():
+    print('seed', SEED)
+    (conv, *_) = build().inputs
+    generator = torch.Generator().manual_seed(SEED)
+    x = 30 * torch.randn(2, conv.in_channels, 4, 4, generator=generator) + 5
+    conv.mean.copy_(x.mean((0, 2, 3)))
+    conv.std.copy_(x.std((0, 2, 3)))
+    normalized = (x - conv.mean[:, None, None]) / conv.std[:, None, None]
+    want = torch.nn.functional.conv2d(normalized, conv.weight, conv.bias)
+    assert torch.allclose(conv(x), want, atol=1e-4)
+
+
+@torch.no_grad()
+def test_untrained_refiner_begins_with_the_earlier_mask_or_an_ellipse():
+    refiner, given = build(), prompts(BBOXES[:2])
+    refiner.mask.weight.zero_(), refiner.mask.bias.zero_()
+    earlier = torch.full_like(given.previous, -6.0)
+    earlier[:, :, 20:40, 15:30] = 6.0
+    logits, _, windows = refiner(maps(), given._replace(previous=earlier), SIZE)
+    want = read_windows_of_each(earlier, window_grid(windows, 64), SIZE)
+    assert torch.equal(logits > 0, want > 0)
+    logits, _, windows = refiner(maps(), given._replace(previous=0 * earlier), SIZE)
+    area = (logits > 0).sum((1, 2, 3)) / 64**2 * (windows[:, 2:] - windows[:, :2]).prod(1)
+    boxes = (BBOXES[:2, 2:] - BBOXES[:2, :2]).prod(1)
+    assert torch.allclose(area / boxes, torch.full((2,), torch.pi / 4), atol=0.02)
+
+
+def test_guesses_are_squares_around_the_foreground_points():
+    points = torch.tensor([[[20.0, 40.0], [40.0, 60.0], [100.0, 100.0], [3.0, 3.0]]])
+    boxes = build(point_sizes=(0.125, 0.5)).guesses(points, torch.tensor([[1, 1, 0, -1]]), SIZE)
+    assert boxes.tolist() == [[[22, 42, 38, 58], [-2, 18, 62, 82]]]
+
+
+@pytest.mark.parametrize('empty', [False, True])
+def test_box_of_a_mask_grows_to_the_foreground_points(empty):
+    bboxes = torch.tensor([[40.0, 40.0, 60.0, 50.0]]) * (not empty)
+    points = torch.tensor([[[70.0, 45.0], [50.0, 30.0], [5.0, 5.0], [1.0, 1.0]]])
+    got = around(bboxes, points, torch.tensor([[1, 1, 0, -1]]))
+    want = [50.0, 30.0, 70.0, 45.0] if empty else [40.0, 30.0, 70.0, 50.0]
+    assert got.tolist() == [want]
+    got = around(bboxes, points, torch.tensor([[0, 0, 0, -1]]))
+    assert got.tolist() == ([[0.0] * 4] if empty else [[40.0, 40.0, 60.0, 50.0]])
+
+
+def test_best_masks_differ_where_they_can():
+    masks = torch.full((2, 4, 64, 64), -1.0)
+    masks[0, 0, :30, :30] = masks[0, 1, :30, :31] = masks[0, 2, 40:, 40:] = masks[0, 3, :9, :9] = 1
+    masks[1, :, 5:50, 5:50] = 1  # four times the same
+    quality = torch.tensor([[0.8, 0.9, 0.3, 0.5], [0.1, 0.4, 0.2, 0.3]])
+    assert best_different(masks, quality, 1).tolist() == [[1], [1]]
+    assert best_different(masks, quality, 3).tolist() == [[1, 3, 2], [1, 3, 2]]
+    assert best_different(masks, quality, 4).tolist() == [[1, 3, 2, 0], [1, 3, 2, 0]]
+
+
+def test_signs_of_a_mask_tell_certainty_and_the_sides_that_it_meets():
+    inside = torch.zeros(2, 1, 64, 64)
+    inside[0, 0, :, 16:48] = 1  # from the upper to the lower side
+    inside[1, 0, 16:48, 16:48] = 0.6
+    signs = mask_signs(inside)
+    assert torch.allclose(signs[0], torch.tensor([0.5**0.5, 1, 1, 0.5, 0.5, 0, 0]))
+    assert torch.allclose(signs[1], torch.tensor([0.15**0.5, 0.6, 0, 0, 0, 0, 0]))
