@@ -62,12 +62,6 @@ def test_masks_are_encoded_and_found_equal(run):
     assert rows[0]['ratio'] > 0 and rows[1]['ratio'] is None
 
 
-def test_drawn_classes_are_measured_beside_all(run):
-    rows = run('class-loss --numbers 30 60 --regions 4 --negatives 5')['measured']
-    assert [row['number'] for row in rows] == [30, 60]
-    assert all(row['plain_seconds'] > 0 for row in rows)
-
-
 def test_exported_model_needs_its_folder(run_tool):
     status, _, errors = run_tool('benchmark.py', 'exported')
     assert status == 2 and '--export' in errors
