@@ -1,4 +1,4 @@
-"""tools/benchmark.py on the smallest models, in this process."""
+"""dev/benchmark.py on the smallest models, in this process."""
 
 import json
 
@@ -17,7 +17,7 @@ def run(tmp_path, monkeypatch, run_tool):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'model.py').write_text(CONFIG)
     # the rates of a large product take seconds
-    monkeypatch.setattr('mmovsam.benchmarks.machine_rates', lambda *_: dict(product=1.0))
+    monkeypatch.setattr('benchmarks.machine_rates', lambda *_: dict(product=1.0))
 
     def run(line):
         arguments = f'{line} --config model.py --threads 1 --pairs 1 --out found.json'

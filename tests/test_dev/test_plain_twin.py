@@ -3,13 +3,13 @@
 import pytest
 import tiny
 import torch
+from benchmarks import plain_twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from open_clip.modified_resnet import AttentionPool2d
 
-from mmovsam.benchmarks import plain_twin
 from mmovsam.layers import LayerNorm2d, MaskDecoder, ViTBlock, mask_decoder, vit
 from mmovsam.models.backbones.clip_towers import ResNetTower
 from mmovsam.prompts import Prompts

@@ -6,8 +6,8 @@ import os
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
 from mmengine.config import Config
-from mmovsam.benchmarks import cases, machine, machine_rates, plot, table, write_json
-from mmovsam.benchmarks.starting import start
+from benchmarks import cases, machine, machine_rates, plot, table, write_json
+from benchmarks.starting import start
 from mmovsam.engine.command_line import OptionsAction, readable_errors
 from mmovsam.fileio import find_config
 

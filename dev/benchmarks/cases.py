@@ -14,14 +14,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..checkpoints import check_fit, load_checkpoint_file, state_dict_of
-from ..export import ONNXModel
-from ..models.detectors import OVSAM
-from ..models.detectors.ovsam import ImageFeatures
-from ..models.detectors.run_lengths import encode_logits
-from ..models.prepare import prepare_for_inference
-from ..prompts import Prompts
-from ..vocabulary import TextClassifier
+from mmovsam.checkpoints import check_fit, load_checkpoint_file, state_dict_of
+from mmovsam.export import ONNXModel
+from mmovsam.models.detectors import OVSAM
+from mmovsam.models.detectors.ovsam import ImageFeatures
+from mmovsam.models.detectors.run_lengths import encode_logits
+from mmovsam.models.prepare import prepare_for_inference
+from mmovsam.prompts import Prompts
+from mmovsam.vocabulary import TextClassifier
 from .measuring import Measured, measure
 from .plain import masks_to_rle, plain_twin
 
