@@ -13,7 +13,7 @@ OVSAM = tiny.merged(
     tiny.OVSAM,
     dict(
         classifier=dict(classifier='names.safetensors'),
-        train_cfg=dict(max_instances=4, box_noise=0.1),
+        train_cfg=dict(max_instances=4),
     ),
 )
 FSDP = dict(
