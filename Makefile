@@ -22,7 +22,7 @@ test: set-up
 	@$(RUN) -m pytest $(ARGS)
 
 mini: set-up
-	@$(RUN) tools/train_mini.py $(ARGS)
+	@$(RUN) dev/train_mini.py $(ARGS)
 
 lint: set-up
 	@$(RUN) -m ruff check .

@@ -1,4 +1,4 @@
-# LVIS, COCO and ImageNet-21K in one training: 22,000 names, compared with 2,000 of them a step.
+# LVIS, COCO and ImageNet-21K in one training: 22,000 names.
 # Its vocabulary: tools/build_vocabulary.py. Test with ovsam_lvis.py or ovsam_coco.py.
 _base_ = [
     './ovsam_lvis.py',
@@ -7,7 +7,7 @@ _base_ = [
 ]
 model = dict(
     classifier=dict(classifier='checkpoints/vocabulary_22k_rn50x16.safetensors'),
-    head=dict(loss_cls=dict(type='VocabularyLoss', num_negatives=2000, by_source=True)),
+    head=dict(loss_cls=dict(type='VocabularyLoss', by_source=True)),
 )
 coco = dict(
     _base_.train_dataloader.dataset,

@@ -1,6 +1,10 @@
-"""Settings of the whole test run."""
+"""Settings of the whole test run, and tools run as commands in its process."""
 
+import logging
 import os
+import runpy
+import sys
+from pathlib import Path
 
 os.environ['OMP_NUM_THREADS'] = '1'  # some tests fork, and a pool of threads does not survive that
 os.environ['MMOVSAM_CACHE'] = 'off'  # a test that wants it names a folder of its own
@@ -14,6 +18,28 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 # no time limits: machines differ; a failing example is printed with what reproduces it
 settings.register_profile('mmovsam', deadline=None, print_blob=True, max_examples=30)
 settings.load_profile('mmovsam')
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def run_tool(monkeypatch, capsys):
+    """`run_tool('test.py', 'config.py')`: exit status, output and errors. Also of `dev`."""
+
+    def run(tool, *arguments):
+        folder = 'dev' if (ROOT / 'dev' / tool).is_file() else 'tools'
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        # the logger of an earlier test still holds that test's captured output, closed by now
+        monkeypatch.setattr(logging, 'raiseExceptions', False)
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / folder / tool), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        return (status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(autouse=True)

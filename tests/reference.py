@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmovsam.checkpoints.released import CLIP2SAM, SAM2CLIP
+
 DATA = Path(__file__).parent / 'data'
 BOXES = torch.tensor(
     [
@@ -83,6 +85,19 @@ def shapes(file):
 def weights(file):
     """All tensors of a checkpoint by name."""
     return {name: weight(name, shape) for name, shape in shapes(file).items()}
+
+
+def by_our_names(released):
+    """What a released checkpoint has by its names, by those of `OVSAM`; no text tower of CLIP."""
+    prefixes = (('clip.visual.', 'backbone.visual.'), ('prompt_encoder.', 'prompt_encoder.'),
+                *SAM2CLIP, *CLIP2SAM)  # fmt: skip
+    renamed = {}
+    for name, value in released.items():
+        if name.startswith('clip.') and not name.startswith('clip.visual.'):
+            continue
+        theirs, ours = next(each for each in prefixes if name.startswith(each[0]))
+        renamed[ours + name.removeprefix(theirs)] = value
+    return renamed
 
 
 def values(file):

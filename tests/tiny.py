@@ -100,6 +100,14 @@ def merged(config, changes):
     return config
 
 
+def padded(embeddings, counts):
+    """Names `(M, D)` as the released classifiers have them, `(K, P, D)`: the first is repeated."""
+    most = max(counts)
+    return torch.stack(
+        [torch.cat((own, own[:1].expand(most - len(own), -1))) for own in embeddings.split(counts)]
+    )
+
+
 def vocabulary(names=NAMES, novel=NOVEL, width=WIDTH, seed=1):
     """Random embeddings, two names for each class."""
     embeddings = torch.randn(len(names), 2, width, generator=torch.Generator().manual_seed(seed))

@@ -41,7 +41,7 @@ def write_files(folder):
     save_classifier(folder / 'names.safetensors', names)
 
 
-def config(folder, model, batch_size, timeout=600, heartbeat=600, **changes):
+def config(folder, model, batch_size, heartbeat=600, **changes):
     """Three epochs of a model on the images of `write_files`."""
     checkpoint = dict(type='AtomicCheckpointHook', interval=1)
     return Config(
@@ -65,10 +65,7 @@ def config(folder, model, batch_size, timeout=600, heartbeat=600, **changes):
             default_hooks=dict(
                 checkpoint=checkpoint, sampler_seed=dict(type='DistSamplerSeedHook'), logger=None
             ),
-            custom_hooks=[
-                dict(type='StepTimeoutHook', seconds=timeout),
-                dict(type='HeartbeatHook', seconds=heartbeat, interval=0.2),
-            ],
+            custom_hooks=[dict(type='HeartbeatHook', seconds=heartbeat, interval=0.2)],
             randomness=dict(seed=0),
             env_cfg=dict(dist_cfg=dict(backend='gloo')),
             log_level='ERROR',

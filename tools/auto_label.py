@@ -26,7 +26,7 @@ def parse_args():
         '--prompter',
         default='everything',
         help='what says where objects are: everything (the default), the config of a detector, '
-        'or proposals, a .json of COCO results or a .pkl',
+        'or proposals, a .json of COCO results',
     )
     add(
         '--prompter-options',

@@ -16,7 +16,6 @@ custom_hooks = [
     dict(type='CheckpointCheckHook'),
     dict(type='ClassCheckHook'),
     dict(type='ClassFrequencyHook'),
-    dict(type='StepTimeoutHook'),
     dict(type='HeartbeatHook'),
 ]
 
@@ -24,7 +23,8 @@ randomness = dict(seed=0)
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),  # without a GPU the tools choose gloo
+    # without a GPU the tools choose gloo; processes wait half an hour for one that validates
+    dist_cfg=dict(backend='nccl', timeout=1800),
 )
 
 vis_backends = [dict(type='LocalVisBackend')]

@@ -1,4 +1,5 @@
-# OVSAM on COCO with the boxes of a detector, which a config on top names with its weights.
+# OVSAM on COCO with the boxes of a detector of MMDetection's index, which a config on top
+# names, or --cfg-options model.prompter.detector=<name>; the index says where its weights are.
 # The detectors' training had boxes of novel classes too: AP_novel judges names more than places.
 _base_ = ['../ovsam_coco.py']
 model = dict(

@@ -1,4 +1,5 @@
-# OVSAM on LVIS with the boxes of a detector, which a config on top names with its weights.
+# OVSAM on LVIS with the boxes of a detector of MMDetection's index, which a config on top
+# names, or --cfg-options model.prompter.detector=<name>; the index says where its weights are.
 # Those trained on LVIS had boxes of rare classes too: APr judges names more than places.
 _base_ = ['../ovsam_lvis.py']
 model = dict(

@@ -51,7 +51,7 @@ class OVLVISDataset(OpenVocabDataset):
 
 @DATASETS.register_module()
 class MiniWorldDataset(OVLVISDataset):
-    """The small world, drawn by `tools/make_mini_world.py` and written in LVIS's format.
+    """The small world, drawn by `dev/make_mini_world.py` and written in LVIS's format.
 
     Args:
         draw (dict): `split`, `num_images` and `seed` of a split that is drawn into
@@ -60,7 +60,7 @@ class MiniWorldDataset(OVLVISDataset):
     """
 
     REMEDY = (
-        'Small world: python tools/make_mini_world.py DATA_ROOT --split {train,val,test} '
+        'Small world: python dev/make_mini_world.py DATA_ROOT --split {train,val,test} '
         '--num-images N --seed S draws it, where DATA_ROOT is the data_root of your config; make '
         'mini does so too.'
     )

@@ -1,8 +1,7 @@
 """Metrics."""
 
-from .naming_metric import NamingMetric
 from .open_vocab_coco_metric import OpenVocabCocoMetric
 from .open_vocab_lvis_metric import OpenVocabLVISMetric
 from .open_vocab_metric import OpenVocabMetric
 
-__all__ = ['NamingMetric', 'OpenVocabCocoMetric', 'OpenVocabLVISMetric', 'OpenVocabMetric']
+__all__ = ['OpenVocabCocoMetric', 'OpenVocabLVISMetric', 'OpenVocabMetric']

@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .image_updates import ProjectedImages, SharedProjection
 from .mlp import MLP
 from .modes import in_parts
 from .norm import LayerNorm2d
 from .prompt_maps import PROMPT_MAPS
-from .two_way_transformer import TwoWayTransformer
+from .two_way_transformer import ProjectedImage, TwoWayTransformer
 
 # So much at a time fits a CPU's cache:
 VALUES_AT_ONCE = 2**21  # of image features
@@ -156,31 +155,34 @@ class MaskDecoder(nn.Module):
             size: `(h, w)`.
             first_mask: Index of the first mask token.
         """
-        starts, step = (0,), None
-        if in_parts(tokens):
-            step = max(1, VALUES_AT_ONCE // image[0].numel())
-            starts = range(0, max(len(tokens), 1), step)
-        shared = image.shape[0] == 1
-        if shared:
-            read = self.transformer.read(image, image_pe, tokens.shape[0] * tokens.shape[1])
-        projection = None
-        if shared and step is not None and len(tokens) > 1:
-            norms = [layer.norm4 for layer in self.transformer.layers]
-            projection = SharedProjection(image, norms, *as_linear(self.output_upscaling[0]))
+        if not in_parts(tokens):
+            return self._decode_chunk(image, image_pe, tokens, size, first_mask)
+        shared = image.shape[0] != tokens.shape[0]
+        projected = self.transformer.project(image, image_pe) if shared else None
+        step = max(1, VALUES_AT_ONCE // image[0].numel())
         decoded = []
-        for start in starts:
-            few = slice(start, None if step is None else start + step)
-            part = tokens[few]
-            if not shared:
-                own = image[few]
-                read = self.transformer.read(own, image_pe, part.shape[0] * part.shape[1])
-            part, own, updates = self.transformer.attend(read, image_pe, part)
-            projected = None if projection is None else projection.of(updates)
-            weights = self._mask_weights(part, first_mask)
-            decoded.append((part, self._masks(own, weights, size, projected)))
+        for start in range(0, max(len(tokens), 1), step):
+            chunk = slice(start, start + step)
+            own = image if shared else image[chunk]
+            decoded.append(
+                self._decode_chunk(own, image_pe, tokens[chunk], size, first_mask, projected)
+            )
         if len(decoded) == 1:
             return decoded[0]
         return tuple(torch.cat(parts) for parts in zip(*decoded))
+
+    def _decode_chunk(
+        self,
+        image: Tensor,
+        image_pe: Tensor,
+        tokens: Tensor,
+        size: tuple[int, int],
+        first_mask: int,
+        projected: ProjectedImage | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `_decode`; `projected` is what the transformer made of a shared image before."""
+        tokens, image = self.transformer(image, image_pe, tokens, projected)
+        return tokens, self._masks(image, self._mask_weights(tokens, first_mask), size)
 
     def _decode_finely(
         self,
@@ -220,13 +222,7 @@ class MaskDecoder(nn.Module):
         mlps = enumerate(self.output_hypernetworks_mlps, first)
         return torch.stack([mlp(tokens[:, index]) for index, mlp in mlps], dim=1)
 
-    def _masks(
-        self,
-        image: Tensor,
-        weights: Tensor,
-        size: tuple[int, int],
-        projected: ProjectedImages | None,
-    ) -> Tensor:
+    def _masks(self, image: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
         """The products of masks' weights and the upscaled image, channels last throughout.
 
         A transposed convolution whose stride is its kernel makes a square of each position and
@@ -236,33 +232,27 @@ class MaskDecoder(nn.Module):
             image: `(N, h * w, C)`.
             weights: `(N, M, C / 8)`.
             size: `(h, w)`.
-            projected: The first layer's results, where they were made of what prompts share.
 
         Returns:
             `(N, M, 4 * h, 4 * w)`.
         """
-        first = self.output_upscaling[0]
         if in_parts(image):
             num, length = image.shape[:2]
             logits = image.new_empty(num, length * 16, weights.shape[1])
             for index, start in product(range(num), range(0, length, POSITIONS_AT_ONCE)):
-                prompt, some = slice(index, index + 1), slice(start, start + POSITIONS_AT_ONCE)
-                if projected is None:
-                    part = _linear(first, image[prompt, some])
-                else:
-                    part = projected.part(prompt, some)
-                pixels = slice(some.start * 16, some.stop * 16)
-                logits[prompt, pixels] = self._upscaled(part, weights[prompt])
+                prompt, stop = slice(index, index + 1), start + POSITIONS_AT_ONCE
+                part = self._upscaled(image[prompt, start:stop], weights[prompt])
+                logits[prompt, start * 16 : stop * 16] = part
         else:
-            logits = self._upscaled(_linear(first, image), weights)
+            logits = self._upscaled(image, weights)
         # (N, h, w, row and column in the first square, in the second, M)
         logits = logits.unflatten(1, (*size, 2, 2, 2, 2))
         return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).flatten(5).flatten(2, 4)
 
     def _upscaled(self, image: Tensor, weights: Tensor) -> Tensor:
-        """Logits `(N, L * 16, M)` of what the first layer makes of L positions."""
-        _, norm, act, second, last_act = self.output_upscaling
-        features = _squares(image)
+        """Logits `(N, L * 16, M)` of L positions."""
+        first, norm, act, second, last_act = self.output_upscaling
+        features = _squares(_linear(first, image))
         features = F.layer_norm(features, features.shape[-1:], norm.weight, norm.bias, norm.eps)
         features = _squares(last_act(_linear(second, act(features))))
         return features @ weights.transpose(1, 2)

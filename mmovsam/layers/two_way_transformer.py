@@ -1,8 +1,9 @@
 """SAM's two-way transformer: prompt tokens and image tokens attend to each other in turn.
 
-Thousands of image tokens meet a few prompt tokens, so the projections of the image tokens are
-folded into the prompt tokens wherever that is less work: `q W_q . k W_k` is `q . (k W_k W_q^T)`,
-and `a (v W_v) W_o`, a sum of values, is `a (v W_v W_o)`. It is the same algebra.
+Thousands of image tokens meet a few prompt tokens. An image that all prompts share is projected
+once. Images of which each prompt has its own are not: their projections are folded into the prompt
+tokens, as `q W_q . k W_k` is `q . (k W_k W_q^T)`, and `a (v W_v) W_o`, a sum of values, is
+`a (v W_v W_o)`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .image_updates import ImageUpdate
 from .mlp import MLPBlock
-from .modes import in_parts, is_exporting
+from .modes import is_exporting
+
+
+class ProjectedImage(NamedTuple):
+    """What a layer projects an image to, for all prompts."""
+
+    keys: Tensor
+    """`(1, heads, L, c)`, that tokens attend to."""
+    values: Tensor
+    """`(1, heads, L, c)`, that they read."""
+    queries: Tensor
+    """`(1, heads, L, c)`, by which the image attends to tokens."""
 
 
 class ProjectedAttention(nn.Module):
@@ -47,66 +58,75 @@ class ProjectedAttention(nn.Module):
         Returns:
             `(N, Q, C)`.
         """
-        q, k, v = (
-            self._heads(self.q_proj(q)),
-            self._heads(self.k_proj(k)),
-            self._heads(self.v_proj(v)),
-        )
-        return self._joined(F.scaled_dot_product_attention(q, k, v))
+        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        attended = F.scaled_dot_product_attention(*map(self._heads, (q, k, v)))
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
-    def folds(self, num_tokens: int, num_images: int) -> bool:
-        """Whether to fold is less work than to project all positions of the images."""
-        if is_exporting():
-            return False  # the number of tokens is any, in a graph
-        return self.num_heads * num_tokens < self.q_proj.out_features * num_images
+    def from_image(
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        placed: Tensor | None,
+        projected: ProjectedImage | None = None,
+    ) -> Tensor:
+        """What prompt tokens read from an image.
 
-    def keys_and_values(self, placed_image: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected image tokens, `(N or 1, heads, L, c)` both, for `from_image`."""
-        return self._heads(self.k_proj(placed_image)), self._heads(self.v_proj(image))
+        Args:
+            tokens: `(N, T, C)`.
+            image: `(N or 1, L, C)`.
+            placed: The same with its position; not read where it was projected.
+            projected: The image's, where all prompts share it.
 
-    def queries(self, placed_image: Tensor) -> Tensor:
-        """Projected image tokens, `(N or 1, heads, L, c)`, for `to_image`."""
-        return self._heads(self.q_proj(placed_image))
-
-    def from_image(self, tokens: Tensor, image: ImageTokens) -> Tensor:
-        """What prompt tokens `(N, T, C)` read from an image, of the same shape."""
+        Returns:
+            `(N, T, C)`.
+        """
+        if is_exporting():  # a graph has any number of tokens, and linear layers to quantize
+            return self(tokens, placed, image)
         query = self._heads(self.q_proj(tokens))
-        if image.keys is not None:
-            query, num = self._as_one(query, image.keys)
-            read = F.scaled_dot_product_attention(query, image.keys, image.values)
-            return self._joined(_one_each(read, num))
+        if projected is not None:
+            read = F.scaled_dot_product_attention(_as_one(query), projected.keys, projected.values)
+            return self.out_proj(_of_each(read, tokens.shape[0]).transpose(1, 2).flatten(2))
         # A bias of the keys adds the same to every logit of a query: softmax does not see it.
         query = (query * self._scale @ self._by_head(self.k_proj.weight)).flatten(1, 2)
-        attention = _product(query, image.placed.mT).softmax(-1)
-        pooled = _product(attention, image.tokens).unflatten(1, (self.num_heads, -1))
+        attention = (query @ placed.mT).softmax(-1)
+        pooled = (attention @ image).unflatten(1, (self.num_heads, -1))
         value = (pooled @ self._by_head(self.v_proj.weight).mT).transpose(1, 2).flatten(2)
         return self.out_proj(value + self.v_proj.bias)
 
     def to_image(
-        self, image: ImageTokens, k: Tensor, v: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """What an image reads from prompt tokens `(N, T, C)`, added to it.
+        self,
+        image: Tensor,
+        placed: Tensor | None,
+        k: Tensor,
+        v: Tensor,
+        projected: ProjectedImage | None = None,
+    ) -> Tensor:
+        """An image with what it reads from prompt tokens added to it.
+
+        Args:
+            image: `(N or 1, L, C)`.
+            placed: The same with its position; not read where it was projected.
+            k: `(N, T, C)`.
+            v: As `k`.
+            projected: The image's, where all prompts share it.
 
         Returns:
-            The sum `(N, L, C)`, and where projections are folded the two factors of what was added,
-            `(N, R, L)` and `(N, R, C)`.
+            `(N, L, C)`.
         """
+        if is_exporting():
+            return image + self(placed, k, v)
         key, value = self._heads(self.k_proj(k)) * self._scale, self._heads(self.v_proj(v))
-        if image.queries is not None:
-            key, num = self._as_one(key, image.queries)
-            logits = _one_each(key @ image.queries.mT, num)
+        if projected is not None:
+            logits = _of_each(_as_one(key) @ projected.queries.mT, k.shape[0])
         else:
             bias = key @ self._by_head(self.q_proj.bias[:, None])
             key = (key @ self._by_head(self.q_proj.weight)).flatten(1, 2)
-            logits = _product(key, image.placed.mT).unflatten(1, (self.num_heads, -1)) + bias
-        attention = logits.softmax(2)
-        if not self.folds(k.shape[1], 1):
-            return image.tokens + self._joined(attention.mT @ value), None
-        value = value @ self._by_head(self.out_proj.weight.T)
-        # The weights of a head sum up to one, so one head's values can carry the output's bias.
-        value = torch.cat((value[:, :1] + self.out_proj.bias, value[:, 1:]), dim=1).flatten(1, 2)
-        tokens, attention = image.tokens.expand(value.shape[0], -1, -1), attention.flatten(1, 2)
-        return torch.baddbmm(tokens, attention.mT, value), (attention, value)
+            logits = (key @ placed.mT).unflatten(1, (self.num_heads, -1)) + bias
+        attention = logits.softmax(2).flatten(1, 2)
+        # The weights of a head sum up to one: its values can carry a share of the output's bias.
+        value = value @ self._by_head(self.out_proj.weight.T) + self.out_proj.bias / self.num_heads
+        image = image.expand(value.shape[0], -1, -1)
+        return torch.baddbmm(image, attention.mT, value.flatten(1, 2))
 
     @property
     def _scale(self) -> float:
@@ -115,43 +135,18 @@ class ProjectedAttention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-    def _joined(self, x: Tensor) -> Tensor:
-        return self.out_proj(x.transpose(1, 2).flatten(2))
-
     def _by_head(self, weight: Tensor) -> Tensor:
         return weight.unflatten(0, (self.num_heads, -1))
 
-    @staticmethod
-    def _as_one(x: Tensor, image: Tensor) -> tuple[Tensor, int]:
-        """Tokens `(N, heads, T, c)` of all prompts as those of one, where they share an image."""
-        if image.shape[0] == x.shape[0]:
-            return x, 1
-        return x.transpose(0, 1).flatten(1, 2)[None], x.shape[0]
+
+def _as_one(x: Tensor) -> Tensor:
+    """Tokens `(N, heads, T, c)` of all prompts as those of one, `(1, heads, N * T, c)`."""
+    return x.transpose(0, 1).flatten(1, 2)[None]
 
 
-def _one_each(x: Tensor, num: int) -> Tensor:
+def _of_each(x: Tensor, num: int) -> Tensor:
     """The reverse of `_as_one`."""
-    return x if num == 1 else x[0].unflatten(1, (num, -1)).transpose(0, 1)
-
-
-def _product(rows: Tensor, image: Tensor) -> Tensor:
-    """`rows @ image`, `(N, R, a)` and `(N or 1, a, b)`: one product where the image is shared."""
-    if image.shape[0] == rows.shape[0]:
-        return torch.bmm(rows, image)
-    return (rows.flatten(0, 1) @ image[0]).unflatten(0, rows.shape[:2])
-
-
-class ImageTokens(NamedTuple):
-    """An image, as a layer reads it: one for each of N prompts, or one that all share."""
-
-    tokens: Tensor
-    """`(N or 1, L, C)`."""
-    placed: Tensor
-    """The same with their position."""
-    keys: Tensor | None
-    """`(N or 1, heads, L, c)`, or None where projections are folded; so are the others."""
-    values: Tensor | None
-    queries: Tensor | None
+    return x[0].unflatten(1, (num, -1)).transpose(0, 1)
 
 
 class TwoWayBlock(nn.Module):
@@ -180,43 +175,44 @@ class TwoWayBlock(nn.Module):
         self.norm4 = nn.LayerNorm(channels)
         self.cross_attn_image_to_token = ProjectedAttention(channels, num_heads, downsample_rate)
 
-    def read(self, image: Tensor, image_pe: Tensor, num_tokens: int) -> ImageTokens:
-        """Project an image, unless it is less work to fold.
-
-        Args:
-            image: `(N or 1, L, C)`.
-            image_pe: `(1, L, C)`.
-            num_tokens: How many prompt tokens there are, of all prompts together.
-        """
+    def project(self, image: Tensor, image_pe: Tensor) -> ProjectedImage:
+        """What the layer makes of an image `(1, L, C)` that all prompts share."""
+        read, write = self.cross_attn_token_to_image, self.cross_attn_image_to_token
         placed = image + image_pe
-        keys = values = queries = None
-        if not self.cross_attn_token_to_image.folds(num_tokens, image.shape[0]):
-            keys, values = self.cross_attn_token_to_image.keys_and_values(placed, image)
-            queries = self.cross_attn_image_to_token.queries(placed)
-        return ImageTokens(image, placed, keys, values, queries)
+        projected = read.k_proj(placed), read.v_proj(image), write.q_proj(placed)
+        return ProjectedImage(*map(read._heads, projected))
 
     def forward(
-        self, tokens: Tensor, image: ImageTokens, token_pe: Tensor
-    ) -> tuple[Tensor, Tensor, ImageUpdate | None]:
-        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer, and how it got there."""
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        token_pe: Tensor,
+        image_pe: Tensor,
+        projected: ProjectedImage | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer.
+
+        Args:
+            tokens: `(N, T, C)`.
+            image: `(N or 1, L, C)`.
+            token_pe: As `tokens`.
+            image_pe: `(1, L, C)`.
+            projected: The image's, where all prompts share it.
+        """
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
             q = tokens + token_pe
             tokens = tokens + self.self_attn(q, q, tokens)
         tokens = self.norm1(tokens)
-        read = self.cross_attn_token_to_image.from_image(tokens + token_pe, image)
+        placed = image + image_pe if projected is None else None
+        q = tokens + token_pe
+        read = self.cross_attn_token_to_image.from_image(q, image, placed, projected)
         tokens = self.norm2(tokens + read)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        keys = tokens + token_pe
-        added, factors = self.cross_attn_image_to_token.to_image(image, keys, tokens)
-        if factors is None or not in_parts(added):
-            return tokens, self.norm4(added), None
-        norm = self.norm4
-        own, mean, rstd = torch.native_layer_norm(
-            added, norm.normalized_shape, norm.weight, norm.bias, norm.eps
-        )
-        return tokens, own, ImageUpdate(*factors, mean, rstd, norm)
+        k = tokens + token_pe
+        image = self.cross_attn_image_to_token.to_image(image, placed, k, tokens, projected)
+        return tokens, self.norm4(image)
 
 
 class TwoWayTransformer(nn.Module):
@@ -246,42 +242,35 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = ProjectedAttention(channels, num_heads, downsample_rate)
         self.norm_final_attn = nn.LayerNorm(channels)
 
-    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, image: Tensor, image_pe: Tensor) -> ProjectedImage:
+        """What the first layer makes of an image `(1, L, C)` that all prompts share."""
+        return self.layers[0].project(image, image_pe)
+
+    def forward(
+        self,
+        image: Tensor,
+        image_pe: Tensor,
+        tokens: Tensor,
+        projected: ProjectedImage | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Let tokens and image attend to each other.
 
         Args:
-            image: `(N or 1, H * W, C)`. With 1 all N prompts share it.
-            image_pe: `(1, H * W, C)`, position of the image tokens.
+            image: `(N or 1, L, C)`. With 1 all N prompts share it.
+            image_pe: `(1, L, C)`, position of the image tokens.
             tokens: `(N, T, C)`; also their own position.
+            projected: What `project` made of a shared image, where there are chunks of its prompts.
 
         Returns:
-            Tokens `(N, T, C)` and image `(N, H * W, C)`.
+            Tokens `(N, T, C)` and image `(N, L, C)`.
         """
-        read = self.read(image, image_pe, tokens.shape[0] * tokens.shape[1])
-        return self.attend(read, image_pe, tokens)[:2]
-
-    def read(self, image: Tensor, image_pe: Tensor, num_tokens: int) -> ImageTokens:
-        """What the first layer reads of an image: see `TwoWayBlock.read`."""
-        return self.layers[0].read(image, image_pe, num_tokens)
-
-    def attend(
-        self, image: ImageTokens, image_pe: Tensor, tokens: Tensor
-    ) -> tuple[Tensor, Tensor, list[ImageUpdate | None]]:
-        """As `forward`, of an image that was read, once for all prompts that share it.
-
-        Returns:
-            Tokens, image, and how each layer changed the image.
-        """
-        token_pe, num_tokens = tokens, tokens.shape[0] * tokens.shape[1]
-        first, *others = self.layers
-        tokens, own, update = first(tokens, image, token_pe)
-        updates = [update]
-        for layer in others:
-            read = layer.read(own, image_pe, num_tokens)
-            tokens, own, update = layer(tokens, read, token_pe)
-            updates.append(update)
-        final, placed, keys, values = self.final_attn_token_to_image, own + image_pe, None, None
-        if not final.folds(num_tokens, own.shape[0]):
-            keys, values = final.keys_and_values(placed, own)
-        read = final.from_image(tokens + token_pe, ImageTokens(own, placed, keys, values, None))
-        return self.norm_final_attn(tokens + read), own, updates
+        shared = image.shape[0] != tokens.shape[0]
+        if shared and projected is None and not is_exporting():
+            projected = self.project(image, image_pe)
+        token_pe = tokens
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, token_pe, image_pe, projected)
+            projected = None  # from here on each prompt has its own image
+        final = self.final_attn_token_to_image
+        read = final.from_image(tokens + token_pe, image, image + image_pe)
+        return self.norm_final_attn(tokens + read), image

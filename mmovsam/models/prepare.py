@@ -106,10 +106,10 @@ def _replacements(part: nn.Module, dtype: torch.dtype) -> Iterator[Replacement]:
 
 def _upscaling(layers: nn.Sequential) -> Iterator[Replacement]:
     """The decoder's last layers, in float32: masks are their signs."""
-    # The first of them is folded into what prompts share: see `layers.image_updates`.
-    second = layers[3]
-    digest = tensor_digest(second.parameters())
-    yield layers, '3', InferenceLinear(*as_linear(second), torch.float32, 'gelu', digest)
+    for index, activation in ((0, 'none'), (3, 'gelu')):
+        digest = tensor_digest(layers[index].parameters())
+        weights = as_linear(layers[index])
+        yield layers, str(index), InferenceLinear(*weights, torch.float32, activation, digest)
     yield layers, '4', nn.Identity()
 
 

@@ -60,8 +60,6 @@ class DetectorPrompter(Prompter):
         score_thr: Boxes with a lower score are dropped.
         max_per_img: How many boxes an image has at most, the best first.
         pipeline: The detector's test pipeline, where its config does not hold it.
-        keep_in_checkpoint: Whether the detector's weights are part of this module's state dict.
-            Otherwise they stay out of OVSAM's checkpoints, and loading one does not miss them.
         classes: What the detector's labels are called, as names or a text file with one on each
             line; by default what its checkpoint or else its config says.
         dtype: `'float32'`; or `'bfloat16'` or `'float16'` for backbone and neck by autocast. Heads
@@ -84,7 +82,6 @@ class DetectorPrompter(Prompter):
         score_thr: float = 0.05,
         max_per_img: int = 100,
         pipeline: Sequence[Mapping] | None = None,
-        keep_in_checkpoint: bool = False,
         classes: str | PathLike | Sequence[str] | None = None,
         dtype: str = 'float32',
         device: str | None = None,
@@ -95,7 +92,6 @@ class DetectorPrompter(Prompter):
         if dtype not in DTYPES:
             raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
         self.device = _checked_device(device)
-        self.keep_in_checkpoint = keep_in_checkpoint
         config, default_checkpoint = detector_config(detector)
         self.checkpoint = checkpoint or default_checkpoint
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
@@ -168,9 +164,8 @@ class DetectorPrompter(Prompter):
 
     @staticmethod
     def _leave_detector_out(module, state_dict, prefix, local_metadata) -> None:
-        if not module.keep_in_checkpoint:
-            for key in [key for key in state_dict if key.startswith(f'{prefix}detector.')]:
-                del state_dict[key]
+        for key in [key for key in state_dict if key.startswith(f'{prefix}detector.')]:
+            del state_dict[key]
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         # Weights that the checkpoint leaves out are filled in from the detector itself, before
@@ -178,7 +173,7 @@ class DetectorPrompter(Prompter):
         prefix_detector = f'{prefix}detector.'
         if any(key.startswith(prefix_detector) for key in state_dict):
             self._ready = True
-        elif not self.keep_in_checkpoint:
+        else:
             for key, value in self.detector.state_dict().items():
                 state_dict[prefix_detector + key] = value
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

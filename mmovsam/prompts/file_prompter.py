@@ -18,7 +18,7 @@ from .boxes import clip_boxes
 from .detectors import given_classes
 from .prompter import Prompter
 from .prompts import Prompts
-from .result_files import NO_CATEGORY, SUFFIXES, ResultTable, read_results
+from .result_files import NO_CATEGORY, ResultTable, check_suffix, read_results
 
 IMAGES_BEFORE_DOUBT = 20
 
@@ -36,12 +36,9 @@ class FilePrompter(Prompter):
     Args:
         file: Read at first use: a `.json` list in COCO's results layout (`image_id`, `bbox` as
             x, y, width, height, `score` and maybe `category_id`), as
-            `CocoMetric(outfile_prefix=...)` writes it; or a `.pkl` of MMDetection's
-            `tools/test.py --out` (`DumpDetResults`) or of `DumpProposals`, which is read as data:
-            nothing in it is run.
-        classes: Names of the labels, or a text file with one on each line. A `.pkl` has labels
-            that are indices into the detector's classes; in a `.json` they come of `categories`,
-            whose order `classes` may change.
+            `CocoMetric(outfile_prefix=...)` writes it.
+        classes: Names of the labels, or a text file with one on each line. They come of
+            `categories`, whose order `classes` may change.
         categories: What `category_id` means: COCO's list of `dict(id=..., name=...)`, or an
             annotation file with it, read at first use. Labels follow the order of the ids. An
             annotation file also tells of boxes whose images it does not have.
@@ -50,7 +47,7 @@ class FilePrompter(Prompter):
     Raises:
         FileNotFoundError: If a file does not exist.
         ValueError: If a file is of another kind or broken, an entry lacks a field or has a wrong
-            one, `category_id` or label is unknown, or no image of the results is in the annotation
+            one, `category_id` is unknown, or no image of the results is in the annotation
             file.
     """
 
@@ -62,10 +59,8 @@ class FilePrompter(Prompter):
         filter: Mapping | None = None,
     ) -> None:
         super().__init__(filter)
-        suffix = Path(file).suffix
-        if suffix not in SUFFIXES:
-            raise ValueError(f'file must end in {", ".join(SUFFIXES)}, got {file}')
-        if suffix == '.json' and classes is not None and categories is None:
+        check_suffix(file)
+        if classes is not None and categories is None:
             raise ValueError(
                 f'classes={classes!r} alone do not say which category_id of {file} is which: give '
                 'categories, an annotation file or its list of dict(id=..., name=...)'
@@ -122,7 +117,6 @@ class FilePrompter(Prompter):
                 content = content.get('categories')
             if content is not None:
                 self._name(table, _names_by_id(content, self.categories))
-            self._check_labels(table)
             self._table = self._without_bad_boxes(table)
         return self._table
 
@@ -160,8 +154,6 @@ class FilePrompter(Prompter):
         """Makes labels of category ids."""
         if self._classes is None:
             self._classes = tuple(names.values())
-        if table.category_ids is None:
-            return
         places = {name: label for label, name in enumerate(self._classes)}
         absent = [name for name in names.values() if name not in places]
         used, inverse = np.unique(table.category_ids, return_inverse=True)
@@ -176,16 +168,6 @@ class FilePrompter(Prompter):
             raise ValueError(
                 f'{self.file}: entry {table.entries[row]} has {found} ({problem}); give the '
                 'categories that the detector was trained on, or none to go without labels'
-            )
-
-    def _check_labels(self, table: ResultTable) -> None:
-        if self._classes is None or table.labels is None or not len(table.labels):
-            return
-        row = table.labels.argmax()
-        if table.labels[row] >= len(self._classes) or table.labels.min() < 0:
-            raise ValueError(
-                f'{self.file} has labels from {table.labels.min()} to {table.labels[row]}, but '
-                f'there are {len(self._classes)} classes; give those of the detector'
             )
 
 

@@ -199,11 +199,6 @@ class Prompts:
         return ~self.bboxes.isnan().any(dim=1)
 
     @property
-    def has_point(self) -> Tensor:
-        """Which prompts have at least one point that is no padding: (N,) bool."""
-        return self.num_points > 0
-
-    @property
     def num_points(self) -> Tensor:
         """How many points that are no padding each prompt has: (N,) int64."""
         if self.point_labels is None:

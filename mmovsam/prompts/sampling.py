@@ -59,7 +59,6 @@ def sample_training_prompts(
     gt_instances: InstanceData,
     max_instances: int = 40,
     box_ratio: float = 0.5,
-    box_noise: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> tuple[Prompts, Tensor]:
     """Up to `max_instances` annotated objects, each as a box or as one random point of its mask.
@@ -71,7 +70,6 @@ def sample_training_prompts(
         gt_instances: `bboxes` (M, 4) xyxy and `masks` of one image in one frame of pixels.
         max_instances: How many objects are taken at most, drawn without replacement.
         box_ratio: The share of boxes, from 0 (points only) to 1 (boxes only).
-        box_noise: Each corner coordinate moves by at most this share of the box's side, up to 0.5.
         generator: Source of randomness on the CPU; None is PyTorch's own.
 
     Returns:
@@ -80,13 +78,12 @@ def sample_training_prompts(
         of, (N,) int64, ascending.
 
     Raises:
-        ValueError: If `max_instances` is below 1 or a share is out of its range.
+        ValueError: If `max_instances` is below 1 or `box_ratio` is out of its range.
     """
     if max_instances < 1:
         raise ValueError(f'max_instances must be at least 1, got {max_instances}')
-    for name, value, most in (('box_ratio', box_ratio, 1), ('box_noise', box_noise, 0.5)):
-        if not 0 <= value <= most:
-            raise ValueError(f'{name} must lie between 0 and {most}, got {value}')
+    if not 0 <= box_ratio <= 1:
+        raise ValueError(f'box_ratio must lie between 0 and 1, got {box_ratio}')
     bboxes = gt_instances.bboxes
     bboxes = getattr(bboxes, 'tensor', bboxes).float()
     device, bboxes = bboxes.device, bboxes.cpu()
@@ -102,10 +99,6 @@ def sample_training_prompts(
             if point is not None:
                 point_coords[i, 0] = torch.tensor(point)
                 point_labels[i, 0] = 1
-    if box_noise:
-        sides = (bboxes[:, 2:] - bboxes[:, :2]).repeat(1, 2)
-        shift = torch.rand(bboxes.shape, generator=generator) * 2 - 1
-        bboxes = bboxes + sides * box_noise * shift
     by_point = point_labels[:, 0] == 1
     bboxes = bboxes.masked_fill(by_point[:, None], float('nan'))
     prompts = Prompts(bboxes=bboxes, point_coords=point_coords, point_labels=point_labels)

@@ -96,18 +96,6 @@ class TextClassifier:
         own[:, 0] = True
         return own
 
-    def padded(self) -> Tensor:
-        """Embeddings `(K, P, D)` as the released classifiers have them.
-
-        K * P * D numbers: gigabytes for twenty thousand classes.
-        """
-        if self.counts is None:
-            return self.embeddings
-        counts = torch.tensor(self.counts)
-        slots = torch.arange(int(counts.max()))
-        first = counts.cumsum(0) - counts
-        return self.embeddings[first[:, None] + slots * (slots < counts[:, None])]
-
 
 def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | None = None) -> None:
     """Write a text classifier as safetensors, whole or not at all.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -205,22 +204,6 @@ class Vocabulary:
         shown = ', '.join(self.names[:3]) + (', ...' if len(self) > 3 else '')
         return f'Vocabulary({len(self)} classes: {shown})'
 
-    def index(self, name: str) -> int:
-        """The label of a class, by its name as given or by any of the names it goes by.
-
-        Raises:
-            ValueError: If no class has this name; the message names the most similar ones.
-        """
-        if name in self.names:
-            return self.names.index(name)
-        wanted = split_name(name)[0]
-        for label, names in enumerate(self.prompt_names):
-            if wanted in names:
-                return label
-        close = difflib.get_close_matches(wanted, [n for names in self.prompt_names for n in names])
-        hint = f'did you mean {", ".join(map(repr, close))}?' if close else 'add it to the list'
-        raise ValueError(f'unknown class name {name!r} in a vocabulary of {len(self)}: {hint}')
-
     def build_classifier(
         self,
         text_model: nn.Module,
@@ -283,17 +266,3 @@ class Vocabulary:
                 reading = [tuple(t.replace('{}', n) for t in self.templates) for n in prompt_names]
             readings.append(list(dict.fromkeys(reading)))
         return readings
-
-    def encode(self, text_model: nn.Module, tokenizer: Callable, **kwargs) -> Tensor:
-        """The embeddings of `build_classifier`, as the released classifiers have them.
-
-        Args:
-            text_model: See `build_classifier`.
-            tokenizer: See `build_classifier`.
-            **kwargs: See `build_classifier`.
-
-        Returns:
-            (K, P, D) float32, P the names of a class, shorter lists repeating their first. The
-            background row is not in it.
-        """
-        return self.build_classifier(text_model, tokenizer, **kwargs).padded()

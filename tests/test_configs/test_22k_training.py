@@ -97,8 +97,7 @@ def cfg(tmp_path, monkeypatch):
     # scale and crop of the pipelines
     cfg = Config.fromstring(real.pretty_text.replace('1024', str(tiny.SIZE)), '.py')
     model = dict(
-        # fewer than the classes that occur
-        head=dict(loss_cls=dict(real.model.head.loss_cls, num_negatives=4)),
+        head=dict(loss_cls=real.model.head.loss_cls),
         classifier=real.model.classifier,
         train_cfg=real.model.train_cfg,
     )

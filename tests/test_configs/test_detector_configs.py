@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
@@ -15,28 +14,20 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from mmovsam.fileio import find_config
-
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-FAMILIES = ('faster_rcnn', 'cascade_mask_rcnn', 'rtmdet', 'yolox', 'detr', 'deformable_detr',
-            'dino', 'atss', 'rpn')  # fmt: skip
 NAMES = sorted(path.stem for path in CONFIGS.glob('ovsam_*_*.py'))
-PROMPTERS = {
-    prompter.detector: prompter
-    for prompter in (Config.fromfile(CONFIGS / f'{name}.py').model.prompter for name in NAMES)
-}
 
 
 @pytest.mark.parametrize('data', ['coco', 'lvis'])
-def test_every_family_has_a_config(data):
-    assert {f'ovsam_{data}_{family}' for family in FAMILIES} <= set(NAMES)
+def test_there_are_a_strong_and_a_fast_one(data):
+    assert len([name for name in NAMES if name.startswith(f'ovsam_{data}_')]) == 2
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_config_says_which_detector_and_nothing_that_a_base_says(name):
     said = runpy.run_path(str(CONFIGS / f'{name}.py'))
     assert list(said['model']) == ['prompter']
-    assert set(said['model']['prompter']) == {'detector', 'checkpoint'}
+    assert set(said['model']['prompter']) == {'detector'}
     assert {key for key in said if not key.startswith('__')} == {'_base_', 'model'}
 
 
@@ -58,24 +49,27 @@ def test_as_many_boxes_are_prompts_as_the_evaluation_counts(name):
     assert prompter.max_per_img == dict(coco=100, lvis=300)[name.split('_')[1]]
 
 
-@pytest.mark.parametrize('detector', PROMPTERS)
-def test_weights_are_those_that_mmdetection_lists_for_the_detector(detector):
-    file = find_config(detector)
-    listed = yaml.safe_load((file.parent / 'metafile.yml').read_text())
-    listed = listed if isinstance(listed, list) else listed['Models']
-    name = f'configs/{detector.removeprefix("mmdet::")}'
-    [weights] = [model['Weights'] for model in listed if model['Config'] == name]
-    assert PROMPTERS[detector].checkpoint == weights
-
-
-@pytest.mark.parametrize('detector', PROMPTERS)
-def test_prompter_is_built_in_full_size_without_its_weights(detector):
+def build(config):
+    """The prompter of a config, in full size without its weights."""
     init_default_scope('mmdet')
     with torch.device('meta'):
-        prompter = MODELS.build(PROMPTERS[detector])
+        return MODELS.build(config.model.prompter)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_detector_is_of_mmdetections_index_which_has_its_weights(name):
+    prompter = build(Config.fromfile(CONFIGS / f'{name}.py'))
     parameters = sum(parameter.numel() for parameter in prompter.detector.parameters())
     assert parameters > 24e6  # as many has ResNet-50, the smallest of their backbones
-    assert prompter.checkpoint == PROMPTERS[detector].checkpoint
+    assert prompter.checkpoint.startswith('https://download.openmmlab.com/mmdetection/')
+
+
+def test_another_detector_of_the_index_is_chosen_with_its_weights_by_one_option():
+    config = Config.fromfile(CONFIGS / 'ovsam_coco_rtmdet.py')
+    config.merge_from_dict({'model.prompter.detector': 'atss_r50_fpn_1x_coco'})
+    prompter = build(config)
+    assert type(prompter.detector).__name__ == 'ATSS'
+    assert '/atss_r50_fpn_1x_coco_' in prompter.checkpoint
 
 
 @pytest.fixture
@@ -106,7 +100,7 @@ def found(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('data', ['coco', 'lvis'])
 def test_boxes_of_a_detector_are_measured_by_overlap_and_average_precision(data, found):
-    config = Config.fromfile(CONFIGS / f'ovsam_{data}_rpn.py')
+    config = Config.fromfile(CONFIGS / '_base_' / f'ovsam_{data}_detector.py')
     init_default_scope('mmdet')
     dataset = DATASETS.build(config.test_dataloader.dataset)
     sample = dataset[0]['data_samples']

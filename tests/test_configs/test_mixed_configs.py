@@ -34,7 +34,7 @@ def test_22k_draws_a_few_of_its_classes_from_three_kinds_of_data():
     assert 'data/coco/annotations/instances_train2017.json' in paths
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
-    assert model.head.loss_cls.num_negatives == 2000
+    assert model.head.loss_cls.by_source
     assert cfg.val_dataloader is None and cfg.test_dataloader is None
 
 

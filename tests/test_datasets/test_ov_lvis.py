@@ -237,7 +237,7 @@ def test_missing_annotations_and_images_are_named_in_one_message(tmp_path):
         MiniWorldDataset(
             data_root=str(tmp_path), ann_file='annotations/x.json', data_prefix=dict(img='images')
         )
-    for part in ('annotations/x.json', str(tmp_path / 'images'), 'tools/make_mini_world.py'):
+    for part in ('annotations/x.json', str(tmp_path / 'images'), 'dev/make_mini_world.py'):
         assert part in str(error.value)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 
-from mmovsam.benchmarks.cases import exported as measure_exported
+from benchmarks.cases import exported as measure_exported
 
 
 def test_both_kinds_of_weights_are_measured_beside_the_model(exported):

@@ -5,9 +5,9 @@ import copy
 import pytest
 import tiny
 import torch
+from benchmarks import plain_twin
 
 from mmovsam.apis import prepare_for_inference
-from mmovsam.benchmarks import plain_twin
 from mmovsam.checkpoints.fingerprint import module_fingerprint
 from mmovsam.layers import packed
 from mmovsam.prompts import Prompts

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from mmovsam.checkpoints.released import from_released
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier
 
@@ -48,7 +47,7 @@ def model():
         )
     )
     state_dict = reference.weights('ovsam_rn50_small')
-    model.load_state_dict(from_released(state_dict))
+    model.load_state_dict(reference.by_our_names(state_dict))
     return model.eval()
 
 

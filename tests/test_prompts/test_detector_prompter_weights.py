@@ -15,8 +15,6 @@ from mmovsam.prompts import DetectorPrompter
 def test_detector_is_left_out_of_the_owners_checkpoint(save):
     state = save(Owner(fixed()))
     assert set(state) == {'own.weight', 'own.bias'}
-    state = save(Owner(fixed(keep_in_checkpoint=True)))
-    assert set(state) == {'own.weight', 'own.bias', 'prompter.detector.weight'}
 
 
 @pytest.mark.parametrize(
@@ -36,14 +34,8 @@ def test_owner_loads_strictly_without_the_detector(load):
     assert (model.prompter.detector.weight == 1).all()
 
 
-def test_kept_detector_is_missed_when_it_is_absent():
-    state = Owner(fixed()).state_dict()
-    with pytest.raises(RuntimeError, match=r'prompter\.detector\.weight'):
-        Owner(fixed(keep_in_checkpoint=True)).load_state_dict(state)
-
-
-def test_kept_detector_is_not_loaded_again(tmp_path):
-    prompter = fixed(keep_in_checkpoint=True, checkpoint=tmp_path / 'absent.pth')
+def test_weights_in_the_owners_checkpoint_are_not_loaded_again(tmp_path):
+    prompter = fixed(checkpoint=tmp_path / 'absent.pth')
     prompter.load_state_dict({'detector.weight': torch.ones(3)})
     prompter([of_array()])
     assert (prompter.detector.weight == 1).all()

@@ -7,7 +7,7 @@ from mmovsam.prompts import Prompter
 
 @pytest.mark.parametrize('kind', ['GTPrompter', 'GridPrompter', 'FilePrompter'])
 def test_every_prompter_takes_a_filter_and_has_no_classes_unless_told(kind):
-    arguments = dict(file='absent.pkl') if kind == 'FilePrompter' else {}
+    arguments = dict(file='absent.json') if kind == 'FilePrompter' else {}
     prompter = MODELS.build(dict(type=kind, filter=dict(max_per_img=3), **arguments))
     assert isinstance(prompter, Prompter)
     assert prompter.filter.max_per_img == 3

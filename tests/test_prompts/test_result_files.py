@@ -1,10 +1,9 @@
 import json
-import pickle
 
 import numpy as np
 import pytest
 import torch
-from mmdet.evaluation import CocoMetric, DumpDetResults, DumpProposals
+from mmdet.evaluation import CocoMetric
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
@@ -52,10 +51,8 @@ def annotation_file(path, img_ids):
 
 
 def write_results(tmp_path, samples):
-    """The same results by each of MMDetection's writers."""
+    """Results by MMDetection's writer."""
     ids = [sample.img_id for sample in samples]
-    evaluated(DumpDetResults(str(tmp_path / 'results.pkl')), samples)
-    evaluated(DumpProposals(str(tmp_path), 'proposals.pkl'), samples)
     coco = CocoMetric(
         ann_file=annotation_file(tmp_path / 'annotations.json', ids),
         metric=['bbox', 'segm'],
@@ -65,25 +62,17 @@ def write_results(tmp_path, samples):
     evaluated(coco, samples)
 
 
-@pytest.mark.parametrize('name', ['results.pkl', 'proposals.pkl', 'results.bbox.json'])
-def test_what_mmdetection_writes_is_read_to_the_last_bit(tmp_path, name):
+def test_what_mmdetection_writes_is_read_to_the_last_bit(tmp_path):
     samples = [found(7, 3), found(3, 0), found(5, 2)]
     write_results(tmp_path, [sample.clone() for sample in samples])
-    table = read_results(tmp_path / name)
-    by_name = name.startswith('proposals')
-    for sample in samples:
+    table = read_results(tmp_path / 'results.bbox.json')
+    assert set(table.places) == {7, 5}
+    for sample in samples[::2]:
         expected = sample.pred_instances
-        key = f'val/{sample.img_id:012d}.jpg' if by_name else sample.img_id
-        if name.endswith('.json') and len(expected) == 0:
-            assert key not in table.places
-            continue
-        rows = slice(*table.places[key])
+        rows = slice(*table.places[sample.img_id])
         assert np.array_equal(table.bboxes[rows], expected.bboxes)
         assert np.array_equal(table.scores[rows], expected.scores)
-        if name == 'results.pkl':
-            assert np.array_equal(table.labels[rows], expected.labels)
-        elif not by_name:
-            assert np.array_equal(table.category_ids[rows], expected.labels + 17)
+        assert np.array_equal(table.category_ids[rows], expected.labels + 17)
 
 
 def results_file(tmp_path, content):
@@ -120,9 +109,6 @@ def test_rows_that_are_not_taken_leave_the_others_where_they_belong(tmp_path):
 
 def test_no_results_are_a_table_without_rows(tmp_path):
     assert read_results(results_file(tmp_path, [])).bboxes.shape == (0, 4)
-    evaluated(DumpDetResults(str(tmp_path / 'results.pkl')), [found(1, 0)])
-    table = read_results(tmp_path / 'results.pkl')
-    assert table.places == {1: (0, 0)} and table.bboxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -146,39 +132,6 @@ def test_wrong_json_is_refused_with_the_entry(tmp_path, content, message):
         read_results(results_file(tmp_path, content))
 
 
-def dumped(**changes):
-    instances = dict(bboxes=np.zeros((2, 4)), scores=np.zeros(2), labels=np.zeros(2))
-    return [dict(img_id=1, pred_instances={**instances, **changes})]
-
-
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        (3, 'holds int, expected what tools/test.py --out writes'),
-        ([[np.zeros((1, 5))]], 'entry 0 has no pred_instances.*2 wrote boxes alone'),
-        ([dict(img_id=1)], 'entry 0 has no pred_instances'),
-        ([dict(pred_instances={})], 'entry 0 has img_id None.*name it in meta_keys'),
-        (dumped(bboxes=np.zeros((2, 5))), r'has float64 \(2, 5\) bboxes, expected .* \(N, 4\)'),
-        (dumped(bboxes=None), 'entry 0 has no bboxes'),
-        (dumped(scores=np.array(['a', 'b'])), 'entry 0 has <U1 .* scores'),
-        (dumped(scores=np.zeros(3)), r'of lengths \[2, 3, 2\]'),
-        ({'val/1.jpg': dict(bboxes=np.zeros((2, 4)))}, "'val/1.jpg' has no scores"),
-    ],
-)
-def test_wrong_pickle_is_refused_with_the_entry(tmp_path, content, message):
-    path = tmp_path / 'results.pkl'
-    path.write_bytes(pickle.dumps(content, 2))
-    with pytest.raises(ValueError, match=message):
-        read_results(path)
-
-
-def test_dumped_image_without_an_id_goes_by_its_file_name(tmp_path):
-    content = dumped()
-    content[0].update(img_id=None, img_path='data/val/1.jpg')
-    (tmp_path / 'results.pkl').write_bytes(pickle.dumps(content, 2))
-    assert read_results(tmp_path / 'results.pkl').places == {'val/1.jpg': (0, 2)}
-
-
 def test_missing_file_is_named_with_the_way_to_write_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no results file .*absent\.pkl.*--out'):
-        read_results(tmp_path / 'absent.pkl')
+    with pytest.raises(FileNotFoundError, match=r'no results file .*absent\.json.*outfile_prefix'):
+        read_results(tmp_path / 'absent.json')

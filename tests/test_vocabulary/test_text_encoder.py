@@ -25,7 +25,8 @@ def test_text_side_of_a_checkpoint_encodes_as_the_whole_model(clip, tmp_path, su
     tokens = tokenizer(['a red ring', 'a blue star'])
     assert tokens.shape == (2, 20)
     torch.testing.assert_close(model.encode_text(tokens), clip.encode_text(tokens))
-    assert Vocabulary(['red ring']).encode(model, tokenizer, cache=False).shape == (1, 1, 24)
+    classifier = Vocabulary(['red ring']).build_classifier(model, tokenizer, cache=False)
+    assert classifier.embeddings.shape == (1, 24)
 
 
 def test_image_tower_is_not_in_memory_and_nothing_trains():

@@ -39,15 +39,6 @@ def test_classifier_has_every_name_of_a_class_after_those_of_the_one_before():
     torch.testing.assert_close(classifier.embeddings, torch.stack(expected))
 
 
-def test_encode_gives_the_same_padded_by_the_first_name():
-    vocabulary = Vocabulary(['a', 'b b_or_cc c c/d'], templates=['{}.'])
-    model = LengthModel()
-    padded = vocabulary.encode(model, model.tokenizer)
-    assert padded.shape == (2, 3, 2) and padded.dtype == torch.float32
-    torch.testing.assert_close(padded[1], build(vocabulary).embeddings[1:])
-    torch.testing.assert_close(padded[0], build(vocabulary).embeddings[:1].expand(3, -1))
-
-
 def test_a_name_of_two_classes_is_encoded_once_and_stands_for_both():
     model = LengthModel()
     vocabulary = Vocabulary(['cat/pet', 'dog/pet pet'], [[], ['pet']], templates=['{}'])
@@ -65,7 +56,6 @@ def test_prompt_is_read_as_it_is_in_place_of_the_names():
     classifier = build(vocabulary, model)
     assert model.texts == ['A {} mug', 'two mugs', 'a cat']
     assert classifier.names == ('SKU-1/2', 'cat') and classifier.counts == (2, 1)
-    assert vocabulary.index('sku-1') == 0
 
 
 def test_prompt_that_reads_like_a_filled_template_is_encoded_with_it():
@@ -197,15 +187,3 @@ def test_class_that_is_neither_base_nor_novel_stays_so():
 def test_metainfo_without_classes_is_refused():
     with pytest.raises(ValueError, match="no 'classes'"):
         Vocabulary.from_metainfo(dict(palette=()))
-
-
-def test_index_finds_a_class_by_any_of_its_names():
-    vocabulary = Vocabulary(['Sofa_or_couch', 'traffic_light'])
-    assert vocabulary.index('Sofa_or_couch') == 0
-    assert vocabulary.index('couch') == 0
-    assert vocabulary.index('Traffic light') == 1
-
-
-def test_unknown_name_is_answered_with_similar_ones():
-    with pytest.raises(ValueError, match="unknown class name 'traffic lite'.*'traffic light'"):
-        Vocabulary(['cat', 'traffic_light']).index('traffic lite')

@@ -1,4 +1,4 @@
-# Scenes drawn by tools/make_mini_world.py; what is missing is drawn at the start.
+# Scenes drawn by dev/make_mini_world.py; what is missing is drawn at the start.
 data_root = 'data/mini_world/'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

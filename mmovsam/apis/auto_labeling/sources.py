@@ -15,7 +15,7 @@ from mmdet.structures import DetDataSample
 
 from ...checkpoints.fingerprint import module_fingerprint
 from ...prompts import DetectorPrompter, FilePrompter, Prompter
-from ...prompts.result_files import SUFFIXES, read_results
+from ...prompts.result_files import PICKLES, read_results
 from ..everything import segment_everything
 from ..predictor import OVSAMPredictor
 from .proposals import match_images
@@ -158,7 +158,7 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
     if str(prompter) == EVERYTHING:
         return EverythingSource(options)
     settings = dict(prompter=str(prompter), options=dict(options))
-    if Path(prompter).suffix in SUFFIXES:
+    if Path(prompter).suffix in ('.json', *PICKLES):
         _check_options(options, ('annotations', 'filter'))
         boxes = FilePrompter(prompter, filter=options.get('filter'))
         keys = list(read_results(prompter).places)

@@ -62,7 +62,7 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
             if not overwrite:
                 raise FileExistsError(
                     f'{images} or {annotations} exists and is not what {num_images} images of '
-                    f'seed {seed} give: have tools/make_mini_world.py --overwrite replace it, or '
+                    f'seed {seed} give: have dev/make_mini_world.py --overwrite replace it, or '
                     'choose another folder'
                 )
         _draw_split(images, annotations, arguments, progress)

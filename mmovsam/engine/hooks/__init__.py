@@ -8,7 +8,6 @@ from .heartbeat_hook import HeartbeatHook
 from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from .prepare_for_inference_hook import PrepareForInferenceHook
 from .single_logger_hook import SingleLoggerHook
-from .step_timeout_hook import StepTimeoutHook
 from .training_report_hook import TrainingReportHook
 from .val_picture_hook import ValPictureHook
 
@@ -22,7 +21,6 @@ __all__ = [
     'NonFiniteLossHook',
     'PrepareForInferenceHook',
     'SingleLoggerHook',
-    'StepTimeoutHook',
     'TrainingReportHook',
     'ValPictureHook',
 ]

@@ -12,9 +12,8 @@ from .unwrap import unwrap
 class ClassFrequencyHook(Hook):
     """Tell a `VocabularyLoss` how frequent each class is in the training's data.
 
-    Classes that never occur are not compared with, and negatives are drawn by frequency. A
-    `MixedDataset` has `class_frequencies`, other data sets have `class_counts`; with a data set
-    that has neither, all classes count alike.
+    Classes that never occur are not compared with. A `MixedDataset` has `class_frequencies`, other
+    data sets have `class_counts`; with a data set that has neither, all classes are compared with.
     """
 
     def before_train(self, runner) -> None:

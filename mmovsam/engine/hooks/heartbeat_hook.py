@@ -65,8 +65,8 @@ class HeartbeatHook(Hook):
             return group
         runner.logger.warning(
             f'Processes give each other no signs of life, as they cannot connect by gloo '
-            f'({errors[0]}). One that goes silent is noticed in training steps only. The variable '
-            'GLOO_SOCKET_IFNAME says which network interface to use.'
+            f'({errors[0]}). The others wait for a silent one as long as PyTorch lets them. The '
+            'variable GLOO_SOCKET_IFNAME says which network interface to use.'
         )
         return None
 

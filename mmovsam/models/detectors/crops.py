@@ -47,7 +47,6 @@ class MaskCropper:
             longer side.
         square: Extend the shorter side to the longer one by surrounding image, so that proportions
             stay. Beyond the image's edge there is the mean color.
-        hide_background: Show what is outside the mask as the mean color.
         mean: Of the images that CLIP was trained on, RGB from 0 to 255; by default OpenAI's.
         std: Of the same.
 
@@ -60,7 +59,6 @@ class MaskCropper:
         size: tuple[int, int],
         margin: float = 0.0,
         square: bool = False,
-        hide_background: bool = False,
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
     ) -> None:
@@ -71,7 +69,6 @@ class MaskCropper:
             )
         self.margin = margin
         self.square = square
-        self.hide_background = hide_background
         self.mean_color = np.array(mean).round().astype(np.uint8)
         self.transform = image_transform(
             tuple(size),
@@ -101,21 +98,15 @@ class MaskCropper:
             )
         masks = masks | ~masks.flatten(1).any(1)[:, None, None]
         windows = crop_windows(masks_to_bboxes(masks), self.margin, self.square).tolist()
-        if self.hide_background:
-            shown = masks.cpu().numpy()
-        else:
-            shown = [None] * len(windows)
-        crops = [self._cut(image, window, mask) for window, mask in zip(windows, shown)]
+        crops = [self._cut(image, window) for window in windows]
         return torch.stack([self.transform(Image.fromarray(crop)) for crop in crops])
 
-    def _cut(self, image: np.ndarray, window: list[int], mask: np.ndarray | None) -> np.ndarray:
+    def _cut(self, image: np.ndarray, window: list[int]) -> np.ndarray:
         left, top, right, bottom = window
         crop = np.empty((bottom - top, right - left, 3), np.uint8)
         crop[:] = self.mean_color
         rows = slice(max(top, 0), min(bottom, image.shape[0]))
         columns = slice(max(left, 0), min(right, image.shape[1]))
-        part = image[rows, columns]
-        if mask is not None:
-            part = np.where(mask[rows, columns, None], part, self.mean_color)
-        crop[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = part
+        inside = slice(rows.start - top, rows.stop - top)
+        crop[inside, columns.start - left : columns.stop - left] = image[rows, columns]
         return crop

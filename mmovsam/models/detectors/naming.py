@@ -59,22 +59,17 @@ class Namer:
             `'geometric'`, the root of their product. The latter two are the recognition's where
             prompts have no scores.
         detector_alpha: The detector's share in fused names, 0 to 1.
-        compare: Whether instances keep every choice: `labels_{names}` and
-            `scores_{names}_{score}`, for `NamingMetric`.
     """
 
-    def __init__(
-        self, names: str, score: str, detector_alpha: float, compare: bool = False
-    ) -> None:
+    def __init__(self, names: str, score: str, detector_alpha: float) -> None:
         self.names = names
         self.score = score
         self.detector_alpha = detector_alpha
-        self.compare = compare
 
     @property
     def asks_detector(self) -> bool:
         """Whether the detector's names are needed."""
-        return self.compare or self.names != 'recognition'
+        return self.names != 'recognition'
 
     def __call__(
         self,
@@ -101,31 +96,22 @@ class Namer:
             scores = torch.ones(count, device=device)
             instances.scores = scores if prompts.scores is None else prompts.scores
             return
-        ranking, own = self._ranked(self.names, prompts, probabilities, class_map)
+        ranking, own = self._ranked(prompts, probabilities, class_map)
         top = ranking.topk(min(top_k, ranking.shape[1]), dim=1).indices
         instances.topk_labels = top
         instances.topk_scores = own.gather(1, top)
         instances.labels = top[:, 0]
         instances.scores = _score(self.score, instances.topk_scores[:, 0], prompts)
-        if not self.compare:
-            return
-        for names in NAMES:
-            ranking, own = self._ranked(names, prompts, probabilities, class_map)
-            best = ranking.argmax(1)
-            instances.set_field(best, f'labels_{names}')
-            sure = own.gather(1, best[:, None])[:, 0]
-            for score in SCORES:
-                instances.set_field(_score(score, sure, prompts), f'scores_{names}_{score}')
 
     def _ranked(
-        self, names: str, prompts: Prompts, probabilities: Tensor, class_map: ClassMap | None
+        self, prompts: Prompts, probabilities: Tensor, class_map: ClassMap | None
     ) -> tuple[Tensor, Tensor]:
         """What names are chosen by and how probable they are, both `(N, K)`."""
-        if names == 'recognition' or class_map is None or prompts.labels is None:
+        if self.names == 'recognition' or class_map is None or prompts.labels is None:
             return probabilities, probabilities
         device = probabilities.device
         labels = class_map.labels.to(device)[prompts.labels.to(device)]
-        if names == 'fused':
+        if self.names == 'fused':
             fused = self._fuse(probabilities, labels, prompts.scores, class_map.known.to(device))
             return fused, fused
         told = (labels >= 0).nonzero()[:, 0]

@@ -100,9 +100,9 @@ class OVSAM(PromptedDetector):
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
         test_cfg: `chunk_size` (prompts decoded at once, 32); `names` (`'recognition'`, the default,
             `'detector'` or `'fused'`), `score` (`'recognition'`, `'detector'` or `'geometric'`, the
-            default), `detector_alpha` (0.5) and `compare_names` (False), see `Namer`; `bboxes`
-            (`'prompt'`: a prompt's box stays as it is, the default, or `'mask'`: the box of the
-            mask); `mask_format` (`'tensor'`, the default, or `'rle'`), see `MaskWriter`;
+            default) and `detector_alpha` (0.5), see `Namer`; `bboxes` (`'prompt'`: a prompt's box
+            stays as it is, the default, or `'mask'`: the box of the mask); `mask_format`
+            (`'tensor'`, the default, or `'rle'`), see `MaskWriter`;
             `head_region` and `clip_region` (`'mask'`: the box of the predicted mask, the default;
             `'prompt'`: the prompt's box where it has one; `'annotated'`: the annotated box even
             when the prompt is a point, as the released evaluation does for `clip_region`, which no

@@ -67,7 +67,7 @@ class PromptedDetector(BaseDetector):
         self.prompter = MODELS.build(prompter) if prompter else None
         self.test_cfg = _checked_test_cfg(test_cfg)
         self._dataset_meta: dict = {}
-        naming = ('names', 'score', 'detector_alpha', 'compare_names')
+        naming = ('names', 'score', 'detector_alpha')
         self.namer = Namer(*(self.test_cfg[key] for key in naming))
 
     @property
@@ -211,7 +211,7 @@ class PromptedDetector(BaseDetector):
         classes = getattr(self.prompter, 'classes', None)
         if not classes:
             raise ValueError(
-                'test_cfg asks for the names of a detector (`names`, `compare_names`), and '
+                'test_cfg asks for the names of a detector, and '
                 f'{type(self.prompter).__name__} has none. Give it classes=[...], or leave the '
                 'names to recognition.'
             )
@@ -252,7 +252,7 @@ def scale_factor_of(metainfo: dict) -> tuple[float, float]:
 
 def _checked_test_cfg(test_cfg: dict | None) -> dict:
     settings = {key: choices[0] for key, choices in CHOICES.items()}
-    settings.update(chunk_size=32, detector_alpha=0.5, compare_names=False)
+    settings.update(chunk_size=32, detector_alpha=0.5)
     unknown = set(test_cfg or {}) - set(settings)
     if unknown:
         raise ValueError(f'test_cfg has no {sorted(unknown)}; it has {sorted(settings)}.')

@@ -12,7 +12,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from ...layers import at_least_float32, to_device, without_autocast
+from ...layers import at_least_float32, without_autocast
 from ...vocabulary import TextClassifier, load_classifier, novel_flags
 
 LOGIT_SCALE = math.exp(4.6052)
@@ -69,10 +69,6 @@ class OpenVocabClassifier(BaseModule):
         self.has_bias = False
         # (K + 1,), the background included: what the loss may compare with
         self.trained = torch.zeros(0, dtype=torch.bool)
-        # Where the names of one class are: from `first[k]` to `first[k + 1]` in `rows`, which has
-        # their rows in `embeddings`.
-        self.first = torch.zeros(1, dtype=torch.long)
-        self.rows = torch.zeros(0, dtype=torch.long)
 
     @property
     def num_classes(self) -> int:
@@ -105,7 +101,6 @@ class OpenVocabClassifier(BaseModule):
         rows, self.order, self.counts, self.sizes = _grouped_by_count(counts)
         embeddings = F.normalize(embeddings[rows].float(), dim=-1)
         bias = classifier.flat_bias()[rows].float()
-        first = F.pad(counts.cumsum(0), (1, 0))
         num_classes = len(counts)
         novel, excluded = torch.zeros(2, num_classes + 1, dtype=torch.bool)
         alpha = torch.full((num_classes + 1,), self.novel_alpha)
@@ -117,7 +112,6 @@ class OpenVocabClassifier(BaseModule):
         device = self.embeddings.device
         self.embeddings, self.order = embeddings.to(device), self.order.to(device)
         self.bias, self.has_bias = bias.to(device), bool(bias.any())
-        self.rows, self.first = rows.argsort(), first
         self.alpha, self.excluded = alpha.to(device), excluded.to(device)
         self.trained = ~(excluded if self.train_novel else novel | excluded)
         self.names = classifier.names
@@ -169,32 +163,6 @@ class OpenVocabClassifier(BaseModule):
             ]
         background = best[0].new_zeros(len(embeddings), 1)
         return self.logit_scale * torch.cat((*best, background), 1).index_select(1, self.order)
-
-    def logits_of(self, embeddings: Tensor, classes: Tensor) -> Tensor:
-        """What `logits` says of some classes, at a cost that the others do not add to.
-
-        Args:
-            embeddings: `(N, D)`, not normalized.
-            classes: `(C,)` int64, each once, on the host.
-
-        Returns:
-            `(N, C + 1)`; the background, last, is 0.
-        """
-        embeddings = self._normalized(embeddings)
-        counts = self.first[classes + 1] - self.first[classes]
-        owner = torch.arange(len(classes)).repeat_interleave(counts)
-        # the first name of each class lies this far from its place among those of `classes`
-        shift = self.first[classes] - (counts.cumsum(0) - counts)
-        rows = self.rows[torch.arange(len(owner)) + shift[owner]]
-        owner, rows = (to_device(each, self.embeddings.device) for each in (owner, rows))
-        names = self.embeddings[rows].to(embeddings)
-        with without_autocast(embeddings):
-            cosines = embeddings @ names.T
-            if self.has_bias:
-                cosines = cosines + self.bias[rows].to(embeddings)
-            lowest = cosines.new_full((len(embeddings), len(classes)), -torch.inf)
-            best = lowest.scatter_reduce(1, owner.expand_as(cosines), cosines, 'amax')
-        return self.logit_scale * F.pad(best, (0, 1))
 
     def _normalized(self, embeddings: Tensor) -> Tensor:
         self._require()

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from mmovsam.datasets.mini_world import CATEGORIES, draw_scene, write_split
 from mmovsam.datasets.mini_world.writer import scene_rng
 
-TOOL = Path(__file__).parents[3] / 'tools' / 'make_mini_world.py'
+TOOL = Path(__file__).parents[3] / 'dev' / 'make_mini_world.py'
 
 
 def contents(folder):

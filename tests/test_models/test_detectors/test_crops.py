@@ -84,20 +84,8 @@ def test_margin_shows_the_surroundings():
     assert torch.allclose(crop[0], want)
 
 
-def test_background_is_hidden_by_the_mean_color():
-    image = picture()
-    mask = mask_of(10, 10, 18, 18)
-    mask[:, 10:14, 10:14] = False
-    hidden = MaskCropper((8, 8), hide_background=True)(image, mask)[0]
-    plain = MaskCropper((8, 8))(image, mask)[0]
-    assert hidden[:, :4, :4].abs().max() < 0.5 / 66  # a color of whole numbers is near the mean
-    assert torch.equal(hidden[:, 4:], plain[:, 4:])
-    assert torch.equal(hidden[:, :4, 4:], plain[:, :4, 4:])
-
-
-@pytest.mark.parametrize('hide_background', [False, True])
-def test_empty_mask_stands_for_the_whole_image(hide_background):
-    cropper = MaskCropper((8, 8), hide_background=hide_background)
+def test_empty_mask_stands_for_the_whole_image():
+    cropper = MaskCropper((8, 8))
     image, nothing = picture(), torch.zeros(1, 30, 40, dtype=torch.bool)
     assert torch.equal(cropper(image, nothing), cropper(image, ~nothing))
     assert not nothing.any()  # it stays as it was given
@@ -106,7 +94,7 @@ def test_empty_mask_stands_for_the_whole_image(hide_background):
 def test_each_mask_has_its_own_crop():
     image = picture()
     masks = torch.cat([mask_of(0, 0, 9, 9), mask_of(4, 4, 5, 30), mask_of(39, 0, 40, 1)])
-    cropper = MaskCropper((8, 8), margin=0.2, square=True, hide_background=True)
+    cropper = MaskCropper((8, 8), margin=0.2, square=True)
     together = cropper(image, masks)
     assert torch.equal(together, torch.cat([cropper(image, mask[None]) for mask in masks]))
 

@@ -122,15 +122,3 @@ def test_a_model_without_names_keeps_what_the_prompts_say():
     )
     assert torch.equal(instances.labels, DETECTED['labels'])
     assert torch.equal(instances.scores, DETECTED['scores'])
-
-
-def test_every_choice_is_kept_as_if_it_had_been_made():
-    class_map = ClassMap(('cat', 'dog', 'fox'), NAMES)
-    prompts = Prompts(bboxes=torch.rand(3, 4), **DETECTED)
-    kept = InstanceData(bboxes=prompts.bboxes)
-    Namer('recognition', 'geometric', 0.5, compare=True)(kept, prompts, PROBABILITIES, class_map)
-    for names in ('recognition', 'detector', 'fused'):
-        for score in ('recognition', 'detector', 'geometric'):
-            made = name(names, score, class_map=class_map, **DETECTED)
-            assert torch.equal(kept[f'labels_{names}'], made.labels)
-            assert torch.equal(kept[f'scores_{names}_{score}'], made.scores)

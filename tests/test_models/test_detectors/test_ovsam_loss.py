@@ -106,10 +106,11 @@ def test_masks_of_the_loss_are_in_the_order_of_the_logits(build, make, monkeypat
     loss(model, make, given)
     masks = seen['masks'].bool()
     (prompts,) = prompts
-    assert prompts.has_bbox.any() and prompts.has_point.any()
+    by_point = prompts.num_points > 0
+    assert prompts.has_bbox.any() and by_point.any()
     assert masks.shape == (6, 96, 96)
     for i in range(6):
-        if prompts.has_point[i]:
+        if by_point[i]:
             x, y = prompts.point_coords[i, 0].int().tolist()
             assert masks[i, y, x]
         else:

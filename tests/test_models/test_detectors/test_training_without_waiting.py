@@ -47,9 +47,9 @@ def step(model, data, monkeypatch, **optim):
     'changes',
     [
         dict(head=dict(use_label_token=True)),
-        dict(head=dict(loss_cls=dict(type='VocabularyLoss', num_negatives=2, federated=True))),
+        dict(head=dict(loss_cls=dict(type='VocabularyLoss', federated=True))),
     ],
-    ids=['all classes', 'drawn classes'],
+    ids=['all classes', 'verified classes'],
 )
 def test_a_step_of_clip2sam_is_queued_without_waiting(build, make, monkeypatch, changes):
     samples = [make.sample(num, training=True, seed=num) for num in (4, 0, 3)]

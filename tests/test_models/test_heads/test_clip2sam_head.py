@@ -56,9 +56,9 @@ def test_token_order_is_label_mask_prompts(monkeypatch):
     transformer = head.mask_decoder.transformer
     monkeypatch.setattr(
         transformer,
-        'attend',
-        lambda image, _, tokens: (
-            seen.append(tokens) or (tokens, image.tokens.expand(2, -1, -1), [None])
+        'forward',
+        lambda image, image_pe, tokens, projected=None: (
+            seen.append(tokens) or (tokens, image.expand(2, -1, -1))
         ),
     )
     sparse = torch.randn(2, 3, 16)

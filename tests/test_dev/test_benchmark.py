@@ -1,4 +1,4 @@
-"""tools/benchmark.py on the smallest models, in this process."""
+"""dev/benchmark.py on the smallest models, in this process."""
 
 import json
 
@@ -17,7 +17,7 @@ def run(tmp_path, monkeypatch, run_tool):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'model.py').write_text(CONFIG)
     # the rates of a large product take seconds
-    monkeypatch.setattr('mmovsam.benchmarks.machine_rates', lambda *_: dict(product=1.0))
+    monkeypatch.setattr('benchmarks.machine_rates', lambda *_: dict(product=1.0))
 
     def run(line):
         arguments = f'{line} --config model.py --threads 1 --pairs 1 --out found.json'
@@ -60,12 +60,6 @@ def test_masks_are_encoded_and_found_equal(run):
     rows = run('masks --numbers 4 --plain-up-to 2 --size 80 60')['measured']
     assert [row['number'] for row in rows] == [2, 4]
     assert rows[0]['ratio'] > 0 and rows[1]['ratio'] is None
-
-
-def test_drawn_classes_are_measured_beside_all(run):
-    rows = run('class-loss --numbers 30 60 --regions 4 --negatives 5')['measured']
-    assert [row['number'] for row in rows] == [30, 60]
-    assert all(row['plain_seconds'] > 0 for row in rows)
 
 
 def test_exported_model_needs_its_folder(run_tool):

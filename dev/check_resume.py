@@ -32,8 +32,8 @@ from tqdm import tqdm
 from mmovsam.checkpoints.loading import load_checkpoint_file
 from mmovsam.engine.command_line import readable_errors
 
-TOOLS = Path(__file__).resolve().parent
-CONFIGS = TOOLS.parent / 'configs' / 'mini'
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / 'configs' / 'mini'
 STAGES = (
     'clip_mini',
     'sam_mini',
@@ -187,7 +187,7 @@ def start(tool: str, *arguments, threads: int, log: Path) -> int:
             os.dup2(file.fileno(), 2)
         torch.set_num_threads(threads)
         sys.argv = [tool, *map(str, arguments)]
-        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
         status = 0
     except SystemExit as stop:
         status = stop.code or 0

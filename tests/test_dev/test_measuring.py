@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-
-from mmovsam.benchmarks import Measured, measure, plot, starting, table, write_json
+from benchmarks import Measured, measure, plot, starting, table, write_json
 
 
 def test_work_and_twin_run_in_turn_to_warm_up_then_for_the_time_then_for_the_memory():

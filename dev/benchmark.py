@@ -6,8 +6,8 @@ import os
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
 from mmengine.config import Config
-from mmovsam.benchmarks import cases, machine, machine_rates, plot, table, write_json
-from mmovsam.benchmarks.starting import start
+from benchmarks import cases, machine, machine_rates, plot, table, write_json
+from benchmarks.starting import start
 from mmovsam.engine.command_line import OptionsAction, readable_errors
 from mmovsam.fileio import find_config
 
@@ -15,7 +15,7 @@ from mmovsam.fileio import find_config
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    works = ['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'class-loss', 'loader']
+    works = ['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'loader']
     add('work', choices=[*works, 'exported', 'start'])
     add('--config', default='ovsam_coco.py', help='by default the full-size model')
     add('--checkpoint', help='weights; by default random ones, which take the same time')
@@ -26,7 +26,6 @@ def parse_args():
     add('--pairs', type=int, default=3, help='how often each is timed, in turn with its twin')
     add('--numbers', type=int, nargs='+', help='of prompts, of names; of masks: one number')
     add('--regions', type=int, default=100, help='that the names are compared with')
-    add('--negatives', type=int, default=2000, help='classes that are drawn in class-loss')
     add('--size', type=int, nargs=2, default=[4000, 3000], help='width and height of masks')
     add('--plain-up-to', type=int, default=100, help='prompts or masks that the twin gets, too')
     add('--export', help='folder of tools/export.py, for exported; the config is that of it')
@@ -42,9 +41,6 @@ def rows_of(args, cfg, dtype):
     if args.work == 'masks':
         width, height = args.size
         return cases.masks((args.numbers or [1000])[0], (height, width), args.plain_up_to)
-    if args.work == 'class-loss':
-        numbers = args.numbers or [22000, 44000]
-        return cases.class_loss(numbers, args.regions, args.negatives, args.pairs)
     if args.work == 'start':
         return start(args.config, args.pairs)
     if args.work == 'loader':

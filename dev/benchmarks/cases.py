@@ -14,16 +14,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..checkpoints import check_fit, load_checkpoint_file, state_dict_of
-from ..export import ONNXModel
-from ..models.detectors import OVSAM
-from ..models.detectors.ovsam import ImageFeatures
-from ..models.detectors.run_lengths import encode_logits
-from ..models.heads import OpenVocabClassifier
-from ..models.losses import ImageLabels, VocabularyLoss
-from ..models.prepare import prepare_for_inference
-from ..prompts import Prompts
-from ..vocabulary import TextClassifier
+from mmovsam.checkpoints import check_fit, load_checkpoint_file, state_dict_of
+from mmovsam.export import ONNXModel
+from mmovsam.models.detectors import OVSAM
+from mmovsam.models.detectors.ovsam import ImageFeatures
+from mmovsam.models.detectors.run_lengths import encode_logits
+from mmovsam.models.prepare import prepare_for_inference
+from mmovsam.prompts import Prompts
+from mmovsam.vocabulary import TextClassifier
 from .measuring import Measured, measure
 from .plain import masks_to_rle, plain_twin
 
@@ -207,33 +205,6 @@ def train_step(cfg: Config, device: str, pairs: int) -> Iterator[Measured]:
     model.train(), twin.train()
     name = f'step of {loader.batch_size} images'
     yield measure(name, loader.batch_size, step(model), step(twin), pairs, device)
-
-
-def class_loss(
-    numbers: Sequence[int], num_regions: int, num_negatives: int, pairs: int
-) -> Iterator[Measured]:
-    """A step of the classification loss with drawn classes; its plain twin compares with all.
-
-    Classes have one to three names of width 768, and frequencies that fall as 1 / rank.
-    """
-    about = [ImageLabels(num_regions)]
-    for number in numbers:
-        generator = torch.Generator().manual_seed(number)
-        counts = torch.randint(1, 4, (number,), generator=generator)
-        names = torch.randn(int(counts.sum()), 768, generator=generator)
-        named = OpenVocabClassifier()
-        named.set_classifier(TextClassifier(names, counts=tuple(counts.tolist())))
-        regions = torch.randn(num_regions, 768, generator=generator)
-        labels = torch.randint(number, (num_regions,), generator=generator)
-
-        def step(loss, named=named, regions=regions, labels=labels):
-            found = loss(named, regions.clone().requires_grad_(), labels, about)
-            (found.values.sum() / found.weights.sum()).backward()
-
-        sampled = VocabularyLoss(num_negatives=num_negatives)
-        sampled.set_frequencies(1 / (torch.arange(number) + 1.0))
-        name = f'{num_regions} regions, {num_negatives} of classes'
-        yield measure(name, number, partial(step, sampled), partial(step, VocabularyLoss()), pairs)
 
 
 def exported(model: OVSAM, folder: str, numbers: Sequence[int], pairs: int) -> Iterator[Measured]:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope='module')
 def train_mini():
-    spec = importlib.util.spec_from_file_location('train_mini', ROOT / 'tools' / 'train_mini.py')
+    spec = importlib.util.spec_from_file_location('train_mini', ROOT / 'dev' / 'train_mini.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

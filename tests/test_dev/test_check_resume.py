@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'check_resume.py'
+TOOL = Path(__file__).resolve().parents[2] / 'dev' / 'check_resume.py'
 
 
 def test_killed_trainings_end_like_unbroken_ones():

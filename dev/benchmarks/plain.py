@@ -17,10 +17,10 @@ from mmcv.ops import roi_align
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
-from ..layers import LayerNorm2d, MaskDecoder, TwoWayTransformer, at_least_float32
-from ..layers.two_way_transformer import ProjectedAttention, TwoWayBlock
-from ..layers.vit import RelPosAttention
-from ..models.backbones.clip_towers import STRIDES, ResNetTower
+from mmovsam.layers import LayerNorm2d, MaskDecoder, TwoWayTransformer, at_least_float32
+from mmovsam.layers.two_way_transformer import ProjectedAttention, TwoWayBlock
+from mmovsam.layers.vit import RelPosAttention
+from mmovsam.models.backbones.clip_towers import STRIDES, ResNetTower
 
 
 def plain_twin(model: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-from ..fileio import atomic_path, write_atomic
+from mmovsam.fileio import atomic_path, write_atomic
 from .measuring import Measured
 
 _COLUMNS = ('work', 'number', 's', 'plain s', 'ratio', 'GFLOP/s', 'peak MB', 'plain MB')
