@@ -3,6 +3,7 @@
 import argparse
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
 from mmengine.device import get_device
 from mmovsam.checkpoints import names_all_weights
 from mmovsam.devices import describe_device, half_precision
@@ -13,7 +14,6 @@ from mmovsam.engine.command_line import (
     readable_errors,
 )
 from mmovsam.pretrained import MODELS, checkpoint_file
-import torch
 
 
 def parse_args():

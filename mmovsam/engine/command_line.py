@@ -19,8 +19,7 @@ from ..datasets.files import check_files, config_files
 from ..devices import choose_device, describe_device, half_precision
 from ..models.detectors import OVSAM
 from ..models.prepare import prepare_for_inference
-from ..pretrained import MODELS, read_config
-from ..pretrained.preparing import config_path
+from ..pretrained import MODELS, config_path, read_config
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .processes import start_gloo
 

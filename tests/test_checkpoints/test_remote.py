@@ -19,6 +19,8 @@ PROMPTS = 'prompt_encoder.'
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
+    for variable in ('NO_PROXY', 'no_proxy'):
+        monkeypatch.setenv(variable, '127.0.0.1')
     server = HubServer()
     yield server
     server.close()

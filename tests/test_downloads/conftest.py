@@ -17,6 +17,8 @@ def server(tmp_path, monkeypatch, cache):
     from huggingface_hub import constants
 
     server = HubServer()
+    for variable in ('NO_PROXY', 'no_proxy'):
+        monkeypatch.setenv(variable, '127.0.0.1,localhost')
     template = server.url + '/{repo_id}/resolve/{revision}/{filename}'
     monkeypatch.setattr(constants, 'ENDPOINT', server.url)
     monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
