@@ -48,6 +48,9 @@ class HubServer(ThreadingHTTPServer):
     def url(self):
         return f'http://127.0.0.1:{self.server_port}'
 
+    def handle_error(self, request, client_address):
+        """A client that goes away is no news."""
+
     def close(self):
         self.shutdown()
         self.server_close()

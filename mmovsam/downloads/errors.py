@@ -44,22 +44,21 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
     numbers = {getattr(each, 'errno', None) for each in chain}
     names = ' '.join(type(each).__name__ for each in chain)
     text = ' '.join(' '.join(str(each) for each in chain).split())
-    host = 'huggingface.co' if address.startswith('hf://') else urlsplit(address).netloc
-    host = host if '://' in address and not address.startswith('open_clip') else 'its server'
+    plain = address.startswith(('http://', 'https://'))
+    host = urlsplit(address).netloc if plain else 'huggingface.co'
 
     if numbers & {errno.ENOSPC, errno.EDQUOT} or 'No space left' in text:
         return DownloadError(
             f'{address} does not fit on the disk of {folder}. Free some space, or name a folder on '
             f'another disk with {CACHE_VARIABLE} and HF_HOME; what was fetched is kept.'
         )
-    plain = address.startswith(('http://', 'https://'))
     if 'OfflineModeIsEnabled' in names or (_switched_off() and not plain):
         return DownloadError(
             f'{address} is not in the cache and HF_HUB_OFFLINE is set. Unset it, or copy the cache '
             f'({folder}) from a machine that is online.'
         )
     status = _status(chain)
-    proxy = urllib.request.getproxies().get(urlsplit(address).scheme.replace('hf', 'https'))
+    proxy = urllib.request.getproxies().get(urlsplit(address).scheme if plain else 'https')
     if status == 407 or 'ProxyError' in names or 'Tunnel connection failed' in text:
         return DownloadError(
             f'The proxy {_without_password(proxy) or "in between"} did not let {address} through '

@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from ..fileio import CACHE_VARIABLE, cache_folder, write_atomic
 from .errors import DownloadError, explain
 from .http import download
+from .hub import hub_file
 from .known import SHA256, licence_of
 
 ADDRESSES = ('hf://', 'open_clip://', 'https://', 'http://')
@@ -133,32 +134,37 @@ def _looked_after(address: str, get: Callable) -> Path:
 
 
 def _from_hub(address: str, revision: str | None) -> tuple[Path, str | None]:
-    from huggingface_hub import hf_hub_download
-
     parts = address.removeprefix('hf://').split('/', 2)
     if len(parts) < 3 or not all(parts):
         raise ValueError(f'{address} is incomplete: expected hf://OWNER/REPOSITORY/FILE.')
     owner, repository, filename = parts
     repository, _, given = repository.partition('@')
-    path = Path(
-        hf_hub_download(f'{owner}/{repository}', filename, revision=revision or given or None)
-    )
-    inside = path.parts[: -len(Path(filename).parts)]  # .../snapshots/COMMIT
-    return path, inside[-1] if len(inside) > 1 and inside[-2] == 'snapshots' else None
+    return hub_file(f'{owner}/{repository}', [filename], revision or given or None)
 
 
 def _from_open_clip(address: str, revision: str | None) -> tuple[Path, str | None]:
     import open_clip
 
     model, _, tag = address.removeprefix('open_clip://').rpartition(':')
-    settings = open_clip.pretrained.get_pretrained_cfg(model, tag)
-    if not settings:
+    listed = open_clip.pretrained.get_pretrained_cfg(model, tag)
+    if not listed:
         known = ', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'
         raise ValueError(
             f'{model}:{tag} is no model and tag of open_clip, such as RN50x16:openai. Tags that '
             f'open_clip knows for {model!r}: {known}.'
         )
-    return Path(open_clip.download_pretrained(settings)), None
+    if listed.get('file'):
+        return Path(listed['file']), None
+    if not listed.get('hf_hub'):
+        return fetch(listed['url']), None
+    repository, _, filename = listed['hf_hub'].rpartition('/')
+    # as open_clip does: safetensors where there are some
+    filenames = [filename]
+    if not filename:
+        filenames = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin']
+    elif filename.endswith(('.bin', '.pth')):
+        filenames.insert(0, f'{filename[:-4]}.safetensors')
+    return hub_file(repository, filenames, revision)
 
 
 def _check(path: Path, address: str, folder, record: _Record | None, revision) -> None:

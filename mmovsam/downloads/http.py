@@ -19,6 +19,7 @@ from ..version import __version__
 
 TIMEOUT = 30
 """Seconds without a byte after which a connection counts as lost."""
+_PATIENCE = 10  # seconds for the first answer
 _CHUNK = 2**20
 _PAUSE = 1.0  # seconds before a lost connection is made again
 _LOST = (ConnectionError, TimeoutError, http.client.HTTPException)
@@ -39,6 +40,23 @@ def request(url: str, **headers: str):
     return urllib.request.urlopen(
         urllib.request.Request(url, headers={**agent, **headers}), timeout=TIMEOUT
     )
+
+
+def is_reachable(url: str) -> OSError | None:
+    """None if a server answers, whatever it says; else why it does not.
+
+    Args:
+        url: Of the server.
+    """
+    try:
+        head = urllib.request.Request(url, method='HEAD')
+        urllib.request.urlopen(head, timeout=_PATIENCE).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error if error.code == 407 else None
+    except OSError as error:
+        return error
+    return None
 
 
 def download(url: str, target: Path) -> None:

@@ -163,6 +163,42 @@ def test_open_clips_weights_come_by_their_name(server, content, monkeypatch):
     assert fetch('open_clip://tiny:openai').read_bytes() == content
 
 
+def test_open_clips_safetensors_are_preferred_where_there_are_some(server, monkeypatch):
+    import open_clip
+
+    listed = dict(one=dict(hf_hub='own/both/weights.bin'), two=dict(hf_hub='own/old/'))
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, 'tiny', listed)
+    server.files['/own/both/weights.bin'] = server.files['/own/old/open_clip_pytorch_model.bin'] = (
+        b'old'
+    )
+    server.files['/own/both/weights.safetensors'] = b'new'
+    assert fetch('open_clip://tiny:one').read_bytes() == b'new'
+    assert fetch('open_clip://tiny:two').read_bytes() == b'old'
+
+
+def test_open_clips_weights_at_an_address_are_fetched_as_others_are(server, content, monkeypatch):
+    import open_clip
+
+    listed = dict(openai=dict(url=f'{server.url}/files/weights.pth', hf_hub=''))
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, 'tiny', listed)
+    server.cut['/files/weights.pth'] = 1000
+    assert fetch('open_clip://tiny:openai').read_bytes() == content
+
+
+def test_hub_that_does_not_answer_is_asked_once_and_its_cache_serves(
+    server, content, cache, monkeypatch
+):
+    from huggingface_hub import constants
+
+    fetch(HUB)
+    shutil.rmtree(cache)  # no record any more, as of a file that another program fetched
+    monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:1')
+    assert fetch(HUB).read_bytes() == content
+    for address in ('hf://own/repo/other.pth', 'open_clip://RN50x16:openai'):
+        with pytest.raises(DownloadError, match=f'cannot be reached to fetch {address}'):
+            fetch(address)
+
+
 def test_unknown_tag_is_answered_with_the_known_ones(cache):
     with pytest.raises(ValueError, match="no model and tag.*'RN50x16': openai"):
         fetch('open_clip://RN50x16:laion')
