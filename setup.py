@@ -78,6 +78,8 @@ setup(
     python_requires='>=3.10',
     package_dir={'': '.'},  # one plain path for editable installs, which the pointers rely on
     packages=find_packages(include=[NAME, f'{NAME}.*']),
+    py_modules=['mmovsam_command'],  # beside the package, whose import takes seconds
+    entry_points={'console_scripts': ['mmovsam = mmovsam_command:main']},
     package_data={NAME: ['weights/*', '**/*.json', '**/*.txt', 'web/*.css', 'web/*.js']},
     include_package_data=False,
     options={'egg_info': {'egg_base': 'build'}},
@@ -88,6 +90,7 @@ setup(
         'torch>=2.4',
         'torchvision>=0.19',
         'filelock',
+        'huggingface_hub>=0.25',
         'numpy>=1.24',
         'open_clip_torch>=2.32',
         'pillow',

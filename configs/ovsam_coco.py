@@ -5,4 +5,4 @@ _base_ = [
     './_base_/schedules/clip2sam.py',
     './_base_/default_runtime.py',
 ]
-model = dict(classifier=dict(classifier='checkpoints/vocabulary_coco_rn50x16.safetensors'))
+model = dict(classifier=dict(classifier='OVCocoDataset'))

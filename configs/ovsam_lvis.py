@@ -6,6 +6,6 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 model = dict(
-    classifier=dict(classifier='checkpoints/vocabulary_lvis_rn50x16.safetensors'),
+    classifier=dict(classifier='lvis'),
     head=dict(roi_extractor=dict(roi_layer=dict(output_size=7))),
 )

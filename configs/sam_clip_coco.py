@@ -6,5 +6,5 @@ _base_ = [
     './_base_/schedules/test_only.py',
     './_base_/default_runtime.py',
 ]
-model = dict(classifier=dict(classifier='checkpoints/vocabulary_coco_rn50x16.safetensors'))
+model = dict(classifier=dict(classifier='OVCocoDataset'))
 train_dataloader = None

@@ -1,10 +1,26 @@
-"""Files: written whole or not at all, and configs found by name."""
+"""Files: written whole or not at all, configs found by name, and the folder of the cache."""
 
 import contextlib
 import importlib.util
 import os
 import tempfile
 from pathlib import Path
+
+import platformdirs
+
+CACHE_VARIABLE = 'MMOVSAM_CACHE'
+
+
+def cache_folder() -> Path | None:
+    """Where what can be made again is kept; None if nothing is.
+
+    The folder that `MMOVSAM_CACHE` names, by default the platform's cache folder of the user (on
+    Linux `~/.cache/mmovsam`, or below `XDG_CACHE_HOME`); `MMOVSAM_CACHE=off` keeps nothing.
+    """
+    value = os.environ.get(CACHE_VARIABLE, '')
+    if value.lower() == 'off':
+        return None
+    return Path(value).expanduser() if value else platformdirs.user_cache_path('mmovsam')
 
 
 @contextlib.contextmanager

@@ -66,7 +66,9 @@ def test_wheel_carries_the_package_and_its_weights_and_nothing_else(wheel):
         assert str(path.relative_to(ROOT)) in names
     for path in (ROOT / 'mmovsam' / 'weights').glob('*'):
         assert f'mmovsam/weights/{path.name}' in names
-    assert {name.split('/')[0].split('-')[0] for name in names} == {'mmovsam'}
+    assert {name.split('/')[0].split('-')[0] for name in names} == {'mmovsam', 'mmovsam_command.py'}
+    for path in (ROOT / 'mmovsam').rglob('*.json'):
+        assert str(path.relative_to(ROOT)) in names
     assert not [name for name in names if '__pycache__' in name or '/tests/' in name]
 
 
@@ -76,6 +78,34 @@ def test_wheel_has_the_version_of_the_package_and_its_license(wheel):
     assert f'\nVersion: {mmovsam.__version__}\n' in metadata
     assert 'Apache-2.0' in metadata
     assert [name for name in wheel.namelist() if name.endswith('LICENSE')]
+
+
+def test_wheel_installs_the_command(wheel):
+    info = f'mmovsam-{mmovsam.__version__}.dist-info'
+    points = wheel.read(f'{info}/entry_points.txt').decode()
+    assert '[console_scripts]\nmmovsam = mmovsam_command:main\n' in points
+
+
+def test_command_of_an_installed_wheel_finds_its_tools_from_any_folder(wheel, tmp_path):
+    wheel.extractall(tmp_path / 'site')
+    (tmp_path / 'site' / 'tools').mkdir()  # somebody else's
+    (tmp_path / 'site' / 'tools' / 'auto_label.py').write_text('raise SystemExit("not this one")')
+    code = (
+        'import mmovsam_command as c; print(c.__file__); print(c._tool("auto_label.py")); '
+        'c.main(["--version"])'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(tmp_path / 'site')},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    module, tool, version = done.stdout.splitlines()
+    assert Path(module).parent == tmp_path / 'site'
+    assert Path(tool) == tmp_path / 'site' / 'mmovsam' / '.mim' / 'tools' / 'auto_label.py'
+    assert version == f'mmovsam {mmovsam.__version__}'
 
 
 def test_installing_replaces_nobodys_openmmlab_packages(wheel):

@@ -7,7 +7,13 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmovsam.apis import OVSAMPredictor, auto_label
-from mmovsam.engine.command_line import OptionsAction, readable_errors
+from mmovsam.engine.command_line import (
+    OptionsAction,
+    add_device_arguments,
+    device_of,
+    readable_errors,
+    use_half,
+)
 from mmovsam.engine.processes import join_processes
 from mmovsam.vocabulary import Vocabulary, load_classifier
 
@@ -41,9 +47,12 @@ def parse_args():
     add(
         '--config',
         default='photo/ovsam_photo.py',
-        help='of OVSAM, by default the small one of photographs',
+        help='of OVSAM, or the name of a pretrained model; by default the small one of photographs',
     )
-    add('--checkpoint', help="weights; without, the config's own")
+    add(
+        '--checkpoint',
+        help="weights: a file, an address or the name of a pretrained model; without, the config's",
+    )
     add('--format', default='coco', choices=['coco', 'labelme', 'yolo'])
     add('--polygons', action='store_true', help='for coco: polygons in place of run lengths')
     add('--score-thr', type=float, default=0.0, help='leave out objects with a lower score')
@@ -55,7 +64,7 @@ def parse_args():
     )
     add('--top-k', type=int, default=5, help='names that are kept of each object')
     add('--show-dir', help='folder for pictures of the labels')
-    add('--device', default='cpu', help='such as cuda')
+    add_device_arguments(parser)
     add('--batch-size', type=int, default=1, help='images encoded at once')
     add(
         '--overwrite',
@@ -68,7 +77,9 @@ def parse_args():
 def label(args):
     join_processes()
     # Without a cache an image gets the same result whatever was labeled before it.
-    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, args.device, cache_size=0)
+    device = device_of(args)
+    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device, cache_size=0)
+    use_half(predictor.model, args)
     if args.vocabulary:
         built = args.vocabulary.endswith(('.safetensors', '.pth'))
         predictor.set_vocabulary(

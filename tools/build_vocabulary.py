@@ -5,10 +5,9 @@ import time
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
-from mmovsam.engine.command_line import readable_errors
-from mmovsam.fileio import find_config
+from mmovsam.engine.command_line import add_device_arguments, device_of, readable_errors
+from mmovsam.pretrained import MODELS, read_config
 from mmovsam.vocabulary import Vocabulary, load_text_encoder, save_classifier
 
 
@@ -25,9 +24,9 @@ def parse_args():
     parser.add_argument('--out', metavar='FILE', help='file to write, .safetensors')
     parser.add_argument(
         '--model',
-        help="open_clip's name of the model, 'photo' for the photo models', or a config that "
-        'has a text_encoder or the model as clip; by default SOURCE if that is a config with a '
-        'text_encoder',
+        help="open_clip's name of the model, 'photo' for the photo models, the name of a "
+        'pretrained model, or a config that has a text_encoder or the model as clip; by default '
+        'SOURCE if that is a config with a text_encoder',
     )
     parser.add_argument('--checkpoint', help="its weights: a file or one of open_clip's tags")
     parser.add_argument('--names', help="of the model 'photo': the file of its known names")
@@ -45,7 +44,7 @@ def parse_args():
         '--no-split', action='store_true', help='forget which classes are base and which novel'
     )
     parser.add_argument('--batch-size', type=int, default=256, help='sentences encoded at once')
-    parser.add_argument('--device', default='cpu', help='where to encode, such as cuda')
+    add_device_arguments(parser, half=False)
     parser.add_argument(
         '--no-cache',
         action='store_true',
@@ -60,7 +59,7 @@ def parse_args():
 def read_vocabulary(args):
     source = args.source
     if source.endswith('.py'):
-        cfg = Config.fromfile(find_config(source))
+        cfg = read_config(source)
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         loader = cfg.get('test_dataloader') or cfg.train_dataloader
         source = DATASETS.build(loader.dataset)
@@ -72,8 +71,8 @@ def text_encoder(args):
     """Arguments of `load_text_encoder`."""
     given = dict(model=args.model)
     file = args.model or args.source
-    if file.endswith('.py'):
-        cfg = Config.fromfile(find_config(file))
+    if file.endswith('.py') or file in MODELS:
+        cfg = read_config(file, weights=False)
         given = cfg.get('text_encoder') or dict(model=cfg.get('clip'))
     if args.checkpoint:
         given = dict(given, checkpoint=args.checkpoint)
@@ -88,11 +87,12 @@ def text_encoder(args):
 
 def build(args):
     encoder = text_encoder(args)
+    device = device_of(args)
     vocabulary = read_vocabulary(args)
     start = time.monotonic()
     text_model, tokenizer = load_text_encoder(**encoder)
     classifier = vocabulary.build_classifier(
-        text_model.to(args.device), tokenizer, args.batch_size, cache=not args.no_cache
+        text_model.to(device), tokenizer, args.batch_size, cache=not args.no_cache
     )
     save_classifier(args.out, classifier, args.bits)
     kinds = {'base': False, 'novel': True, 'neither, so never predicted': None}

@@ -10,7 +10,11 @@ from mmovsam.engine.command_line import OptionsAction, load_config, readable_err
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='A FILE may be an address: https://..., '
+        'hf://OWNER/REPOSITORY/FILE of the Hugging Face hub, or open_clip://MODEL:TAG.',
+    )
     add = parser.add_argument
     add('--clip', metavar='NAME:TAG|FILE', help="open_clip's model and tag, its file, or OpenAI's")
     add('--sam', metavar='FILE', help='of Segment Anything, such as sam_vit_h_4b8939.pth')

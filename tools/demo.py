@@ -13,7 +13,12 @@ from pycocotools import mask as coco_mask
 
 from mmovsam.apis import EXAMPLE_PHOTOS, segment_everything
 from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
-from mmovsam.engine.command_line import readable_errors
+from mmovsam.engine.command_line import (
+    add_device_arguments,
+    device_of,
+    readable_errors,
+    use_half,
+)
 from mmovsam.fileio import write_atomic
 from mmovsam.web.loading import load
 from mmovsam.web.pictures import jpeg
@@ -72,8 +77,10 @@ def parse_args():
         "80 and ImageNet's 1,000 names, and on some photographs words of ours")  # fmt: skip
     add('--photos', nargs='+', choices=list(EXAMPLE_PHOTOS), help='by default all')
     add('--out', type=Path, default=Path('outputs/demo'), help='folder for the pictures')
-    add('--config', default='photo/ovsam_photo.py', help='of the model')
+    add('--config', default='photo/ovsam_photo.py', help='of the model, or the name of a '
+        'pretrained one')  # fmt: skip
     add('--checkpoint', help="its weights; by default those of the config's load_from")
+    add_device_arguments(parser)
     return parser.parse_args()
 
 
@@ -127,7 +134,8 @@ def print_row(photo, prompt, name, probability, iou, terms=''):
 def main(args):
     logging.captureWarnings(True)
     start = time.monotonic()
-    predictor, name_encoder = load(args.config, args.checkpoint)
+    predictor, name_encoder = load(args.config, args.checkpoint, device_of(args))
+    use_half(predictor.model, args)
     known = [name for built in name_encoder.built.values() for name in built.names]
     typed = [name.strip() for name in args.names.split(',')] if args.names else None
     print_row('photo', 'prompt', 'name', 'probability', 'IoU', 'photographer, terms')

@@ -7,8 +7,11 @@ import argparse
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
+from mmovsam.devices import describe_device
 from mmovsam.engine.command_line import OptionsAction, load_config, readable_errors
 from mmovsam.engine.processes import join_processes
 from mmovsam.engine.teacher_dump import DAMAGED, dump_teacher_features, readable_size
@@ -57,6 +60,8 @@ def dump(args):
     MMLogger.get_instance('mmovsam', log_level='WARNING')  # not each weight that is loaded
     cfg = load_config(args)
     join_processes()
+    if is_main_process():
+        print(describe_device(torch.device(get_device())), flush=True)
     done = dump_teacher_features(cfg, args.out, args.dtype, args.damaged)
     if is_main_process():
         if done.rounding:

@@ -7,21 +7,23 @@ from pathlib import Path
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmovsam.apis import OVSAMPredictor
+from mmovsam.devices import describe_device
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.export import VocabularyArrays, export_onnx
-from mmovsam.fileio import find_config
 from mmovsam.models.detectors import OVSAM
+from mmovsam.pretrained import read_config
 from mmovsam.vocabulary import TextClassifier, load_classifier
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', nargs='?', help='of an OVSAM; without, the vocabulary alone is written')
-    add('checkpoint', nargs='?', help="weights; without, the config's own")
+    add('config', nargs='?', help='of an OVSAM, or the name of a pretrained '
+        'model; without, the vocabulary alone is written')  # fmt: skip
+    add('checkpoint', nargs='?', help="weights: a file, an address or the name of a "
+        "pretrained model; without, the config's own")  # fmt: skip
     add('--out', required=True, metavar='FOLDER', help='for a vocabulary alone a .npz file')
     add(
         '--vocabulary',
@@ -51,20 +53,21 @@ def load_model(args):
     if args.random_weights:
         model = random_ovsam(args.config)
     else:
-        model = OVSAMPredictor.from_config(args.config, args.checkpoint).model
+        model = OVSAMPredictor.from_config(args.config, args.checkpoint, 'cpu').model
     if not model.recognizes:
         return model, None
-    file = args.vocabulary or (None if args.random_weights else model.classifier.file)
-    if file is not None:
-        return model, load_classifier(file)
-    if not args.random_weights:
+    if args.vocabulary:
+        return model, load_classifier(args.vocabulary)
+    if args.random_weights:
+        return model, TextClassifier(torch.randn(80, 1, model.head.embed_dim))
+    if model.classifier.file is None:
         raise ValueError(f'{args.config} has no vocabulary: give --vocabulary.')
-    return model, TextClassifier(torch.randn(80, 1, model.head.embed_dim))
+    return model, model.classifier.read()
 
 
 def random_ovsam(config):
     """The model of a config without its weights."""
-    cfg = Config.fromfile(find_config(config))
+    cfg = read_config(config, weights=False)
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     model = MODELS.build({**cfg.model, 'prompter': None})
     if not isinstance(model, OVSAM):
@@ -74,6 +77,7 @@ def random_ovsam(config):
 
 def export(args):
     start = time.monotonic()
+    print(describe_device(torch.device('cpu')), flush=True)
     model, classifier = load_model(args)
     comparison = export_onnx(model, args.out, classifier, args.int8)
     print(comparison)

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.apis import OVSAMPredictor
-from mmovsam.engine.command_line import readable_errors
+from mmovsam.engine.command_line import (
+    add_device_arguments,
+    device_of,
+    readable_errors,
+    use_half,
+)
 from mmovsam.label_studio import MAX_BODY, BackendApp, ImageSource, LabelStudioBackend
 
 EPILOG = """environment: LABEL_STUDIO_API_KEY is the access token that images are fetched with;
@@ -20,10 +25,14 @@ def parse_args():
     add(
         '--config',
         default='photo/ovsam_photo.py',
-        help='of the model, by default the small one of photographs',
+        help='of the model, or the name of a pretrained one; by default the small one of photos',
     )
-    add('--checkpoint', help="its weights; by default those of the config's load_from")
-    add('--device', default='cpu', help='where it runs, such as cuda')
+    add(
+        '--checkpoint',
+        help='its weights: a file, an address or the name of a pretrained model; by default those '
+        "of the config's load_from",
+    )
+    add_device_arguments(parser)
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks')
     add('--port', type=int, default=9090)
     add(
@@ -71,7 +80,8 @@ def serve(args):
         max_pixels=int(args.max_megapixels * 1e6),
     )
     login = credentials()
-    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, args.device)
+    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device_of(args))
+    use_half(predictor.model, args)
     backend = LabelStudioBackend(predictor, images, Path(args.config).stem)
     waitress.serve(
         BackendApp(backend, login),

@@ -3,33 +3,48 @@
 import argparse
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
+from mmengine.device import get_device
 from mmovsam.checkpoints import names_all_weights
+from mmovsam.devices import describe_device, half_precision
 from mmovsam.engine.command_line import (
     add_common_arguments,
     build_runner,
     load_config,
     readable_errors,
 )
+from mmovsam.pretrained import MODELS, checkpoint_file
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help="weights; without, the config's own")
+    parser.add_argument('config', help='config file, or the name of a pretrained model')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help="weights: a file, an address or the name of a pretrained model; without, the config's "
+        'own',
+    )
     parser.add_argument('--out', help='dump the predictions to this .pkl file')
     parser.add_argument('--show', action='store_true', help='show the predictions')
     parser.add_argument('--show-dir', help='save pictures in work_dir/timestamp/SHOW_DIR')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a picture is shown')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation of the config')
+    parser.add_argument(
+        '--half', action='store_true', help='run the image encoder in half precision'
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 
 
 def apply_flags(cfg, args):
     if args.checkpoint is not None:
-        cfg.load_from = args.checkpoint
+        cfg.load_from = checkpoint_file(args.checkpoint)
     elif not cfg.get('load_from') and not names_all_weights(cfg.model):
-        raise ValueError(f'{args.config} names no weights (load_from): give a checkpoint file.')
+        raise ValueError(
+            f'{args.config} names no weights (load_from): give a checkpoint file, or the name of a '
+            f'pretrained model ({", ".join(MODELS)}).'
+        )
     if args.show or args.show_dir:
         hook = cfg.get('default_hooks', {}).get('visualization')
         if hook is None:
@@ -43,6 +58,12 @@ def apply_flags(cfg, args):
             raise ValueError(f'--tta needs {" and ".join(missing)} in {args.config}.')
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    if args.half:
+        dtype = str(half_precision(torch.device(get_device()))).removeprefix('torch.')
+        cfg.custom_hooks = [
+            *cfg.get('custom_hooks', ()),
+            dict(type='PrepareForInferenceHook', dtype=dtype),
+        ]
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ValueError(f'--out expects a .pkl file, got {args.out}.')
 
@@ -51,6 +72,9 @@ def test(args):
     cfg = load_config(args)
     apply_flags(cfg, args)
     runner = build_runner(cfg, training=False)
+    if runner.rank == 0:
+        device = torch.device(get_device())
+        print(describe_device(device, half_precision(device) if args.half else torch.float32))
     if args.out:
         from mmdet.evaluation import DumpDetResults
 

@@ -4,6 +4,8 @@ import argparse
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
+from mmengine.device import get_device
+from mmovsam.devices import describe_device
 from mmovsam.engine.command_line import (
     add_common_arguments,
     build_runner,
@@ -48,6 +50,8 @@ def train(args):
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     runner = build_runner(cfg, training=True)
+    if runner.rank == 0:
+        print(describe_device(torch.device(get_device())), flush=True)
     with ending_at_once():
         runner.train()
     if runner.rank == 0:

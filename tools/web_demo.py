@@ -6,7 +6,12 @@ import time
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 
-from mmovsam.engine.command_line import readable_errors
+from mmovsam.engine.command_line import (
+    add_device_arguments,
+    device_of,
+    readable_errors,
+    use_half,
+)
 from mmovsam.web import loading
 
 
@@ -14,9 +19,10 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('config', nargs='?', default='photo/ovsam_photo.py', help='config file, or the name '
-        'of one of the package (default: the small model of photographs)')  # fmt: skip
-    add('checkpoint', nargs='?', help="weights (default: the config's load_from)")
-    add('--device', default='cpu', help='such as cuda (default: %(default)s)')
+        'of a pretrained model (default: the small one of photographs)')  # fmt: skip
+    add('checkpoint', nargs='?', help="weights: a file, an address or the name of a pretrained "
+        "model (default: the config's load_from)")  # fmt: skip
+    add_device_arguments(parser)
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines '
         'in, without a password (default: %(default)s)')  # fmt: skip
     add('--port', type=int, help='(default: a free one from 7860 on)')
@@ -37,7 +43,8 @@ def main(args):
         max_sessions=args.max_sessions,
         forget_after=args.forget_after * 60,
     )
-    shared = loading.load(args.config, args.checkpoint, args.device)
+    shared = loading.load(args.config, args.checkpoint, device_of(args))
+    use_half(shared[0].model, args)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
     examples = loading.load_examples()
     with serving(*shared, limits, args.host, args.port, examples) as url:

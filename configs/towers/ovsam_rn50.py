@@ -1,8 +1,8 @@
 # OVSAM on CLIP RN50 and LVIS v1. Its adapter: sam2clip_rn50.py.
-# CLIP's weights, in open_clip's names: 'RN50', 'openai'.
 _base_ = ['../ovsam_lvis.py']
+text_encoder = dict(model='RN50-quickgelu', checkpoint='openai')
 stages = [256, 512, 1024, 2048]
-backbone = dict(model='RN50', init_cfg=dict(checkpoint='checkpoints/clip_rn50.safetensors'))
+backbone = dict(model='RN50', init_cfg=dict(checkpoint='open_clip://RN50:openai'))
 neck = dict(in_channels=stages)
 model = dict(
     backbone=backbone,
@@ -11,5 +11,5 @@ model = dict(
     ),
     region_neck=dict(in_channels=stages),
     head=dict(embed_dim=1024),
-    classifier=dict(classifier='checkpoints/vocabulary_lvis_rn50.safetensors'),
+    classifier=dict(text_encoder=text_encoder),
 )

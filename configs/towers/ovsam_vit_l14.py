@@ -1,9 +1,9 @@
 # OVSAM on CLIP ViT-L/14 and LVIS v1. Its adapter: sam2clip_vit_l14.py.
-# CLIP's weights, in open_clip's names: 'ViT-L-14-quickgelu', 'openai'.
 _base_ = ['../ovsam_lvis.py']
+text_encoder = dict(model='ViT-L-14-quickgelu', checkpoint='openai')
 stages = [1024, 1024, 1024, 1024]
 backbone = dict(
-    model='ViT-L-14-quickgelu', init_cfg=dict(checkpoint='checkpoints/clip_vit_l14.safetensors')
+    model='ViT-L-14-quickgelu', init_cfg=dict(checkpoint='open_clip://ViT-L-14-quickgelu:openai')
 )
 neck = dict(in_channels=stages)
 model = dict(
@@ -13,5 +13,5 @@ model = dict(
     ),
     region_neck=dict(in_channels=stages),
     head=dict(embed_dim=768),
-    classifier=dict(classifier='checkpoints/vocabulary_lvis_vit_l14.safetensors'),
+    classifier=dict(text_encoder=text_encoder),
 )

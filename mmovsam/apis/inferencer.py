@@ -21,8 +21,9 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ..checkpoints import check_fit, load_initial_weights, names_all_weights, state_dict_of
-from ..fileio import find_config, write_atomic
+from ..fileio import write_atomic
 from ..models.detectors.prompted_detector import PromptedDetector
+from ..pretrained import checkpoint_file, read_config
 from ..prompts import GTPrompter, Prompts
 from ..prompts.detectors import inference_pipeline
 from ..vocabulary import TextClassifier, Vocabulary
@@ -58,20 +59,27 @@ class OVSAMInferencer(DetInferencer):
     config's prompter (a detector, a grid, a file), or with the call.
 
     Args:
-        model: A config, its file, or the name of one of the package's, such as
-            `'mini/ovsam_mini_rtmdet.py'`.
-        weights: File of weights; by default the config's `load_from`.
+        model: A config, its file, the name of one of the package's, such as
+            `'mini/ovsam_mini_rtmdet.py'`, or that of a pretrained model, such as
+            `'ovsam-lvis-rn50x16'`.
+        weights: File of weights, their address, or the name of a pretrained model; by default the
+            config's `load_from`.
         device: As for `torch.device`; by default the best that there is.
         scope: Of MMEngine's registries.
         palette: Colors of the classes in pictures, as for `DetInferencer`; by default random ones.
         show_progress: Whether there is a bar.
         prompter: Config of a prompter in place of the config's own, such as
             `dict(type='GridPrompter')`.
+        detector: A detector whose boxes with a score of 0.3 or more are the prompts, as
+            `DetectorPrompter` takes it: a config file, or a name of MMDetection's index, such as
+            `'rtmdet_l_8xb32-300e_coco'`. For other settings give the `prompter`.
 
     Raises:
         FileNotFoundError: Config or weights are not there.
         TypeError: The model takes no prompts.
-        ValueError: Nothing names weights, or they are not of this model.
+        ValueError: Nothing names weights, they are not of this model, or there are both a prompter
+            and a detector.
+        DownloadError: Weights cannot be fetched.
     """
 
     preprocess_kwargs = {'prompts'}
@@ -85,15 +93,20 @@ class OVSAMInferencer(DetInferencer):
         palette: str = 'none',
         show_progress: bool = True,
         prompter: Mapping | None = None,
+        detector: str | PathLike | Mapping | None = None,
     ) -> None:
         if isinstance(model, (str, PathLike)):
-            model = Config.fromfile(find_config(model))
+            model = read_config(model, weights=weights is None)
         cfg = ConfigDict(model.to_dict() if isinstance(model, Config) else copy.deepcopy(model))
         if 'model' not in cfg:
             raise ValueError(f'The config has no model, only {sorted(cfg)}.')
+        if detector is not None:
+            if prompter is not None:
+                raise ValueError('Give a detector or a prompter, not both.')
+            prompter = dict(type='DetectorPrompter', detector=detector, score_thr=0.3)
         if prompter is not None:
             cfg.model.prompter = prompter
-        weights = weights or cfg.get('load_from')
+        weights = checkpoint_file(weights) if weights else cfg.get('load_from')
         if weights is None and not names_all_weights(cfg.model):
             raise ValueError('The config names no weights (load_from): give weights=...')
         cfg.setdefault('visualizer', dict(type='DetLocalVisualizer'))

@@ -12,14 +12,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 
 from ..checkpoints import check_fit, state_dict_of
-from ..fileio import find_config
+from ..devices import choose_device
 from ..models.detectors import OVSAM
 from ..models.heads import OpenVocabClassifier
+from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, Vocabulary
 from .image_features import EncodedImage, ImageEncoder
@@ -91,24 +91,28 @@ class OVSAMPredictor:
         cls,
         config: str | Path,
         checkpoint: str | Path | None = None,
-        device: str = 'cpu',
+        device: str | torch.device | None = None,
         cache_size: int = 8,
     ) -> OVSAMPredictor:
         """Build the model of a config and load its weights.
 
         Args:
-            config: A config file, or the name of one of the package's, such as
-                `mini/ovsam_mini_boxes.py`.
-            checkpoint: File of weights; without it the config's `load_from`.
-            device: As for `torch.device`.
+            config: A config file, the name of one of the package's, such as
+                `mini/ovsam_mini_boxes.py`, or that of a pretrained model, see `from_pretrained`.
+            checkpoint: File of weights, their address (`https://`, `hf://`), or the name of a
+                pretrained model; without it the config's `load_from`.
+            device: As for `torch.device`; by default the GPU if there is one, else the CPU.
             cache_size: As for the class.
 
         Raises:
-            ValueError: Neither names weights, or they are not of this model.
+            ValueError: Neither names weights, they are not of this model, or there is no such
+                device.
             FileNotFoundError: Config or weights are not there.
+            DownloadError: Weights cannot be fetched.
         """
-        cfg = Config.fromfile(find_config(config))
-        checkpoint = checkpoint or cfg.get('load_from')
+        device = choose_device(device)
+        cfg = read_config(config, weights=checkpoint is None)
+        checkpoint = checkpoint_file(checkpoint) if checkpoint else cfg.get('load_from')
         if checkpoint is None:
             raise ValueError(f'{config} names no weights (load_from): give a checkpoint.')
         init_default_scope(cfg.get('default_scope') or 'mmdet')
@@ -119,6 +123,27 @@ class OVSAMPredictor:
         model.load_state_dict(state_dict_of(content), strict=False)
         everything = cfg.get('everything')
         return cls(model.to(device), cfg.get('text_encoder'), cache_size, everything)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str, device: str | torch.device | None = None, cache_size: int = 8
+    ) -> OVSAMPredictor:
+        """A model with its weights, by its name.
+
+        What is not in the package is fetched and converted at first use, and kept: see
+        `mmovsam.pretrained.fetch_model`.
+
+        Args:
+            name: One of `mmovsam.pretrained.MODELS`, such as `'ovsam-photo'` or
+                `'ovsam-lvis-rn50x16'`.
+            device: As for `from_config`.
+            cache_size: As for the class.
+
+        Raises:
+            ValueError: There is no such model or device.
+            DownloadError: Its weights cannot be fetched.
+        """
+        return cls.from_config(find_pretrained(name).name, None, device, cache_size)
 
     def fork(self) -> OVSAMPredictor:
         """A predictor on the same model and text tower, for somebody else.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
+from ..downloads import is_address
 from ..version import __version__
 from .loading import save_checkpoint
 from .released import FORMATS, locate
+from .remote import PART
 from .resample import resample_positions
 from .sources import Source, by_part, named_tensors
 
@@ -90,7 +92,8 @@ def convert(
 
     Every part of the model that a given file is there for becomes complete. Types become those of
     the model. SAM's mask decoder is taken where no clip2sam file is given; of its masks, as many as
-    the model has. Where the model has another image size than 1024, positions are resampled (see
+    the model has. Of a SAM at an address only the part is fetched that the model needs. Where the
+    model has another image size than 1024, positions are resampled (see
     `resample_positions`). Memory is needed for what changes on the way only.
 
     Args:
@@ -103,7 +106,10 @@ def convert(
         FileNotFoundError: A file does not exist.
         ValueError: A file is no checkpoint.
     """
-    sources = {key: Source.read(key, files[key]) for key in FORMATS if files.get(key)}
+    files = {key: str(files[key]) for key in FORMATS if files.get(key)}
+    if 'sam' in files:
+        files['sam'] = _part_wanted(files, target)
+    sources = {key: Source.read(key, name) for key, name in files.items()}
     wanted, left = {key: {} for key in sources}, []
     for name in target:
         key, theirs = _place(name, sources, target)
@@ -120,7 +126,16 @@ def convert(
     return Conversion(tensors, list(sources.values()), left, problems)
 
 
-def _place(name: str, sources: Mapping[str, Source], target: Mapping) -> tuple[str | None, str]:
+def _part_wanted(files: Mapping[str, str], target: Mapping[str, Tensor]) -> str:
+    """SAM's file; at an address that part of it, if it is one, that the model needs."""
+    if not is_address(files['sam']) or PART in files['sam']:
+        return files['sam']
+    places = [_place(name, files, target) for name in target]
+    parts = {theirs.split('.')[0] for key, theirs in places if key == 'sam'}
+    return f'{files["sam"]}{PART}{parts.pop()}.' if len(parts) == 1 else files['sam']
+
+
+def _place(name: str, sources: Collection[str], target: Mapping) -> tuple[str | None, str]:
     """The format that gives a parameter, and its name there."""
     if name == 'neck.pos_embed' and 'sam2clip' not in sources and 'sam' in sources:
         # training an adapter starts from its teacher's positions

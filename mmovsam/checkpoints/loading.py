@@ -1,8 +1,8 @@
 """Reading checkpoints as data: nothing in a file is ever run.
 
 Importing this module makes MMEngine read local files through `load_checkpoint_file`, so
-that `load_from`, `resume` and `init_cfg` take `.pth`, `.safetensors` and
-`mmovsam://NAME` alike.
+that `load_from`, `resume` and `init_cfg` take `.pth`, `.safetensors`, `mmovsam://NAME`, files of
+the hub (`hf://`), open_clip's (`open_clip://`) and parts of files (`https://...#PREFIX`) alike.
 """
 
 import re
@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 from mmengine.runner import CheckpointLoader
 
+from ..downloads import fetch, is_address
 from ..fileio import atomic_path
 from .int8 import from_int8
+from .remote import PART, fetch_part
 from .torchscript import is_torchscript, read_torchscript
 
 SCHEME = 'mmovsam://'
@@ -26,15 +28,20 @@ def resolve_path(path) -> Path:
     """The file that a checkpoint name stands for.
 
     Args:
-        path (str | Path): A file name, or `mmovsam://NAME` for weights of this package.
+        path (str | Path): A file name, `mmovsam://NAME` for weights of this package, or an address
+            as `mmovsam.downloads.fetch` takes it; with `#PREFIX` behind, of the tensors whose names
+            begin so, see `mmovsam.checkpoints.remote`.
 
     Returns:
         Path: An existing file.
 
     Raises:
         FileNotFoundError: If there is no such file.
+        DownloadError: If it cannot be fetched.
     """
     name = str(path)
+    if is_address(name):
+        return fetch_part(name) if PART in name else fetch(name)
     if name.startswith(SCHEME):
         resolved = WEIGHTS_DIR / name[len(SCHEME) :]
         shipped = sorted(p.name for p in WEIGHTS_DIR.glob('*') if p.suffix in SUFFIXES)
@@ -55,7 +62,8 @@ def load_checkpoint_file(path, map_location='cpu'):
 
     Args:
         path (str | Path): A `.pth` or `.pt` file of `torch.save`, a `.safetensors` file, a
-            TorchScript archive (OpenAI's CLIP files are such), or `mmovsam://NAME`.
+            TorchScript archive (OpenAI's CLIP files are such), `mmovsam://NAME`, or an address,
+            see `resolve_path`.
         map_location (str | torch.device | callable | None): As in `torch.load`.
 
     Returns:
@@ -231,6 +239,15 @@ def load_from_mmovsam(filename, map_location=None):
     return load_checkpoint_file(filename, map_location)
 
 
-load_from_local.weights_only = load_from_mmovsam.weights_only = True
+def load_from_address(filename, map_location=None):
+    """Weights from elsewhere for MMEngine: what `fetch` and `fetch_part` take."""
+    return load_checkpoint_file(filename, map_location)
+
+
+for _loader in (load_from_local, load_from_mmovsam, load_from_address):
+    _loader.weights_only = True
 CheckpointLoader.register_scheme('', load_from_local, force=True)
 CheckpointLoader.register_scheme(SCHEME, load_from_mmovsam, force=True)
+# MMEngine takes these as regular expressions; plain https:// stays its own
+_ADDRESSES = ['hf://', 'open_clip://', f'https?://[^{PART}]*{PART}']
+CheckpointLoader.register_scheme(_ADDRESSES, load_from_address, force=True)

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 _REMEDIES = (
     (
         r'sam_vit_',
-        "SAM's weights: the download links are in the README of "
-        'https://github.com/facebookresearch/segment-anything.',
+        "SAM's weights: https://github.com/facebookresearch/segment-anything links to them, and "
+        'configs take their address in place of a file (docs/model_zoo.md).',
     ),
     (
         r'sam2clip',
-        'The SAM2CLIP adapter: train it with configs/sam2clip_rn50x16.py, or take the one '
-        'released at https://github.com/HarborYuan/ovsam; configs/towers/sam2clip_*.py train it '
-        'on other towers.',
+        'The SAM2CLIP adapter: configs/sam2clip_rn50x16.py trains it, and configs/towers/sam2clip_'
+        '*.py on other towers; the released one is hf://HarborYuan/ovsam_models/'
+        'sam2clip_vith_rn50x16.pth (docs/model_zoo.md).',
     ),
     (
         r'vocabulary',
-        'A text classifier: python tools/build_vocabulary.py CONFIG FILE --model RN50x16-quickgelu '
-        '--checkpoint openai',
+        'A text classifier: python tools/build_vocabulary.py CONFIG FILE builds it; lvis, coco, or '
+        'a text file of names in its place is built at first use (docs/model_zoo.md).',
     ),
     (
         r'clip_',
-        "CLIP's weights in open_clip's names (README, Train), or let open_clip fetch them: "
-        '--cfg-options model.backbone.init_cfg=None model.backbone.pretrained=openai',
+        "CLIP's weights: open_clip fetches them, --cfg-options "
+        'model.backbone.init_cfg.checkpoint=open_clip://RN50x16:openai (docs/model_zoo.md).',
     ),
 )
 _DEFAULT = 'Correct its path in the config.'
@@ -35,7 +36,10 @@ def _checkpoints(node) -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in ('checkpoint', 'classifier') and isinstance(value, str):
-                yield value
+                if key == 'checkpoint' or Path(value).suffix:  # others are words: they name classes
+                    yield value
+            elif key == 'text_encoder':
+                continue  # read where a vocabulary is built, if it has to be
             else:
                 yield from _checkpoints(value)
     elif isinstance(node, (list, tuple)):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import open_clip
 from torch import Tensor
 
+from ..downloads import fetch, is_address, licence_of
 from .loading import SCHEME, load_checkpoint_file, state_dict_of
 from .released import FORMATS, format_of
 
@@ -69,8 +69,8 @@ class Source:
 
         Args:
             key: Of `FORMATS`.
-            name: A file, `mmovsam://NAME`, or for CLIP open_clip's `MODEL:TAG`, which open_clip
-                downloads if it has not yet.
+            name: A file, `mmovsam://NAME`, an address, or for CLIP open_clip's `MODEL:TAG`, which
+                open_clip downloads if it has not yet.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -108,6 +108,8 @@ class Source:
     def report(self) -> list[str]:
         """What was used, what not and why, and everything that does not fit."""
         lines = [f'{self.title}: {_amount(self.tensors.values())}']
+        if licence := licence_of(self.name):
+            lines.append(f'  licence: {licence}')
         lines.append(f'  used: {_amount(self.tensors[name] for name in self.used)}')
         lines += [f'  {note}' for note in self.notes]
         for reason, names in self.unused.items():
@@ -204,13 +206,9 @@ def _amount(tensors) -> str:
 
 def _clip_file(name: str) -> str | Path:
     model, colon, tag = str(name).rpartition(':')
-    if not colon or name.startswith(SCHEME) or Path(name).is_file():
+    if not colon or name.startswith(SCHEME) or is_address(name) or Path(name).is_file():
         return name
-    pretrained = open_clip.pretrained.get_pretrained_cfg(model, tag)
-    if not pretrained:
-        known = ', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'
-        raise ValueError(
-            f'{name} is neither a file nor a model and tag of open_clip, such as RN50x16:openai. '
-            f'Tags that open_clip knows for {model!r}: {known}.'
-        )
-    return open_clip.download_pretrained(pretrained)
+    try:
+        return fetch(f'open_clip://{model}:{tag}')
+    except ValueError as error:
+        raise ValueError(f'{name} is neither a file nor in open_clip: {error}') from error

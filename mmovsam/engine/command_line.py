@@ -16,7 +16,10 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 
 from ..checkpoints.required import weight_files
 from ..datasets.files import check_files, config_files
-from ..fileio import find_config
+from ..devices import choose_device, describe_device, half_precision
+from ..models.detectors import OVSAM
+from ..models.prepare import prepare_for_inference
+from ..pretrained import MODELS, config_path, read_config
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .processes import start_gloo
 
@@ -72,10 +75,11 @@ def load_config(args) -> Config:
         FileNotFoundError: If the config does not exist.
         ValueError: If it cannot be read or an option's key is unknown.
     """
-    path = find_config(args.config)
+    path = config_path(args.config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    given = getattr(args, 'checkpoint', None)
     try:
-        cfg = Config.fromfile(str(path))
+        cfg = read_config(args.config, weights=given is None)
     except (SyntaxError, AssertionError) as error:
         raise ValueError(f'Config {path} is not valid: {error}') from error
     if args.cfg_options:
@@ -85,8 +89,55 @@ def load_config(args) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / path.stem)
+        name = args.config if args.config in MODELS else path.stem
+        cfg.work_dir = str(Path('work_dirs') / name)
     return cfg
+
+
+def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> None:
+    """Add the flags that say where a model runs.
+
+    Args:
+        parser: The parser of the command.
+        half: Whether the encoder may run in half precision.
+    """
+    parser.add_argument(
+        '--device', help='cpu, cuda, or cuda:1 for one GPU (default: cuda if there is one)'
+    )
+    if half:
+        parser.add_argument(
+            '--half',
+            action='store_true',
+            help='run the image encoder in half precision: faster on GPUs, and on CPUs that '
+            'compute in bfloat16',
+        )
+
+
+def device_of(args: argparse.Namespace) -> torch.device:
+    """The device of `add_device_arguments`, which is printed in a line.
+
+    Args:
+        args: Has `device`, and `half` where there is such a flag.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    device = choose_device(args.device)
+    dtype = half_precision(device) if getattr(args, 'half', False) else torch.float32
+    if int(os.environ.get('LOCAL_RANK', 0)) == 0:
+        print(describe_device(device, dtype), flush=True)
+    return device
+
+
+def use_half(model: OVSAM, args: argparse.Namespace) -> None:
+    """Prepare a model on its device for half precision, where `--half` asks for it.
+
+    Args:
+        model: In eval mode.
+        args: Has `half`.
+    """
+    if args.half:
+        prepare_for_inference(model, half_precision(next(model.parameters()).device))
 
 
 def build_runner(cfg: Config, training: bool) -> Runner:

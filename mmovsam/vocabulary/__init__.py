@@ -1,5 +1,6 @@
 """Class names, prompt templates, and the text classifier that CLIP makes of them."""
 
+from .building import find_classifier, names_file
 from .clip_config import clip_model_config
 from .joining import JoinedVocabulary, join_vocabularies
 from .names import novel_flags, split_name
@@ -24,11 +25,13 @@ __all__ = [
     'TextClassifier',
     'Vocabulary',
     'clip_model_config',
+    'find_classifier',
     'find_templates',
     'join_vocabularies',
     'load_classifier',
     'load_photo_text',
     'load_text_encoder',
+    'names_file',
     'novel_flags',
     'save_classifier',
     'split_name',

@@ -1,38 +1,26 @@
 """Embeddings of names on disk, so that a vocabulary is encoded once.
 
-They lie in the folder that `MMOVSAM_CACHE` names, by default in the platform's cache folder of the
-user (on Linux `~/.cache/mmovsam`, or below `XDG_CACHE_HOME`); `MMOVSAM_CACHE=off` keeps nothing. A
-file's name is a hash of everything that its content depends on, so it is never out of date; any
-file may be deleted at any time.
+They lie in the folder of `mmovsam.fileio.cache_folder`. A file's name is a hash of everything that
+its content depends on, so it is never out of date; any file may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
-import platformdirs
 from mmengine.logging import print_log
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..checkpoints.fingerprint import hash_of, module_fingerprint, tensor_digest
 from ..checkpoints.loading import load_checkpoint_file, save_safetensors
+from ..fileio import CACHE_VARIABLE, cache_folder
 
-CACHE_VARIABLE = 'MMOVSAM_CACHE'
 _VERSION = 1  # of what embeddings mean: a higher one leaves older files alone
 _TOKENIZED = 64  # sentences that tell one tokenizer from another
-
-
-def cache_folder() -> Path | None:
-    """Where embeddings are kept; None if they are not."""
-    value = os.environ.get(CACHE_VARIABLE, '')
-    if value.lower() == 'off':
-        return None
-    return Path(value).expanduser() if value else platformdirs.user_cache_path('mmovsam')
 
 
 def cached_embeddings(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from .names import split_name
+
+_LVIS_FILE = Path(__file__).with_name('lvis_v1.json')
 
 
 def _coco() -> dict:
@@ -21,9 +24,11 @@ def _coco() -> dict:
 
 
 def _lvis() -> dict:
-    from mmdet.registry import DATASETS
-
-    return dict(classes=DATASETS.get('LVISV1Dataset').METAINFO['classes'])
+    # As an annotation file has them: one name is spelled otherwise in MMDetection's list.
+    categories = json.loads(_LVIS_FILE.read_text(encoding='utf-8'))['categories']
+    classes, frequencies, synonyms = zip(*categories)
+    novel = tuple(frequency == 'r' for frequency in frequencies)
+    return dict(classes=classes, novel=novel, synonyms=tuple(map(tuple, synonyms)))
 
 
 def _imagenet(subset: str) -> dict:

@@ -11,6 +11,7 @@ from open_clip.model import CLIP, CustomTextCLIP, convert_to_custom_text_state_d
 from torch import Tensor, nn
 
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
+from ..downloads import fetch
 from .clip_config import clip_model_config
 from .photo_text import load_photo_text
 
@@ -94,7 +95,7 @@ def _checkpoint_file(model: str | Mapping, checkpoint: str | PathLike) -> str | 
     if isinstance(model, str) and isinstance(checkpoint, str):
         tag = open_clip.get_pretrained_cfg(model, checkpoint)
         if tag:
-            return open_clip.download_pretrained(tag)
+            return fetch(f'open_clip://{model}:{checkpoint}')
     return checkpoint
 
 

@@ -135,8 +135,8 @@ class Vocabulary:
                 - a list of class names;
                 - `'coco'`: 80 classes, 48 of them base, 17 novel and 15 neither, as in
                   `OVCocoDataset`;
-                - `'lvis'`: 1,203 classes of LVIS v1, without a split or synonyms. Which are rare,
-                  that is, novel, is in the annotation file only: for that give the built dataset;
+                - `'lvis'`: 1,203 classes of LVIS v1 with synonyms, the 337 rare ones novel and the
+                  others base, as in `OVLVISDataset`;
                 - `'imagenet1k'`, `'imagenet22k'`: 1,000 and 21,841 classes with WordNet's synonyms.
                   Those whose names all belong to another class too have WordNet's id in their name
                   and its definition in their prompt;

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config
 
 from ..apis import EXAMPLE_PHOTOS, OVSAMPredictor
-from ..fileio import find_config
+from ..pretrained import read_config
 from ..vocabulary import load_classifier
 from .name_encoder import NameEncoder
 
 
 def load(
-    config: str | Path, checkpoint: str | Path | None = None, device: str = 'cpu'
+    config: str | Path, checkpoint: str | Path | None = None, device: str | None = None
 ) -> tuple[OVSAMPredictor, NameEncoder]:
     """Load a model, and what reads the names that people type for it.
 
@@ -29,9 +28,8 @@ def load(
     """
     predictor = OVSAMPredictor.from_config(config, checkpoint, device)
     classifier = predictor.model.classifier
-    file = classifier.file if classifier is not None else None
-    own = load_classifier(file) if file is not None else None
-    cfg = Config.fromfile(find_config(config))
+    own = classifier.read() if classifier is not None and classifier.file is not None else None
+    cfg = read_config(config, weights=False)
     built = {
         title: load_classifier(file) for title, file in (cfg.get('vocabularies') or {}).items()
     }

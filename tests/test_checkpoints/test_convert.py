@@ -238,7 +238,12 @@ def test_counters_that_old_files_lack_are_zero(contents, write, target):
 def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target, monkeypatch):
     file = write({'clip': contents['clip']})['clip']
     fetched = []
-    monkeypatch.setattr(open_clip, 'download_pretrained', lambda c: fetched.append(c) or file)
+    listed = open_clip.pretrained._PRETRAINED['RN50x16']
+    monkeypatch.setitem(listed, 'openai', dict(file=file))
+    find = open_clip.pretrained.get_pretrained_cfg
+    monkeypatch.setattr(
+        open_clip.pretrained, 'get_pretrained_cfg', lambda *a: fetched.append(a) or find(*a)
+    )
     by_tag = convert({'clip': 'RN50x16:openai'}, target('ovsam'))
     assert by_tag.problems == [] and len(fetched) == 1
     convert({'clip': file}, target('ovsam'))
@@ -247,7 +252,7 @@ def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target
         convert({'clip': 'RN50x16:none'}, target('ovsam'))
     with pytest.raises(FileNotFoundError, match=r'nothing\.pt does not exist'):
         convert({'clip': 'nothing.pt'}, target('ovsam'))
-    assert len(fetched) == 1
+    assert len(fetched) == 2
 
 
 # Another image size

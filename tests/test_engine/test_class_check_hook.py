@@ -55,6 +55,29 @@ def test_classes_in_another_order_stop_each_phase(wrap, phase, data):
         check(runner(model, **{data: ('dog', 'cat')}))
 
 
+@pytest.mark.parametrize(
+    'data, vocabulary, warned',
+    [
+        ((False, True), None, True),
+        ((False, True), (False, True), False),
+        ((False, False), None, False),
+        (None, None, False),
+    ],
+)
+def test_split_that_the_vocabulary_lacks_is_warned_of(data, vocabulary, warned, monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'mmovsam.engine.hooks.class_check_hook.print_log', lambda text, **_: lines.append(text)
+    )
+    model = Named()
+    model.classifier.set_classifier(TextClassifier(torch.ones(2, 1, 3), NAMES, vocabulary))
+    ran = runner(model)
+    if data is not None:
+        ran.test_dataloader.dataset.metainfo['novel'] = data
+    ClassCheckHook().before_test(ran)
+    assert [('1 novel classes' in line) for line in lines] == [True] * warned
+
+
 def test_one_more_class_stops_even_where_the_vocabulary_has_no_names():
     with pytest.raises(ValueError, match='3 classes and the vocabulary 2'):
         ClassCheckHook().before_test(runner(Named(None), test=('a', 'b', 'c')))

@@ -64,8 +64,12 @@ def test_ovsam_takes_tower_and_adapter_of_its_first_stage(name):
     adapter = second.model.neck.init_cfg
     assert adapter.prefix == 'neck'  # of SAM2CLIPDistiller
     assert adapter.checkpoint == f'work_dirs/sam2clip_{name}/epoch_{first.train_cfg.max_epochs}.pth'
-    assert all(name in config.model.backbone.init_cfg.checkpoint for config in (first, second))
-    assert name in second.model.classifier.classifier
+    text = second.text_encoder
+    for config in (first, second):
+        tower = config.model.backbone
+        assert tower.init_cfg.checkpoint == f'open_clip://{tower.model}:{text.checkpoint}'
+    assert second.model.classifier.text_encoder == text
+    assert text.model.removesuffix('-quickgelu') == tower.model.removesuffix('-quickgelu')
 
 
 def test_vit_of_openai_has_its_quick_activation():

@@ -190,7 +190,14 @@ def test_missing_data_and_weights_are_named_in_one_message(call):
     status, output = call('train.py', TOOLS.parent / 'configs' / 'ovsam_lvis.py')
     assert status == 2
     assert output.count('error: ') == 1
-    for name in ('lvis_v1_train.json', 'lvis_v1_val.json', 'sam_vit_h_4b8939.pth', 'vocabulary'):
+    for name in ('lvis_v1_train.json', 'lvis_v1_val.json'):
+        assert name in output
+    options = [f'{part}.checkpoint={part}.pth' for part in ('neck.init_cfg', 'backbone.init_cfg')]
+    options = ['--cfg-options', *(f'model.{option}' for option in options)]
+    options.append('model.classifier.classifier=names.safetensors')
+    status, output = call('train.py', TOOLS.parent / 'configs' / 'ovsam_lvis.py', *options)
+    assert status == 2
+    for name in ('neck.init_cfg.pth', 'names.safetensors'):
         assert name in output
 
 

@@ -2,9 +2,11 @@
 
 import pytest
 from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
 
-from mmovsam.datasets import OVCocoDataset
+from mmovsam.datasets import OVCocoDataset, OVLVISDataset
 from mmovsam.vocabulary import Vocabulary, split_name
+from mmovsam.vocabulary.sources import read_metainfo
 
 
 @pytest.fixture(scope='module')
@@ -20,10 +22,37 @@ def test_coco_has_80_classes_in_its_order_with_the_split_of_the_paper():
     assert (flags['person'], flags['cat'], flags['stop sign']) == (False, True, None)
 
 
-def test_lvis_has_1203_classes_and_no_split_without_its_annotation_file():
+def test_lvis_has_1203_classes_of_which_the_337_rare_ones_are_novel():
     vocabulary = Vocabulary.from_source('lvis')
-    assert len(vocabulary) == 1203 and vocabulary.novel is None
+    assert len(vocabulary) == 1203
+    assert [vocabulary.novel.count(flag) for flag in (True, False)] == [337, 866]
     assert vocabulary.names[0] == 'aerosol_can' and vocabulary.names[-1] == 'zucchini'
+    flags = dict(zip(vocabulary.names, vocabulary.novel))
+    assert (flags['applesauce'], flags['person'], flags['apple']) == (True, False, False)
+    assert vocabulary.prompt_names[0] == ('aerosol can', 'spray can')
+
+
+def test_lvis_by_the_word_is_what_its_annotation_file_says():
+    about = read_metainfo('lvis')
+    categories = [
+        dict(
+            id=i,
+            name=name,
+            frequency='r' if novel else 'f',
+            synonyms=[name, *synonyms],
+        )
+        for i, (name, novel, synonyms) in enumerate(zip(*about.values()), 1)
+    ]
+    read = OVLVISDataset.category_info(None, categories)
+    by_file, by_word = map(Vocabulary.from_metainfo, (read, about))
+    assert by_file.names == by_word.names and by_file.novel == by_word.novel
+    assert by_file.prompt_names == by_word.prompt_names
+
+
+def test_lvis_has_mmdetections_classes_but_for_the_spelling_of_one():
+    theirs = DATASETS.get('LVISV1Dataset').METAINFO['classes']
+    differing = [(a, b) for a, b in zip(read_metainfo('lvis')['classes'], theirs) if a != b]
+    assert differing == [('speaker_(stero_equipment)', 'speaker_(stereo_equipment)')]
 
 
 def test_imagenet1k_has_its_classes_with_wordnets_synonyms():

@@ -1,10 +1,12 @@
-# Full-size OVSAM on CLIP RN50x16, as in the paper. Where its weights come from: README, "Train".
+# Full-size OVSAM on CLIP RN50x16, as in the paper. Its files are fetched: docs/model_zoo.md.
 stages = [384, 768, 1536, 3072]
-sam_file = 'checkpoints/sam_vit_h_4b8939.pth'
+text_encoder = dict(model='RN50x16-quickgelu', checkpoint='openai')
+# behind # stands which part of the file is fetched: of 2.4 GB the prompt encoder is 25 KB
+sam_file = 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth#'
 backbone = dict(
     type='OpenCLIPBackbone',
     model='RN50x16',
-    init_cfg=dict(type='Pretrained', checkpoint='checkpoints/clip_rn50x16.safetensors'),
+    init_cfg=dict(type='Pretrained', checkpoint='open_clip://RN50x16:openai'),
 )
 neck = dict(type='SAM2CLIPNeck', in_channels=stages)
 model = dict(
@@ -15,7 +17,7 @@ model = dict(
         frozen=True,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='checkpoints/sam2clip_vith_rn50x16.pth',
+            checkpoint='hf://HarborYuan/ovsam_models/sam2clip_vith_rn50x16.pth',
             prefix='neck_student',
         ),
         **neck,
@@ -24,7 +26,9 @@ model = dict(
     prompt_encoder=dict(
         type='SAMPromptEncoder',
         frozen=True,
-        init_cfg=dict(type='Pretrained', checkpoint=sam_file, prefix='prompt_encoder'),
+        init_cfg=dict(
+            type='Pretrained', checkpoint=f'{sam_file}prompt_encoder.', prefix='prompt_encoder'
+        ),
     ),
     head=dict(
         type='CLIP2SAMHead',
@@ -35,9 +39,11 @@ model = dict(
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
         ),
-        init_cfg=dict(type='Pretrained', checkpoint=sam_file, prefix='mask_decoder'),
+        init_cfg=dict(
+            type='Pretrained', checkpoint=f'{sam_file}mask_decoder.', prefix='mask_decoder'
+        ),
     ),
-    classifier=dict(type='OpenVocabClassifier'),
+    classifier=dict(type='OpenVocabClassifier', text_encoder=text_encoder),
     prompter=dict(type='GTPrompter'),
     train_cfg=dict(max_instances=40),
 )

@@ -1,5 +1,7 @@
 # SAM ViT-H segments, CLIP RN50x16 names. Each has its own encoder: 808M parameters.
-sam_file = 'checkpoints/sam_vit_h_4b8939.pth'
+# All files are fetched: docs/model_zoo.md.
+text_encoder = dict(model='RN50x16-quickgelu', checkpoint='openai')
+sam_file = 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth#'
 model = dict(
     type='SAMCLIPBaseline',
     data_preprocessor=dict(type='OVSAMDataPreprocessor', image_size=1024),
@@ -23,8 +25,8 @@ model = dict(
     clip=dict(
         type='OpenCLIPBackbone',
         model='RN50x16',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/clip_rn50x16.safetensors'),
+        init_cfg=dict(type='Pretrained', checkpoint='open_clip://RN50x16:openai'),
     ),
-    classifier=dict(type='OpenVocabClassifier'),
+    classifier=dict(type='OpenVocabClassifier', text_encoder=text_encoder),
     prompter=dict(type='GTPrompter'),
 )

@@ -1,6 +1,9 @@
 """Refuses data whose classes are not those of the model's vocabulary."""
 
+import logging
+
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from ...models.heads import OpenVocabClassifier
@@ -13,7 +16,8 @@ class ClassCheckHook(Hook):
 
     Nothing else would tell: training would learn wrong names, and accuracy would be that of
     comparing numbers of different lists. Models without a text classifier, and data without
-    classes, are left alone.
+    classes, are left alone. Where the data tells base from novel classes and the vocabulary does
+    not, a warning says that names will be fused in another way.
     """
 
     def before_train(self, runner) -> None:
@@ -33,6 +37,18 @@ class ClassCheckHook(Hook):
     @staticmethod
     def _check(model, dataloader) -> None:
         classifier = getattr(unwrap(model), 'classifier', None)
-        classes = (getattr(dataloader.dataset, 'metainfo', None) or {}).get('classes')
-        if isinstance(classifier, OpenVocabClassifier) and classes:
-            classifier.check_classes(classes)
+        metainfo = getattr(dataloader.dataset, 'metainfo', None) or {}
+        classes = metainfo.get('classes')
+        if not isinstance(classifier, OpenVocabClassifier) or not classes:
+            return
+        classifier.check_classes(classes)
+        if True in (metainfo.get('novel') or ()) and not classifier.has_split:
+            print_log(
+                f'The data has {sum(flag is True for flag in metainfo["novel"])} novel classes, '
+                'and the vocabulary does not tell base from novel: all names are fused as novel '
+                "ones, and accuracies are not those of the paper's setting. Build the vocabulary "
+                'with a split: from the word lvis or coco, or from the config of the data '
+                '(tools/build_vocabulary.py); or name the classes in model.classifier.novel.',
+                logger='current',
+                level=logging.WARNING,
+            )

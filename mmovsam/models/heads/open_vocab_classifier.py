@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ...layers import at_least_float32, without_autocast
-from ...vocabulary import TextClassifier, load_classifier, novel_flags
+from ...vocabulary import TextClassifier, find_classifier, novel_flags
 
 LOGIT_SCALE = math.exp(4.6052)
 """Of the released models; CLIP's own is a hair smaller, 100."""
@@ -26,8 +26,9 @@ class OpenVocabClassifier(BaseModule):
     """Compare embeddings with the names of K classes, in a vocabulary that can change at any time.
 
     Args:
-        classifier: File of a text classifier, read at first use; None if `set_classifier` is
-            called.
+        classifier: File of a text classifier, read at first use; or what names classes, such as
+            `'lvis'`, of which `text_encoder` builds one at first use, see `find_classifier`. None
+            if `set_classifier` is called.
         logit_scale: Factor on the cosine similarities.
         base_alpha: Share of CLIP's opinion on base classes and on the background.
         novel_alpha: Share of CLIP's opinion on novel classes, and on all where there is no split.
@@ -35,6 +36,8 @@ class OpenVocabClassifier(BaseModule):
             images teach them.
         novel: Names of the novel classes, as `novel_flags` takes them, in place of what the file
             says.
+        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`, for a vocabulary that has
+            to be built.
     """
 
     def __init__(
@@ -45,10 +48,12 @@ class OpenVocabClassifier(BaseModule):
         novel_alpha: float = 0.9,
         train_novel: bool = False,
         novel: Sequence[str] | None = None,
+        text_encoder: Mapping | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.file = classifier
+        self.text_encoder = text_encoder
         self.logit_scale = logit_scale
         self.base_alpha = base_alpha
         self.novel_alpha = novel_alpha
@@ -67,6 +72,7 @@ class OpenVocabClassifier(BaseModule):
         self.register_buffer('excluded', torch.zeros(0, dtype=torch.bool), persistent=False)
         # The rest is no buffer: it stays on the host, where losses decide by it.
         self.has_bias = False
+        self.has_split = False
         # (K + 1,), the background included: what the loss may compare with
         self.trained = torch.zeros(0, dtype=torch.bool)
 
@@ -115,6 +121,7 @@ class OpenVocabClassifier(BaseModule):
         self.alpha, self.excluded = alpha.to(device), excluded.to(device)
         self.trained = ~(excluded if self.train_novel else novel | excluded)
         self.names = classifier.names
+        self.has_split = classifier.novel is not None
 
     def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
         """The same comparison in another vocabulary; this one keeps its own."""
@@ -125,21 +132,30 @@ class OpenVocabClassifier(BaseModule):
 
     def _require(self) -> None:
         if not len(self.embeddings):
-            if self.file is None:
-                raise ValueError(
-                    'The model has no vocabulary. Give its classifier a file '
-                    "(model.classifier.classifier='...'), or call set_vocabulary first."
-                )
-            classifier = load_classifier(self.file)
-            if self.novel is not None:
-                if classifier.names is None:
-                    raise ValueError(
-                        f'novel has names, and {self.file} has none: build it with '
-                        'tools/build_vocabulary.py.'
-                    )
-                flags = novel_flags(classifier.names, self.novel)
-                classifier = dataclasses.replace(classifier, novel=flags)
-            self.set_classifier(classifier)
+            self.set_classifier(self.read())
+
+    def read(self) -> TextClassifier:
+        """The text classifier that was given by its file or by what names its classes.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: None was given; it is broken; or the text encoder is missing.
+        """
+        if self.file is None:
+            raise ValueError(
+                'The model has no vocabulary. Give its classifier a file '
+                "(model.classifier.classifier='...'), or call set_vocabulary first."
+            )
+        classifier = find_classifier(self.file, self.text_encoder)
+        if self.novel is None:
+            return classifier
+        if classifier.names is None:
+            raise ValueError(
+                f'novel has names, and {self.file} has none: build it with '
+                'tools/build_vocabulary.py.'
+            )
+        flags = novel_flags(classifier.names, self.novel)
+        return dataclasses.replace(classifier, novel=flags)
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Scaled similarity to each class, the best of its names, the names' bias included.

@@ -1,0 +1,120 @@
+"""Pickles of tensors, read as data.
+
+The few instructions that lists of tensors need are followed here by hand; nothing that a pickle
+names is imported, called or run, and any other instruction is refused.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    'torch DoubleStorage': torch.float64,
+    'torch FloatStorage': torch.float32,
+    'torch HalfStorage': torch.float16,
+    'torch BFloat16Storage': torch.bfloat16,
+    'torch LongStorage': torch.int64,
+    'torch IntStorage': torch.int32,
+    'torch ShortStorage': torch.int16,
+    'torch CharStorage': torch.int8,
+    'torch ByteStorage': torch.uint8,
+    'torch BoolStorage': torch.bool,
+}
+_CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False, 'EMPTY_TUPLE': ()}
+_VALUES = ('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE', 'GLOBAL')
+
+
+class Module(dict):
+    """The attributes of a module."""
+
+
+def follow(pickled: bytes, read_storage: Callable, rebuild: Callable | None = None):
+    """What the instructions of a pickle build. Names of code stay text.
+
+    Args:
+        pickled: The pickle, of `torch.save` or of TorchScript.
+        read_storage: From a reference `('storage', kind, key, location, count)`, the kind as
+            `DTYPES` has them, to the storage and its type.
+        rebuild: From these two, offset, size and stride to a tensor, or what stands for one.
+
+    Raises:
+        ValueError: There is an instruction that tensors do not need.
+    """
+    rebuild = rebuild or _tensor
+    stack, memo, marks = [], {}, []
+
+    def from_mark() -> list:
+        start = marks.pop()
+        items = stack[start:]
+        del stack[start:]
+        return items
+
+    for opcode, value, _ in pickletools.genops(pickled):
+        name = opcode.name
+        if name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _VALUES:
+            stack.append(value)
+        elif name == 'MARK':
+            marks.append(len(stack))
+        elif name in ('BINPUT', 'LONG_BINPUT'):
+            memo[value] = stack[-1]
+        elif name in ('BINGET', 'LONG_BINGET'):
+            stack.append(memo[value])
+        elif name == 'EMPTY_LIST':
+            stack.append([])
+        elif name == 'EMPTY_DICT':
+            stack.append({})
+        elif name == 'TUPLE':
+            stack.append(tuple(from_mark()))
+        elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
+            stack[-int(name[-1]) :] = [tuple(stack[-int(name[-1]) :])]
+        elif name == 'APPEND':
+            item = stack.pop()
+            stack[-1].append(item)
+        elif name == 'APPENDS':
+            items = from_mark()
+            stack[-1].extend(items)
+        elif name == 'SETITEM':
+            value = stack.pop()
+            key = stack.pop()
+            stack[-1][key] = value
+        elif name == 'SETITEMS':
+            items = from_mark()
+            stack[-1].update(zip(items[::2], items[1::2]))
+        elif name == 'NEWOBJ':
+            stack[-2:] = [Module()]  # of a class, with arguments
+        elif name == 'BUILD':
+            state = stack.pop()
+            if isinstance(state, dict) and isinstance(stack[-1], Module):
+                stack[-1].update(state)
+        elif name == 'BINPERSID':
+            stack.append(read_storage(stack.pop()))
+        elif name == 'REDUCE':
+            arguments = stack.pop()
+            stack.append(_rebuilt(stack.pop(), arguments, rebuild))
+        elif name == 'STOP':
+            return stack.pop()
+        elif name != 'PROTO':
+            raise ValueError(f'the instruction {name} is not expected')
+    raise ValueError('the list of modules has no end')
+
+
+def _rebuilt(function: str, arguments: tuple, rebuild: Callable):
+    """Tensors and dictionaries; of any other call nothing is known, and nothing is needed."""
+    if function == 'torch._utils _rebuild_tensor_v2':
+        return rebuild(arguments[0], *arguments[1:4])
+    if function == 'torch._utils _rebuild_parameter':
+        return arguments[0]
+    if function == 'collections OrderedDict':
+        return dict(*arguments)
+    return None
+
+
+def _tensor(storage: tuple, offset: int, size: tuple, stride: tuple) -> Tensor:
+    memory, dtype = storage
+    return torch.empty(0, dtype=dtype).set_(memory, offset, size, stride)

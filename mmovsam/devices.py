@@ -1,0 +1,61 @@
+"""Where a model runs, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+
+def choose_device(name: str | torch.device | None = None) -> torch.device:
+    """The device of a name; without one the GPU if there is one that CUDA knows, else the CPU.
+
+    Apple's GPUs are not chosen: some operations of the models do not exist there.
+
+    Args:
+        name: As for `torch.device`; None or `'auto'` to choose.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    if name is None or name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f'{name!r} is no device: give cpu, cuda, or cuda:1 for one GPU.'
+        ) from error
+    if device.type == 'cuda':
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ValueError(
+                f'There is no {name}: PyTorch {torch.__version__} finds {count} GPUs. Use cpu, or '
+                'install a PyTorch with CUDA (https://pytorch.org/get-started).'
+            )
+    if device.type == 'mps' and not torch.backends.mps.is_available():
+        raise ValueError(f'There is no {name}: PyTorch finds no GPU of Apple. Use cpu.')
+    return device
+
+
+def half_precision(device: torch.device) -> torch.dtype:
+    """The type of 16 bits that a device computes with: bfloat16 where it has it, else float16."""
+    if device.type == 'cuda' and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def describe_device(device: torch.device, dtype: torch.dtype = torch.float32) -> str:
+    """A line that says where a model runs.
+
+    Args:
+        device: Of the model.
+        dtype: Precision of its encoder.
+    """
+    if device.type == 'cuda':
+        where = f'{device} ({torch.cuda.get_device_name(device)})'
+    elif device.type == 'cpu':
+        where = f'cpu ({torch.get_num_threads()} threads)'
+        if torch.backends.mps.is_available():
+            where += '; the GPU of Apple is not used: some operations do not exist there'
+    else:
+        where = str(device)
+    return f'Device: {where}, {str(dtype).removeprefix("torch.")}'

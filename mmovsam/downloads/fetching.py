@@ -1,0 +1,242 @@
+"""Fetch a file once: from the Hugging Face hub, from open_clip's list, or from an address."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+from mmengine.logging import print_log
+
+from ..fileio import CACHE_VARIABLE, cache_folder, write_atomic
+from .errors import DownloadError, explain
+from .http import download
+from .hub import hub_file
+from .known import SHA256, licence_of
+
+ADDRESSES = ('hf://', 'open_clip://', 'https://', 'http://')
+_WAIT = 1.0  # seconds after which it is said that another process is at work
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What was fetched from an address the first time."""
+
+    address: str
+    sha256: str
+    size: int
+    revision: str | None = None
+    """The hub's commit, to which later downloads are pinned."""
+    path: str = ''
+    mtime_ns: int = 0
+    """With `path` and `size`: the file was checked, and has not changed since."""
+
+    def is_unchanged(self) -> bool:
+        """Whether the file is there as it was when it was checked."""
+        try:
+            now = os.stat(self.path)
+        except OSError:
+            return False
+        return (now.st_size, now.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+def is_address(name) -> bool:
+    """Whether this is something that `fetch` takes.
+
+    Args:
+        name (str | Path): An address or a file.
+    """
+    return str(name).startswith(ADDRESSES)
+
+
+def fetch(address: str) -> Path:
+    """The local copy of a file from elsewhere; downloaded if it is not there yet.
+
+    Before the first download its licence is shown, where it is known. Of several processes one
+    downloads. The SHA-256 of the first download is recorded, and a file of the hub stays at the
+    commit that it was at then; a copy that is another one later is refused.
+
+    Args:
+        address: `hf://OWNER/REPOSITORY/FILE` of the Hugging Face hub (with
+            `REPOSITORY@REVISION` of one revision), `open_clip://MODEL:TAG` of open_clip's list of
+            pretrained weights, `https://...` or `http://...`.
+
+    Returns:
+        A file that belongs to the cache: do not change it.
+
+    Raises:
+        DownloadError: It cannot be fetched, or is another file than before.
+        ValueError: The address is none of these.
+    """
+    if address.startswith('hf://'):
+        return _looked_after(address, _from_hub)
+    if address.startswith('open_clip://'):
+        return _looked_after(address, _from_open_clip)
+    if address.startswith(ADDRESSES):
+        name = os.path.basename(urlsplit(address).path) or 'file'
+        return kept(address, name, lambda target: download(address, target))
+    raise ValueError(f'{address} is no address: expected one of {", ".join(ADDRESSES)}...')
+
+
+def kept(address: str, name: str, make: Callable[[Path], None]) -> Path:
+    """A file of the cache, made once by one process.
+
+    Args:
+        address: What it is made of; names it in messages.
+        name: Its file name.
+        make: Writes it, whole or not at all, to the path that it is given.
+
+    Raises:
+        DownloadError: It cannot be made, or is another file than before.
+    """
+    folder = _downloads()
+    if folder is None:
+        raise DownloadError(
+            f'{address} would be kept in the cache, which {CACHE_VARIABLE}=off switches off. Name '
+            f'a folder with {CACHE_VARIABLE}.'
+        )
+    target = folder / _key(address) / name
+
+    def make_it(address: str, revision: str | None) -> tuple[Path, str | None]:
+        if not target.is_file():
+            make(target)
+        return target, None
+
+    return _looked_after(address, make_it)
+
+
+def _looked_after(address: str, get: Callable) -> Path:
+    """What `get` returns, under a lock: the licence is shown before, the hash checked after."""
+    folder = _downloads()
+    where = folder or Path(os.environ.get('HF_HOME', '~/.cache/huggingface'))
+    try:
+        with _lock(folder, address):
+            record = _read_record(folder, address)
+            known = SHA256.get(address) in (None, record and record.sha256)
+            if record is not None and known and record.is_unchanged():
+                return Path(record.path)  # no library has to be asked, nor a server
+            if record is None and (licence := licence_of(address)):
+                print_log(f'{address}: {licence}', logger='current', level=logging.WARNING)
+            path, revision = get(address, record.revision if record else None)
+            _check(Path(path), address, folder, record, revision)
+        return Path(path)
+    except (DownloadError, ValueError):
+        raise
+    except Exception as error:  # of four libraries, which differ from version to version
+        raise explain(error, address, where) from error
+
+
+def _from_hub(address: str, revision: str | None) -> tuple[Path, str | None]:
+    parts = address.removeprefix('hf://').split('/', 2)
+    if len(parts) < 3 or not all(parts):
+        raise ValueError(f'{address} is incomplete: expected hf://OWNER/REPOSITORY/FILE.')
+    owner, repository, filename = parts
+    repository, _, given = repository.partition('@')
+    return hub_file(f'{owner}/{repository}', [filename], revision or given or None)
+
+
+def _from_open_clip(address: str, revision: str | None) -> tuple[Path, str | None]:
+    import open_clip
+
+    model, _, tag = address.removeprefix('open_clip://').rpartition(':')
+    listed = open_clip.pretrained.get_pretrained_cfg(model, tag)
+    if not listed:
+        known = ', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'
+        raise ValueError(
+            f'{model}:{tag} is no model and tag of open_clip, such as RN50x16:openai. Tags that '
+            f'open_clip knows for {model!r}: {known}.'
+        )
+    if listed.get('file'):
+        return Path(listed['file']), None
+    if not listed.get('hf_hub'):
+        return fetch(listed['url']), None
+    repository, _, filename = listed['hf_hub'].rpartition('/')
+    # as open_clip does: safetensors where there are some
+    filenames = [filename]
+    if not filename:
+        filenames = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin']
+    elif filename.endswith(('.bin', '.pth')):
+        filenames.insert(0, f'{filename[:-4]}.safetensors')
+    return hub_file(repository, filenames, revision)
+
+
+def _check(path: Path, address: str, folder, record: _Record | None, revision) -> None:
+    """Compare a file with what is known of it, and note what it is."""
+    found = sha256_of(path)
+    expected = SHA256.get(address) or (record.sha256 if record else None)
+    if expected is not None and found != expected:
+        raise DownloadError(
+            f'{address} has the SHA-256 {found}, expected is {expected}: it is another file than '
+            f'before, or damaged. Delete {path.resolve()} to fetch it again'
+            + (f'; if the new one is meant, delete {_record_file(folder, address)} too.'
+               if folder else '.')
+        )  # fmt: skip
+    if folder is not None:
+        now = path.stat()
+        about = dict(path=str(path), size=now.st_size, mtime_ns=now.st_mtime_ns)
+        new = _Record(address, found, revision=revision or (record and record.revision), **about)
+        with contextlib.suppress(OSError):
+            write_atomic(_record_file(folder, address), json.dumps(asdict(new), indent=1))
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def recorded_sha256(address: str) -> str | None:
+    """SHA-256 of what was fetched from an address; None if nothing was."""
+    record = _read_record(_downloads(), address)
+    return record.sha256 if record else None
+
+
+@contextlib.contextmanager
+def _lock(folder: Path | None, address: str) -> Iterator[None]:
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f'{_key(address)}.lock')
+    try:
+        lock.acquire(timeout=_WAIT)
+    except Timeout:
+        print_log(f'Another process fetches {address}: waiting for it.', logger='current')
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _downloads() -> Path | None:
+    folder = cache_folder()
+    return folder and folder / 'downloads'
+
+
+def _key(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def _record_file(folder: Path, address: str) -> Path:
+    return folder / f'{_key(address)}.json'
+
+
+def _read_record(folder: Path | None, address: str) -> _Record | None:
+    if folder is None:
+        return None
+    try:
+        record = _Record(**json.loads(_record_file(folder, address).read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if record.address == address else None

@@ -1,0 +1,14 @@
+"""Models by name: their files are fetched, converted and kept at first use."""
+
+from .preparing import checkpoint_file, config_path, fetch_model, read_config
+from .registry import MODELS, PretrainedModel, find_pretrained
+
+__all__ = [
+    'MODELS',
+    'PretrainedModel',
+    'checkpoint_file',
+    'config_path',
+    'fetch_model',
+    'find_pretrained',
+    'read_config',
+]

@@ -1,0 +1,109 @@
+"""From the name of a model to its config and its weights."""
+
+from __future__ import annotations
+
+import difflib
+from os import PathLike
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ..checkpoints.convert import convert, expected_tensors
+from ..checkpoints.fingerprint import hash_of
+from ..checkpoints.loading import resolve_path
+from ..downloads import is_address, kept
+from ..fileio import find_config
+from ..version import __version__
+from .registry import MODELS, PretrainedModel, find_pretrained
+
+
+def read_config(config: str | PathLike, weights: bool = True) -> Config:
+    """The config of a file, of a config's name in the package, or of a pretrained model.
+
+    Args:
+        config: As for `mmovsam.fileio.find_config`, or a name of `MODELS`.
+        weights: Whether `load_from` becomes the local file of a pretrained model's weights; they
+            are fetched and converted at first use, see `fetch_model`.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: Likewise; the message has the names of models.
+        DownloadError: Weights cannot be fetched.
+    """
+    name = str(config)
+    if name not in MODELS:
+        return Config.fromfile(str(config_path(name)))
+    cfg = Config.fromfile(str(find_config(MODELS[name].config)))
+    if weights and MODELS[name].sources:
+        cfg.load_from = str(fetch_model(name))
+    return cfg
+
+
+def config_path(config: str | PathLike) -> Path:
+    """The file of a config, by its own name or by that of a pretrained model.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: Likewise; the message has the names of models.
+    """
+    name = str(config)
+    if name in MODELS:
+        return find_config(MODELS[name].config)
+    try:
+        return find_config(name)
+    except FileNotFoundError:
+        bare = not Path(name).suffix and '::' not in name and '/' not in name
+        if bare and difflib.get_close_matches(name.lower().replace('_', '-'), MODELS, cutoff=0.4):
+            find_pretrained(name)  # says which it may be
+        raise
+
+
+def checkpoint_file(checkpoint: str | PathLike) -> str:
+    """What a tool can load of a checkpoint that is given as a file, an address, or a name.
+
+    Args:
+        checkpoint: A name of `MODELS`, an address as `mmovsam.downloads.fetch` takes it, or
+            anything else, which is returned as it is.
+
+    Raises:
+        DownloadError: It cannot be fetched.
+    """
+    name = str(checkpoint)
+    if name in MODELS:
+        return str(fetch_model(name))
+    return str(resolve_path(name)) if is_address(name) else name
+
+
+def fetch_model(name: str) -> str | Path:
+    """The weights of a pretrained model; fetched and converted if they are not there yet.
+
+    The files that they are made of are fetched as `mmovsam.downloads.fetch` does, of SAM's the
+    prompt encoder alone. What comes of them is kept in the cache (`MMOVSAM_CACHE`), by one process
+    while others wait.
+
+    Args:
+        name: Of `MODELS`.
+
+    Returns:
+        A `.safetensors` file, or `mmovsam://NAME` of weights in the package.
+
+    Raises:
+        ValueError: There is no such model, or its files are not what they were.
+        DownloadError: A file cannot be fetched, or the result not be kept.
+    """
+    model = find_pretrained(name)
+    if not model.sources:
+        return Config.fromfile(str(find_config(model.config))).load_from
+    # Another version of the package may have other names for parameters.
+    key = hash_of([__version__, dict(model.sources)])[:12]
+    return kept(f'{name} ({key})', f'{name}.safetensors', lambda file: _convert(model, file))
+
+
+def _convert(model: PretrainedModel, file: Path) -> None:
+    target = expected_tensors(Config.fromfile(str(find_config(model.config))))
+    files = {key: str(resolve_path(address)) for key, address in model.sources.items()}
+    conversion = convert(files, target)
+    conversion.problems += [f'{name} is in none of the files.' for name in conversion.left[:5]]
+    conversion.save(file)
+    print_log(f'{model.name}: converted, kept as {file}', logger='current')

@@ -1,0 +1,85 @@
+"""The models that have a name, and the files that each is made of."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+OVSAM_FILES = 'hf://HarborYuan/ovsam_models'
+"""The authors' release of Open-Vocabulary SAM."""
+SAM_FILE = 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth'
+CLIP_FILE = 'open_clip://RN50x16:openai'
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A model with its weights.
+
+    Args:
+        name: By which it is asked for.
+        config: Name of its config among those of the package.
+        about: What it is, in a few words.
+        parameters: How many it has, without a text tower.
+        sources: Addresses of the files that its weights are converted from, by the keys of
+            `mmovsam.checkpoints.released.FORMATS`; empty where the package ships its weights, as
+            the config's `load_from`.
+        licence: Of the weights.
+    """
+
+    name: str
+    config: str
+    about: str
+    parameters: int
+    sources: Mapping[str, str] = field(default_factory=dict)
+    licence: str = 'Apache-2.0'
+
+
+def _released(data: str) -> PretrainedModel:
+    return PretrainedModel(
+        name=f'ovsam-{data}-rn50x16',
+        config=f'ovsam_{data}.py',
+        about=f'released by the authors of OVSAM, trained on {data.upper()}; CLIP RN50x16',
+        parameters=304_046_908,
+        sources=dict(
+            clip=CLIP_FILE,
+            sam=f'{SAM_FILE}#prompt_encoder.',
+            sam2clip=f'{OVSAM_FILES}/sam2clip_vith_rn50x16.pth',
+            clip2sam=f'{OVSAM_FILES}/clip2sam_{data}_rn50x16.pth',
+        ),
+        licence='NTU S-Lab 1.0, non-commercial (CLIP: MIT, SAM: Apache-2.0)',
+    )
+
+
+MODELS: dict[str, PretrainedModel] = {
+    model.name: model
+    for model in (
+        PretrainedModel(
+            name='ovsam-photo',
+            config='photo/ovsam_photo.py',
+            about='small model for photographs, in the package',
+            parameters=0,
+        ),
+        _released('lvis'),
+        _released('coco'),
+        PretrainedModel(
+            name='ovsam-mini',
+            config='mini/ovsam_mini_boxes.py',
+            about='model of the small drawn world, for tests, in the package',
+            parameters=0,
+        ),
+    )
+}
+
+
+def find_pretrained(name: str) -> PretrainedModel:
+    """A model by its name.
+
+    Raises:
+        ValueError: There is none of this name; the message has the names there are.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    near = difflib.get_close_matches(name.lower().replace('_', '-'), MODELS, n=1, cutoff=0.4)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    raise ValueError(f'There is no model named {name!r}: there are {", ".join(MODELS)}.{hint}')

@@ -1,0 +1,106 @@
+"""Text classifiers by their files, or built when they are first needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+
+import open_clip
+import torch
+from filelock import FileLock
+from mmengine.logging import print_log
+from safetensors import SafetensorError
+
+from ..checkpoints.fingerprint import hash_of
+from ..checkpoints.loading import SUFFIXES
+from ..fileio import cache_folder
+from .text_classifier import TextClassifier, load_classifier, save_classifier
+from .text_encoder import load_text_encoder
+from .vocabulary import Vocabulary
+
+_VERSION = 1  # of what a text tower makes of names: a higher one leaves older files alone
+
+
+def names_file(classifier: str | PathLike) -> bool:
+    """Whether this is the name of a text classifier's file, and not of what it is built of."""
+    name = str(classifier)
+    return '://' in name or Path(name).suffix in SUFFIXES
+
+
+def find_classifier(
+    classifier: str | PathLike, text_encoder: Mapping | None = None
+) -> TextClassifier:
+    """A text classifier by the name of its file, or by what names its classes.
+
+    What is built is encoded once on a machine: the embeddings are kept, see
+    `mmovsam.vocabulary.cache`, and of several processes that ask at the same time one encodes
+    while the others wait.
+
+    Args:
+        classifier: A file as `load_classifier` takes it; or a source of `Vocabulary.from_source`:
+            `'lvis'`, `'coco'`, a text file, a registered data set.
+        text_encoder: Arguments of `load_text_encoder`; needed to build.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is broken, the source is unknown, or the text encoder is missing.
+    """
+    if names_file(classifier):
+        return load_classifier(classifier)
+    vocabulary = Vocabulary.from_source(classifier)
+    if text_encoder is None or not text_encoder.get('checkpoint'):
+        raise ValueError(
+            f'The vocabulary {classifier} has to be built, and nothing says with which text tower: '
+            'give model.classifier.text_encoder=dict(model=..., checkpoint=...), or a file of '
+            'tools/build_vocabulary.py as model.classifier.classifier.'
+        )
+    key = hash_of([vars(vocabulary), dict(text_encoder), _VERSION])
+    with _turn(key) as folder:
+        file = folder / f'{key}.safetensors' if folder and _is_tag(text_encoder) else None
+        if file is not None and file.is_file():
+            with contextlib.suppress(ValueError):  # damaged: built again
+                return load_classifier(file)
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        print_log(
+            f'The names of the vocabulary {classifier} ({len(vocabulary):,} classes) are read by '
+            f'the text tower on {device}, unless the cache has them.',
+            logger='current',
+        )
+        text_model, tokenizer = load_text_encoder(**text_encoder)
+        built = vocabulary.build_classifier(text_model.to(device), tokenizer)
+        if file is not None:
+            with contextlib.suppress(OSError, SafetensorError):
+                save_classifier(file, built)
+        return built
+
+
+def _is_tag(text_encoder: Mapping) -> bool:
+    """Whether the text tower is one of open_clip's list, whose weights never change."""
+    model, tag = (text_encoder.get(key) for key in ('model', 'checkpoint'))
+    names = isinstance(model, str) and isinstance(tag, str)
+    return names and bool(open_clip.get_pretrained_cfg(model, tag))
+
+
+@contextlib.contextmanager
+def _turn(key: str) -> Iterator[Path | None]:
+    """One process after the other, so that all but the first find the cache filled.
+
+    Yields:
+        Where built classifiers are kept; None if they are not.
+    """
+    folder = cache_folder()
+    folder = folder and folder / 'vocabularies'
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / f'{key}.lock')
+            lock.acquire()
+    except OSError:  # a folder that cannot be written: the cache warns of it
+        folder = None
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            lock.release()

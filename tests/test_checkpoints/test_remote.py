@@ -1,0 +1,122 @@
+"""Some tensors of a large checkpoint on a server, without the rest."""
+
+import os
+from collections import OrderedDict
+
+import pytest
+import reference
+import torch
+from hub_server import HubServer
+from mmengine.runner import CheckpointLoader
+
+from mmovsam.checkpoints import load_checkpoint_file
+from mmovsam.checkpoints.remote import fetch_part, read_part
+from mmovsam.downloads import DownloadError
+
+PROMPTS = 'prompt_encoder.'
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
+    for variable in ('NO_PROXY', 'no_proxy'):
+        monkeypatch.setenv(variable, '127.0.0.1')
+    server = HubServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def publish(server, tmp_path):
+    """`publish(content)`: its address on the server."""
+
+    def save(content, **settings):
+        file = tmp_path / 'sam.pth'
+        torch.save(content, file, **settings)
+        server.files['/sam.pth'] = file.read_bytes()
+        return f'{server.url}/sam.pth'
+
+    return save
+
+
+@pytest.fixture(scope='module')
+def sam():
+    """SAM's file: its names in their order, and an image encoder that is large beside the rest."""
+    tensors = OrderedDict(reference.weights('sam_tiny'))
+    tensors['image_encoder.blocks.0.mlp.lin1.weight'] = torch.randn(2000, 2000)
+    first = {name: value for name, value in tensors.items() if name.startswith('image_encoder.')}
+    return OrderedDict({**first, **tensors})
+
+
+def test_prompt_encoder_is_read_and_little_else_is_fetched(sam, publish, server):
+    tensors = read_part(publish(sam), PROMPTS)
+    wanted = {name: value for name, value in sam.items() if name.startswith(PROMPTS)}
+    assert tensors.keys() == wanted.keys() and len(wanted) > 10
+    assert all(torch.equal(tensors[name], wanted[name]) for name in wanted)
+    size = len(server.files['/sam.pth'])
+    assert server.log.sent('/sam.pth') < size / 50 < 2**20
+    assert size > 16_000_000
+
+
+def test_part_is_kept_and_loaded_like_a_file(sam, publish, server):
+    address = f'{publish(sam)}#{PROMPTS}'
+    found = load_checkpoint_file(address)
+    assert set(found) == {name for name in sam if name.startswith(PROMPTS)}
+    before = len(server.log.requests)
+    by_mmengine = CheckpointLoader.load_checkpoint(address, map_location='cpu')
+    assert all(torch.equal(by_mmengine[name], sam[name]) for name in found)
+    assert len(server.log.requests) == before
+
+
+def test_kinds_of_tensors_come_as_they_are(publish):
+    storage = torch.arange(20.0)
+    content = dict(
+        half=torch.ones(2, 3).half(),
+        brain=torch.ones(3, dtype=torch.bfloat16),
+        count=torch.tensor(7),
+        turned=torch.arange(6.0).view(2, 3).T,
+        view=storage[4:9],
+        empty=torch.zeros(0, 4),
+        parameter=torch.nn.Parameter(torch.ones(2)),
+    )
+    tensors = read_part(publish({'state_dict': content, 'meta': {}}), '')
+    for name, value in content.items():
+        assert tensors[name].dtype == value.dtype and torch.equal(tensors[name], value.detach())
+
+
+def test_file_is_fetched_whole_where_the_server_knows_no_ranges(sam, publish, server):
+    address = publish(sam)
+    server.ranges = False
+    assert set(load_checkpoint_file(f'{address}#{PROMPTS}')) == set(sam)
+
+
+def test_file_of_the_format_before_is_fetched_whole(sam, publish, server):
+    address = publish(dict(sam), _use_new_zipfile_serialization=False)
+    assert set(load_checkpoint_file(f'{address}#{PROMPTS}')) == set(sam)
+
+
+def test_whole_file_is_fetched_without_a_prefix(sam, publish, server):
+    assert fetch_part(f'{publish(sam)}#').read_bytes() == server.files['/sam.pth']
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ('run',)
+
+
+@pytest.mark.parametrize('content', [{'a.b': Evil()}, [1, 2], {'a.b': 3}, {'c': torch.ones(1)}])
+def test_what_is_no_list_of_tensors_is_refused_and_not_run(content, publish, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='no tensor'):
+        read_part(publish(content), 'a.')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_damaged_record_is_found(sam, publish, server):
+    address = publish(sam)
+    content = bytearray(server.files['/sam.pth'])
+    at = bytes(content).index(sam[f'{PROMPTS}no_mask_embed.weight'].numpy().tobytes())
+    content[at] ^= 255
+    server.files['/sam.pth'] = bytes(content)
+    with pytest.raises(DownloadError, match='CRC'):
+        fetch_part(f'{address}#{PROMPTS}')

@@ -1,0 +1,40 @@
+"""Where a model runs."""
+
+import pytest
+import torch
+
+from mmovsam.devices import choose_device, describe_device, half_precision
+
+
+@pytest.mark.parametrize('there', [True, False])
+@pytest.mark.parametrize('name', [None, 'auto'])
+def test_gpu_is_chosen_where_there_is_one(there, name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: there)
+    assert choose_device(name).type == ('cuda' if there else 'cpu')
+
+
+def test_gpu_that_is_not_there_is_refused_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ValueError, match='There is no cuda:1: .* finds 0 GPUs. Use cpu'):
+        choose_device('cuda:1')
+
+
+def test_word_that_is_no_device_is_refused():
+    with pytest.raises(ValueError, match="'gpu' is no device: give cpu, cuda"):
+        choose_device('gpu')
+
+
+def test_line_says_where_and_in_which_precision():
+    cpu = torch.device('cpu')
+    assert describe_device(cpu).startswith('Device: cpu (')
+    assert describe_device(cpu, half_precision(cpu)).endswith('bfloat16')
+
+
+def test_gpu_of_apple_is_told_of_where_it_is_left_alone(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
+    assert 'the GPU of Apple is not used' in describe_device(choose_device('cpu'))
+
+
+def test_old_gpus_compute_in_float16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: False)
+    assert half_precision(torch.device('cuda')) == torch.float16

@@ -1,0 +1,63 @@
+"""A remote file, read in part."""
+
+import io
+import os
+import random
+
+import pytest
+
+from mmovsam.downloads import RangeFile
+
+
+@pytest.fixture
+def content(server):
+    server.files['/big'] = os.urandom(1_000_000)
+    return server.files['/big']
+
+
+def test_reads_are_those_of_a_file(server, content):
+    rng = random.Random(0)
+    file, same = RangeFile(f'{server.url}/big'), io.BytesIO(content)
+    assert file.size == len(content) and file.readable() and file.seekable()
+    for _ in range(30):
+        start, count = rng.randrange(len(content)), rng.choice([0, 1, 100, 100_000])
+        assert file.seek(start) == same.seek(start)
+        assert file.read(count) == same.read(count)
+        assert file.tell() == same.tell()
+    assert file.seek(-10, io.SEEK_END) == same.seek(-10, io.SEEK_END)
+    assert file.read() == same.read()
+
+
+def test_only_what_is_read_is_fetched_and_only_once(server, content):
+    file = RangeFile(f'{server.url}/big')
+    for _ in range(3):
+        file.seek(500_000)
+        assert file.read(1000) == content[500_000:501_000]
+    assert server.log.sent('/big') == file.received < 2 * 2**15 + 10
+    assert len(server.log.requests) == 2
+
+
+def test_blocks_beside_each_other_come_with_one_request(server, content):
+    file = RangeFile(f'{server.url}/big')
+    assert file.read(900_000) == content[:900_000]
+    assert len(server.log.requests) == 2
+
+
+def test_file_that_is_replaced_while_it_is_read_is_an_error(server, content):
+    file = RangeFile(f'{server.url}/big')
+    file.read(10)
+    server.files['/big'] = os.urandom(1_000_000)
+    file.seek(500_000)
+    with pytest.raises(OSError, match='replaced by another file'):
+        file.read(10)
+
+
+def test_server_without_ranges_is_told_apart(server, content):
+    server.ranges = False
+    with pytest.raises(io.UnsupportedOperation, match='as a whole only'):
+        RangeFile(f'{server.url}/big')
+
+
+def test_position_before_the_start_is_refused(server, content):
+    with pytest.raises(OSError, match='before the start'):
+        RangeFile(f'{server.url}/big').seek(-1)

@@ -1,0 +1,124 @@
+"""Tools that are given the name of a model, or addresses, through the command `mmovsam`."""
+
+import argparse
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mmovsam_command
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.checkpoints import load_checkpoint_file
+from mmovsam.engine.command_line import load_config
+from mmovsam.vocabulary import load_classifier
+
+NAMES = ('cat', 'dog', 'red car')
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """`call('label', ...)`: exit status and what was printed, in a folder of its own."""
+    (tmp_path / 'work').mkdir()
+    monkeypatch.chdir(tmp_path / 'work')
+    # the logger of an earlier test still holds that test's captured output, closed by now
+    monkeypatch.setattr(logging, 'raiseExceptions', False)
+
+    def call(*arguments):
+        status = 0
+        try:
+            mmovsam_command.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return call
+
+
+def test_download_gets_all_that_the_model_needs(model, server, call):
+    status, printed = call('download', model.name)
+    assert status == 0, printed
+    assert printed.count('SHA-256 ') == 4 and '3 names are in the cache' in printed
+    before = len(server.log.requests)
+    predictor = OVSAMPredictor.from_pretrained(model.name)
+    assert predictor.vocabulary == NAMES
+    assert len(server.log.requests) == before
+
+
+def test_download_that_fails_is_one_line(model, server, call):
+    server.status['/own/models/sam2clip.pth'] = 404
+    status, printed = call('download', model.name)
+    assert status == 2
+    [line] = [line for line in printed.splitlines() if line.startswith('error:')]
+    assert 'hf://own/models/sam2clip.pth is not there' in line
+
+
+def test_convert_takes_addresses_and_says_the_licences(model, server, call, tmp_path, weights):
+    released = '/own/models/sam2clip_vith_rn50x16.pth'
+    server.files[released] = server.files['/own/models/sam2clip.pth']
+    status, printed = call(
+        *('convert', '--config', tmp_path / 'ovsam_tiny.py', '--out', 'out.safetensors'),
+        *('--clip', 'tiny-clip:openai', '--clip2sam', 'hf://own/models/clip2sam.pth'),
+        *('--sam2clip', 'hf://own/models/sam2clip_vith_rn50x16.pth'),
+        *('--sam', f'{server.url}/files/sam_vit_t.pth'),
+    )
+    assert status == 0, printed
+    assert 'licence: NTU S-Lab License 1.0, for non-commercial use only' in printed
+    found = load_checkpoint_file('out.safetensors')['state_dict']
+    assert all(torch.equal(found[name], value) for name, value in weights.items())
+    assert server.log.sent('sam_vit_t.pth') < len(server.files['/files/sam_vit_t.pth']) / 50
+
+
+def test_folder_is_labeled_by_a_named_model_in_half_precision(model, call, tmp_path):
+    (tmp_path / 'images').mkdir()
+    picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / 'images' / '1.png')
+    status, printed = call(
+        *('label', tmp_path / 'images', 'out.json', '--config', model.name, '--half'),
+        *('--prompter-options', 'points_per_side=2', 'quality_thr=0', 'stability_thr=0'),
+    )
+    assert status == 0, printed
+    assert 'Device: cpu (' in printed and 'bfloat16' in printed
+    categories = json.loads((tmp_path / 'work' / 'out.json').read_text())['categories']
+    assert [category['name'] for category in categories] == list(NAMES)
+
+
+def test_vocabulary_is_read_by_the_text_tower_of_a_named_model(model, server, call, tmp_path):
+    status, printed = call(
+        'vocabulary', tmp_path / 'names.txt', '--model', model.name, '--out', 'a.safetensors'
+    )
+    assert status == 0, printed
+    assert 'Device: cpu' in printed
+    assert load_classifier('a.safetensors').names == NAMES
+    assert not server.log.sent('clip2sam')  # the text tower alone
+
+
+def arguments(**given):
+    nothing = dict(work_dir=None, cfg_options=None, launcher='none', local_rank=0)
+    return argparse.Namespace(**{**nothing, **given})
+
+
+def test_config_of_a_runner_by_name_has_the_weights_and_a_folder_of_its_name(model, monkeypatch):
+    cfg = load_config(arguments(config=model.name))
+    assert cfg.load_from.endswith(f'{model.name}.safetensors')
+    assert cfg.work_dir == f'work_dirs/{model.name}'
+
+
+def test_other_checkpoint_than_the_models_own_fetches_nothing(model, server):
+    load_config(arguments(config=model.name, checkpoint='mine.pth'))
+    assert not server.log.requests
+
+
+def test_wrong_name_in_place_of_a_config_is_one_line(call):
+    status, printed = call('label', 'images', 'out.json', '--config', 'ovsam-foto')
+    assert status == 2
+    assert "error: There is no model named 'ovsam-foto'" in printed
+    assert "Did you mean 'ovsam-photo'?" in printed
+
+
+def test_device_that_is_not_there_is_one_line(call):
+    status, printed = call('label', 'images', 'out.json', '--device', 'cuda:7')
+    assert status == 2 and 'error: There is no cuda:7' in printed

@@ -1,0 +1,130 @@
+"""Text classifiers by their files, and built of what names their classes."""
+
+import threading
+
+import open_clip
+import pytest
+import tiny
+import torch
+
+from mmovsam.models.heads import OpenVocabClassifier
+from mmovsam.vocabulary import (
+    TextClassifier,
+    Vocabulary,
+    building,
+    find_classifier,
+    names_file,
+    save_classifier,
+)
+from mmovsam.vocabulary.text_encoder import _build
+
+
+@pytest.fixture
+def encoder(tmp_path, monkeypatch):
+    """Arguments of a text encoder, and a cache of its own."""
+    monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
+    file = tmp_path / 'clip.pth'
+    torch.save(_build(tiny.CLIP).state_dict(), file)
+    return dict(model=tiny.CLIP, checkpoint=str(file))
+
+
+@pytest.fixture
+def names(tmp_path):
+    file = tmp_path / 'names.txt'
+    file.write_text('cat, kitty\ndog\n')
+    return str(file)
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """How often the text tower is loaded."""
+    count = []
+    load = building.load_text_encoder
+    monkeypatch.setattr(
+        building, 'load_text_encoder', lambda **given: count.append(1) or load(**given)
+    )
+    return count
+
+
+@pytest.mark.parametrize(
+    ('name', 'is_file'),
+    [('a/b.safetensors', True), ('b.pth', True), ('mmovsam://x', True), ('hf://a/b/c', True),
+     ('lvis', False), ('OVCocoDataset', False), ('names.txt', False)],
+)  # fmt: skip
+def test_files_are_told_from_words(name, is_file):
+    assert names_file(name) == is_file
+
+
+def test_source_is_built_by_its_text_encoder(encoder, names):
+    found = find_classifier(names, encoder)
+    own = Vocabulary.from_file(names).build_classifier(*building.load_text_encoder(**encoder))
+    assert found.names == ('cat, kitty', 'dog') and found.counts == (2, 1)
+    assert torch.equal(found.embeddings, own.embeddings)
+
+
+def test_word_brings_its_split_to_the_model(encoder):
+    classifier = OpenVocabClassifier('OVCocoDataset', text_encoder=encoder)
+    assert classifier.has_vocabulary
+    assert classifier.num_classes == 65 and classifier.has_split
+    assert classifier.alpha.tolist().count(pytest.approx(0.9)) == 17
+
+
+def test_text_tower_of_a_tag_is_loaded_once(encoder, names, loads, monkeypatch):
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, 'tiny', tiny.CLIP)
+    listed = dict(openai=dict(file=encoder['checkpoint']))
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, 'tiny', listed)
+    given = dict(model='tiny', checkpoint='openai')
+    first, second = (find_classifier(names, given) for _ in range(2))
+    assert len(loads) == 1
+    assert torch.equal(first.embeddings, second.embeddings) and first.names == second.names
+
+
+def test_text_tower_of_a_file_may_change_and_is_asked_again(encoder, names, loads):
+    first = find_classifier(names, encoder)
+    torch.save(_build(tiny.CLIP).state_dict(), encoder['checkpoint'])
+    assert not torch.equal(first.embeddings, find_classifier(names, encoder).embeddings)
+    assert len(loads) == 2
+
+
+def test_one_encodes_and_the_others_wait(encoder, names, monkeypatch):
+    encoded = []
+    encode = Vocabulary.build_classifier
+    busy = threading.Lock()
+
+    def alone(self, *args, **kwargs):
+        assert busy.acquire(blocking=False)
+        try:
+            encoded.append(1)
+            return encode(self, *args, **kwargs)
+        finally:
+            busy.release()
+
+    monkeypatch.setattr(Vocabulary, 'build_classifier', alone)
+    threads = [threading.Thread(target=find_classifier, args=(names, encoder)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(encoded) == 3
+
+
+@pytest.mark.parametrize('given', [None, dict(model='RN50x16')])
+def test_missing_text_encoder_is_said_with_what_to_give(given, names):
+    with pytest.raises(ValueError, match='model.classifier.text_encoder=.*build_vocabulary'):
+        find_classifier(names, given)
+
+
+def test_missing_file_is_no_word(encoder):
+    with pytest.raises(FileNotFoundError, match='There is no text classifier lvis.safetensors'):
+        find_classifier('lvis.safetensors', encoder)
+
+
+def test_file_is_read_without_a_text_encoder(tmp_path):
+    save_classifier(tmp_path / 'a.safetensors', TextClassifier(torch.ones(2, 1, 3), ('a', 'b')))
+    assert find_classifier(tmp_path / 'a.safetensors').names == ('a', 'b')
+
+
+def test_nothing_is_kept_where_the_cache_is_off(encoder, names, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMOVSAM_CACHE', 'off')
+    assert len(find_classifier(names, encoder)) == 2
+    assert not (tmp_path / 'cache').exists()
