@@ -61,7 +61,10 @@ def pointer_to(source):
 # An egg-info beside the sources would make `python -m mim`, run there, take them for the install.
 (ROOT / 'build').mkdir(exist_ok=True)
 
-openmmlab = ['mmengine>=0.10.4,<1', 'mmcv>=2.0.1,<2.2', 'mmdet>=3.3,<4']
+# Neither mmcv nor onedl-mmcv: pip can build them without their operators or not at all, since it
+# hides PyTorch from the build. tools/build_mmcv.py builds either. MMEngine imports pkg_resources.
+openmmlab = ['mmengine>=0.10.4,<1', 'mmdet>=3.3,<4', 'setuptools<81']
+onedl = ['onedl-mmengine>=0.10.12', 'onedl-mmdetection>=3.5.1']
 mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
@@ -102,7 +105,7 @@ setup(
     ],
     extras_require={
         'openmmlab': openmmlab,
-        'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1'],
+        'onedl': onedl,
         'mim': ['openmim==0.3.9', 'openxlab==0.0.11', 'setuptools<81'],
         'lvis': lvis,
         'label-studio': label_studio,
@@ -120,6 +123,8 @@ setup(
             'playwright',
             'ruff',
             'matplotlib',
+            'label-studio-sdk<1.0.13',  # later ones want an OpenCV below 5
+            'supervision',
         ],
     },
     classifiers=[

@@ -11,35 +11,23 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+# beside this file also where a pointer of an editable install runs it
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from long_command import (
+    CommandError,
+    duration,
+    report,
+    run_command,
+    with_first_on_path,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ((3, 10), (3, 11), (3, 12))
 STAMPS = 'mmovsam-set-up.json'
-REMEDIES = (  # (what the output says, what to do), first match wins
-    (r'No space left on device', 'The disk is full: free about 8 GB and run the command again.'),
-    (r'ensurepip is not|No module named (venv|ensurepip)', 'Install the venv module of this '
-     'Python (Debian and Ubuntu: apt-get install python3-venv), or give another one: PYTHON=...'),
-    (r'Python\.h: No such file', 'Install the headers of this Python (Debian and Ubuntu: '
-     'apt-get install python3-dev), or give another Python: PYTHON=...'),
-    (r"(No such file or directory: '(c\+\+|g\+\+|gcc|cc)'|(g\+\+|gcc|c\+\+|cc): (command )?not "
-     r"found|command '[^']*(g\+\+|gcc|c\+\+)' failed: No such|unable to execute '[^']*(g\+\+|gcc)'"
-     r'|CXX compiler|compiler .* not found)', 'mmcv is built here and needs a C++ compiler (Debian '
-     'and Ubuntu: apt-get install g++), or give a folder with a built wheel: WHEELS=folder.'),
-    (r'Killed signal|signal 9|Cannot allocate memory|virtual memory exhausted', 'The machine ran '
-     'out of memory: run again with fewer compilers at a time, MAX_JOBS=1 make ...'),
-    (r'Temporary failure in name resolution|NewConnectionError|Connection(Error| refused| broken)|'
-     r'Network is unreachable|ProxyError|ReadTimeout|timed out|SSLError', 'The package index could '
-     'not be reached: check the network (HTTPS_PROXY, pip config), or give a folder of wheels: '
-     'WHEELS=folder.'),
-    (r'No matching distribution|Could not find a version', 'The package index has no such version '
-     'for this Python and platform: check `pip config list`, or try another of PYTHON=python3.10, '
-     'python3.11, python3.12.'),
-)  # fmt: skip
 
 
 @dataclass
@@ -101,15 +89,15 @@ def steps(venv: Path, version: tuple) -> list:
         pip += ['--find-links', str(Path(wheels).expanduser().resolve())]
     index = os.environ.get('TORCH_INDEX')
     files = {name: ROOT / 'requirements' / f'{name}.txt'
-             for name in ('torch', 'build', 'runtime', 'test', 'mmcv')}  # fmt: skip
+             for name in ('torch', 'build', 'runtime', 'test')}  # fmt: skip
     pins = ['-c', str(files['torch']), '-c', str(files['build'])]
 
     def install(name, *options):
         return [*pip, *options, *pins, '-r', str(files[name])]
 
-    fit = 'import torch, mmcv.ops'  # a wheel that pip cached may be of another torch
-    mmcv = install('mmcv', '--no-build-isolation', '-v')
-    rebuild = [*mmcv, '--no-cache-dir', '--force-reinstall', '--no-deps']
+    build_mmcv = [python, str(ROOT / 'tools' / 'build_mmcv.py'), '--no-deps']
+    if wheels:
+        build_mmcv += ['--find-links', str(Path(wheels).expanduser().resolve())]
     return [
         Step('environment', [sys.executable, '-m', 'venv', str(venv)], [show(version)]),
         Step('PyTorch', install('torch', *(['--extra-index-url', index] if index else [])),
@@ -117,13 +105,9 @@ def steps(venv: Path, version: tuple) -> list:
         Step('build tools', install('build'), [files['build']]),
         Step('libraries', [*install('runtime'), '-r', str(files['test'])],
              [files['runtime'], files['test']]),
-        Step('mmcv', mmcv, [files['mmcv']], {'MMCV_WITH_OPS': '1'},
-             'no wheel exists for this PyTorch: unless pip has one it built before, it is '
-             'compiled now, about 15 minutes on two cores'),
-        Step('mmcv fits PyTorch',
-             [python, '-c', 'import subprocess, sys\n'
-              f'if subprocess.call([sys.executable, "-c", {fit!r}]):\n'
-              f'    sys.exit(subprocess.call({rebuild!r}))'], [fit], {'MMCV_WITH_OPS': '1'}),
+        Step('mmcv', build_mmcv, [ROOT / 'tools' / 'build_mmcv.py'], about='there is no wheel for '
+             'this PyTorch: unless one was built before, it is compiled now, about 2 minutes on '
+             'two cores'),
         Step('mmovsam', [*pip, '--no-deps', '--no-build-isolation', '-e', str(ROOT)],
              [ROOT / 'setup.py', ROOT / 'pyproject.toml', ROOT / 'model-index.yml',
               ROOT / 'mmovsam' / 'version.py', str(ROOT), *names(ROOT / 'tools'),
@@ -153,74 +137,21 @@ def run_steps(todo: list, venv: Path) -> None:
 
 
 def run_step(step: Step, title: str, venv: Path) -> None:
-    """Run one command with its output in a log, showing how long it has been running."""
-    log = venv.parent / f'{venv.name}-set-up.log'
+    """Run the command of one step.
+
+    Raises:
+        SetUpError: It failed.
+    """
     if step.about:
         print(f'{title}: {step.about}')
-    env = {**os.environ, **step.env}
-    env['PATH'] = os.pathsep.join([str((venv / 'bin').resolve()), env.get('PATH', '')])
+    env = with_first_on_path({**os.environ, **step.env}, venv / 'bin')
     env.pop('PYTHONHOME', None)
-    started = time.monotonic()
-    with open(log, 'wb') as output:
-        try:
-            process = subprocess.Popen(step.command, stdout=output, stderr=output, env=env)
-        except OSError as error:
-            raise SetUpError(failure(step, log, str(error))) from error
-        try:
-            watch(process, title, log, started)
-        except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
-            raise
-    if process.returncode:
-        text = log.read_text(encoding='utf-8', errors='replace')
-        raise SetUpError(failure(step, log, text))
-    report(title, f'done in {duration(time.monotonic() - started)}', end='\n')
-
-
-def watch(process, title: str, log: Path, started: float) -> None:
-    """Wait for a process; on a terminal every second, elsewhere every half minute, say so."""
-    live = sys.stdout.isatty()
-    last = started
-    while process.poll() is None:
-        time.sleep(0.1)
-        now = time.monotonic()
-        if now - last >= (1 if live else 30):
-            last = now
-            report(title, f'{progress(log)}{duration(now - started)}', '' if live else '\n')
-
-
-def progress(log: Path) -> str:
-    """What ninja said last, as 'file 12 of 77, '."""
-    with open(log, 'rb') as stream:
-        stream.seek(max(0, log.stat().st_size - 65536))
-        found = re.findall(rb'\[(\d+)/(\d+)\]', stream.read())
-    return 'file {} of {}, '.format(*(part.decode() for part in found[-1])) if found else ''
-
-
-def report(title: str, text: str, end: str) -> None:
-    start = '\r\033[K' if sys.stdout.isatty() else ''
-    print(f'{start}{title}: {text}', end=end, flush=True)
-
-
-def failure(step: Step, log: Path, text: str) -> str:
-    """What went wrong, where to read on, and what to do about it."""
-    lines = [line for line in text.replace('\r', '\n').splitlines() if line.strip()]
-    shown = '\n'.join(f'    {line[:200]}' for line in lines[-20:])
-    remedy = remedy_for(text)
-    command = ' '.join(map(repr_if_needed, step.command))
-    return (
-        f'step {step.name!r} failed\n{shown}\n\ncommand: {command}\n'
-        f'whole output: {log}\nremedy: {remedy}'
-    )
-
-
-def remedy_for(text: str) -> str:
-    """What to do about a failure, by what the command printed."""
-    for pattern, remedy in REMEDIES:
-        if re.search(pattern, text):
-            return remedy
-    return 'The output above names the cause. After mending it, the same command goes on here.'
+    log = venv.parent / f'{venv.name}-set-up.log'
+    try:
+        seconds = run_command(step.command, title, log, env)
+    except CommandError as error:
+        raise SetUpError(f'step {step.name!r} failed\n{error}') from error
+    report(title, f'done in {duration(seconds)}')
 
 
 def check_python(version: tuple, where) -> None:
@@ -283,16 +214,6 @@ def write_stamps(path: Path, stamps: dict) -> None:
 
 def show(version) -> str:
     return '.'.join(map(str, version[:2]))
-
-
-def duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
-
-
-def repr_if_needed(text) -> str:
-    text = str(text)
-    return text if re.fullmatch(r'[\w@%+=:,./-]+', text) else repr(text)
 
 
 if __name__ == '__main__':

@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 
 LARGEST = 127
-"""Weights of eight bits are symmetric, from -127 to 127."""
+"""Of the weights of convolutions, which are symmetric, from -127 to 127."""
 
 
 def quantize_weights(source: Path, target: Path) -> None:
     """Write an ONNX file with weights of eight bits, and the same inputs and outputs.
 
     Matrix products compute with whole numbers: what they multiply the weights with is rounded as
-    well, by its own range each time. Convolutions keep their arithmetic and only store their
-    weights as eight bits. docs/export.md has the figures behind that choice.
+    well, by its own range each time. Their weights go from -64 to 64 only. On processors without
+    VNNI instructions onnxruntime adds pairs of products of an unsigned and a signed number with
+    saturation in 16 bits (vpmaddubsw), and 2 * 255 * 64 is the most that fits. Convolutions keep
+    their arithmetic and only store their weights as eight bits. docs/export.md has the figures
+    behind these choices.
 
     Args:
         source: The file in float32.
@@ -35,6 +38,7 @@ def quantize_weights(source: Path, target: Path) -> None:
             op_types_to_quantize=['MatMul', 'Gemm'],
             per_channel=True,
             weight_type=QuantType.QInt8,
+            reduce_range=True,  # seven bits: see above
             use_external_data_format=large,
         )
     model = onnx.load(target)
