@@ -16,7 +16,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-HEADING = '## Install it into an environment of yours'
+HEADING = '## Install'
 LOOK_AT_AN_IMAGE = """
 import numpy as np
 from mmovsam.apis import OVSAMPredictor
@@ -29,7 +29,7 @@ print(result.masks.shape, result.names[0][0])
 
 def readme_commands():
     """The lines of the first block of commands below the heading."""
-    section = (ROOT / 'README.md').read_text().split(HEADING)[1].split('\n## ')[0]
+    section = (ROOT / 'README.md').read_text().split(f'{HEADING}\n')[1].split('\n## ')[0]
     block = re.search(r'```bash\n(.*?)```', section, re.DOTALL)[1]
     return [line.split('  #')[0].strip() for line in block.splitlines() if line.strip()]
 
