@@ -48,6 +48,18 @@ class HubServer(ThreadingHTTPServer):
     def url(self):
         return f'http://127.0.0.1:{self.server_port}'
 
+    def serve_as_hub(self, monkeypatch, folder):
+        """Send huggingface_hub here, with its cache in a folder."""
+        from huggingface_hub import constants, file_download
+
+        template = self.url + '/{repo_id}/resolve/{revision}/{filename}'
+        for module in (constants, file_download):  # some versions keep names of their own
+            monkeypatch.setattr(module, 'ENDPOINT', self.url, raising=False)
+            monkeypatch.setattr(module, 'HUGGINGFACE_CO_URL_TEMPLATE', template, raising=False)
+            monkeypatch.setattr(module, 'HF_HUB_CACHE', str(folder), raising=False)
+        for variable in ('NO_PROXY', 'no_proxy'):
+            monkeypatch.setenv(variable, '127.0.0.1,localhost')
+
     def handle_error(self, request, client_address):
         """A client that goes away is no news."""
 
@@ -105,14 +117,13 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in {**headers, 'Content-Length': str(len(content))}.items():
             self.send_header(key, value)
         self.end_headers()
-        count = 0
-        if body:
-            cut = self.server.cut.pop(path, None)
-            self.wfile.write(content[:cut])
-            count = len(content[:cut])
-            if cut is not None:
-                self.close_connection = True
-        self.server.log.requests.append((self.command, self.path, count))
+        cut = self.server.cut.pop(path, None) if body else 0
+        part = content[:cut]
+        # before it is sent: a client that has it may look at the log
+        self.server.log.requests.append((self.command, self.path, len(part)))
+        self.wfile.write(part)
+        if body and cut is not None:
+            self.close_connection = True
 
     def log_message(self, *arguments):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -127,9 +128,11 @@ def _looked_after(address: str, get: Callable) -> Path:
             path, revision = get(address, record.revision if record else None)
             _check(Path(path), address, folder, record, revision)
         return Path(path)
-    except (DownloadError, ValueError):
+    except (DownloadError, io.UnsupportedOperation):
         raise
     except Exception as error:  # of four libraries, which differ from version to version
+        if isinstance(error, ValueError) and not isinstance(error, OSError):
+            raise
         raise explain(error, address, where) from error
 
 

@@ -58,7 +58,7 @@ MODELS: dict[str, PretrainedModel] = {
             name='ovsam-photo',
             config='photo/ovsam_photo.py',
             about='small model for photographs, in the package',
-            parameters=0,
+            parameters=13_573_316,
         ),
         _released('lvis'),
         _released('coco'),
@@ -66,7 +66,7 @@ MODELS: dict[str, PretrainedModel] = {
             name='ovsam-mini',
             config='mini/ovsam_mini_boxes.py',
             about='model of the small drawn world, for tests, in the package',
-            parameters=0,
+            parameters=3_825_316,
         ),
     )
 }

@@ -9,6 +9,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmovsam.pretrained import MODELS as PRETRAINED
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
@@ -29,6 +31,11 @@ def test_ovsam_has_the_papers_number_of_parameters(name):
     model = build(name)
     assert count(model) == 304_046_908
     assert count(model.classifier) == 0
+
+
+@pytest.mark.parametrize('model', PRETRAINED.values(), ids=PRETRAINED)
+def test_named_models_have_the_parameters_that_are_told_of_them(model):
+    assert count(build(model.config.removesuffix('.py'))) == model.parameters
 
 
 def test_ovsam_trains_region_neck_and_head_only():

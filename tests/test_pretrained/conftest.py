@@ -30,16 +30,9 @@ model['classifier'].update(classifier={names!r}, text_encoder=text_encoder)
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """With an empty cache."""
-    from huggingface_hub import constants
-
     server = HubServer()
     monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
-    monkeypatch.setattr(constants, 'ENDPOINT', server.url)
-    for variable in ('NO_PROXY', 'no_proxy'):
-        monkeypatch.setenv(variable, '127.0.0.1,localhost')
-    template = server.url + '/{repo_id}/resolve/{revision}/{filename}'
-    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
-    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    server.serve_as_hub(monkeypatch, tmp_path / 'hub')
     yield server
     server.close()
 
