@@ -181,16 +181,18 @@ def ship(args) -> None:
 
 def main(args) -> None:
     torch.manual_seed(args.seed)
-    data = PhotoData(load_photographs(args.data, args.sets), args.device, args.workers)
-    val = PhotoData(load_photographs(args.data, [args.val]), args.device, args.workers)
     stages = dict(masks=train_masks, refine=train_refinement, names=train_names)
-    for stage, train in stages.items():
-        if stage not in args.stages:
-            continue
-        if weights_file(args, stage).is_file():
-            print(f'{stage}: done before, {weights_file(args, stage)}')
-        else:
-            train(args, data, val)
+    done = [stage for stage in args.stages if weights_file(args, stage).is_file()]
+    for stage in done:
+        print(f'{stage}: done before, {weights_file(args, stage)}')
+    if len(done) < len(args.stages):
+        data, val = (
+            PhotoData(load_photographs(args.data, sets), args.device, args.workers)
+            for sets in (args.sets, [args.val])
+        )
+        for stage, train in stages.items():
+            if stage in args.stages and stage not in done:
+                train(args, data, val)
     if args.ship:
         ship(args)
     print(f'The weights are in {WEIGHTS_DIR if args.ship else args.out}')
