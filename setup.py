@@ -123,7 +123,7 @@ setup(
             'playwright',
             'ruff',
             'matplotlib',
-            'label-studio-sdk<1.0.13',  # later ones want an OpenCV below 5
+            'label-studio-sdk>=2.0.18',  # earlier ones refuse valid brush masks
             'supervision',
         ],
     },

@@ -62,7 +62,7 @@ def test_commands_of_the_readme_give_a_working_package(typed):
     assert len(commands) > 1
     for line in commands:
         output = typed(line)
-    assert 'CPU operators' in output and output.strip().splitlines()[-1].endswith('mmcv')
+    assert 'operators is in' in output.strip().splitlines()[-1]
     assert '(1, 60, 80)' in typed(f'cd / && python -c {shlex.quote(LOOK_AT_AN_IMAGE)}')
     assert 'nothing to do' in typed(commands[-1])
 

@@ -23,13 +23,7 @@ from pathlib import Path
 
 # beside this file also where a pointer of an editable install runs it
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from long_command import (
-    CommandError,
-    duration,
-    report,
-    run_command,
-    with_first_on_path,
-)
+from long_command import CommandError, duration, report, run_command, with_first_on_path
 from mmcv_sources import SourceError, unite, unpack, use_standard_of
 
 DISTRIBUTIONS = {'openmmlab': ('mmcv', '2.1.0'), 'onedl': ('onedl-mmcv', '2.3.6')}
@@ -148,7 +142,6 @@ def build(args) -> None:
                 print(f'{done}, from the wheel {wheel}')
                 return
         archive, env = prepare(pip, links, f'{name}=={version}', found, operators, folder)
-        wheel = None
         try:
             wheel = compile_wheel(archive, folder / 'united', found, env, united=True)
             failed = not install_fitting(install, wheel, folder, family, operators)

@@ -17,13 +17,7 @@ from pathlib import Path
 
 # beside this file also where a pointer of an editable install runs it
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from long_command import (
-    CommandError,
-    duration,
-    report,
-    run_command,
-    with_first_on_path,
-)
+from long_command import CommandError, duration, report, run_command, with_first_on_path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ((3, 10), (3, 11), (3, 12))
