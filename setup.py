@@ -65,6 +65,7 @@ def pointer_to(source):
 # hides PyTorch from the build. tools/build_mmcv.py builds either. MMEngine imports pkg_resources.
 openmmlab = ['mmengine>=0.10.4,<1', 'mmdet>=3.3,<4', 'setuptools<81']
 onedl = ['onedl-mmengine>=0.10.12', 'onedl-mmdetection>=3.5.1']
+docs = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6', 'mkdocstrings[python]>=1', 'ruff']  # make docs
 mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
@@ -83,7 +84,9 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     py_modules=['mmovsam_command'],  # beside the package, whose import takes seconds
     entry_points={'console_scripts': ['mmovsam = mmovsam_command:main']},
-    package_data={NAME: ['weights/*', '**/*.json', '**/*.txt', 'web/*.css', 'web/*.js']},
+    package_data={
+        NAME: ['py.typed', 'weights/*', '**/*.json', '**/*.txt', 'web/*.css', 'web/*.js']
+    },
     include_package_data=False,
     options={'egg_info': {'egg_base': 'build'}},
     cmdclass={'build_py': BuildPy},
@@ -110,6 +113,7 @@ setup(
         'lvis': lvis,
         'label-studio': label_studio,
         'export': export,
+        'docs': docs,
         'mini': mini,
         'web': [*mini, *web],
         'test': [
@@ -125,6 +129,8 @@ setup(
             'matplotlib',
             'label-studio-sdk>=2.0.18',  # earlier ones refuse valid brush masks
             'supervision',
+            'nbclient',
+            'ipykernel',
         ],
     },
     classifiers=[

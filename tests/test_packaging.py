@@ -67,6 +67,7 @@ def test_wheel_carries_the_package_and_its_weights_and_nothing_else(wheel):
     for path in (ROOT / 'mmovsam' / 'weights').glob('*'):
         assert f'mmovsam/weights/{path.name}' in names
     assert {name.split('/')[0].split('-')[0] for name in names} == {'mmovsam', 'mmovsam_command.py'}
+    assert 'mmovsam/py.typed' in names
     for path in (ROOT / 'mmovsam').rglob('*.json'):
         assert str(path.relative_to(ROOT)) in names
     assert not [name for name in names if '__pycache__' in name or '/tests/' in name]

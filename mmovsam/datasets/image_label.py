@@ -30,14 +30,14 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
     `metainfo` has `classes`, `palette` and, where `classes` tells, `synonyms` and `prompts`.
 
     Args:
-        ann_file (str): Optional list below `data_root`: a line has an image's path, relative to
-            `data_prefix['img']`, and after a tab its label, more of them after more tabs. Faster
-            than folders where there are millions of images.
         classes (str | Sequence[str], optional): What classes there are: `'imagenet1k'`,
             `'imagenet22k'`, a text file (each as `Vocabulary.from_source` takes it) or a list of
             names. By default those that folders or list name, in the order of the alphabet.
         img_suffix (str | Sequence[str]): Ends of the images' names in folders.
-        **kwargs: As MMDetection's `BaseDetDataset`.
+        **kwargs: As MMDetection's `BaseDetDataset`. `ann_file` is an optional list below
+            `data_root`: a line has an image's path, relative to `data_prefix['img']`, and after a
+            tab its label, more of them after more tabs. Faster than folders where there are
+            millions of images.
 
     Attributes:
         class_counts (numpy.ndarray): (K,) int64, how many images have each label.

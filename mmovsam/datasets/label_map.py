@@ -45,9 +45,9 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         base_only (bool): Whether objects of novel classes are left out.
         img_suffix (str | Sequence[str]): Ends of the images' names, each of them replaced by
             `seg_map_suffix` (`'.png'`) in the label map's name, such as `'_leftImg8bit.png'`.
-        ann_file (str): Optional text file below `data_root` with one image a line, relative to
-            `data_prefix['img']`, with its suffix or without; by default all images are taken.
-        **kwargs: As MMDetection's `BaseDetDataset`.
+        **kwargs: As MMDetection's `BaseDetDataset`. `ann_file` is an optional text file below
+            `data_root` with one image a line, relative to `data_prefix['img']`, with its suffix or
+            without; by default all images are taken.
 
     Raises:
         FileNotFoundError: If the names, a folder, a listed image or a label map is missing.

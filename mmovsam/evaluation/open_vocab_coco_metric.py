@@ -16,10 +16,8 @@ class OpenVocabCocoMetric(AveragePrecision):
 
     Besides the values of `AveragePrecision` there are `{bbox,segm}_AP_base`, `_AP50_base`,
     `_AP_novel` and `_AP50_novel` where the dataset's metainfo has `novel` (True, False, or None for
-    a class that is neither). At most 100 predictions a class and image count.
-
-    Args:
-        **kwargs: As `AveragePrecision`.
+    a class that is neither). At most 100 predictions a class and image count. Arguments are those
+    of `AveragePrecision`.
     """
 
     default_prefix = 'coco'

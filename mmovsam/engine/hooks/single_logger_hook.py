@@ -13,10 +13,7 @@ class SingleLoggerHook(LoggerHook):
     """MMEngine's `LoggerHook`, but the metrics of a test are written by the main process alone.
 
     MMEngine has every process write the same JSON file at once, which now and then ends as a mix of
-    two.
-
-    Args:
-        **kwargs: As `LoggerHook`.
+    two. Arguments are those of `LoggerHook`.
     """
 
     @master_only

@@ -1,0 +1,85 @@
+"""Links between the pages of the documentation, and what mkdocs.yml makes of them."""
+
+import importlib
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = sorted((ROOT / 'docs').rglob('*.md'))
+PAGES = [ROOT / name for name in ('README.md', 'CHANGELOG.md', 'CONTRIBUTING.md')] + DOCS
+LINK = re.compile(r'\[[^][]*(?:\[[^][]*\][^][]*)*\]\(([^()\s]+)\)')
+
+
+def without_code(text):
+    """Markdown without blocks and spans of code, whose brackets are no links."""
+    text = re.sub(r'^( *)```.*?^\1```', '', text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r'`[^`\n]*`', '', text)
+
+
+def anchors(path):
+    """What GitHub calls the headings of a page."""
+    text = re.sub(r'^( *)```.*?^\1```', '', path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = Counter()
+    for heading in re.findall(r'^#+ +(.+?) *$', text, re.MULTILINE):
+        words = re.sub(r'\[([^]]*)\]\([^)]*\)', r'\1', heading).lower()
+        anchor = re.sub(r'[^\w\- ]', '', words).replace(' ', '-')
+        found[anchor] += 1
+    return {f'{name}-{i}' if i else name for name, count in found.items() for i in range(count)}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_images_of_a_page_are_there(page):
+    broken = []
+    for target in LINK.findall(without_code(page.read_text())):
+        if re.match(r'[a-z]+:', target):
+            continue
+        name, _, anchor = target.partition('#')
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(target)
+    assert not broken
+
+
+def test_links_are_found():
+    text = '[a](b.md) ![c](d.png) `[no](no)` [![x](e.png)](f.md#g)\n```\n[no](no)\n```\n'
+    assert LINK.findall(without_code(text))[:2] == ['b.md', 'd.png']
+    assert 'f.md#g' in LINK.findall(without_code(text))
+
+
+def test_pages_link_to_pages_of_the_site_only():
+    outside = [
+        (page.name, target)
+        for page in DOCS
+        for target in LINK.findall(without_code(page.read_text()))
+        if not re.match(r'[a-z]+:', target)
+        and not (page.parent / target.partition('#')[0]).resolve().is_relative_to(ROOT / 'docs')
+    ]
+    assert not outside
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    nav = yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav']
+
+    def pages(items):
+        for item in items:
+            if isinstance(item, dict):
+                (item,) = item.values()
+            yield from pages(item) if isinstance(item, list) else [item]
+
+    listed = sorted(pages(nav))
+    assert listed == sorted(path.relative_to(ROOT / 'docs').as_posix() for path in DOCS)
+
+
+def test_reference_names_modules_that_are_there():
+    named = [
+        name
+        for page in (ROOT / 'docs' / 'reference').glob('*.md')
+        for name in re.findall(r'^::: (\S+)', page.read_text(), re.MULTILINE)
+    ]
+    assert 'mmovsam.apis' in named
+    for name in named:
+        importlib.import_module(name)

@@ -1,0 +1,85 @@
+"""The examples that are neither tools nor part of the package."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmovsam.datasets.mini_world import draw_scene
+
+EXAMPLES = Path(__file__).resolve().parents[1] / 'examples'
+NOTEBOOK = EXAMPLES / 'photograph.ipynb'
+
+
+@pytest.fixture(scope='module')
+def scene():
+    return draw_scene(np.random.default_rng(3), 'test')
+
+
+@pytest.fixture
+def supervision_example(monkeypatch, tmp_path):
+    pytest.importorskip('supervision')
+    monkeypatch.chdir(tmp_path)
+    path = str(EXAMPLES / 'with_supervision.py')
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, arguments)])
+        return runpy.run_path(path, run_name='__main__')
+
+    return run
+
+
+def test_boxes_become_detections_of_supervision_in_a_picture(supervision_example, scene, capsys):
+    Image.fromarray(scene.image).save('scene.png')
+    rows, columns = np.nonzero(scene.masks[0])
+    box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    supervision_example('scene.png', '--model', 'ovsam-mini', '--boxes', *box, *box)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(' pixels')]
+    assert len(lines) == 2 and lines[0] == lines[1]
+    area = int(lines[0].split(': ')[1].removesuffix(' pixels'))
+    assert area == pytest.approx(scene.masks[0].sum(), rel=0.3)
+    assert Image.open('supervision.jpg').size == scene.image.shape[1::-1]
+
+
+def test_boxes_of_everything_are_corners_for_supervision():
+    pytest.importorskip('supervision')
+    example = runpy.run_path(str(EXAMPLES / 'with_supervision.py'))
+    mask = np.zeros((20, 30), bool)
+    mask[5:9, 10:16] = True
+    found = dict(
+        bbox=[10, 5, 6, 4], segmentation=mask, names=['cup', 'jug'], name_scores=[0.6, 0.3]
+    )
+    detections = example['detections_of_everything']([found])
+    assert detections.xyxy.tolist() == [[10, 5, 16, 9]] and detections.area.tolist() == [24]
+    assert detections.data['class_name'].tolist() == ['cup']
+    picture = example['annotate'](np.zeros((20, 30, 3), np.uint8), detections)
+    assert picture[6, 12].any() and not picture[18, 28].any()
+    nothing = example['detections_of_everything']([])
+    assert not example['annotate'](np.zeros((20, 30, 3), np.uint8), nothing).any()
+
+
+def test_the_notebook_is_stored_without_outputs():
+    cells = json.loads(NOTEBOOK.read_text())['cells']
+    code = [cell for cell in cells if cell['cell_type'] == 'code']
+    assert code
+    assert not [c for c in code if c['outputs'] or c['execution_count'] is not None]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    nbclient = pytest.importorskip('nbclient')
+    pytest.importorskip('ipykernel')
+    nbformat = pytest.importorskip('nbformat')
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    client = nbclient.NotebookClient(
+        notebook, timeout=None, kernel_name='python3', resources={'metadata': {'path': tmp_path}}
+    )
+    client.execute()  # raises the error of a cell
+    outputs = [output for cell in notebook.cells for output in cell.get('outputs', ())]
+    assert sum('image/png' in output.get('data', {}) for output in outputs) >= 4
+    text = ''.join(output.get('text', '') for output in outputs)
+    assert 'espresso' in text
