@@ -26,7 +26,8 @@ mini: set-up
 	@$(RUN) dev/train_mini.py $(ARGS)
 
 docs: $(DOCS_VENV)/ready
-	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict $(ARGS)
+	@# not --quiet, which hides the warnings from --strict
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict $(ARGS)
 	@echo 'The documentation: site/index.html'
 
 # an environment of its own, without PyTorch: the reference is read from the sources

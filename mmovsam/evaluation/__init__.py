@@ -1,4 +1,4 @@
-"""Metrics."""
+"""Masks, boxes and names against annotations, for base and novel classes."""
 
 from .open_vocab_coco_metric import OpenVocabCocoMetric
 from .open_vocab_lvis_metric import OpenVocabLVISMetric

@@ -1,4 +1,4 @@
-"""Samplers."""
+"""The order in which a mixture of data sets is drawn."""
 
 from .mixed_sampler import MixedSampler
 

@@ -1,4 +1,4 @@
-"""Strategies for MMEngine's FlexibleRunner."""
+"""Sharded training with MMEngine's FlexibleRunner."""
 
 from .fsdp import FullStateFSDPStrategy
 

@@ -1,4 +1,4 @@
-"""Data preprocessors."""
+"""From images as they are loaded to the network's input."""
 
 from .ovsam_data_preprocessor import OVSAMDataPreprocessor
 

@@ -1,4 +1,4 @@
-"""Heads."""
+"""From prompts and image features to masks and names."""
 
 from .clip2sam_head import CLIP2SAMHead
 from .open_vocab_classifier import OpenVocabClassifier

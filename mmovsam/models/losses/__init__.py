@@ -1,4 +1,4 @@
-"""Losses."""
+"""Losses of names."""
 
 from .vocabulary_loss import ImageLabels, RegionLosses, VocabularyLoss
 
