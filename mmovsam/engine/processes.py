@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import multiprocessing
 import os
 import sys
@@ -37,8 +38,13 @@ def start_gloo(**settings) -> None:
         settings: Of `torch.distributed.init_process_group`.
     """
     torch.distributed.init_process_group('gloo', **settings)
-    # its threads would still run while the interpreter goes, and now and then abort it
-    atexit.register(torch.distributed.destroy_process_group)
+    atexit.register(_end_group)
+
+
+def _end_group() -> None:
+    """End the group and its threads: they would now and then abort a process that is ending."""
+    torch.distributed.destroy_process_group()
+    gc.collect()  # a model in a cycle with its runner still holds the group
 
 
 def by_main_process(function: Callable[[], Any]) -> Any:

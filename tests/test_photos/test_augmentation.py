@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from mmovsam.models.detectors.instances import masks_to_bboxes
 from mmovsam.photos import augmentation, make_batch
-from mmovsam.photos.augmentation import change_colors, random_transforms
+from mmovsam.photos.augmentation import SCALES, change_colors, random_transforms
 
 SEED = 9
 SIZE = tiny_photo.SIZE
@@ -100,7 +100,9 @@ def test_transforms_are_of_every_kind():
     assert ((low >= -1e-3) & (low <= room + 1e-3))[room >= 0].all()
     assert ((low <= 1e-3) & (low >= room - 1e-3))[room < 0].all()
     factor = (extent / sizes.flip(1)).prod(1).sqrt()
-    assert factor.min() < 0.7 and factor.max() > 1.6
+    assert SCALES[0] * 0.95 < factor.min() < SCALES[0] * 1.1
+    assert SCALES[1] * 0.9 < factor.max() < SCALES[1] * 1.05
+    assert 0.3 < ((factor - 1).abs() < 1e-3).float().mean() < 0.5
     ratio = (scales[:, 0] / scales[:, 1]).abs().log()
     assert ratio.abs().max() < math.log(1.18) + 1e-4 and (ratio.abs() > 0.05).float().mean() > 0.2
 
