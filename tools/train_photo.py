@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmovsam.checkpoints.int8 import to_int8
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
 from mmovsam.datasets.ov_coco import NOVEL_CLASSES
+from mmovsam.devices import choose_device
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.fileio import find_config, write_atomic
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
@@ -56,7 +57,7 @@ def parse_args(argv=None):
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
     add('--out', type=Path, default=Path('work_dirs/photo'))
     add('--init', help='weights to begin with; by default the tower of ImageNet')
-    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--device', default=str(choose_device()))
     add('--steps', type=int, help='updates of a stage')
     add('--seconds', type=float, default=math.inf, help='end, schedule and all, after so long')
     add('--batch-size', type=int, help='photographs an update')

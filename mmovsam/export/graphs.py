@@ -11,9 +11,9 @@ from ..models.backbones import TimmBackbone
 from ..models.backbones.clip_towers import STRIDES, ResNetTower
 from ..models.backbones.timm_backbone import POOL_SIZE
 from ..models.detectors import OVSAM, ImageFeatures
-from ..models.detectors.instances import bboxes_of_logits, masks_to_bboxes
+from ..models.detectors.instances import bboxes_of_logits
 from ..models.heads.open_vocab_classifier import EXCLUDED
-from ..models.heads.window_refiner import WindowPrompts, around, paste_windows
+from ..models.heads.window_refiner import WindowPrompts
 
 ROI_ALIGN_OPSET = 16
 """The first whose RoIAlign knows half pixels, which `aligned` is in mmcv."""
@@ -153,15 +153,6 @@ class DecoderGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """As `OVSAM._refined`: masks `(N, 1, h, w)` and their quality `(N,)`."""
         refiner, input_size, size = self.model.refiner, self.model.input_size, logits.shape[-1]
-
-        def look(bboxes: Tensor, previous: Tensor, *about: Tensor) -> tuple[Tensor, Tensor]:
-            given, points, kinds = about
-            bboxes = torch.where(given[:, None], bboxes, around(bboxes, points, kinds))
-            near, quality, windows = refiner(
-                image, WindowPrompts(bboxes, given, points, kinds, previous), input_size
-            )
-            return paste_windows(near, windows, size, input_size), quality
-
         guesses = refiner.guesses(coords, labels, input_size)
         number = guesses.shape[1]
         about = has_bbox, coords, labels
@@ -169,14 +160,15 @@ class DecoderGraph(nn.Module):
             part[:, None].expand(-1, number, *part.shape[1:]).flatten(0, 1) for part in about
         ]
         none = torch.zeros_like(logits).repeat(number, 1, 1, 1)
-        masks, quality = look(guesses.flatten(0, 1), none, *of_each)
+        of_each = WindowPrompts(guesses.flatten(0, 1), *of_each, none)
+        masks, quality = refiner.look(image, of_each, size, input_size)
         best = quality.unflatten(0, (-1, number)).argmax(1)[:, None, None, None]
         masks = masks.unflatten(0, (-1, number))[:, :, 0]
         best = masks.gather(1, best.expand(-1, -1, size, size))
         earlier = torch.where(has_bbox[:, None, None, None], logits, best)
-        of_mask = masks_to_bboxes(earlier[:, 0] > 0).float() * (input_size / size)
+        of_mask = bboxes_of_logits(earlier, input_size)
         bboxes = torch.where(has_bbox[:, None], bboxes, of_mask)
-        return look(bboxes, earlier, *about)
+        return refiner.look(image, WindowPrompts(bboxes, *about, earlier), size, input_size)
 
     def _embed_prompts(self, coords: Tensor, labels: Tensor) -> Tensor:
         encoder = self.model.prompt_encoder
@@ -211,8 +203,11 @@ class DecoderGraph(nn.Module):
             with_background = torch.cat((best, torch.zeros_like(best[:, :1])), dim=1)
             return (classifier.logit_scale * with_background).log_softmax(-1)
 
-        of_head = log_probabilities(self._embed_by_head(image, head_bboxes, label_tokens))
-        of_clip = log_probabilities(self._embed_by_tower(image.stage4, clip_bboxes, logits))
+        by_tower = self._embed_by_tower(image.stage4, clip_bboxes, logits)
+        # a namer begins with what the tower says of the same boxes
+        known = by_tower if head_bboxes is clip_bboxes else None
+        of_head = log_probabilities(self._embed_by_head(image, head_bboxes, label_tokens, known))
+        of_clip = log_probabilities(by_tower)
         on_map = F.interpolate(
             logits, image.stage4.shape[-2:], mode='bilinear', align_corners=False
         )
@@ -223,7 +218,9 @@ class DecoderGraph(nn.Module):
         fused = (1 - alpha) * of_head + alpha * of_clip
         return fused.masked_fill(novel == -1, EXCLUDED).softmax(-1)[:, :-1]
 
-    def _embed_by_head(self, image: ImageFeatures, bboxes: Tensor, label_tokens: Tensor) -> Tensor:
+    def _embed_by_head(
+        self, image: ImageFeatures, bboxes: Tensor, label_tokens: Tensor, by_tower: Tensor | None
+    ) -> Tensor:
         """As `OVSAM.embed_regions`.
 
         Each level is asked about all boxes, those of other levels being empty there, which costs
@@ -247,7 +244,8 @@ class DecoderGraph(nn.Module):
         )
         embeddings = head.mean_of(regions)
         if namer is not None:
-            by_tower = self._embed_by_tower(image.stage4, bboxes, None)
+            if by_tower is None:
+                by_tower = self._embed_by_tower(image.stage4, bboxes, None)
             return namer(by_tower, embeddings, bboxes, self.model.input_size)
         return head.embed_pooled(embeddings, label_tokens)
 

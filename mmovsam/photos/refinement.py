@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.detectors import OVSAM
-from ..models.detectors.instances import masks_to_bboxes
+from ..models.detectors.instances import bboxes_of_logits
 from ..models.detectors.ovsam import ImageFeatures
 from ..models.heads.window_refiner import (
     GRIDS,
@@ -125,8 +125,7 @@ class RefinementTrainer(PhotoTrainer):
             given = prompts.given
             with torch.no_grad():
                 pasted = paste_windows(logits, windows, PREVIOUS_SIZE, self.model.input_size)
-                found = masks_to_bboxes(pasted[:, 0] > 0).float()
-                found = found * (self.model.input_size / PREVIOUS_SIZE)
+                found = bboxes_of_logits(pasted, self.model.input_size)
                 point, label = next_points(logits, windows, masks, generator)
                 points = torch.cat((prompts.points, point), dim=1)
                 labels = torch.cat((prompts.labels, label), dim=1)
@@ -236,7 +235,7 @@ def encode_views(
             rank = torch.arange(len(rows), device=dev)
             logits.append(decoded.low_res_logits[rank, drawn].float())
     logits = torch.cat(logits) if logits else halves
-    found = masks_to_bboxes(logits > 0).float() * (model.input_size / logits.shape[-1])
+    found = bboxes_of_logits(logits[:, None], model.input_size)
     boxes = torch.where(with_box[:, None], boxes, around(found, points, labels))
     previous = F.interpolate(logits[:, None], (PREVIOUS_SIZE,) * 2, mode='area').clamp(-20, 20)
     prompts = WindowPrompts(boxes, with_box, points, labels, previous)

@@ -8,13 +8,13 @@ from os import PathLike
 from pathlib import Path
 
 import open_clip
-import torch
 from filelock import FileLock
 from mmengine.logging import print_log
 from safetensors import SafetensorError
 
 from ..checkpoints.fingerprint import hash_of
 from ..checkpoints.loading import SUFFIXES
+from ..devices import choose_device
 from ..fileio import cache_folder
 from .text_classifier import TextClassifier, load_classifier, save_classifier
 from .text_encoder import load_text_encoder
@@ -62,7 +62,7 @@ def find_classifier(
         if file is not None and file.is_file():
             with contextlib.suppress(ValueError):  # damaged: built again
                 return load_classifier(file)
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        device = choose_device()
         print_log(
             f'The names of the vocabulary {classifier} ({len(vocabulary):,} classes) are read by '
             f'the text tower on {device}, unless the cache has them.',

@@ -17,9 +17,9 @@ from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
 from ..heads import OpenVocabClassifier
-from ..heads.window_refiner import WindowPrompts, around, best_different, paste_windows
+from ..heads.window_refiner import WindowPrompts, best_different
 from ..losses import ImageLabels
-from .instances import bboxes_of_logits, masks_to_bboxes
+from .instances import bboxes_of_logits
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
 from .training import TrainedImage, cls_losses, mask_losses
 
@@ -210,12 +210,10 @@ class OVSAM(PromptedDetector):
 
         def look(owners: Tensor, bboxes: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
             """Masks `(K, h, w)` and quality `(K,)` of windows of the prompts `owners`."""
-            given, own_points, own_labels = (part[owners] for part in (has_bbox, points, labels))
-            bboxes = torch.where(given[:, None], bboxes, around(bboxes, own_points, own_labels))
-            near, quality, windows = self.refine(
-                features, WindowPrompts(bboxes, given, own_points, own_labels, previous)
-            )
-            return paste_windows(near, windows, size, self.input_size)[:, 0], quality
+            about = (part[owners] for part in (has_bbox, points, labels))
+            of_each = WindowPrompts(bboxes, *about, previous)
+            masks, quality = self.refiner.look(features, of_each, size, self.input_size)
+            return masks[:, 0], quality
 
         has_bbox, alone = prompts.has_bbox, alone.nonzero()[:, 0]
         if len(alone):
@@ -227,13 +225,13 @@ class OVSAM(PromptedDetector):
             best = best_different(masks, quality, count)
             rank = torch.arange(len(alone), device=best.device)[:, None]
             earlier = earlier.index_copy(0, alone, masks[rank, best])
-        earlier = earlier.flatten(0, 1)
-        bboxes = masks_to_bboxes(earlier > 0).float() * (self.input_size / size)
+        earlier = earlier.flatten(0, 1)[:, None]
+        bboxes = bboxes_of_logits(earlier, self.input_size)
         if prompts.bboxes is not None:
             of_prompts = prompts.bboxes.to(bboxes).repeat_interleave(count, 0)
             bboxes = torch.where(of_prompts.isnan(), bboxes, of_prompts)
         owners = torch.arange(number, device=logits.device).repeat_interleave(count)
-        masks, quality = look(owners, bboxes, earlier[:, None])
+        masks, quality = look(owners, bboxes, earlier)
         return decoded._replace(
             low_res_logits=masks.unflatten(0, (number, count)).to(logits),
             iou_predictions=quality.unflatten(0, (number, count)).to(logits),

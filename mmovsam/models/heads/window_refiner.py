@@ -174,6 +174,26 @@ class WindowRefiner(BaseModule):
         windows = windows_of(prompts.bboxes)
         return (*self.decide(self.read(features, prompts, windows, input_size)), windows)
 
+    def look(
+        self, features: ImageFeatures, prompts: WindowPrompts, size: int, input_size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of N objects of one image, where boxes that are no prompts grow to the points.
+
+        Args:
+            features: Of the image.
+            prompts: Of the objects.
+            size: Side of the masks, which are over the whole input.
+            input_size: Side of the input in pixels.
+
+        Returns:
+            Logits `(N, 1, size, size)` and the predicted IoU `(N,)`.
+        """
+        bboxes, given = prompts.bboxes, prompts.given
+        grown = around(bboxes, prompts.points, prompts.labels)
+        prompts = prompts._replace(bboxes=torch.where(given[:, None], bboxes, grown))
+        near, quality, windows = self(features, prompts, input_size)
+        return paste_windows(near, windows, size, input_size), quality
+
     def guesses(self, points: Tensor, labels: Tensor, input_size: int) -> Tensor:
         """Boxes of several sizes around what is clicked.
 
