@@ -10,7 +10,15 @@ from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from pycocotools import mask as coco_mask
 
-from mmovsam.photos import PhotoData, augmentation, data, evaluation, load_photographs, region_names
+from mmovsam.photos import (
+    PhotoData,
+    augmentation,
+    data,
+    evaluation,
+    load_photographs,
+    region_names,
+    window_training,
+)
 from mmovsam.photos.data import Photographs
 
 SIZE = 128
@@ -74,21 +82,25 @@ MODEL = dict(
     prompter=dict(type='GTPrompter'),
     test_cfg=dict(head_region='prompt', clip_region='prompt'),
 )
-REFINER = dict(
-    type='WindowRefiner',
-    region_channels=REGIONS,
-    stage4_channels=STAGES[-1],
-    embedding_channels=WIDTH,
-    high_res_channels=[2, 4, 8],
-    channels=[16, 8, 8],
-    depth=1,
-    num_heads=2,
+WINDOWS = dict(  # in place of SAM's decoder and what it reads
+    window_decoder=dict(
+        type='WindowDecoder',
+        image_size=SIZE,
+        in_channels=STAGES,
+        channels=[16, 8, 8],
+        depth=1,
+        num_heads=2,
+    ),
+    neck=None,
+    high_res_neck=None,
+    prompt_encoder=None,
+    head=dict(decodes_masks=False, use_label_token=False),
 )
 NAMER = dict(type='RegionNamer', embed_dim=EMBED_DIM, region_channels=20, hidden=16)
 
 
 def build(seed=0, **changes):
-    """A random model; `refiner=REFINER` and `region_namer=NAMER` give it these parts."""
+    """A random model; `**WINDOWS` and `region_namer=NAMER` give it these parts."""
     init_default_scope('mmdet')
     torch.manual_seed(seed)
     model = MODELS.build(tiny.merged(MODEL, changes))
@@ -116,7 +128,7 @@ def _level(tower):
 
 def set_canvas(monkeypatch, size=SIZE):
     """Let training have inputs of another size than 512."""
-    for module in (data, augmentation, evaluation, region_names):
+    for module in (data, augmentation, evaluation, region_names, window_training):
         monkeypatch.setattr(module, 'CANVAS', size)
 
 

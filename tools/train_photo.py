@@ -1,4 +1,4 @@
-"""Train the photo model in three stages: masks, refinement, names.
+"""Train the photo model in three stages: its tower with SAM's decoder, windows, names.
 
 Stopped or killed, the same command goes on where it was. docs/photo_model.md says how the
 photographs are laid out, and what the shipped weights were trained with.
@@ -21,10 +21,11 @@ from mmovsam.devices import choose_device
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.fileio import find_config, write_atomic
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
+from mmovsam.photos.encoded import EncodedPhotos
 from mmovsam.photos.name_training import read_regions, teach_names
-from mmovsam.photos.refinement import RefinementTrainer
 from mmovsam.photos.region_names import RegionNames, crop_features
 from mmovsam.photos.tower import center_projection, set_imagenet_weights
+from mmovsam.photos.window_training import WindowTrainer
 from mmovsam.vocabulary import save_classifier
 
 SETS = {  # how often a photograph of each is drawn
@@ -39,8 +40,8 @@ SETS = {  # how often a photograph of each is drawn
     'imagenet_samples': 0.4,
 }
 STAGES = {  # updates, learning rate, photographs an update
-    'masks': (1500, 6e-4, 48),
-    'refine': (6000, 1e-3, 8),
+    'tower': (1500, 6e-4, 48),
+    'windows': (10000, 1.5e-3, 16),
     'names': (0, 1e-3, 0),
 }
 # what labels of novel classes are called in the data sets: the tower is not tuned on them
@@ -54,6 +55,8 @@ def parse_args(argv=None):
     add('--sets', nargs='+', default=list(SETS), help='which of them')
     add('--val', default='coco_val', help='the set to measure by')
     add('--config', default='photo/ovsam_photo.py')
+    add('--tower-config', default='photo/ovsam_photo_sam_decoder.py', help='that of stage tower')
+    add('--views', type=int, default=2, help='how often a photograph is encoded for windows')
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
     add('--out', type=Path, default=Path('work_dirs/photo'))
     add('--init', help='weights to begin with; by default the tower of ImageNet')
@@ -85,8 +88,8 @@ def weights_file(args, stage: str) -> Path:
     return args.out / f'{stage}.safetensors'
 
 
-def train_masks(args, data, val) -> None:
-    model = build_model(args.config, frozen_tower=args.tower_lr == 0)
+def train_tower(args, data, val) -> None:
+    model = build_model(args.tower_config, frozen_tower=args.tower_lr == 0)
     rows = set_imagenet_weights(model.backbone)
     model.to(args.device)
     center_projection(model.backbone, data)
@@ -95,7 +98,7 @@ def train_masks(args, data, val) -> None:
         names = RegionNames(data, crops_of(args, model, data), rows.to(args.device), NOVEL_WORDS)
         names.to(args.device)
     load_into(model, args.init)
-    run(args, 'masks', PhotoTrainer, model, data, val, names=names, tower_lr=args.tower_lr)
+    run(args, 'tower', PhotoTrainer, model, data, val, names=names, tower_lr=args.tower_lr)
 
 
 def crops_of(args, model, data):
@@ -110,10 +113,12 @@ def crops_of(args, model, data):
         return model.backbone.project(features.to(args.device))
 
 
-def train_refinement(args, data, val) -> None:
-    model = build_model(args.config, frozen_tower=True).to(args.device)
-    load_into(model, weights_before(args, 'refine'))
-    run(args, 'refine', RefinementTrainer, model, data, val, tower_lr=1e-9, max_objects=12)
+def train_windows(args, data, val) -> None:
+    model = build_model(args.config, frozen_tower=True).to(args.device).eval()
+    load_into(model, weights_before(args, 'windows'))
+    features = EncodedPhotos(args.out / 'encoded', data, args.views)
+    features.encode(model.backbone, args.amp)
+    run(args, 'windows', WindowTrainer, model, data, val, features=features, tower_lr=1e-9)
 
 
 def run(args, stage, trainer_type, model, data, val, **kwargs) -> None:
@@ -164,11 +169,14 @@ def weights_before(args, stage: str):
 
 
 def load_into(model, file) -> None:
-    if file is not None:
-        state = load_checkpoint_file(file)['state_dict']
-        wrong = model.load_state_dict(state, strict=False).unexpected_keys
-        if wrong:
-            raise ValueError(f'{file} is of another model: it has {", ".join(wrong[:3])}.')
+    """Load what the model has; stages differ in how masks are decoded."""
+    if file is None:
+        return
+    state, own = load_checkpoint_file(file)['state_dict'], model.state_dict()
+    shared = {name: each for name, each in state.items() if name in own}
+    if not any(name.startswith('backbone.') for name in shared):
+        raise ValueError(f'{file} is of another model: none of its weights is of this tower.')
+    model.load_state_dict(shared, strict=False)
 
 
 def ship(args) -> None:
@@ -182,7 +190,7 @@ def ship(args) -> None:
 
 def main(args) -> None:
     torch.manual_seed(args.seed)
-    stages = dict(masks=train_masks, refine=train_refinement, names=train_names)
+    stages = dict(tower=train_tower, windows=train_windows, names=train_names)
     done = [stage for stage in args.stages if weights_file(args, stage).is_file()]
     for stage in done:
         print(f'{stage}: done before, {weights_file(args, stage)}')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..prompts import GridPrompter, Prompts
 from .image_features import EncodedImage
 from .image_input import read_image
 from .inference_results import run_lengths
+from .prediction import Prediction
 from .predictor import OVSAMPredictor
 
 OUTPUT_MODES = ('rle', 'mask')
@@ -176,19 +177,9 @@ def _segment(
     candidates.sort(key=_quality, reverse=True)
     candidates = _distinct(candidates, settings.nms_iou)
 
-    asked = sorted({candidate['point'] for candidate in candidates})
-    said = predictor.predict_batch(
-        points[asked],
-        top_k=settings.top_k,
-        mask_format='rle',
-        image_index=image_index,
-        multimask_output=True,
-        keep_logits=False,
-    )
-    masks_of_each = len(said.masks) // max(len(asked), 1)
+    said, rows = _recognize(predictor, image_index, points, candidates, settings)
     found = []
-    for candidate in candidates:
-        row = asked.index(candidate['point']) * masks_of_each + candidate['which']
+    for candidate, row in zip(candidates, rows):
         mask, name_scores = said.masks[row], said.name_scores[row].tolist()
         area = int(coco_mask.area(mask))
         if area < settings.min_area or (name_scores and name_scores[0] < settings.name_score_thr):
@@ -207,8 +198,46 @@ def _segment(
         )
         if 'predicted_iou' in candidate:
             thing['predicted_iou'] = candidate['predicted_iou']
+        if 'logits' in candidate:  # the mask is another one now
+            thing['predicted_iou'] = float(said.scores[row])
         found.append(thing)
-    return found
+    if predictor.model.window_decoder is None:
+        return found
+    found = [thing for thing in found if thing['predicted_iou'] >= settings.quality_thr]
+    return _distinct(sorted(found, key=_quality, reverse=True), settings.nms_iou)
+
+
+def _recognize(
+    predictor: OVSAMPredictor,
+    image_index: int,
+    points: Prompts,
+    candidates: Sequence[dict],
+    settings: _Settings,
+) -> tuple[Prediction, list[int]]:
+    """Full masks and names, and the row of each candidate in them.
+
+    A window decoder looks at each candidate again; of another one the points are asked once more.
+    """
+    if predictor.model.window_decoder is not None:
+        prompts = points[[candidate['point'] for candidate in candidates]]
+        if candidates:
+            logits = torch.stack([candidate['logits'] for candidate in candidates])
+            prompts = replace(prompts, mask_input=logits.float()[:, None])
+        rows, several = list(range(len(candidates))), False
+    else:
+        asked = sorted({candidate['point'] for candidate in candidates})
+        prompts, several = points[asked], True
+        each = predictor.model.masks_per_prompt
+        rows = [asked.index(one['point']) * each + one['which'] for one in candidates]
+    said = predictor.predict_batch(
+        prompts,
+        top_k=settings.top_k,
+        mask_format='rle',
+        image_index=image_index,
+        multimask_output=several,
+        keep_logits=False,
+    )
+    return said, rows
 
 
 @torch.no_grad()
@@ -223,20 +252,16 @@ def _decode(
     """The good masks of some points, as run lengths at low resolution, without the padding."""
     model = predictor.model
     chunk = points[start : start + settings.points_per_batch]
+    chunk = chunk.scaled(encoded.scale_factor).to(predictor.device)
     with predictor._lock:
-        decoded = model._decode(
-            encoded.features,
-            chunk.scaled(encoded.scale_factor).to(predictor.device),
-            multimask_output=True,
-            refine=False,
-        )
-    masks_of_each = decoded.low_res_logits.shape[1]
-    logits = decoded.low_res_logits.float().flatten(0, 1)
+        logits, quality = model.propose(encoded.features, chunk)
+    masks_of_each = logits.shape[1]
+    logits = logits.float().flatten(0, 1)
     stability = stability_scores(logits[:, None], model.input_size, encoded.img_shape)
     good = stability >= settings.stability_thr
     scores = dict(stability_score=stability)
-    if decoded.iou_predictions is not None:
-        scores['predicted_iou'] = decoded.iou_predictions.float().flatten()
+    if quality is not None:
+        scores['predicted_iou'] = quality.float().flatten()
         good &= scores['predicted_iou'] >= settings.quality_thr
     stride = model.input_size // logits.shape[-1]
     height, width = (-(-side // stride) for side in encoded.img_shape)
@@ -248,11 +273,13 @@ def _decode(
     rows = good.nonzero()[:, 0].tolist()
     scores = {name: values.tolist() for name, values in scores.items()}
     for row, mask in zip(rows, encode_mask_results(masks[good].cpu().numpy())):
+        kept = {} if model.window_decoder is None else dict(logits=logits[row].half().cpu())
         yield dict(
             point=start + row // masks_of_each,
             which=row % masks_of_each,
             segmentation=mask,
             **{name: values[row] for name, values in scores.items()},
+            **kept,
         )
 
 

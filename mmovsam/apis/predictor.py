@@ -377,7 +377,7 @@ class OVSAMPredictor:
     ) -> Prediction:
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, not {top_k}.')
-        per_prompt = max(self.model.head.num_masks - 1, 1) if multimask_output else 1
+        per_prompt = self.model.masks_per_prompt if multimask_output else 1
         with self._lock:
             classifier = self.classifier
             if classifier is not None:

@@ -7,14 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import attention_pool_regions
+from ..layers.bboxes import bboxes_of_logits
+from ..layers.mask_decoder import DecodedMasks
 from ..models.backbones import TimmBackbone
 from ..models.backbones.clip_towers import STRIDES, ResNetTower
 from ..models.backbones.timm_backbone import POOL_SIZE
 from ..models.detectors import OVSAM, ImageFeatures
-from ..models.detectors.instances import bboxes_of_logits
 from ..models.heads.open_vocab_classifier import EXCLUDED
-from ..models.heads.window_refiner import WindowPrompts
+from ..models.heads.window_decoder import WindowPrompts
 
+FINE_MAPS = 3
+"""High-resolution maps of an image, where there are any."""
 ROI_ALIGN_OPSET = 16
 """The first whose RoIAlign knows half pixels, which `aligned` is in mmcv."""
 
@@ -36,8 +39,8 @@ class EncoderGraph(nn.Module):
             self.num_levels = model.head.roi_extractor.num_inputs
             levels = (f'region_map_{level}' for level in range(self.num_levels))
             self.outputs = ('image_embedding', 'stage4', *levels)
-            if model.high_res_neck is not None:
-                self.outputs += tuple(f'high_res_map_{level}' for level in range(3))
+            if model.high_res_neck is not None or model.window_decoder is not None:
+                self.outputs += tuple(f'high_res_map_{level}' for level in range(FINE_MAPS))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Encode one image.
@@ -59,7 +62,7 @@ class DecoderGraph(nn.Module):
     """From prompts to masks and names, with any number of prompts, of points and of names.
 
     It equals `OVSAM.recognize` for one mask a prompt, but a number of prompts never becomes a
-    Python number: that would fix it in the graph. A `WindowRefiner` looks at the windows that
+    Python number: that would fix it in the graph. A `WindowDecoder` looks at the windows that
     points alone have in every case, for a graph cannot tell whether a prompt has a box.
 
     Args:
@@ -71,9 +74,10 @@ class DecoderGraph(nn.Module):
         super().__init__()
         self.model = model
         encoder = model.prompt_encoder
-        kinds = [encoder.not_a_point_embed, *encoder.point_embeddings]
-        self.register_buffer('image_pe', encoder.dense_pe())
-        self.register_buffer('kinds', torch.cat([kind.weight for kind in kinds]))
+        if encoder is not None:
+            kinds = [encoder.not_a_point_embed, *encoder.point_embeddings]
+            self.register_buffer('image_pe', encoder.dense_pe())
+            self.register_buffer('kinds', torch.cat([kind.weight for kind in kinds]))
         self.inputs = (*features, 'point_coords', 'point_labels', 'img_shape')
         self.outputs = ('low_res_logits', 'scores')
         if model.recognizes:
@@ -104,71 +108,69 @@ class DecoderGraph(nn.Module):
             Low-resolution logits `(N, 1, h, w)`; quality `(N,)` of the masks, the decoder's own
             opinion or their stability; and probabilities `(N, K)` of the classes.
         """
-        encoder, image = self.model.prompt_encoder, self._image(features)
-        side = encoder.embedding_side
+        image = self._image(features)
         bboxes, has_bbox = given_bboxes(point_coords, point_labels)
-        painted = None
-        if self.model.head.mask_decoder.high_resolution:
-            painted = bboxes * (side / encoder.image_size)  # an empty one paints nothing
-        decoded = self.model.head.decode(
-            image.embedding,
-            self.image_pe,
-            self._embed_prompts(point_coords, point_labels),
-            encoder.no_mask_embed.weight[:, :, None, None].expand(-1, -1, side, side),
-            image.high_res_maps,
-            painted,
-        )
-        logits = decoded.low_res_logits[:, :1]
-        if self.model.refiner is not None:
+        tokens = None
+        if self.model.window_decoder is not None:
             given = bboxes, has_bbox, point_coords, point_labels
-            logits, scores = self._refine(image, logits, *given)
-        elif decoded.iou_predictions is None:
-            scores = self._stability_scores(logits, img_shape)
+            logits, scores = self._decode_windows(image, *given)
         else:
-            scores = decoded.iou_predictions[:, 0]
+            decoded = self._decode(image, bboxes, point_coords, point_labels)
+            logits, tokens = decoded.low_res_logits[:, :1], decoded.extra_tokens
+            if decoded.iou_predictions is None:
+                scores = self._stability_scores(logits, img_shape)
+            else:
+                scores = decoded.iou_predictions[:, 0]
         if not vocabulary:
             return logits, scores
         regions = bboxes_of_logits(logits, self.model.input_size)
         prompted = torch.where(has_bbox[:, None], bboxes.clamp(0, self.model.input_size), regions)
         regions = dict(mask=regions, prompt=prompted)
         regions = [regions[self.model.test_cfg[key]] for key in ('head_region', 'clip_region')]
-        named = self._name(image, logits, decoded.extra_tokens, *regions, *vocabulary)
+        named = self._name(image, logits, tokens, *regions, *vocabulary)
         return logits, scores, named
 
     def _image(self, features: tuple[Tensor, ...]) -> ImageFeatures:
         if len(features) == 1:
             return ImageFeatures(features[0], None, ())
-        fine = 3 if self.model.high_res_neck is not None else 0
-        split = len(features) - fine
+        has_fine = self.model.high_res_neck is not None or self.model.window_decoder is not None
+        split = len(features) - (FINE_MAPS if has_fine else 0)
         return ImageFeatures(*features[:2], features[2:split], features[split:])
 
-    def _refine(
+    def _decode(
+        self, image: ImageFeatures, bboxes: Tensor, coords: Tensor, labels: Tensor
+    ) -> DecodedMasks:
+        """All masks of prompts, by the head's mask decoder."""
+        encoder, side = self.model.prompt_encoder, self.model.prompt_encoder.embedding_side
+        painted = None
+        if self.model.head.mask_decoder.high_resolution:
+            painted = bboxes * (side / encoder.image_size)  # an empty one paints nothing
+        return self.model.head.decode(
+            image.embedding,
+            self.image_pe,
+            self._embed_prompts(coords, labels),
+            encoder.no_mask_embed.weight[:, :, None, None].expand(-1, -1, side, side),
+            image.high_res_maps,
+            painted,
+        )
+
+    def _decode_windows(
         self,
         image: ImageFeatures,
-        logits: Tensor,
         bboxes: Tensor,
         has_bbox: Tensor,
         coords: Tensor,
         labels: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """As `OVSAM._refined`: masks `(N, 1, h, w)` and their quality `(N,)`."""
-        refiner, input_size, size = self.model.refiner, self.model.input_size, logits.shape[-1]
-        guesses = refiner.guesses(coords, labels, input_size)
-        number = guesses.shape[1]
-        about = has_bbox, coords, labels
-        of_each = [
-            part[:, None].expand(-1, number, *part.shape[1:]).flatten(0, 1) for part in about
-        ]
-        none = torch.zeros_like(logits).repeat(number, 1, 1, 1)
-        of_each = WindowPrompts(guesses.flatten(0, 1), *of_each, none)
-        masks, quality = refiner.look(image, of_each, size, input_size)
-        best = quality.unflatten(0, (-1, number)).argmax(1)[:, None, None, None]
-        masks = masks.unflatten(0, (-1, number))[:, :, 0]
-        best = masks.gather(1, best.expand(-1, -1, size, size))
-        earlier = torch.where(has_bbox[:, None, None, None], logits, best)
-        of_mask = bboxes_of_logits(earlier, input_size)
+        """Masks `(N, 1, h, w)` and their quality `(N,)`, by the window decoder."""
+        decoder, maps = self.model.window_decoder, image.pyramid
+        masks, quality = decoder.propose(maps, coords, labels)
+        best = quality.argmax(1)[:, None, None, None]
+        best = masks.gather(1, best.expand(-1, -1, *masks.shape[2:]))
+        previous = best * ~has_bbox[:, None, None, None]
+        of_mask = bboxes_of_logits(best, self.model.input_size)
         bboxes = torch.where(has_bbox[:, None], bboxes, of_mask)
-        return refiner.look(image, WindowPrompts(bboxes, *about, earlier), size, input_size)
+        return decoder.look(maps, WindowPrompts(bboxes, has_bbox, coords, labels, previous))
 
     def _embed_prompts(self, coords: Tensor, labels: Tensor) -> Tensor:
         encoder = self.model.prompt_encoder

@@ -134,6 +134,23 @@ def normalized(images: Tensor, mean: float = 0.5, std: float = 0.5) -> Tensor:
 
 
 @torch.no_grad()
+def make_inputs(
+    data: PhotoData, indices: Tensor, transforms: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Inputs `(B, 3, S, S)` of photographs, moved and, with a generator, colored."""
+    device, sizes = data.device, data.sizes[indices]
+    images = data.images[indices.to(device)].float() / 255
+    images = images if generator is None else change_colors(images, generator)
+    # padding is gray, the mean
+    height, width = (sizes[:, i, None].to(device) for i in (0, 1))
+    positions = torch.arange(CANVAS, device=device)
+    inside = (positions < height)[:, :, None] & (positions < width)[:, None]
+    images = normalized(images) * inside[:, None]
+    grid = sampling_grid(transforms.to(device), CANVAS)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+@torch.no_grad()
 def make_batch(
     data: PhotoData,
     indices: Tensor,
@@ -155,14 +172,7 @@ def make_batch(
     device, sizes = data.device, data.sizes[indices]
     transforms = random_transforms(sizes, generator) if augment else test_transforms(sizes)
     on_device = transforms.to(device)
-    images = data.images[indices.to(device)].float() / 255
-    images = change_colors(images, generator) if augment else images
-    # padding is gray, the mean
-    height, width = (sizes[:, i, None].to(device) for i in (0, 1))
-    positions = torch.arange(CANVAS, device=device)
-    inside = (positions < height)[:, :, None] & (positions < width)[:, None]
-    images = normalized(images) * inside[:, None]
-    inputs = F.grid_sample(images, sampling_grid(on_device, CANVAS), align_corners=False)
+    inputs = make_inputs(data, indices, transforms, generator if augment else None)
 
     chosen, owners = [], []
     for place, index in enumerate(indices.tolist()):

@@ -229,9 +229,9 @@ class PhotoTrainer:
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
-        ours = [p for p in self.averaged.state_dict().values() if p.is_floating_point()]
-        theirs = [p for p in self.model.state_dict().values() if p.is_floating_point()]
-        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        pairs = zip(self.averaged.parameters(), self.model.parameters())
+        averages, values = zip(*((a, p) for a, p in pairs if p.requires_grad))
+        torch._foreach_lerp_(list(averages), list(values), 1 - decay)
 
     # Going on
 

@@ -1,4 +1,4 @@
-"""Export of a model with fine maps, a refiner of windows and a namer of regions."""
+"""Export of a model with fine maps, a decoder of windows and a namer of regions."""
 
 import pytest
 import tiny
@@ -17,10 +17,10 @@ VOCABULARY = tiny.vocabulary(width=tiny_photo.EMBED_DIM)
 @pytest.fixture(scope='module')
 def photo(tmp_path_factory):
     """A model and what became of it in onnxruntime."""
-    model = tiny_photo.build(refiner=tiny_photo.REFINER, region_namer=tiny_photo.NAMER)
+    model = tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
     with torch.no_grad():
         torch.nn.init.normal_(model.region_namer.lin2.weight, std=0.1)
-        model.refiner.mask.weight.mul_(20)
+        model.window_decoder.mask.weight.mul_(20)
     folder = tmp_path_factory.mktemp('photo')
     comparison = export_onnx(model, folder, VOCABULARY)
     return model, ONNXModel(folder, num_threads=1), comparison

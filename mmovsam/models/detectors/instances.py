@@ -8,43 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers.bboxes import bboxes_of_logits, masks_to_bboxes  # noqa: F401
 from .run_lengths import bboxes_of_runs, encode_logits
 
 PIXELS_AT_ONCE = 2**25
 MASK_FORMATS = ('tensor', 'rle')
-
-
-def masks_to_bboxes(masks: Tensor) -> Tensor:
-    """Bounding boxes of masks.
-
-    Args:
-        masks: `(N, H, W)` bool.
-
-    Returns:
-        `(N, 4)` xyxy in pixels, the right and lower edges exclusive; zeros for an empty mask.
-    """
-    bboxes = []
-    for inside in (masks.any(1), masks.any(2)):
-        size = inside.shape[1]
-        first = inside.int().argmax(1)
-        last = size - inside.flip(1).int().argmax(1)
-        bboxes.append(torch.stack((first, last), dim=1))
-    bboxes = torch.stack(bboxes, dim=2).flatten(1)
-    return bboxes * masks.flatten(1).any(1)[:, None]
-
-
-def bboxes_of_logits(low_res_logits: Tensor, input_size: int) -> Tensor:
-    """Bounding boxes of masks that are still logits, in the network's frame.
-
-    Args:
-        low_res_logits: `(N, 1, h, w)` over the padded square.
-        input_size: Side of that square in pixels.
-
-    Returns:
-        `(N, 4)` xyxy in pixels of the network's input, in steps of a logit's size.
-    """
-    stride = input_size // low_res_logits.shape[-1]
-    return masks_to_bboxes(low_res_logits[:, 0] > 0).float() * stride
 
 
 def stability_scores(

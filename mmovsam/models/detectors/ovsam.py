@@ -17,7 +17,7 @@ from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
 from ..heads import OpenVocabClassifier
-from ..heads.window_refiner import WindowPrompts, best_different
+from ..heads.window_decoder import WindowPrompts
 from ..losses import ImageLabels
 from .instances import bboxes_of_logits
 from .prompted_detector import Answer, PromptedDetector, scale_factor_of
@@ -35,6 +35,11 @@ class ImageFeatures(NamedTuple):
     """`(B, C, H / s, W / s)` each, read by the head's region embedding."""
     high_res_maps: tuple[Tensor, ...] = ()
     """`(B, C, H / s, W / s)` each, read by a mask decoder of high resolution."""
+
+    @property
+    def pyramid(self) -> tuple[Tensor, ...]:
+        """Maps from fine to coarse, read by a window decoder."""
+        return (*self.high_res_maps, self.embedding, self.stage4)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> ImageFeatures:
         """The features after a function of each tensor."""
@@ -87,13 +92,15 @@ class OVSAM(PromptedDetector):
 
     Args:
         backbone: Image tower. CLIP's gives a pyramid for the necks, SAM's the embedding itself.
-        prompt_encoder: `SAMPromptEncoder`.
         head: `CLIP2SAMHead`.
+        prompt_encoder: `SAMPromptEncoder`, for a head that decodes masks.
         neck: `SAM2CLIPNeck`, from the pyramid to the decoder's embedding.
         region_neck: An FPN over the pyramid for the head's region embedding.
         high_res_neck: `HighResolutionNeck`, for a head whose decoder has high resolution. Each neck
             reads as many of the tower's coarsest maps as it has `in_channels`.
-        refiner: `WindowRefiner`, which gives each mask a second look; it reads the necks' maps.
+        window_decoder: `WindowDecoder`, which cuts objects out in place of the head's mask decoder;
+            it reads the tower's own maps, so there is no prompt encoder and no neck but
+            `region_neck`.
         region_namer: `RegionNamer`, in place of the head's own embedding of regions.
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
@@ -118,12 +125,12 @@ class OVSAM(PromptedDetector):
     def __init__(
         self,
         backbone: dict,
-        prompt_encoder: dict,
         head: dict,
+        prompt_encoder: dict | None = None,
         neck: dict | None = None,
         region_neck: dict | None = None,
         high_res_neck: dict | None = None,
-        refiner: dict | None = None,
+        window_decoder: dict | None = None,
         region_namer: dict | None = None,
         classifier: dict | None = None,
         prompter: dict | None = None,
@@ -137,11 +144,14 @@ class OVSAM(PromptedDetector):
         self.neck = MODELS.build(neck) if neck else None
         self.region_neck = MODELS.build(region_neck) if region_neck else None
         self.high_res_neck = MODELS.build(high_res_neck) if high_res_neck else None
-        self.refiner = MODELS.build(refiner) if refiner else None
+        self.window_decoder = MODELS.build(window_decoder) if window_decoder else None
         self.region_namer = MODELS.build(region_namer) if region_namer else None
-        self.prompt_encoder = MODELS.build(prompt_encoder)
+        self.prompt_encoder = MODELS.build(prompt_encoder) if prompt_encoder else None
         self.head = MODELS.build(head)
-        if self.recognizes and (self.neck is None or self.region_neck is None):
+        if (self.window_decoder is None) == (self.prompt_encoder is None):
+            raise ValueError('OVSAM has either a prompt_encoder or a window_decoder.')
+        neck = self.neck or self.window_decoder
+        if self.recognizes and (neck is None or self.region_neck is None):
             raise ValueError(
                 'OVSAM with a classifier names regions by `region_neck` and reads masks by `neck`: '
                 'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
@@ -164,6 +174,10 @@ class OVSAM(PromptedDetector):
             batch_inputs: `(B, 3, S, S)`, normalized and padded.
         """
         pyramid = self.backbone(batch_inputs)
+        if self.window_decoder is not None:
+            *fine, embedding, stage4 = pyramid
+            maps = (embedding, stage4, tuple(_read(self.region_neck, pyramid)), tuple(fine))
+            return ImageFeatures(*maps).to(self.feature_dtype)
         if self.neck is None:
             return ImageFeatures(pyramid, None, ()).to(self.feature_dtype)
         return self._features(pyramid, _read(self.neck, pyramid))
@@ -177,65 +191,57 @@ class OVSAM(PromptedDetector):
         )
         return features.to(self.feature_dtype)
 
-    def refine(
-        self, features: ImageFeatures, prompts: WindowPrompts
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Look at objects of one image again: see `WindowRefiner.forward`."""
-        return self.refiner(features, prompts, self.input_size)
+    @torch.no_grad()
+    def propose(self, features: ImageFeatures, points: Prompts) -> tuple[Tensor, Tensor | None]:
+        """Masks that single points of one image may mean, before any is chosen.
 
-    def _refined(
-        self, features: ImageFeatures, prompts: Prompts, decoded: DecodedMasks
-    ) -> DecodedMasks:
-        """Masks `(N, M, h, w)` of prompts after the refiner's look at each.
+        Args:
+            features: Of the image.
+            points: N, in pixels of the network's input.
 
-        It looks at the box of a prompt that has one, else around the earlier mask and the points.
-        Points alone leave open how large the object is: there the earlier masks are the best that
-        differ of those in windows of several sizes, not the decoder's.
+        Returns:
+            Logits `(N, M, h, w)`, and their predicted IoU `(N, M)` or None.
         """
-        logits = decoded.low_res_logits
-        number, count, size = logits.shape[0], logits.shape[1], logits.shape[-1]
-        if not number:
-            return decoded
-        prompts = prompts.to(logits.device)
-        earlier, alone = logits.float(), ~prompts.has_bbox
-        if prompts.mask_input is not None:
-            has_mask = prompts.has_mask
-            mask_input = prompts.mask_input.to(earlier)
-            earlier = torch.where(has_mask[:, None, None, None], mask_input, earlier)
-            alone = alone & ~has_mask
+        if self.window_decoder is not None:
+            coords, labels = points.point_coords, points.point_labels
+            return self.window_decoder.propose(features.pyramid, coords, labels)
+        decoded = self._decode(features, points, multimask_output=True)
+        return decoded.low_res_logits, decoded.iou_predictions
+
+    def _decode_windows(
+        self, features: ImageFeatures, prompts: Prompts, multimask_output: bool
+    ) -> DecodedMasks:
+        """As `_decode`, by the window decoder: points alone, and prompts that tell the extent."""
+        decoder, maps = self.window_decoder, features.pyramid
+        device, number = features.embedding.device, len(prompts)
+        prompts = prompts.to(device)
         points, labels = prompts.point_coords, prompts.point_labels
         if points is None or not points.shape[1]:
-            points, labels = earlier.new_zeros(number, 1, 2), earlier.new_full((number, 1), -1)
-        points = points.nan_to_num(0.0)
-
-        def look(owners: Tensor, bboxes: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-            """Masks `(K, h, w)` and quality `(K,)` of windows of the prompts `owners`."""
-            about = (part[owners] for part in (has_bbox, points, labels))
-            of_each = WindowPrompts(bboxes, *about, previous)
-            masks, quality = self.refiner.look(features, of_each, size, self.input_size)
-            return masks[:, 0], quality
-
-        has_bbox, alone = prompts.has_bbox, alone.nonzero()[:, 0]
-        if len(alone):
-            guesses = self.refiner.guesses(points[alone], labels[alone], self.input_size)
-            none = earlier.new_zeros(guesses.shape[:2].numel(), 1, size, size)
-            owners = alone.repeat_interleave(guesses.shape[1])
-            masks, quality = look(owners, guesses.flatten(0, 1), none)
-            masks, quality = (part.unflatten(0, guesses.shape[:2]) for part in (masks, quality))
-            best = best_different(masks, quality, count)
-            rank = torch.arange(len(alone), device=best.device)[:, None]
-            earlier = earlier.index_copy(0, alone, masks[rank, best])
-        earlier = earlier.flatten(0, 1)[:, None]
-        bboxes = bboxes_of_logits(earlier, self.input_size)
+            points, labels = torch.zeros(number, 1, 2), torch.full((number, 1), -1)
+        points, labels = points.to(device).nan_to_num(0.0), labels.to(device)
+        size = decoder.logit_size
+        previous = torch.zeros(number, 1, size, size, device=device)
+        if prompts.mask_input is not None:
+            mask_input = prompts.mask_input.to(previous)
+            previous = torch.where(prompts.has_mask[:, None, None, None], mask_input, previous)
+        bboxes = bboxes_of_logits(previous, self.input_size)
         if prompts.bboxes is not None:
-            of_prompts = prompts.bboxes.to(bboxes).repeat_interleave(count, 0)
-            bboxes = torch.where(of_prompts.isnan(), bboxes, of_prompts)
-        owners = torch.arange(number, device=logits.device).repeat_interleave(count)
-        masks, quality = look(owners, bboxes, earlier)
-        return decoded._replace(
-            low_res_logits=masks.unflatten(0, (number, count)).to(logits),
-            iou_predictions=quality.unflatten(0, (number, count)).to(logits),
-        )
+            bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes.to(bboxes))
+        alone = ~prompts.has_bbox & ~prompts.has_mask
+        count = self.masks_per_prompt if multimask_output else 1
+        logits = previous.repeat(1, count, 1, 1)
+        quality = previous.new_zeros(number, count)
+        rows = alone.nonzero()[:, 0]
+        if len(rows):
+            found = decoder.segment_points(maps, points[rows], labels[rows], count)
+            logits[rows], quality[rows] = (part.to(logits.dtype) for part in found)
+        rows = (~alone).nonzero()[:, 0]
+        if len(rows):
+            about = WindowPrompts(bboxes, prompts.has_bbox, points, labels, previous)
+            about = WindowPrompts(*(part[rows] for part in about))
+            found = decoder.segment_windows(maps, about, count)
+            logits[rows], quality[rows] = (part.to(logits.dtype) for part in found)
+        return DecodedMasks(logits, quality, None)
 
     # Training
 
@@ -251,6 +257,8 @@ class OVSAM(PromptedDetector):
             by source where samples have a `source`: see `mask_losses` and `cls_losses`. Objects
             without masks, such as those of image-level labels, have no loss of masks.
         """
+        if self.window_decoder is not None:
+            raise ValueError('A window decoder is trained by tools/train_photo.py.')
         features = self.extract_feat(batch_inputs).images()
         images = []
         for own, sample in zip(features, batch_data_samples):
@@ -272,7 +280,7 @@ class OVSAM(PromptedDetector):
         logits = masks = points = tokens = embeddings = None
         has_masks = 'masks' in instances
         if has_masks or (self.recognizes and self.head.use_label_token):
-            logits, _, tokens = self._decode(features, prompts, refine=False)
+            logits, _, tokens = self._decode(features, prompts)
         if has_masks:
             masks = to_device(instances.masks.to_tensor(torch.uint8, 'cpu'), logits.device)
             points = self.head.sample_points(logits)
@@ -289,13 +297,14 @@ class OVSAM(PromptedDetector):
         features: ImageFeatures,
         prompts: Prompts,
         multimask_output: bool = False,
-        refine: bool = True,
     ) -> DecodedMasks:
         """Masks `(N, M, h, w)` and label tokens `(N, E, C)` of prompts in the network's frame.
 
         Boxes and single points make equally many tokens, so they are decoded together. Which
         prompts are of which kind is decided on the host.
         """
+        if self.window_decoder is not None:
+            return self._decode_windows(features, prompts, multimask_output)
         device = features.embedding.device
         batches = {}
         for index, group in prompts.to('cpu').groups():
@@ -303,8 +312,7 @@ class OVSAM(PromptedDetector):
             key = (sparse.shape[1], group.mask_input is None)
             batches.setdefault(key, []).append((index, sparse, dense, self._painted(group, device)))
         image_pe = self.prompt_encoder.dense_pe()
-        several = multimask_output and self.head.num_masks > 1
-        chosen = slice(1, None) if several else slice(0, 1)
+        chosen = slice(1, None) if multimask_output and self.head.num_masks > 1 else slice(0, 1)
         decoded, order = [], []
         for (_, shared), parts in batches.items():
             index, sparse, dense, painted = zip(*parts)
@@ -326,10 +334,9 @@ class OVSAM(PromptedDetector):
             logits = features.embedding.new_zeros(0, 1, self.logit_size, self.logit_size)
             return DecodedMasks(logits, none, none)
         back = to_device(torch.cat(order).argsort(), device)
-        decoded = DecodedMasks(
+        return DecodedMasks(
             *(None if part[0] is None else torch.cat(part)[back] for part in zip(*decoded))
         )
-        return self._refined(features, prompts, decoded) if refine and self.refiner else decoded
 
     def _painted(
         self, prompts: Prompts, device: torch.device
@@ -412,7 +419,8 @@ class OVSAM(PromptedDetector):
             regions['annotated'] = _proper(given, self.input_size)
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
-        tokens = decoded.extra_tokens.repeat_interleave(count, 0)
+        tokens = decoded.extra_tokens
+        tokens = None if tokens is None else tokens.repeat_interleave(count, 0)
         by_tower = self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
         # a namer begins with what the tower says of the same boxes
         known = by_tower if head_bboxes is clip_bboxes else None
@@ -454,11 +462,18 @@ class OVSAM(PromptedDetector):
     @property
     def input_size(self) -> int:
         """Side of the square network input in pixels."""
-        return self.prompt_encoder.image_size
+        return (self.window_decoder or self.prompt_encoder).image_size
+
+    @property
+    def masks_per_prompt(self) -> int:
+        """Masks that a prompt has with `multimask_output`: three, or one of a decoder with one."""
+        return 3 if self.window_decoder else max(self.head.num_masks - 1, 1)
 
     @property
     def logit_size(self) -> int:
         """Side of the low-resolution logits, and so of a `mask_input`."""
+        if self.window_decoder is not None:
+            return self.window_decoder.logit_size
         return self.head.mask_decoder.upscaling * self.prompt_encoder.embedding_side
 
     def image_context(self, sample: DetDataSample, prompts: Prompts) -> Tensor | None:

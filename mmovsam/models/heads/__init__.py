@@ -4,7 +4,7 @@ from .clip2sam_head import CLIP2SAMHead
 from .open_vocab_classifier import OpenVocabClassifier
 from .region_namer import RegionNamer
 from .sam_prompt_encoder import SAMPromptEncoder
-from .window_refiner import WindowPrompts, WindowRefiner, paste_windows
+from .window_decoder import WindowDecoder, WindowPrompts, paste_windows
 
 __all__ = [
     'CLIP2SAMHead',
@@ -12,6 +12,6 @@ __all__ = [
     'RegionNamer',
     'SAMPromptEncoder',
     'WindowPrompts',
-    'WindowRefiner',
+    'WindowDecoder',
     'paste_windows',
 ]

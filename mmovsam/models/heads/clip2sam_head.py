@@ -31,6 +31,8 @@ class CLIP2SAMHead(BaseModule):
 
     Args:
         mask_decoder: Arguments of `mmovsam.layers.MaskDecoder`.
+        decodes_masks: Whether there is a mask decoder, and a label token with it; off where a
+            `WindowDecoder` gives the masks.
         embed_dim: Width D of CLIP's joint space; None for a head that segments without names,
             which has neither label token nor region features.
         region_channels: Channels of the region maps.
@@ -52,6 +54,7 @@ class CLIP2SAMHead(BaseModule):
     def __init__(
         self,
         mask_decoder: dict | None = None,
+        decodes_masks: bool = True,
         embed_dim: int | None = 768,
         region_channels: int = 256,
         roi_extractor: dict | None = None,
@@ -68,16 +71,16 @@ class CLIP2SAMHead(BaseModule):
         super().__init__(init_cfg)
         mask_decoder = dict(mask_decoder or {})
         channels = mask_decoder.get('channels', 256)
-        self.mask_decoder = MaskDecoder(**mask_decoder)
+        self.mask_decoder = MaskDecoder(**mask_decoder) if decodes_masks else None
         self.embed_dim = embed_dim
         self.use_label_token = use_label_token
-        if embed_dim is None:
-            self.label_token = None
-        else:
+        self.label_token = None
+        if embed_dim is not None and decodes_masks:
             self.label_token = nn.Embedding(1, channels)
             self.label_mlp = MLP(channels, channels, embed_dim, 3)
             # Without a use it would have no gradient, which distributed training takes for a bug.
             self.label_mlp.requires_grad_(use_label_token)
+        if embed_dim is not None:
             self.roi_conv = nn.Conv2d(region_channels, region_hidden or embed_dim, 1, bias=False)
             self.region_proj = nn.Linear(region_hidden, embed_dim) if region_hidden else None
             self.roi_extractor = MODELS.build(

@@ -1,4 +1,4 @@
-"""OVSAM with a decoder of high resolution, a refiner of windows and a namer of regions."""
+"""OVSAM with a decoder of windows or of high resolution, and a namer of regions."""
 
 import pytest
 import tiny
@@ -6,13 +6,10 @@ import tiny_photo
 import torch
 from mmdet.structures import DetDataSample
 
-from mmovsam.layers.mask_decoder import DecodedMasks
-from mmovsam.models.detectors.instances import masks_to_bboxes
-from mmovsam.models.heads.window_refiner import around
 from mmovsam.prompts import Prompts
 
 SEED = 6
-PARTS = dict(refiner=tiny_photo.REFINER, region_namer=tiny_photo.NAMER)
+PARTS = dict(tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
 META = dict(ori_shape=(60, 80), img_shape=(96, 128), scale_factor=(1.6, 1.6))
 KINDS = ['box', 'point', 'points', 'mask', 'box and point', 'box and mask', 'point and mask', 'all']
 
@@ -28,12 +25,6 @@ def trained(**changes):
 @pytest.fixture(scope='module')
 def model():
     return trained(**PARTS)
-
-
-@pytest.fixture(scope='module')
-def plain():
-    """Without refiner and namer."""
-    return tiny_photo.build()
 
 
 def features_of(model):
@@ -85,9 +76,9 @@ def finite(said):
 def test_head_and_encoder_agree_about_the_size_of_logits(model):
     assert model.logit_size == 64
     assert [tuple(m.shape[1:]) for m in features_of(model).high_res_maps] == [
-        (2, 64, 64),
-        (4, 32, 32),
-        (8, 16, 16),
+        (16, 64, 64),
+        (24, 32, 32),
+        (32, 16, 16),
     ]
 
 
@@ -148,10 +139,10 @@ def test_prompts_far_outside_have_finite_answers(model, features):
     finite(model.recognize(features, points))
 
 
-# The refiner
+# The window decoder
 
 
-def test_refined_masks_are_in_windows_around_the_boxes(model, features):
+def test_masks_are_in_windows_around_the_boxes(model, features):
     prompts = Prompts(bboxes=torch.tensor([[20.0, 30.0, 60.0, 70.0]]))
     with torch.no_grad():
         near = model._decode(features, prompts).low_res_logits[0, 0]
@@ -161,69 +152,33 @@ def test_refined_masks_are_in_windows_around_the_boxes(model, features):
     assert (near[inside] > -9).all()
 
 
-def test_window_is_around_the_box_or_the_mask_that_is_refined_and_the_points(model, features):
-    """A box is looked at as it is; else the earlier mask, or the first one, and the points."""
-    logits = torch.full((4, 1, 64, 64), -1.0)
-    logits[:, 0, 10:20, 30:50] = 1.0
-    earlier = torch.full((4, 1, 64, 64), torch.nan)
-    earlier[2] = -1.0
-    earlier[2, 0, 40:50, 5:25] = 1.0
+def test_window_is_around_the_box_or_the_earlier_mask_and_the_points(model, features):
+    earlier = torch.full((3, 1, 64, 64), torch.nan)
+    earlier[1:] = -1.0
+    earlier[1:, 0, 40:50, 5:25] = 1.0
     prompts = Prompts(
-        bboxes=[[20.0, 30.0, 60.0, 70.0], *[[torch.nan] * 4] * 3],
-        point_coords=[[[5.0, 5.0]], [[120.0, 30.0]], [[20.0, 90.0]], [[1.0, 1.0]]],
-        point_labels=[[1], [1], [1], [-1]],
+        bboxes=[[20.0, 30.0, 60.0, 70.0], *[[torch.nan] * 4] * 2],
+        point_coords=[[[5.0, 5.0]], [[20.0, 90.0]], [[100.0, 90.0]]],
+        point_labels=[[1], [1], [1]],
         mask_input=earlier,
     )
     seen = []
-    hook = model.refiner.register_forward_hook(lambda module, args, output: seen.append(args[1]))
+    hook = model.window_decoder.register_forward_hook(lambda _, args, out: seen.append(args[1]))
     with torch.no_grad():
-        model._refined(features, prompts, DecodedMasks(logits, None, logits[:, 0]))
+        model._decode(features, prompts)
     hook.remove()
-    want = [[20, 30, 60, 70], [10, 80, 50, 100]]
-    first, got = seen
-    # points alone: windows of several sizes, which know of no mask
-    assert len(first.bboxes) == 2 * len(model.refiner.point_sizes) and not first.previous.any()
-    centers = (first.bboxes[:, :2] + first.bboxes[:, 2:]) / 2
-    assert centers.round().unique(dim=0).tolist() == [[0, 0], [120, 30]]
-    assert got.bboxes[[0, 2]].tolist() == want
-    assert got.given.tolist() == [True, False, False, False]
-    assert torch.equal(got.previous[[0, 2]], torch.stack((logits[0], earlier[2])))
-    # then around the best of what was found in them
-    for row, point in ((1, (120, 30)), (3, None)):
-        box = masks_to_bboxes(got.previous[row] > 0).float() * 2
-        if point is not None:
-            box = around(box, torch.tensor([[point]]).float(), torch.ones(1, 1))
-        assert got.bboxes[row].tolist() == box[0].tolist()
+    (got,) = seen
+    assert got.bboxes.tolist() == [[20, 30, 60, 70], [10, 80, 50, 100], [10, 80, 100, 100]]
+    assert got.given.tolist() == [True, False, False]
+    assert not got.previous[0].any() and torch.equal(got.previous[1:], earlier[1:])
 
 
-def test_of_points_alone_the_masks_of_the_best_quality_are_kept(model, features):
-    prompts = Prompts(point_coords=[[[60.0, 50.0]]], point_labels=[[1]])
-    seen = []
-    hook = model.refiner.register_forward_hook(lambda module, args, output: seen.append(output[1]))
-    with torch.no_grad():
-        one = model._decode(features, prompts)
-        several = model._decode(features, prompts, multimask_output=True)
-    hook.remove()
-    assert [len(quality) for quality in seen] == [5, 1, 5, 3]
-    assert one.iou_predictions.shape == (1, 1) and several.iou_predictions.shape == (1, 3)
-    assert torch.allclose(one.iou_predictions[0], several.iou_predictions[0, :1], atol=1e-5)
-
-
-def test_refiner_changes_masks_and_judges_them(model, features):
-    prompts = mixed()
-    with torch.no_grad():
-        coarse = model._decode(features, prompts, refine=False)
-        fine = model._decode(features, prompts)
-    assert not torch.allclose(coarse.low_res_logits, fine.low_res_logits, atol=1e-2)
-    assert not torch.allclose(coarse.iou_predictions, fine.iou_predictions, atol=1e-3)
-    assert torch.equal(coarse.extra_tokens, fine.extra_tokens)
-
-
-def test_model_without_a_refiner_gives_the_decoders_masks(plain):
-    features, prompts = features_of(plain), mixed()
-    with torch.no_grad():
-        coarse = plain._decode(features, prompts, refine=False)
-        assert torch.equal(plain._decode(features, prompts).low_res_logits, coarse.low_res_logits)
+@pytest.mark.parametrize('both', [False, True])
+def test_masks_come_from_windows_or_from_prompt_tokens(both):
+    encoder = tiny_photo.MODEL['prompt_encoder']
+    changes = dict(prompt_encoder=encoder) if both else dict(window_decoder=None)
+    with pytest.raises(ValueError, match='either a prompt_encoder or a window_decoder'):
+        tiny_photo.build(**(dict(tiny_photo.WINDOWS) | changes))
 
 
 # The namer of regions
@@ -304,6 +259,11 @@ def test_features_of_one_image_share_all_maps(model):
         assert torch.equal(got[0], want[1]) and got.data_ptr() == want[1:].data_ptr()
     assert len(split.high_res_maps) == 3
     assert len(flat) == 8  # embedding, last map, three of regions and three fine ones
+
+
+def test_windows_are_not_trained_by_a_loss_of_prompts(model):
+    with pytest.raises(ValueError, match='train_photo'):
+        model.loss(torch.zeros(1, 3, 128, 128), [])
 
 
 def test_loss_trains_necks_and_head():

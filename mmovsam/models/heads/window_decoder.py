@@ -1,9 +1,9 @@
-"""A second look at each object: its mask anew, in a window of its own."""
+"""Masks decoded in a window around each object."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +12,12 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...layers import box_coverage
-
-if TYPE_CHECKING:
-    from ..detectors.ovsam import ImageFeatures
+from ...layers.bboxes import bboxes_of_logits
 
 GRIDS = (16, 32, 64)
 """Sides of the grids on which a window is read."""
+LEVELS = (slice(1, 5), slice(1, 4), slice(0, 2))
+"""Which of the tower's maps are read on each."""
 LOGIT_LIMIT = 8.0
 """Logits of an earlier mask are read up to this size."""
 WINDOW = 1.4
@@ -92,53 +92,41 @@ class NormalizedConv(nn.Conv2d):
 
 
 @MODELS.register_module()
-class WindowRefiner(BaseModule):
-    """Cut each object out anew, at the same resolution whatever its size.
+class WindowDecoder(BaseModule):
+    """Cut each object out in a window of its own, at the same resolution whatever its size.
 
-    The decoder's logits have one size for the whole image, where a small object has few. Here the
-    features of a window around each object are read on grids of 16, 32 and 64 positions, coarse
-    ones by attention and fine ones by convolutions. What comes out is added to the logits of the
-    earlier mask, or to an ellipse in the box where there is none.
+    SAM's decoder gives logits of one size for the whole image, where a small object has few. Here
+    the maps of the tower are read in a window around each object on grids of 16, 32 and 64
+    positions, coarse ones by attention and fine ones by convolutions. What comes out is added to
+    the logits of an earlier mask, or to an ellipse in the box where there is none.
 
     Args:
-        region_channels: Of the region maps.
-        region_strides: Their strides.
-        stage4_channels: Of the tower's last map.
-        embedding_channels: Of the decoder's embedding of the image.
-        high_res_channels: Of the high-resolution maps, from fine to coarse.
+        image_size: Side of the network's input in pixels.
+        in_channels: Of the tower's maps, from stride 2 to 32.
         channels: Width on each grid.
         depth: Transformer blocks on the coarsest grid.
         num_heads: Of their attention.
         point_sizes: Sides of the boxes that are tried around a point, in parts of the input's side.
-        frozen: Keep the module without gradients.
         init_cfg: MMEngine's initialization.
     """
 
     def __init__(
         self,
-        region_channels: int = 96,
-        region_strides: Sequence[int] = (8, 16, 32),
-        stage4_channels: int = 352,
-        embedding_channels: int = 256,
-        high_res_channels: Sequence[int] = (16, 32, 64),
-        channels: Sequence[int] = (128, 64, 32),
+        image_size: int = 512,
+        in_channels: Sequence[int] = (16, 24, 48, 120, 352),
+        channels: Sequence[int] = (96, 48, 24),
         depth: int = 4,
         num_heads: int = 4,
         point_sizes: Sequence[float] = (0.05, 0.1, 0.2, 0.4, 0.8),
-        frozen: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.image_size = image_size
         self.point_sizes = tuple(point_sizes)
         coarse, middle, fine = channels
-        finest, finer, fine_maps = high_res_channels
-        reads = (
-            region_channels * len(region_strides) + stage4_channels + embedding_channels,
-            region_channels + fine_maps + finer,
-            fine_maps + finer + finest,
-        )
         self.inputs = nn.ModuleList(
-            NormalizedConv(read, width) for read, width in zip(reads, channels)
+            NormalizedConv(sum(in_channels[levels]), width)
+            for levels, width in zip(LEVELS, channels)
         )
         self.prompts = nn.ModuleList(nn.Conv2d(PROMPT_CHANNELS, width, 1) for width in channels)
         self.position = nn.Parameter(torch.zeros(1, GRIDS[0] ** 2, coarse))
@@ -148,89 +136,148 @@ class WindowRefiner(BaseModule):
         self.up1 = nn.ConvTranspose2d(coarse, middle, 2, stride=2)
         self.step1 = nn.Sequential(ConvStep(middle), ConvStep(middle))
         self.up2 = nn.ConvTranspose2d(middle, fine, 2, stride=2)
-        self.step2 = nn.Sequential(ConvStep(fine), ConvStep(fine))
+        self.step2 = ConvStep(fine)
         self.mask = nn.Conv2d(fine, 1, 3, padding=1)
         self.prior = nn.Parameter(torch.tensor([0.5, 2.0]))  # of an earlier mask, of an ellipse
         self.quality = nn.Sequential(
             nn.Linear(2 * coarse + MASK_SIGNS, coarse), nn.GELU(), nn.Linear(coarse, 1)
         )
-        if frozen:
-            self.requires_grad_(False)
+
+    @property
+    def logit_size(self) -> int:
+        """Side of the masks over the whole input."""
+        return self.image_size // 2
 
     def forward(
-        self, features: ImageFeatures, prompts: WindowPrompts, input_size: int
+        self, maps: Sequence[Tensor], prompts: WindowPrompts
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Masks of N objects of one image.
 
         Args:
-            features: Of the image.
+            maps: The tower's, `(1, C, S / s, S / s)` of strides 2 to 32.
             prompts: Of the objects.
-            input_size: Side S of the network's input in pixels.
 
         Returns:
             Logits `(N, 1, 64, 64)` over the windows, the predicted IoU `(N,)`, and the windows
             `(N, 4)`, xyxy in pixels of the input.
         """
         windows = windows_of(prompts.bboxes)
-        return (*self.decide(self.read(features, prompts, windows, input_size)), windows)
+        return (*self.decide(self.read(maps, prompts, windows)), windows)
 
-    def look(
-        self, features: ImageFeatures, prompts: WindowPrompts, size: int, input_size: int
+    def look(self, maps: Sequence[Tensor], prompts: WindowPrompts) -> tuple[Tensor, Tensor]:
+        """Masks over the whole input; a box that is no prompt grows to the points.
+
+        Returns:
+            Logits `(N, 1, h, w)` of `logit_size` and the predicted IoU `(N,)`.
+        """
+        grown = around(prompts.bboxes, prompts.points, prompts.labels)
+        bboxes = torch.where(prompts.given[:, None], prompts.bboxes, grown)
+        logits, quality, windows = self(maps, prompts._replace(bboxes=bboxes))
+        return paste_windows(logits, windows, self.logit_size, self.image_size), quality
+
+    def segment_points(
+        self, maps: Sequence[Tensor], points: Tensor, labels: Tensor, count: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Masks of N objects of one image, where boxes that are no prompts grow to the points.
+        """Masks of points alone, which leave open how large the object is.
+
+        Windows of several sizes are tried, and the best masks that differ are looked at again.
 
         Args:
-            features: Of the image.
-            prompts: Of the objects.
-            size: Side of the masks, which are over the whole input.
-            input_size: Side of the input in pixels.
-
-        Returns:
-            Logits `(N, 1, size, size)` and the predicted IoU `(N,)`.
-        """
-        bboxes, given = prompts.bboxes, prompts.given
-        grown = around(bboxes, prompts.points, prompts.labels)
-        prompts = prompts._replace(bboxes=torch.where(given[:, None], bboxes, grown))
-        near, quality, windows = self(features, prompts, input_size)
-        return paste_windows(near, windows, size, input_size), quality
-
-    def guesses(self, points: Tensor, labels: Tensor, input_size: int) -> Tensor:
-        """Boxes of several sizes around what is clicked.
-
-        Args:
+            maps: See `forward`.
             points: `(N, P, 2)` xy in pixels of the input.
-            labels: `(N, P)`, 1 for foreground.
-            input_size: Side of the input.
+            labels: `(N, P)`: 1 foreground, 0 background, -1 padding.
+            count: Masks of each prompt, M.
 
         Returns:
-            `(N, G, 4)` xyxy.
+            Logits `(N, M, h, w)` and the predicted IoU `(N, M)`.
         """
+        masks, quality = self.propose(maps, points, labels)
+        best = best_different(masks, quality, count)
+        masks = masks.gather(1, best[..., None, None].expand(-1, -1, *masks.shape[2:]))
+        return self.look_again(maps, points, labels, masks)
+
+    def propose(
+        self, maps: Sequence[Tensor], points: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Masks `(N, G, h, w)` and the predicted IoU `(N, G)` in windows of G sizes."""
+        bboxes = self.guesses(points, labels)
+        number = bboxes.shape[1]
+        none = points.new_zeros(1, 1, self.logit_size, self.logit_size)
+        guesses = WindowPrompts(
+            bboxes.flatten(0, 1),
+            torch.zeros_like(bboxes[..., 0], dtype=torch.bool).flatten(),
+            _of_each(points, number),
+            _of_each(labels, number),
+            none.expand(bboxes.shape[0] * number, -1, -1, -1),
+        )
+        masks, quality = self.look(maps, guesses)
+        return masks[:, 0].unflatten(0, (-1, number)), quality.unflatten(0, (-1, number))
+
+    def guesses(self, points: Tensor, labels: Tensor) -> Tensor:
+        """Boxes `(N, G, 4)` of several sizes around what is clicked."""
         clicked = (labels == 1).to(points)[..., None]
-        center = (points * clicked).sum(1) / clicked.sum(1).clamp(min=1)
-        half = points.new_tensor(self.point_sizes)[:, None] * (input_size / 2)
-        center = center[:, None]
+        center = (points * clicked).sum(1, keepdim=True) / clicked.sum(1, keepdim=True).clamp(min=1)
+        half = points.new_tensor(self.point_sizes)[:, None] * (self.image_size / 2)
         return torch.cat((center - half, center + half), dim=2)
 
-    def read(
-        self, features: ImageFeatures, prompts: WindowPrompts, windows: Tensor, input_size: int
-    ) -> list[Tensor]:
+    def look_again(
+        self, maps: Sequence[Tensor], points: Tensor, labels: Tensor, masks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Masks `(N, M, h, w)` of points after a second look at each, and the predicted IoU."""
+        count = masks.shape[1]
+        flat = masks.flatten(0, 1)[:, None]
+        bboxes = bboxes_of_logits(flat, self.image_size)
+        again = WindowPrompts(
+            bboxes,
+            torch.zeros_like(bboxes[:, 0], dtype=torch.bool),
+            _of_each(points, count),
+            _of_each(labels, count),
+            flat,
+        )
+        masks, quality = self.look(maps, again)
+        return masks[:, 0].unflatten(0, (-1, count)), quality.unflatten(0, (-1, count))
+
+    def segment_windows(
+        self, maps: Sequence[Tensor], prompts: WindowPrompts, count: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of boxes, which may have points, and of earlier masks.
+
+        Args:
+            maps: See `forward`.
+            prompts: Those of an earlier mask have its box, not `given`.
+            count: Masks of each prompt, M: as prompted; without trust in the box and the earlier
+                mask; and the first one looked at again.
+
+        Returns:
+            Logits `(N, M, h, w)` and the predicted IoU `(N, M)`.
+        """
+        looks = [self.look(maps, prompts)]
+        if count > 1:
+            looks.append(
+                self.look(
+                    maps,
+                    prompts._replace(
+                        given=torch.zeros_like(prompts.given),
+                        previous=torch.zeros_like(prompts.previous),
+                    ),
+                )
+            )
+            looks.append(self.look(maps, prompts._replace(previous=looks[0][0])))
+        masks, quality = zip(*looks[:count])
+        return torch.cat(masks, dim=1), torch.stack(quality, dim=1)
+
+    def read(self, maps: Sequence[Tensor], prompts: WindowPrompts, windows: Tensor) -> list[Tensor]:
         """What is in windows `(N, 4)` of one image.
 
         Returns:
             Of each grid `(N, C, g, g)` features and then of each `(N, 9, g, g)` prompts.
         """
-        finest, finer, fine = features.high_res_maps
-        maps_of = (
-            (*features.region_maps, features.stage4, features.embedding),
-            (features.region_maps[0], fine, finer),
-            (fine, finer, finest),
-        )
         read, painted = [], []
-        for side, maps in zip(GRIDS, maps_of):
+        for side, levels in zip(GRIDS, LEVELS):
             places = window_grid(windows, side)
-            sampled = torch.cat([read_windows(each, places, input_size) for each in maps], dim=1)
-            read.append(sampled.contiguous(memory_format=torch.channels_last))
-            painted.append(self._paint(prompts, windows, places, input_size))
+            sampled = [read_windows(each, places, self.image_size) for each in maps[levels]]
+            read.append(torch.cat(sampled, dim=1).contiguous(memory_format=torch.channels_last))
+            painted.append(self._paint(prompts, windows, places))
         return read + painted
 
     def decide(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -266,9 +313,7 @@ class WindowRefiner(BaseModule):
             torch.cat((tokens.mean(1), of_mask, mask_signs(inside).to(tokens)), dim=1)
         )[:, 0]
 
-    def _paint(
-        self, prompts: WindowPrompts, windows: Tensor, places: Tensor, input_size: int
-    ) -> Tensor:
+    def _paint(self, prompts: WindowPrompts, windows: Tensor, places: Tensor) -> Tensor:
         """`(N, 9, g, g)`: prompts and places as maps."""
         side = places.shape[1]
         origin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
@@ -286,13 +331,18 @@ class WindowRefiner(BaseModule):
             for label in (1, 0)
         ]
         previous = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
-        previous = read_windows_of_each(previous, places, input_size)[:, 0]
-        inside = ((places >= 0) & (places < input_size)).all(-1).float()
+        previous = read_windows_of_each(previous, places, self.image_size)[:, 0]
+        inside = ((places >= 0) & (places < self.image_size)).all(-1).float()
         center, half = (prompts.bboxes[:, :2] + prompts.bboxes[:, 2:]) / 2, extent / WINDOW / 2
         relative = (places - center[:, None, None]) / half[:, None, None]
         ellipse = 1 - relative.square().sum(-1)
         maps = [box, given, *clicks, inside, *relative.unbind(-1), previous, ellipse]
         return torch.stack(maps, dim=1)
+
+
+def _of_each(part: Tensor, count: int) -> Tensor:
+    """`(N, ...)` as `(N * count, ...)`, each repeated; of any N in an exported graph too."""
+    return part[:, None].expand(-1, count, *part.shape[1:]).flatten(0, 1)
 
 
 def mask_signs(inside: Tensor) -> Tensor:
@@ -312,6 +362,14 @@ def mask_signs(inside: Tensor) -> Tensor:
     stable = (inside > 0.7).sum((1, 2)) / (inside > 0.3).sum((1, 2)).clamp(min=1)
     sides = [inside[:, 0], inside[:, -1], inside[:, :, 0], inside[:, :, -1]]
     return torch.stack((size, certain, stable, *(side.mean(1) for side in sides)), dim=1)
+
+
+def mirrored(read: Sequence[Tensor]) -> list[Tensor]:
+    """What `WindowDecoder.read` gives, of windows that are flipped left to right."""
+    read = [each.flip(3) for each in read]
+    for painted in read[len(GRIDS) :]:
+        painted[:, 5].neg_()  # where each position is, along x
+    return read
 
 
 def windows_of(bboxes: Tensor) -> Tensor:

@@ -1,13 +1,12 @@
-"""The second look at objects, in windows of their own."""
+"""Masks in windows around objects."""
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from mmovsam.models.detectors import ImageFeatures
 from mmovsam.models.heads import WindowPrompts, paste_windows
-from mmovsam.models.heads.window_refiner import (
+from mmovsam.models.heads.window_decoder import (
     MIN_WINDOW,
     WINDOW,
     around,
@@ -27,11 +26,9 @@ def build(**settings):
     init_default_scope('mmdet')
     torch.manual_seed(0)
     config = dict(
-        type='WindowRefiner',
-        region_channels=6,
-        stage4_channels=10,
-        embedding_channels=7,
-        high_res_channels=[2, 3, 4],
+        type='WindowDecoder',
+        image_size=SIZE,
+        in_channels=[2, 3, 4, 7, 10],
         channels=[16, 8, 8],
         depth=2,
         num_heads=2,
@@ -40,15 +37,13 @@ def build(**settings):
 
 
 def maps():
-    """An embedding, the last map, region maps at strides 8, 16, 32, and fine ones at 2, 4, 8."""
+    """Of strides 2 to 32."""
     generator = torch.Generator().manual_seed(1)
-
-    def normal(channels, stride):
-        return torch.randn(1, channels, SIZE // stride, SIZE // stride, generator=generator)
-
-    regions = [normal(6, stride) for stride in (8, 16, 32)]
-    fine = [normal(channels, stride) for channels, stride in ((2, 2), (3, 4), (4, 8))]
-    return ImageFeatures(normal(7, 16), normal(10, 32), tuple(regions), tuple(fine))
+    sides = [SIZE // stride for stride in (2, 4, 8, 16, 32)]
+    return tuple(
+        torch.randn(1, channels, side, side, generator=generator)
+        for channels, side in zip((2, 3, 4, 7, 10), sides)
+    )
 
 
 def prompts(bboxes):
@@ -140,26 +135,24 @@ def test_mask_that_is_pasted_and_read_again_is_the_same():
 
 @torch.no_grad()
 def test_object_gets_alone_what_it_gets_among_others():
-    refiner, features, given = build(), maps(), prompts(BBOXES)
-    together = refiner(features, given, SIZE)
+    decoder, features, given = build(), maps(), prompts(BBOXES)
+    together = decoder(features, given)
     assert [tuple(each.shape) for each in together] == [(4, 1, 64, 64), (4,), (4, 4)]
     for i in range(len(BBOXES)):
         own = WindowPrompts(*(part[i : i + 1] for part in given))
-        for got, want in zip(refiner(features, own, SIZE), together):
+        for got, want in zip(decoder(features, own), together):
             assert torch.allclose(got, want[i : i + 1], atol=1e-5)
 
 
 @torch.no_grad()
 def test_every_map_and_every_part_of_a_prompt_counts():
-    refiner, features, given = build(), maps(), prompts(BBOXES[:1])
-    plain = refiner(features, given, SIZE)[0]
+    decoder, features, given = build(), maps(), prompts(BBOXES[:1])
+    plain = decoder(features, given)[0]
     changes = []
-    for name, levels in features._asdict().items():
-        for level in range(len(levels)):
-            changed = list(levels) if isinstance(levels, tuple) else levels.clone()
-            changed[level] = torch.zeros_like(changed[level])
-            changes.append((features._replace(**{name: changed}), given))
-    assert len(changes) == 8
+    for level in range(5):
+        changed = list(features)
+        changed[level] = torch.zeros_like(changed[level])
+        changes.append((changed, given))
     for part in (
         dict(bboxes=given.bboxes + 2),
         dict(given=~given.given),
@@ -170,22 +163,22 @@ def test_every_map_and_every_part_of_a_prompt_counts():
     ):
         changes.append((features, given._replace(**part)))
     for change in changes:
-        assert (refiner(*change, SIZE)[0] - plain).abs().max() > 1e-4
+        assert (decoder(*change)[0] - plain).abs().max() > 1e-4
 
 
 @torch.no_grad()
 def test_padding_points_do_not_count_wherever_they_are():
-    refiner, given = build(), prompts(BBOXES)
+    decoder, given = build(), prompts(BBOXES)
     extra = given._replace(
         points=torch.cat((given.points, given.points - 9), dim=1),
         labels=torch.cat((given.labels, -torch.ones_like(given.labels)), dim=1),
     )
-    want = refiner(maps(), given, SIZE)[0]
-    assert torch.allclose(refiner(maps(), extra, SIZE)[0], want, atol=1e-5)
+    want = decoder(maps(), given)[0]
+    assert torch.allclose(decoder(maps(), extra)[0], want, atol=1e-5)
     none = given._replace(points=given.points[:, :0], labels=given.labels[:, :0])
     padded = given._replace(labels=-torch.ones_like(given.labels))
-    want = refiner(maps(), padded, SIZE)[0]
-    assert torch.allclose(refiner(maps(), none, SIZE)[0], want, atol=1e-5)
+    want = decoder(maps(), padded)[0]
+    assert torch.allclose(decoder(maps(), none)[0], want, atol=1e-5)
 
 
 @torch.no_grad()
@@ -194,7 +187,7 @@ def test_padding_points_do_not_count_wherever_they_are():
 )
 def test_prompts_outside_of_the_image_have_finite_masks(bbox):
     given = prompts(torch.tensor([bbox], dtype=torch.float32))
-    logits, quality, windows = build()(maps(), given, SIZE)
+    logits, quality, windows = build()(maps(), given)
     pasted = paste_windows(logits, windows, 64, SIZE)
     assert all(each.isfinite().all() for each in (logits, quality, pasted))
     if bbox[0] == 500:
@@ -203,22 +196,17 @@ def test_prompts_outside_of_the_image_have_finite_masks(bbox):
 
 @torch.no_grad()
 def test_no_objects_have_no_masks():
-    logits, quality, windows = build()(maps(), prompts(BBOXES[:0]), SIZE)
+    logits, quality, windows = build()(maps(), prompts(BBOXES[:0]))
     assert (len(logits), len(quality), len(windows)) == (0, 0, 0)
     assert paste_windows(logits, windows, 32, SIZE).shape == (0, 1, 32, 32)
 
 
 def test_gradients_reach_every_parameter():
-    refiner = build().train()
-    logits, quality, _ = refiner(maps(), prompts(BBOXES), SIZE)
+    decoder = build().train()
+    logits, quality, _ = decoder(maps(), prompts(BBOXES))
     (logits.square().mean() + quality.sum()).backward()
-    for name, parameter in refiner.named_parameters():
+    for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-
-
-@pytest.mark.parametrize('frozen', [False, True])
-def test_only_a_frozen_refiner_has_no_gradients(frozen):
-    assert {p.requires_grad for p in build(frozen=frozen).parameters()} == {not frozen}
 
 
 @torch.no_grad()
@@ -235,15 +223,15 @@ def test_normalization_is_part_of_the_convolution():
 
 
 @torch.no_grad()
-def test_untrained_refiner_begins_with_the_earlier_mask_or_an_ellipse():
-    refiner, given = build(), prompts(BBOXES[:2])
-    refiner.mask.weight.zero_(), refiner.mask.bias.zero_()
+def test_untrained_decoder_begins_with_the_earlier_mask_or_an_ellipse():
+    decoder, given = build(), prompts(BBOXES[:2])
+    decoder.mask.weight.zero_(), decoder.mask.bias.zero_()
     earlier = torch.full_like(given.previous, -6.0)
     earlier[:, :, 20:40, 15:30] = 6.0
-    logits, _, windows = refiner(maps(), given._replace(previous=earlier), SIZE)
+    logits, _, windows = decoder(maps(), given._replace(previous=earlier))
     want = read_windows_of_each(earlier, window_grid(windows, 64), SIZE)
     assert torch.equal(logits > 0, want > 0)
-    logits, _, windows = refiner(maps(), given._replace(previous=0 * earlier), SIZE)
+    logits, _, windows = decoder(maps(), given._replace(previous=0 * earlier))
     area = (logits > 0).sum((1, 2, 3)) / 64**2 * (windows[:, 2:] - windows[:, :2]).prod(1)
     boxes = (BBOXES[:2, 2:] - BBOXES[:2, :2]).prod(1)
     assert torch.allclose(area / boxes, torch.full((2,), torch.pi / 4), atol=0.02)
@@ -251,8 +239,39 @@ def test_untrained_refiner_begins_with_the_earlier_mask_or_an_ellipse():
 
 def test_guesses_are_squares_around_the_foreground_points():
     points = torch.tensor([[[20.0, 40.0], [40.0, 60.0], [100.0, 100.0], [3.0, 3.0]]])
-    boxes = build(point_sizes=(0.125, 0.5)).guesses(points, torch.tensor([[1, 1, 0, -1]]), SIZE)
+    boxes = build(point_sizes=(0.125, 0.5)).guesses(points, torch.tensor([[1, 1, 0, -1]]))
     assert boxes.tolist() == [[[22, 42, 38, 58], [-2, 18, 62, 82]]]
+
+
+@torch.no_grad()
+def test_of_points_the_best_masks_that_differ_are_looked_at_again():
+    decoder, points, labels = (
+        build(),
+        torch.tensor([[[60.0, 50.0]], [[9.0, 99.0]]]),
+        torch.ones(2, 1),
+    )
+    looks = []
+    decoder.register_forward_hook(lambda module, args, output: looks.append((args[1], output[1])))
+    masks, quality = decoder.segment_points(maps(), points, labels, 3)
+    (tried, first), (again, second) = looks
+    assert masks.shape == (2, 3, 64, 64) and torch.equal(second.unflatten(0, (2, 3)), quality)
+    assert len(tried.bboxes) == 10 and not tried.given.any() and not tried.previous.any()
+    best = first.unflatten(0, (2, 5)).argmax(1)
+    proposed = decoder.propose(maps(), points, labels)[0]
+    for row in range(2):
+        assert torch.allclose(again.previous[3 * row, 0], proposed[row, best[row]], atol=1e-4)
+    one, _ = decoder.segment_points(maps(), points, labels, 1)
+    assert torch.allclose(one, masks[:, :1], atol=1e-4)
+
+
+@torch.no_grad()
+def test_first_of_several_masks_is_what_is_prompted():
+    decoder, given = build(), prompts(BBOXES)
+    masks, quality = decoder.segment_windows(maps(), given, 3)
+    one, its_quality = decoder.segment_windows(maps(), given)
+    assert masks.shape == (4, 3, 64, 64) and torch.equal(masks[:, :1], one)
+    assert torch.equal(quality[:, :1], its_quality)
+    assert (masks[:, 1:] - one).abs().amax((1, 2, 3)).min() > 1e-3
 
 
 @pytest.mark.parametrize('empty', [False, True])

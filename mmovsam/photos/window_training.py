@@ -1,0 +1,342 @@
+"""Training of the window decoder, on the maps of a tower that stays as it is."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..layers.bboxes import bboxes_of_logits, masks_to_bboxes
+from ..models.detectors import OVSAM
+from ..models.heads.window_decoder import (
+    GRIDS,
+    WindowPrompts,
+    around,
+    mirrored,
+    paste_windows,
+    read_windows_of_each,
+    window_grid,
+    windows_of,
+)
+from .augmentation import MIN_AREA, MIN_VISIBLE, make_batch
+from .data import CANVAS, PhotoData
+from .encoded import EncodedPhotos
+from .evaluation import full_size_ious
+from .interaction import depth_of, draw_inside, jittered
+from .losses import dice_losses
+from .trainer import PhotoTrainer
+
+BOX_SHARE = 0.6
+"""Of objects whose box is given; of the others a point is."""
+ROUNDS = (0.65, 0.2, 0.15)
+"""Of updates with one, two and three rounds; a later one begins with the mask of the one before."""
+CLICK_SHARE = 0.7
+"""Of objects that get a click where their mask is wrong; the others are looked at again only."""
+PREVIOUS_SIZE = 128
+
+
+class Targets:
+    """N objects to be found in views of photographs.
+
+    Args:
+        masks: `(N, 512, 512)` uint8, on the canvas of the photograph.
+        transforms: `(N, 4)`, which take a place of it to the input, see `test_transforms`.
+
+    Attributes:
+        coarse: `(N, 128, 128)`, the share of each 4x4 square of the input that is inside.
+        areas: `(N,)`, pixels of the input that are inside.
+        bboxes: `(N, 4)` xyxy in pixels of the input, of what is visible there.
+    """
+
+    def __init__(self, masks: Tensor, transforms: Tensor) -> None:
+        self.masks = masks
+        self.scales, self.offsets = transforms.to(masks.device).split(2, dim=1)
+        whole = torch.tensor([[0.0, 0.0, CANVAS, CANVAS]], device=masks.device)
+        self.coarse = self.in_windows(whole.expand(len(masks), 4), 128)[:, 0]
+        self.areas = self.coarse.sum((1, 2)) * (CANVAS / 128) ** 2
+        corners = masks_to_bboxes(masks > 0).float().unflatten(1, (2, 2))
+        corners = corners * self.scales[:, None] + self.offsets[:, None]
+        exact = torch.cat((corners.amin(1), corners.amax(1)), dim=1)
+        visible = masks_to_bboxes(self.coarse > 0).float() * (CANVAS / 128)
+        self.bboxes = torch.cat(
+            (exact[:, :2].maximum(visible[:, :2]), exact[:, 2:].minimum(visible[:, 2:])), dim=1
+        )
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, rows: Tensor) -> Targets:
+        found = copy.copy(self)
+        vars(found).update({name: part[rows] for name, part in vars(self).items()})
+        return found
+
+    @torch.no_grad()
+    def in_windows(self, windows: Tensor, side: int = GRIDS[-1]) -> Tensor:
+        """`(N, 1, side, side)`: the share of each position of windows `(N, 4)` that is inside."""
+        places = window_grid(windows, 2 * side)
+        places = (places - self.offsets[:, None, None]) / self.scales[:, None, None]
+        return F.avg_pool2d(read_windows_of_each(self.masks[:, None].float(), places, CANVAS), 2)
+
+
+class WindowTrainer(PhotoTrainer):
+    """Trains the window decoder of a model whose other parts are frozen.
+
+    Args:
+        model: On the device of the data.
+        data: To learn from.
+        features: Of the data.
+        kwargs: See `PhotoTrainer`.
+    """
+
+    def __init__(self, model: OVSAM, data: PhotoData, features: EncodedPhotos, **kwargs) -> None:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith('window_decoder.'))
+        super().__init__(model, data, **kwargs)
+        self.measure = evaluate_windows
+        self.features = features
+        with_mask = torch.zeros(len(data))
+        with_mask[data.image_of[data.has_mask & (data.areas > 0)]] = 1
+        views = len(features) // len(data)
+        self.image_weights = (self.image_weights * with_mask).repeat(views)
+        if not self.image_weights.any():
+            raise ValueError('None of the photographs has a mask to learn from.')
+
+    def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
+        """The loss of masks, a mean over the rounds."""
+        maps, targets = self._draw(host)
+        rounds = 1 + int(torch.multinomial(torch.tensor(ROUNDS), 1, generator=host))
+        prompts = self._first_prompts(targets, device)
+        total = 0
+        logits = windows = None
+        with torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.amp):
+            for turn in range(rounds):
+                if turn:
+                    prompts = self._next_prompts(prompts, logits, windows, targets, device)
+                logits, quality, windows = self._decode(maps, prompts, device)
+                losses, ious = window_losses(logits, quality, windows, targets)
+                total = total + losses.mean() / rounds
+        return dict(mask=total, _iou=ious.mean())
+
+    def _draw(self, host: torch.Generator) -> tuple[list[tuple[tuple[Tensor, ...], int]], Targets]:
+        """Maps of views, with the number of objects of each, and the objects."""
+        data, objects, numbers = self.data, [], []
+        drawn = torch.multinomial(self.image_weights, self.batch_size, True, generator=host)
+        for number in drawn.tolist():
+            own = data.objects_of[number % len(data)]
+            order = torch.randperm(len(own), generator=host).tolist()
+            shown = [own[i] for i in order if data.has_mask[own[i]]][: self.max_objects]
+            objects += shown
+            numbers += [number] * len(shown)
+        if not objects:
+            return self._draw(host)
+        objects, numbers = torch.tensor(objects), torch.tensor(numbers)
+        targets = Targets(data.masks_of(objects)[:, 0], self.features.transforms[numbers])
+        full = data.areas[objects].to(data.device) * targets.scales.prod(1).abs()
+        kept = (targets.areas >= MIN_AREA) & (targets.areas >= MIN_VISIBLE * full)
+        maps = [
+            (self.features.maps(number), count)
+            for number, count in Counter(numbers[kept.cpu()].tolist()).items()
+        ]
+        return (maps, targets[kept]) if maps else self._draw(host)
+
+    def _first_prompts(self, targets: Targets, generator: torch.Generator) -> WindowPrompts:
+        """Boxes, or points with windows of any size around them."""
+        bboxes, count = targets.bboxes, len(targets)
+        dev = bboxes.device
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator, device=dev)
+
+        given = uniform(count) < BOX_SHARE
+        points, labels = first_points(targets, ~given, generator)
+        boxes = drawn_boxes(bboxes, generator)
+        # a point's window: around the object, roughly, or around the point in any size
+        rough = jittered(bboxes, 0.25, generator)
+        extent = (bboxes[:, 2:] - bboxes[:, :2]).amax(1).clamp(min=16)
+        size = extent * ((uniform(count) * 2 - 1) * 1.1).exp()
+        half = size[:, None] / 2
+        anywhere = torch.cat((points[:, 0] - half, points[:, 0] + half), dim=1)
+        guesses = torch.where(uniform(count, 1) < 0.3, rough, anywhere)
+        guesses = around(guesses, points, labels)
+        boxes = torch.where(given[:, None], boxes, guesses)
+        none = torch.zeros(count, 1, PREVIOUS_SIZE, PREVIOUS_SIZE, device=dev)
+        return WindowPrompts(boxes, given, points, labels, none)
+
+    @torch.no_grad()
+    def _next_prompts(
+        self,
+        prompts: WindowPrompts,
+        logits: Tensor,
+        windows: Tensor,
+        targets: Targets,
+        generator: torch.Generator,
+    ) -> WindowPrompts:
+        """With the mask before, most of them with a click where it is wrong."""
+        given = prompts.given
+        pasted = paste_windows(logits, windows, PREVIOUS_SIZE, self.model.input_size)
+        found = bboxes_of_logits(pasted, self.model.input_size)
+        point, label = next_points(logits, windows, targets, generator)
+        clicked = torch.rand(label.shape, generator=generator, device=label.device) < CLICK_SHARE
+        points = torch.cat((prompts.points, point), dim=1)
+        labels = torch.cat((prompts.labels, torch.where(clicked, label, -1)), dim=1)
+        # as in use: the window of the next round is around the mask and all clicks in it
+        follow = ~given & (found[:, 2:] > found[:, :2]).all(1)
+        boxes = torch.where(follow[:, None], found, prompts.bboxes)
+        boxes = torch.where(given[:, None], boxes, around(boxes, points, labels))
+        return WindowPrompts(boxes, given, points, labels, pasted)
+
+    def _decode(
+        self,
+        maps: list[tuple[tuple[Tensor, ...], int]],
+        prompts: WindowPrompts,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `WindowDecoder.forward`, of the objects of several images, half of them mirrored."""
+        decoder, windows = self.model.window_decoder, windows_of(prompts.bboxes)
+        counts = [count for _, count in maps]
+        parts = map(WindowPrompts._make, zip(*(part.split(counts) for part in prompts)))
+        read = [
+            decoder.read(own, part, window)
+            for (own, _), part, window in zip(maps, parts, windows.split(counts))
+        ]
+        read = [torch.cat(grids) for grids in zip(*read)]
+        if generator is None:
+            return (*decoder.decide(read), windows)
+        flip = torch.rand(len(windows), generator=generator, device=windows.device) < 0.5
+        flip = flip[:, None, None, None]
+        other = mirrored(read)
+        logits, quality = decoder.decide([torch.where(flip, *pair) for pair in zip(other, read)])
+        return torch.where(flip, logits.flip(3), logits), quality, windows
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Measure what the decoder reads, so that it can be normalized, unless that was done."""
+        if any((conv.std != 1).any() for conv in self.model.window_decoder.inputs):
+            return
+        host = torch.Generator().manual_seed(self.seed)
+        parts = [[] for _ in GRIDS]
+        for _ in range(16):
+            maps, targets = self._draw(host)
+            prompts = self._first_prompts(targets, torch.Generator(self.data.device))
+            windows, counts = windows_of(prompts.bboxes), [count for _, count in maps]
+            own = map(WindowPrompts._make, zip(*(part.split(counts) for part in prompts)))
+            for (each, _), part, window in zip(maps, own, windows.split(counts)):
+                read = self.model.window_decoder.read(each, part, window)
+                for grid, features in zip(parts, read):
+                    grid.append(features)
+        for index, features in enumerate(map(torch.cat, parts)):
+            for model in (self.model, self.averaged):
+                conv = model.window_decoder.inputs[index]
+                conv.mean.copy_(features.mean((0, 2, 3)))
+                conv.std.copy_(features.std((0, 2, 3)).clamp(min=1e-3))
+
+
+def drawn_boxes(bboxes: Tensor, generator: torch.Generator) -> Tensor:
+    """Boxes as people and detectors give them: nearly exact, or with sides off by some 10%."""
+    spread = torch.rand(len(bboxes), 1, generator=generator, device=bboxes.device)
+    return jittered(bboxes, torch.where(spread < 0.5, 0.01, 0.14), generator)
+
+
+def first_points(
+    targets: Targets, wanted: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A point inside of each mask, drawn, half of the time from deep inside.
+
+    Args:
+        targets: N objects.
+        wanted: `(N,)` bool; the others get padding.
+        generator: On the device.
+
+    Returns:
+        Points `(N, 1, 2)` in pixels of the input and labels `(N, 1)`.
+    """
+    masks = targets.coarse[wanted]
+    depth = depth_of(masks > masks.amax((1, 2), keepdim=True).clamp(max=0.8) / 2)
+    points = masks.new_zeros(len(wanted), 1, 2)
+    drawn = (draw_inside(depth, generator) + 0.5) * (CANVAS / masks.shape[-1]) - 0.5
+    points[wanted] = drawn[:, None]
+    return points, torch.where(wanted, 1.0, -1.0)[:, None]
+
+
+def window_losses(
+    logits: Tensor, quality: Tensor, windows: Tensor, targets: Targets
+) -> tuple[Tensor, Tensor]:
+    """Cross entropy and Dice of masks in their windows, and what the decoder thinks of them.
+
+    Returns:
+        Losses `(N,)` and IoUs `(N,)`.
+    """
+    wanted, logits = targets.in_windows(windows), logits.float()
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction='none').mean((1, 2, 3))
+    dice = dice_losses(logits, wanted)[:, 0]
+    with torch.no_grad():
+        found, inside = logits > 0, wanted > 0.5
+        union = (found | inside).sum((1, 2, 3)).float()
+        # what lies outside of the window is missed
+        position = (windows[:, 2:] - windows[:, :2]).prod(1) / logits.shape[-1] ** 2
+        outside = (targets.areas / position - wanted.sum((1, 2, 3))).clamp(min=0)
+        ious = (found & inside).sum((1, 2, 3)) / (union + outside).clamp(min=1)
+    return 2 * entropy + dice + 2 * F.mse_loss(quality.float(), ious, reduction='none'), ious
+
+
+def next_points(
+    logits: Tensor, windows: Tensor, targets: Targets, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A click where each mask is wrong.
+
+    Returns:
+        Points `(N, 1, 2)` in pixels of the input and labels `(N, 1)`.
+    """
+    wanted, found = targets.in_windows(windows)[:, 0] > 0.5, logits[:, 0] > 0
+    missing, extra = wanted & ~found, ~wanted & found
+    depths = torch.stack((depth_of(missing), depth_of(extra)))
+    add = depths[0].amax((1, 2)) >= depths[1].amax((1, 2))
+    depth = torch.where(add[:, None, None], *depths)
+    wrong = depth.flatten(1).amax(1) > 0
+    depth = torch.where(wrong[:, None, None], depth, wanted.float())
+    points = draw_inside(depth, generator)
+    origin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
+    points = origin + (points + 0.5) / logits.shape[-1] * extent - 0.5
+    return points[:, None], torch.where(add | ~wrong, 1, 0)[:, None]
+
+
+@torch.no_grad()
+def evaluate_windows(
+    model: OVSAM, data: PhotoData, seed: int = 0, autocast: bool = False
+) -> dict[str, float]:
+    """Mean IoU with annotated boxes, and with boxes whose sides are off by 10%.
+
+    Args:
+        model: In eval mode, on the device of the data.
+        data: Photographs with masks.
+        seed: Of the sides' directions.
+        autocast: Whether to use bfloat16.
+    """
+    generator = torch.Generator(data.device).manual_seed(seed)
+    ious = dict(box=[], jitter=[])
+    for index in range(len(data)):
+        one = torch.tensor([index])
+        batch = make_batch(data, one, torch.Generator(), 1000, augment=False, target_stride=1)
+        boxes, count = batch.bboxes, len(batch.bboxes)
+        if not count:
+            continue
+        height, width = data.sizes[index].tolist()
+        truth = data.masks_of(batch.objects)[:, 0, :height, :width].bool()
+        extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+        drawn = torch.rand(boxes.shape, generator=generator, device=boxes.device)
+        off = boxes + torch.where(drawn < 0.5, -0.1, 0.1) * extent
+        size = model.input_size // 2
+        none = boxes.new_zeros(count, 1, size, size)
+        points = boxes.new_zeros(count, 1, 2), boxes.new_full((count, 1), -1)
+        with torch.autocast(data.device.type, torch.bfloat16, enabled=autocast):
+            maps = model.backbone(batch.inputs)
+            for name, given in dict(box=boxes, jitter=off).items():
+                with_box = torch.ones(count, dtype=torch.bool, device=boxes.device)
+                prompts = WindowPrompts(given, with_box, *points, none)
+                logits, _, windows = model.window_decoder(maps, prompts)
+                pasted = paste_windows(logits, windows, size, model.input_size)
+                ious[name].append(full_size_ious(pasted, truth, data.sizes[index])[:, 0].cpu())
+    return {name: torch.cat(values).mean().item() for name, values in ious.items()}

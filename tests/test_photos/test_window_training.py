@@ -1,0 +1,244 @@
+"""Training of the window decoder, and the maps that it is trained on."""
+
+import pytest
+import tiny_photo
+import torch
+
+from mmovsam.photos.augmentation import make_batch
+from mmovsam.photos.augmentation import test_transforms as as_in_a_test
+from mmovsam.photos.encoded import EncodedPhotos
+from mmovsam.photos.window_training import (
+    Targets,
+    WindowTrainer,
+    evaluate_windows,
+    first_points,
+    next_points,
+    window_losses,
+)
+
+SEED = 11
+SIZE = tiny_photo.SIZE
+
+
+def generator():
+    return torch.Generator().manual_seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def small_canvas(monkeypatch):
+    tiny_photo.set_canvas(monkeypatch)
+
+
+def targets_and_windows():
+    masks = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
+    masks[0, 40:72, 32:80] = masks[1, 10:20, 100:128] = masks[2, 60:120, 60:120] = 1
+    windows = torch.tensor([[24.0, 24, 88, 88], [90, -10, 140, 40], [80, 80, 96, 96]])
+    return Targets(masks, torch.tensor([[1.0, 1, 0, 0]]).repeat(3, 1)), windows
+
+
+def in_windows(points, windows):
+    """Positions of points `(N, 1, 2)` on grids of 64: columns and rows."""
+    extent = windows[:, 2:] - windows[:, :2]
+    return ((points[:, 0] + 0.5 - windows[:, :2]) / extent * 64).long().unbind(1)
+
+
+def test_targets_are_the_share_of_each_position_inside():
+    targets, windows = targets_and_windows()
+    shares = targets.in_windows(windows)
+    assert shares.shape == (3, 1, 64, 64)
+    # the first window has a position for each pixel
+    want = torch.zeros(64, 64)
+    want[16:48, 8:56] = 1
+    assert torch.allclose(shares[0, 0], want, atol=0.26)  # bilinear at the edges
+    middle = torch.nn.functional.avg_pool2d(want[None], 3, 1, 1)[0]
+    flat = (middle == 0) | (middle == 1)
+    assert torch.equal(shares[0, 0][flat], want[flat])
+    areas = shares.sum((1, 2, 3)) * (windows[:, 2:] - windows[:, :2]).prod(1) / 64**2
+    assert areas.tolist() == pytest.approx([32 * 48, 10 * 28, 16 * 16], rel=0.03)
+
+
+def test_moved_objects_are_where_the_photograph_went():
+    masks = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
+    masks[:, 40:60, 20:50] = 1
+    transforms = torch.tensor([[2.0, 2, 0, 0], [-1, 1, 100, 10], [2, 2, -60, 0]])
+    targets = Targets(masks, transforms)
+    # enlarged, mirrored and moved, cropped at the left side
+    want = [[40, 80, 100, 120], [50, 50, 80, 70], [0, 80, 40, 120]]
+    assert targets.bboxes.tolist() == want
+    assert targets.areas.tolist() == pytest.approx([2400, 600, 1600], rel=0.02)
+    windows = torch.tensor(want).float()
+    assert targets.in_windows(windows)[..., 2:-2, 2:-2].min() == 1
+
+
+def test_losses_are_nothing_for_right_masks_and_know_what_is_outside():
+    targets, windows = targets_and_windows()
+    right = torch.where(targets.in_windows(windows) > 0.5, 12.0, -12.0)
+    losses, ious = window_losses(right, torch.ones(3), windows, targets)
+    # half of a soft edge is wrong whatever is said
+    assert ious[:2].min() > 0.97 and losses[:2].max() < 0.4
+    # the third window shows a small part of its object
+    assert ious[2].item() == pytest.approx(16 * 16 / 60**2, rel=0.02)
+    wrong, none = window_losses(-right, torch.ones(3), windows, targets)
+    assert (wrong > losses + 1).all() and none.max() < 0.05
+
+
+def test_first_points_are_inside_or_padding():
+    print('seed', SEED)
+    targets, _ = targets_and_windows()
+    wanted = torch.tensor([True, False, True])
+    random = generator()
+    for _ in range(20):
+        points, labels = first_points(targets, wanted, random)
+        assert labels[:, 0].tolist() == [1, -1, 1]
+        x, y = points[wanted, 0].round().long().unbind(1)
+        assert targets.masks[wanted][torch.arange(2), y, x].tolist() == [1, 1]
+
+
+def test_next_points_are_inside_of_what_is_wrong():
+    print('seed', SEED)
+    targets, windows = targets_and_windows()
+    first = torch.zeros(3, dtype=torch.long)
+    targets, windows = targets[first], windows[first]
+    wanted = targets.in_windows(windows)[:, 0] > 0.5
+    found = wanted.clone()
+    found[0, 16:30] = False  # something is missing
+    found[1, :14, 20:60] = True  # too much
+    logits = torch.where(found, 3.0, -3.0)[:, None]
+    random = generator()
+    for _ in range(20):
+        points, labels = next_points(logits, windows, targets, random)
+        assert labels[:, 0].tolist() == [1, 0, 1]
+        x, y = in_windows(points, windows)
+        where = torch.arange(3)
+        assert (found ^ wanted)[where, y, x].tolist() == [True, True, False]
+        assert wanted[where, y, x].tolist() == [True, False, True]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return tiny_photo.photo_data(tmp_path, shapes=((90, 120), (128, 100), (80, 128)))
+
+
+@pytest.fixture
+def make_trainer(tmp_path, data):
+    def make(**settings):
+        model = tiny_photo.build(**tiny_photo.WINDOWS)
+        features = EncodedPhotos(tmp_path / 'encoded', data)
+        features.encode(model.backbone)
+        settings = dict(steps=8, batch_size=4, warmup=1, seed=SEED) | settings
+        return WindowTrainer(model, data, features, **settings)
+
+    return make
+
+
+@torch.no_grad()
+def test_maps_are_the_towers_of_the_photographs_as_tested_first(make_trainer, data):
+    trainer = make_trainer()
+    features, tower = trainer.features, trainer.model.backbone
+    assert len(features) == 6
+    assert torch.equal(features.transforms[:3], as_in_a_test(data.sizes))
+    assert not torch.equal(features.transforms[3:], features.transforms[:3])
+    batch = make_batch(data, torch.arange(3), generator(), augment=False)
+    for got, want in zip(features.maps(1), tower(batch.inputs)):
+        assert torch.allclose(got, want[1:2], rtol=2e-3, atol=2e-3)
+    assert not torch.allclose(features.maps(4)[0], features.maps(1)[0], atol=0.1)
+
+
+def test_interrupted_encoding_goes_on_with_what_is_missing(make_trainer, data, tmp_path):
+    trainer = make_trainer()
+    again = EncodedPhotos(tmp_path / 'encoded', data)
+    again.done[4] = False
+    again.levels[0][4] = 0
+    asked = []
+    hook = trainer.model.backbone.register_forward_hook(lambda *args: asked.append(args))
+    again.encode(trainer.model.backbone)
+    hook.remove()
+    assert len(asked) == 1 and again.done.all() and again.levels[0][4].any()
+
+
+def test_maps_of_others_are_refused(make_trainer, data, tmp_path):
+    trainer = make_trainer()
+    with pytest.raises(ValueError, match='other photographs'):
+        EncodedPhotos(tmp_path / 'encoded', data, views=3)
+    with torch.no_grad():
+        trainer.model.backbone.visual.conv_stem.weight[0, 0, 0, 0] += 1
+    with pytest.raises(ValueError, match='another tower'):
+        EncodedPhotos(tmp_path / 'encoded', data).encode(trainer.model.backbone)
+
+
+def test_only_the_window_decoder_learns(make_trainer):
+    print('seed', SEED)
+    trainer = make_trainer()
+    trainer.begin()
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    for _ in range(3):
+        losses = trainer.update(0.0)
+        assert all(value.isfinite() for value in losses.values())
+    for name, value in trainer.model.state_dict().items():
+        learns = name.startswith('window_decoder.') and not name.endswith(('.mean', '.std'))
+        assert torch.equal(value, before[name]) != learns, name
+    averaged = dict(trainer.averaged.named_parameters())
+    assert not torch.equal(
+        averaged['window_decoder.mask.weight'], before['window_decoder.mask.weight']
+    )
+
+
+@torch.no_grad()
+def test_objects_of_several_images_are_decoded_as_those_of_each(make_trainer):
+    trainer = make_trainer()
+    maps, targets = trainer._draw(generator())
+    assert len(maps) > 1 and sum(count for _, count in maps) == len(targets)
+    prompts = trainer._first_prompts(targets, generator())
+    got = trainer._decode(maps, prompts)
+    counts = [count for _, count in maps]
+    parts = zip(*(part.split(counts) for part in prompts))
+    wants = [
+        trainer.model.window_decoder(own, type(prompts)(*part))
+        for (own, _), part in zip(maps, parts)
+    ]
+    for ours, want in zip(got, zip(*wants)):
+        assert torch.allclose(ours, torch.cat(want), atol=1e-4)
+
+
+def test_training_goes_on_exactly_where_it_was(make_trainer, tmp_path):
+    print('seed', SEED)
+    whole, first, second = (make_trainer() for _ in range(3))
+    first.begin(), whole.begin()
+    for _ in range(5):
+        whole.update(0.1)
+    for _ in range(3):
+        first.update(0.1)
+    first.save(tmp_path / 'state.pth')
+    second.resume(tmp_path / 'state.pth')
+    for _ in range(2):
+        second.update(0.1)
+    for (name, want), got in zip(
+        whole.model.state_dict().items(), second.model.state_dict().values()
+    ):
+        assert torch.equal(want, got), name
+
+
+@torch.no_grad()
+def test_calibration_makes_what_is_read_alike(make_trainer):
+    trainer = make_trainer()
+    trainer.begin()
+    before = [conv.std.clone() for conv in trainer.model.window_decoder.inputs]
+    trainer.begin()  # was done
+    pairs = (trainer.model.window_decoder.inputs, trainer.averaged.window_decoder.inputs)
+    for std, one, other in zip(before, *pairs):
+        assert not torch.equal(std, torch.ones_like(std)) and (std > 0).all()
+        assert torch.equal(one.std, std) and torch.equal(other.std, std)
+        assert torch.equal(one.mean, other.mean)
+
+
+def test_photographs_without_masks_are_refused(make_trainer, data):
+    data.has_mask[:] = False
+    with pytest.raises(ValueError, match='mask to learn from'):
+        make_trainer()
+
+
+def test_evaluation_gives_an_iou_of_boxes_and_of_boxes_that_are_off(make_trainer, data):
+    trainer = make_trainer()
+    found = evaluate_windows(trainer.averaged, data)
+    # an untrained decoder draws the ellipse that these objects are, more or less
+    assert 0.2 < found['jitter'] < found['box'] < 1
