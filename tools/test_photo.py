@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.apis import OVSAMPredictor
-from mmovsam.engine.command_line import readable_errors
+from mmovsam.engine.command_line import add_device_arguments, device_of, readable_errors
 from mmovsam.fileio import write_atomic
 from mmovsam.photos.report import PhotoReport
 
@@ -23,15 +23,15 @@ def parse_args():
     add('--val', default='coco_val', help='the one to measure by')
     add('--num-images', type=int, help='only so many of it')
     add('--parts', nargs='+', choices=PARTS, default=PARTS)
-    add('--device', default='cpu')
     add('--seed', type=int, default=0, help='of the boxes that are off')
     add('--out', type=Path, help='JSON file')
+    add_device_arguments(parser, half=False)
     return parser.parse_args()
 
 
 def main(args):
     start = time.monotonic()
-    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, args.device)
+    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device_of(args))
     report = PhotoReport(predictor, args.data, args.val, args.num_images, args.seed)
     values = {}
     for part in args.parts:

@@ -17,8 +17,7 @@ from mmengine.registry import init_default_scope
 from mmovsam.checkpoints.int8 import to_int8
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
 from mmovsam.datasets.ov_coco import NOVEL_CLASSES
-from mmovsam.devices import choose_device
-from mmovsam.engine.command_line import readable_errors
+from mmovsam.engine.command_line import add_device_arguments, device_of, readable_errors
 from mmovsam.fileio import find_config, write_atomic
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
 from mmovsam.photos.encoded import EncodedPhotos
@@ -60,7 +59,6 @@ def parse_args(argv=None):
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
     add('--out', type=Path, default=Path('work_dirs/photo'))
     add('--init', help='weights to begin with; by default the tower of ImageNet')
-    add('--device', default=str(choose_device()))
     add('--steps', type=int, help='updates of a stage')
     add('--seconds', type=float, default=math.inf, help='end, schedule and all, after so long')
     add('--batch-size', type=int, help='photographs an update')
@@ -72,6 +70,7 @@ def parse_args(argv=None):
     add('--seed', type=int, default=0)
     add('--amp', action='store_true', help='bfloat16')
     add('--ship', action='store_true', help='put the weights in the place of the shipped ones')
+    add_device_arguments(parser, half=False)
     return parser.parse_args(argv)
 
 
@@ -190,6 +189,7 @@ def ship(args) -> None:
 
 def main(args) -> None:
     torch.manual_seed(args.seed)
+    args.device = device_of(args)
     stages = dict(tower=train_tower, windows=train_windows, names=train_names)
     done = [stage for stage in args.stages if weights_file(args, stage).is_file()]
     for stage in done:

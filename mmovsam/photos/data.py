@@ -82,9 +82,8 @@ def _read_coco(found: Photographs, folder: Path) -> None:
         image = places[each['image_id']]
         rle = _as_rle(each['segmentation'], found.sizes[image])
         name = names[each['category_id']]
-        found.objects.append(
-            dict(image=image, rle=rle, name=name, id=each['id'], bbox=each.get('bbox'))
-        )
+        bbox = each.get('bbox') or coco_mask.toBbox(rle).tolist()
+        found.objects.append(dict(image=image, rle=rle, name=name, id=each['id'], bbox=bbox))
 
 
 def _as_rle(segmentation: dict | list, size: tuple[int, int]) -> dict:
