@@ -7,6 +7,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
 from mmengine.config import Config
 from benchmarks import cases, machine, machine_rates, plot, table, write_json
+from benchmarks.laptop import laptop
 from benchmarks.starting import start
 from mmovsam.engine.command_line import OptionsAction, readable_errors
 from mmovsam.fileio import find_config
@@ -16,7 +17,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     works = ['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'loader']
-    add('work', choices=[*works, 'exported', 'start'])
+    add('work', choices=[*works, 'exported', 'laptop', 'start'])
     add('--config', default='ovsam_coco.py', help='by default the full-size model')
     add('--checkpoint', help='weights; by default random ones, which take the same time')
     add('--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE', default={})
@@ -41,6 +42,8 @@ def rows_of(args, cfg, dtype):
     if args.work == 'masks':
         width, height = args.size
         return cases.masks((args.numbers or [1000])[0], (height, width), args.plain_up_to)
+    if args.work == 'laptop':
+        return laptop(args.pairs)
     if args.work == 'start':
         return start(args.config, args.pairs)
     if args.work == 'loader':
