@@ -169,10 +169,14 @@ def _segment(
     height, width = encoded.ori_shape
     grid = GridPrompter(min(settings.points_per_side, max(height, width)), even=True)
     points = grid.prompts_of(DetDataSample(metainfo=dict(ori_shape=encoded.ori_shape)))
+    decoder = predictor.model.window_decoder  # looks at several windows for each point
+    step = settings.points_per_batch if decoder is None else settings.points_per_batch // 4 + 1
     candidates = [
         candidate
-        for start in range(0, len(points), settings.points_per_batch)
-        for candidate in _decode(predictor, encoded, points, start, settings, inner_edges)
+        for start in range(0, len(points), step)
+        for candidate in _decode(
+            predictor, encoded, points, slice(start, start + step), settings, inner_edges
+        )
     ]
     candidates.sort(key=_quality, reverse=True)
     candidates = _distinct(candidates, settings.nms_iou)
@@ -245,16 +249,15 @@ def _decode(
     predictor: OVSAMPredictor,
     encoded: EncodedImage,
     points: Prompts,
-    start: int,
+    chunk: slice,
     settings: _Settings,
     inner_edges: Sequence[bool],
 ) -> Iterator[dict]:
     """The good masks of some points, as run lengths at low resolution, without the padding."""
     model = predictor.model
-    chunk = points[start : start + settings.points_per_batch]
-    chunk = chunk.scaled(encoded.scale_factor).to(predictor.device)
+    prompts = points[chunk].scaled(encoded.scale_factor).to(predictor.device)
     with predictor._lock:
-        logits, quality = model.propose(encoded.features, chunk)
+        logits, quality = model.propose(encoded.features, prompts)
     masks_of_each = logits.shape[1]
     logits = logits.float().flatten(0, 1)
     stability = stability_scores(logits[:, None], model.input_size, encoded.img_shape)
@@ -275,7 +278,7 @@ def _decode(
     for row, mask in zip(rows, encode_mask_results(masks[good].cpu().numpy())):
         kept = {} if model.window_decoder is None else dict(logits=logits[row].half().cpu())
         yield dict(
-            point=start + row // masks_of_each,
+            point=chunk.start + row // masks_of_each,
             which=row % masks_of_each,
             segmentation=mask,
             **{name: values[row] for name, values in scores.items()},

@@ -42,5 +42,5 @@ model = dict(
         novel_alpha=0.1,
     ),
     prompter=dict(type='GTPrompter'),
-    test_cfg=dict(head_region='prompt', clip_region='prompt'),
+    test_cfg=dict(chunk_size=16, head_region='prompt', clip_region='prompt'),
 )
