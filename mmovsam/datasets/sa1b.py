@@ -6,6 +6,7 @@ import os.path as osp
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
+from ..prompts.boxes import check_units
 from .annotations import entries, field, image_size, instance
 from .files import check_files, read_json
 from .images import CheckedImages
@@ -92,10 +93,9 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         content = read_json(path, self.REMEDY)
         try:
             height, width = image_size(field(content, 'image', 'the file'), '"image"')
-            found = [
-                instance(annotation, 0, height, width)
-                for annotation in entries(content, 'annotations')
-            ]
+            annotations = entries(content, 'annotations')
+            found = [instance(annotation, 0, height, width) for annotation in annotations]
+            check_units([annotation['bbox'] for annotation in annotations])
         except ValueError as error:
             raise ValueError(f'{path}: {error}. {self.REMEDY}') from None
         instances = [each for each in found if each is not None]

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .boxes import check_units
+
 PICKLES = ('.pkl', '.pickle')
 NO_CATEGORY = np.iinfo(np.int64).min
 
@@ -90,7 +92,8 @@ def read_results(path: str | PathLike) -> ResultTable:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is of another kind, broken, or an entry lacks a field or has a wrong one.
+        ValueError: If it is of another kind, broken, an entry lacks a field or has a wrong one, or
+            boxes are in fractions of the image, scores in percent or logits.
     """
     check_suffix(path)
     if not Path(path).is_file():
@@ -144,6 +147,10 @@ def read_results(path: str | PathLike) -> ResultTable:
         if left is not None:
             raise ValueError(f'{path}: entry {i} has no image_id: {left!r:.100}; {expected}')
     numbers = np.asarray(numbers).reshape(-1, 5)
+    try:
+        check_units(numbers[:, :4], numbers[:, 4])
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
     bboxes = np.concatenate((numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]), axis=1)
     return ResultTable.of_images(
         images,
