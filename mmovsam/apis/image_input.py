@@ -7,9 +7,9 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ..datasets.images import whole_image_size
+from ..datasets.images import upright, whole_image_size
 
 _DEEP = 'I;16'  # the start of PIL's modes of 16 bits a pixel
 _UNDEFINED = ('I', 'F')  # PIL's modes without a largest brightness
@@ -60,7 +60,7 @@ def _remedy(array: np.ndarray) -> str:
 
 def _read_pil(image: Image.Image) -> Image.Image:
     try:
-        image = ImageOps.exif_transpose(image)
+        image = upright(image)
     except OSError as error:  # PIL reads a file when its pixels are asked for
         raise ValueError(f'The PIL image cannot be read: {error}. Get it again.') from None
     if image.mode.startswith(_DEEP):

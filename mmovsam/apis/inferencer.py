@@ -295,10 +295,12 @@ class OVSAMInferencer(DetInferencer):
             path = files.enter_context(local_file(source)) if is_file else source
             item.image = read_image(path, 'BGR')
             item.packed = self.pipeline(path if is_file else item.image)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # no single image ends a run
             item.error = error
-            if item.name not in str(error):
-                item.error = ValueError(f'{item.name} cannot be read: {error}')
+            expected = isinstance(error, (OSError, ValueError))
+            if item.name not in str(error) or not expected:
+                reason = error if expected else repr(error)
+                item.error = ValueError(f'{item.name} cannot be read: {reason}')
             print_log(f'{item.error} It is left out.', logger='current', level=logging.WARNING)
             return item
         if prompts is not None:

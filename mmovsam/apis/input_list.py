@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,14 @@ def local_file(source: str) -> Iterator[str]:
         yield str(path)
 
 
+def file_key(name: str) -> str:
+    """What is alike for two names that mean one file on some file system.
+
+    Some tell neither upper from lower case nor composed from decomposed letters.
+    """
+    return unicodedata.normalize('NFC', name).casefold()
+
+
 class FileNames:
     """Names for the results of images, no two of them alike on any file system."""
 
@@ -91,9 +100,9 @@ class FileNames:
         """The name of a file or address without its ending; if it is taken, with a number."""
         path = unquote(urlsplit(source).path) if '://' in source else source
         stem = name = Path(path).stem or 'image'
-        while name.lower() in self._used:
+        while file_key(name) in self._used:
             number = self._next.get(stem, 2)
             self._next[stem] = number + 1
             name = f'{stem}_{number}'
-        self._used.add(name.lower())
+        self._used.add(file_key(name))
         return name

@@ -2,13 +2,24 @@
 
 import io
 
+import mmcv
 import mmengine.fileio
 from PIL import Image
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _JPEG_END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
-_ORIENTATION = 0x0112  # EXIF's tag; from 5 on the image is shown with its sides swapped
+_TIFF_STARTS = (b'II*\0', b'MM\0*')  # of TIFF files and, in any container, of EXIF
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class CheckedImages:
@@ -65,6 +76,9 @@ def check_image(path, height=None, width=None, backend_args=None):
             'data_prefix of your config, or get the images again'
         ) from None
     size = whole_image_size(data)
+    if size and any(start in data for start in _TIFF_STARTS):
+        image = mmcv.imfrombytes(data)  # the pipelines' reader says how the image is turned
+        size = None if image is None else image.shape[1::-1]
     if size is None:
         raise ValueError(
             f'{path} is truncated or no image ({len(data)} bytes); get or convert it again, or '
@@ -88,7 +102,7 @@ def whole_image_size(data):
         data (bytes): The encoded image.
 
     Returns:
-        tuple[int, int] | None: Width and height in pixels as shown, that is, turned as EXIF says;
+        tuple[int, int] | None: Width and height in pixels as stored, before EXIF turns the image;
         None if it is truncated or no image.
     """
     try:
@@ -98,7 +112,26 @@ def whole_image_size(data):
                     return None
             elif image.format != 'JPEG' or data[-2:] != _JPEG_END:
                 image.load()
-            turned = image.format == 'JPEG' and image.getexif().get(_ORIENTATION, 1) >= 5
-            return image.size[::-1] if turned else image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return image.size
+    except Exception:  # PIL raises whatever the broken bytes led to
         return None
+
+
+def upright(image):
+    """A PIL image turned as its EXIF says; as it is stored where EXIF is broken.
+
+    Args:
+        image (PIL.Image.Image): The image.
+
+    Returns:
+        PIL.Image.Image
+
+    Raises:
+        OSError: If its file is truncated.
+    """
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # PIL raises whatever the broken tags led to
+        turn = None
+    return image if turn is None else image.transpose(turn)

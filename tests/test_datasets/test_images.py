@@ -1,5 +1,8 @@
 """Image files that are missing, truncated, foreign, turned or of another size."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -7,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
-from PIL import Image
+from PIL import Image, ImageOps
 
-from mmovsam.datasets.images import CheckedImages, check_image
+from mmovsam.datasets.images import CheckedImages, check_image, upright
 
 
 @pytest.fixture
@@ -82,16 +85,61 @@ def test_an_image_of_another_size_than_annotated_is_named(tmp_path, image):
         check_image(path, height=41, width=60)
 
 
-@pytest.mark.parametrize('orientation', range(1, 9))
-def test_a_turned_photograph_has_the_size_that_loading_gives_it(tmp_path, image, orientation):
-    path = tmp_path / 'a.jpg'
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(image).save(path, exif=exif)
+SHORT, ODD = 3, [(3, 300), (3, 0), (2, ord('6')), (1, 6), (4, 6), (5, 6), (7, 6), (9, 6), (99, 6)]
+
+
+def exif_of(orientation, kind=SHORT, count=1):
+    """EXIF with an orientation, which may be of another type than the standard's short number."""
+    entry = struct.pack('<HHHIII', 1, 0x0112, kind, count, orientation, 0)
+    return b'Exif\0\0II*\0\x08\0\0\0' + entry
+
+
+def save(path, image, exif):
+    """An image; a PNG called `late` has its EXIF behind its pixels."""
+    if path.name.startswith('late'):
+        Image.fromarray(image).save(path)
+        chunk = b'eXIf' + exif.removeprefix(b'Exif\0\0')
+        chunk = struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk))
+        content = path.read_bytes()
+        path.write_bytes(content[:-12] + chunk + content[-12:])
+    elif path.suffix == '.tif':
+        Image.fromarray(image).save(path, tiffinfo={0x0112: exif[-8]})
+    else:
+        Image.fromarray(image).save(path, exif=exif)
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'late.png', 'a.webp', 'a.tif'])
+@pytest.mark.parametrize('kind, orientation', [*((SHORT, i) for i in range(1, 9)), *ODD])
+@pytest.mark.parametrize('count', [1, 2])
+def test_a_turned_image_has_the_size_that_loading_gives_it(
+    tmp_path, image, name, kind, orientation, count
+):
+    path = tmp_path / name
+    save(path, image, exif_of(orientation, kind, count))
     height, width = LoadImageFromFile()(dict(img_path=str(path)))['img'].shape[:2]
-    check_image(path, height, width)
+    assert check_image(path, height, width) == (width, height)
     with pytest.raises(ValueError, match='do not belong together'):
         check_image(path, width, height)
+    with Image.open(path) as opened:
+        upright(opened)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_upright_is_as_pil_turns_images(tmp_path, image, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(image).save(tmp_path / 'a.png', exif=exif)
+    with Image.open(tmp_path / 'a.png') as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+        np.testing.assert_array_equal(np.asarray(upright(opened)), expected)
+
+
+@pytest.mark.parametrize('exif', [b'Exif\0\0', b'Exif\0\0II*\0', b'Exif\0\0MM\0*' + b'\xff' * 40])
+def test_broken_exif_turns_nothing(tmp_path, image, exif):
+    Image.fromarray(image).save(tmp_path / 'a.jpg', exif=exif)
+    assert check_image(tmp_path / 'a.jpg') == (60, 40)
+    with Image.open(tmp_path / 'a.jpg') as opened:
+        assert upright(opened).size == (60, 40)
 
 
 def test_a_dataset_checks_what_it_reads(tmp_path, image):
