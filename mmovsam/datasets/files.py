@@ -3,6 +3,8 @@
 import json
 import os
 
+from ..fileio import read_text
+
 
 def check_files(required, purpose=None):
     """Raises one error that names every missing file or folder and how to get it.
@@ -84,13 +86,13 @@ def read_json(path, remedy):
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is truncated, not JSON, or not an object.
+        ValueError: If it is truncated, not JSON, not an object, or of another encoding.
     """
     check_files([(path, remedy)])
+    text = read_text(path)
     try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except ValueError as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f'{path} is truncated or not JSON ({error}); delete it and get it again. {remedy}'
         ) from None

@@ -7,6 +7,7 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
 from ..prompts.boxes import check_units
+from ..vocabulary.text_files import read_lines
 from .annotations import entries, field, image_size, instance
 from .files import check_files, read_json
 from .images import CheckedImages
@@ -55,9 +56,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         required = [(path, self.REMEDY) for path in folders + [self.ann_file] if path]
         check_files(required, purpose='SA1BDataset')
         if self.ann_file:
-            with open(self.ann_file, encoding='utf-8') as file:
-                names = [line.strip() for line in file if line.strip()]
-            paths = [self._find(name, folders) for name in names]
+            paths = [self._find(name, folders) for name in read_lines(self.ann_file)]
         else:
             paths = [
                 osp.join(folder, name)

@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 
 from ..datasets.annotations import box, box_area, flag, image_size, name_of, segmentation
+from ..fileio import read_text
 from ..prompts.boxes import check_units
 from .open_vocab_metric import to_numpy
 
@@ -162,8 +163,7 @@ class AveragePrecision(BaseMetric):
 
     def _read(self):
         try:
-            with open(self.ann_file, encoding='utf-8') as file:
-                content = json.load(file)
+            content = json.loads(read_text(self.ann_file))
             self._check(content)
             sizes = {i['id']: image_size(i, f'image {i["id"]}') for i in content['images']}
             found = [self._annotation(each, sizes) for each in content['annotations']]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..fileio import read_text
 from .boxes import check_units
 
 PICKLES = ('.pkl', '.pickle')
@@ -134,10 +135,10 @@ def read_results(path: str | PathLike) -> ResultTable:
         'expected a list of results such as '
         '[{"image_id": 1, "bbox": [x, y, width, height], "score": 0.5, "category_id": 1}, ...]'
     )
+    text = read_text(path)
     try:
-        with open(path, encoding='utf-8') as file:
-            rest = json.load(file, object_hook=take)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        rest = json.loads(text, object_hook=take)
+    except (json.JSONDecodeError, RecursionError, OverflowError) as error:
         raise ValueError(
             f'{path} is truncated or not JSON ({error}); write it again, {expected}'
         ) from None
