@@ -12,6 +12,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
 from PIL import Image, ImageOps
 
+from mmovsam.apis.image_input import read_image
 from mmovsam.datasets.images import CheckedImages, check_image, upright
 
 
@@ -63,6 +64,19 @@ def test_a_cut_image_that_passes_loads_whole(tmp_path_factory, suffix, lost):
         assert 'truncated' in str(error)
     else:
         np.testing.assert_array_equal(LoadImageFromFile()(dict(img_path=str(path)))['img'], whole)
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.webp', 'a.tif'])
+def test_images_above_the_limit_of_pil_are_read(tmp_path, image, name, monkeypatch):
+    """178,956,970 pixels by default: a file of one's own is no attack."""
+    path = write(tmp_path / name, image)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    assert check_image(path, 40, 60) == (60, 40)
+    assert read_image(path).shape == (40, 60, 3)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if name != 'a.tif':
+        with pytest.raises(ValueError, match='truncated or no image'):
+            read_image(path)
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path):
