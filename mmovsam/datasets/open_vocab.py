@@ -43,7 +43,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         absent_classes (bool): Whether `metainfo` may have classes that the file has not, as for a
             part of a data set; they have no objects.
         masks_required (bool): Whether an annotation without `segmentation` is an error. Switch it
-            off for data that has boxes only.
+            off for data that has boxes only; where one has no mask, the pipeline loads none.
         **kwargs: As MMDetection's `CocoDataset`.
 
     A segmentation may be polygons or run lengths, compressed or not. Crowds are ignored instances,
@@ -134,6 +134,11 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
             kept = [each['bbox'] for info in data_list for each in info['instances']]
             self._tell_left_out(kept, len(annotations))
         self._left_out = []
+        if any('mask' not in each for info in data_list for each in info['instances']):
+            for transform in self.pipeline.transforms:
+                if getattr(transform, 'with_mask', False):
+                    transform.with_mask = False
+                    print_log(f'{self.ann_file}: not all objects have masks, none is loaded')
         return data_list
 
     def _tell_left_out(self, kept, count):

@@ -4,6 +4,7 @@ import math
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -319,3 +320,20 @@ def test_synonyms_of_another_form_are_named(read):
 def test_both_datasets_are_registered():
     assert DATASETS.get('CocoJsonDataset') is CocoJsonDataset
     assert DATASETS.get('OVLVISDataset') is OVLVISDataset
+
+
+@pytest.mark.parametrize('segmentation', [None, [], [[]]])
+def test_boxes_without_masks_work_from_a_pipeline_for_masks(read, segmentation, tmp_path):
+    cv2.imwrite(str(tmp_path / '1.jpg'), np.zeros((10, 20, 3), np.uint8))
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+        dict(type='PackDetInputs', meta_keys=('img_id',)),
+    ]
+    content = dict(CONTENT, annotations=[box(segmentation=segmentation), box(id=2)])
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = read(content, pipeline=pipeline, masks_required=False)
+        found = dataset[0]['data_samples'].gt_instances
+        assert len(found.bboxes) == 2 and 'masks' not in found
+        whole = read(dict(CONTENT, annotations=[box()]), pipeline=pipeline, masks_required=False)
+        assert len(whole[0]['data_samples'].gt_instances.masks) == 1
