@@ -11,6 +11,7 @@ from pathlib import Path
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from ...vocabulary.text_files import read_lines
+from ..input_list import tell_not_taken
 
 
 def list_images(source: str | PathLike, leave_out: str | PathLike | None = None) -> dict[str, Path]:
@@ -82,9 +83,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for name in files:
-            if not name.startswith('.') and _is_image(Path(name)):
-                yield Path(place, name)
+        visible = [name for name in files if not name.startswith('.')]
+        tell_not_taken(visible, place)
+        yield from (Path(place, name) for name in visible if _is_image(Path(name)))
 
 
 def _is_image(path: Path) -> bool:
