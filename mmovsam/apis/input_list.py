@@ -18,6 +18,8 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.fileio import get_file_backend, get_local_path
 from mmengine.logging import print_log
 
+from ..datasets.files import on_disk
+
 OTHER_FORMATS = (
     *('.gif', '.avif', '.heic', '.heif', '.jxl', '.jp2', '.svg', '.psd', '.exr', '.hdr', '.dcm'),
     *('.cr2', '.cr3', '.nef', '.arw', '.dng', '.raf', '.orf', '.rw2', '.jfif', '.jpe', '.tga'),
@@ -55,7 +57,7 @@ def list_inputs(inputs: Any) -> list:
         if not found:
             raise FileNotFoundError(f'No file fits {source}. The working folder is {Path.cwd()}.')
         return found
-    return [source]
+    return [on_disk(source)]
 
 
 def _at_address(source: str) -> list[str]:

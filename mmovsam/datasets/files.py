@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 
 from ..fileio import read_text
 
@@ -26,6 +27,24 @@ def check_files(required, purpose=None):
         lines.append(f'      {remedy}')
     lines.append(f'Relative paths start in {os.getcwd()}.')
     raise FileNotFoundError('\n'.join(lines))
+
+
+def on_disk(path):
+    """A path as the file system spells it.
+
+    Lists from Windows have backslashes, those from macOS decomposed letters.
+
+    Args:
+        path (str): As a list has it.
+
+    Returns:
+        str: The spelling under which there is a file, or else `path`.
+    """
+    if (path.isascii() and '\\' not in path) or os.path.exists(path):
+        return path
+    spellings = [path, path.replace('\\', '/')]
+    spellings += [unicodedata.normalize(form, s) for s in spellings for form in ('NFC', 'NFD')]
+    return next(filter(os.path.exists, spellings), path)
 
 
 def dataset_files(cfg):

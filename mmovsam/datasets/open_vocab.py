@@ -21,7 +21,7 @@ from .annotations import (
     sort_categories,
     text,
 )
-from .files import check_files, read_json
+from .files import check_files, on_disk, read_json
 from .images import CheckedImages
 
 
@@ -172,7 +172,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         height, width = image_size(image, f'image {image["id"]}')
         data_info = dict(
             img_id=image['id'],
-            img_path=osp.join(self.data_prefix.get('img', ''), self.image_path(image)),
+            img_path=on_disk(osp.join(self.data_prefix.get('img', ''), self.image_path(image))),
             seg_map_path=None,
             height=height,
             width=width,

@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from ..prompts.boxes import check_units
 from ..vocabulary.text_files import read_lines
 from .annotations import entries, field, image_size, instance
-from .files import check_files, read_json
+from .files import check_files, on_disk, read_json
 from .images import CheckedImages
 
 
@@ -103,7 +103,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
 
     def _find(self, name, folders):
         for folder in folders:
-            path = osp.join(folder, name)
+            path = on_disk(osp.join(folder, name))
             if osp.isfile(path):
                 return path
         raise FileNotFoundError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
+from ...datasets.files import on_disk
 from ...vocabulary.text_files import read_lines
 from ..input_list import tell_not_taken
 
@@ -58,7 +59,8 @@ def _find(source: str | PathLike) -> tuple[Path, Iterator[Path]]:
         return path, _walk(path)
     if path.is_file():
         if path.suffix.lower() == '.txt':
-            return path.parent, (path.parent / line for line in read_lines(path))
+            lines = read_lines(path)
+            return path.parent, (Path(on_disk(str(path.parent / line))) for line in lines)
         return path.parent, iter([path])
     if not glob.has_magic(str(source)):
         raise FileNotFoundError(
