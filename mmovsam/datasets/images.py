@@ -1,9 +1,11 @@
 """Says clearly what is wrong with an image file, before a pipeline reads it."""
 
 import io
+import logging
 
 import mmcv
 import mmengine.fileio
+from mmengine.logging import print_log
 from PIL import Image
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -27,7 +29,20 @@ class CheckedImages:
 
     A missing, truncated or foreign file is an error that names it, where OpenCV would fill what is
     missing with gray. Pipelines stay MMDetection's own, so that its tools recognise them.
+
+    Args:
+        damaged (str): What a training does about such a file: `'stop'`, or `'skip'` to log its name
+            and take another image in its place.
     """
+
+    def __init__(self, *args, damaged='stop', **kwargs):
+        if damaged not in ('stop', 'skip'):
+            raise ValueError(f"damaged must be 'stop' or 'skip', not {damaged!r}.")
+        if damaged == 'skip' and kwargs.get('test_mode'):
+            raise ValueError("damaged='skip' is for training; a test needs all of its images.")
+        self.damaged = damaged
+        self.num_skipped = 0
+        super().__init__(*args, **kwargs)
 
     def prepare_data(self, idx):
         """Runs the pipeline on an item whose image is in order.
@@ -36,19 +51,26 @@ class CheckedImages:
             idx (int): Index of the item.
 
         Returns:
-            What the pipeline returns.
+            What the pipeline returns; None for an image that is skipped.
 
         Raises:
             FileNotFoundError: If the image is missing.
             ValueError: If it is truncated, no image, or of another size than its annotation says.
         """
         data_info = self.get_data_info(idx)
-        check_image(
-            data_info['img_path'],
-            data_info.get('height'),
-            data_info.get('width'),
-            self.backend_args,
-        )
+        size = data_info.get('height'), data_info.get('width')
+        try:
+            check_image(data_info['img_path'], *size, self.backend_args)
+        except (FileNotFoundError, ValueError) as error:
+            if self.damaged == 'stop':
+                raise
+            self.num_skipped += 1
+            print_log(
+                f'Skipped, {self.num_skipped} in this process: {error}',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return None  # MMEngine takes another one
         return self.pipeline(data_info)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
 from PIL import Image, ImageOps
 
 from mmovsam.apis.image_input import read_image
@@ -168,3 +169,29 @@ def test_a_dataset_checks_what_it_reads(tmp_path, image):
     np.testing.assert_array_equal(dataset[0]['img'], image)
     with pytest.raises(ValueError, match='60x41'):
         dataset[1]
+
+
+def test_damaged_and_missing_images_of_a_training_are_skipped_and_counted(tmp_path, image, caplog):
+    class Images(CheckedImages, BaseDataset):
+        backend_args = None
+
+        def load_data_list(self):
+            paths = [str(write(tmp_path / f'{i}.png', image)) for i in range(3)]
+            (tmp_path / '1.png').write_bytes(b'cut')
+            return [dict(img_path=path) for path in [*paths, str(tmp_path / 'gone.png')]]
+
+    settings = dict(pipeline=[LoadImageFromFile()], serialize_data=False)
+    for index, error in ((1, ValueError), (3, FileNotFoundError)):
+        with pytest.raises(error):
+            Images(**settings)[index]
+    dataset = Images(**settings, damaged='skip')
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    for index in range(4):
+        np.testing.assert_array_equal(dataset[index]['img'], image)
+    logger.removeHandler(caplog.handler)
+    assert '1.png is truncated' in caplog.text and 'gone.png is missing' in caplog.text
+    assert f'Skipped, {dataset.num_skipped} in this process' in caplog.text
+    for wrong in (dict(damaged='skip', test_mode=True), dict(damaged='pass')):
+        with pytest.raises(ValueError, match='damaged'):
+            Images(**settings, **wrong)
