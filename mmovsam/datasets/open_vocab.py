@@ -144,16 +144,15 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
     def _tell_left_out(self, kept, count):
         names = ', '.join(name_of(each) for each in self._left_out[:3])
         message = (
-            f'{len(self._left_out)} of {count} annotations, {names}'
-            f'{" ..." * (len(self._left_out) > 3)}, are left out: box or mask have no area inside '
-            'the image'
+            f'{len(self._left_out)} of {count} annotations are left out ({names}'
+            f'{" ..." * (len(self._left_out) > 3)}): their box or mask has no area inside the image'
         )
         if len(kept) <= len(self._left_out):
             check_units([*(each['bbox'] for each in self._left_out), *kept])
         if not kept:
             first = self._left_out[0]
             raise ValueError(
-                f'{message}, and nothing else is left; the first has bbox {first["bbox"]}, '
+                f'{message}; nothing else is left. The first has bbox {first["bbox"]}, '
                 'expected [left, top, width, height] in pixels'
             )
         print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)

@@ -172,8 +172,8 @@ class AveragePrecision(BaseMetric):
             if len(kept) < len(found):
                 flat = [name_of(each) for each in found if each.get('segmentation') == []]
                 message = (
-                    f'{len(flat)} of {len(found)} annotations, {", ".join(flat[:3])}'
-                    f'{" ..." * (len(flat) > 3)}, are left out: their masks have no area'
+                    f'{len(flat)} of {len(found)} annotations are left out ({", ".join(flat[:3])}'
+                    f'{" ..." * (len(flat) > 3)}): their masks have no area'
                 )
                 if not kept:
                     raise ValueError(
@@ -191,7 +191,7 @@ class AveragePrecision(BaseMetric):
     def _annotation(self, annotation: dict, sizes: dict) -> dict:
         where = name_of(annotation)
         kept = dict(
-            id=annotation.get('id'),
+            id=annotation.get('id', 'without id'),
             image_id=annotation['image_id'],
             category_id=annotation['category_id'],
             bbox=box(annotation, where),

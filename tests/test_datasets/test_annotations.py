@@ -162,7 +162,7 @@ def test_masks_without_area_are_left_out_named_and_counted(segmentation, read, c
         dataset = read(content)
         logger.removeHandler(caplog.handler)
     assert len(dataset.get_data_info(0)['instances']) == 2
-    assert '1 of 3 annotations, annotation 7, are left out' in caplog.text
+    assert '1 of 3 annotations are left out (annotation 7)' in caplog.text
 
 
 def test_a_piece_without_area_does_not_cost_the_others():
