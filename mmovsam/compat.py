@@ -7,7 +7,9 @@ looks for its fault first and changes nothing where there is none.
 import contextlib
 import functools
 import importlib.util
+import math
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -23,7 +25,6 @@ _torchvision_library = None  # torch drops the definitions with the last referen
 def mend() -> None:
     """Apply every repair; calling it again does nothing."""
     mend_torchvision()
-    allow_mmengine_state()
     guard_mmengine_loaders()
 
 
@@ -55,36 +56,6 @@ def mend_torchvision() -> bool:
     return True
 
 
-def allow_mmengine_state() -> None:
-    """Let `torch.load(..., weights_only=True)` read what MMEngine's Runner saves.
-
-    Beside tensors a Runner saves its message hub: `HistoryBuffer` objects, numpy arrays and
-    numbers. A `HistoryBuffer` refers to its statistics through `getattr`, which could reach
-    anything; what is allowed under that name is a stand-in that resolves the four statistics of
-    `HistoryBuffer` and nothing else.
-    """
-    from mmengine.logging import HistoryBuffer
-
-    multiarray = getattr(np, '_core', None) or np.core
-    multiarray = multiarray.multiarray
-
-    def statistic_of(owner, name):
-        if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-            raise ValueError(f'a checkpoint may not refer to the attribute {name!r} of {owner!r}')
-        return getattr(owner, name)
-
-    numbers = (np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32)
-    numbers += (np.uint64, np.float16, np.float32, np.float64)
-    allowed = [HistoryBuffer, np.ndarray, np.dtype]
-    allowed += sorted({type(np.dtype(number)) for number in numbers}, key=str)
-    allowed.append(_under_name(statistic_of, 'builtins.getattr'))
-    for package in ('numpy.core', 'numpy._core'):  # the name of numpy 1 and of numpy 2
-        for function in (multiarray._reconstruct, multiarray.scalar):
-            name = f'{package}.multiarray.{function.__name__}'
-            allowed.append(_under_name(function, name))
-    torch.serialization.add_safe_globals(allowed)
-
-
 def guard_mmengine_loaders() -> None:
     """Make every checkpoint loader of MMEngine read weights only, whatever its default is.
 
@@ -101,8 +72,16 @@ def guard_mmengine_loaders() -> None:
 
 @contextlib.contextmanager
 def forced_weights_only():
-    """Overrule, inside the block, any request for anything but weights in `torch.load`."""
-    with _switch_lock:
+    """Make `torch.load` read weights and the state of MMEngine in the block, and nothing else.
+
+    Beside tensors a Runner saves its message hub: `HistoryBuffer` objects, numpy arrays and
+    numbers. What a file calls for these is answered by stand-ins that only copy values; numpy's
+    and MMEngine's own constructors, which take pointers or change classes, are never reached.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_switch_lock)
+        absent = set(_STATE_OF_MMENGINE).difference(torch.serialization.get_safe_globals())
+        stack.enter_context(torch.serialization.safe_globals(list(absent)))
         before = {name: os.environ.get(name) for name in (_FORCE_SWITCH, _REFUSE_SWITCH)}
         os.environ[_FORCE_SWITCH] = '1'
         os.environ.pop(_REFUSE_SWITCH, None)
@@ -126,12 +105,90 @@ def _guarded(loader):
     return load
 
 
-def _under_name(function, path: str):
-    """A function that a checkpoint finds under `path` (torch allows globals by their name)."""
+def _refuse(what):
+    raise ValueError(f'a checkpoint may not refer to {what}')
 
-    def stand_in(*args):
-        return function(*args)
 
-    stand_in.__module__, stand_in.__qualname__ = path.rsplit('.', 1)
-    stand_in.__name__ = stand_in.__qualname__
-    return stand_in
+class _DType:
+    """numpy's type of a number, of 1 to 8 bytes."""
+
+    def __init__(self, name, *_) -> None:
+        if not isinstance(name, str) or not re.fullmatch('b1|[iu][1248]|f[248]', name):
+            _refuse(f'numpy.dtype({name!r}); numbers of 1 to 8 bytes are read')
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state) -> None:
+        if state[1] not in ('<', '>', '|', '='):
+            _refuse(f'the byte order {state[1]!r}')
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """An array of numbers, filled from the bytes in a file and nothing else."""
+
+    def __new__(cls, *args):
+        _refuse(f'numpy.ndarray{args!r:.100}')
+
+    def __setstate__(self, state) -> None:
+        _, shape, dtype, fortran, values = state
+        if not isinstance(dtype, _DType) or not isinstance(values, bytes):
+            _refuse(f'a numpy array of {type(dtype).__name__} in {type(values).__name__}')
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(values):
+            _refuse(f'a numpy array of the shape {shape} in {len(values)} bytes')
+        super().__setstate__((1, tuple(shape), dtype.dtype, bool(fortran), values))
+
+    def __reduce__(self):
+        return self.view(np.ndarray).__reduce__()
+
+
+class _History:
+    """MMEngine's `HistoryBuffer`; the statistics that a file names are the class's already."""
+
+    def __new__(cls, *args):
+        if args:
+            _refuse(f'HistoryBuffer{args!r:.100}')
+        return super().__new__(cls)
+
+    def __setstate__(self, state) -> None:
+        from mmengine.logging import HistoryBuffer
+
+        logs, counts = state.get('_log_history'), state.get('_count_history')
+        if not all(isinstance(values, _Array) and values.ndim == 1 for values in (logs, counts)):
+            _refuse('a HistoryBuffer without its two arrays')
+        self.__class__ = HistoryBuffer
+        self.__init__(logs, counts, max_length=int(state['max_length']))
+
+
+def _array(array_class, *_) -> _Array:
+    return np.empty(0).view(_Array)
+
+
+def _number(dtype, values):
+    if not isinstance(dtype, _DType) or len(values) != dtype.dtype.itemsize:
+        _refuse(f'a numpy number of {type(dtype).__name__} in {values!r:.100}')
+    return np.frombuffer(values, dtype.dtype)[0]
+
+
+def _no_bytes(*args) -> bytes:
+    if args:
+        _refuse(f'bytes{args!r:.100}')
+    return b''
+
+
+def _statistic(owner, name) -> None:
+    if owner is not _History or name not in ('min', 'max', 'current', 'mean'):
+        _refuse(f'the attribute {name!r} of {owner!r}')
+
+
+_STATE_OF_MMENGINE = [
+    (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_statistic, 'builtins.getattr'),
+    (_no_bytes, 'builtins.bytes'),
+    (_Array, 'numpy.ndarray'),
+    (_DType, 'numpy.dtype'),
+    *(
+        (stand_in, f'{package}.multiarray.{name}')
+        for package in ('numpy.core', 'numpy._core')  # the name in numpy 1 and in numpy 2
+        for stand_in, name in ((_array, '_reconstruct'), (_number, 'scalar'))
+    ),
+]

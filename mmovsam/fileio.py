@@ -1,5 +1,6 @@
 """Files: written whole or not at all, configs found by name, and the folder of the cache."""
 
+import codecs
 import contextlib
 import importlib.util
 import os
@@ -8,6 +9,14 @@ from pathlib import Path
 
 import platformdirs
 
+# UTF-32's mark begins with that of UTF-16
+_MARKS = (
+    (codecs.BOM_UTF8, 'utf-8-sig'),
+    (codecs.BOM_UTF32_LE, 'utf-32'),
+    (codecs.BOM_UTF32_BE, 'utf-32'),
+    (codecs.BOM_UTF16_LE, 'utf-16'),
+    (codecs.BOM_UTF16_BE, 'utf-16'),
+)
 CACHE_VARIABLE = 'MMOVSAM_CACHE'
 
 
@@ -63,6 +72,31 @@ def write_atomic(path, data, durable=False) -> None:
         if durable:
             file.flush()
             os.fsync(file.fileno())
+
+
+def read_text(path) -> str:
+    """The text of a file as people's tools write it: UTF-8, or UTF-16 or UTF-32 with its mark.
+
+    Args:
+        path (str | Path): An existing file.
+
+    Returns:
+        str: The text, its lines ended by line feeds.
+
+    Raises:
+        ValueError: If it is of another encoding.
+    """
+    data = Path(path).read_bytes()
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), 'utf-8')
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        cut = error.reason == 'unexpected end of data'
+        raise ValueError(
+            f'{path} is not UTF-8 (byte {error.start}): save it as UTF-8'
+            f'{", or get it again if it is cut off" * cut}'
+        ) from None
+    return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
 def find_config(name) -> Path:

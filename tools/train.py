@@ -9,6 +9,7 @@ from mmovsam.devices import describe_device
 from mmovsam.engine.command_line import (
     add_common_arguments,
     build_runner,
+    last_checkpoint,
     load_config,
     readable_errors,
 )
@@ -48,7 +49,7 @@ def train(args):
         cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
     if args.resume:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.load_from = last_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
     runner = build_runner(cfg, training=True)
     if runner.rank == 0:
         print(describe_device(torch.device(get_device())), flush=True)

@@ -27,7 +27,7 @@ def parse_args():
         'in, without a password (default: %(default)s)')  # fmt: skip
     add('--port', type=int, help='(default: a free one from 7860 on)')
     add('--max-file-size', type=float, default=20, help='of a picture, in MB (%(default)s)')
-    add('--max-pixels', type=float, default=16, help='of a picture, in millions (%(default)s)')
+    add('--max-pixels', type=float, default=64, help='of a picture, in millions (%(default)s)')
     add('--max-sessions', type=int, default=16, help='users at a time (%(default)s)')
     add('--forget-after', type=float, default=60, help='minutes without use, after which a '
         "user's picture is forgotten (%(default)s)")  # fmt: skip

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ..datasets.images import whole_image_size
+from ..datasets.images import upright, whole_image_size
 
 _DEEP = 'I;16'  # the start of PIL's modes of 16 bits a pixel
 _UNDEFINED = ('I', 'F')  # PIL's modes without a largest brightness
@@ -22,7 +22,7 @@ def read_image(image, image_format: str = 'RGB') -> np.ndarray:
     equal channels, transparency ignored, of 16 bits the higher 8. PIL images are treated alike.
 
     Args:
-        image: `(H, W, 3)` uint8, a PIL image, or a file.
+        image: `(H, W, 3)` uint8, a PIL image, a file, an open one, or the bytes of one.
         image_format: `'RGB'` or `'BGR'`, the channel order of an array.
 
     Returns:
@@ -36,6 +36,10 @@ def read_image(image, image_format: str = 'RGB') -> np.ndarray:
         raise ValueError(f"image_format is 'RGB' or 'BGR', not {image_format!r}.")
     if isinstance(image, (str, PathLike)):
         return _read_file(Path(image))
+    if hasattr(image, 'read'):
+        image = image.read()
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _decoded(bytes(image), 'The data')
     if isinstance(image, Image.Image):
         image, image_format = _read_pil(image), 'RGB'
     array = np.asarray(image)
@@ -60,7 +64,7 @@ def _remedy(array: np.ndarray) -> str:
 
 def _read_pil(image: Image.Image) -> Image.Image:
     try:
-        image = ImageOps.exif_transpose(image)
+        image = upright(image)
     except OSError as error:  # PIL reads a file when its pixels are asked for
         raise ValueError(f'The PIL image cannot be read: {error}. Get it again.') from None
     if image.mode.startswith(_DEEP):
@@ -79,12 +83,15 @@ def _read_file(path: Path) -> np.ndarray:
         raise FileNotFoundError(
             f'The image file {path} {what}. The working folder is {Path.cwd()}.'
         )
-    data = path.read_bytes()
+    return _decoded(path.read_bytes(), str(path))
+
+
+def _decoded(data: bytes, name: str) -> np.ndarray:
     # OpenCV would fill the missing part of a truncated image with gray.
     image = mmcv.imfrombytes(data) if whole_image_size(data) else None
     if image is None:
         raise ValueError(
-            f'{path} is truncated or no image ({len(data)} bytes). Get it again, or convert it '
+            f'{name} is truncated or no image ({len(data)} bytes). Get it again, or convert it '
             'to JPEG or PNG.'
         )
     return image

@@ -27,6 +27,7 @@ from ..pretrained import checkpoint_file, read_config
 from ..prompts import GTPrompter, Prompts
 from ..prompts.detectors import inference_pipeline
 from ..vocabulary import TextClassifier, Vocabulary
+from .auto_labeling.overlay import as_text
 from .image_input import read_image
 from .inference_results import drawable, no_instances, picture_file, run_lengths
 from .input_list import FileNames, list_inputs, local_file
@@ -295,10 +296,12 @@ class OVSAMInferencer(DetInferencer):
             path = files.enter_context(local_file(source)) if is_file else source
             item.image = read_image(path, 'BGR')
             item.packed = self.pipeline(path if is_file else item.image)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # no single image ends a run
             item.error = error
-            if item.name not in str(error):
-                item.error = ValueError(f'{item.name} cannot be read: {error}')
+            expected = isinstance(error, (OSError, ValueError))
+            if item.name not in str(error) or not expected:
+                reason = error if expected else repr(error)
+                item.error = ValueError(f'{item.name} cannot be read: {reason}')
             print_log(f'{item.error} It is left out.', logger='current', level=logging.WARNING)
             return item
         if prompts is not None:
@@ -353,7 +356,9 @@ class OVSAMInferencer(DetInferencer):
         out_dir = '' if no_save_vis else img_out_dir
         if not (show or return_vis or out_dir):
             return None
-        self.visualizer.dataset_meta = dict(self.model.dataset_meta, classes=self._class_names())
+        names = self._class_names()
+        names = names and tuple(map(as_text, names))
+        self.visualizer.dataset_meta = dict(self.model.dataset_meta, classes=names)
         pictures = []
         for item, sample in zip(inputs, preds):
             if item.error is not None:

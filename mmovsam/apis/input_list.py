@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,14 @@ from urllib.request import url2pathname
 
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.fileio import get_file_backend, get_local_path
+from mmengine.logging import print_log
+
+from ..datasets.files import on_disk
+
+OTHER_FORMATS = (
+    *('.gif', '.avif', '.heic', '.heif', '.jxl', '.jp2', '.svg', '.psd', '.exr', '.hdr', '.dcm'),
+    *('.cr2', '.cr3', '.nef', '.arw', '.dng', '.raf', '.orf', '.rw2', '.jfif', '.jpe', '.tga'),
+)
 
 
 def list_inputs(inputs: Any) -> list:
@@ -27,9 +38,9 @@ def list_inputs(inputs: Any) -> list:
 
     Raises:
         FileNotFoundError: A glob fits nothing.
-        ValueError: A folder has no images, or nothing reads such addresses.
+        ValueError: A folder has no images.
     """
-    if isinstance(inputs, (list, tuple)):
+    if isinstance(inputs, (list, tuple, Iterator)) and not hasattr(inputs, 'read'):
         return [image for entry in inputs for image in list_inputs(entry)]
     if not isinstance(inputs, (str, os.PathLike)):
         return [inputs]
@@ -46,17 +57,14 @@ def list_inputs(inputs: Any) -> list:
         if not found:
             raise FileNotFoundError(f'No file fits {source}. The working folder is {Path.cwd()}.')
         return found
-    return [source]
+    return [on_disk(source)]
 
 
 def _at_address(source: str) -> list[str]:
     try:
         backend = get_file_backend(source)
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f'MMEngine has no file backend for {source} ({error!r}). Give http://, https:// or '
-            'file:// addresses, or files.'
-        ) from None
+    except (KeyError, ValueError):
+        return [source]  # an error of this input alone, when it is read
     if hasattr(backend, 'isdir') and backend.isdir(source):
         names = backend.list_dir_or_file(source, list_dir=False)
         return _images_among([backend.join_path(source, name) for name in names], source)
@@ -65,9 +73,29 @@ def _at_address(source: str) -> list[str]:
 
 def _images_among(files: list[str], folder: str) -> list[str]:
     images = sorted(file for file in files if file.lower().endswith(IMG_EXTENSIONS))
+    tell_not_taken(files, folder)
     if not images:
         raise ValueError(f'The folder {folder} has no images ({", ".join(IMG_EXTENSIONS)}).')
     return images
+
+
+def tell_not_taken(files: Iterable[str], source: str | os.PathLike) -> None:
+    """Count the images among files whose formats are not read, in a warning.
+
+    Args:
+        files: All files that were found.
+        source: Where.
+    """
+    endings = Counter(os.path.splitext(file)[1].lower() for file in files)
+    not_taken = {ending: endings[ending] for ending in OTHER_FORMATS if endings[ending]}
+    if not_taken:
+        print_log(
+            f'{source}: {sum(not_taken.values())} images are left out, their formats are not read: '
+            f'{", ".join(f"{count} {ending}" for ending, count in not_taken.items())}. Convert '
+            'them to JPEG or PNG.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 @contextmanager
@@ -76,8 +104,23 @@ def local_file(source: str) -> Iterator[str]:
     if '://' not in source:
         yield source
         return
+    try:
+        get_file_backend(source)
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f'MMEngine has no file backend for {source} ({error!r}). Give http://, https:// or '
+            'file:// addresses, or files.'
+        ) from None
     with get_local_path(source) as path:
         yield str(path)
+
+
+def file_key(name: str) -> str:
+    """What is alike for two names that mean one file on some file system.
+
+    Some tell neither upper from lower case nor composed from decomposed letters.
+    """
+    return unicodedata.normalize('NFC', name).casefold()
 
 
 class FileNames:
@@ -91,9 +134,9 @@ class FileNames:
         """The name of a file or address without its ending; if it is taken, with a number."""
         path = unquote(urlsplit(source).path) if '://' in source else source
         stem = name = Path(path).stem or 'image'
-        while name.lower() in self._used:
+        while file_key(name) in self._used:
             number = self._next.get(stem, 2)
             self._next[stem] = number + 1
             name = f'{stem}_{number}'
-        self._used.add(name.lower())
+        self._used.add(file_key(name))
         return name

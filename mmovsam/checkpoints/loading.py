@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from mmengine.runner import CheckpointLoader
 
+from ..compat import forced_weights_only
 from ..downloads import fetch, is_address
 from ..fileio import atomic_path
 from .int8 import from_int8
@@ -82,12 +83,13 @@ def load_checkpoint_file(path, map_location='cpu'):
     if is_torchscript(file):
         return {'state_dict': _moved(read_torchscript(file), map_location)}
     try:
-        checkpoint = torch.load(
-            str(file),
-            map_location=map_location,
-            weights_only=True,
-            mmap=map_location == 'cpu' and zipfile.is_zipfile(file),  # not the format before 1.6
-        )
+        with forced_weights_only():
+            checkpoint = torch.load(
+                str(file),
+                map_location=map_location,
+                weights_only=True,
+                mmap=map_location == 'cpu' and zipfile.is_zipfile(file),  # not before torch 1.6
+            )
     except Exception as error:  # torch raises whatever the broken bytes led to
         raise ValueError(_explain(file, error)) from error
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):

@@ -6,6 +6,11 @@ An error names the entry and what is wrong with it; whoever reads the file adds 
 import math
 from collections import Counter
 
+import numpy as np
+
+_FLAGS = {None: False, 0: False, 1: True, '0': False, '1': True, 'false': False, 'true': True}
+_CHARACTERS = 7  # of a compressed run, at most: runs are below 2**32
+
 
 def field(entry, key, where):
     """A field that an entry must have.
@@ -186,6 +191,69 @@ def image_size(image, where):
     return height, width
 
 
+def flag(entry, key, where):
+    """A field that is yes or no; no, where there is no such field.
+
+    Args:
+        entry (dict): The entry.
+        key (str): Name of the field.
+        where (str): What the entry is, for the message.
+
+    Returns:
+        bool
+
+    Raises:
+        ValueError: If it is none of 0, 1, false, true, in text or not, and null.
+    """
+    value = entry.get(key)
+    try:
+        return _FLAGS[value.lower() if isinstance(value, str) else value]
+    except (KeyError, TypeError):
+        raise ValueError(f'{where} has {key} {value!r}, expected 0 or 1') from None
+
+
+def box(annotation, where):
+    """The box of an annotation.
+
+    Args:
+        annotation (dict): The annotation's entry.
+        where (str): What the entry is, for the message.
+
+    Returns:
+        list[int | float]: Left, top, width and height in pixels.
+
+    Raises:
+        ValueError: If it is missing or of another form.
+    """
+    found = field(annotation, 'bbox', where)
+    if not (isinstance(found, list) and len(found) == 4 and _are_finite(found)):
+        raise ValueError(
+            f'{where} has bbox {_shortened(found)}, expected finite numbers [left, top, width, '
+            'height] in pixels'
+        )
+    return found
+
+
+def box_area(annotation, where):
+    """The area of an annotation's object.
+
+    Args:
+        annotation (dict): The annotation's entry.
+        where (str): What the entry is, for the message.
+
+    Returns:
+        int | float: Its `area` in pixels or, where that is missing, null or 0, that of its box.
+
+    Raises:
+        ValueError: If `area` is anything else.
+    """
+    area = annotation.get('area')
+    if area is not None and not (_are_finite([area]) and area >= 0):
+        raise ValueError(f'{where} has area {_shortened(area)}, expected a number of pixels')
+    _, _, width, height = box(annotation, where)
+    return area or width * height
+
+
 def instance(annotation, label, height, width, mask_required=True):
     """One annotation as MMDetection's transforms read it.
 
@@ -198,34 +266,72 @@ def instance(annotation, label, height, width, mask_required=True):
 
     Returns:
         dict | None: `bbox` xyxy in pixels, `bbox_label`, `ignore_flag` (1 for a crowd) and, where
-            there is one, `mask`; None for an annotation without area inside its image.
+            there is one, `mask`; None for an annotation whose box has no area inside its image or
+            whose mask, if one is required, has none.
 
     Raises:
         ValueError: If box or segmentation are missing or of another form.
     """
     where = name_of(annotation)
-    left, top, box_width, box_height = _box(annotation, where)
+    left, top, box_width, box_height = box(annotation, where)
     visible_width = min(left + box_width, width) - max(left, 0)
     visible_height = min(top + box_height, height) - max(top, 0)
-    area = annotation.get('area')
     if min(visible_width, visible_height) <= 0 or min(box_width, box_height) < 1:
-        return None
-    if isinstance(area, int | float) and area <= 0:
         return None
     found = dict(
         bbox=[left, top, left + box_width, top + box_height],
         bbox_label=label,
-        ignore_flag=int(bool(annotation.get('iscrowd'))),
+        ignore_flag=int(flag(annotation, 'iscrowd', where)),
     )
-    mask = _segmentation(annotation, where, height, width)
+    mask = segmentation(annotation, where, height, width)
     if mask:
         found['mask'] = mask
-    elif mask_required:
+    elif mask_required and mask is None:
         raise ValueError(
             f'{where} has no "segmentation"; add it, or load boxes only where the dataset offers '
             'it (masks_required=False)'
         )
+    elif mask_required:
+        return None
     return found
+
+
+def segmentation(annotation, where, height, width):
+    """The mask of an annotation.
+
+    Args:
+        annotation (dict): The annotation's entry.
+        where (str): What the entry is, for the message.
+        height (int): Of its image in pixels.
+        width (int): Of its image in pixels.
+
+    Returns:
+        list | dict | None: Polygons, without those that have no area (less than three points, all
+            points on a line, a coordinate too many), or run lengths; `[]` for a mask without area;
+            None where there is no mask.
+
+    Raises:
+        ValueError: If it is of another form, or run lengths are not of the whole image.
+    """
+    found = annotation.get('segmentation')
+    if not found:
+        return None
+    expected = (
+        'expected polygons [[x1, y1, x2, y2, x3, y3, ...], ...] or run lengths {"size": '
+        f'[{height}, {width}], "counts": ...}} of the whole image'
+    )
+    if isinstance(found, list) and all(map(_are_finite, found)):
+        return [polygon for polygon in found if _has_area(polygon)]
+    if not isinstance(found, dict) or found.get('size') != [height, width]:
+        raise ValueError(f'{where} has segmentation {_shortened(found)}, {expected}')
+    try:
+        runs = _run_lengths(found.get('counts'))
+        if runs.min() < 0 or runs.sum() != height * width:
+            raise ValueError(f'runs of {runs.min()} to {runs.max()} pixels, {runs.sum()} in all')
+    except ValueError as error:
+        shown = _shortened(found)
+        raise ValueError(f'{where} has segmentation {shown} ({error}), {expected}') from None
+    return found if runs[1::2].any() else []
 
 
 def name_of(annotation):
@@ -244,40 +350,52 @@ def _check_distinct(values, key, kind):
         raise ValueError(f'two {kind} have the {key} {twice[0]!r}; give each its own')
 
 
-def _box(annotation, where):
-    box = field(annotation, 'bbox', where)
-    try:
-        good = len(box) == 4 and all(map(math.isfinite, box))
-    except (TypeError, OverflowError):
-        good = False
-    if not good:
-        raise ValueError(
-            f'{where} has bbox {box!r}, expected finite numbers [left, top, width, height] in '
-            'pixels'
-        )
-    return box
+def _run_lengths(counts):
+    """The lengths of COCO's runs.
+
+    Args:
+        counts (list | str): Numbers; or text, of which each character has five bits of a number,
+            the lowest first, and a sixth if more follow. From the fourth on these are differences
+            to the number before the last.
+
+    Returns:
+        numpy.ndarray: (N,) int64.
+
+    Raises:
+        ValueError: If they are no such thing, or cut off.
+    """
+    if not isinstance(counts, str):
+        if not counts or not _are_finite(counts) or any(count % 1 for count in counts):
+            raise ValueError('counts are neither text nor whole numbers')
+        return np.array(counts, np.float64).astype(np.int64)
+    codes = np.frombuffer(counts.encode('utf-8', 'replace'), np.uint8).astype(np.int64) - 48
+    if not len(codes) or codes.min() < 0 or codes.max() > 63:
+        raise ValueError('counts have other characters than run lengths have, or none')
+    (ends,) = np.nonzero(codes < 32)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    sizes = ends + 1 - starts
+    if codes[-1] >= 32 or sizes.max() > _CHARACTERS:
+        raise ValueError('counts are cut off, or have a run of more than 32 bits')
+    runs = np.add.reduceat(
+        (codes & 31) << 5 * (np.arange(len(codes)) - starts.repeat(sizes)), starts
+    )
+    runs -= (codes[ends] >= 16).astype(np.int64) << 5 * sizes  # negative
+    runs[1::2] = runs[1::2].cumsum()
+    runs[2::2] = runs[2::2].cumsum()
+    return runs
 
 
-def _segmentation(annotation, where, height, width):
-    """Polygons or run lengths; None where there are none."""
-    found = annotation.get('segmentation')
-    if not found:
-        return None
-    if isinstance(found, dict):
-        counts = found.get('counts')
-        good = found.get('size') == [height, width] and (
-            (isinstance(counts, str) and counts != '')
-            or (_are_finite(counts) and sum(counts) == height * width)
-        )
-    else:
-        good = isinstance(found, list) and all(map(_are_finite, found))
-    if not good:
-        raise ValueError(
-            f'{where} has segmentation {_shortened(found)}, expected polygons '
-            '[[x1, y1, x2, y2, x3, y3, ...], ...] or run lengths {"size": '
-            f'[{height}, {width}], "counts": ...}} of the whole image'
-        )
-    return found
+def _has_area(polygon):
+    if len(polygon) < 6 or len(polygon) % 2:
+        return False
+    x, y = polygon[:2]
+    dx = dy = 0
+    for other_x, other_y in zip(polygon[2::2], polygon[3::2]):
+        if dx * (other_y - y) != dy * (other_x - x):
+            return True
+        if dx == dy == 0:
+            dx, dy = other_x - x, other_y - y
+    return False
 
 
 def _are_finite(numbers):

@@ -2,6 +2,9 @@
 
 import json
 import os
+import unicodedata
+
+from ..fileio import read_text
 
 
 def check_files(required, purpose=None):
@@ -24,6 +27,24 @@ def check_files(required, purpose=None):
         lines.append(f'      {remedy}')
     lines.append(f'Relative paths start in {os.getcwd()}.')
     raise FileNotFoundError('\n'.join(lines))
+
+
+def on_disk(path):
+    """A path as the file system spells it.
+
+    Lists from Windows have backslashes, those from macOS decomposed letters.
+
+    Args:
+        path (str): As a list has it.
+
+    Returns:
+        str: The spelling under which there is a file, or else `path`.
+    """
+    if (path.isascii() and '\\' not in path) or os.path.exists(path):
+        return path
+    spellings = [path, path.replace('\\', '/')]
+    spellings += [unicodedata.normalize(form, s) for s in spellings for form in ('NFC', 'NFD')]
+    return next(filter(os.path.exists, spellings), path)
 
 
 def dataset_files(cfg):
@@ -84,13 +105,13 @@ def read_json(path, remedy):
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is truncated, not JSON, or not an object.
+        ValueError: If it is truncated, not JSON, not an object, or of another encoding.
     """
     check_files([(path, remedy)])
+    text = read_text(path)
     try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except ValueError as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f'{path} is truncated or not JSON ({error}); delete it and get it again. {remedy}'
         ) from None

@@ -1,14 +1,27 @@
 """Says clearly what is wrong with an image file, before a pipeline reads it."""
 
 import io
+import logging
 
+import mmcv
 import mmengine.fileio
+from mmengine.logging import print_log
 from PIL import Image
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _JPEG_END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
-_ORIENTATION = 0x0112  # EXIF's tag; from 5 on the image is shown with its sides swapped
+_TIFF_STARTS = (b'II*\0', b'MM\0*')  # of TIFF files and, in any container, of EXIF
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class CheckedImages:
@@ -16,7 +29,20 @@ class CheckedImages:
 
     A missing, truncated or foreign file is an error that names it, where OpenCV would fill what is
     missing with gray. Pipelines stay MMDetection's own, so that its tools recognise them.
+
+    Args:
+        damaged (str): What a training does about such a file: `'stop'`, or `'skip'` to log its name
+            and take another image in its place.
     """
+
+    def __init__(self, *args, damaged='stop', **kwargs):
+        if damaged not in ('stop', 'skip'):
+            raise ValueError(f"damaged must be 'stop' or 'skip', not {damaged!r}.")
+        if damaged == 'skip' and kwargs.get('test_mode'):
+            raise ValueError("damaged='skip' is for training; a test needs all of its images.")
+        self.damaged = damaged
+        self.num_skipped = 0
+        super().__init__(*args, **kwargs)
 
     def prepare_data(self, idx):
         """Runs the pipeline on an item whose image is in order.
@@ -25,19 +51,26 @@ class CheckedImages:
             idx (int): Index of the item.
 
         Returns:
-            What the pipeline returns.
+            What the pipeline returns; None for an image that is skipped.
 
         Raises:
             FileNotFoundError: If the image is missing.
             ValueError: If it is truncated, no image, or of another size than its annotation says.
         """
         data_info = self.get_data_info(idx)
-        check_image(
-            data_info['img_path'],
-            data_info.get('height'),
-            data_info.get('width'),
-            self.backend_args,
-        )
+        size = data_info.get('height'), data_info.get('width')
+        try:
+            check_image(data_info['img_path'], *size, self.backend_args)
+        except (FileNotFoundError, ValueError) as error:
+            if self.damaged == 'stop':
+                raise
+            self.num_skipped += 1
+            print_log(
+                f'Skipped, {self.num_skipped} in this process: {error}',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return None  # MMEngine takes another one
         return self.pipeline(data_info)
 
 
@@ -65,6 +98,9 @@ def check_image(path, height=None, width=None, backend_args=None):
             'data_prefix of your config, or get the images again'
         ) from None
     size = whole_image_size(data)
+    if size and any(start in data for start in _TIFF_STARTS):
+        image = mmcv.imfrombytes(data)  # the pipelines' reader says how the image is turned
+        size = None if image is None else image.shape[1::-1]
     if size is None:
         raise ValueError(
             f'{path} is truncated or no image ({len(data)} bytes); get or convert it again, or '
@@ -88,7 +124,7 @@ def whole_image_size(data):
         data (bytes): The encoded image.
 
     Returns:
-        tuple[int, int] | None: Width and height in pixels as shown, that is, turned as EXIF says;
+        tuple[int, int] | None: Width and height in pixels as stored, before EXIF turns the image;
         None if it is truncated or no image.
     """
     try:
@@ -98,7 +134,33 @@ def whole_image_size(data):
                     return None
             elif image.format != 'JPEG' or data[-2:] != _JPEG_END:
                 image.load()
-            turned = image.format == 'JPEG' and image.getexif().get(_ORIENTATION, 1) >= 5
-            return image.size[::-1] if turned else image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return image.size
+    except Image.DecompressionBombError:  # far above what people have; OpenCV reads 2**30 pixels
+        if data[:2] == b'\xff\xd8' and data[-2:] != _JPEG_END:
+            return None
+        if data[:4] == b'\x89PNG' and _PNG_END not in data:
+            return None
+        image = mmcv.imfrombytes(data)
+        return None if image is None else image.shape[1::-1]
+    except Exception:  # PIL raises whatever the broken bytes led to
         return None
+
+
+def upright(image):
+    """A PIL image turned as its EXIF says; as it is stored where EXIF is broken.
+
+    Args:
+        image (PIL.Image.Image): The image.
+
+    Returns:
+        PIL.Image.Image
+
+    Raises:
+        OSError: If its file is truncated.
+    """
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # PIL raises whatever the broken tags led to
+        turn = None
+    return image if turn is None else image.transpose(turn)

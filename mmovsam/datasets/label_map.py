@@ -11,7 +11,9 @@ from mmengine.utils import scandir
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from ..fileio import read_text
 from ..vocabulary import novel_flags
+from ..vocabulary.text_files import read_lines
 from .files import check_files, read_json
 from .images import IMG_SUFFIXES, CheckedImages
 
@@ -196,8 +198,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         return name[: len(name) - len(suffix)]
 
     def _listed(self, stems):
-        with open(self.ann_file, encoding='utf-8') as file:
-            lines = [line.strip() for line in file if line.strip()]
+        lines = read_lines(self.ann_file)
         by_stem = {stem: name for name, stem in stems.items()}
         missing = [line for line in lines if line not in stems and line not in by_stem]
         if missing:
@@ -275,8 +276,8 @@ def read_names(path, remedy=''):
         if str(path).endswith('.json'):
             names = {int(value): name.strip() for value, name in read_json(path, remedy).items()}
         else:
-            with open(path, encoding='utf-8-sig') as file:
-                names = {value: line.strip() for value, line in enumerate(file)}
+            lines = read_text(path).removesuffix('\n').split('\n')
+            names = {value: line.strip() for value, line in enumerate(lines)}
     except (AttributeError, ValueError) as error:
         raise ValueError(
             f'{path} is no list of names, one a line, and no JSON object of value and name: {error}'

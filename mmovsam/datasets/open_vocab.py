@@ -8,17 +8,20 @@ from mmdet.datasets import CocoDataset
 from mmdet.visualization import get_palette
 from mmengine.logging import print_log
 
+from ..prompts.boxes import check_units
 from ..vocabulary import novel_flags
 from .annotations import (
     entries,
+    flag,
     group_by_image,
     id_list,
     image_size,
     instance,
+    name_of,
     sort_categories,
     text,
 )
-from .files import check_files, read_json
+from .files import check_files, on_disk, read_json
 from .images import CheckedImages
 
 
@@ -40,14 +43,14 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         absent_classes (bool): Whether `metainfo` may have classes that the file has not, as for a
             part of a data set; they have no objects.
         masks_required (bool): Whether an annotation without `segmentation` is an error. Switch it
-            off for data that has boxes only.
+            off for data that has boxes only; where one has no mask, the pipeline loads none.
         **kwargs: As MMDetection's `CocoDataset`.
 
     A segmentation may be polygons or run lengths, compressed or not. Crowds are ignored instances,
     as MMDetection has them. Annotations without area inside their image (empty or inverted boxes,
-    boxes outside of it, boxes narrower than a pixel) are left out of training and tests alike; the
-    log says how many. An image without annotations stays in a test, and in training unless
-    `filter_cfg` has `filter_empty_gt`.
+    boxes outside of it, boxes narrower than a pixel, masks of no pixel) are left out of training
+    and tests alike; the log names and counts them. An image without annotations stays in a test,
+    and in training unless `filter_cfg` has `filter_empty_gt`.
 
     Attributes:
         class_counts (numpy.ndarray): (K,) int64, how many annotations of each class were loaded.
@@ -55,7 +58,8 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
     Raises:
         FileNotFoundError: If annotation file or image folder are missing; one message names both.
         ValueError: If the annotation file is truncated, lacks a field, has a box or segmentation
-            of another form, names an unknown category or image, or has two categories of one name.
+            of another form, names an unknown category or image, has two categories of one name, or
+            boxes that all lie between 0 and 1, or nothing but annotations without area.
     """
 
     METAINFO = {}
@@ -121,19 +125,37 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         self._load_categories(categories)
         by_image = group_by_image(images, annotations, categories)
         images = {image['id']: image for image in images}
-        self._left_out = 0
+        self._left_out = []
         data_list = [
             self.parse_data_info(dict(raw_img_info=images[image_id], raw_ann_info=found))
             for image_id, found in by_image.items()
         ]
         if self._left_out:
-            print_log(
-                f'{self.ann_file}: {self._left_out} of {len(annotations)} annotations are left '
-                'out, having no area inside their image',
-                logger='current',
-                level=logging.WARNING,
-            )
+            kept = [each['bbox'] for info in data_list for each in info['instances']]
+            self._tell_left_out(kept, len(annotations))
+        self._left_out = []
+        if any('mask' not in each for info in data_list for each in info['instances']):
+            for transform in self.pipeline.transforms:
+                if getattr(transform, 'with_mask', False):
+                    transform.with_mask = False
+                    print_log(f'{self.ann_file}: not all objects have masks, none is loaded')
         return data_list
+
+    def _tell_left_out(self, kept, count):
+        names = ', '.join(name_of(each) for each in self._left_out[:3])
+        message = (
+            f'{len(self._left_out)} of {count} annotations are left out ({names}'
+            f'{" ..." * (len(self._left_out) > 3)}): their box or mask has no area inside the image'
+        )
+        if len(kept) <= len(self._left_out):
+            check_units([*(each['bbox'] for each in self._left_out), *kept])
+        if not kept:
+            first = self._left_out[0]
+            raise ValueError(
+                f'{message}; nothing else is left. The first has bbox {first["bbox"]}, '
+                'expected [left, top, width, height] in pixels'
+            )
+        print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
 
     def parse_data_info(self, raw_data_info):
         """Converts one image's entry and its annotations.
@@ -149,7 +171,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         height, width = image_size(image, f'image {image["id"]}')
         data_info = dict(
             img_id=image['id'],
-            img_path=osp.join(self.data_prefix.get('img', ''), self.image_path(image)),
+            img_path=on_disk(osp.join(self.data_prefix.get('img', ''), self.image_path(image))),
             seg_map_path=None,
             height=height,
             width=width,
@@ -171,13 +193,13 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         novel = self._metainfo.get('novel')
         for annotation in annotations:
             label = self.cat2label.get(annotation['category_id'])
-            if label is None or annotation.get('ignore'):
+            if label is None or flag(annotation, 'ignore', name_of(annotation)):
                 continue
             if self.base_only and novel and (novel[label] is None or novel[label]):
                 continue
             found = instance(annotation, label, height, width, self.masks_required)
             if found is None:
-                self._left_out += 1
+                self._left_out.append(annotation)
             else:
                 data_info['instances'].append(found)
         return data_info

@@ -6,8 +6,10 @@ import os.path as osp
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
+from ..prompts.boxes import check_units
+from ..vocabulary.text_files import read_lines
 from .annotations import entries, field, image_size, instance
-from .files import check_files, read_json
+from .files import check_files, on_disk, read_json
 from .images import CheckedImages
 
 
@@ -54,9 +56,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         required = [(path, self.REMEDY) for path in folders + [self.ann_file] if path]
         check_files(required, purpose='SA1BDataset')
         if self.ann_file:
-            with open(self.ann_file, encoding='utf-8') as file:
-                names = [line.strip() for line in file if line.strip()]
-            paths = [self._find(name, folders) for name in names]
+            paths = [self._find(name, folders) for name in read_lines(self.ann_file)]
         else:
             paths = [
                 osp.join(folder, name)
@@ -92,10 +92,9 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         content = read_json(path, self.REMEDY)
         try:
             height, width = image_size(field(content, 'image', 'the file'), '"image"')
-            found = [
-                instance(annotation, 0, height, width)
-                for annotation in entries(content, 'annotations')
-            ]
+            annotations = entries(content, 'annotations')
+            found = [instance(annotation, 0, height, width) for annotation in annotations]
+            check_units([annotation['bbox'] for annotation in annotations])
         except ValueError as error:
             raise ValueError(f'{path}: {error}. {self.REMEDY}') from None
         instances = [each for each in found if each is not None]
@@ -104,7 +103,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
 
     def _find(self, name, folders):
         for folder in folders:
-            path = osp.join(folder, name)
+            path = on_disk(osp.join(folder, name))
             if osp.isfile(path):
                 return path
         raise FileNotFoundError(

@@ -17,6 +17,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 
+from ..datasets.annotations import box, box_area, flag, image_size, name_of, segmentation
+from ..fileio import read_text
+from ..prompts.boxes import check_units
 from .open_vocab_metric import to_numpy
 
 IOU_TYPES = ('bbox', 'segm')
@@ -27,8 +30,10 @@ AREAS = ('', 's', 'm', 'l')  # in the order of COCO's evaluation
 class AveragePrecision(BaseMetric):
     """What the average precisions of COCO and LVIS have in common.
 
-    Ground truth is the annotation file itself, not what a dataset keeps of it. Images of the file
-    that were not tested do not count. Predictions are kept with their masks run-length encoded.
+    Ground truth is the annotation file itself, not what a dataset keeps of it, but for masks
+    without area, which are named, counted and left out. An `area` that is missing, null or 0 is
+    that of the box. Images of the file that were not tested do not count. Predictions are kept with
+    their masks run-length encoded.
 
     The values, 0 to 1, are `{bbox,segm}_AP` (mean over IoU 0.5 to 0.95), `_AP50`, `_AP75`, and
     `_APs`, `_APm`, `_APl` of small, medium and large objects. Each is a mean over classes; one
@@ -158,38 +163,49 @@ class AveragePrecision(BaseMetric):
 
     def _read(self):
         try:
-            with open(self.ann_file, encoding='utf-8') as file:
-                content = json.load(file)
-            # The evaluations take 0 for 'not matched', and people's files lack what is not COCO's.
-            content['annotations'] = [
-                self._annotation(number, annotation)
-                for number, annotation in enumerate(content['annotations'], 1)
-            ]
+            content = json.loads(read_text(self.ann_file))
             self._check(content)
+            sizes = {i['id']: image_size(i, f'image {i["id"]}') for i in content['images']}
+            found = [self._annotation(each, sizes) for each in content['annotations']]
+            check_units([each['bbox'] for each in found])
+            kept = [each for each in found if each.get('segmentation') != []]
+            if len(kept) < len(found):
+                flat = [name_of(each) for each in found if each.get('segmentation') == []]
+                message = (
+                    f'{len(flat)} of {len(found)} annotations are left out ({", ".join(flat[:3])}'
+                    f'{" ..." * (len(flat) > 3)}): their masks have no area'
+                )
+                if not kept:
+                    raise ValueError(
+                        f"{message}; correct them, or set {type(self).__name__}(metric='bbox')"
+                    )
+                print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
+            # The evaluations take 0 for 'not matched', and people's files lack what is not COCO's.
+            content['annotations'] = [dict(each, id=i) for i, each in enumerate(kept, 1)]
             return self._index(content)
         except KeyError as error:
             raise ValueError(f'{self.ann_file}: an entry has no {error}') from None
         except (IndexError, TypeError, ValueError) as error:
             raise ValueError(f'{self.ann_file}: {error}') from None
 
-    def _annotation(self, number: int, annotation: dict) -> dict:
-        bbox = annotation['bbox']
+    def _annotation(self, annotation: dict, sizes: dict) -> dict:
+        where = name_of(annotation)
         kept = dict(
-            id=number,
+            id=annotation.get('id', 'without id'),
             image_id=annotation['image_id'],
             category_id=annotation['category_id'],
-            bbox=bbox,
-            area=annotation.get('area', bbox[2] * bbox[3]),
-            iscrowd=int(bool(annotation.get('iscrowd'))),
+            bbox=box(annotation, where),
+            area=box_area(annotation, where),
+            iscrowd=int(flag(annotation, 'iscrowd', where)),
         )
+        if kept['image_id'] not in sizes:
+            raise ValueError(f'{where} has image_id {kept["image_id"]!r}, which is no image of it')
         if 'segm' in self.metrics:
-            mask = annotation.get('segmentation')
-            if isinstance(mask, list):  # of polygons, which have three points or more
-                mask = [polygon for polygon in mask if len(polygon) >= 6]
-            if not mask:
+            mask = segmentation(annotation, where, *sizes[kept['image_id']])
+            if mask is None:
                 raise ValueError(
-                    f'annotation {annotation.get("id", number)} has no segmentation with an area; '
-                    f"correct it, or set {type(self).__name__}(metric='bbox')"
+                    f'{where} has no segmentation; correct it, or set '
+                    f"{type(self).__name__}(metric='bbox')"
                 )
             kept['segmentation'] = mask
         return kept

@@ -13,7 +13,9 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, parse_qs, quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from ..datasets.images import upright
 
 LOCAL_FILES = '/data/local-files'  # where Label Studio serves files of its server
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
@@ -158,8 +160,7 @@ class ImageSource:
                         f'{name} has {image.width}x{image.height} pixels; the limit here is '
                         f'{self.max_pixels / 1e6:g} million. Make it smaller.'
                     )
-                image.load()
-                return ImageOps.exif_transpose(image)
+                return upright(image)
         except (OSError, SyntaxError, Image.DecompressionBombError):
             raise ValueError(
                 f'{name} is truncated or no image of the kinds {", ".join(FORMATS)} ({len(data)} '

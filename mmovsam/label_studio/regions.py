@@ -55,7 +55,7 @@ def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[di
     Args:
         regions: `params.context.result`, coordinates in percent of the image. A point is background
             if `is_positive` is false or its label is `Background`. A turned rectangle counts as the
-            upright one around it.
+            upright one around it; one without area is left out beside others or points.
         width: Of the image in pixels.
         height: Of the image in pixels.
 
@@ -75,6 +75,9 @@ def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[di
             points.append((x / 100 * width, y / 100 * height, _is_foreground(region)))
         elif region.get('type') in BOX_TYPES:
             boxes.append(_box(region, width, height))
+    with_area = [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
+    if with_area or points:  # a rectangle that was only clicked costs nothing else
+        boxes = with_area
     if len(boxes) < 2:
         groups = [(boxes[0] if boxes else None, points)]
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
 
@@ -24,3 +25,28 @@ def clip_boxes(bboxes: Tensor, ori_shape: Sequence[int]) -> tuple[Tensor, Tensor
     clipped[:, 1::2] = clipped[:, 1::2].clamp(0, height)
     has_area = (clipped[:, 2:] > clipped[:, :2]).all(dim=1)
     return clipped, has_area & bboxes.isfinite().all(dim=1)
+
+
+def check_units(bboxes, scores=()) -> None:
+    """Make sure that boxes are not in fractions of the image, nor scores in percent or as logits.
+
+    Args:
+        bboxes: (N, 4), all of a file.
+        scores: (N,), or none.
+
+    Raises:
+        ValueError: All boxes lie between 0 and 1, or a score does not.
+    """
+    bboxes, scores = np.asarray(bboxes), np.asarray(scores)
+    if bboxes.any() and ((bboxes >= 0) & (bboxes <= 1)).all():
+        raise ValueError(
+            f'all boxes lie between 0 and 1, the first is {bboxes[0].tolist()}: they look like '
+            "fractions of the image; write pixels, the image's width and height times as much"
+        )
+    finite = scores[np.isfinite(scores)]
+    low, high = finite.min(initial=0), finite.max(initial=0)
+    if low < 0 or high > 1.001:  # more than rounding
+        form = 'percent: divide by 100' if low >= 0 and high <= 100 else 'logits: take the sigmoid'
+        raise ValueError(
+            f'scores lie between {low:.6g} and {high:.6g}, expected 0 to 1; they look like {form}'
+        )

@@ -17,7 +17,7 @@ from mmengine.dataset import Compose
 from mmengine.fileio import load
 
 from ..fileio import find_config
-from ..vocabulary.text_files import read_lines
+from ..vocabulary.text_files import read_names
 
 CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
 
@@ -196,7 +196,7 @@ def _classes_of(metainfo: Any) -> tuple[str, ...] | None:
         return None
     names = {str(key).lower(): value for key, value in metainfo.items()}.get('classes')
     if isinstance(names, str) and Path(names).is_file():  # MMEngine takes a file of names as well
-        names = read_lines(names)
+        names = read_names(names)
     if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
         return tuple(names)
     return None
@@ -206,13 +206,13 @@ def given_classes(classes: str | PathLike | Sequence[str]) -> tuple[str, ...]:
     """Class names as a user gives them.
 
     Args:
-        classes: The names, or a text file with one on each line.
+        classes: The names, or a file of them, see `mmovsam.vocabulary.text_files.read_names`.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If there are no names, or they are no text.
     """
-    names = read_lines(classes) if isinstance(classes, (str, PathLike)) else list(classes)
+    names = read_names(classes) if isinstance(classes, (str, PathLike)) else list(classes)
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong or not names:
         raise ValueError(

@@ -14,6 +14,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.logging import print_log
 
+from ..fileio import read_text
 from .boxes import clip_boxes
 from .detectors import given_classes
 from .prompter import Prompter
@@ -192,14 +193,15 @@ def _names_of(path: str) -> list[str]:
 
 def _read_annotations(path: str | PathLike) -> dict:
     try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
+        text = read_text(path)
     except FileNotFoundError:
         raise FileNotFoundError(
             f'there is no annotation file {path} (the working folder is {Path.cwd()}); give '
             "categories as COCO's list instead, or leave it out to go without labels"
         ) from None
-    except ValueError as error:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is truncated or not JSON ({error}); get it again') from None
     if not isinstance(content, dict) or 'categories' not in content:
         raise ValueError(

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..fileio import read_text
+from .boxes import check_units
+
 PICKLES = ('.pkl', '.pickle')
 NO_CATEGORY = np.iinfo(np.int64).min
 
@@ -90,7 +93,8 @@ def read_results(path: str | PathLike) -> ResultTable:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is of another kind, broken, or an entry lacks a field or has a wrong one.
+        ValueError: If it is of another kind, broken, an entry lacks a field or has a wrong one, or
+            boxes are in fractions of the image, scores in percent or logits.
     """
     check_suffix(path)
     if not Path(path).is_file():
@@ -131,10 +135,10 @@ def read_results(path: str | PathLike) -> ResultTable:
         'expected a list of results such as '
         '[{"image_id": 1, "bbox": [x, y, width, height], "score": 0.5, "category_id": 1}, ...]'
     )
+    text = read_text(path)
     try:
-        with open(path, encoding='utf-8') as file:
-            rest = json.load(file, object_hook=take)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        rest = json.loads(text, object_hook=take)
+    except (json.JSONDecodeError, RecursionError, OverflowError) as error:
         raise ValueError(
             f'{path} is truncated or not JSON ({error}); write it again, {expected}'
         ) from None
@@ -144,6 +148,10 @@ def read_results(path: str | PathLike) -> ResultTable:
         if left is not None:
             raise ValueError(f'{path}: entry {i} has no image_id: {left!r:.100}; {expected}')
     numbers = np.asarray(numbers).reshape(-1, 5)
+    try:
+        check_units(numbers[:, :4], numbers[:, 4])
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
     bboxes = np.concatenate((numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]), axis=1)
     return ResultTable.of_images(
         images,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -51,10 +55,19 @@ class _Features(Dataset):
     def __getitem__(self, index: int) -> tuple:
         image_id = self.image_ids[index]
         try:
-            feature = self.store.read(image_id)
+            feature = _twice(lambda: self.store.read(image_id), self.store.close)
         except (DamagedFeatureError, KeyError) as error:  # damaged, or listed and not there
             return image_id, str(error)
         return image_id, feature.embedding.data
+
+
+def _twice(read: Callable, forget: Callable):
+    """What is read; what seems to be damaged is read once more, from the file anew."""
+    try:
+        return read()
+    except DamagedFeatureError:
+        forget()
+        return read()
 
 
 def check_store(
@@ -75,7 +88,7 @@ def check_store(
     image_ids, unreadable = [], {}
     for path in store.shard_paths():
         try:
-            image_ids += store.shard_ids(path)
+            image_ids += _twice(partial(store.shard_ids, path), partial(_forget, path))
         except DamagedFeatureError as error:
             unreadable[path] = str(error)
         if from_disk:
@@ -97,10 +110,10 @@ def check_store(
 
 
 def repair_store(store: FeatureStore, found: StoreCheck) -> None:
-    """Remove what a check has found damaged, so that it is missing and can be dumped again.
+    """Set aside what a check has found damaged, so that it is missing and can be dumped again.
 
-    A shard with a damaged feature is written anew with the others of it: nothing is changed in a
-    damaged file.
+    A shard with a damaged feature is written anew with the others of it. The damaged file stays
+    beside it as `*.damaged`.
 
     Args:
         store: The store; nothing else may be writing to it.
@@ -108,15 +121,25 @@ def repair_store(store: FeatureStore, found: StoreCheck) -> None:
     """
     store.close()
     for path in found.unreadable:
-        path.with_name(path.name + JOURNAL).unlink(missing_ok=True)  # not for the next file
-        path.unlink()
+        _set_aside(path)
     damaged = defaultdict(set)
     for image_id in found.damaged:
         damaged[store.shard_path(store.shard_of(image_id))].add(image_id)
     for path, image_ids in damaged.items():
-        old = Shard(path)
-        Shard.create(path, (old.read(i) for i in old.ids() if i not in image_ids))
-        old.close()
+        mended = path.with_name(f'.{path.name}.tmp')
+        with contextlib.closing(Shard(path)) as old:
+            Shard.create(mended, (old.read(i) for i in old.ids() if i not in image_ids))
+        _set_aside(path)
+        mended.rename(path)
+
+
+def _set_aside(path: Path) -> None:
+    names = (f'{path.name}.damaged{number}' for number in itertools.chain([''], itertools.count(2)))
+    free = next(name for name in names if not path.with_name(name).exists())
+    path.rename(path.with_name(free))
+    journal = path.with_name(path.name + JOURNAL)
+    if journal.exists():  # not for the next file
+        journal.rename(path.with_name(free + JOURNAL))
 
 
 def _forget(path: Path) -> None:

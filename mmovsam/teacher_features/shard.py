@@ -13,8 +13,10 @@ from ..fileio import atomic_path
 
 JOURNAL = '-journal'  # SQLite's suffix of the file by which it takes back a write
 _PAGE_SIZE = 65536  # bytes, SQLite's largest: records of 1 to 4 MiB are read fastest with it
-# What SQLite says when a file may be in order and cannot be read or written now.
-_NOT_NOW = ('locked', 'readonly', 'full', 'unable to open')
+# What is said of a file that does not hold what was written: SQLITE_CORRUPT and SQLITE_NOTADB
+# (codes that Python has from 3.11 on), another schema, a record of another type. By anything else,
+# such as a disk that does not answer, the file may be in order.
+_DAMAGE = ('malformed', 'not a database', 'unsupported file', 'no such', 'Could not decode')
 
 
 class DamagedFeatureError(ValueError):
@@ -94,14 +96,15 @@ class Shard:
             OSError: The file cannot be read now.
         """
         query = 'SELECT image_checksum, checksum, data FROM features WHERE id = ?'
-        with self._explained(f'The feature of image {image_id!r}'):
+        what = f'The feature of image {image_id!r}'
+        with self._explained(what):
             row = self._connection.execute(query, (image_id,)).fetchone()
             if row is None:
                 return None
             image_checksum, checksum, data = row
             record = Record(image_id, image_checksum, data)
             if not isinstance(data, bytes) or checksum != _checksum(record):
-                raise sqlite3.DatabaseError('its checksum is another')
+                raise self._damaged(what, 'its checksum is another')
             return record
 
     def write(self, records: Iterable[Record]) -> None:
@@ -121,17 +124,16 @@ class Shard:
     def _explained(self, what: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
-            if not any(text in str(error) for text in _NOT_NOW):
+        except sqlite3.DatabaseError as error:
+            if any(text in str(error) for text in _DAMAGE):
                 raise self._damaged(what, error) from error
             raise OSError(
                 f'{self.path}: {error}. If a dump of teacher features was stopped, start it again: '
-                'it takes back what it had written by half. If one is running, let it end.'
+                'it takes back what it had written by half. If one is running, let it end. If the '
+                'disk failed, see to it: the features may be in order.'
             ) from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(what, error) from error
 
-    def _damaged(self, what: str, error: Exception) -> DamagedFeatureError:
+    def _damaged(self, what: str, error: Exception | str) -> DamagedFeatureError:
         return DamagedFeatureError(
             f'{self.path} is damaged. {what} cannot be read: {error}. To compute it again: python '
             'tools/dump_teacher_features.py with --damaged recompute.'

@@ -4,14 +4,21 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-_SEPARATOR = re.compile(r'_or_|[/,]')
+# Not the slash of 'w/o mask', 'km/h' or '1/2', nor the comma of '1,000'.
+_SEPARATOR = re.compile(r'(?<!\d)(?<!\b[a-z])(?<!\b[a-z] )/(?! ?\d)(?! ?[a-z]\b)|(?<!\d),|,(?!\d)')
+
+
+def plain_name(name: str) -> str:
+    """A class name in lower case, with one space wherever there is white space or `_`."""
+    return ' '.join(name.lower().replace('_', ' ').split())
 
 
 def split_name(name: str) -> tuple[str, ...]:
     """The names in a class name: `'Sofa_or_couch'` holds `'sofa'` and `'couch'`.
 
-    The name is lower-cased; `_or_`, `/` and `,` separate names; `_` becomes a space. Parentheses
-    stay, as in LVIS's `bow_(weapon)`.
+    The name is lower-cased; `_or_`, `/` between words and `,` separate names; `_` becomes a space.
+    Parentheses stay, as in LVIS's `bow_(weapon)`, and so do the slash of a single letter
+    (`'w/o mask'`) and slash and comma of numbers.
 
     Args:
         name: A class name as its annotation file has it.
@@ -25,9 +32,9 @@ def split_name(name: str) -> tuple[str, ...]:
     """
     if not isinstance(name, str):
         raise TypeError(f'a class name must be a string, got {name!r} ({type(name).__name__})')
-    parts = _SEPARATOR.split(name.lower())
-    cleaned = (' '.join(part.replace('_', ' ').split()) for part in parts)
-    names = tuple(dict.fromkeys(part for part in cleaned if part))
+    pieces = map(plain_name, name.lower().split('_or_'))
+    parts = (part.strip(' /') for piece in pieces for part in _SEPARATOR.split(piece))
+    names = tuple(dict.fromkeys(part for part in parts if part))
     if not names:
         raise ValueError(f'the class name {name!r} is empty; give every class a name')
     return names

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike, sep
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .cache import cached_embeddings
 from .encoding import encode_sentences
-from .names import split_name
+from .names import plain_name, split_name
 from .sources import WORDS, read_metainfo
 from .templates import OVSAM_TEMPLATES, find_templates
 from .text_classifier import TextClassifier
-from .text_files import read_lines
+from .text_files import read_names
 
 
 def _as_list(values, what: str) -> list:
@@ -39,11 +41,22 @@ def _as_prompts(prompts: str | Sequence[str], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
+def _apart(names: Sequence[str], parts: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The parts of each class name, or the whole name where another class has one of them."""
+    uses = Counter(part for own in parts for part in own)
+    return [
+        own if max(uses[part] for part in own) == 1 or len(own) == 1 else (plain_name(name),)
+        for name, own in zip(names, parts)
+    ]
+
+
 class Vocabulary:
     """K classes, each with the names that it goes by.
 
-    A name that is empty, and a class that is given twice, are errors. A name that two classes share
-    is encoded once, and they score alike where it is the best of both. A sentence that is longer
+    A name that is empty, and a class that is given twice, are errors. Class names without synonyms
+    stay whole if taking them apart would give two classes one name: `'triangle, red'` beside
+    `'triangle, yellow'`. A name that two classes share all the same is encoded once, and they score
+    alike where it is the best of both; the log says so. A sentence that is longer
     than the text tower's context is cut off at its end, with a warning.
 
     Args:
@@ -90,7 +103,11 @@ class Vocabulary:
         self._check_unique(own)
         more = [()] * len(self) if synonyms is None else _as_list(synonyms, 'synonyms')
         self._check_length(more, 'synonyms')
+        if not any(more):
+            own = _apart(self.names, own)
         self.prompt_names = tuple(_with_synonyms(*both) for both in zip(own, more))
+        if synsets is None:
+            self._tell_shared()
         self._own_phrases = templates is None
         self.templates = OVSAM_TEMPLATES if templates is None else find_templates(templates)
         self.synsets = None
@@ -119,6 +136,21 @@ class Vocabulary:
             shown = '; '.join(', '.join(map(repr, same)) for same in twice[:5])
             raise ValueError(f'{len(twice)} class names are given more than once: {shown}')
 
+    def _tell_shared(self) -> None:
+        places = defaultdict(list)
+        for name, parts in zip(self.names, self.prompt_names):
+            for part in parts:
+                places[part].append(name)
+        shared = {part: names for part, names in places.items() if len(names) > 1}
+        if shared:
+            part, names = next(iter(shared.items()))
+            print_log(
+                f'{len(shared)} names mean several classes, such as {part!r} '
+                f'{" and ".join(map(repr, names[:3]))}: objects called so may be either',
+                logger='current',
+                level=logging.WARNING,
+            )
+
     def _check_length(self, values: Sequence, what: str) -> None:
         if len(values) != len(self):
             raise ValueError(
@@ -140,7 +172,7 @@ class Vocabulary:
                 - `'imagenet1k'`, `'imagenet22k'`: 1,000 and 21,841 classes with WordNet's synonyms.
                   Those whose names all belong to another class too have WordNet's id in their name
                   and its definition in their prompt;
-                - a text file, see `from_file`;
+                - a file, see `from_file`;
                 - a registered dataset: its name, its class, or a built one.
             **kwargs: As for the class itself; they take the place of what the source says.
 
@@ -162,18 +194,20 @@ class Vocabulary:
     def from_file(cls, path: str | Path, **kwargs) -> Vocabulary:
         """A vocabulary from a text file with a class on each line, its synonyms after commas.
 
+        An annotation file in COCO's layout, a JSON list and YOLO's `data.yaml` are read as well.
+
         What follows after a tab is a prompt, a sentence that CLIP reads instead of the names; after
         another tab comes another one.
 
         Args:
-            path: A text file in UTF-8. Blank lines are skipped.
+            path: The file. Blank lines are skipped.
             **kwargs: As for the class itself.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is not UTF-8, or its names make no vocabulary.
+            ValueError: If it is of another encoding, or its names make no vocabulary.
         """
-        lines = [[part.strip() for part in line.split('\t')] for line in read_lines(path)]
+        lines = [[part.strip() for part in line.split('\t')] for line in read_names(path)]
         prompts = {name: texts for name, *texts in lines if texts}
         try:
             return cls([line[0] for line in lines], **{'prompts': prompts, **kwargs})

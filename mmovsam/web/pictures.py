@@ -37,7 +37,12 @@ def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
             width, height = image.size
     except FileNotFoundError:
         raise FileNotFoundError(f'{path.name} is gone from the server: send it again.') from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f'{path.name} is too large ({error}); at most {max_pixels / 1e6:g} million pixels fit. '
+            'Make it smaller.'
+        ) from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise ValueError(
             f'{path.name} is truncated or no picture ({", ".join(FORMATS)}): get it again, or '
             'convert it to JPEG or PNG.'

@@ -39,7 +39,7 @@ class Limits:
     """
 
     max_file_size: int = 20 * 2**20
-    max_pixels: int = 16 * 10**6
+    max_pixels: int = 64 * 10**6
     max_sessions: int = 16
     forget_after: float = 3600.0
 

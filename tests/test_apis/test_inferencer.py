@@ -2,7 +2,9 @@
 
 import functools
 import http.server
+import io
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -17,11 +19,14 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.fileio import register_backend
 from mmengine.fileio.backends import LocalBackend
+from mmengine.logging import MMLogger
 from PIL import Image
 from pycocotools import mask as coco_mask
 from small_predictor import BOX, build
 
 from mmovsam.apis import OVSAMInferencer, OVSAMPredictor
+from mmovsam.apis.auto_labeling.image_list import list_images
+from mmovsam.apis.input_list import list_inputs
 from mmovsam.checkpoints import save_safetensors
 from mmovsam.datasets.mini_world import draw_scene
 from mmovsam.prompts import Prompts
@@ -244,6 +249,32 @@ def test_folders_of_other_file_backends_are_listed(inferencer, folder, files):
 def test_input_that_is_no_image_is_refused(inferencer, warnings, inputs, error, message):
     with pytest.raises(error, match=message):
         inferencer(inputs)
+
+
+def test_an_address_that_nothing_reads_does_not_end_the_others(inferencer, files):
+    found = inferencer(['ftp2://host/a.jpg', files[0]])['predictions']
+    assert 'no file backend for ftp2://host/a.jpg' in found[0]['error']
+    assert 'error' not in found[1]
+
+
+def test_bytes_open_files_and_generators_are_images(inferencer, files):
+    expected = inferencer(files[0])['predictions'][0]['masks']
+    with open(files[0], 'rb') as file:
+        data = Path(files[0]).read_bytes()
+        inputs = [data, bytearray(data), io.BytesIO(data), file, (path for path in files[:1])]
+        found = inferencer(inputs)['predictions']
+    assert [each['masks'] for each in found] == [expected] * 5
+
+
+@pytest.mark.parametrize('listing', [list_inputs, list_images])
+def test_images_of_formats_that_are_not_read_are_counted(tmp_path, listing, caplog):
+    for name in ('a.jpg', 'b.HEIC', 'c.heic', 'd.gif', '.e.gif', 'notes.txt'):
+        (tmp_path / name).touch()
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    assert len(listing(tmp_path)) == 1
+    logger.removeHandler(caplog.handler)
+    assert re.search(r'3 images are left out.*1 \.gif, 2 \.heic|4 images.*2 \.gif', caplog.text)
 
 
 def test_folder_without_images_is_refused(inferencer, tmp_path):

@@ -4,16 +4,18 @@ import math
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from pycocotools import mask as mask_utils
 
 from mmovsam.datasets import CocoJsonDataset, OVLVISDataset
-from mmovsam.datasets.annotations import instance
+from mmovsam.datasets.annotations import _run_lengths, instance
 
 POLYGON = [2, 2, 8, 2, 8, 6, 2, 6]
 COUNTS = [22, 4, 6, 4, 6, 4, 6, 4, 6, 4, 6, 4, 124]  # columns 2 to 7, rows 2 to 5 of 10
@@ -135,13 +137,92 @@ def test_polygons_and_run_lengths_become_masks(segmentation):
     np.testing.assert_array_equal(masks.masks, expected)
 
 
-@pytest.mark.parametrize('segmentation', [[[1, 1, 5, 5]], [[1, 1, 5, 5, 6]], [[1]]])
-def test_polygons_of_less_than_three_points_make_an_ignored_object(segmentation):
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        load = TRANSFORMS.build(dict(type='LoadAnnotations', with_mask=True))
-    found = parse(segmentation=segmentation)
-    loaded = load(dict(instances=[found], height=10, width=20, ori_shape=(10, 20)))
-    assert loaded['gt_ignore_flags'].tolist() == [True]
+FLAT = [
+    [[10, 10, 60, 50]],
+    [[]],
+    [[1, 1, 5, 5, 6]],
+    [[1, 1, 5, 5, 6, 7, 8]],
+    [[1, 1, 2, 2, 3, 3, 4, 4]],
+    [[1, 1, 1, 1, 1, 1]],
+    dict(size=[10, 20], counts=[200]),
+    dict(size=[10, 20], counts=[0, 0, 200]),
+]
+
+
+@pytest.mark.parametrize('segmentation', FLAT)
+def test_masks_without_area_are_left_out_named_and_counted(segmentation, read, caplog):
+    assert parse(segmentation=segmentation) is None
+    boxes_only = instance(box(segmentation=segmentation), 0, 10, 20, mask_required=False)
+    assert boxes_only['bbox'] == [2, 2, 8, 6] and 'mask' not in boxes_only
+    flat = box(id=7, segmentation=segmentation)
+    content = dict(CONTENT, annotations=[*CONTENT['annotations'], flat])
+    with caplog.at_level('WARNING'):
+        logger = MMLogger.get_current_instance()
+        logger.addHandler(caplog.handler)
+        dataset = read(content)
+        logger.removeHandler(caplog.handler)
+    assert len(dataset.get_data_info(0)['instances']) == 2
+    assert '1 of 3 annotations are left out (annotation 7)' in caplog.text
+
+
+def test_a_piece_without_area_does_not_cost_the_others():
+    assert parse(segmentation=[[1, 1, 5, 5], POLYGON])['mask'] == [POLYGON]
+
+
+@pytest.mark.parametrize('changes', [{}, dict(area=0), dict(area=None), dict(area='24')])
+def test_area_in_the_file_does_not_say_whether_there_is_an_object(changes):
+    assert parse(**changes)['bbox'] == [2, 2, 8, 6]
+
+
+@pytest.mark.parametrize(
+    'value, expected', [('1', 1), ('0', 0), (True, 1), ('false', 0), (None, 0)]
+)
+def test_flags_in_text_are_taken_for_what_they_say(value, expected, read):
+    assert parse(iscrowd=value)['ignore_flag'] == expected
+    content = dict(CONTENT, annotations=[box(ignore=value), box(id=2)])
+    assert len(read(content).get_data_info(0)['instances']) == 2 - expected
+
+
+@pytest.mark.parametrize('value', ['yes', '', 2, float('nan'), [0], {}])
+@pytest.mark.parametrize('key', ['iscrowd', 'ignore'])
+def test_flags_that_are_none_are_named(key, value, read):
+    content = dict(CONTENT, annotations=[box(**{key: value})])
+    with pytest.raises(ValueError, match=rf'coco\.json: annotation 1 has {key} .*expected 0 or 1'):
+        read(content)
+
+
+@pytest.mark.parametrize(
+    'bboxes, message',
+    [
+        ([[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]], 'between 0 and 1.*0.1, 0.2.*fractions'),
+        ([[0.1, 0.2, 0.3, 0.4]], 'fractions of the image; write pixels'),
+        ([[30, 2, 6, 4], [2, 2, 0, 0]], r'2 of 2 .*nothing else is left.*\[30, 2, 6, 4\].*pixels'),
+    ],
+)
+def test_a_file_of_which_nothing_is_left_is_refused(bboxes, message, read):
+    annotations = [box(id=i, bbox=bbox) for i, bbox in enumerate(bboxes)]
+    for test_mode in (False, True):
+        with pytest.raises(ValueError, match=rf'coco\.json: .*{message}'):
+            read(dict(CONTENT, annotations=annotations), test_mode=test_mode)
+
+
+def test_empty_boxes_beside_others_are_no_fractions(read):
+    annotations = [box(id=i, bbox=[0, 0, 0, 0]) for i in range(5)] + [box(id=6)]
+    dataset = read(dict(CONTENT, annotations=annotations))
+    assert len(dataset.get_data_info(0)['instances']) == 1
+
+
+@settings(max_examples=60)
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 30))
+def test_compressed_run_lengths_are_read_as_pycocotools_reads_them(pixels, height):
+    mask = np.frombuffer(pixels, np.uint8)[: len(pixels) // height * height] > 127
+    mask = mask.reshape(height, -1)
+    if mask.size:
+        encoded = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+        runs = _run_lengths(encoded['counts'].decode())
+        assert runs[1::2].sum() == mask.sum() and runs.sum() == mask.size
+        again = mask_utils.frPyObjects(dict(encoded, counts=runs.tolist()), *mask.shape)
+        assert again['counts'] == encoded['counts']
 
 
 @pytest.mark.parametrize(
@@ -157,6 +238,16 @@ def test_polygons_of_less_than_three_points_make_an_ignored_object(segmentation)
         dict(size=[20, 10], counts=COUNTS),
         dict(size=[10, 20], counts=COUNTS[:-1]),
         dict(size=[10, 20], counts=''),
+        dict(size=[10, 20], counts='abc'),
+        dict(size=[10, 20], counts='äöü'),
+        dict(size=[10, 20], counts=COMPRESSED[: len(COMPRESSED) // 2]),
+        dict(size=[10, 20], counts=COMPRESSED[:-1]),
+        dict(size=[10, 20], counts='o' * 30 + '0'),
+        dict(size=[10, 20], counts=[210, -10]),
+        dict(size=[10, 20], counts=[100.5, 99.5]),
+        dict(size=[10, 20], counts=[True] * 200),
+        dict(size=[10, 20], counts=[[200]]),
+        dict(size=[10, 20], counts=[10**30]),
         dict(size=[10, 20]),
     ],
 )
@@ -175,13 +266,6 @@ def test_a_missing_segmentation_is_an_error_only_where_masks_are_needed(segmenta
 @pytest.mark.parametrize('bbox', [[2, 2, 0, 4], [2, 2, 6, 0.5], [2, 2, -6, 4], [20, 2, 6, 4]])
 def test_boxes_without_area_in_the_image_are_no_objects(bbox):
     assert parse(bbox=bbox) is None
-
-
-def test_objects_of_area_zero_are_none_and_area_may_be_absent():
-    assert parse(area=0) is None
-    without = box()
-    del without['area']
-    assert instance(without, 0, 10, 20)['bbox'] == [2, 2, 8, 6]
 
 
 def test_crowds_are_ignored_instances(read):
@@ -236,3 +320,20 @@ def test_synonyms_of_another_form_are_named(read):
 def test_both_datasets_are_registered():
     assert DATASETS.get('CocoJsonDataset') is CocoJsonDataset
     assert DATASETS.get('OVLVISDataset') is OVLVISDataset
+
+
+@pytest.mark.parametrize('segmentation', [None, [], [[]]])
+def test_boxes_without_masks_work_from_a_pipeline_for_masks(read, segmentation, tmp_path):
+    cv2.imwrite(str(tmp_path / '1.jpg'), np.zeros((10, 20, 3), np.uint8))
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+        dict(type='PackDetInputs', meta_keys=('img_id',)),
+    ]
+    content = dict(CONTENT, annotations=[box(segmentation=segmentation), box(id=2)])
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = read(content, pipeline=pipeline, masks_required=False)
+        found = dataset[0]['data_samples'].gt_instances
+        assert len(found.bboxes) == 2 and 'masks' not in found
+        whole = read(dict(CONTENT, annotations=[box()]), pipeline=pipeline, masks_required=False)
+        assert len(whole[0]['data_samples'].gt_instances.masks) == 1

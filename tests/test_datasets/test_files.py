@@ -1,7 +1,7 @@
 import pytest
 
 from mmovsam.datasets import check_files, config_files, dataset_files
-from mmovsam.datasets.files import read_json
+from mmovsam.datasets.files import on_disk, read_json
 
 
 def test_nothing_is_raised_when_everything_is_there(tmp_path):
@@ -77,3 +77,19 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
     path.write_bytes(b'\x1f\x8b\xff\xfe')
     with pytest.raises(ValueError, match=r'annotations\.json'):
         read_json(path, 'remedy')
+
+
+@pytest.mark.parametrize('listed', ['a\\b\\1.jpg', 'a/b\\1.jpg', 'a/cafe\u0301.jpg', 'a\\café.jpg'])
+def test_paths_from_other_systems_are_found(tmp_path, listed):
+    found = tmp_path / 'a' / ('b/1.jpg' if '1' in listed else 'caf\u00e9.jpg')
+    found.parent.mkdir(parents=True)
+    found.touch()
+    assert on_disk(f'{tmp_path}/{listed}') == str(found)
+
+
+def test_decomposed_names_on_disk_and_backslashes_in_names_are_found(tmp_path):
+    for name in ('cafe\u0301.jpg', 'a\\b.jpg'):
+        (tmp_path / name).touch()
+        assert on_disk(str(tmp_path / name)) == str(tmp_path / name)
+    assert on_disk(str(tmp_path / 'caf\u00e9.jpg')) == str(tmp_path / 'cafe\u0301.jpg')
+    assert on_disk('gone\\é.jpg') == 'gone\\é.jpg'

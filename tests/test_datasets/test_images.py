@@ -1,5 +1,8 @@
 """Image files that are missing, truncated, foreign, turned or of another size."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -7,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
-from PIL import Image
+from mmengine.logging import MMLogger
+from PIL import Image, ImageOps
 
-from mmovsam.datasets.images import CheckedImages, check_image
+from mmovsam.apis.image_input import read_image
+from mmovsam.datasets.images import CheckedImages, check_image, upright
 
 
 @pytest.fixture
@@ -62,6 +67,19 @@ def test_a_cut_image_that_passes_loads_whole(tmp_path_factory, suffix, lost):
         np.testing.assert_array_equal(LoadImageFromFile()(dict(img_path=str(path)))['img'], whole)
 
 
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.webp', 'a.tif'])
+def test_images_above_the_limit_of_pil_are_read(tmp_path, image, name, monkeypatch):
+    """178,956,970 pixels by default: a file of one's own is no attack."""
+    path = write(tmp_path / name, image)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    assert check_image(path, 40, 60) == (60, 40)
+    assert read_image(path).shape == (40, 60, 3)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if name != 'a.tif':
+        with pytest.raises(ValueError, match='truncated or no image'):
+            read_image(path)
+
+
 def test_a_file_that_is_no_image_is_named(tmp_path):
     path = tmp_path / 'page.jpg'
     path.write_text('<html>not found</html>')
@@ -82,16 +100,61 @@ def test_an_image_of_another_size_than_annotated_is_named(tmp_path, image):
         check_image(path, height=41, width=60)
 
 
-@pytest.mark.parametrize('orientation', range(1, 9))
-def test_a_turned_photograph_has_the_size_that_loading_gives_it(tmp_path, image, orientation):
-    path = tmp_path / 'a.jpg'
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(image).save(path, exif=exif)
+SHORT, ODD = 3, [(3, 300), (3, 0), (2, ord('6')), (1, 6), (4, 6), (5, 6), (7, 6), (9, 6), (99, 6)]
+
+
+def exif_of(orientation, kind=SHORT, count=1):
+    """EXIF with an orientation, which may be of another type than the standard's short number."""
+    entry = struct.pack('<HHHIII', 1, 0x0112, kind, count, orientation, 0)
+    return b'Exif\0\0II*\0\x08\0\0\0' + entry
+
+
+def save(path, image, exif):
+    """An image; a PNG called `late` has its EXIF behind its pixels."""
+    if path.name.startswith('late'):
+        Image.fromarray(image).save(path)
+        chunk = b'eXIf' + exif.removeprefix(b'Exif\0\0')
+        chunk = struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk))
+        content = path.read_bytes()
+        path.write_bytes(content[:-12] + chunk + content[-12:])
+    elif path.suffix == '.tif':
+        Image.fromarray(image).save(path, tiffinfo={0x0112: exif[-8]})
+    else:
+        Image.fromarray(image).save(path, exif=exif)
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'late.png', 'a.webp', 'a.tif'])
+@pytest.mark.parametrize('kind, orientation', [*((SHORT, i) for i in range(1, 9)), *ODD])
+@pytest.mark.parametrize('count', [1, 2])
+def test_a_turned_image_has_the_size_that_loading_gives_it(
+    tmp_path, image, name, kind, orientation, count
+):
+    path = tmp_path / name
+    save(path, image, exif_of(orientation, kind, count))
     height, width = LoadImageFromFile()(dict(img_path=str(path)))['img'].shape[:2]
-    check_image(path, height, width)
+    assert check_image(path, height, width) == (width, height)
     with pytest.raises(ValueError, match='do not belong together'):
         check_image(path, width, height)
+    with Image.open(path) as opened:
+        upright(opened)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_upright_is_as_pil_turns_images(tmp_path, image, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(image).save(tmp_path / 'a.png', exif=exif)
+    with Image.open(tmp_path / 'a.png') as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+        np.testing.assert_array_equal(np.asarray(upright(opened)), expected)
+
+
+@pytest.mark.parametrize('exif', [b'Exif\0\0', b'Exif\0\0II*\0', b'Exif\0\0MM\0*' + b'\xff' * 40])
+def test_broken_exif_turns_nothing(tmp_path, image, exif):
+    Image.fromarray(image).save(tmp_path / 'a.jpg', exif=exif)
+    assert check_image(tmp_path / 'a.jpg') == (60, 40)
+    with Image.open(tmp_path / 'a.jpg') as opened:
+        assert upright(opened).size == (60, 40)
 
 
 def test_a_dataset_checks_what_it_reads(tmp_path, image):
@@ -106,3 +169,29 @@ def test_a_dataset_checks_what_it_reads(tmp_path, image):
     np.testing.assert_array_equal(dataset[0]['img'], image)
     with pytest.raises(ValueError, match='60x41'):
         dataset[1]
+
+
+def test_damaged_and_missing_images_of_a_training_are_skipped_and_counted(tmp_path, image, caplog):
+    class Images(CheckedImages, BaseDataset):
+        backend_args = None
+
+        def load_data_list(self):
+            paths = [str(write(tmp_path / f'{i}.png', image)) for i in range(3)]
+            (tmp_path / '1.png').write_bytes(b'cut')
+            return [dict(img_path=path) for path in [*paths, str(tmp_path / 'gone.png')]]
+
+    settings = dict(pipeline=[LoadImageFromFile()], serialize_data=False)
+    for index, error in ((1, ValueError), (3, FileNotFoundError)):
+        with pytest.raises(error):
+            Images(**settings)[index]
+    dataset = Images(**settings, damaged='skip')
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    for index in range(4):
+        np.testing.assert_array_equal(dataset[index]['img'], image)
+    logger.removeHandler(caplog.handler)
+    assert '1.png is truncated' in caplog.text and 'gone.png is missing' in caplog.text
+    assert f'Skipped, {dataset.num_skipped} in this process' in caplog.text
+    for wrong in (dict(damaged='skip', test_mode=True), dict(damaged='pass')):
+        with pytest.raises(ValueError, match='damaged'):
+            Images(**settings, **wrong)

@@ -16,6 +16,9 @@ PIPELINE = [
 ]
 
 
+TRIANGLE = [[1, 2, 4, 2, 4, 6]]
+
+
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp('world')
@@ -49,8 +52,12 @@ def content():
             for i in (8, 3)
         ],
         annotations=[
-            dict(id=1, image_id=8, category_id=9, area=4.0, bbox=[1, 2, 3, 4], segmentation=[[1]]),
-            dict(id=2, image_id=8, category_id=2, area=4.0, bbox=[0, 0, 2, 2], segmentation=[[1]]),
+            dict(
+                id=1, image_id=8, category_id=9, area=4.0, bbox=[1, 2, 3, 4], segmentation=TRIANGLE
+            ),
+            dict(
+                id=2, image_id=8, category_id=2, area=4.0, bbox=[0, 0, 2, 2], segmentation=TRIANGLE
+            ),
         ],
         categories=[
             dict(id=9, name='zebra', frequency='r', synonyms=['zebra']),
@@ -182,10 +189,10 @@ def test_filter_drops_images_that_are_too_small(content, read):
     assert len(read(content, filter_cfg=dict(min_size=11))) == 1
 
 
-def test_boxes_that_are_empty_or_outside_are_left_out(content, read):
-    content['annotations'][0]['bbox'] = [30, 2, 3, 4]
-    content['annotations'][1]['bbox'] = [0, 0, 2, 0]
-    assert read(content).get_data_info(1)['instances'] == []
+@pytest.mark.parametrize('bbox', [[30, 2, 3, 4], [0, 0, 2, 0]])
+def test_boxes_that_are_empty_or_outside_are_left_out(content, read, bbox):
+    content['annotations'][0]['bbox'] = bbox
+    assert [each['bbox'] for each in read(content).get_data_info(1)['instances']] == [[0, 0, 2, 2]]
 
 
 @pytest.mark.parametrize(

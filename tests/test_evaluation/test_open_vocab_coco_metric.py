@@ -185,10 +185,58 @@ def test_a_box_without_area_is_an_object_that_is_never_found(tmp_path):
     assert metric.evaluate(1)['coco/bbox_AP'] == pytest.approx(51 / 101)
 
 
+FLAT = [[[10, 10, 60, 50]], [[]], [[1, 1, 5, 5, 6]], [[1, 1, 2, 2, 3, 3]]]
+
+
+@pytest.mark.parametrize('segmentation', [*FLAT, dict(size=[SIDE, SIDE], counts=[SIDE**2])])
+def test_masks_without_area_are_no_objects_as_for_the_dataset(tmp_path, segmentation):
+    square = [10, 10, 50, 10, 50, 50, 10, 50]
+    good = dict(id=6, image_id=1, category_id=3, bbox=BOX, segmentation=[square])
+    flat = dict(good, id=7, segmentation=segmentation)
+    metric = OpenVocabCocoMetric(write(tmp_path, [], annotations=[good, flat]), metric='segm')
+    metric.dataset_meta = dict(classes=['owl', 'plum', 'pram'])
+    metric.process(None, [data_sample(1, [thing(1, 3, BOX, 0.9)], LABELS)])
+    assert metric.evaluate(1)['coco/segm_AP'] == pytest.approx(1)
+    path = write(tmp_path, [], annotations=[flat])
+    with pytest.raises(ValueError, match=r"coco\.json: 1 of 1 .*annotation 7.*metric='bbox'"):
+        OpenVocabCocoMetric(path)
+    OpenVocabCocoMetric(path, metric='bbox')
+
+
+@pytest.mark.parametrize('changes', [{}, dict(area=None), dict(area=0)])
+def test_an_area_that_is_not_known_is_that_of_the_box(tmp_path, changes):
+    annotation = dict(image_id=1, category_id=3, bbox=BOX, iscrowd='0', **changes)
+    metric = OpenVocabCocoMetric(write(tmp_path, [], annotations=[annotation]), metric='bbox')
+    metric.dataset_meta = dict(classes=['owl', 'plum', 'pram'])
+    metric.process(None, [data_sample(1, [thing(1, 3, BOX, 0.9)], LABELS)])
+    assert metric.evaluate(1)['coco/bbox_APm'] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(area='24'), "area '24', expected a number"),
+        (dict(area=-3), 'area -3'),
+        (dict(area=True), 'area True'),
+        (dict(iscrowd='maybe'), "iscrowd 'maybe', expected 0 or 1"),
+        (dict(bbox=['1', '2', '3', '4']), 'bbox .*expected finite numbers'),
+        (dict(bbox=[0.1, 0.2, 0.3, 0.4]), 'fractions of the image'),
+        (dict(image_id=77), 'image_id 77'),
+        (dict(segmentation=dict(size=[SIDE, SIDE], counts='abc')), 'annotation 7 .*cut off'),
+    ],
+)
+def test_what_is_wrong_in_an_annotation_is_said_before_the_test(tmp_path, changes, message):
+    square = [10, 10, 50, 10, 50, 50, 10, 50]
+    good = dict(id=7, image_id=1, category_id=3, bbox=BOX, segmentation=[square])
+    path = write(tmp_path, [], annotations=[{**good, **changes}])
+    with pytest.raises(ValueError, match=rf'coco\.json: .*{message}'):
+        OpenVocabCocoMetric(path)
+
+
 # What does not belong together
 
 
-@pytest.mark.parametrize('segmentation', [None, [], [[1, 2, 3, 4]], {}])
+@pytest.mark.parametrize('segmentation', [None, [], {}])
 def test_an_annotation_without_a_mask_is_named_if_masks_are_asked_for(tmp_path, segmentation):
     annotation = dict(id=7, image_id=1, category_id=3, bbox=BOX, segmentation=segmentation)
     path = write(tmp_path, [], annotations=[annotation])
@@ -200,8 +248,8 @@ def test_an_annotation_without_a_mask_is_named_if_masks_are_asked_for(tmp_path, 
 @pytest.mark.parametrize(
     'changes, message',
     [
-        (dict(annotations=[dict(image_id=1, category_id=3)]), "no 'bbox'"),
-        (dict(annotations=[dict(image_id=1, category_id=3, bbox=[1])]), 'index out of range'),
+        (dict(annotations=[dict(image_id=1, category_id=3)]), 'no "bbox"'),
+        (dict(annotations=[dict(image_id=1, category_id=3, bbox=[1])]), r'bbox \[1\], expected'),
         (dict(annotations=5), 'not iterable'),
         (dict(images=[dict(id=1)]), "no 'height'"),
         (dict(categories=[dict(id=1)]), "no 'name'"),

@@ -52,6 +52,13 @@ def test_each_rectangle_is_an_object():
     assert prompts(around(BOX), around(OTHER_BOX)) == [dict(box=BOX), dict(box=OTHER_BOX)]
 
 
+def test_a_rectangle_that_was_only_clicked_costs_nothing_else():
+    clicked = around([20, 20, 20, 20])
+    assert prompts(clicked, around(BOX)) == prompts(around(BOX))
+    assert prompts(around([20, 20, 30, 20]), at(10, 10)) == prompts(at(10, 10))
+    assert prompts(clicked) == [dict(box=[20, 20, 20, 20])]  # which the predictor refuses by name
+
+
 def test_one_rectangle_has_all_points_even_those_outside():
     expected = dict(box=BOX, point_coords=[[10, 10], [70, 50]], point_labels=[1, 0])
     assert prompts(at(10, 10), around(BOX), at(70, 50, positive=False)) == [expected]

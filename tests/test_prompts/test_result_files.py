@@ -135,3 +135,28 @@ def test_wrong_json_is_refused_with_the_entry(tmp_path, content, message):
 def test_missing_file_is_named_with_the_way_to_write_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no results file .*absent\.json.*outfile_prefix'):
         read_results(tmp_path / 'absent.json')
+
+
+@pytest.mark.parametrize(
+    'entries, message',
+    [
+        ([entry(bbox=(0.1, 0.2, 0.3, 0.4)), entry(bbox=(0, 0, 1, 1))], 'fractions of the image'),
+        (
+            [entry(score=95), entry(score=3.5)],
+            'scores lie between 0 and 95.*percent: divide by 100',
+        ),
+        ([entry(score=-3.2), entry(score=0.5)], 'between -3.2 and 0.5.*logits: take the sigmoid'),
+        ([entry(score=250)], 'logits'),
+    ],
+)
+def test_other_units_are_named(tmp_path, entries, message):
+    path = tmp_path / 'results.json'
+    path.write_text(json.dumps(entries))
+    with pytest.raises(ValueError, match=rf'results\.json: .*{message}'):
+        read_results(path)
+
+
+def test_scores_that_are_rounded_up_are_scores(tmp_path):
+    path = tmp_path / 'results.json'
+    path.write_text(json.dumps([entry(score=1.0000001)]))
+    assert len(read_results(path).scores) == 1

@@ -1,10 +1,13 @@
 """Reading a whole store, and taking out what is damaged."""
 
+import sqlite3
+
 import pytest
 import torch
 from tiny_dump import flip_bit, shard_with
 
 from mmovsam.teacher_features import Feature, FeatureStore, check_store, encode, repair_store
+from mmovsam.teacher_features.shard import DamagedFeatureError, Shard
 
 ABOUT = dict(dtype='float16', shape=[4, 16, 16])
 
@@ -46,8 +49,11 @@ def test_repair_takes_out_what_is_damaged_and_keeps_the_rest(store):
     cut.write_bytes(cut.read_bytes()[:70_000])
     journal = cut.with_name(f'{cut.name}-journal')
     journal.write_bytes(bytes(10))  # SQLite sees that it is none and lets it lie
+    damaged = {shard_with(store, i): shard_with(store, i).read_bytes() for i in (3, 7, 44)}
     repair_store(store, check_store(store))
     assert set(store.missing(range(60))) == lost and not journal.exists()
+    for path, content in damaged.items():
+        assert path.with_name(f'{path.name}.damaged').read_bytes() == content
     for image_id in before.keys() - lost:
         assert torch.equal(store.read(image_id).embedding.data, before[image_id])
     assert check_store(store).problems == []
@@ -57,3 +63,48 @@ def test_repair_of_a_store_in_order_changes_nothing(store):
     files = {path: path.read_bytes() for path in store.shard_paths()}
     repair_store(store, check_store(store))
     assert {path: path.read_bytes() for path in store.shard_paths()} == files
+
+
+@pytest.mark.parametrize(
+    'words', ['disk I/O error', 'unable to open database file', 'locking protocol', 'out of memory']
+)
+def test_a_disk_that_fails_for_a_while_costs_no_feature(store, words, monkeypatch):
+    """As a stale handle of a network's disk does: nothing is known of the features then."""
+
+    class Failing:
+        def execute(self, *_):
+            raise sqlite3.OperationalError(words)
+
+        def close(self):
+            pass
+
+    store.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, 'connect', lambda *_, **__: Failing())
+        with pytest.raises(OSError, match=f'{words}.*may be in order'):
+            check_store(store, num_workers=0)
+    assert check_store(store, num_workers=0).problems == []
+
+
+@pytest.mark.parametrize('method', ['read', 'ids'])
+def test_what_is_damaged_at_the_first_reading_only_is_in_order(store, method, monkeypatch):
+    read, failed = getattr(Shard, method), []
+
+    def misread(self, *args):
+        if not failed:
+            failed.append(self.path)
+            raise DamagedFeatureError('a bit fell over on the way')
+        return read(self, *args)
+
+    monkeypatch.setattr(Shard, method, misread)
+    assert check_store(store, num_workers=0).problems == [] and failed
+
+
+def test_files_set_aside_before_are_kept(store):
+    path = shard_with(store, 7)
+    for _ in range(2):
+        flip_bit(store, 7)
+        repair_store(store, check_store(store))
+        store.write([Feature(7, 0, encode(torch.randn(4, 16, 16), 'float16'))])
+    aside = sorted(file.name for file in path.parent.glob('*.damaged*'))
+    assert aside == [f'{path.name}.damaged', f'{path.name}.damaged2']

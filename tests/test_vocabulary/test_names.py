@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,17 @@ from mmovsam.vocabulary import novel_flags, split_name
         ('red or green', ('red or green',)),
         ('corridor', ('corridor',)),
         (' a , a,b ', ('a', 'b')),
+        ('Moniter/TV', ('moniter', 'tv')),
+        ('sofa / couch', ('sofa', 'couch')),
+        ('w/o mask', ('w/o mask',)),
+        ('w/ mask', ('w/ mask',)),
+        ('W/O_mask', ('w/o mask',)),
+        ('I/O port', ('i/o port',)),
+        ('speed limit 30 km/h', ('speed limit 30 km/h',)),
+        ('24/7 shop', ('24/7 shop',)),
+        ('1/2 cup', ('1/2 cup',)),
+        ('1,000 dollars', ('1,000 dollars',)),
+        ('mask, 2, 3', ('mask', '2', '3')),
     ],
 )
 def test_split_name_follows_the_rules(name, expected):
@@ -46,7 +59,8 @@ def test_split_names_are_clean_and_stable(name):
     assert len(set(names)) == len(names)
     for part in names:
         assert part == part.strip().lower()
-        assert '_' not in part and '/' not in part and ',' not in part
+        assert '_' not in part and ',' not in part
+        assert '/' not in part or re.search(r'\b[a-z] ?/|/ ?[a-z]\b', part)
         assert split_name(part) == (part,)
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from torch import nn
 
 from mmovsam.vocabulary import OVSAM_TEMPLATES, Vocabulary
@@ -31,11 +32,11 @@ def direction(text):
 
 
 def test_classifier_has_every_name_of_a_class_after_those_of_the_one_before():
-    vocabulary = Vocabulary(['a', 'b b_or_cc c c/d'], templates=['{}.'], novel=[True, None])
+    vocabulary = Vocabulary(['a', 'b b_or_cc c cc/dd'], templates=['{}.'], novel=[True, None])
     classifier = build(vocabulary)
     assert classifier.names == vocabulary.names and classifier.novel == (True, None)
     assert classifier.counts == (1, 3)
-    expected = [direction(text) for text in ('a.', 'b b.', 'cc c c.', 'd.')]
+    expected = [direction(text) for text in ('a.', 'b b.', 'cc c cc.', 'dd.')]
     torch.testing.assert_close(classifier.embeddings, torch.stack(expected))
 
 
@@ -91,12 +92,12 @@ class PhrasingModel(LengthModel):
 
 def test_text_model_with_phrases_of_its_own_is_asked_for_them_unless_there_are_templates():
     model = PhrasingModel()
-    classifier = build(Vocabulary(['a', 'b/c'], synsets=[None, 'n1']), model)
+    classifier = build(Vocabulary(['a', 'bb/cc'], synsets=[None, 'n1']), model)
     assert model.texts == ['a', 'a a', 'n1']
     assert classifier.counts == (1, 1) and classifier.bias.tolist() == [-0.5, 0.0]
     model = PhrasingModel()
-    assert build(Vocabulary(['d', 'b/c'], prompts={'d': 'dd'}), model).bias is None
-    assert model.texts == ['dd', 'b', 'b b', 'c', 'c c']
+    assert build(Vocabulary(['d', 'bb/cc'], prompts={'d': 'dd'}), model).bias is None
+    assert model.texts == ['dd', 'bb', 'bb bb', 'cc', 'cc cc']
     model = PhrasingModel()
     build(Vocabulary(['a'], templates=['the {}'], synsets=['n1']), model)
     assert model.texts == ['the a']
@@ -187,3 +188,21 @@ def test_class_that_is_neither_base_nor_novel_stays_so():
 def test_metainfo_without_classes_is_refused():
     with pytest.raises(ValueError, match="no 'classes'"):
         Vocabulary.from_metainfo(dict(palette=()))
+
+
+@pytest.mark.parametrize('separator', [', ', '/', '_or_'])
+def test_names_that_would_share_a_part_stay_whole(separator):
+    """As labels of Label Studio do, which have no convention."""
+    names = [f'triangle{separator}yellow', f'triangle{separator}red', f'sofa{separator}couch']
+    whole = [name.replace('_', ' ') for name in names]
+    for synonyms in (None, [(), (), ()]):
+        vocabulary = Vocabulary(names, synonyms)
+        assert vocabulary.prompt_names == ((whole[0],), (whole[1],), ('sofa', 'couch'))
+
+
+def test_a_name_of_two_classes_is_told(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    Vocabulary(['cat', 'dog'], [('pet', 'tom'), ('pet',)])
+    logger.removeHandler(caplog.handler)
+    assert "1 names mean several classes, such as 'pet' 'cat' and 'dog'" in caplog.text

@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from ...engine.processes import by_main_process
 from ..predictor import OVSAMPredictor
-from .formats import label_files, write_labels
+from .formats import distinct_files, label_files, write_labels
 from .image_list import list_images
 from .journal import Journal, Place, read_record
-from .labeler import Labeler
+from .labeler import MAX_FAILED, Labeler, picture_path
 from .sources import EVERYTHING, find_source
 
 
@@ -90,7 +90,7 @@ def auto_label(
         FileNotFoundError: There are no such images, or a file of the prompter is missing.
         FileExistsError: A file would be replaced.
         ValueError: An argument is unknown or out of range, an unfinished run had other settings,
-            another run is writing `out`, or two images would have one file of labels.
+            another run is writing `out`, or two images would have one file.
     """
     for name, value in dict(score_thr=score_thr, unknown_below=unknown_below or 0).items():
         if not 0 <= value <= 1:
@@ -101,8 +101,11 @@ def auto_label(
     if polygons and format != 'coco':
         raise ValueError(f'polygons are a choice of format coco only, not of {format}.')
     out = Path(out)
-    paths = list_images(images, leave_out=show_dir)
+    # the others have the main process's list: a folder may grow while they look
+    paths = by_main_process(partial(list_images, images, leave_out=show_dir))
     files = label_files(out, format, paths)
+    if show_dir is not None:
+        distinct_files({name: picture_path(Path(show_dir), name) for name in paths})
     labeler = Labeler(
         predictor.fork(),
         find_source(prompter, prompter_options or {}, list(paths)),
@@ -110,6 +113,7 @@ def auto_label(
         unknown_below=unknown_below,
         top_k=top_k,
         show_dir=None if show_dir is None else Path(show_dir),
+        max_failed=min(MAX_FAILED, len(paths)),
     )
     names = list(paths)
     batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
@@ -183,11 +187,17 @@ def _label(
         desc=f'process 1 of {num_processes}' if num_processes > 1 else None,
         disable=not progress or rank > 0,
     )
+    failed = []  # written last: if the run ends before, they are tried again
     with bar, journal.writer(rank) as writer:
         for batch in mine:
             for record in labeler.label({name: paths[name] for name in batch}):
-                writer.write(record)
+                if 'error' in record:
+                    failed.append(record)
+                else:
+                    writer.write(record)
             bar.update(len(batch))
+        for record in failed:
+            writer.write(record)
 
 
 class _Records:

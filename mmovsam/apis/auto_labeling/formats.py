@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 
 from ...fileio import atomic_path, write_atomic
 from ...version import __version__
+from ..input_list import file_key
 from .polygons import joined, mask_to_polygons
 
 FORMATS = ('coco', 'labelme', 'yolo')
@@ -46,14 +47,26 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
         return [out]
     if out.is_file():
         raise ValueError(f'{out} is a file, expected a folder to write to.')
-    images: dict[Path, str] = {}
-    for name in names:
-        file = _label_file(out, format, name)
-        if images.setdefault(file, name) != name:
+    return distinct_files({name: _label_file(out, format, name) for name in names})
+
+
+def distinct_files(files: Mapping[str, Path]) -> list[Path]:
+    """The files that the results of images go to.
+
+    Args:
+        files: By the images' names.
+
+    Raises:
+        ValueError: Two images would have one file, on this file system or another.
+    """
+    images: dict[str, str] = {}
+    for name, file in files.items():
+        other = images.setdefault(file_key(str(file)), name)
+        if other != name:
             raise ValueError(
-                f'{name} and {images[file]} would both have their labels in {file}. Rename one.'
+                f'The results of {other} and {name} would both be in {file}. Rename one.'
             )
-    return list(images)
+    return list(files.values())
 
 
 def _label_file(out: Path, format: str, name: str) -> Path:

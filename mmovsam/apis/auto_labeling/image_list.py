@@ -10,7 +10,9 @@ from pathlib import Path
 
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
+from ...datasets.files import on_disk
 from ...vocabulary.text_files import read_lines
+from ..input_list import tell_not_taken
 
 
 def list_images(source: str | PathLike, leave_out: str | PathLike | None = None) -> dict[str, Path]:
@@ -57,7 +59,8 @@ def _find(source: str | PathLike) -> tuple[Path, Iterator[Path]]:
         return path, _walk(path)
     if path.is_file():
         if path.suffix.lower() == '.txt':
-            return path.parent, (path.parent / line for line in read_lines(path))
+            lines = read_lines(path)
+            return path.parent, (Path(on_disk(str(path.parent / line))) for line in lines)
         return path.parent, iter([path])
     if not glob.has_magic(str(source)):
         raise FileNotFoundError(
@@ -82,9 +85,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for name in files:
-            if not name.startswith('.') and _is_image(Path(name)):
-                yield Path(place, name)
+        visible = [name for name in files if not name.startswith('.')]
+        tell_not_taken(visible, place)
+        yield from (Path(place, name) for name in visible if _is_image(Path(name)))
 
 
 def _is_image(path: Path) -> bool:

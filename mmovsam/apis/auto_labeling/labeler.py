@@ -19,10 +19,13 @@ from .sources import Found, Source
 UNKNOWN = 'unknown'
 UNNAMED = 'object'
 DIGITS = 5  # of scores
+MAX_FAILED = 20  # images in a row that the model fails on, then it is not the images
 
 
 class Labeler:
     """Finds, cuts out and names the objects of images; arguments as of `auto_label`.
+
+    The model may fail on `max_failed` images in a row, less one.
 
     Attributes:
         names: Of the classes.
@@ -38,6 +41,7 @@ class Labeler:
         unknown_below: float | None,
         top_k: int,
         show_dir: Path | None,
+        max_failed: int = MAX_FAILED,
     ) -> None:
         self.predictor = predictor
         self.source = source
@@ -45,6 +49,8 @@ class Labeler:
         self.unknown_below = unknown_below
         self.top_k = top_k
         self.show_dir = show_dir
+        self.max_failed = max_failed
+        self._failed = 0  # in a row
         self.names = predictor.vocabulary or (UNNAMED,)
         if unknown_below is not None and UNKNOWN not in self.names:
             self.names += (UNKNOWN,)
@@ -77,9 +83,12 @@ class Labeler:
                 images[name] = read_image(path)
             except (OSError, ValueError) as error:
                 errors[name] = str(error)
-        found = self.source.find(self.predictor, images, self.top_k) if images else []
+            except Exception as error:  # no single image ends a run
+                errors[name] = repr(error)
+        found = self._find(images, errors)
         records = [dict(file_name=name, error=error) for name, error in errors.items()]
-        for (name, image), things in zip(images.items(), found):
+        for name, things in found.items():
+            image = images[name]
             height, width = image.shape[:2]
             objects = [self._object(thing) for thing in things]
             objects = [o for o in objects if o['area'] and o['score'] >= self.score_thr]
@@ -87,6 +96,24 @@ class Labeler:
             if self.show_dir is not None:
                 self._show(name, image, objects)
         return records
+
+    def _find(self, images: Mapping[str, np.ndarray], errors: dict) -> dict[str, list[Found]]:
+        """The objects of images; where a batch fails, those of each that does not fail alone."""
+        if not images:
+            return {}
+        try:
+            found = self.source.find(self.predictor, images, self.top_k)
+        except Exception as error:
+            if len(images) > 1:
+                alone = [self._find({name: image}, errors) for name, image in images.items()]
+                return {name: things for each in alone for name, things in each.items()}
+            self._failed += 1
+            if self._failed == self.max_failed:
+                raise
+            errors.update({name: repr(error) for name in images})
+            return {}
+        self._failed = 0
+        return dict(zip(images, found))
 
     def _object(self, found: Found) -> dict:
         top_k = [
@@ -106,7 +133,12 @@ class Labeler:
 
     def _show(self, name: str, image: np.ndarray, objects: list[dict]) -> None:
         """Draw before the record is written, so that an image with a record has its picture."""
-        path = self.show_dir / name
-        if path.suffix.lower() not in ('.jpg', '.jpeg'):
-            path = path.with_name(f'{path.name}.jpg')
-        mmcv.imwrite(draw_objects(image, objects, self.names), str(path))
+        picture = draw_objects(image, objects, self.names)
+        mmcv.imwrite(picture, str(picture_path(self.show_dir, name)))
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """The file of the picture of an image."""
+    path = folder / name
+    is_jpeg = path.suffix.lower() in ('.jpg', '.jpeg')
+    return path if is_jpeg else path.with_name(f'{path.name}.jpg')

@@ -62,7 +62,7 @@ def _with_names(
     size = max(9, max(height, width) // 100) if font_size is None else font_size * height / 1000
     visualizer = Visualizer(image=picture[..., ::-1])
     visualizer.draw_texts(
-        [f'{thing["name"]} {thing["score"]:.2f}' for thing in objects],
+        [f'{as_text(thing["name"])} {thing["score"]:.2f}' for thing in objects],
         np.stack((bboxes[:, 0] + bboxes[:, 2] * at_right, bboxes[:, 1]), axis=1),
         font_sizes=size,
         colors='white',
@@ -70,6 +70,11 @@ def _with_names(
         bboxes=dict(facecolor='black', alpha=0.6, pad=0.5, edgecolor='none'),
     )
     return visualizer.get_image()[..., ::-1]
+
+
+def as_text(name: str) -> str:
+    """A name for Matplotlib, which reads what is between two dollars as mathematics."""
+    return name.replace('$', r'\$')
 
 
 def contact_sheet(

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 
 import numpy as np
@@ -15,8 +16,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmovsam.apis import OVSAMPredictor, auto_label
+from mmovsam.apis.auto_labeling import labeler
+from mmovsam.apis.auto_labeling.image_list import list_images
 from mmovsam.apis.auto_labeling.labeler import Labeler
+from mmovsam.apis.auto_labeling.sources import EverythingSource
 
+auto_label_module = sys.modules[auto_label.__module__]
 ALL = dict(points_per_side=3, stability_thr=0, min_area=1, nms_iou=0.999)
 """A random model's masks are of no quality."""
 NAMES = ('a/1.png', 'a/b/2.jpg', 'c.jpg', 'd.png', 'e.jpg', 'f.png')
@@ -223,6 +228,63 @@ def test_unreadable_images_are_listed_and_stop_nothing(run, folder, batch_size):
     content = read(folder / 'out.json')
     assert [i['file_name'] for i in content['images']] == [*NAMES[:2], *NAMES[4:]]
     assert {a['image_id'] for a in content['annotations']} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize('batch_size', [1, 4])
+@pytest.mark.parametrize('place', ['reading', 'model'])
+def test_no_single_image_ends_a_run_whatever_it_raises(run, folder, batch_size, place, monkeypatch):
+    read_image, find = labeler.read_image, EverythingSource.find
+    hit = np.asarray(read_image(folder / 'images' / 'd.png')).shape
+
+    def reading(path):
+        image = read_image(path)
+        if place == 'reading' and image.shape == hit:
+            raise TypeError("'<' not supported")
+        return image
+
+    def finding(self, predictor, images, top_k):
+        if place == 'model' and any(image.shape == hit for image in images.values()):
+            raise IndexError('out of range')
+        return find(self, predictor, images, top_k)
+
+    monkeypatch.setattr(labeler, 'read_image', reading)
+    monkeypatch.setattr(EverythingSource, 'find', finding)
+    done = run(batch_size=batch_size)
+    assert done.num_images == 5 and list(done.unreadable) == ['d.png']
+    assert done.unreadable['d.png'].startswith(('TypeError', 'IndexError'))
+
+
+def test_a_model_that_fails_on_all_images_ends_the_run(run, monkeypatch):
+    def finding(*_):
+        raise RuntimeError('no kernel image is available')
+
+    monkeypatch.setattr(EverythingSource, 'find', finding)
+    with pytest.raises(RuntimeError, match='no kernel image'):
+        run()
+
+
+def test_two_images_with_one_picture_are_refused(run, folder):
+    image = folder / 'images' / 'f.png'
+    image.with_name('f.png.jpg').write_bytes(image.read_bytes())
+    with pytest.raises(ValueError, match=r'f\.png and f\.png\.jpg would both be in .*f\.png\.jpg'):
+        run(show_dir=folder / 'pictures')
+    assert run().num_images == 7
+
+
+def test_all_processes_have_the_list_of_the_main_process(run, folder, monkeypatch):
+    """A folder may grow while the others look: numbers would be of other images then."""
+    by_main_process, asked = auto_label_module.by_main_process, []
+
+    def of_another_process(function):
+        asked.append(getattr(function, 'func', function))
+        found = by_main_process(function)
+        if asked == [list_images]:
+            (folder / 'images' / '0.png').write_bytes(b'new')
+        return found
+
+    monkeypatch.setattr(auto_label_module, 'by_main_process', of_another_process)
+    done = run()
+    assert asked[0] is list_images and done.num_images == 6 and done.unreadable == {}
 
 
 def test_unreadable_image_is_tried_again_by_the_run_that_goes_on(run, stop, folder):

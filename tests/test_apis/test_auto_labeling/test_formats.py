@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mmovsam.apis.auto_labeling.formats import label_files, write_labels
+from mmovsam.apis.input_list import FileNames, file_key
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 
 NAMES = ('a "cat", kitty', 'Eule: grün', 'unknown')
@@ -132,10 +133,19 @@ def test_yolo_names_its_classes(tmp_path, records):
     assert content['train'] == content['val'] == 'images'
 
 
+@pytest.mark.parametrize('other', ['CAF\u00c9.jpg', 'cafe\u0301.jpg', 'caf\u00e9.png'])
+def test_two_images_with_one_file_on_some_file_system_are_refused(other):
+    names = ['caf\u00e9.jpg', other]
+    with pytest.raises(ValueError, match='would both be in'):
+        label_files(Path('out'), 'yolo', names)
+    used = FileNames()
+    assert len({file_key(used.name(name)) for name in names}) == 2
+
+
 def test_two_images_with_one_file_of_labels_are_refused():
     names = ['a/1.jpg', 'b/1.jpg', 'a/1.png']
     for format, file in (('labelme', 'out/a/1.json'), ('yolo', 'out/labels/a/1.txt')):
-        with pytest.raises(ValueError, match=f'a/1.png and a/1.jpg would both .* in {file}'):
+        with pytest.raises(ValueError, match=f'a/1.jpg and a/1.png would both .* in {file}'):
             label_files(Path('out'), format, names)
         assert len(label_files(Path('out'), format, names[:2])) == 2
     assert label_files(Path('out'), 'coco', names) == [Path('out')]

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from pycocotools import mask as coco_mask
 
-from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
+from mmovsam.apis.auto_labeling.overlay import as_text, contact_sheet, draw_objects
 
 
 def test_pictures_of_a_full_row_fill_it_and_the_others_are_no_higher():
@@ -29,3 +30,13 @@ def test_classes_have_the_colors_of_the_palette():
     assert drawn.shape == image.shape
     assert drawn[800, 450].tolist() == pytest.approx([40, 0, 100], abs=1)  # BGR
     assert not drawn[100, 450].any()
+
+
+@pytest.mark.parametrize('name', ['$$', 'US$ 5 or US$ 10', '$\\frac$', '$x_', '\\$', 'a_b^c {'])
+def test_names_are_no_mathematics(name):
+    thing = dict(name=name, score=1.0, counts=b'', bbox=[10, 30, 200, 60], area=1)
+    mask = np.zeros((300, 300), np.uint8)
+    thing['counts'] = coco_mask.encode(np.asfortranarray(mask))['counts']
+    drawn = draw_objects(np.zeros((300, 300, 3), np.uint8), [thing], [name])
+    assert (drawn > 200).any()  # white letters
+    assert Text()._preprocess_math(as_text(name)) == (name, False)
