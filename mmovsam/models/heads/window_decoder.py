@@ -24,6 +24,8 @@ WINDOW = 1.4
 """Side of a window, in sides of the box."""
 MIN_WINDOW = 16.0
 """Least side of a window in pixels of the input."""
+CUT_OFF = 0.5
+"""Of the quality of a mask that a window around a guess cuts off."""
 PROMPT_CHANNELS = 9
 MASK_SIGNS = 7
 
@@ -167,12 +169,16 @@ class WindowDecoder(BaseModule):
     def look(self, maps: Sequence[Tensor], prompts: WindowPrompts) -> tuple[Tensor, Tensor]:
         """Masks over the whole input; a box that is no prompt grows to the points.
 
+        Masks that go on outside of such a window are judged worse.
+
         Returns:
             Logits `(N, 1, h, w)` of `logit_size` and the predicted IoU `(N,)`.
         """
         grown = around(prompts.bboxes, prompts.points, prompts.labels)
         bboxes = torch.where(prompts.given[:, None], prompts.bboxes, grown)
         logits, quality, windows = self(maps, prompts._replace(bboxes=bboxes))
+        cut = cut_off(logits, windows, self.image_size) & ~prompts.given
+        quality = torch.where(cut, CUT_OFF * quality, quality)
         return paste_windows(logits, windows, self.logit_size, self.image_size), quality
 
     def segment_points(
@@ -370,6 +376,23 @@ def mirrored(read: Sequence[Tensor]) -> list[Tensor]:
     for painted in read[len(GRIDS) :]:
         painted[:, 5].neg_()  # where each position is, along x
     return read
+
+
+def cut_off(logits: Tensor, windows: Tensor, input_size: int) -> Tensor:
+    """Which masks meet a side of their window that is no side of the input.
+
+    Args:
+        logits: `(N, 1, g, g)`.
+        windows: `(N, 4)` xyxy in pixels of the input.
+        input_size: Side of the input.
+
+    Returns:
+        `(N,)` bool.
+    """
+    inside = (logits[:, 0] > 0).float()
+    sides = [inside[:, :, 0], inside[:, 0], inside[:, :, -1], inside[:, -1]]
+    met = torch.stack([side.mean(1) for side in sides], dim=1) > 0.1
+    return (met & (windows > 0) & (windows < input_size)).any(1)
 
 
 def windows_of(bboxes: Tensor) -> Tensor:
