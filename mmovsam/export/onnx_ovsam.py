@@ -85,14 +85,7 @@ class ONNXOVSAM(PromptedDetector):
         """
         return ONNXFeatures(self.exported.encode(image[None].numpy()) for image in batch_inputs)
 
-    def answer(
-        self,
-        features: dict[str, np.ndarray],
-        prompts: Prompts,
-        metainfo: dict,
-        context: None,
-        chunk: slice,
-    ) -> Answer:
+    def answer(self, features: dict[str, np.ndarray], prompts: Prompts, metainfo: dict) -> Answer:
         """Segment and name prompts of one image, all at once: see `PromptedDetector`."""
         scaled = prompts.scaled(scale_factor_of(metainfo))
         said = self.exported.decode(features, scaled, metainfo['img_shape'])

@@ -104,9 +104,9 @@ class OVSAM(PromptedDetector):
             stays as it is, the default, or `'mask'`: the box of the mask); `mask_format`
             (`'tensor'`, the default, or `'rle'`), see `MaskWriter`;
             `head_region` and `clip_region` (`'mask'`: the box of the predicted mask, the default;
-            `'prompt'`: the prompt's box where it has one; `'annotated'`: the annotated box even
-            when the prompt is a point, as the released evaluation does for `clip_region`, which no
-            honest test can).
+            `'prompt'`: the prompt's box where it has one; `'annotated'`: the `annotated_bboxes` of
+            the prompts, even when the prompt is a point, as the released evaluation does for
+            `clip_region`, which no honest test can).
         data_preprocessor: `OVSAMDataPreprocessor`.
         init_cfg: MMEngine's initialization.
 
@@ -347,22 +347,19 @@ class OVSAM(PromptedDetector):
 
     # Inference
 
-    def answer(
-        self,
-        features: ImageFeatures,
-        prompts: Prompts,
-        metainfo: dict,
-        context: Tensor | None,
-        chunk: slice,
-    ) -> Answer:
+    def answer(self, features: ImageFeatures, prompts: Prompts, metainfo: dict) -> Answer:
         """Segment and name prompts of one image, all at once: see `PromptedDetector`.
 
-        `context` has the annotated boxes `(N, 4)`, xyxy in pixels of the original image, for
-        regions that are to be `'annotated'`.
+        Raises:
+            ValueError: Regions are `'annotated'`, and the prompts have no `annotated_bboxes`.
         """
-        scale = scale_factor_of(metainfo)
-        given = None if context is None else context[chunk] * context.new_tensor([*scale, *scale])
-        said = self.recognize(features, prompts.scaled(scale), given)
+        regions = self.test_cfg['head_region'], self.test_cfg['clip_region']
+        if 'annotated' in regions and len(prompts) and prompts.annotated_bboxes is None:
+            raise ValueError(
+                "Regions 'annotated' need prompts with annotated_bboxes, such as those of "
+                'GTPrompter. Use that, or another region.'
+            )
+        said = self.recognize(features, prompts.scaled(scale_factor_of(metainfo)))
         probabilities = None
         if self.recognizes:
             probabilities = self.classifier.probabilities(said.fused_logits)
@@ -373,7 +370,6 @@ class OVSAM(PromptedDetector):
         self,
         features: ImageFeatures,
         prompts: Prompts,
-        annotated_bboxes: Tensor | None = None,
         multimask_output: bool = False,
         classifier: OpenVocabClassifier | None = None,
     ) -> Recognized:
@@ -382,7 +378,6 @@ class OVSAM(PromptedDetector):
         Args:
             features: Of this image.
             prompts: In pixels of the network's input.
-            annotated_bboxes: `(N, 4)` in the same frame.
             multimask_output: Whether a prompt gets, in place of the decoder's first mask, its
                 others, where it has more than one.
             classifier: Names the masks; None for the model's own.
@@ -407,8 +402,8 @@ class OVSAM(PromptedDetector):
             with_box = given.isfinite().all(1, keepdim=True)
             given = _proper(given, self.input_size)
             regions['prompt'] = torch.where(with_box, given, regions['mask'])
-        if annotated_bboxes is not None:
-            given = annotated_bboxes.to(logits).repeat_interleave(count, 0)
+        if prompts.annotated_bboxes is not None:
+            given = prompts.annotated_bboxes.to(logits).repeat_interleave(count, 0)
             regions['annotated'] = _proper(given, self.input_size)
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
@@ -460,18 +455,6 @@ class OVSAM(PromptedDetector):
     def logit_size(self) -> int:
         """Side of the low-resolution logits, and so of a `mask_input`."""
         return self.head.mask_decoder.upscaling * self.prompt_encoder.embedding_side
-
-    def image_context(self, sample: DetDataSample, prompts: Prompts) -> Tensor | None:
-        """Annotated boxes, where regions are to be theirs."""
-        if 'annotated' not in (self.test_cfg['head_region'], self.test_cfg['clip_region']):
-            return None
-        bboxes = sample.gt_instances.bboxes
-        if len(bboxes) != len(prompts):
-            raise ValueError(
-                f"Regions 'annotated' need a prompt for each annotated box: {len(prompts)} prompts "
-                f'and {len(bboxes)} boxes. Use GTPrompter, or another region.'
-            )
-        return getattr(bboxes, 'tensor', bboxes)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None
