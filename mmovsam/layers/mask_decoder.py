@@ -258,21 +258,15 @@ class MaskDecoder(nn.Module):
         return features @ weights.transpose(1, 2)
 
 
-def _linear(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:
+def _linear(conv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     """`conv`, of kernel and stride 2, of positions `(N, L, C)`: `(N, L, 4 * out_channels)`."""
-    if isinstance(conv, nn.ConvTranspose2d):
-        return F.linear(x, *as_linear(conv))
-    return conv(x)  # what was made of `as_linear`, for inference
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * out_channels, C)
+    return F.linear(x, weight, conv.bias.repeat(4))
 
 
 def _squares(x: Tensor) -> Tensor:
     """Squares `(N, L, 4 * C)` as positions `(N, 4 * L, C)`."""
     return x.reshape(x.shape[0], -1, x.shape[-1] // 4)
-
-
-def as_linear(conv: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
-    """Weight `(4 * C_out, C_in)` and bias of a transposed convolution of kernel and stride 2."""
-    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
 
 
 def _take_first_masks(decoder: MaskDecoder, state_dict: dict, prefix: str, *_) -> None:

@@ -55,7 +55,7 @@ class ImageFeatures(NamedTuple):
         count = len(self.embedding)
         return [parts.map(lambda split, i=index: split[i]) for index in range(count)]
 
-    def to(self, dtype: torch.dtype | None) -> ImageFeatures:
+    def to(self, dtype: torch.dtype | None = None) -> ImageFeatures:
         """The same in another precision, None for their own, with channels before rows in memory.
 
         RoIAlign reads memory in this order whatever a tensor's strides say.
@@ -146,7 +146,7 @@ class OVSAM(PromptedDetector):
                 'OVSAM with a classifier names regions by `region_neck` and reads masks by `neck`: '
                 'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
             )
-        self.feature_dtype: torch.dtype | None = None  # None: as the encoder gives them
+        self.encoder_dtype: torch.dtype | None = None  # set by `prepare_for_inference`
         self.train_cfg = dict(train_cfg or {})
         unknown = set(self.train_cfg) - _TRAIN_KEYS
         if unknown:
@@ -163,19 +163,25 @@ class OVSAM(PromptedDetector):
         Args:
             batch_inputs: `(B, 3, S, S)`, normalized and padded.
         """
+        if self.encoder_dtype in (None, torch.float32):
+            return self._encode(batch_inputs).to()
+        with torch.autocast(batch_inputs.device.type, self.encoder_dtype):
+            features = self._encode(batch_inputs)
+        return features.to(torch.float32)
+
+    def _encode(self, batch_inputs: Tensor) -> ImageFeatures:
         pyramid = self.backbone(batch_inputs)
         if self.neck is None:
-            return ImageFeatures(pyramid, None, ()).to(self.feature_dtype)
+            return ImageFeatures(pyramid, None, ())
         return self._features(pyramid, _read(self.neck, pyramid))
 
     def _features(self, pyramid: Sequence[Tensor], embedding: Tensor) -> ImageFeatures:
-        features = ImageFeatures(
+        return ImageFeatures(
             embedding,
             pyramid[-1],
             tuple(_read(self.region_neck, pyramid)) if self.region_neck else (),
             tuple(_read(self.high_res_neck, pyramid)) if self.high_res_neck else (),
         )
-        return features.to(self.feature_dtype)
 
     def refine(
         self, features: ImageFeatures, prompts: WindowPrompts
@@ -246,11 +252,19 @@ class OVSAM(PromptedDetector):
             batch_inputs: `(B, 3, S, S)`, normalized and padded.
             batch_data_samples: With `gt_instances` in pixels of the network's input.
 
+        Raises:
+            RuntimeError: The model was prepared for inference.
+
         Returns:
             `loss_mask`, `loss_dice` and, with names, `loss_cls`; and for the log `acc`, and parts
             by source where samples have a `source`: see `mask_losses` and `cls_losses`. Objects
             without masks, such as those of image-level labels, have no loss of masks.
         """
+        if self.encoder_dtype is not None:
+            raise RuntimeError(
+                'This model was prepared for inference and cannot train. Build it again from its '
+                'config.'
+            )
         features = self.extract_feat(batch_inputs).images()
         images = []
         for own, sample in zip(features, batch_data_samples):
