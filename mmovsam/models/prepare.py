@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from open_clip.modified_resnet import Bottleneck
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -64,7 +63,7 @@ def _fold_batch_norms(visual: nn.Module) -> None:
         for i in (1, 2, 3):
             if hasattr(module, f'bn{i}'):
                 _fold(module, f'conv{i}', f'bn{i}')
-        if isinstance(module, Bottleneck) and module.downsample is not None:
+        if getattr(module, 'downsample', None) is not None:
             _fold(module.downsample, '0', '1')
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import timm
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -42,6 +41,8 @@ class TimmBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        import timm
+
         if not timm.is_model(model):
             raise ValueError(f'timm has no model {model!r}: choose one of timm.list_models().')
         self.visual = timm.create_model(model, num_classes=0)
