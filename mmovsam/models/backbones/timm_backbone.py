@@ -135,5 +135,5 @@ class TimmBackbone(BaseModule):
             weights = down.mean(1)[:, :, None] * across.mean(1)[:, None]  # (N, h, w)
             if len(features) == 1:
                 return weights.flatten(1) @ features[0].flatten(1).T
-            own = features.flatten(2).index_select(0, image_index)
-            return torch.bmm(own, weights.flatten(1)[..., None])[..., 0]
+            maps = features.flatten(2).index_select(0, image_index)
+            return torch.bmm(maps, weights.flatten(1)[..., None])[..., 0]

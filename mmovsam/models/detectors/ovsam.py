@@ -20,7 +20,7 @@ from ..heads import OpenVocabClassifier
 from ..heads.window_refiner import WindowPrompts, best_different
 from ..losses import ImageLabels
 from .instances import bboxes_of_logits
-from .prompted_detector import Answer, PromptedDetector, scale_factor_of
+from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 from .training import TrainedImage, cls_losses, mask_losses
 
 
@@ -63,8 +63,8 @@ class ImageFeatures(NamedTuple):
         return self.map(lambda tensor: tensor.to(dtype or tensor.dtype).contiguous())
 
 
-class Recognized(NamedTuple):
-    """What the model says of N masks of one image, in the network's frame."""
+class RecognitionOutput(NamedTuple):
+    """N masks of one image and the logits of their names, in the network's frame."""
 
     low_res_logits: Tensor
     """`(N, 1, h, w)`."""
@@ -100,13 +100,13 @@ class OVSAM(PromptedDetector):
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
         test_cfg: `chunk_size` (prompts decoded at once, 32); `names` (`'recognition'`, the default,
             `'detector'` or `'fused'`), `score` (`'recognition'`, `'detector'` or `'geometric'`, the
-            default) and `detector_alpha` (0.5), see `Namer`; `bboxes` (`'prompt'`: a prompt's box
-            stays as it is, the default, or `'mask'`: the box of the mask); `mask_format`
-            (`'tensor'`, the default, or `'rle'`), see `MaskWriter`;
-            `head_region` and `clip_region` (`'mask'`: the box of the predicted mask, the default;
-            `'prompt'`: the prompt's box where it has one; `'annotated'`: the `annotated_bboxes` of
-            the prompts, even when the prompt is a point, as the released evaluation does for
-            `clip_region`, which no honest test can).
+            default) and `detector_alpha` (0.5), see `LabelFusion`; `bboxes` (`'prompt'`: a prompt's
+            box stays as it is, the default, or `'mask'`: the box of the mask); `mask_format`
+            (`'tensor'`, the default, or `'rle'`), see `MaskWriter`; `head_region` and `clip_region`
+            (`'mask'`: the box of the predicted mask, the default; `'prompt'`: the prompt's box
+            where it has one; `'annotated'`: the `annotated_bboxes` of the prompts, even when the
+            prompt is a point, as the released evaluation does for `clip_region`, which no honest
+            test can).
         data_preprocessor: `OVSAMDataPreprocessor`.
         init_cfg: MMEngine's initialization.
 
@@ -267,10 +267,10 @@ class OVSAM(PromptedDetector):
             )
         features = self.extract_feat(batch_inputs).images()
         images = []
-        for own, sample in zip(features, batch_data_samples):
+        for image_features, sample in zip(features, batch_data_samples):
             if len(sample.gt_instances):
                 with seeded(sample.get('seed'), batch_inputs.device):
-                    images.append(self._train_image(own, sample))
+                    images.append(self._train_image(image_features, sample))
         # Some parameters are used by one kind of prompt only: with this each has a gradient in
         # every batch, as distributed training expects.
         zero = sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
@@ -323,7 +323,7 @@ class OVSAM(PromptedDetector):
         for (_, shared), parts in batches.items():
             index, sparse, dense, painted = zip(*parts)
             bboxes, masks = (None if each[0] is None else torch.cat(each) for each in zip(*painted))
-            said = self.head.decode(
+            outputs = self.head.decode(
                 features.embedding,
                 image_pe,
                 torch.cat(sparse),
@@ -332,8 +332,8 @@ class OVSAM(PromptedDetector):
                 bboxes,
                 masks,
             )
-            iou = None if said.iou_predictions is None else said.iou_predictions[:, chosen]
-            decoded.append((said.low_res_logits[:, chosen], iou, said.extra_tokens))
+            iou = None if outputs.iou_predictions is None else outputs.iou_predictions[:, chosen]
+            decoded.append((outputs.low_res_logits[:, chosen], iou, outputs.extra_tokens))
             order.extend(index)
         if not order:
             none = features.embedding.new_zeros(0, 1)
@@ -361,7 +361,9 @@ class OVSAM(PromptedDetector):
 
     # Inference
 
-    def answer(self, features: ImageFeatures, prompts: Prompts, metainfo: dict) -> Answer:
+    def predict_chunk(
+        self, features: ImageFeatures, prompts: Prompts, metainfo: dict
+    ) -> PromptOutput:
         """Segment and name prompts of one image, all at once: see `PromptedDetector`.
 
         Raises:
@@ -373,11 +375,11 @@ class OVSAM(PromptedDetector):
                 "Regions 'annotated' need prompts with annotated_bboxes, such as those of "
                 'GTPrompter. Use that, or another region.'
             )
-        said = self.recognize(features, prompts.scaled(scale_factor_of(metainfo)))
+        outputs = self.recognize(features, prompts.scaled(scale_factor_of(metainfo)))
         probabilities = None
         if self.recognizes:
-            probabilities = self.classifier.probabilities(said.fused_logits)
-        return Answer(said.low_res_logits, probabilities)
+            probabilities = self.classifier.probabilities(outputs.fused_logits)
+        return PromptOutput(outputs.low_res_logits, probabilities)
 
     @torch.no_grad()
     def recognize(
@@ -386,7 +388,7 @@ class OVSAM(PromptedDetector):
         prompts: Prompts,
         multimask_output: bool = False,
         classifier: OpenVocabClassifier | None = None,
-    ) -> Recognized:
+    ) -> RecognitionOutput:
         """Decode and name prompts of one image, all at once.
 
         Args:
@@ -404,11 +406,11 @@ class OVSAM(PromptedDetector):
         logits = decoded.low_res_logits.flatten(0, 1)[:, None]
         iou = None if decoded.iou_predictions is None else decoded.iou_predictions.flatten()
         if not self.recognizes:
-            return Recognized(logits, iou, None, None, None)
+            return RecognitionOutput(logits, iou, None, None, None)
         classifier = classifier or self.classifier
         if len(prompts) == 0:
             none = logits.new_zeros(0, classifier.num_classes + 1)
-            return Recognized(logits, iou, none, none, none)
+            return RecognitionOutput(logits, iou, none, none, none)
         regions = {'mask': bboxes_of_logits(logits, self.input_size)}
         regions['prompt'] = regions['annotated'] = regions['mask']
         if prompts.bboxes is not None:
@@ -432,7 +434,7 @@ class OVSAM(PromptedDetector):
         )
         visible = (on_map > 0).flatten(1).any(1)
         fused = classifier.fuse(head_logits, clip_logits, visible)
-        return Recognized(logits, iou, head_logits, clip_logits, fused)
+        return RecognitionOutput(logits, iou, head_logits, clip_logits, fused)
 
     def embed_regions(
         self,

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...prompts import Prompts
 from ...vocabulary import TextClassifier
 from .instances import MASK_FORMATS, MaskWriter
-from .naming import NAMES, SCORES, ClassMap, Namer
+from .naming import NAMES, SCORES, ClassMap, LabelFusion
 
 CHOICES = dict(
     names=NAMES,
@@ -31,8 +31,8 @@ CHOICES = dict(
 """Settings of `test_cfg` that are one of several words; the first is the default."""
 
 
-class Answer(NamedTuple):
-    """What a model says of N prompts of one image, in the network's frame."""
+class PromptOutput(NamedTuple):
+    """Masks and names of N prompts of one image, in the network's frame."""
 
     low_res_logits: Tensor
     """`(N, 1, h, w)`."""
@@ -68,7 +68,7 @@ class PromptedDetector(BaseDetector):
         self.test_cfg = _checked_test_cfg(test_cfg)
         self._dataset_meta: dict = {}
         naming = ('names', 'score', 'detector_alpha')
-        self.namer = Namer(*(self.test_cfg[key] for key in naming))
+        self.label_fusion = LabelFusion(*(self.test_cfg[key] for key in naming))
 
     @property
     @abstractmethod
@@ -81,7 +81,7 @@ class PromptedDetector(BaseDetector):
         """Side of the low-resolution logits, and so of a `mask_input`."""
 
     @abstractmethod
-    def answer(self, features: Any, prompts: Prompts, metainfo: dict) -> Answer:
+    def predict_chunk(self, features: Any, prompts: Prompts, metainfo: dict) -> PromptOutput:
         """Segment and name prompts of one image, all at once.
 
         Args:
@@ -176,10 +176,10 @@ class PromptedDetector(BaseDetector):
         step = self.test_cfg['chunk_size']
         for start in range(0, max(len(prompts), 1), step):
             chunk = slice(start, start + step)
-            answer = self.answer(features, prompts[chunk], metainfo)
+            output = self.predict_chunk(features, prompts[chunk], metainfo)
             instances = InstanceData()
-            instances.bboxes = self._bboxes(shown[chunk], masks.add(answer.low_res_logits))
-            self.namer(instances, shown[chunk], answer.probabilities, class_map)
+            instances.bboxes = self._bboxes(shown[chunk], masks.add(output.low_res_logits))
+            self.label_fusion(instances, shown[chunk], output.probabilities, class_map)
             chunks.append(instances)
         instances = InstanceData.cat(chunks)
         instances.masks = masks.masks
@@ -192,7 +192,7 @@ class PromptedDetector(BaseDetector):
 
     def _class_map(self) -> ClassMap | None:
         """What the labels of the prompter's detector mean in the present vocabulary."""
-        if self.classifier is None or not self.namer.asks_detector:
+        if self.classifier is None or not self.label_fusion.needs_detector:
             return None
         classes = getattr(self.prompter, 'classes', None)
         if not classes:

@@ -15,7 +15,7 @@ from .crops import MaskCropper
 from .instances import bboxes_of_logits, enlarge_masks
 from .naming import ClassMap
 from .ovsam import ImageFeatures
-from .prompted_detector import Answer, PromptedDetector, scale_factor_of
+from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 
 REGIONS = ('image', 'feature')
 
@@ -127,7 +127,9 @@ class SAMCLIPBaseline(PromptedDetector):
             metainfo = dict(metainfo, ori_img=mmcv.imread(metainfo['img_path']))
         return super().predict_prompts(features, prompts, metainfo, rescale, class_map)
 
-    def answer(self, features: ImageFeatures, prompts: Prompts, metainfo: dict) -> Answer:
+    def predict_chunk(
+        self, features: ImageFeatures, prompts: Prompts, metainfo: dict
+    ) -> PromptOutput:
         """Segment and name prompts of one image, all at once: see `PromptedDetector`."""
         logits = self.sam.recognize(features, prompts.scaled(scale_factor_of(metainfo)))[0]
         if len(prompts) == 0:
@@ -148,7 +150,7 @@ class SAMCLIPBaseline(PromptedDetector):
         # Fused with itself CLIP's opinion stays what it is, but for classes that are excluded.
         everywhere = torch.ones_like(clip_logits[:, 0], dtype=torch.bool)
         fused_logits = self.classifier.fuse(clip_logits, clip_logits, everywhere)
-        return Answer(logits, self.classifier.probabilities(fused_logits))
+        return PromptOutput(logits, self.classifier.probabilities(fused_logits))
 
     def _embed_crops(self, image: np.ndarray, masks: Tensor) -> Tensor:
         """CLIP's embeddings `(N, D)` of what masks `(N, H, W)` cover, a few crops at a time."""
