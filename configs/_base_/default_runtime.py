@@ -11,13 +11,12 @@ default_hooks = dict(
     val_picture=dict(type='ValPictureHook'),
     non_finite=dict(type='NonFiniteLossHook', action='stop'),  # or 'skip'
     report=dict(type='TrainingReportHook'),
+    # not in custom_hooks: a config that sets those would drop them
+    checkpoint_check=dict(type='CheckpointCheckHook'),
+    class_check=dict(type='ClassCheckHook'),
+    class_frequency=dict(type='ClassFrequencyHook'),
+    heartbeat=dict(type='HeartbeatHook'),
 )
-custom_hooks = [
-    dict(type='CheckpointCheckHook'),
-    dict(type='ClassCheckHook'),
-    dict(type='ClassFrequencyHook'),
-    dict(type='HeartbeatHook'),
-]
 
 randomness = dict(seed=0)
 env_cfg = dict(

@@ -79,7 +79,10 @@ class ImageEncoder:
         model = self.model
         parts = (model.backbone, model.neck, model.region_neck, model.high_res_neck)
         parts += (model.data_preprocessor,)
-        return hash_of([None if part is None else module_fingerprint(part) for part in parts])
+        about = [None if part is None else module_fingerprint(part) for part in parts]
+        if model.encoder_dtype is not None:
+            about.append(str(model.encoder_dtype))
+        return hash_of(about)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:

@@ -8,8 +8,9 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
-from pycocotools import mask as coco_mask
 from torch import Tensor
+
+from ..models.detectors.run_lengths import decode_runs
 
 
 def no_instances(error: Exception) -> DetDataSample:
@@ -53,10 +54,7 @@ def drawable(sample: DetDataSample, score_thr: float) -> DetDataSample:
     if isinstance(found.masks, Tensor):
         return sample
     shown = found[found.scores > score_thr]
-    masks = torch.zeros(len(shown), *sample.ori_shape[:2], dtype=torch.bool)
-    for index, encoded in enumerate(shown.masks):
-        masks[index] = torch.from_numpy(coco_mask.decode(encoded))
-    shown.masks = masks
+    shown.masks = torch.from_numpy(decode_runs(shown.masks, sample.ori_shape))
     return DetDataSample(pred_instances=shown)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..models.detectors.instances import enlarge_logits, masks_to_bboxes, stability_scores
-from ..models.detectors.ovsam import Recognized
+from ..models.detectors.ovsam import RecognitionOutput
 from ..models.detectors.run_lengths import bboxes_of_runs, encode_logits
 from .inference_results import run_lengths
 
@@ -85,14 +85,14 @@ class PredictionWriter:
         self.name_scores = np.zeros((num, min(top_k, len(names))), np.float32)
         self.done = 0
 
-    def add(self, said: Recognized, probabilities: Tensor | None) -> None:
+    def add(self, outputs: RecognitionOutput, probabilities: Tensor | None) -> None:
         """Take the next n masks.
 
         Args:
-            said: What the model says of them.
+            outputs: Of the model for them.
             probabilities: `(n, K)` of their names.
         """
-        logits, scores = said.low_res_logits.float(), said.iou_predictions
+        logits, scores = outputs.low_res_logits.float(), outputs.iou_predictions
         if scores is None:
             scores = stability_scores(logits, self.input_size, self.shapes[0])
         rows = slice(self.done, self.done + len(logits))

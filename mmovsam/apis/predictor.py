@@ -394,7 +394,7 @@ class OVSAMPredictor:
             step = self.model.test_cfg['chunk_size']
             for start in range(0, len(prompts), step):
                 chunk = prompts[start : start + step].to(self.device)
-                said = self.model.recognize(
+                outputs = self.model.recognize(
                     encoded.features,
                     chunk.scaled(encoded.scale_factor),
                     multimask_output=multimask_output,
@@ -402,6 +402,6 @@ class OVSAMPredictor:
                 )
                 probabilities = None
                 if classifier is not None:
-                    probabilities = classifier.probabilities(said.fused_logits)
-                writer.add(said, probabilities)
+                    probabilities = classifier.probabilities(outputs.fused_logits)
+                writer.add(outputs, probabilities)
         return writer.prediction()

@@ -112,16 +112,16 @@ def convert(
     sources = {key: Source.read(key, name) for key, name in files.items()}
     wanted, left = {key: {} for key in sources}, []
     for name in target:
-        key, theirs = _place(name, sources, target)
+        key, file_name = _place(name, sources, target)
         if key in sources:
-            wanted[key][name] = theirs
+            wanted[key][name] = file_name
         else:
             left.append(name)
     tensors, problems = {}, []
     for key, source in sources.items():
         tensors.update(_take(source, wanted[key], target))
         source.sort_rest()
-        source.let_go()
+        source.release()
         problems += source.problems(allow_unexpected, allow_missing)
     return Conversion(tensors, list(sources.values()), left, problems)
 
@@ -131,7 +131,7 @@ def _part_wanted(files: Mapping[str, str], target: Mapping[str, Tensor]) -> str:
     if not is_address(files['sam']) or PART in files['sam']:
         return files['sam']
     places = [_place(name, files, target) for name in target]
-    parts = {theirs.split('.')[0] for key, theirs in places if key == 'sam'}
+    parts = {file_name.split('.')[0] for key, file_name in places if key == 'sam'}
     return f'{files["sam"]}{PART}{parts.pop()}.' if len(parts) == 1 else files['sam']
 
 
@@ -149,16 +149,16 @@ def _place(name: str, sources: Collection[str], target: Mapping) -> tuple[str | 
 def _take(source: Source, wanted: Mapping[str, str], target: Mapping) -> dict[str, Tensor]:
     """What a source gives, in the types and shapes of the model; says what does not fit."""
     taken, num_cast = {}, 0
-    for name, theirs in wanted.items():
+    for name, file_name in wanted.items():
         like = target[name]
-        if theirs not in source.tensors:
+        if file_name not in source.tensors:
             if name.endswith(_COUNTER):  # younger than many a file, and not used by frozen norms
                 taken[name] = torch.zeros(like.shape, dtype=like.dtype)
             else:
                 source.missing.append(name)
             continue
-        tensor = source.tensors[theirs]
-        source.used.add(theirs)
+        tensor = source.tensors[file_name]
+        source.used.add(file_name)
         has_masks = source.key == 'sam' and name.endswith(_MASK_TOKENS)
         if has_masks and tensor.shape[:1] > like.shape[:1]:
             source.notes.append(f'the first {len(like)} of {len(tensor)} masks')
@@ -221,6 +221,6 @@ def export_released(
         path = Path(folder) / f'{key}_{Path(checkpoint).stem}.pth'
         # read again for each: what one file has brought into memory is let go of before the next
         tensors = named_tensors(checkpoint)
-        save_checkpoint({theirs: tensors[name] for name, theirs in renamed.items()}, path)
+        save_checkpoint({file_name: tensors[name] for name, file_name in renamed.items()}, path)
         written[key] = path, len(renamed)
     return written

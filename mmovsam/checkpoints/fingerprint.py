@@ -54,7 +54,7 @@ def _settings(module: nn.Module) -> dict:
     return {
         key: value
         for key, value in sorted(vars(module).items())
-        if isinstance(value, (bool, int, float, str, tuple))
+        if isinstance(value, (bool, int, float, str, tuple, torch.dtype))
         and not key.startswith('_')
         and key not in _NO_SETTING
     }

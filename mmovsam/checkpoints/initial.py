@@ -46,8 +46,8 @@ def load_initial_weights(model: nn.Module) -> None:
     loaded = set()
 
     def note(module, state_dict, prefix, *_) -> None:
-        own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-        for name, value in own:
+        tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        for name, value in tensors:
             found = state_dict.get(prefix + name)
             if found is not None and found.shape == value.shape:
                 loaded.add(f'{names[module]}.{name}'.lstrip('.'))

@@ -21,7 +21,11 @@ FORMATS = {
     'clip': (('visual.', 'backbone.visual.'), ('visual.', 'clip.visual.')),
     'sam': (
         ('image_encoder.', 'teacher.'),
-        *((theirs, f'{sam}{ours}') for sam in ('', 'sam.') for theirs, ours in SAM),
+        *(
+            (file_prefix, f'{sam}{model_prefix}')
+            for sam in ('', 'sam.')
+            for file_prefix, model_prefix in SAM
+        ),
     ),
     'sam2clip': SAM2CLIP,
     'clip2sam': CLIP2SAM,
@@ -41,10 +45,10 @@ def locate(name: str, decoder_of: str) -> tuple[str, str] | None:
         A key of `FORMATS` and the name there, or None for a parameter that no format holds.
     """
     places = [
-        (len(ours), key == decoder_of, key, theirs + name[len(ours) :])
+        (len(model_prefix), key == decoder_of, key, file_prefix + name[len(model_prefix) :])
         for key, prefixes in FORMATS.items()
-        for theirs, ours in prefixes
-        if name.startswith(ours)
+        for file_prefix, model_prefix in prefixes
+        if name.startswith(model_prefix)
     ]
     return max(places)[2:] if places else None
 
@@ -53,6 +57,6 @@ def format_of(names: Iterable[str]) -> str | None:
     """The format of a file that holds these names, None for an unknown one."""
     names = list(names)
     for key in ('clip', 'sam2clip', 'clip2sam', 'sam'):  # a part of clip2sam's names fits sam too
-        if any(name.startswith(theirs) for theirs, _ in FORMATS[key] for name in names):
+        if any(name.startswith(file_prefix) for file_prefix, _ in FORMATS[key] for name in names):
             return key
     return None

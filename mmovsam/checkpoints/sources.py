@@ -101,7 +101,7 @@ class Source:
         self.unexpected = reasons.pop('', [])
         self.unused = dict(reasons)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Keep shapes and types only: memory that nothing else needs is given back."""
         self.tensors = {name: tensor.to('meta') for name, tensor in self.tensors.items()}
 
@@ -129,7 +129,7 @@ class Source:
             allow_missing: Prefixes of names in the model that are no fault.
         """
         if not self.used:
-            wanted = ', '.join(f'{theirs}*' for theirs, _ in FORMATS[self.key])
+            wanted = ', '.join(f'{file_prefix}*' for file_prefix, _ in FORMATS[self.key])
             found = ', '.join(by_part(self.tensors))
             other = format_of(self.tensors)
             if other in (None, self.key):

@@ -1,3 +1,3 @@
-"""What surrounds a training: loops, hooks, and what the command lines share."""
+"""What surrounds a training: hooks, exact resuming, and what the command lines share."""
 
-from . import hooks, loops, seeding, strategies  # noqa: F401
+from . import hooks, resume, strategies  # noqa: F401

@@ -20,8 +20,8 @@ from ..devices import choose_device, describe_device, half_precision
 from ..models.detectors import OVSAM
 from ..models.prepare import prepare_for_inference
 from ..pretrained import MODELS, config_path, read_config
-from .loops import ResumableEpochLoop, ResumableIterLoop
 from .processes import start_gloo
+from .resume import ResumableEpochLoop, ResumableIterLoop
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
 

@@ -46,7 +46,7 @@ _PACK = dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape',
 
 
 @dataclass(frozen=True)
-class Dumped:
+class DumpSummary:
     """What a dump has left.
 
     Attributes:
@@ -69,7 +69,7 @@ def dump_teacher_features(
     dtype: str = 'float16',
     damaged: str | None = None,
     progress: bool = True,
-) -> Dumped:
+) -> DumpSummary:
     """Compute the features of a config's training images that a store does not have.
 
     Called by all processes of a group, it divides the store's shards among them; all need to see
@@ -139,7 +139,7 @@ def dump_teacher_features(
         store.close()
         barrier()
     size = sum(path.stat().st_size for path in store.shard_paths())
-    return Dumped(len(places), size, left, rounding)
+    return DumpSummary(len(places), size, left, rounding)
 
 
 class _ChecksummedImages(Dataset):

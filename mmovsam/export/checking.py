@@ -150,15 +150,15 @@ def compare_prompts(
         names: The vocabulary; None for a model without names.
     """
     classifier = None if names is None else model.classifier.with_vocabulary(names)
-    said = model.recognize(expected_features, prompts, classifier=classifier)
-    logits = said.low_res_logits
-    scores = said.iou_predictions
+    outputs = model.recognize(expected_features, prompts, classifier=classifier)
+    logits = outputs.low_res_logits
+    scores = outputs.iou_predictions
     if scores is None:
         scores = stability_scores(logits, model.input_size, img_shape)
     expected = [logits.numpy(), scores.numpy()]
     own = exported.vocabulary
     if names is not None:
-        expected.append(classifier.probabilities(said.fused_logits).numpy())
+        expected.append(classifier.probabilities(outputs.fused_logits).numpy())
         exported.vocabulary = VocabularyArrays.from_classifier(names)
     try:
         got = exported.decode(features, prompts, img_shape)

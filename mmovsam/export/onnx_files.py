@@ -101,6 +101,11 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
     if dtypes != {torch.float32}:
         found = ', '.join(sorted(map(str, dtypes)))
         raise ValueError(f'Weights are exported in float32, these are {found}: model.float().')
+    if model.encoder_dtype not in (None, torch.float32):
+        raise ValueError(
+            f'The model was prepared to encode in {model.encoder_dtype}, and exports are in '
+            'float32: export a model that was not prepared for inference.'
+        )
     preprocessor = model.data_preprocessor
     if not (preprocessor._enable_normalize and getattr(preprocessor, 'swaps_channels', False)):
         raise ValueError(

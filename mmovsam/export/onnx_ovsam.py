@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from ..models.detectors.prompted_detector import Answer, PromptedDetector, scale_factor_of
+from ..models.detectors.prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier
 from .onnx_model import ONNXModel
@@ -85,19 +85,14 @@ class ONNXOVSAM(PromptedDetector):
         """
         return ONNXFeatures(self.exported.encode(image[None].numpy()) for image in batch_inputs)
 
-    def answer(
-        self,
-        features: dict[str, np.ndarray],
-        prompts: Prompts,
-        metainfo: dict,
-        context: None,
-        chunk: slice,
-    ) -> Answer:
+    def predict_chunk(
+        self, features: dict[str, np.ndarray], prompts: Prompts, metainfo: dict
+    ) -> PromptOutput:
         """Segment and name prompts of one image, all at once: see `PromptedDetector`."""
         scaled = prompts.scaled(scale_factor_of(metainfo))
-        said = self.exported.decode(features, scaled, metainfo['img_shape'])
-        logits, _, *probabilities = map(torch.from_numpy, said)
-        return Answer(logits, probabilities[0] if probabilities else None)
+        outputs = self.exported.decode(features, scaled, metainfo['img_shape'])
+        logits, _, *probabilities = map(torch.from_numpy, outputs)
+        return PromptOutput(logits, probabilities[0] if probabilities else None)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
         """There is none.

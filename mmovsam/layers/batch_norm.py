@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -18,6 +17,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         """Normalize `(B, C, H, W)`."""
         if not self.training or get_world_size() == 1:
             return super().forward(x)
+        from torch.distributed.nn.functional import all_reduce
+
         count = all_reduce(x.new_tensor(x.numel() / x.shape[1], dtype=torch.float32))
         mean = all_reduce(x.float().sum((0, 2, 3))) / count
         centered = x.float() - mean[:, None, None]

@@ -108,14 +108,14 @@ class MaskDecoder(nn.Module):
             prompt_maps: For such a decoder, `(N, 2, h * 8, w * 8)` of `prompt_maps`.
         """
         height, width = image_embedding.shape[-2:]
-        own = [] if self.iou_token is None else [self.iou_token.weight]
-        own.append(self.mask_tokens.weight)
+        output_tokens = [] if self.iou_token is None else [self.iou_token.weight]
+        output_tokens.append(self.mask_tokens.weight)
         num_extra = 0
         if extra_tokens is not None:
-            own.insert(0, extra_tokens)
+            output_tokens.insert(0, extra_tokens)
             num_extra = extra_tokens.shape[0]
-        own = torch.cat(own)[None].expand(sparse_embeddings.shape[0], -1, -1)
-        tokens = torch.cat((own, sparse_embeddings.to(own)), dim=1)
+        output_tokens = torch.cat(output_tokens)[None].expand(sparse_embeddings.shape[0], -1, -1)
+        tokens = torch.cat((output_tokens, sparse_embeddings.to(output_tokens)), dim=1)
 
         if self.high_resolution:
             dense_embeddings, high_res_maps = self._painted(
@@ -163,9 +163,11 @@ class MaskDecoder(nn.Module):
         decoded = []
         for start in range(0, max(len(tokens), 1), step):
             chunk = slice(start, start + step)
-            own = image if shared else image[chunk]
+            image_chunk = image if shared else image[chunk]
             decoded.append(
-                self._decode_chunk(own, image_pe, tokens[chunk], size, first_mask, projected)
+                self._decode_chunk(
+                    image_chunk, image_pe, tokens[chunk], size, first_mask, projected
+                )
             )
         if len(decoded) == 1:
             return decoded[0]
@@ -258,21 +260,15 @@ class MaskDecoder(nn.Module):
         return features @ weights.transpose(1, 2)
 
 
-def _linear(conv: nn.ConvTranspose2d | nn.Module, x: Tensor) -> Tensor:
+def _linear(conv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     """`conv`, of kernel and stride 2, of positions `(N, L, C)`: `(N, L, 4 * out_channels)`."""
-    if isinstance(conv, nn.ConvTranspose2d):
-        return F.linear(x, *as_linear(conv))
-    return conv(x)  # what was made of `as_linear`, for inference
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * out_channels, C)
+    return F.linear(x, weight, conv.bias.repeat(4))
 
 
 def _squares(x: Tensor) -> Tensor:
     """Squares `(N, L, 4 * C)` as positions `(N, 4 * L, C)`."""
     return x.reshape(x.shape[0], -1, x.shape[-1] // 4)
-
-
-def as_linear(conv: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
-    """Weight `(4 * C_out, C_in)` and bias of a transposed convolution of kernel and stride 2."""
-    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
 
 
 def _take_first_masks(decoder: MaskDecoder, state_dict: dict, prefix: str, *_) -> None:

@@ -66,7 +66,7 @@ class ProjectedAttention(nn.Module):
         self,
         tokens: Tensor,
         image: Tensor,
-        placed: Tensor | None,
+        image_with_pe: Tensor | None,
         projected: ProjectedImage | None = None,
     ) -> Tensor:
         """What prompt tokens read from an image.
@@ -74,21 +74,21 @@ class ProjectedAttention(nn.Module):
         Args:
             tokens: `(N, T, C)`.
             image: `(N or 1, L, C)`.
-            placed: The same with its position; not read where it was projected.
+            image_with_pe: The same with its position; not read where it was projected.
             projected: The image's, where all prompts share it.
 
         Returns:
             `(N, T, C)`.
         """
         if is_exporting():  # a graph has any number of tokens, and linear layers to quantize
-            return self(tokens, placed, image)
+            return self(tokens, image_with_pe, image)
         query = self._heads(self.q_proj(tokens))
         if projected is not None:
             read = F.scaled_dot_product_attention(_as_one(query), projected.keys, projected.values)
             return self.out_proj(_of_each(read, tokens.shape[0]).transpose(1, 2).flatten(2))
         # A bias of the keys adds the same to every logit of a query: softmax does not see it.
         query = (query * self._scale @ self._by_head(self.k_proj.weight)).flatten(1, 2)
-        attention = (query @ placed.mT).softmax(-1)
+        attention = (query @ image_with_pe.mT).softmax(-1)
         pooled = (attention @ image).unflatten(1, (self.num_heads, -1))
         value = (pooled @ self._by_head(self.v_proj.weight).mT).transpose(1, 2).flatten(2)
         return self.out_proj(value + self.v_proj.bias)
@@ -96,7 +96,7 @@ class ProjectedAttention(nn.Module):
     def to_image(
         self,
         image: Tensor,
-        placed: Tensor | None,
+        image_with_pe: Tensor | None,
         k: Tensor,
         v: Tensor,
         projected: ProjectedImage | None = None,
@@ -105,7 +105,7 @@ class ProjectedAttention(nn.Module):
 
         Args:
             image: `(N or 1, L, C)`.
-            placed: The same with its position; not read where it was projected.
+            image_with_pe: The same with its position; not read where it was projected.
             k: `(N, T, C)`.
             v: As `k`.
             projected: The image's, where all prompts share it.
@@ -114,14 +114,14 @@ class ProjectedAttention(nn.Module):
             `(N, L, C)`.
         """
         if is_exporting():
-            return image + self(placed, k, v)
+            return image + self(image_with_pe, k, v)
         key, value = self._heads(self.k_proj(k)) * self._scale, self._heads(self.v_proj(v))
         if projected is not None:
             logits = _of_each(_as_one(key) @ projected.queries.mT, k.shape[0])
         else:
             bias = key @ self._by_head(self.q_proj.bias[:, None])
             key = (key @ self._by_head(self.q_proj.weight)).flatten(1, 2)
-            logits = (key @ placed.mT).unflatten(1, (self.num_heads, -1)) + bias
+            logits = (key @ image_with_pe.mT).unflatten(1, (self.num_heads, -1)) + bias
         attention = logits.softmax(2).flatten(1, 2)
         # The weights of a head sum up to one: its values can carry a share of the output's bias.
         value = value @ self._by_head(self.out_proj.weight.T) + self.out_proj.bias / self.num_heads
@@ -178,8 +178,8 @@ class TwoWayBlock(nn.Module):
     def project(self, image: Tensor, image_pe: Tensor) -> ProjectedImage:
         """What the layer makes of an image `(1, L, C)` that all prompts share."""
         read, write = self.cross_attn_token_to_image, self.cross_attn_image_to_token
-        placed = image + image_pe
-        projected = read.k_proj(placed), read.v_proj(image), write.q_proj(placed)
+        image_with_pe = image + image_pe
+        projected = read.k_proj(image_with_pe), read.v_proj(image), write.q_proj(image_with_pe)
         return ProjectedImage(*map(read._heads, projected))
 
     def forward(
@@ -205,13 +205,13 @@ class TwoWayBlock(nn.Module):
             q = tokens + token_pe
             tokens = tokens + self.self_attn(q, q, tokens)
         tokens = self.norm1(tokens)
-        placed = image + image_pe if projected is None else None
+        image_with_pe = image + image_pe if projected is None else None
         q = tokens + token_pe
-        read = self.cross_attn_token_to_image.from_image(q, image, placed, projected)
+        read = self.cross_attn_token_to_image.from_image(q, image, image_with_pe, projected)
         tokens = self.norm2(tokens + read)
         tokens = self.norm3(tokens + self.mlp(tokens))
         k = tokens + token_pe
-        image = self.cross_attn_image_to_token.to_image(image, placed, k, tokens, projected)
+        image = self.cross_attn_image_to_token.to_image(image, image_with_pe, k, tokens, projected)
         return tokens, self.norm4(image)
 
 

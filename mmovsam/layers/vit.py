@@ -138,11 +138,11 @@ def _attend_fused(
     size = heads * width * height * width  # of a row's
     images, rows = max(1, BIASES_AT_ONCE // (height * size)), max(1, BIASES_AT_ONCE // size)
     attended = []
-    for own in zip(*(each.split(images) for each in (key, value, query, bias_h, bias_w))):
-        for part, along_h, along_w in zip(*(each.split(rows, dim=2) for each in own[2:])):
+    for chunk in zip(*(each.split(images) for each in (key, value, query, bias_h, bias_w))):
+        for part, along_h, along_w in zip(*(each.split(rows, dim=2) for each in chunk[2:])):
             bias = (along_h[..., :, None] + along_w[..., None, :]).flatten(4).flatten(2, 3)
             seen = F.scaled_dot_product_attention(
-                part.flatten(2, 3), own[0], own[1], attn_mask=bias
+                part.flatten(2, 3), chunk[0], chunk[1], attn_mask=bias
             )
             attended.append(seen.transpose(1, 2).flatten(0, 1))
     return torch.cat(attended).reshape(batch, height * width, heads, -1)

@@ -72,7 +72,7 @@ class GTPrompter(Prompter):
     Data samples need `gt_instances` in pixels of the original image: `bboxes`, and `masks` for all
     modes but `'box'`; for `'mask'` also `img_shape` and `batch_input_shape`, which a data
     preprocessor notes. `ignored_instances` are not prompted. No label is handed on: recognition
-    has to find it.
+    has to find it. The annotated boxes go along as `annotated_bboxes`.
 
     Args:
         mode: `'box'`, the annotated box; `'center'`, the pixel deepest inside the mask;
@@ -110,7 +110,7 @@ class GTPrompter(Prompter):
             return Prompts.empty()
         bboxes = getattr(gt_instances.bboxes, 'tensor', gt_instances.bboxes).float()
         if self.mode == 'box':
-            return Prompts(bboxes=bboxes)
+            return Prompts(bboxes=bboxes, annotated_bboxes=bboxes)
         if 'masks' not in gt_instances:
             raise ValueError(
                 f'GTPrompter(mode={self.mode!r}) needs the masks of image {name}: '
@@ -122,7 +122,8 @@ class GTPrompter(Prompter):
         if self.mode == 'mask':
             shapes = self._shapes(data_sample, name)
             logits = [mask_logits(_filled(mask, bbox), *shapes) for mask, bbox in pairs]
-            return Prompts(mask_input=torch.stack(logits)[:, None].to(bboxes.device))
+            logits = torch.stack(logits)[:, None].to(bboxes.device)
+            return Prompts(mask_input=logits, annotated_bboxes=bboxes)
         generator = torch.Generator()
         generator.manual_seed(zlib.crc32(f'{self.seed}/{data_sample.get("img_id")}'.encode()))
         points = []
@@ -137,6 +138,7 @@ class GTPrompter(Prompter):
         return Prompts(
             point_coords=torch.tensor(points, dtype=torch.float32, device=bboxes.device)[:, None],
             point_labels=torch.ones(len(points), 1, dtype=torch.int64, device=bboxes.device),
+            annotated_bboxes=bboxes,
         )
 
     @staticmethod

@@ -49,6 +49,9 @@ class Prompts:
             mask.
         labels: What a detector called each prompt, (N,), int64.
         scores: How sure it was, (N,), float32.
+        annotated_bboxes: Of the annotated objects that the prompts stand for, (N, 4), xyxy in
+            pixels, float32. They are no part of a prompt: a model reads them only for regions
+            `'annotated'`, see `OVSAM`.
 
     Raises:
         TypeError: If a field is no tensor and cannot become one.
@@ -62,6 +65,7 @@ class Prompts:
     mask_input: Tensor | None = None
     labels: Tensor | None = None
     scores: Tensor | None = None
+    annotated_bboxes: Tensor | None = None
 
     def __post_init__(self) -> None:
         layout = dict(
@@ -71,13 +75,14 @@ class Prompts:
             mask_input=(('N', 1, 'h', 'w'), torch.float32),
             labels=(('N',), torch.int64),
             scores=(('N',), torch.float32),
+            annotated_bboxes=(('N', 4), torch.float32),
         )
         for name, (shape, dtype) in layout.items():
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, _checked(name, value, shape, dtype))
         present = self._present()
-        if all(name in ('labels', 'scores') for name in present):
+        if not present.keys() & {'bboxes', 'point_coords', 'point_labels', 'mask_input'}:
             raise ValueError(
                 'Prompts need bboxes, points or mask_input; for no prompts use Prompts.empty()'
             )
@@ -234,8 +239,9 @@ class Prompts:
             raise ValueError(f'scale must be two positive numbers (sx, sy), got {scale!r}')
         factors = to_device(factors, self.device)
         present = self._present()
-        if self.bboxes is not None:
-            present['bboxes'] = self.bboxes * factors.repeat(2)
+        for name in ('bboxes', 'annotated_bboxes'):
+            if name in present:
+                present[name] = present[name] * factors.repeat(2)
         if self.point_coords is not None:
             present['point_coords'] = self.point_coords * factors
         return self._made(present)

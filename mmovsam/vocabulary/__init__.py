@@ -6,9 +6,7 @@ from .joining import JoinedVocabulary, join_vocabularies
 from .names import novel_flags, split_name
 from .photo_text import load_photo_text
 from .templates import (
-    OPENAI_IMAGENET_TEMPLATES,
     OVSAM_TEMPLATES,
-    SIMPLE_IMAGENET_TEMPLATES,
     SIMPLE_TEMPLATES,
     find_templates,
 )
@@ -18,9 +16,7 @@ from .vocabulary import Vocabulary
 
 __all__ = [
     'JoinedVocabulary',
-    'OPENAI_IMAGENET_TEMPLATES',
     'OVSAM_TEMPLATES',
-    'SIMPLE_IMAGENET_TEMPLATES',
     'SIMPLE_TEMPLATES',
     'TextClassifier',
     'Vocabulary',

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
-import open_clip
 from filelock import FileLock
 from mmengine.logging import print_log
 from safetensors import SafetensorError
@@ -79,8 +78,11 @@ def find_classifier(
 def _is_tag(text_encoder: Mapping) -> bool:
     """Whether the text tower is one of open_clip's list, whose weights never change."""
     model, tag = (text_encoder.get(key) for key in ('model', 'checkpoint'))
-    names = isinstance(model, str) and isinstance(tag, str)
-    return names and bool(open_clip.get_pretrained_cfg(model, tag))
+    if not (isinstance(model, str) and isinstance(tag, str)):
+        return False
+    import open_clip
+
+    return bool(open_clip.get_pretrained_cfg(model, tag))
 
 
 @contextlib.contextmanager

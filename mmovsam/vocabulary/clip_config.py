@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-import open_clip
-
 
 def clip_model_config(model: str | Mapping) -> dict:
     """The configuration of a CLIP model in open_clip's form.
@@ -21,6 +19,8 @@ def clip_model_config(model: str | Mapping) -> dict:
         ValueError: Unknown name, or a mapping that lacks a part.
     """
     if isinstance(model, str):
+        import open_clip
+
         config = open_clip.get_model_config(model)
         if config is None:
             raise ValueError(

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-import open_clip
-
 from .text_files import read_lines
 
 _SIZES = ('small', 'medium', 'large')
@@ -27,16 +25,8 @@ OVSAM_TEMPLATES = (
 
 SIMPLE_TEMPLATES = ('a photo of a {}.',)
 
-# open_clip keeps its templates as functions of the name.
-OPENAI_IMAGENET_TEMPLATES = tuple(fill('{}') for fill in open_clip.OPENAI_IMAGENET_TEMPLATES)
-SIMPLE_IMAGENET_TEMPLATES = tuple(fill('{}') for fill in open_clip.SIMPLE_IMAGENET_TEMPLATES)
-
-TEMPLATES = {
-    'ovsam': OVSAM_TEMPLATES,
-    'simple': SIMPLE_TEMPLATES,
-    'openai_imagenet': OPENAI_IMAGENET_TEMPLATES,
-    'simple_imagenet': SIMPLE_IMAGENET_TEMPLATES,
-}
+_TEMPLATES = {'ovsam': OVSAM_TEMPLATES, 'simple': SIMPLE_TEMPLATES}
+_OF_OPEN_CLIP = ('openai_imagenet', 'simple_imagenet')
 
 
 def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]:
@@ -52,12 +42,19 @@ def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]
         ValueError: If the name is unknown, there is no sentence, or one has not exactly one `{}`.
     """
     if isinstance(templates, (str, PathLike)):
-        if templates in TEMPLATES:
-            return TEMPLATES[templates]
+        if templates in _TEMPLATES:
+            return _TEMPLATES[templates]
+        if templates in _OF_OPEN_CLIP:
+            import open_clip
+
+            # functions of the name
+            fills = getattr(open_clip, f'{templates.upper()}_TEMPLATES')
+            return tuple(fill('{}') for fill in fills)
         if not Path(templates).is_file():
             raise ValueError(
-                f'there are no templates {str(templates)!r}: choose one of {", ".join(TEMPLATES)}, '
-                'or give a text file or a list of sentences with {} for the name'
+                f'there are no templates {str(templates)!r}: choose one of '
+                f'{", ".join((*_TEMPLATES, *_OF_OPEN_CLIP))}, or give a text file or a list of '
+                'sentences with {} for the name'
             )
         templates = read_lines(templates)
     if not isinstance(templates, Sequence):

@@ -81,20 +81,20 @@ class TextClassifier:
         """
         if self.counts is not None:
             return self.embeddings, torch.tensor(self.counts)
-        own = self._own()
-        return self.embeddings[own], own.sum(1)
+        distinct = self._distinct()
+        return self.embeddings[distinct], distinct.sum(1)
 
     def flat_bias(self) -> Tensor:
         """The bias `(M,)` of each name of `flat`; zeros where there is none."""
         if self.bias is None:
             return self.embeddings.new_zeros(len(self.flat()[0]))
-        return self.bias if self.counts is not None else self.bias[self._own()]
+        return self.bias if self.counts is not None else self.bias[self._distinct()]
 
-    def _own(self) -> Tensor:
+    def _distinct(self) -> Tensor:
         """`(K, P)`, which names of `embeddings` do not repeat a class's first."""
-        own = (self.embeddings != self.embeddings[:, :1]).any(-1)
-        own[:, 0] = True
-        return own
+        distinct = (self.embeddings != self.embeddings[:, :1]).any(-1)
+        distinct[:, 0] = True
+        return distinct
 
 
 def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | None = None) -> None:

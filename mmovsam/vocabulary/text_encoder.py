@@ -6,8 +6,6 @@ import copy
 from collections.abc import Callable, Mapping
 from os import PathLike
 
-import open_clip
-from open_clip.model import CLIP, CustomTextCLIP, convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
@@ -68,6 +66,8 @@ def load_text_encoder(
 
 
 def _build(config: dict) -> nn.Module:
+    from open_clip.model import CLIP, CustomTextCLIP
+
     config = copy.deepcopy(config)
     if 'multimodal_cfg' in config:
         raise ValueError('CoCa models have no plain text tower; choose a CLIP model')
@@ -82,6 +82,8 @@ def _build(config: dict) -> nn.Module:
 
 
 def _tokenizer(model: str | Mapping, config: dict) -> Callable[[list[str]], Tensor]:
+    import open_clip
+
     if isinstance(model, str):
         return open_clip.get_tokenizer(model)
     length = config['text_cfg'].get('context_length', 77)
@@ -93,13 +95,16 @@ def _tokenizer(model: str | Mapping, config: dict) -> Callable[[list[str]], Tens
 
 def _checkpoint_file(model: str | Mapping, checkpoint: str | PathLike) -> str | PathLike:
     if isinstance(model, str) and isinstance(checkpoint, str):
-        tag = open_clip.get_pretrained_cfg(model, checkpoint)
-        if tag:
+        import open_clip
+
+        if open_clip.get_pretrained_cfg(model, checkpoint):
             return fetch(f'open_clip://{model}:{checkpoint}')
     return checkpoint
 
 
 def _load(text_model: nn.Module, path: str | PathLike) -> None:
+    from open_clip.model import CustomTextCLIP, convert_to_custom_text_state_dict
+
     state = state_dict_of(load_checkpoint_file(path))
     if isinstance(text_model, CustomTextCLIP):
         state = convert_to_custom_text_state_dict(state)

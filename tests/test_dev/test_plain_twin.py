@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
-from open_clip.modified_resnet import AttentionPool2d
 
-from mmovsam.layers import LayerNorm2d, MaskDecoder, ViTBlock, mask_decoder, vit
-from mmovsam.models.backbones.clip_towers import ResNetTower
+from mmovsam.layers import MaskDecoder, ViTBlock, mask_decoder, vit
 from mmovsam.prompts import Prompts
 
 NEAR = 1e-5
@@ -154,36 +152,6 @@ def test_transformer_block_equals_its_twin_for_any_grid_and_window(
         vit.BIASES_AT_ONCE, vit.POSITIONS_AT_ONCE = before
     largest = max(gradient.abs().max() for gradient in theirs)
     assert all((a - b).abs().max() < NEAR * largest for a, b in zip(ours, theirs))
-
-
-@pytest.mark.parametrize('shape', [(2, 12, 5, 7), (1, 12, 1, 1), (0, 12, 3, 3)])
-def test_layer_norm_over_channels_equals_its_twin(shape):
-    norm = random_(LayerNorm2d(12))
-    torch.manual_seed(0)
-    x = (torch.randn(shape) * 4 + 3).requires_grad_()
-    found, wanted = norm(x), plain_twin(norm)(x)
-    assert difference(found, wanted) < NEAR
-    for ours, theirs in zip(gradients(norm, [x], [found]), gradients(norm, [x], [wanted])):
-        assert difference(ours, theirs) < NEAR
-
-
-@pytest.mark.parametrize('num', [1, 5])
-def test_pooling_of_regions_equals_its_twin(num):
-    pool = torch.nn.Module()
-    pool.attnpool = random_(AttentionPool2d(3, 48, 6, 20))
-    ours, theirs = ResNetTower.__new__(ResNetTower), ResNetTower.__new__(ResNetTower)
-    ours.grid = theirs.grid = 3
-    holder = torch.nn.Module()
-    holder.tower = theirs
-    theirs = plain_twin(holder).tower
-    torch.manual_seed(num)
-    stage4 = torch.randn(1, 48, 7, 9) * 3
-    bboxes = torch.rand(num, 4) * 100 + torch.tensor([0, 0, 120, 90])
-    with torch.no_grad():
-        found, wanted = (
-            tower.embed_regions(pool, stage4, bboxes, None) for tower in (ours, theirs)
-        )
-    assert difference(found, wanted) < NEAR
 
 
 @torch.no_grad()

@@ -9,11 +9,6 @@ from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
 from mmovsam.engine.hooks import PrepareForInferenceHook
-from mmovsam.layers.packed import InferenceLayer
-
-
-def prepared(model):
-    return {str(m.precision) for m in model.modules() if isinstance(m, InferenceLayer)}
 
 
 def test_model_is_prepared_for_a_test_and_not_for_training():
@@ -21,9 +16,9 @@ def test_model_is_prepared_for_a_test_and_not_for_training():
     model = MODELS.build(tiny.CONFIGS['ovsam']).train()
     hook, runner = PrepareForInferenceHook('bfloat16'), SimpleNamespace(model=model)
     hook.before_train(runner), hook.before_val(runner)
-    assert prepared(model) == set()
+    assert model.encoder_dtype is None
     hook.before_test(runner)
-    assert str(torch.bfloat16) in prepared(model)
+    assert model.encoder_dtype == torch.bfloat16
 
 
 def test_unknown_precision_is_refused_with_those_there_are():

@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from mmovsam.apis import prepare_for_inference
 from mmovsam.export import ONNXModel, export_onnx, onnx_files
 from mmovsam.export.onnx_files import check_exportable
 
@@ -52,6 +53,9 @@ def test_settings_that_onnx_cannot_express_are_named(random_model, changes, mess
 def test_half_precision_is_refused(random_model):
     with pytest.raises(ValueError, match='these are torch.bfloat16'):
         check_exportable(random_model().bfloat16(), tiny.vocabulary())
+    model = prepare_for_inference(random_model().eval(), torch.bfloat16)
+    with pytest.raises(ValueError, match='prepared to encode in torch.bfloat16'):
+        check_exportable(model, tiny.vocabulary())
 
 
 def test_names_of_another_clip_are_refused(random_model):

@@ -129,12 +129,13 @@ def answer(model, features, kind, region):
     The released code takes CLIP's region from the annotated box, whatever the prompt is.
     """
     if kind == 'box':
-        prompts = Prompts(bboxes=reference.BOXES)
+        given = dict(bboxes=reference.BOXES)
     else:
-        prompts = Prompts(point_coords=reference.POINTS, point_labels=torch.ones(5, 1))
+        given = dict(point_coords=reference.POINTS, point_labels=torch.ones(5, 1))
+    prompts = Prompts(**given, annotated_bboxes=reference.BOXES)
     head_region = 'annotated' if region == 'prompt' else 'mask'
     model.test_cfg.update(head_region=head_region, clip_region='annotated')
-    said = model.recognize(features, prompts, reference.BOXES)
+    said = model.recognize(features, prompts)
     original = prompts.scaled((1 / 1.6, 1 / 1.6))
-    instances = model.predict_prompts(features, original, META, True, reference.BOXES / 1.6)
+    instances = model.predict_prompts(features, original, META)
     return said, instances

@@ -40,6 +40,13 @@ def test_box_mode_gives_the_annotated_boxes_in_order_and_no_label():
     assert prompts.labels is None and prompts.scores is None and prompts.point_coords is None
 
 
+@pytest.mark.parametrize('mode', ['box', 'center', 'random'])
+def test_annotated_boxes_go_along_with_every_prompt(mode):
+    bboxes = [[5, 5, 9, 8], [0, 0, 3, 3]]
+    (prompts,) = GTPrompter(mode=mode)([data_sample(np.ones((2, 9, 12)), bboxes)])
+    assert prompts.annotated_bboxes.tolist() == bboxes
+
+
 def test_center_of_an_odd_square_is_its_middle_pixel():
     mask = np.zeros((9, 9))
     mask[2:7, 1:6] = 1

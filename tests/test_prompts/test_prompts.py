@@ -27,6 +27,7 @@ def numbered_prompts(n):
         mask_input=torch.arange(n).reshape(n, 1, 1, 1).expand(n, 1, 3, 5),
         labels=torch.arange(n),
         scores=torch.arange(n) / 10,
+        annotated_bboxes=torch.arange(4 * n).reshape(n, 4) + 1,
     )
 
 
@@ -78,6 +79,7 @@ def test_indexing_takes_the_same_rows_of_every_field(n, data):
     assert torch.equal(chosen.point_coords, prompts.point_coords[rows])
     assert torch.equal(chosen.mask_input, prompts.mask_input[rows])
     assert torch.equal(chosen.scores, prompts.scores[rows])
+    assert torch.equal(chosen.annotated_bboxes, prompts.annotated_bboxes[rows])
 
 
 def test_integer_index_gives_a_set_of_one():
@@ -100,6 +102,7 @@ def test_scaled_multiplies_boxes_and_points_and_nothing_else():
     assert scaled.bboxes[1].isnan().all()
     assert scaled.point_coords[1].tolist() == [[6, 50]]
     assert scaled.labels is prompts.labels
+    assert numbered_prompts(2).scaled((2, 10)).annotated_bboxes[0].tolist() == [2, 20, 6, 40]
     assert prompts.bboxes[0].tolist() == [0, 0, 4, 4]
 
 

@@ -1,6 +1,5 @@
 """Hooks for MMEngine's Runner."""
 
-from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .class_frequency_hook import ClassFrequencyHook
@@ -12,7 +11,6 @@ from .training_report_hook import TrainingReportHook
 from .val_picture_hook import ValPictureHook
 
 __all__ = [
-    'AtomicCheckpointHook',
     'CheckpointCheckHook',
     'ClassCheckHook',
     'ClassFrequencyHook',

@@ -5,7 +5,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 
 from ...checkpoints import check_fit, load_initial_weights, names_all_weights
-from .unwrap import unwrap
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()

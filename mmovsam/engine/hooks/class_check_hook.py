@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from ...models.heads import OpenVocabClassifier
-from .unwrap import unwrap
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()

@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from ...models.losses import VocabularyLoss
-from .unwrap import unwrap
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -31,8 +31,8 @@ class ClassFrequencyHook(Hook):
             frequencies = getattr(dataset, 'class_counts', None)
         loss.set_source_classes(
             {
-                name: torch.as_tensor(own)
-                for name, own in getattr(dataset, 'source_classes', {}).items()
+                name: torch.as_tensor(classes)
+                for name, classes in getattr(dataset, 'source_classes', {}).items()
             }
         )
         if frequencies is not None:

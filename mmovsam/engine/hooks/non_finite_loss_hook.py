@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...prompts import Prompts
-from .unwrap import unwrap
+from ..unwrap import unwrap
 
 
 class NonFiniteLossError(ValueError):

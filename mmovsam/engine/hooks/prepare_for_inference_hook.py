@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from ...models.prepare import PRECISIONS, prepare_for_inference
-from .unwrap import unwrap
+from ..unwrap import unwrap
 
 _BY_NAME = {str(dtype).removeprefix('torch.'): dtype for dtype in PRECISIONS}
 

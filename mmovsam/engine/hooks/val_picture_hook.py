@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import mmcv
 import mmengine.fileio
-import numpy as np
 from mmdet.structures import DetDataSample
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from pycocotools import mask as coco_mask
+
+from ...models.detectors.run_lengths import decode_runs
 
 
 @HOOKS.register_module()
@@ -74,10 +74,7 @@ def _with_decoded_masks(sample: DetDataSample) -> DetDataSample:
     masks = sample.pred_instances.get('masks')
     if not isinstance(masks, list):
         return sample
-    decoded = np.zeros((len(masks), *sample.ori_shape[:2]), np.uint8)
-    for mask, encoded in zip(decoded, masks):
-        mask[:] = coco_mask.decode(encoded)
     sample = sample.clone()  # shares what is not replaced
     sample.pred_instances = sample.pred_instances.clone()
-    sample.pred_instances.masks = decoded
+    sample.pred_instances.masks = decode_runs(masks, sample.ori_shape)
     return sample

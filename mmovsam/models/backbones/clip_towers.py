@@ -99,11 +99,11 @@ class ViTTower:
         tokens = patches.flatten(2).transpose(1, 2)
         position = visual.positional_embedding.to(tokens.dtype)
         side = round((position.shape[0] - 1) ** 0.5)
-        placed = resample_abs_pos(position[1:].reshape(1, side, side, -1), tuple(grid)).flatten(
+        pos_embed = resample_abs_pos(position[1:].reshape(1, side, side, -1), tuple(grid)).flatten(
             1, 2
         )
         first = (visual.class_embedding.to(tokens.dtype) + position[0]).expand(x.shape[0], 1, -1)
-        tokens = visual.ln_pre(torch.cat((first, tokens + placed), dim=1))
+        tokens = visual.ln_pre(torch.cat((first, tokens + pos_embed), dim=1))
         *_, last_block = visual.transformer.resblocks
         _, (before, last) = visual.transformer.forward_intermediates(tokens, indices=2)
         dense = last if visual.pool_type == 'avg' else _attend_alone(last_block, before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import open_clip
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -39,6 +38,8 @@ class OpenCLIPBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        import open_clip
+
         if pretrained:
             if not isinstance(model, str):
                 raise ValueError('`pretrained` needs `model` to be a name that open_clip knows.')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import timm
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -42,6 +41,8 @@ class TimmBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        import timm
+
         if not timm.is_model(model):
             raise ValueError(f'timm has no model {model!r}: choose one of timm.list_models().')
         self.visual = timm.create_model(model, num_classes=0)
@@ -134,5 +135,5 @@ class TimmBackbone(BaseModule):
             weights = down.mean(1)[:, :, None] * across.mean(1)[:, None]  # (N, h, w)
             if len(features) == 1:
                 return weights.flatten(1) @ features[0].flatten(1).T
-            own = features.flatten(2).index_select(0, image_index)
-            return torch.bmm(own, weights.flatten(1)[..., None])[..., 0]
+            maps = features.flatten(2).index_select(0, image_index)
+            return torch.bmm(maps, weights.flatten(1)[..., None])[..., 0]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from mmdet.registry import DATASETS, MODELS
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size
 from mmengine.model import BaseModel
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 from ...layers import with_global_statistics
 from ...vocabulary import OVSAM_TEMPLATES
@@ -53,6 +51,8 @@ class CLIPPretrainer(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        import open_clip
+
         config = clip_model_config(model)
         self.clip = with_global_statistics(open_clip.CLIP(**config))
         self.clip.visual.to(memory_format=torch.channels_last)  # a third faster on a CPU
@@ -102,6 +102,8 @@ class CLIPPretrainer(BaseModel):
         with torch.autocast(inputs.device.type, self.dtype, self.dtype != torch.float32):
             images = self.clip.encode_image(inputs).float()
         if get_world_size() > 1:
+            from torch.distributed.nn.functional import all_gather
+
             images = torch.cat(all_gather(images))
         texts = self.clip.encode_text(tokens)
         scale = self.clip.logit_scale.exp().clamp(max=self.max_logit_scale)

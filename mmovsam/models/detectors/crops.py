@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, image_transform
 from PIL import Image
 from torch import Tensor
 
 from .instances import masks_to_bboxes
 
-CLIP_MEAN = tuple(255 * value for value in OPENAI_DATASET_MEAN)
-CLIP_STD = tuple(255 * value for value in OPENAI_DATASET_STD)
+# RGB; open_clip's OPENAI_DATASET_MEAN and OPENAI_DATASET_STD
+CLIP_MEAN = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))
+CLIP_STD = tuple(255 * value for value in (0.26862954, 0.26130258, 0.27577711))
 
 
 def crop_windows(bboxes: Tensor, margin: float, square: bool) -> Tensor:
@@ -67,6 +67,8 @@ class MaskCropper:
                 f'The margin of a crop must be at least 0, not {margin}: it is a share of the '
                 "box's longer side that is added around the box."
             )
+        from open_clip import image_transform
+
         self.margin = margin
         self.square = square
         self.mean_color = np.array(mean).round().astype(np.uint8)

@@ -47,7 +47,7 @@ class ClassMap:
         self.missing = tuple(name for name, label in zip(classes, found) if label < 0)
 
 
-class Namer:
+class LabelFusion:
     """Give instances their `labels` and `scores`.
 
     Args:
@@ -67,7 +67,7 @@ class Namer:
         self.detector_alpha = detector_alpha
 
     @property
-    def asks_detector(self) -> bool:
+    def needs_detector(self) -> bool:
         """Whether the detector's names are needed."""
         return self.names != 'recognition'
 
@@ -96,10 +96,10 @@ class Namer:
             scores = torch.ones(count, device=device)
             instances.scores = scores if prompts.scores is None else prompts.scores
             return
-        ranking, own = self._ranked(prompts, probabilities, class_map)
+        ranking, probabilities = self._ranked(prompts, probabilities, class_map)
         top = ranking.topk(min(top_k, ranking.shape[1]), dim=1).indices
         instances.topk_labels = top
-        instances.topk_scores = own.gather(1, top)
+        instances.topk_scores = probabilities.gather(1, top)
         instances.labels = top[:, 0]
         instances.scores = _score(self.score, instances.topk_scores[:, 0], prompts)
 
@@ -114,31 +114,32 @@ class Namer:
         if self.names == 'fused':
             fused = self._fuse(probabilities, labels, prompts.scores, class_map.known.to(device))
             return fused, fused
-        told = (labels >= 0).nonzero()[:, 0]
+        labeled = (labels >= 0).nonzero()[:, 0]
         ranking = probabilities.clone()
-        ranking[told, labels[told]] = 2.0  # before all others
+        ranking[labeled, labels[labeled]] = 2.0  # before all others
         return ranking, probabilities
 
     def _fuse(
         self, probabilities: Tensor, labels: Tensor, scores: Tensor | None, known: Tensor
     ) -> Tensor:
         """Both opinions in one: `(N, K)`; rows without a label in the vocabulary stay."""
-        told = (labels >= 0).nonzero()[:, 0]
-        if len(told) == 0:
+        labeled = (labels >= 0).nonzero()[:, 0]
+        if len(labeled) == 0:
             return probabilities
         count = int(known.sum())
-        ours = probabilities[told][:, known]
+        probs = probabilities[labeled][:, known]
         # The detector gives its class its score and the others equal parts of the rest. A score
         # that is lower than by chance is no evidence for the others.
-        sure = torch.ones_like(ours[:, 0]) if scores is None else scores[told].to(ours)
+        sure = torch.ones_like(probs[:, 0]) if scores is None else scores[labeled].to(probs)
         sure = sure.clamp(1 / count, 1 - 1e-4)
-        theirs = ((1 - sure) / max(count - 1, 1))[:, None].expand(-1, count).clone()
-        place = known.cumsum(0)[labels[told]] - 1
-        theirs.scatter_(1, place[:, None], sure[:, None])
-        least = torch.finfo(ours.dtype).tiny
-        mean = torch.lerp(ours.clamp(min=least).log(), theirs.log(), self.detector_alpha)
+        detector_probs = ((1 - sure) / max(count - 1, 1))[:, None].expand(-1, count).clone()
+        place = known.cumsum(0)[labels[labeled]] - 1
+        detector_probs.scatter_(1, place[:, None], sure[:, None])
+        least = torch.finfo(probs.dtype).tiny
+        mean = torch.lerp(probs.clamp(min=least).log(), detector_probs.log(), self.detector_alpha)
         fused = probabilities.clone()
-        fused[told[:, None], known.nonzero()[:, 0]] = mean.softmax(1) * ours.sum(1, keepdim=True)
+        total = probs.sum(1, keepdim=True)
+        fused[labeled[:, None], known.nonzero()[:, 0]] = mean.softmax(1) * total
         return fused
 
 

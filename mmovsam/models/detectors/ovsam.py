@@ -20,7 +20,7 @@ from ..heads import OpenVocabClassifier
 from ..heads.window_decoder import WindowPrompts
 from ..losses import ImageLabels
 from .instances import bboxes_of_logits
-from .prompted_detector import Answer, PromptedDetector, scale_factor_of
+from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 from .training import TrainedImage, cls_losses, mask_losses
 
 
@@ -60,7 +60,7 @@ class ImageFeatures(NamedTuple):
         count = len(self.embedding)
         return [parts.map(lambda split, i=index: split[i]) for index in range(count)]
 
-    def to(self, dtype: torch.dtype | None) -> ImageFeatures:
+    def to(self, dtype: torch.dtype | None = None) -> ImageFeatures:
         """The same in another precision, None for their own, with channels before rows in memory.
 
         RoIAlign reads memory in this order whatever a tensor's strides say.
@@ -68,8 +68,8 @@ class ImageFeatures(NamedTuple):
         return self.map(lambda tensor: tensor.to(dtype or tensor.dtype).contiguous())
 
 
-class Recognized(NamedTuple):
-    """What the model says of N masks of one image, in the network's frame."""
+class RecognitionOutput(NamedTuple):
+    """N masks of one image and the logits of their names, in the network's frame."""
 
     low_res_logits: Tensor
     """`(N, 1, h, w)`."""
@@ -107,13 +107,13 @@ class OVSAM(PromptedDetector):
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
         test_cfg: `chunk_size` (prompts decoded at once, 32); `names` (`'recognition'`, the default,
             `'detector'` or `'fused'`), `score` (`'recognition'`, `'detector'` or `'geometric'`, the
-            default) and `detector_alpha` (0.5), see `Namer`; `bboxes` (`'prompt'`: a prompt's box
-            stays as it is, the default, or `'mask'`: the box of the mask); `mask_format`
-            (`'tensor'`, the default, or `'rle'`), see `MaskWriter`;
-            `head_region` and `clip_region` (`'mask'`: the box of the predicted mask, the default;
-            `'prompt'`: the prompt's box where it has one; `'annotated'`: the annotated box even
-            when the prompt is a point, as the released evaluation does for `clip_region`, which no
-            honest test can).
+            default) and `detector_alpha` (0.5), see `LabelFusion`; `bboxes` (`'prompt'`: a prompt's
+            box stays as it is, the default, or `'mask'`: the box of the mask); `mask_format`
+            (`'tensor'`, the default, or `'rle'`), see `MaskWriter`; `head_region` and `clip_region`
+            (`'mask'`: the box of the predicted mask, the default; `'prompt'`: the prompt's box
+            where it has one; `'annotated'`: the `annotated_bboxes` of the prompts, even when the
+            prompt is a point, as the released evaluation does for `clip_region`, which no honest
+            test can).
         data_preprocessor: `OVSAMDataPreprocessor`.
         init_cfg: MMEngine's initialization.
 
@@ -156,7 +156,7 @@ class OVSAM(PromptedDetector):
                 'OVSAM with a classifier names regions by `region_neck` and reads masks by `neck`: '
                 'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
             )
-        self.feature_dtype: torch.dtype | None = None  # None: as the encoder gives them
+        self.encoder_dtype: torch.dtype | None = None  # set by `prepare_for_inference`
         self.train_cfg = dict(train_cfg or {})
         unknown = set(self.train_cfg) - _TRAIN_KEYS
         if unknown:
@@ -173,23 +173,29 @@ class OVSAM(PromptedDetector):
         Args:
             batch_inputs: `(B, 3, S, S)`, normalized and padded.
         """
+        if self.encoder_dtype in (None, torch.float32):
+            return self._encode(batch_inputs).to()
+        with torch.autocast(batch_inputs.device.type, self.encoder_dtype):
+            features = self._encode(batch_inputs)
+        return features.to(torch.float32)
+
+    def _encode(self, batch_inputs: Tensor) -> ImageFeatures:
         pyramid = self.backbone(batch_inputs)
         if self.window_decoder is not None:
             *fine, embedding, stage4 = pyramid
             maps = (embedding, stage4, tuple(_read(self.region_neck, pyramid)), tuple(fine))
-            return ImageFeatures(*maps).to(self.feature_dtype)
+            return ImageFeatures(*maps)
         if self.neck is None:
-            return ImageFeatures(pyramid, None, ()).to(self.feature_dtype)
+            return ImageFeatures(pyramid, None, ())
         return self._features(pyramid, _read(self.neck, pyramid))
 
     def _features(self, pyramid: Sequence[Tensor], embedding: Tensor) -> ImageFeatures:
-        features = ImageFeatures(
+        return ImageFeatures(
             embedding,
             pyramid[-1],
             tuple(_read(self.region_neck, pyramid)) if self.region_neck else (),
             tuple(_read(self.high_res_neck, pyramid)) if self.high_res_neck else (),
         )
-        return features.to(self.feature_dtype)
 
     @torch.no_grad()
     def propose(self, features: ImageFeatures, points: Prompts) -> tuple[Tensor, Tensor | None]:
@@ -252,6 +258,9 @@ class OVSAM(PromptedDetector):
             batch_inputs: `(B, 3, S, S)`, normalized and padded.
             batch_data_samples: With `gt_instances` in pixels of the network's input.
 
+        Raises:
+            RuntimeError: The model was prepared for inference.
+
         Returns:
             `loss_mask`, `loss_dice` and, with names, `loss_cls`; and for the log `acc`, and parts
             by source where samples have a `source`: see `mask_losses` and `cls_losses`. Objects
@@ -259,12 +268,17 @@ class OVSAM(PromptedDetector):
         """
         if self.window_decoder is not None:
             raise ValueError('A window decoder is trained by tools/train_photo.py.')
+        if self.encoder_dtype is not None:
+            raise RuntimeError(
+                'This model was prepared for inference and cannot train. Build it again from its '
+                'config.'
+            )
         features = self.extract_feat(batch_inputs).images()
         images = []
-        for own, sample in zip(features, batch_data_samples):
+        for image_features, sample in zip(features, batch_data_samples):
             if len(sample.gt_instances):
                 with seeded(sample.get('seed'), batch_inputs.device):
-                    images.append(self._train_image(own, sample))
+                    images.append(self._train_image(image_features, sample))
         # Some parameters are used by one kind of prompt only: with this each has a gradient in
         # every batch, as distributed training expects.
         zero = sum(p.sum() for p in self.parameters() if p.requires_grad) * 0
@@ -317,7 +331,7 @@ class OVSAM(PromptedDetector):
         for (_, shared), parts in batches.items():
             index, sparse, dense, painted = zip(*parts)
             bboxes, masks = (None if each[0] is None else torch.cat(each) for each in zip(*painted))
-            said = self.head.decode(
+            outputs = self.head.decode(
                 features.embedding,
                 image_pe,
                 torch.cat(sparse),
@@ -326,8 +340,8 @@ class OVSAM(PromptedDetector):
                 bboxes,
                 masks,
             )
-            iou = None if said.iou_predictions is None else said.iou_predictions[:, chosen]
-            decoded.append((said.low_res_logits[:, chosen], iou, said.extra_tokens))
+            iou = None if outputs.iou_predictions is None else outputs.iou_predictions[:, chosen]
+            decoded.append((outputs.low_res_logits[:, chosen], iou, outputs.extra_tokens))
             order.extend(index)
         if not order:
             none = features.embedding.new_zeros(0, 1)
@@ -354,42 +368,39 @@ class OVSAM(PromptedDetector):
 
     # Inference
 
-    def answer(
-        self,
-        features: ImageFeatures,
-        prompts: Prompts,
-        metainfo: dict,
-        context: Tensor | None,
-        chunk: slice,
-    ) -> Answer:
+    def predict_chunk(
+        self, features: ImageFeatures, prompts: Prompts, metainfo: dict
+    ) -> PromptOutput:
         """Segment and name prompts of one image, all at once: see `PromptedDetector`.
 
-        `context` has the annotated boxes `(N, 4)`, xyxy in pixels of the original image, for
-        regions that are to be `'annotated'`.
+        Raises:
+            ValueError: Regions are `'annotated'`, and the prompts have no `annotated_bboxes`.
         """
-        scale = scale_factor_of(metainfo)
-        given = None if context is None else context[chunk] * context.new_tensor([*scale, *scale])
-        said = self.recognize(features, prompts.scaled(scale), given)
+        regions = self.test_cfg['head_region'], self.test_cfg['clip_region']
+        if 'annotated' in regions and len(prompts) and prompts.annotated_bboxes is None:
+            raise ValueError(
+                "Regions 'annotated' need prompts with annotated_bboxes, such as those of "
+                'GTPrompter. Use that, or another region.'
+            )
+        outputs = self.recognize(features, prompts.scaled(scale_factor_of(metainfo)))
         probabilities = None
         if self.recognizes:
-            probabilities = self.classifier.probabilities(said.fused_logits)
-        return Answer(said.low_res_logits, probabilities)
+            probabilities = self.classifier.probabilities(outputs.fused_logits)
+        return PromptOutput(outputs.low_res_logits, probabilities)
 
     @torch.no_grad()
     def recognize(
         self,
         features: ImageFeatures,
         prompts: Prompts,
-        annotated_bboxes: Tensor | None = None,
         multimask_output: bool = False,
         classifier: OpenVocabClassifier | None = None,
-    ) -> Recognized:
+    ) -> RecognitionOutput:
         """Decode and name prompts of one image, all at once.
 
         Args:
             features: Of this image.
             prompts: In pixels of the network's input.
-            annotated_bboxes: `(N, 4)` in the same frame.
             multimask_output: Whether a prompt gets, in place of the decoder's first mask, its
                 others, where it has more than one.
             classifier: Names the masks; None for the model's own.
@@ -402,11 +413,11 @@ class OVSAM(PromptedDetector):
         logits = decoded.low_res_logits.flatten(0, 1)[:, None]
         iou = None if decoded.iou_predictions is None else decoded.iou_predictions.flatten()
         if not self.recognizes:
-            return Recognized(logits, iou, None, None, None)
+            return RecognitionOutput(logits, iou, None, None, None)
         classifier = classifier or self.classifier
         if len(prompts) == 0:
             none = logits.new_zeros(0, classifier.num_classes + 1)
-            return Recognized(logits, iou, none, none, none)
+            return RecognitionOutput(logits, iou, none, none, none)
         regions = {'mask': bboxes_of_logits(logits, self.input_size)}
         regions['prompt'] = regions['annotated'] = regions['mask']
         if prompts.bboxes is not None:
@@ -414,8 +425,8 @@ class OVSAM(PromptedDetector):
             with_box = given.isfinite().all(1, keepdim=True)
             given = _proper(given, self.input_size)
             regions['prompt'] = torch.where(with_box, given, regions['mask'])
-        if annotated_bboxes is not None:
-            given = annotated_bboxes.to(logits).repeat_interleave(count, 0)
+        if prompts.annotated_bboxes is not None:
+            given = prompts.annotated_bboxes.to(logits).repeat_interleave(count, 0)
             regions['annotated'] = _proper(given, self.input_size)
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
@@ -431,7 +442,7 @@ class OVSAM(PromptedDetector):
         )
         visible = (on_map > 0).flatten(1).any(1)
         fused = classifier.fuse(head_logits, clip_logits, visible)
-        return Recognized(logits, iou, head_logits, clip_logits, fused)
+        return RecognitionOutput(logits, iou, head_logits, clip_logits, fused)
 
     def embed_regions(
         self,
@@ -475,18 +486,6 @@ class OVSAM(PromptedDetector):
         if self.window_decoder is not None:
             return self.window_decoder.logit_size
         return self.head.mask_decoder.upscaling * self.prompt_encoder.embedding_side
-
-    def image_context(self, sample: DetDataSample, prompts: Prompts) -> Tensor | None:
-        """Annotated boxes, where regions are to be theirs."""
-        if 'annotated' not in (self.test_cfg['head_region'], self.test_cfg['clip_region']):
-            return None
-        bboxes = sample.gt_instances.bboxes
-        if len(bboxes) != len(prompts):
-            raise ValueError(
-                f"Regions 'annotated' need a prompt for each annotated box: {len(prompts)} prompts "
-                f'and {len(bboxes)} boxes. Use GTPrompter, or another region.'
-            )
-        return getattr(bboxes, 'tensor', bboxes)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...prompts import Prompts
 from ...vocabulary import TextClassifier
 from .instances import MASK_FORMATS, MaskWriter
-from .naming import NAMES, SCORES, ClassMap, Namer
+from .naming import NAMES, SCORES, ClassMap, LabelFusion
 
 CHOICES = dict(
     names=NAMES,
@@ -31,8 +31,8 @@ CHOICES = dict(
 """Settings of `test_cfg` that are one of several words; the first is the default."""
 
 
-class Answer(NamedTuple):
-    """What a model says of N prompts of one image, in the network's frame."""
+class PromptOutput(NamedTuple):
+    """Masks and names of N prompts of one image, in the network's frame."""
 
     low_res_logits: Tensor
     """`(N, 1, h, w)`."""
@@ -68,7 +68,7 @@ class PromptedDetector(BaseDetector):
         self.test_cfg = _checked_test_cfg(test_cfg)
         self._dataset_meta: dict = {}
         naming = ('names', 'score', 'detector_alpha')
-        self.namer = Namer(*(self.test_cfg[key] for key in naming))
+        self.label_fusion = LabelFusion(*(self.test_cfg[key] for key in naming))
 
     @property
     @abstractmethod
@@ -80,21 +80,14 @@ class PromptedDetector(BaseDetector):
     def logit_size(self) -> int:
         """Side of the low-resolution logits, and so of a `mask_input`."""
 
-    def image_context(self, sample: DetDataSample, prompts: Prompts) -> Any:
-        """What `answer` needs of an image besides its features; nothing by default."""
-
     @abstractmethod
-    def answer(
-        self, features: Any, prompts: Prompts, metainfo: dict, context: Any, chunk: slice
-    ) -> Answer:
+    def predict_chunk(self, features: Any, prompts: Prompts, metainfo: dict) -> PromptOutput:
         """Segment and name prompts of one image, all at once.
 
         Args:
             features: Of this image, from `extract_feat`.
             prompts: In pixels of the original image.
             metainfo: See `predict_prompts`.
-            context: Of `image_context`, for all prompts of the image.
-            chunk: Which of them these are.
         """
 
     def set_vocabulary(self, classifier: TextClassifier) -> None:
@@ -149,12 +142,7 @@ class PromptedDetector(BaseDetector):
             prompts = prompts.to(batch_inputs.device)
             results.append(
                 self.predict_prompts(
-                    features.image(index),
-                    prompts,
-                    sample.metainfo,
-                    rescale,
-                    self.image_context(sample, prompts),
-                    class_map,
+                    features.image(index), prompts, sample.metainfo, rescale, class_map
                 )
             )
         return self.add_pred_to_datasample(batch_data_samples, results)
@@ -166,7 +154,6 @@ class PromptedDetector(BaseDetector):
         prompts: Prompts,
         metainfo: dict,
         rescale: bool = True,
-        context: Any = None,
         class_map: ClassMap | None = None,
     ) -> InstanceData:
         """Segment and name N prompts of one image, chunk by chunk.
@@ -176,7 +163,6 @@ class PromptedDetector(BaseDetector):
             prompts: In pixels of the original image.
             metainfo: `img_shape`, `ori_shape` and, where they differ, `scale_factor` (w, h).
             rescale: See `predict`.
-            context: Of `image_context`.
             class_map: What the labels of the prompts mean.
 
         Returns:
@@ -190,10 +176,10 @@ class PromptedDetector(BaseDetector):
         step = self.test_cfg['chunk_size']
         for start in range(0, max(len(prompts), 1), step):
             chunk = slice(start, start + step)
-            answer = self.answer(features, prompts[chunk], metainfo, context, chunk)
+            output = self.predict_chunk(features, prompts[chunk], metainfo)
             instances = InstanceData()
-            instances.bboxes = self._bboxes(shown[chunk], masks.add(answer.low_res_logits))
-            self.namer(instances, shown[chunk], answer.probabilities, class_map)
+            instances.bboxes = self._bboxes(shown[chunk], masks.add(output.low_res_logits))
+            self.label_fusion(instances, shown[chunk], output.probabilities, class_map)
             chunks.append(instances)
         instances = InstanceData.cat(chunks)
         instances.masks = masks.masks
@@ -206,7 +192,7 @@ class PromptedDetector(BaseDetector):
 
     def _class_map(self) -> ClassMap | None:
         """What the labels of the prompter's detector mean in the present vocabulary."""
-        if self.classifier is None or not self.namer.asks_detector:
+        if self.classifier is None or not self.label_fusion.needs_detector:
             return None
         classes = getattr(self.prompter, 'classes', None)
         if not classes:

@@ -1,4 +1,4 @@
-"""From logits to run lengths, without whole masks in between."""
+"""Masks as run lengths: from logits, without whole masks in between; to boxes and to masks."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ def bboxes_of_runs(masks: Sequence[dict]) -> Tensor:
     bboxes = torch.from_numpy(coco_mask.toBbox(list(masks))).float()
     bboxes[:, 2:] += bboxes[:, :2]
     return bboxes
+
+
+def decode_runs(masks: Sequence[dict], size: Sequence[int]) -> np.ndarray:
+    """Masks `(N, H, W)` bool of run-length encodings.
+
+    Args:
+        masks: N of them, as pycocotools has them.
+        size: `(H, W)` of each.
+    """
+    decoded = np.zeros((len(masks), *size[:2]), bool)
+    for mask, encoded in zip(decoded, masks):
+        mask[:] = coco_mask.decode(encoded)
+    return decoded
 
 
 @lru_cache(maxsize=16)

@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...prompts import Prompts
 from .crops import MaskCropper
 from .instances import bboxes_of_logits, enlarge_masks
+from .naming import ClassMap
 from .ovsam import ImageFeatures
-from .prompted_detector import Answer, PromptedDetector, scale_factor_of
+from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 
 REGIONS = ('image', 'feature')
 
@@ -102,31 +104,32 @@ class SAMCLIPBaseline(PromptedDetector):
             'tools/test.py, and train an OVSAM.'
         )
 
-    def image_context(self, sample: DetDataSample, prompts: Prompts) -> np.ndarray | None:
-        """The original image `(H, W, 3)` uint8 RGB, where CLIP is to see crops of it.
-
-        It is `ori_img` of the sample, `(H, W, 3)` uint8 BGR, or read from `img_path`.
-        """
-        if self.region == 'feature':
-            return None
-        image = sample.get('ori_img')
-        if image is None:
-            if sample.get('img_path') is None:
-                raise ValueError(
-                    "SAMCLIPBaseline with region='image' needs img_path or ori_img in the data "
-                    'sample: name it in meta_keys of PackDetInputs.'
-                )
-            image = mmcv.imread(sample.get('img_path'))
-        return image[..., ::-1]
-
-    def answer(
+    def predict_prompts(
         self,
         features: ImageFeatures,
         prompts: Prompts,
         metainfo: dict,
-        context: np.ndarray | None,
-        chunk: slice,
-    ) -> Answer:
+        rescale: bool = True,
+        class_map: ClassMap | None = None,
+    ) -> InstanceData:
+        """Segment and name N prompts of one image: see `PromptedDetector`.
+
+        For region `'image'` the metainfo has the original image, as `ori_img` `(H, W, 3)` uint8
+        BGR, or its file as `img_path`.
+        """
+        if self.region == 'image' and metainfo.get('ori_img') is None:
+            if metainfo.get('img_path') is None:
+                raise ValueError(
+                    "SAMCLIPBaseline with region='image' needs img_path or ori_img in the data "
+                    'sample: name it in meta_keys of PackDetInputs.'
+                )
+            # a new dict: the data sample, which outlives this call, does not keep the image
+            metainfo = dict(metainfo, ori_img=mmcv.imread(metainfo['img_path']))
+        return super().predict_prompts(features, prompts, metainfo, rescale, class_map)
+
+    def predict_chunk(
+        self, features: ImageFeatures, prompts: Prompts, metainfo: dict
+    ) -> PromptOutput:
         """Segment and name prompts of one image, all at once: see `PromptedDetector`."""
         logits = self.sam.recognize(features, prompts.scaled(scale_factor_of(metainfo)))[0]
         if len(prompts) == 0:
@@ -135,10 +138,11 @@ class SAMCLIPBaseline(PromptedDetector):
             bboxes = bboxes_of_logits(logits, self.input_size)
             embeddings = self.clip.embed_regions(features.stage4, bboxes, logits)
         else:
+            image = metainfo['ori_img'][..., ::-1]  # RGB
             shapes = metainfo['img_shape'], metainfo['ori_shape']
             embeddings = torch.cat(
                 [
-                    self._embed_crops(context, masks)
+                    self._embed_crops(image, masks)
                     for masks in enlarge_masks(logits, self.input_size, *shapes)
                 ]
             )
@@ -146,7 +150,7 @@ class SAMCLIPBaseline(PromptedDetector):
         # Fused with itself CLIP's opinion stays what it is, but for classes that are excluded.
         everywhere = torch.ones_like(clip_logits[:, 0], dtype=torch.bool)
         fused_logits = self.classifier.fuse(clip_logits, clip_logits, everywhere)
-        return Answer(logits, self.classifier.probabilities(fused_logits))
+        return PromptOutput(logits, self.classifier.probabilities(fused_logits))
 
     def _embed_crops(self, image: np.ndarray, masks: Tensor) -> Tensor:
         """CLIP's embeddings `(N, D)` of what masks `(N, H, W)` cover, a few crops at a time."""

@@ -94,19 +94,19 @@ def cls_losses(
     counts = (regions.weights > 0).tolist()
     rows = torch.arange(len(labels)).split([len(image.labels) for image in images])
     groups = {source: [] for source, _ in _by_source(images) if source is not None}
-    for image, own in zip(images, rows):
-        own = [row for row in own.tolist() if counts[row]]
+    for image, indices in zip(images, rows):
+        indices = [row for row in indices.tolist() if counts[row]]
         for source in {image.source, None}:
-            groups.setdefault(source, []).extend(own)
-    for source, own in groups.items():
-        if not own:
+            groups.setdefault(source, []).extend(indices)
+    for source, indices in groups.items():
+        if not indices:
             continue
         prefix = '' if source is None else f'{source}/'
-        own = torch.tensor(own)
-        index = to_device(own, zero.device)
+        indices = torch.tensor(indices)
+        index = to_device(indices, zero.device)
         losses[f'{prefix}acc'] = 100 * regions.correct[index].float().mean()
         if source is not None:
-            part = regions.values[index].sum() / regions.weights[own].sum().item()
+            part = regions.values[index].sum() / regions.weights[indices].sum().item()
             losses[f'{prefix}cls'] = part.detach()
     return losses
 

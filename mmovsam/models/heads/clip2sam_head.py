@@ -196,8 +196,8 @@ class CLIP2SAMHead(BaseModule):
         for level, (layer, feats) in enumerate(zip(extractor.roi_layers, maps)):
             index = (levels == level).nonzero()[:, 0]
             if len(index):
-                own = layer(feats, to_device(rois[index], feats.device))
-                regions.index_copy_(0, to_device(index, feats.device), own)
+                pooled = layer(feats, to_device(rois[index], feats.device))
+                regions.index_copy_(0, to_device(index, feats.device), pooled)
         return regions
 
     @torch.no_grad()

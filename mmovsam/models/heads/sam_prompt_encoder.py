@@ -134,6 +134,6 @@ class SAMPromptEncoder(BaseModule):
         labels = labels[..., None]
         embedded = torch.where(labels == -1, self.not_a_point_embed.weight, embedded)
         for label in (0, 1):
-            placed = embedded + self.point_embeddings[label].weight
-            embedded = torch.where(labels == label, placed, embedded)
+            labeled = embedded + self.point_embeddings[label].weight
+            embedded = torch.where(labels == label, labeled, embedded)
         return embedded

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 
-from mmovsam.models.detectors.naming import ClassMap, Namer
+from mmovsam.models.detectors.naming import ClassMap, LabelFusion
 from mmovsam.prompts import Prompts
 
 NAMES = ('cat', 'dog', 'fox', 'owl')
@@ -17,7 +17,7 @@ PROBABILITIES = torch.tensor([[0.1, 0.1, 0.5, 0.3], [0.2, 0.6, 0.1, 0.1], [0.3, 
 def name(names='recognition', score='geometric', alpha=0.5, class_map=None, **fields):
     prompts = Prompts(bboxes=torch.rand(3, 4), **fields)
     instances = InstanceData(bboxes=prompts.bboxes)
-    Namer(names, score, alpha)(instances, prompts, PROBABILITIES, class_map, top_k=4)
+    LabelFusion(names, score, alpha)(instances, prompts, PROBABILITIES, class_map, top_k=4)
     return instances
 
 
@@ -117,7 +117,7 @@ def test_scores_are_the_names_the_prompts_or_the_root_of_their_product(names):
 
 def test_a_model_without_names_keeps_what_the_prompts_say():
     instances = InstanceData(bboxes=torch.rand(3, 4))
-    Namer('recognition', 'geometric', 0.5)(
+    LabelFusion('recognition', 'geometric', 0.5)(
         instances, Prompts(bboxes=instances.bboxes, **DETECTED), None
     )
     assert torch.equal(instances.labels, DETECTED['labels'])

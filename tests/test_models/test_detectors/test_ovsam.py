@@ -1,5 +1,7 @@
 """OVSAM: what it predicts, from which prompts, and its settings."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -222,14 +224,14 @@ def test_boxes_are_those_of_prompts_or_of_masks_as_told(build, make):
 
 @pytest.mark.parametrize('which', ['head', 'clip'])
 def test_regions_are_those_of_masks_prompts_or_annotations_as_told(build, make, which):
-    prompts = random_prompts('bp')
     annotated = torch.tensor([[0.0, 0, 20, 20], [20, 20, 90, 70]])
+    prompts = dataclasses.replace(random_prompts('bp'), annotated_bboxes=annotated)
     logits = {}
     for region in ('mask', 'prompt', 'annotated'):
         other = 'head' if which == 'clip' else 'clip'
         model = build(test_cfg={f'{which}_region': region, f'{other}_region': 'mask'})
         features, _ = encoded(model, make.batch(make.sample(1)))
-        said = model.recognize(features, prompts, annotated)
+        said = model.recognize(features, prompts)
         logits[region] = said._asdict()[f'{which}_logits']
         bboxes = dict(
             mask=_boxes_of(said.low_res_logits, 4),
@@ -262,11 +264,11 @@ def test_annotated_regions_reach_the_model_through_predict(build, two):
     assert not torch.allclose(some.topk_scores, others.topk_scores, atol=1e-6)
 
 
-def test_annotated_regions_need_a_prompt_for_each_annotation(build, make):
+def test_annotated_regions_need_annotated_boxes(build, make):
     model = build(test_cfg=dict(clip_region='annotated'))
-    _, samples = encoded(model, make.batch(make.sample(3)))
-    with pytest.raises(ValueError, match='2 prompts and 3 boxes'):
-        model.image_context(samples[0], random_prompts('bb'))
+    features, samples = encoded(model, make.batch(make.sample(1)))
+    with pytest.raises(ValueError, match='Use that, or another region'):
+        model.predict_prompts(features, random_prompts('bb'), samples[0].metainfo)
 
 
 # Vocabulary

@@ -10,7 +10,7 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, Sampler
 
-from ..randomness import seed_numpy_and_python
+from ...randomness import seed_numpy_and_python
 
 _SAMPLE, _STEP = 1, 2  # what a seed is for
 

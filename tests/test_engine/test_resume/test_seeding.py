@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler
 
-from mmovsam.engine import seeding
-from mmovsam.engine.seeding import SeededBatchSampler, seed_sample, seed_step
+from mmovsam.engine.resume import seeding
+from mmovsam.engine.resume.seeding import SeededBatchSampler, seed_sample, seed_step
 
 
 def draw():

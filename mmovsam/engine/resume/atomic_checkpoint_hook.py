@@ -9,7 +9,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from ...fileio import write_atomic
-from .unwrap import unwrap
+from ..unwrap import unwrap
 
 
 class AtomicBackend(LocalBackend):

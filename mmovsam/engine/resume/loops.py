@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 from mmengine.structures import BaseDataElement
 
-from ..randomness import derive_seed
+from ...randomness import derive_seed
 from .seeding import seed_step
 
 _PROGRESS = 'trained_samples'  # of this epoch, over all processes; checkpoints hold it

@@ -1,0 +1,15 @@
+"""Trainings of MMEngine that are resumed exactly: loops, seeds and checkpoints. See README.md."""
+
+from .atomic_checkpoint_hook import AtomicBackend, AtomicCheckpointHook
+from .loops import ResumableEpochLoop, ResumableIterLoop
+from .seeding import SeededBatchSampler, seed_sample, seed_step
+
+__all__ = [
+    'AtomicBackend',
+    'AtomicCheckpointHook',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+    'SeededBatchSampler',
+    'seed_sample',
+    'seed_step',
+]
