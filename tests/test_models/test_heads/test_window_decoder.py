@@ -7,10 +7,12 @@ from mmengine.registry import init_default_scope
 
 from mmovsam.models.heads import WindowPrompts, paste_windows
 from mmovsam.models.heads.window_decoder import (
+    CUT_OFF,
     MIN_WINDOW,
     WINDOW,
     around,
     best_different,
+    cut_off,
     mask_signs,
     read_windows,
     read_windows_of_each,
@@ -254,7 +256,9 @@ def test_of_points_the_best_masks_that_differ_are_looked_at_again():
     decoder.register_forward_hook(lambda module, args, output: looks.append((args[1], output[1])))
     masks, quality = decoder.segment_points(maps(), points, labels, 3)
     (tried, first), (again, second) = looks
-    assert masks.shape == (2, 3, 64, 64) and torch.equal(second.unflatten(0, (2, 3)), quality)
+    second = second.unflatten(0, (2, 3))
+    assert masks.shape == (2, 3, 64, 64)
+    assert ((quality == second) | (quality == CUT_OFF * second)).all()
     assert len(tried.bboxes) == 10 and not tried.given.any() and not tried.previous.any()
     best = first.unflatten(0, (2, 5)).argmax(1)
     proposed = decoder.propose(maps(), points, labels)[0]
@@ -293,6 +297,15 @@ def test_best_masks_differ_where_they_can():
     assert best_different(masks, quality, 1).tolist() == [[1], [1]]
     assert best_different(masks, quality, 3).tolist() == [[1, 3, 2], [1, 3, 2]]
     assert best_different(masks, quality, 4).tolist() == [[1, 3, 2, 0], [1, 3, 2, 0]]
+
+
+def test_masks_are_cut_off_where_they_meet_a_side_inside_of_the_input():
+    logits = torch.full((4, 1, 64, 64), -1.0)
+    logits[:, :, 20:60, :] = 1  # from the left to the right side
+    windows = [[0, 20, 128, 100], [-9, 20, 140, 100], [10, 20, 128, 100], [0, 20, 90, 100]]
+    assert cut_off(logits, torch.tensor(windows), SIZE).tolist() == [False, False, True, True]
+    logits[:, :, :, :9] = logits[:, :, :, -9:] = -1
+    assert not cut_off(logits, torch.tensor(windows), SIZE).any()
 
 
 def test_signs_of_a_mask_tell_certainty_and_the_sides_that_it_meets():
