@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from pycocotools import mask as coco_mask
@@ -226,7 +227,9 @@ def _recognize(
         prompts = points[[candidate['point'] for candidate in candidates]]
         if candidates:
             logits = torch.stack([candidate['logits'] for candidate in candidates])
-            prompts = replace(prompts, mask_input=logits.float()[:, None])
+            size = predictor.model.logit_size
+            logits = F.interpolate(logits.float()[:, None], (size, size), mode='bilinear')
+            prompts = replace(prompts, mask_input=logits)
         rows, several = list(range(len(candidates))), False
     else:
         asked = sorted({candidate['point'] for candidate in candidates})

@@ -328,7 +328,7 @@ def evaluate_windows(
         extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
         drawn = torch.rand(boxes.shape, generator=generator, device=boxes.device)
         off = boxes + torch.where(drawn < 0.5, -0.1, 0.1) * extent
-        size = model.input_size // 2
+        size = model.window_decoder.logit_size
         none = boxes.new_zeros(count, 1, size, size)
         points = boxes.new_zeros(count, 1, 2), boxes.new_full((count, 1), -1)
         with torch.autocast(data.device.type, torch.bfloat16, enabled=autocast):

@@ -41,7 +41,7 @@ def test_masks_have_the_image_size_and_can_be_refined(predictor, kind, multimask
     count = 3 if multimask_output else 1
     result = predictor.predict(**PROMPTS[kind], multimask_output=multimask_output)
     assert result.masks.shape == (count, HEIGHT, WIDTH)
-    assert result.low_res_logits.shape == (count, 64, 64)
+    assert result.low_res_logits.shape == (count, 128, 128)
     assert np.isfinite(result.scores).all() and len(result.names) == count
     again = predictor.predict(**PROMPTS[kind], mask_input=result.low_res_logits[:1])
     assert np.isfinite(again.low_res_logits).all()

@@ -147,8 +147,8 @@ class WindowDecoder(BaseModule):
 
     @property
     def logit_size(self) -> int:
-        """Side of the masks over the whole input."""
-        return self.image_size // 2
+        """Side of masks over the whole input: as large as it, for the edges of small objects."""
+        return self.image_size
 
     def forward(
         self, maps: Sequence[Tensor], prompts: WindowPrompts
@@ -166,20 +166,27 @@ class WindowDecoder(BaseModule):
         windows = windows_of(prompts.bboxes)
         return (*self.decide(self.read(maps, prompts, windows)), windows)
 
-    def look(self, maps: Sequence[Tensor], prompts: WindowPrompts) -> tuple[Tensor, Tensor]:
+    def look(
+        self, maps: Sequence[Tensor], prompts: WindowPrompts, size: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Masks over the whole input; a box that is no prompt grows to the points.
 
         Masks that go on outside of such a window are judged worse.
 
+        Args:
+            maps: See `forward`.
+            prompts: Of the objects.
+            size: Side of the masks; None for `logit_size`.
+
         Returns:
-            Logits `(N, 1, h, w)` of `logit_size` and the predicted IoU `(N,)`.
+            Logits `(N, 1, size, size)` and the predicted IoU `(N,)`.
         """
         grown = around(prompts.bboxes, prompts.points, prompts.labels)
         bboxes = torch.where(prompts.given[:, None], prompts.bboxes, grown)
         logits, quality, windows = self(maps, prompts._replace(bboxes=bboxes))
         cut = cut_off(logits, windows, self.image_size) & ~prompts.given
         quality = torch.where(cut, CUT_OFF * quality, quality)
-        return paste_windows(logits, windows, self.logit_size, self.image_size), quality
+        return paste_windows(logits, windows, size or self.logit_size, self.image_size), quality
 
     def segment_points(
         self, maps: Sequence[Tensor], points: Tensor, labels: Tensor, count: int = 1
@@ -205,10 +212,15 @@ class WindowDecoder(BaseModule):
     def propose(
         self, maps: Sequence[Tensor], points: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Masks `(N, G, h, w)` and the predicted IoU `(N, G)` in windows of G sizes."""
+        """Masks in windows of G sizes.
+
+        Returns:
+            Logits `(N, G, h, w)`, half as large as those of `logit_size`, and the predicted IoU
+            `(N, G)`.
+        """
         bboxes = self.guesses(points, labels)
         number = bboxes.shape[1]
-        none = points.new_zeros(1, 1, self.logit_size, self.logit_size)
+        none = points.new_zeros(1, 1, 1, 1)
         guesses = WindowPrompts(
             bboxes.flatten(0, 1),
             torch.zeros_like(bboxes[..., 0], dtype=torch.bool).flatten(),
@@ -216,7 +228,7 @@ class WindowDecoder(BaseModule):
             _of_each(labels, number),
             none.expand(bboxes.shape[0] * number, -1, -1, -1),
         )
-        masks, quality = self.look(maps, guesses)
+        masks, quality = self.look(maps, guesses, self.logit_size // 2)
         return masks[:, 0].unflatten(0, (-1, number)), quality.unflatten(0, (-1, number))
 
     def guesses(self, points: Tensor, labels: Tensor) -> Tensor:

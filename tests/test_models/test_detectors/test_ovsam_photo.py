@@ -55,7 +55,7 @@ def mixed(num=8):
     coords = torch.rand(num, 2, 2, generator=generator) * 120
     labels = torch.tensor([[1, 0]]).repeat(num, 1)
     masks = 3 * torch.randn(num, 1, 8, 8, generator=generator)
-    masks = torch.nn.functional.interpolate(masks, (64, 64), mode='bilinear')
+    masks = torch.nn.functional.interpolate(masks, (128, 128), mode='bilinear')
     for i, kind in enumerate(KINDS):
         if 'box' not in kind and kind != 'all':
             corners[i] = torch.nan
@@ -74,7 +74,7 @@ def finite(said):
 
 
 def test_head_and_encoder_agree_about_the_size_of_logits(model):
-    assert model.logit_size == 64
+    assert model.logit_size == 128
     assert [tuple(m.shape[1:]) for m in features_of(model).high_res_maps] == [
         (16, 64, 64),
         (24, 32, 32),
@@ -97,7 +97,7 @@ def test_answers_have_their_shapes_and_differ(together):
     print('seed', SEED)
     for several, said in together.items():
         count = 24 if several else 8
-        assert said.low_res_logits.shape == (count, 1, 64, 64)
+        assert said.low_res_logits.shape == (count, 1, 128, 128)
         assert said.iou_predictions.shape == (count,)
         assert said.head_logits.shape == said.clip_logits.shape == (count, 7)
         finite(said)
@@ -126,7 +126,7 @@ def test_points_of_no_number_are_none(model, features):
 @pytest.mark.parametrize('several', [False, True])
 def test_empty_set_of_prompts_has_an_empty_answer(model, features, several):
     said = model.recognize(features, Prompts.empty(), multimask_output=several)
-    assert said.low_res_logits.shape == (0, 1, 64, 64)
+    assert said.low_res_logits.shape == (0, 1, 128, 128)
     assert len(said.head_logits) == len(said.fused_logits) == 0
     found = model.predict_prompts(features, Prompts.empty(), META)
     assert found.masks.shape == (0, 60, 80) and found.bboxes.shape == (0, 4)
@@ -146,16 +146,16 @@ def test_masks_are_in_windows_around_the_boxes(model, features):
     prompts = Prompts(bboxes=torch.tensor([[20.0, 30.0, 60.0, 70.0]]))
     with torch.no_grad():
         near = model._decode(features, prompts).low_res_logits[0, 0]
-    inside = torch.zeros(64, 64, dtype=torch.bool)
-    inside[11:39, 6:34] = True  # 40 pixels, and 8 around them, in steps of 2
+    inside = torch.zeros(128, 128, dtype=torch.bool)
+    inside[22:78, 12:68] = True  # 40 pixels, and 8 around them
     torch.testing.assert_close(near[~inside], torch.full_like(near[~inside], -10.0))
     assert (near[inside] > -9).all()
 
 
 def test_window_is_around_the_box_or_the_earlier_mask_and_the_points(model, features):
-    earlier = torch.full((3, 1, 64, 64), torch.nan)
+    earlier = torch.full((3, 1, 128, 128), torch.nan)
     earlier[1:] = -1.0
-    earlier[1:, 0, 40:50, 5:25] = 1.0
+    earlier[1:, 0, 80:100, 10:50] = 1.0
     prompts = Prompts(
         bboxes=[[20.0, 30.0, 60.0, 70.0], *[[torch.nan] * 4] * 2],
         point_coords=[[[5.0, 5.0]], [[20.0, 90.0]], [[100.0, 90.0]]],
@@ -203,7 +203,7 @@ def test_trained_namer_changes_the_heads_names_and_not_the_towers(model):
 
 def test_names_of_a_box_do_not_depend_on_its_mask(model, features):
     box = torch.tensor([[20.0, 30.0, 60.0, 70.0]])
-    mask = torch.randn(1, 1, 64, 64)
+    mask = torch.randn(1, 1, 128, 128)
     one = model.recognize(features, Prompts(bboxes=box))
     other = model.recognize(features, Prompts(bboxes=box, mask_input=mask))
     assert torch.allclose(one.head_logits, other.head_logits, atol=1e-4)

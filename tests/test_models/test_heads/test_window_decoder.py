@@ -257,7 +257,7 @@ def test_of_points_the_best_masks_that_differ_are_looked_at_again():
     masks, quality = decoder.segment_points(maps(), points, labels, 3)
     (tried, first), (again, second) = looks
     second = second.unflatten(0, (2, 3))
-    assert masks.shape == (2, 3, 64, 64)
+    assert masks.shape == (2, 3, 128, 128)
     assert ((quality == second) | (quality == CUT_OFF * second)).all()
     assert len(tried.bboxes) == 10 and not tried.given.any() and not tried.previous.any()
     best = first.unflatten(0, (2, 5)).argmax(1)
@@ -273,7 +273,7 @@ def test_first_of_several_masks_is_what_is_prompted():
     decoder, given = build(), prompts(BBOXES)
     masks, quality = decoder.segment_windows(maps(), given, 3)
     one, its_quality = decoder.segment_windows(maps(), given)
-    assert masks.shape == (4, 3, 64, 64) and torch.equal(masks[:, :1], one)
+    assert masks.shape == (4, 3, 128, 128) and torch.equal(masks[:, :1], one)
     assert torch.equal(quality[:, :1], its_quality)
     assert (masks[:, 1:] - one).abs().amax((1, 2, 3)).min() > 1e-3
 
