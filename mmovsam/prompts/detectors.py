@@ -16,7 +16,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.fileio import load
 
-from ..fileio import find_config
+from ..config_files import find_config
 from ..vocabulary.text_files import read_names
 
 CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
