@@ -11,7 +11,7 @@ from pathlib import Path
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from ...datasets.files import on_disk
-from ...vocabulary.text_files import read_lines
+from ...vocabulary.names import read_lines
 from ..input_list import tell_not_taken
 
 
