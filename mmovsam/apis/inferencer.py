@@ -31,8 +31,8 @@ from .auto_labeling.overlay import as_text
 from .image_input import read_image
 from .inference_results import drawable, no_instances, picture_file, run_lengths
 from .input_list import FileNames, list_inputs, local_file
+from .name_encoder import NameEncoder
 from .prompt_input import checked_prompts, prompted
-from .text_tower import TextTower
 
 
 @dataclass
@@ -118,7 +118,7 @@ class OVSAMInferencer(DetInferencer):
                 f'OVSAMInferencer needs an OVSAM, not a {type(self.model).__name__}: '
                 "mmdet.apis.DetInferencer takes MMDetection's own."
             )
-        self._text_tower = TextTower(cfg.get('text_encoder'))
+        self._name_encoder = NameEncoder(text_encoder=cfg.get('text_encoder'))
 
     def set_vocabulary(self, names: Sequence[str] | Vocabulary | TextClassifier) -> None:
         """Change what things may be called, from the next call on.
@@ -131,7 +131,7 @@ class OVSAMInferencer(DetInferencer):
             ValueError: No names, a name twice, no text encoder to read them with, or a model that
                 segments only.
         """
-        self.model.set_vocabulary(self._text_tower.classifier(names))
+        self.model.set_vocabulary(self._name_encoder.encode(names))
 
     def __call__(
         self,

@@ -24,9 +24,9 @@ from ..prompts import Prompts
 from ..vocabulary import TextClassifier, Vocabulary
 from .image_features import EncodedImage, ImageEncoder
 from .image_input import read_image
+from .name_encoder import NameEncoder
 from .prediction import MASK_FORMATS, Prediction, PredictionWriter
 from .prompt_input import as_prompts, checked_prompt, checked_prompts
-from .text_tower import TextTower
 
 _LOCKS: WeakKeyDictionary[OVSAM, threading.RLock] = WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
@@ -82,7 +82,7 @@ class OVSAMPredictor:
         self.everything = dict(everything or {})
         self._lock = _lock_of(model)
         self._encoder = ImageEncoder(model, cache_size)
-        self._text_tower = TextTower(text_encoder)
+        self._name_encoder = NameEncoder(text_encoder=text_encoder)
         self._classifier: OpenVocabClassifier | None = None
         self._images: list[EncodedImage] = []
 
@@ -186,7 +186,7 @@ class OVSAMPredictor:
         """
         if not self.model.recognizes:
             raise ValueError('This model segments only: it was built without a classifier.')
-        names = self._text_tower.classifier(names)  # nobody's click waits for it
+        names = self._name_encoder.encode(names)  # nobody's click waits for it
         width, expected = names.embeddings.shape[-1], self.model.head.embed_dim
         if width != expected:
             raise ValueError(

@@ -15,8 +15,8 @@ from pycocotools import mask as coco_mask
 from ..apis import OVSAMPredictor, segment_everything
 from ..apis.auto_labeling.formats import write_coco
 from ..apis.auto_labeling.overlay import draw_objects
+from ..apis.name_encoder import NameEncoder
 from .labels import UNNAMED, Answer, LabeledObject, Prompt
-from .name_encoder import NameEncoder
 from .pictures import jpeg
 
 TOP_K = 5
