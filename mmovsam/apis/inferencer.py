@@ -156,10 +156,10 @@ class OVSAMInferencer(DetInferencer):
         the reason of the first is raised.
 
         Args:
-            inputs: One of these, or a list of them: a file; a folder, whose images come by name;
-                a glob such as `'photos/**/*.jpg'`; the address of a file (`http://`, `https://`,
-                `file://`, or what else MMEngine reads); an array `(H, W, 3)` uint8 BGR, as
-                `mmcv.imread` reads it; a PIL image.
+            inputs: One of these, or a list of them: a file; a folder, whose images and those of all
+                folders in it come by name; a glob such as `'photos/**/*.jpg'`; the address of a
+                file (`http://`, `https://`, `file://`, or what else MMEngine reads); an array
+                `(H, W, 3)` uint8 BGR, as `mmcv.imread` reads it; a PIL image.
             batch_size: Images that the model gets at once.
             return_vis: Whether the result has the pictures.
             show: Whether pictures are shown in a window.
