@@ -22,6 +22,7 @@ from ..models.heads import OpenVocabClassifier
 from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, Vocabulary
+from .everything import EverythingMode
 from .image_features import EncodedImage, ImageEncoder
 from .image_input import read_image
 from .name_encoder import NameEncoder
@@ -43,7 +44,7 @@ def _class_names(classifier: OpenVocabClassifier | None) -> tuple[str, ...]:
     return classifier.class_names or tuple(map(str, range(classifier.num_classes)))
 
 
-class OVSAMPredictor:
+class OVSAMPredictor(EverythingMode):
     """Segment and name what is prompted in one image after another.
 
     Takes the place of SAM's `SamPredictor`; `mmovsam.apis.Prediction` says what it adds. Several
