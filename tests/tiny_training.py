@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from tiny_data import annotation, dataset_config, write_data
 from tiny_dump import in_child, in_two_processes
 
+from mmovsam.checkpoints import safe_loading
 from mmovsam.engine.command_line import build_runner
 from mmovsam.engine.processes import ending_at_once
 from mmovsam.vocabulary import TextClassifier, save_classifier
@@ -114,7 +115,7 @@ def train(cfg, name, processes=1, then=None):
             last = rank == processes - 1
             recorder = Recorder(folder / f'{name}{rank}.log', then if last else None)
             runner.register_hook(recorder, 'LOWEST')
-            with ending_at_once():
+            with safe_loading(), ending_at_once():
                 runner.train()
         except BaseException:
             traceback.print_exc()

@@ -20,7 +20,13 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch import nn
 
-from ..checkpoints import check_fit, load_initial_weights, names_all_weights, state_dict_of
+from ..checkpoints import (
+    check_fit,
+    load_initial_weights,
+    names_all_weights,
+    safe_loading,
+    state_dict_of,
+)
 from ..fileio import write_atomic
 from ..models.detectors.prompted_detector import PromptedDetector
 from ..pretrained import checkpoint_file, read_config
@@ -112,7 +118,8 @@ class OVSAMInferencer(DetInferencer):
             raise ValueError('The config names no weights (load_from): give weights=...')
         cfg.setdefault('visualizer', dict(type='DetLocalVisualizer'))
         cfg.visualizer.vis_backends = None  # pictures are kept by this class alone
-        super().__init__(cfg, weights and str(weights), device, scope, palette, show_progress)
+        with safe_loading():
+            super().__init__(cfg, weights and str(weights), device, scope, palette, show_progress)
         if not isinstance(self.model, PromptedDetector):
             raise TypeError(
                 f'OVSAMInferencer needs an OVSAM, not a {type(self.model).__name__}: '

@@ -15,7 +15,7 @@ from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 
-from ..checkpoints import check_fit, state_dict_of
+from ..checkpoints import check_fit, safe_loading, state_dict_of
 from ..devices import choose_device
 from ..models.detectors import OVSAM
 from ..models.heads import OpenVocabClassifier
@@ -119,7 +119,8 @@ class OVSAMPredictor(EverythingMode):
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         cfg.model.prompter = None
         model = MODELS.build(cfg.model)
-        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+        with safe_loading():
+            content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
         check_fit(model, content, whole=True)
         model.load_state_dict(state_dict_of(content), strict=False)
         everything = cfg.get('everything')
