@@ -43,7 +43,7 @@ def write_files(folder):
 
 
 def config(folder, model, batch_size, heartbeat=600, **changes):
-    """Three epochs of a model on the images of `write_files`."""
+    """Two epochs of a model on the images of `write_files`."""
     checkpoint = dict(type='AtomicCheckpointHook', interval=1)
     return Config(
         dict(
@@ -62,7 +62,7 @@ def config(folder, model, batch_size, heartbeat=600, **changes):
                 paramwise_cfg=dict(norm_decay_mult=0.0),
                 clip_grad=dict(max_norm=0.1),
             ),
-            train_cfg=dict(type='ResumableEpochLoop', max_epochs=3),
+            train_cfg=dict(type='ResumableEpochLoop', max_epochs=2),
             default_hooks=dict(
                 checkpoint=checkpoint, sampler_seed=dict(type='DistSamplerSeedHook'), logger=None
             ),
