@@ -10,7 +10,7 @@ from benchmarks import cases, machine, machine_rates, plot, table, write_json
 from benchmarks.laptop import laptop
 from benchmarks.starting import start
 from mmovsam.engine.command_line import OptionsAction, readable_errors
-from mmovsam.fileio import find_config
+from mmovsam.config_files import find_config
 
 
 def parse_args():

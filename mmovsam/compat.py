@@ -25,7 +25,6 @@ _torchvision_library = None  # torch drops the definitions with the last referen
 def mend() -> None:
     """Apply every repair; calling it again does nothing."""
     mend_torchvision()
-    guard_mmengine_loaders()
 
 
 def mend_torchvision() -> bool:
@@ -56,20 +55,6 @@ def mend_torchvision() -> bool:
     return True
 
 
-def guard_mmengine_loaders() -> None:
-    """Make every checkpoint loader of MMEngine read weights only, whatever its default is.
-
-    MMEngine leaves `weights_only` to torch, which before 2.6 means unsafe loading, downloads
-    with `weights_only` switched off, and the maintained fork falls back to unsafe loading when
-    the safe one fails. torch has a switch that overrules all of these; each loader runs under it.
-    """
-    from mmengine.runner import CheckpointLoader
-
-    for prefix, loader in list(CheckpointLoader._schemes.items()):
-        if not getattr(loader, 'weights_only', False):
-            CheckpointLoader.register_scheme(prefix, _guarded(loader), force=True)
-
-
 @contextlib.contextmanager
 def forced_weights_only():
     """Make `torch.load` read weights and the state of MMEngine in the block, and nothing else.
@@ -95,7 +80,14 @@ def forced_weights_only():
                     os.environ[name] = value
 
 
-def _guarded(loader):
+def weights_only(loader):
+    """A checkpoint loader of MMEngine that reads weights only, whatever its default is.
+
+    MMEngine leaves `weights_only` to torch, which before 2.6 means unsafe loading, downloads
+    with `weights_only` switched off, and the maintained fork falls back to unsafe loading when
+    the safe one fails. torch has a switch that overrules all of these; the loader runs under it.
+    """
+
     @functools.wraps(loader)
     def load(*args, **kwargs):
         with forced_weights_only():

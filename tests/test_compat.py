@@ -12,7 +12,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
 
 import mmovsam.compat as compat
-from mmovsam.checkpoints import load_checkpoint_file
+from mmovsam.checkpoints import load_checkpoint_file, safe_loading
 
 # What a CPU build of torch does with the operators of a CUDA build of torchvision.
 OPERATORS_DO_NOT_LOAD = """
@@ -104,7 +104,10 @@ def test_state_of_mmengine_is_refused_without_mmovsam(mmengine_checkpoint):
 def test_training_resumes_from_the_state_of_mmengine(mmengine_checkpoint):
     folder = str(mmengine_checkpoint.parent)
     code, output = run(
-        'import mmovsam\n' + TINY_TRAINING + f'r = runner({folder!r}, 2, resume=True)\nr.train()\n'
+        'import mmovsam\n' + TINY_TRAINING + f'r = runner({folder!r}, 2, resume=True, '
+        'custom_hooks=[dict(type="CheckpointCheckHook")])\nr.train()\n'
+        'from mmengine.runner import CheckpointLoader, checkpoint\n'
+        'assert CheckpointLoader._schemes[""] is checkpoint.load_from_local\n'
         'assert r.epoch == 2, r.epoch\n'
         'history = r.message_hub.get_scalar("train/loss")\n'
         'assert len(history.data[0]) == 4, history.data\n'
@@ -160,8 +163,8 @@ def careless_loader():
         return torch.load(filename.split('://')[1], map_location, weights_only=False)
 
     CheckpointLoader.register_scheme('careless://', load_from_careless)
-    compat.guard_mmengine_loaders()
-    yield lambda path: CheckpointLoader.load_checkpoint(f'careless://{path}')
+    with safe_loading():
+        yield lambda path: CheckpointLoader.load_checkpoint(f'careless://{path}')
     CheckpointLoader._schemes.pop('careless://')
 
 

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from tiny_data import annotation, dataset_config, write_data
 from tiny_dump import in_child, in_two_processes
 
+from mmovsam.checkpoints import safe_loading
 from mmovsam.engine.command_line import build_runner
 from mmovsam.engine.processes import ending_at_once
 from mmovsam.vocabulary import TextClassifier, save_classifier
@@ -42,7 +43,7 @@ def write_files(folder):
 
 
 def config(folder, model, batch_size, heartbeat=600, **changes):
-    """Three epochs of a model on the images of `write_files`."""
+    """Two epochs of a model on the images of `write_files`."""
     checkpoint = dict(type='AtomicCheckpointHook', interval=1)
     return Config(
         dict(
@@ -61,7 +62,7 @@ def config(folder, model, batch_size, heartbeat=600, **changes):
                 paramwise_cfg=dict(norm_decay_mult=0.0),
                 clip_grad=dict(max_norm=0.1),
             ),
-            train_cfg=dict(type='ResumableEpochLoop', max_epochs=3),
+            train_cfg=dict(type='ResumableEpochLoop', max_epochs=2),
             default_hooks=dict(
                 checkpoint=checkpoint, sampler_seed=dict(type='DistSamplerSeedHook'), logger=None
             ),
@@ -114,7 +115,7 @@ def train(cfg, name, processes=1, then=None):
             last = rank == processes - 1
             recorder = Recorder(folder / f'{name}{rank}.log', then if last else None)
             runner.register_hook(recorder, 'LOWEST')
-            with ending_at_once():
+            with safe_loading(), ending_at_once():
                 runner.train()
         except BaseException:
             traceback.print_exc()

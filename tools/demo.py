@@ -11,7 +11,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import cv2
 from pycocotools import mask as coco_mask
 
-from mmovsam.apis import EXAMPLE_PHOTOS, segment_everything
+from mmovsam.apis import EXAMPLE_PHOTOS
 from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
 from mmovsam.engine.command_line import (
     add_device_arguments,
@@ -87,7 +87,7 @@ def parse_args():
 def answers(predictor, case):
     """What the model says to each prompt of the image that is set, as `draw_objects` takes it."""
     if case.prompts == EVERYTHING:
-        found = segment_everything(predictor)
+        found = predictor.segment_everything()
         said = [(x['segmentation'], x['name'], x['score'], x['predicted_iou']) for x in found]
     else:
         asked = [

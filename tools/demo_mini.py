@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mmovsam.apis.auto_labeling.overlay import contact_sheet
 from mmovsam.datasets.mini_world import write_split
 from mmovsam.engine.command_line import readable_errors
-from mmovsam.fileio import find_config
+from mmovsam.config_files import find_config
 
 PROMPTS = {
     'RTMDet boxes': 'mini/ovsam_mini_rtmdet.py',

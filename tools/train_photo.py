@@ -18,7 +18,8 @@ from mmovsam.checkpoints.int8 import to_int8
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
 from mmovsam.datasets.ov_coco import NOVEL_CLASSES
 from mmovsam.engine.command_line import add_device_arguments, device_of, readable_errors
-from mmovsam.fileio import find_config, write_atomic
+from mmovsam.config_files import find_config
+from mmovsam.fileio import write_atomic
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
 from mmovsam.photos.encoded import EncodedPhotos
 from mmovsam.photos.name_training import read_regions, teach_names

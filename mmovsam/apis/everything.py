@@ -18,118 +18,263 @@ from .image_features import EncodedImage
 from .image_input import read_image
 from .inference_results import run_lengths
 from .prediction import Prediction
-from .predictor import OVSAMPredictor
 
 OUTPUT_MODES = ('rle', 'mask')
 OVERLAP = 1 / 3  # of neighboring crops, in parts of a crop's side
 
 
-def segment_everything(
-    predictor: OVSAMPredictor,
-    image=None,
-    *,
-    image_format: str = 'RGB',
-    image_index: int = 0,
-    points_per_side: int = 16,
-    points_per_batch: int = 64,
-    quality_thr: float | None = None,
-    stability_thr: float | None = None,
-    crop_layers: int = 0,
-    nms_iou: float = 0.7,
-    min_area: int = 20,
-    name_score_thr: float = 0.0,
-    output_mode: str = 'rle',
-    top_k: int = 5,
-) -> list[dict]:
-    """Ask about a grid of points, and keep each good mask once (arXiv 2304.02643, appendix B).
+class EverythingMode:
+    """The part of `OVSAMPredictor` that segments and names everything in an image."""
 
-    Masks are judged and compared at the decoder's resolution. Only those that are kept get names
-    and their full size, a few at a time; all of them exist at full size as run lengths only, or for
-    `output_mode='mask'` in the result. So memory hardly grows with the number of points.
+    def segment_everything(
+        self,
+        image=None,
+        *,
+        image_format: str = 'RGB',
+        image_index: int = 0,
+        points_per_side: int = 16,
+        points_per_batch: int = 64,
+        quality_thr: float | None = None,
+        stability_thr: float | None = None,
+        crop_layers: int = 0,
+        nms_iou: float = 0.7,
+        min_area: int = 20,
+        name_score_thr: float = 0.0,
+        output_mode: str = 'rle',
+        top_k: int = 5,
+    ) -> list[dict]:
+        """Ask about a grid of points, and keep each good mask once (arXiv 2304.02643, appendix B).
+
+        Masks are judged and compared at the decoder's resolution. Only those that are kept get
+        names and their full size, a few at a time; all of them exist at full size as run lengths
+        only, or for `output_mode='mask'` in the result. So memory hardly grows with the number of
+        points.
+
+        Args:
+            image: As for `OVSAMPredictor.set_image`, and set by it; None for one that is set.
+            image_format: `'RGB'` or `'BGR'`, the channel order of an array.
+            image_index: Which of the images that are set.
+            points_per_side: Points along the longer side of the image; along the shorter one there
+                are as many as make the grid even. SAM has 32, for many small things, at four times
+                the cost.
+            points_per_batch: Points decoded at once.
+            quality_thr: Masks are left out whose IoU, as the decoder predicts it, is lower; of no
+                effect on a decoder that predicts none, such as OVSAM's. None for what suits the
+                model: `everything`, else 0.88.
+            stability_thr: Masks are left out that are less stable, see `stability_scores`. None
+                likewise, else 0.8.
+            crop_layers: How often to ask again, about parts of the image, for small things: layer i
+                cuts it into `2^i` by `2^i` overlapping crops, each encoded by itself and with a
+                grid of its own. Masks that an inner edge of a crop cuts are left out.
+            nms_iou: Of two masks with a larger intersection over union one is left out: that of the
+                larger crop, else the one of lower quality (predicted IoU or, without, stability).
+            min_area: Masks of fewer pixels of the image are left out.
+            name_score_thr: Masks are left out whose best name is less probable. There is no limit
+                for all vocabularies: among more names each is less probable.
+            output_mode: `'rle'`: masks are run lengths as COCO's JSON has them, `counts` as text.
+                `'mask'`: `(H, W)` bool.
+            top_k: How many names a mask gets, at most.
+
+        Returns:
+            A dict for each mask, those of the best quality first. What SAM's users know:
+
+            - `segmentation`, see `output_mode`; `area` in pixels; `bbox`, x, y, width, height;
+            - `point_coords`, `[[x, y]]`, what was asked; `crop_box`, x, y, width, height, of what;
+            - `stability_score`; `predicted_iou` where the decoder predicts it.
+
+            And besides:
+
+            - `names` and `name_scores`, the `top_k` best names and their probabilities;
+            - `name` and `score`, the best of them; for a model without names None and the quality.
+
+        Raises:
+            FileNotFoundError: As for `OVSAMPredictor.set_image`.
+            RuntimeError: No image is given and none is set.
+            ValueError: As for `set_image`, an argument is out of range, or crops are wanted of an
+                image that is not given.
+        """
+        if quality_thr is None:
+            quality_thr = self.everything.get('quality_thr', 0.88)
+        if stability_thr is None:
+            stability_thr = self.everything.get('stability_thr', 0.8)
+        settings = _Settings(
+            points_per_side,
+            points_per_batch,
+            quality_thr,
+            stability_thr,
+            crop_layers,
+            nms_iou,
+            min_area,
+            name_score_thr,
+            top_k,
+        )
+        if output_mode not in OUTPUT_MODES:
+            raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
+        if image is None and crop_layers:
+            raise ValueError('crop_layers need the image itself: give it to segment_everything.')
+        if image is not None:
+            image = read_image(image, image_format)
+            self.set_image(image, 'BGR')
+        found = self._segment(image_index, settings)
+        if crop_layers:
+            crops = self.fork()
+            height, width = image.shape[:2]
+            for box in _crop_boxes((height, width), crop_layers):
+                x1, y1, x2, y2 = box
+                crops.set_image(image[y1:y2, x1:x2], 'BGR')
+                inner_edges = x1 > 0, y1 > 0, x2 < width, y2 < height
+                for thing in crops._segment(0, settings, inner_edges):
+                    found.append(_moved(thing, box, (height, width)))
+            found.sort(key=lambda thing: (np.prod(thing['crop_box'][2:]), -_quality(thing)))
+            found = _distinct(found, nms_iou)
+            found.sort(key=_quality, reverse=True)
+        if output_mode == 'mask':
+            for thing in found:
+                thing['segmentation'] = coco_mask.decode(thing['segmentation']).astype(bool)
+        return found
+
+    def _segment(
+        self,
+        image_index: int,
+        settings: _Settings,
+        inner_edges: Sequence[bool] = (False, False, False, False),
+    ) -> list[dict]:
+        """Everything in one image, as run lengths, the best first."""
+        encoded = self._encoded(image_index)
+        height, width = encoded.ori_shape
+        grid = GridPrompter(min(settings.points_per_side, max(height, width)), even=True)
+        points = grid.prompts_of(DetDataSample(metainfo=dict(ori_shape=encoded.ori_shape)))
+        decoder = self.model.window_decoder  # looks at several windows for each point
+        step = settings.points_per_batch if decoder is None else settings.points_per_batch // 4 + 1
+        candidates = [
+            candidate
+            for start in range(0, len(points), step)
+            for candidate in self._decode(
+                encoded, points, slice(start, start + step), settings, inner_edges
+            )
+        ]
+        candidates.sort(key=_quality, reverse=True)
+        candidates = _distinct(candidates, settings.nms_iou)
+
+        said, rows = self._recognize(image_index, points, candidates, settings)
+        found = []
+        for candidate, row in zip(candidates, rows):
+            mask, name_scores = said.masks[row], said.name_scores[row].tolist()
+            area = int(coco_mask.area(mask))
+            improbable = name_scores and name_scores[0] < settings.name_score_thr
+            if area < settings.min_area or improbable:
+                continue
+            thing = dict(
+                segmentation=mask,
+                area=area,
+                bbox=coco_mask.toBbox(mask).tolist(),
+                point_coords=points.point_coords[candidate['point']].tolist(),
+                crop_box=[0, 0, width, height],
+                stability_score=candidate['stability_score'],
+                name=said.names[row][0] if name_scores else None,
+                score=name_scores[0] if name_scores else _quality(candidate),
+                names=said.names[row],
+                name_scores=name_scores,
+            )
+            if 'predicted_iou' in candidate:
+                thing['predicted_iou'] = candidate['predicted_iou']
+            if 'logits' in candidate:  # the mask is another one now
+                thing['predicted_iou'] = float(said.scores[row])
+            found.append(thing)
+        if self.model.window_decoder is None:
+            return found
+        found = [thing for thing in found if thing['predicted_iou'] >= settings.quality_thr]
+        return _distinct(sorted(found, key=_quality, reverse=True), settings.nms_iou)
+
+    def _recognize(
+        self,
+        image_index: int,
+        points: Prompts,
+        candidates: Sequence[dict],
+        settings: _Settings,
+    ) -> tuple[Prediction, list[int]]:
+        """Full masks and names, and the row of each candidate in them.
+
+        A window decoder looks at each candidate again; of another one the points are asked once
+        more.
+        """
+        if self.model.window_decoder is not None:
+            prompts = points[[candidate['point'] for candidate in candidates]]
+            if candidates:
+                logits = torch.stack([candidate['logits'] for candidate in candidates])
+                size = self.model.logit_size
+                logits = F.interpolate(logits.float()[:, None], (size, size), mode='bilinear')
+                prompts = replace(prompts, mask_input=logits)
+            rows, several = list(range(len(candidates))), False
+        else:
+            asked = sorted({candidate['point'] for candidate in candidates})
+            prompts, several = points[asked], True
+            each = self.model.masks_per_prompt
+            rows = [asked.index(one['point']) * each + one['which'] for one in candidates]
+        said = self.predict_batch(
+            prompts,
+            top_k=settings.top_k,
+            mask_format='rle',
+            image_index=image_index,
+            multimask_output=several,
+            keep_logits=False,
+        )
+        return said, rows
+
+    @torch.no_grad()
+    def _decode(
+        self,
+        encoded: EncodedImage,
+        points: Prompts,
+        chunk: slice,
+        settings: _Settings,
+        inner_edges: Sequence[bool],
+    ) -> Iterator[dict]:
+        """The good masks of some points, as run lengths at low resolution, without the padding."""
+        model = self.model
+        prompts = points[chunk].scaled(encoded.scale_factor).to(self.device)
+        with self._lock:
+            logits, quality = model.propose(encoded.features, prompts)
+        masks_of_each = logits.shape[1]
+        logits = logits.float().flatten(0, 1)
+        stability = stability_scores(logits[:, None], model.input_size, encoded.img_shape)
+        good = stability >= settings.stability_thr
+        scores = dict(stability_score=stability)
+        if quality is not None:
+            scores['predicted_iou'] = quality.float().flatten()
+            good &= scores['predicted_iou'] >= settings.quality_thr
+        stride = model.input_size // logits.shape[-1]
+        height, width = (-(-side // stride) for side in encoded.img_shape)
+        masks = logits[:, :height, :width] > 0
+        edges = masks[:, :, 0], masks[:, 0], masks[:, :, -1], masks[:, -1]
+        for edge, is_inner in zip(edges, inner_edges):
+            if is_inner:
+                good &= ~edge.any(1)
+        rows = good.nonzero()[:, 0].tolist()
+        scores = {name: values.tolist() for name, values in scores.items()}
+        for row, mask in zip(rows, encode_mask_results(masks[good].cpu().numpy())):
+            kept = {} if model.window_decoder is None else dict(logits=logits[row].half().cpu())
+            yield dict(
+                point=chunk.start + row // masks_of_each,
+                which=row % masks_of_each,
+                segmentation=mask,
+                **{name: values[row] for name, values in scores.items()},
+                **kept,
+            )
+
+
+def segment_everything(predictor: EverythingMode, image=None, **options) -> list[dict]:
+    """Segment and name everything in an image, see `OVSAMPredictor.segment_everything`.
 
     Args:
-        predictor: Has the vocabulary.
-        image: As for `OVSAMPredictor.set_image`, and set by it; None for one that is set.
-        image_format: `'RGB'` or `'BGR'`, the channel order of an array.
-        image_index: Which of the images that are set.
-        points_per_side: Points along the longer side of the image; along the shorter one there are
-            as many as make the grid even. SAM has 32, for many small things, at four times the
-            cost.
-        points_per_batch: Points decoded at once.
-        quality_thr: Masks are left out whose IoU, as the decoder predicts it, is lower; of no
-            effect on a decoder that predicts none, such as OVSAM's. None for what suits the model:
-            `predictor.everything`, else 0.88.
-        stability_thr: Masks are left out that are less stable, see `stability_scores`. None
-            likewise, else 0.8.
-        crop_layers: How often to ask again, about parts of the image, for small things: layer i
-            cuts it into `2^i` by `2^i` overlapping crops, each encoded by itself and with a grid of
-            its own. Masks that an inner edge of a crop cuts are left out.
-        nms_iou: Of two masks with a larger intersection over union one is left out: that of the
-            larger crop, else the one of lower quality (predicted IoU or, without, stability).
-        min_area: Masks of fewer pixels of the image are left out.
-        name_score_thr: Masks are left out whose best name is less probable. There is no limit for
-            all vocabularies: among more names each is less probable.
-        output_mode: `'rle'`: masks are run lengths as COCO's JSON has them, `counts` as text.
-            `'mask'`: `(H, W)` bool.
-        top_k: How many names a mask gets, at most.
+        predictor: An `OVSAMPredictor`, which has the vocabulary.
+        image: As for the method.
+        options: Likewise.
 
     Returns:
-        A dict for each mask, those of the best quality first. What SAM's users know:
-
-        - `segmentation`, see `output_mode`; `area` in pixels; `bbox`, x, y, width, height;
-        - `point_coords`, `[[x, y]]`, what was asked; `crop_box`, x, y, width, height, of what;
-        - `stability_score`; `predicted_iou` where the decoder predicts it.
-
-        And besides:
-
-        - `names` and `name_scores`, the `top_k` best names and their probabilities;
-        - `name` and `score`, the best of them; for a model without names None and the quality.
-
-    Raises:
-        FileNotFoundError: As for `OVSAMPredictor.set_image`.
-        RuntimeError: No image is given and none is set.
-        ValueError: As for `set_image`, an argument is out of range, or crops are wanted of an image
-            that is not given.
+        As of the method.
     """
-    if quality_thr is None:
-        quality_thr = predictor.everything.get('quality_thr', 0.88)
-    if stability_thr is None:
-        stability_thr = predictor.everything.get('stability_thr', 0.8)
-    settings = _Settings(
-        points_per_side,
-        points_per_batch,
-        quality_thr,
-        stability_thr,
-        crop_layers,
-        nms_iou,
-        min_area,
-        name_score_thr,
-        top_k,
-    )
-    if output_mode not in OUTPUT_MODES:
-        raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
-    if image is None and crop_layers:
-        raise ValueError('crop_layers need the image itself: give it to segment_everything.')
-    if image is not None:
-        image = read_image(image, image_format)
-        predictor.set_image(image, 'BGR')
-    found = _segment(predictor, image_index, settings)
-    if crop_layers:
-        crops = predictor.fork()
-        height, width = image.shape[:2]
-        for box in _crop_boxes((height, width), crop_layers):
-            x1, y1, x2, y2 = box
-            crops.set_image(image[y1:y2, x1:x2], 'BGR')
-            inner_edges = x1 > 0, y1 > 0, x2 < width, y2 < height
-            for thing in _segment(crops, 0, settings, inner_edges):
-                found.append(_moved(thing, box, (height, width)))
-        found.sort(key=lambda thing: (np.prod(thing['crop_box'][2:]), -_quality(thing)))
-        found = _distinct(found, nms_iou)
-        found.sort(key=_quality, reverse=True)
-    if output_mode == 'mask':
-        for thing in found:
-            thing['segmentation'] = coco_mask.decode(thing['segmentation']).astype(bool)
-    return found
+    return predictor.segment_everything(image, **options)
 
 
 @dataclass(frozen=True)
@@ -157,136 +302,6 @@ class _Settings:
                     )
             elif not 0 <= value <= 1:
                 raise ValueError(f'{field.name} must lie between 0 and 1, not {value}.')
-
-
-def _segment(
-    predictor: OVSAMPredictor,
-    image_index: int,
-    settings: _Settings,
-    inner_edges: Sequence[bool] = (False, False, False, False),
-) -> list[dict]:
-    """Everything in one image, as run lengths, the best first."""
-    encoded = predictor._encoded(image_index)
-    height, width = encoded.ori_shape
-    grid = GridPrompter(min(settings.points_per_side, max(height, width)), even=True)
-    points = grid.prompts_of(DetDataSample(metainfo=dict(ori_shape=encoded.ori_shape)))
-    decoder = predictor.model.window_decoder  # looks at several windows for each point
-    step = settings.points_per_batch if decoder is None else settings.points_per_batch // 4 + 1
-    candidates = [
-        candidate
-        for start in range(0, len(points), step)
-        for candidate in _decode(
-            predictor, encoded, points, slice(start, start + step), settings, inner_edges
-        )
-    ]
-    candidates.sort(key=_quality, reverse=True)
-    candidates = _distinct(candidates, settings.nms_iou)
-
-    said, rows = _recognize(predictor, image_index, points, candidates, settings)
-    found = []
-    for candidate, row in zip(candidates, rows):
-        mask, name_scores = said.masks[row], said.name_scores[row].tolist()
-        area = int(coco_mask.area(mask))
-        if area < settings.min_area or (name_scores and name_scores[0] < settings.name_score_thr):
-            continue
-        thing = dict(
-            segmentation=mask,
-            area=area,
-            bbox=coco_mask.toBbox(mask).tolist(),
-            point_coords=points.point_coords[candidate['point']].tolist(),
-            crop_box=[0, 0, width, height],
-            stability_score=candidate['stability_score'],
-            name=said.names[row][0] if name_scores else None,
-            score=name_scores[0] if name_scores else _quality(candidate),
-            names=said.names[row],
-            name_scores=name_scores,
-        )
-        if 'predicted_iou' in candidate:
-            thing['predicted_iou'] = candidate['predicted_iou']
-        if 'logits' in candidate:  # the mask is another one now
-            thing['predicted_iou'] = float(said.scores[row])
-        found.append(thing)
-    if predictor.model.window_decoder is None:
-        return found
-    found = [thing for thing in found if thing['predicted_iou'] >= settings.quality_thr]
-    return _distinct(sorted(found, key=_quality, reverse=True), settings.nms_iou)
-
-
-def _recognize(
-    predictor: OVSAMPredictor,
-    image_index: int,
-    points: Prompts,
-    candidates: Sequence[dict],
-    settings: _Settings,
-) -> tuple[Prediction, list[int]]:
-    """Full masks and names, and the row of each candidate in them.
-
-    A window decoder looks at each candidate again; of another one the points are asked once more.
-    """
-    if predictor.model.window_decoder is not None:
-        prompts = points[[candidate['point'] for candidate in candidates]]
-        if candidates:
-            logits = torch.stack([candidate['logits'] for candidate in candidates])
-            size = predictor.model.logit_size
-            logits = F.interpolate(logits.float()[:, None], (size, size), mode='bilinear')
-            prompts = replace(prompts, mask_input=logits)
-        rows, several = list(range(len(candidates))), False
-    else:
-        asked = sorted({candidate['point'] for candidate in candidates})
-        prompts, several = points[asked], True
-        each = predictor.model.masks_per_prompt
-        rows = [asked.index(one['point']) * each + one['which'] for one in candidates]
-    said = predictor.predict_batch(
-        prompts,
-        top_k=settings.top_k,
-        mask_format='rle',
-        image_index=image_index,
-        multimask_output=several,
-        keep_logits=False,
-    )
-    return said, rows
-
-
-@torch.no_grad()
-def _decode(
-    predictor: OVSAMPredictor,
-    encoded: EncodedImage,
-    points: Prompts,
-    chunk: slice,
-    settings: _Settings,
-    inner_edges: Sequence[bool],
-) -> Iterator[dict]:
-    """The good masks of some points, as run lengths at low resolution, without the padding."""
-    model = predictor.model
-    prompts = points[chunk].scaled(encoded.scale_factor).to(predictor.device)
-    with predictor._lock:
-        logits, quality = model.propose(encoded.features, prompts)
-    masks_of_each = logits.shape[1]
-    logits = logits.float().flatten(0, 1)
-    stability = stability_scores(logits[:, None], model.input_size, encoded.img_shape)
-    good = stability >= settings.stability_thr
-    scores = dict(stability_score=stability)
-    if quality is not None:
-        scores['predicted_iou'] = quality.float().flatten()
-        good &= scores['predicted_iou'] >= settings.quality_thr
-    stride = model.input_size // logits.shape[-1]
-    height, width = (-(-side // stride) for side in encoded.img_shape)
-    masks = logits[:, :height, :width] > 0
-    edges = masks[:, :, 0], masks[:, 0], masks[:, :, -1], masks[:, -1]
-    for edge, is_inner in zip(edges, inner_edges):
-        if is_inner:
-            good &= ~edge.any(1)
-    rows = good.nonzero()[:, 0].tolist()
-    scores = {name: values.tolist() for name, values in scores.items()}
-    for row, mask in zip(rows, encode_mask_results(masks[good].cpu().numpy())):
-        kept = {} if model.window_decoder is None else dict(logits=logits[row].half().cpu())
-        yield dict(
-            point=chunk.start + row // masks_of_each,
-            which=row % masks_of_each,
-            segmentation=mask,
-            **{name: values[row] for name, values in scores.items()},
-            **kept,
-        )
 
 
 def _quality(thing: dict) -> float:

@@ -20,7 +20,13 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch import nn
 
-from ..checkpoints import check_fit, load_initial_weights, names_all_weights, state_dict_of
+from ..checkpoints import (
+    check_fit,
+    load_initial_weights,
+    names_all_weights,
+    safe_loading,
+    state_dict_of,
+)
 from ..fileio import write_atomic
 from ..models.detectors.prompted_detector import PromptedDetector
 from ..pretrained import checkpoint_file, read_config
@@ -31,8 +37,8 @@ from .auto_labeling.overlay import as_text
 from .image_input import read_image
 from .inference_results import drawable, no_instances, picture_file, run_lengths
 from .input_list import FileNames, list_inputs, local_file
+from .name_encoder import NameEncoder
 from .prompt_input import checked_prompts, prompted
-from .text_tower import TextTower
 
 
 @dataclass
@@ -112,13 +118,14 @@ class OVSAMInferencer(DetInferencer):
             raise ValueError('The config names no weights (load_from): give weights=...')
         cfg.setdefault('visualizer', dict(type='DetLocalVisualizer'))
         cfg.visualizer.vis_backends = None  # pictures are kept by this class alone
-        super().__init__(cfg, weights and str(weights), device, scope, palette, show_progress)
+        with safe_loading():
+            super().__init__(cfg, weights and str(weights), device, scope, palette, show_progress)
         if not isinstance(self.model, PromptedDetector):
             raise TypeError(
                 f'OVSAMInferencer needs an OVSAM, not a {type(self.model).__name__}: '
                 "mmdet.apis.DetInferencer takes MMDetection's own."
             )
-        self._text_tower = TextTower(cfg.get('text_encoder'))
+        self._name_encoder = NameEncoder(text_encoder=cfg.get('text_encoder'))
 
     def set_vocabulary(self, names: Sequence[str] | Vocabulary | TextClassifier) -> None:
         """Change what things may be called, from the next call on.
@@ -131,7 +138,7 @@ class OVSAMInferencer(DetInferencer):
             ValueError: No names, a name twice, no text encoder to read them with, or a model that
                 segments only.
         """
-        self.model.set_vocabulary(self._text_tower.classifier(names))
+        self.model.set_vocabulary(self._name_encoder.encode(names))
 
     def __call__(
         self,
@@ -156,10 +163,10 @@ class OVSAMInferencer(DetInferencer):
         the reason of the first is raised.
 
         Args:
-            inputs: One of these, or a list of them: a file; a folder, whose images come by name;
-                a glob such as `'photos/**/*.jpg'`; the address of a file (`http://`, `https://`,
-                `file://`, or what else MMEngine reads); an array `(H, W, 3)` uint8 BGR, as
-                `mmcv.imread` reads it; a PIL image.
+            inputs: One of these, or a list of them: a file; a folder, whose images and those of all
+                folders in it come by name; a glob such as `'photos/**/*.jpg'`; the address of a
+                file (`http://`, `https://`, `file://`, or what else MMEngine reads); an array
+                `(H, W, 3)` uint8 BGR, as `mmcv.imread` reads it; a PIL image.
             batch_size: Images that the model gets at once.
             return_vis: Whether the result has the pictures.
             show: Whether pictures are shown in a window.

@@ -33,8 +33,8 @@ def list_inputs(inputs: Any) -> list:
         inputs: See `OVSAMInferencer.__call__`.
 
     Returns:
-        Each image: text for a file or an address, else what was given. A folder's are sorted by
-        name; folders in it are left out.
+        Each image: text for a file or an address, else what was given. A folder's, and those of
+        all folders in it, are sorted by name; see `walk_images`.
 
     Raises:
         FileNotFoundError: A glob fits nothing.
@@ -50,8 +50,7 @@ def list_inputs(inputs: Any) -> list:
     if '://' in source:
         return _at_address(source)
     if os.path.isdir(source):
-        files = [entry.path for entry in os.scandir(source) if entry.is_file()]
-        return _images_among(files, source)
+        return _some(sorted(map(str, walk_images(source))), source)
     if glob.has_magic(source) and not os.path.exists(source):
         found = sorted(path for path in glob.iglob(source, recursive=True) if os.path.isfile(path))
         if not found:
@@ -66,17 +65,42 @@ def _at_address(source: str) -> list[str]:
     except (KeyError, ValueError):
         return [source]  # an error of this input alone, when it is read
     if hasattr(backend, 'isdir') and backend.isdir(source):
-        names = backend.list_dir_or_file(source, list_dir=False)
-        return _images_among([backend.join_path(source, name) for name in names], source)
+        names = backend.list_dir_or_file(source, list_dir=False, recursive=True)
+        visible = [name for name in names if not any(p.startswith('.') for p in Path(name).parts)]
+        files = [backend.join_path(source, name) for name in visible]
+        tell_not_taken(files, source)
+        return _some(sorted(file for file in files if is_image_name(file)), source)
     return [source]
 
 
-def _images_among(files: list[str], folder: str) -> list[str]:
-    images = sorted(file for file in files if file.lower().endswith(IMG_EXTENSIONS))
-    tell_not_taken(files, folder)
+def _some(images: list[str], folder: str) -> list[str]:
     if not images:
         raise ValueError(f'The folder {folder} has no images ({", ".join(IMG_EXTENSIONS)}).')
     return images
+
+
+def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
+    """Images of a folder and of those in it, through links, though never in circles.
+
+    Hidden files and folders are left out; images of formats that are not read are counted in a
+    warning.
+    """
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        visible = [name for name in files if not name.startswith('.')]
+        tell_not_taken(visible, place)
+        yield from (Path(place, name) for name in visible if is_image_name(name))
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file or address ends like an image of a format that is read."""
+    return name.lower().endswith(IMG_EXTENSIONS)
 
 
 def tell_not_taken(files: Iterable[str], source: str | os.PathLike) -> None:

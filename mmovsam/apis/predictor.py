@@ -15,18 +15,19 @@ from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 
-from ..checkpoints import check_fit, state_dict_of
+from ..checkpoints import check_fit, safe_loading, state_dict_of
 from ..devices import choose_device
 from ..models.detectors import OVSAM
 from ..models.heads import OpenVocabClassifier
 from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, Vocabulary
+from .everything import EverythingMode
 from .image_features import EncodedImage, ImageEncoder
 from .image_input import read_image
+from .name_encoder import NameEncoder
 from .prediction import MASK_FORMATS, Prediction, PredictionWriter
 from .prompt_input import as_prompts, checked_prompt, checked_prompts
-from .text_tower import TextTower
 
 _LOCKS: WeakKeyDictionary[OVSAM, threading.RLock] = WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
@@ -43,7 +44,7 @@ def _class_names(classifier: OpenVocabClassifier | None) -> tuple[str, ...]:
     return classifier.class_names or tuple(map(str, range(classifier.num_classes)))
 
 
-class OVSAMPredictor:
+class OVSAMPredictor(EverythingMode):
     """Segment and name what is prompted in one image after another.
 
     Takes the place of SAM's `SamPredictor`; `mmovsam.apis.Prediction` says what it adds. Several
@@ -82,7 +83,7 @@ class OVSAMPredictor:
         self.everything = dict(everything or {})
         self._lock = _lock_of(model)
         self._encoder = ImageEncoder(model, cache_size)
-        self._text_tower = TextTower(text_encoder)
+        self._name_encoder = NameEncoder(text_encoder=text_encoder)
         self._classifier: OpenVocabClassifier | None = None
         self._images: list[EncodedImage] = []
 
@@ -118,7 +119,8 @@ class OVSAMPredictor:
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         cfg.model.prompter = None
         model = MODELS.build(cfg.model)
-        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+        with safe_loading():
+            content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
         check_fit(model, content, whole=True)
         model.load_state_dict(state_dict_of(content), strict=False)
         everything = cfg.get('everything')
@@ -186,7 +188,7 @@ class OVSAMPredictor:
         """
         if not self.model.recognizes:
             raise ValueError('This model segments only: it was built without a classifier.')
-        names = self._text_tower.classifier(names)  # nobody's click waits for it
+        names = self._name_encoder.encode(names)  # nobody's click waits for it
         width, expected = names.embeddings.shape[-1], self.model.head.embed_dim
         if width != expected:
             raise ValueError(

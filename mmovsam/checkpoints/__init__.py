@@ -2,13 +2,14 @@
 
 from .fit import check_fit
 from .initial import load_initial_weights, names_all_weights
-from .loading import load_checkpoint_file, save_safetensors, state_dict_of
+from .loading import load_checkpoint_file, safe_loading, save_safetensors, state_dict_of
 
 __all__ = [
     'check_fit',
     'load_checkpoint_file',
     'load_initial_weights',
     'names_all_weights',
+    'safe_loading',
     'save_safetensors',
     'state_dict_of',
 ]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from .loading import safe_loading
+
 WEIGHTLESS = ('data_preprocessor', 'classifier', 'prompter', 'init_cfg')
 """Parts of a model that have no weights, or fetch them by themselves."""
 
@@ -55,7 +57,8 @@ def load_initial_weights(model: nn.Module) -> None:
     # the public name of this is younger than the oldest torch that we support
     hooks = [m._register_load_state_dict_pre_hook(note, with_module=True) for m in names]
     try:
-        model.init_weights()
+        with safe_loading():
+            model.init_weights()
     finally:
         for hook in hooks:
             hook.remove()

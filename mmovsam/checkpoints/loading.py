@@ -1,19 +1,22 @@
 """Reading checkpoints as data: nothing in a file is ever run.
 
-Importing this module makes MMEngine read local files through `load_checkpoint_file`, so
-that `load_from`, `resume` and `init_cfg` take `.pth`, `.safetensors`, `mmovsam://NAME`, files of
-the hub (`hf://`), open_clip's (`open_clip://`) and parts of files (`https://...#PREFIX`) alike.
+Importing this module teaches MMEngine, for `load_from`, `resume` and `init_cfg`, what it does not
+read itself: `.safetensors`, `mmovsam://NAME`, files of the hub (`hf://`), open_clip's
+(`open_clip://`) and parts of files (`https://...#PREFIX`). What it does read it reads in its own
+way, but within `safe_loading`, which is where our own commands and classes load.
 """
 
+import contextlib
 import re
+import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from mmengine.runner import CheckpointLoader
 
-from ..compat import forced_weights_only
+from ..compat import forced_weights_only, weights_only
 from ..downloads import fetch, is_address
 from ..fileio import atomic_path
 from .int8 import from_int8
@@ -23,6 +26,9 @@ from .torchscript import is_torchscript, read_torchscript
 SCHEME = 'mmovsam://'
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / 'weights'
+_hosts = {}  # the loaders of MMEngine that a block of `safe_loading` replaces
+_blocks = 0
+_blocks_lock = threading.Lock()
 
 
 def resolve_path(path) -> Path:
@@ -97,6 +103,32 @@ def load_checkpoint_file(path, map_location='cpu'):
         # it as text under 'cfg', and does not run that).
         checkpoint['meta'].pop('config', None)
     return checkpoint
+
+
+@contextlib.contextmanager
+def safe_loading() -> Iterator[None]:
+    """A block in which MMEngine reads checkpoints as data, in all threads.
+
+    Local files are read by `load_checkpoint_file`; what MMEngine downloads it reads with
+    `weights_only`. Afterwards MMEngine has its own loaders again. Blocks may overlap.
+    """
+    global _blocks
+    with _blocks_lock:
+        _blocks += 1
+        for prefix, loader in list(CheckpointLoader._schemes.items()):
+            if not getattr(loader, 'weights_only', False):
+                _hosts[prefix] = loader
+                ours = weights_only(loader) if prefix else load_from_local
+                CheckpointLoader.register_scheme(prefix, ours, force=True)
+    try:
+        yield
+    finally:
+        with _blocks_lock:
+            _blocks -= 1
+            if not _blocks:
+                for prefix, loader in _hosts.items():
+                    CheckpointLoader.register_scheme(prefix, loader, force=True)
+                _hosts.clear()
 
 
 def state_dict_of(checkpoint) -> dict:
@@ -232,7 +264,7 @@ def _explain(file, error) -> str:
 
 # MMEngine prints the part of the name behind 'load_from_' as the backend.
 def load_from_local(filename, map_location=None):
-    """MMEngine's local files, read by `load_checkpoint_file`."""
+    """Local files for MMEngine, read by `load_checkpoint_file`."""
     return load_checkpoint_file(filename, map_location)
 
 
@@ -248,8 +280,9 @@ def load_from_address(filename, map_location=None):
 
 for _loader in (load_from_local, load_from_mmovsam, load_from_address):
     _loader.weights_only = True
-CheckpointLoader.register_scheme('', load_from_local, force=True)
 CheckpointLoader.register_scheme(SCHEME, load_from_mmovsam, force=True)
-# MMEngine takes these as regular expressions; plain https:// stays its own
+# MMEngine takes these as regular expressions; its own schemes, such as plain https://, stay
 _ADDRESSES = ['hf://', 'open_clip://', f'https?://[^{PART}]*{PART}']
 CheckpointLoader.register_scheme(_ADDRESSES, load_from_address, force=True)
+_LOCAL_SAFETENSORS = r'(?!\w{2,}://).*\.safetensors$'  # a format that MMEngine does not read
+CheckpointLoader.register_scheme(_LOCAL_SAFETENSORS, load_from_local, force=True)

@@ -9,8 +9,8 @@ from mmdet.visualization import get_palette
 from mmengine.utils import scandir
 
 from ..vocabulary import Vocabulary, split_name
+from ..vocabulary.names import read_lines
 from ..vocabulary.sources import WORDS, read_metainfo
-from ..vocabulary.text_files import read_lines
 from .files import check_files
 from .images import IMG_SUFFIXES, CheckedImages, check_image
 

@@ -13,7 +13,7 @@ from pycocotools import mask as mask_utils
 
 from ..fileio import read_text
 from ..vocabulary import novel_flags
-from ..vocabulary.text_files import read_lines
+from ..vocabulary.names import read_lines
 from .files import check_files, read_json
 from .images import IMG_SUFFIXES, CheckedImages
 

@@ -7,7 +7,7 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
 from ..prompts.boxes import check_units
-from ..vocabulary.text_files import read_lines
+from ..vocabulary.names import read_lines
 from .annotations import entries, field, image_size, instance
 from .files import check_files, on_disk, read_json
 from .images import CheckedImages

@@ -14,6 +14,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import LOOPS, RUNNERS, init_default_scope
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ..checkpoints import safe_loading
 from ..checkpoints.required import weight_files
 from ..datasets.files import check_files, config_files
 from ..devices import choose_device, describe_device, half_precision
@@ -185,6 +186,8 @@ def build_runner(cfg: Config, training: bool) -> Runner:
 def readable_errors(when_stopped: str = ''):
     """Turn what a user can get wrong into one line and exit status 2.
 
+    In the block checkpoints are read as data, see `safe_loading`.
+
     Args:
         when_stopped (str): What to say after Ctrl-C.
 
@@ -193,7 +196,8 @@ def readable_errors(when_stopped: str = ''):
             `MMOVSAM_TRACEBACK=1` they are left as they are.
     """
     try:
-        yield
+        with safe_loading():
+            yield
     except KeyboardInterrupt:
         print(f'\nStopped. {when_stopped}'.rstrip(), file=sys.stderr)
         raise SystemExit(130) from None

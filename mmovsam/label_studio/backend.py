@@ -159,7 +159,7 @@ class LabelStudioBackend:
         image = self.images.read(location)
         predictor = self._naming(labels).fork()
         predictor.set_image(image)
-        return _OpenImage(predictor, *image.size)
+        return _OpenImage(predictor, *image.shape[1::-1])
 
 
 def _label_config(request: Mapping, key: str) -> str:

@@ -13,12 +13,11 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, parse_qs, quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from PIL import Image
+import numpy as np
 
-from ..datasets.images import upright
+from ..apis.sent_images import read_sent_image
 
 LOCAL_FILES = '/data/local-files'  # where Label Studio serves files of its server
-FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
 MAX_REQUESTS = 5  # for an image that was moved
 CHUNK = 1 << 16
 KEPT = "!#$%&'()*+,/:;=?@[]~"  # what a URL that is quoted already consists of
@@ -116,14 +115,14 @@ class ImageSource:
         self._check_allowed(parts)
         return url
 
-    def read(self, location: str | LocalImage) -> Image.Image:
+    def read(self, location: str | LocalImage) -> np.ndarray:
         """Read an image.
 
         Args:
             location: Of `locate`.
 
         Returns:
-            The image, turned as its EXIF says.
+            `(H, W, 3)` uint8 RGB, turned as its EXIF says.
 
         Raises:
             ValueError: It is too large, truncated, or no image.
@@ -150,22 +149,10 @@ class ImageSource:
             )
         return LocalImage(path, path.stat().st_mtime_ns)
 
-    def _decode(self, data: bytes, name: str) -> Image.Image:
+    def _decode(self, data: bytes, name: str) -> np.ndarray:
         if len(data) > self.max_bytes:
             raise ValueError(f'{name} has more than {self.max_bytes / 1e6:g} MB, the limit here.')
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > self.max_pixels:
-                    raise ValueError(
-                        f'{name} has {image.width}x{image.height} pixels; the limit here is '
-                        f'{self.max_pixels / 1e6:g} million. Make it smaller.'
-                    )
-                return upright(image)
-        except (OSError, SyntaxError, Image.DecompressionBombError):
-            raise ValueError(
-                f'{name} is truncated or no image of the kinds {", ".join(FORMATS)} ({len(data)} '
-                'bytes). Convert it to JPEG or PNG.'
-            ) from None
+        return read_sent_image(data, name, self.max_pixels)
 
     # The web
 

@@ -2,14 +2,11 @@
 
 from .attention_pool import attention_pool_boxes, attention_pool_regions
 from .batch_norm import GlobalBatchNorm2d, with_global_statistics
+from .blocks import MLP, LayerNorm2d, MLPBlock
 from .mask_decoder import MaskDecoder
-from .mlp import MLP, MLPBlock
-from .norm import LayerNorm2d
-from .point_sampling import sample_masks
-from .precision import at_least_float32, without_autocast
 from .prompt_maps import box_coverage, prompt_maps
 from .roi_align import roi_align_weights
-from .transfer import to_device
+from .tensors import at_least_float32, sample_masks, to_device, without_autocast
 from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
 
@@ -30,8 +27,8 @@ __all__ = [
     'resample_rel_pos',
     'roi_align_weights',
     'sam_neck',
+    'sample_masks',
     'to_device',
     'with_global_statistics',
-    'sample_masks',
     'without_autocast',
 ]

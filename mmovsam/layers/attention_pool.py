@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from .precision import at_least_float32
 from .roi_align import roi_align_weights
+from .tensors import at_least_float32
 
 
 def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scale: float) -> Tensor:

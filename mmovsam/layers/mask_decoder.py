@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mlp import MLP
-from .modes import in_parts
-from .norm import LayerNorm2d
+from .blocks import MLP, LayerNorm2d
 from .prompt_maps import PROMPT_MAPS
+from .tensors import in_parts
 from .two_way_transformer import ProjectedImage, TwoWayTransformer
 
 # So much at a time fits a CPU's cache:

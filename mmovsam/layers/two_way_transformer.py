@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mlp import MLPBlock
-from .modes import is_exporting
+from .blocks import MLPBlock
+from .tensors import is_exporting
 
 
 class ProjectedImage(NamedTuple):

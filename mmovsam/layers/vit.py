@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mlp import MLPBlock
-from .modes import in_parts
-from .norm import LayerNorm2d
+from .blocks import LayerNorm2d, MLPBlock
+from .tensors import in_parts
 
 # So much at a time keeps memory low and fits a CPU's cache:
 BIASES_AT_ONCE = 2**22

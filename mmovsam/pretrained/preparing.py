@@ -12,8 +12,8 @@ from mmengine.logging import print_log
 from ..checkpoints.convert import convert, expected_tensors
 from ..checkpoints.fingerprint import hash_of
 from ..checkpoints.loading import resolve_path
+from ..config_files import find_config
 from ..downloads import is_address, kept
-from ..fileio import find_config
 from ..version import __version__
 from .registry import MODELS, PretrainedModel, find_pretrained
 
@@ -22,7 +22,7 @@ def read_config(config: str | PathLike, weights: bool = True) -> Config:
     """The config of a file, of a config's name in the package, or of a pretrained model.
 
     Args:
-        config: As for `mmovsam.fileio.find_config`, or a name of `MODELS`.
+        config: As for `mmovsam.config_files.find_config`, or a name of `MODELS`.
         weights: Whether `load_from` becomes the local file of a pretrained model's weights; they
             are fetched and converted at first use, see `fetch_model`.
 

@@ -20,7 +20,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..checkpoints.loading import state_dict_of
+from ..checkpoints.loading import safe_loading, state_dict_of
 from .boxes import clip_boxes
 from .detectors import (
     checkpoint_classes,
@@ -138,7 +138,8 @@ class DetectorPrompter(Prompter):
             )
         else:
             # MMEngine's loader also downloads from the model zoo's links.
-            checkpoint = CheckpointLoader.load_checkpoint(str(self.checkpoint), map_location='cpu')
+            with safe_loading():
+                checkpoint = CheckpointLoader.load_checkpoint(str(self.checkpoint), 'cpu')
             self._load(state_dict_of(checkpoint))
             if not self._classes_final:
                 self._classes = checkpoint_classes(checkpoint) or self._classes

@@ -16,8 +16,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.fileio import load
 
-from ..fileio import find_config
-from ..vocabulary.text_files import read_names
+from ..config_files import find_config
+from ..vocabulary.names import read_names
 
 CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
 
@@ -206,7 +206,7 @@ def given_classes(classes: str | PathLike | Sequence[str]) -> tuple[str, ...]:
     """Class names as a user gives them.
 
     Args:
-        classes: The names, or a file of them, see `mmovsam.vocabulary.text_files.read_names`.
+        classes: The names, or a file of them, see `mmovsam.vocabulary.names.read_names`.
 
     Raises:
         FileNotFoundError: If there is no such file.

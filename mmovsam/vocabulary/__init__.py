@@ -1,17 +1,17 @@
 """Class names, prompt templates, and the text classifier that CLIP makes of them."""
 
 from .building import find_classifier, names_file
-from .clip_config import clip_model_config
 from .joining import JoinedVocabulary, join_vocabularies
-from .names import novel_flags, split_name
-from .photo_text import load_photo_text
-from .templates import (
+from .names import (
     OVSAM_TEMPLATES,
     SIMPLE_TEMPLATES,
     find_templates,
+    novel_flags,
+    split_name,
 )
+from .photo_text import load_photo_text
 from .text_classifier import TextClassifier, load_classifier, save_classifier
-from .text_encoder import load_text_encoder
+from .text_encoder import clip_model_config, load_text_encoder
 from .vocabulary import Vocabulary
 
 __all__ = [

@@ -34,7 +34,7 @@ def find_classifier(
     """A text classifier by the name of its file, or by what names its classes.
 
     What is built is encoded once on a machine: the embeddings are kept, see
-    `mmovsam.vocabulary.cache`, and of several processes that ask at the same time one encodes
+    `mmovsam.vocabulary.encoding`, and of several processes that ask at the same time one encodes
     while the others wait.
 
     Args:

@@ -1,11 +1,38 @@
-"""From class names, as annotation files write them, to names that fit into a sentence."""
+"""Class names: their files, the names within them, and the sentences that CLIP reads them in."""
 
+from __future__ import annotations
+
+import json
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from os import PathLike
+from pathlib import Path
+
+from ..fileio import read_text
 
 # Not the slash of 'w/o mask', 'km/h' or '1/2', nor the comma of '1,000'.
 _SEPARATOR = re.compile(r'(?<!\d)(?<!\b[a-z])(?<!\b[a-z] )/(?! ?\d)(?! ?[a-z]\b)|(?<!\d),|,(?!\d)')
+
+_SIZES = ('small', 'medium', 'large')
+
+# The templates and their order are those of OVSAM's released text classifiers. Some end in a full
+# stop and some do not: that is part of what the text tower was given.
+OVSAM_TEMPLATES = (
+    'a photo of a {}.',
+    'This is a photo of a {}',
+    'There is a {} in the scene',
+    'There is the {} in the scene',
+    'a photo of a {} in the scene',
+    *(f'a photo of a {size} {{}}.' for size in _SIZES),
+    *(f'This is a photo of a {size} {{}}.' for size in _SIZES),
+    *(f'There is a {size} {{}} in the scene.' for size in _SIZES),
+)
+
+SIMPLE_TEMPLATES = ('a photo of a {}.',)
+
+_TEMPLATES = {'ovsam': OVSAM_TEMPLATES, 'simple': SIMPLE_TEMPLATES}
+_OF_OPEN_CLIP = ('openai_imagenet', 'simple_imagenet')
 
 
 def plain_name(name: str) -> str:
@@ -65,3 +92,109 @@ def novel_flags(classes: Sequence[str], novel: Sequence[str]) -> tuple[bool, ...
         )
     found = set().union(*matches.values())
     return tuple(name in found for name in classes)
+
+
+def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]:
+    """Templates by their name, from a file, or as a list.
+
+    Args:
+        templates: `'ovsam'` (the 14 of OVSAM), `'simple'` (one), `'openai_imagenet'` (the 80 of
+            CLIP's ImageNet evaluation), `'simple_imagenet'` (7 of them); or a text file with a
+            sentence a line; or the sentences. Each sentence has one `{}` for the name.
+
+    Raises:
+        TypeError: If it is no list of strings.
+        ValueError: If the name is unknown, there is no sentence, or one has not exactly one `{}`.
+    """
+    if isinstance(templates, (str, PathLike)):
+        if templates in _TEMPLATES:
+            return _TEMPLATES[templates]
+        if templates in _OF_OPEN_CLIP:
+            import open_clip
+
+            # functions of the name
+            fills = getattr(open_clip, f'{templates.upper()}_TEMPLATES')
+            return tuple(fill('{}') for fill in fills)
+        if not Path(templates).is_file():
+            raise ValueError(
+                f'there are no templates {str(templates)!r}: choose one of '
+                f'{", ".join((*_TEMPLATES, *_OF_OPEN_CLIP))}, or give a text file or a list of '
+                'sentences with {} for the name'
+            )
+        templates = read_lines(templates)
+    if not isinstance(templates, Sequence):
+        raise TypeError(f'templates must be a list of sentences, got {templates!r}')
+    wrong = [t for t in templates if not isinstance(t, str) or t.count('{}') != 1]
+    if wrong or not templates:
+        raise ValueError(
+            f'templates must be sentences with one {{}} for the name, got {wrong or "none"}'
+        )
+    return tuple(templates)
+
+
+def read_lines(path: str | PathLike) -> list[str]:
+    """The lines of a text file that are not blank, without white space around them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is of another encoding than `mmovsam.fileio.read_text` takes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'there is no text file {path} (the working folder is {Path.cwd()})'
+        )
+    text = read_text(path)
+    if '\0' in text:  # as of UTF-16 without its mark
+        raise ValueError(f'{path} is not UTF-8 (byte {text.index(chr(0))}): save it as UTF-8')
+    return [line.strip() for line in text.split('\n') if line.strip()]
+
+
+def read_names(path: str | PathLike) -> list[str]:
+    """Class names of a text file with one on each line, or of a data set's own file.
+
+    Args:
+        path: Text; JSON, a list of names or an annotation file in COCO's layout, whose names come
+            in the order of their ids; or YAML with `names`, as YOLO's `data.yaml` has them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is of another encoding or has no names.
+    """
+    lines = read_lines(path)
+    is_yaml = Path(path).suffix.lower() in ('.yaml', '.yml')
+    if not is_yaml and ''.join(lines)[:1] not in ('{', '['):
+        return lines
+    try:
+        content = _read_yaml(read_text(path)) if is_yaml else json.loads(read_text(path))
+    except ValueError as error:
+        raise ValueError(f'{path} is truncated or no JSON or YAML ({error})') from None
+    names = content
+    if isinstance(content, dict):
+        names = content.get('names', content.get('categories'))
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names, key=_number)]
+    elif isinstance(names, list) and names and all(isinstance(each, dict) for each in names):
+        names = [
+            each.get('name') for each in sorted(names, key=lambda each: _number(each.get('id')))
+        ]
+    if not names or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise ValueError(
+            f'{path} has no list of names: expected one on each line, a JSON list, an annotation '
+            'file with `categories`, or a data.yaml with `names`'
+        )
+    return names
+
+
+def _number(key) -> tuple:
+    """Sorts numbers, in text or not, before anything else."""
+    return (0, int(key), '') if str(key).isdecimal() else (1, 0, str(key))
+
+
+def _read_yaml(text: str):
+    import yaml  # MMEngine brings it
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(' '.join(str(error).split())) from None

@@ -21,10 +21,9 @@ from ..checkpoints.loading import load_checkpoint_file, state_dict_of
 from .kernel_map import KernelMap
 from .names import split_name
 from .packing import unpack_matrices
-from .sentence_encoder import SentenceEncoder
+from .sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from .text_classifier import TextClassifier, load_classifier
 from .wordnet import Synset, load_nouns
-from .wordpiece import WordPieceTokenizer
 
 HEAD_CHANNELS = 32
 """Of the sentence encoder's attention."""

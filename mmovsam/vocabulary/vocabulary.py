@@ -13,13 +13,10 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .cache import cached_embeddings
-from .encoding import encode_sentences
-from .names import plain_name, split_name
+from .encoding import cached_embeddings, encode_sentences
+from .names import OVSAM_TEMPLATES, find_templates, plain_name, read_names, split_name
 from .sources import WORDS, read_metainfo
-from .templates import OVSAM_TEMPLATES, find_templates
 from .text_classifier import TextClassifier
-from .text_files import read_names
 
 
 def _as_list(values, what: str) -> list:
@@ -255,7 +252,7 @@ class Vocabulary:
             batch_size: Sentences encoded at once.
             progress: Whether a long run shows its rate and the time left.
             cache: Whether to read embeddings from disk and keep new ones there, see
-                `mmovsam.vocabulary.cache`.
+                `mmovsam.vocabulary.encoding`.
 
         Returns:
             The classifier, its embeddings in float32 on the CPU. Each is the mean of the

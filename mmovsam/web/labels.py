@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..apis.inference_results import run_lengths
-from .outlines import outline
+from ..apis.polygons import svg_path
 
 UNNAMED = 'object'  # what a model that only segments calls everything
 DIGITS = 5  # of scores
@@ -53,8 +53,8 @@ class Answer:
 
     @cached_property
     def outline(self) -> str:
-        """See `mmovsam.web.outlines.outline`."""
-        return outline(self.mask)
+        """See `mmovsam.apis.polygons.svg_path`."""
+        return svg_path(self.mask)
 
     @cached_property
     def segmentation(self) -> dict:
@@ -93,8 +93,8 @@ class LabeledObject:
 
     @cached_property
     def outline(self) -> str:
-        """See `mmovsam.web.outlines.outline`."""
-        return outline(coco_mask.decode(self.segmentation))
+        """See `mmovsam.apis.polygons.svg_path`."""
+        return svg_path(coco_mask.decode(self.segmentation))
 
     def renamed(self, name: str) -> LabeledObject:
         """The same object by another name.

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ..apis import EXAMPLE_PHOTOS, OVSAMPredictor
+from ..apis.name_encoder import NameEncoder
 from ..pretrained import read_config
 from ..vocabulary import load_classifier
-from .name_encoder import NameEncoder
 
 
 def load(

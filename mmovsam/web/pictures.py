@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..apis.image_input import read_image
+from ..apis.sent_images import read_sent_image
 
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 SHOWN_SIDE = 1600
 
 
@@ -28,35 +27,14 @@ def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
 
     Raises:
         FileNotFoundError: It is gone.
-        ValueError: It is truncated, no picture, of another format, or too large.
+        ValueError: As for `read_sent_image`.
     """
     path = Path(path)
     try:
-        # Other formats stay closed: some of PIL's readers start programs.
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
+        data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f'{path.name} is gone from the server: send it again.') from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(
-            f'{path.name} is too large ({error}); at most {max_pixels / 1e6:g} million pixels fit. '
-            'Make it smaller.'
-        ) from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(
-            f'{path.name} is truncated or no picture ({", ".join(FORMATS)}): get it again, or '
-            'convert it to JPEG or PNG.'
-        ) from error
-    if width * height > max_pixels:
-        raise ValueError(
-            f'{path.name} has {width} x {height} pixels, {width * height / 1e6:.1f} million; at '
-            f'most {max_pixels / 1e6:g} million fit. Make it smaller.'
-        )
-    try:
-        return np.ascontiguousarray(read_image(path)[..., ::-1])
-    except ValueError as error:
-        # It names the path on the server, which is nobody's business.
-        raise ValueError(str(error).replace(str(path), path.name)) from error
+    return read_sent_image(data, path.name, max_pixels)
 
 
 def data_url(image: np.ndarray, max_side: int = SHOWN_SIDE) -> str:

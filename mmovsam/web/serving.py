@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..apis import OVSAMPredictor
-from .name_encoder import NameEncoder
+from ..apis.name_encoder import NameEncoder
 from .page import Page, gr
 from .session import Session
 from .session_store import SessionStore

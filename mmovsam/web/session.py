@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..apis import OVSAMPredictor, segment_everything
+from ..apis import OVSAMPredictor
 from ..apis.auto_labeling.formats import write_coco
 from ..apis.auto_labeling.overlay import draw_objects
+from ..apis.name_encoder import NameEncoder
 from .labels import UNNAMED, Answer, LabeledObject, Prompt
-from .name_encoder import NameEncoder
 from .pictures import jpeg
 
 TOP_K = 5
@@ -226,7 +226,7 @@ class Session:
         self._require_picture()
         there = [thing.segmentation for thing in self.objects]
         new = []
-        for found in segment_everything(self.predictor, top_k=TOP_K):
+        for found in self.predictor.segment_everything(top_k=TOP_K):
             mask = found['segmentation']
             if there and coco_mask.iou([mask], there, [0] * len(there)).max() > SAME:
                 continue

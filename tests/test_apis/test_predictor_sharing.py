@@ -23,7 +23,7 @@ def loaded(monkeypatch):
         time.sleep(0.05)  # so that threads meet
         return load_text_encoder(**kwargs)
 
-    monkeypatch.setattr('mmovsam.apis.text_tower.load_text_encoder', load)
+    monkeypatch.setattr('mmovsam.apis.name_encoder.load_text_encoder', load)
     return times
 
 

@@ -5,9 +5,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint
 
-from mmovsam.checkpoints import load_checkpoint_file, loading, save_safetensors, state_dict_of
+from mmovsam.checkpoints import (
+    load_checkpoint_file,
+    loading,
+    safe_loading,
+    save_safetensors,
+    state_dict_of,
+)
 
 WEIGHTS = {'a.weight': torch.arange(6.0).reshape(2, 3), 'b': torch.tensor(1, dtype=torch.int64)}
 
@@ -73,9 +80,34 @@ def test_plain_pickle_with_code_is_refused_and_not_run(tmp_path):
 
 def test_code_is_refused_through_mmengine_too(tmp_path):
     torch.save({'state_dict': Malice(tmp_path / 'ran')}, tmp_path / 'evil.pth')
-    with pytest.raises(ValueError, match='refused'):
+    with safe_loading(), pytest.raises(ValueError, match='refused'):
         _load_checkpoint(str(tmp_path / 'evil.pth'))
     assert not (tmp_path / 'ran').exists()
+
+
+def test_mmengine_has_its_own_loaders_but_within_blocks_which_may_overlap(tmp_path):
+    before = dict(CheckpointLoader._schemes)
+    assert before[''].__module__ == before['https://'].__module__ == 'mmengine.runner.checkpoint'
+    first, second = safe_loading(), safe_loading()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    loaders = CheckpointLoader._schemes
+    assert (
+        all(loader.weights_only for loader in loaders.values()) and loaders.keys() == before.keys()
+    )
+    second.__exit__(None, None, None)
+    assert CheckpointLoader._schemes == before
+
+
+@pytest.mark.parametrize('name', ['tiny.safetensors', 'a/b.pth.safetensors', 'C:/x.safetensors'])
+def test_mmengine_reads_local_safetensors_by_our_loader(name):
+    assert CheckpointLoader._get_checkpoint_loader(name) is loading.load_from_local
+
+
+@pytest.mark.parametrize('name', ['s3://a/b.safetensors', 'https://a/b.safetensors', 'tiny.pth'])
+def test_mmengine_reads_what_it_can_by_its_own_loaders(name):
+    assert CheckpointLoader._get_checkpoint_loader(name).__module__.startswith('mmengine')
 
 
 def test_config_that_resuming_would_execute_is_dropped(tmp_path):

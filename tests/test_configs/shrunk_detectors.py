@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmovsam.fileio import find_config
+from mmovsam.config_files import find_config
 
 NUM_CLASSES = 7
 WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'embed_dims')

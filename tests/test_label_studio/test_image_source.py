@@ -14,7 +14,7 @@ UPLOAD = '/data/upload/3/35d9033d-plum.png'
 
 
 def read(source, address):
-    return np.asarray(source.read(source.locate(address)))
+    return source.read(source.locate(address))
 
 
 def redirect(address, status=302):

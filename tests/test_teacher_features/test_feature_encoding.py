@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmovsam.checkpoints import load_checkpoint_file
+from mmovsam.config_files import find_config
 from mmovsam.datasets.mini_world import draw_scene
-from mmovsam.fileio import find_config
 from mmovsam.teacher_features import DTYPES, encode, num_bytes
 
 SEED = 3

@@ -216,7 +216,10 @@ def test_mistakes_of_a_test_command_end_in_one_line(call):
         assert expected in next(line for line in output.splitlines() if line.startswith('error:'))
 
 
-def test_two_processes_train_and_test_without_a_gpu_like_one(folder):
+def test_two_processes_train_and_test_without_a_gpu_like_one(call, folder):
+    for tool, *more in (['train.py'], ['test.py', 'out1/epoch_2.pth']):
+        status, output = call(tool, 'tiny.py', *more, '--work-dir', 'out1')
+        assert status == 0, output
     code = (
         'import os, sys, runpy\n'
         'tools, work = sys.argv[1:3]\n'
@@ -227,16 +230,16 @@ def test_two_processes_train_and_test_without_a_gpu_like_one(folder):
     (folder / 'both.py').write_text(code)
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
     env['PYTHONPATH'] = os.pathsep.join([str(folder), env.get('PYTHONPATH', '')])
+    command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    done = subprocess.run(
+        [sys.executable, *command, 'both.py', str(TOOLS), 'out2'],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     scores = []
     for number in (1, 2):
-        command = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={number}']
-        done = subprocess.run(
-            [sys.executable, *command, 'both.py', str(TOOLS), f'out{number}'],
-            env=env,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
         text = next(Path(f'out{number}').glob('*/*.json')).read_text()
         assert '"count": 7.0' in text
         scores.append(json.loads(text)['sum'])

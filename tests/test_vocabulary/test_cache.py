@@ -7,7 +7,7 @@ import torch
 from text_tower import TOKENIZER, build_clip
 
 from mmovsam.checkpoints import save_safetensors
-from mmovsam.vocabulary import Vocabulary, cache
+from mmovsam.vocabulary import Vocabulary, encoding
 from mmovsam.vocabulary.encoding import encode_sentences
 
 NAMES = ['cat', 'dog/hound', 'red ring']
@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def log(monkeypatch):
     said = []
-    monkeypatch.setattr(cache, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(encoding, 'print_log', lambda text, **_: said.append(text))
     return said
 
 
@@ -173,10 +173,10 @@ def test_cache_is_switched_off_by_an_argument_or_the_environment(folder, encoded
 
 
 def test_folder_is_the_users_own_unless_the_environment_names_one(folder, monkeypatch, tmp_path):
-    assert cache.cache_folder() == folder
+    assert encoding.cache_folder() == folder
     monkeypatch.delenv('MMOVSAM_CACHE')
     monkeypatch.setattr('platformdirs.user_cache_path', lambda name: tmp_path / name)
-    assert cache.cache_folder() == tmp_path / 'mmovsam'
+    assert encoding.cache_folder() == tmp_path / 'mmovsam'
 
 
 def test_folder_that_cannot_be_written_costs_a_warning_only(folder, log):

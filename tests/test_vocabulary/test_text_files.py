@@ -4,7 +4,7 @@ import json
 import pytest
 
 from mmovsam.vocabulary import Vocabulary
-from mmovsam.vocabulary.text_files import read_lines, read_names
+from mmovsam.vocabulary.names import read_lines, read_names
 
 
 def test_lines_come_without_blank_ones_marks_and_white_space(tmp_path):

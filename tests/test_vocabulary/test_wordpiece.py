@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmovsam.vocabulary.wordpiece import WordPieceTokenizer, split_words
+from mmovsam.vocabulary.sentence_encoder import WordPieceTokenizer, split_words
 
 WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'hot', 'dog', '##dog', '##s', '-', 'a', '##a']
 

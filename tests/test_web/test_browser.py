@@ -399,7 +399,7 @@ def test_uploaded_pictures_are_opened_and_bad_ones_refused(user, scene, tmp_path
     path = tmp_path / 'bad.png'
     path.write_bytes(b'no picture')
     user.open_file(path)
-    user.wait_status('bad.png is truncated or no picture')
+    user.wait_status('bad.png is truncated or no image')
     Image.new('RGB', (1000, 600)).save(path)
     user.open_file(path)
     user.wait_status('bad.png has 1000 x 600 pixels')

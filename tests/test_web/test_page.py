@@ -99,7 +99,10 @@ def test_files_that_were_not_read_are_removed_in_time(tmp_path):
 
 @pytest.mark.parametrize(
     'content, message',
-    [(b'no picture', 'cat.png is truncated or no picture'), ((90, 60), '90 x 60 pixels, 0.0 mil')],
+    [
+        (b'no picture', 'cat.png is truncated or no image'),
+        ((90, 60), 'cat.png has 90x60 pixels; the limit here'),
+    ],
 )
 def test_bad_file_is_named_and_removed(client, call, tmp_path, content, message):
     if isinstance(content, tuple):

@@ -219,15 +219,13 @@ def test_everything_comes_to_the_list_but_what_is_there(opened, monkeypatch):
         )
         for rle in encoded
     ]
-    monkeypatch.setattr(
-        'mmovsam.web.session.segment_everything', lambda predictor, top_k: found[:2]
-    )
+    monkeypatch.setattr(opened.predictor, 'segment_everything', lambda top_k: found[:2])
     assert opened.add_everything() == 2
     assert [(t.name, t.score, t.bbox) for t in opened.objects] == [
         ('cat', 0.75, [0, 0, 20, 20]),
         ('cat', 0.75, [30, 30, 40, 20]),
     ]
-    monkeypatch.setattr('mmovsam.web.session.segment_everything', lambda predictor, top_k: found)
+    monkeypatch.setattr(opened.predictor, 'segment_everything', lambda top_k: found)
     assert opened.add_everything() == 0
     opened.undo()
     assert not opened.objects

@@ -21,7 +21,7 @@ from pycocotools import mask as coco_mask
 from ...fileio import atomic_path, write_atomic
 from ...version import __version__
 from ..input_list import file_key
-from .polygons import joined, mask_to_polygons
+from ..polygons import joined, mask_to_polygons
 
 FORMATS = ('coco', 'labelme', 'yolo')
 LABELME_VERSION = '5.5.0'  # the layout's

@@ -11,8 +11,8 @@ from pathlib import Path
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from ...datasets.files import on_disk
-from ...vocabulary.text_files import read_lines
-from ..input_list import tell_not_taken
+from ...vocabulary.names import read_lines
+from ..input_list import is_image_name, walk_images
 
 
 def list_images(source: str | PathLike, leave_out: str | PathLike | None = None) -> dict[str, Path]:
@@ -56,7 +56,7 @@ def _find(source: str | PathLike) -> tuple[Path, Iterator[Path]]:
     """The folder that names start in, and the images."""
     path = Path(source)
     if path.is_dir():
-        return path, _walk(path)
+        return path, walk_images(path)
     if path.is_file():
         if path.suffix.lower() == '.txt':
             lines = read_lines(path)
@@ -72,23 +72,4 @@ def _find(source: str | PathLike) -> tuple[Path, Iterator[Path]]:
             break
         fixed.append(part)
     found = (Path(file) for file in glob.iglob(str(source), recursive=True))
-    return Path(*fixed), (file for file in found if _is_image(file) and file.is_file())
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Images of a folder and of those in it, through links, though never in circles."""
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        visible = [name for name in files if not name.startswith('.')]
-        tell_not_taken(visible, place)
-        yield from (Path(place, name) for name in visible if _is_image(Path(name)))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMG_EXTENSIONS
+    return Path(*fixed), (file for file in found if is_image_name(file.name) and file.is_file())

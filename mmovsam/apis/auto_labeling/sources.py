@@ -16,7 +16,6 @@ from mmdet.structures import DetDataSample
 from ...checkpoints.fingerprint import module_fingerprint
 from ...prompts import DetectorPrompter, FilePrompter, Prompter
 from ...prompts.result_files import PICKLES, read_results
-from ..everything import segment_everything
 from ..predictor import OVSAMPredictor
 from .proposals import match_images
 
@@ -67,8 +66,8 @@ class EverythingSource(Source):
     """
 
     def __init__(self, options: Mapping) -> None:
-        taken = ('predictor', 'image', 'image_format', 'image_index', 'output_mode', 'top_k')
-        _check_options(options, _arguments(segment_everything, *taken))
+        taken = ('self', 'image', 'image_format', 'image_index', 'output_mode', 'top_k')
+        _check_options(options, _arguments(OVSAMPredictor.segment_everything, *taken))
         self.options = dict(options)
         self.settings = dict(prompter=EVERYTHING, options=self.options)
 
@@ -78,15 +77,13 @@ class EverythingSource(Source):
         """See `Source.find`."""
         if self.options.get('crop_layers'):  # needs the image itself
             found = [
-                segment_everything(
-                    predictor, image, image_format='BGR', top_k=top_k, **self.options
-                )
+                predictor.segment_everything(image, image_format='BGR', top_k=top_k, **self.options)
                 for image in images.values()
             ]
         else:
             predictor.set_image_batch(list(images.values()), 'BGR')
             found = [
-                segment_everything(predictor, image_index=index, top_k=top_k, **self.options)
+                predictor.segment_everything(image_index=index, top_k=top_k, **self.options)
                 for index in range(len(images))
             ]
         return [[Found(*(thing[key] for key in Found._fields)) for thing in of] for of in found]

@@ -1,4 +1,4 @@
-"""Text classifiers of names that people type: each name is read once."""
+"""Text classifiers of names, read by the text tower that belongs to a model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ Rows = tuple[Tensor, Tensor]  # embeddings (P, D) and biases (P,) of a class's n
 
 
 class NameEncoder:
-    """Makes classifiers of lists that change by a name or two at a time.
+    """Makes text classifiers of names; the text tower is loaded when it is first needed, and once.
 
-    A name of a built vocabulary keeps what that has for it: its embeddings, and whether it is base
-    or novel. Every other one is novel, and is read by the text tower when it first comes.
-    May be used by several threads.
+    `encode` is for a vocabulary as a whole, `classifier` for lists that people type, which change
+    by a name or two at a time. May be used by several threads.
 
     Args:
         own: The model's own vocabulary; None if it has none.
         text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None if there is no text
-            tower, so that only names of built vocabularies are known.
-        max_names: How many a list may have.
+            tower, so that only built classifiers and their names are known.
+        max_names: How many a typed list may have.
         remembered: How many typed names are kept, those used last; no fewer than `max_names`.
         built: Built vocabularies to choose from, each by what it is called. Where several know a
             name, the model's own comes first, then they in their order.
@@ -60,8 +59,30 @@ class NameEncoder:
         """The names of the model's own vocabulary, where it says them."""
         return (self.own.names if self.own is not None else None) or ()
 
+    def encode(self, names: Sequence[str] | Vocabulary | TextClassifier) -> TextClassifier:
+        """The classifier of class names or of a vocabulary; a classifier is returned as it is.
+
+        Raises:
+            TypeError: The names are a single string, or are no strings.
+            ValueError: No names, a name twice, or no tower to read them with.
+        """
+        if isinstance(names, TextClassifier):
+            return names
+        vocabulary = names if isinstance(names, Vocabulary) else Vocabulary(names)
+        if self._text_encoder_args is None:
+            raise ValueError(
+                'Names need the text tower of the model: put text_encoder=dict(...) into its '
+                'config (or give it to OVSAMPredictor), or set a built TextClassifier.'
+            )
+        with self._lock:
+            self._load_tower()
+            return vocabulary.build_classifier(*self._text_encoder)
+
     def classifier(self, names: Sequence[str]) -> TextClassifier:
-        """A classifier of some names.
+        """A classifier of names that somebody types.
+
+        A name of a built vocabulary keeps what that has for it: its embeddings, and whether it is
+        base or novel. Every other one is novel, and is read by the text tower when it first comes.
 
         Args:
             names: Class names, as for `mmovsam.vocabulary.Vocabulary`; those that are read alike

@@ -6,8 +6,8 @@ import pytest
 import tiny
 import torch
 
+from mmovsam.apis.name_encoder import NameEncoder
 from mmovsam.vocabulary import Vocabulary, load_text_encoder
-from mmovsam.web import NameEncoder
 
 TOWER = dict(model=tiny.CLIP)
 
@@ -28,7 +28,7 @@ def text_encoder(tower, monkeypatch):
 
     original = Vocabulary.build_classifier
     monkeypatch.setattr(Vocabulary, 'build_classifier', build)
-    monkeypatch.setattr('mmovsam.web.name_encoder.load_text_encoder', lambda **_: tower)
+    monkeypatch.setattr('mmovsam.apis.name_encoder.load_text_encoder', lambda **_: tower)
     tower[0].read = read
     return tower
 

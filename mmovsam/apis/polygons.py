@@ -1,4 +1,4 @@
-"""Masks as polygons, for the formats that have nothing else."""
+"""Masks as polygons, for formats that have nothing else and for pages that draw them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,43 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float | None = None) -> list[n
         For each piece `(P, 2)` float64 xy, P at least 3, closed from the last to the first point.
         Pixel x covers x to x + 1, as in COCO. None for an empty mask.
     """
+    return [joined(rings) for rings in _pieces(mask, tolerance)]
+
+
+def svg_path(mask: np.ndarray) -> str:
+    """The edge of a mask, for the attribute `d` of an SVG path with `fill-rule="evenodd"`.
+
+    Args:
+        mask: `(H, W)` bool or uint8.
+
+    Returns:
+        The rings around pieces and holes, as `mask_to_polygons` has them, in pixels of the mask.
+        Empty for no mask.
+    """
+    rings = [ring for piece in _pieces(mask, None) for ring in piece]
+    return ''.join('M' + 'L'.join(f'{x:g} {y:g}' for x, y in ring) + 'Z' for ring in rings)
+
+
+def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
+    """Rings as one, which walks from each to the next and back along lines of no width.
+
+    Args:
+        rings: `(P, 2)` xy each, at least one; holes run the other way round than pieces.
+
+    Returns:
+        `(Q, 2)` xy.
+    """
+    whole, *rest = rings
+    for ring in rest:
+        distances = ((whole[:, None] - ring[None]) ** 2).sum(-1)
+        here, there = np.unravel_index(distances.argmin(), distances.shape)
+        tour = np.concatenate((ring[there:], ring[: there + 1]))
+        whole = np.concatenate((whole[: here + 1], tour, whole[here:]))
+    return whole
+
+
+def _pieces(mask: np.ndarray, tolerance: float | None) -> list[list[np.ndarray]]:
+    """For each piece its outer ring and those of its holes, `(P, 2)` xy each."""
     rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
     if not len(rows):
         return []
@@ -50,26 +87,8 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float | None = None) -> list[n
         while hole >= 0:
             rings.append(_simplified(contours[hole], tolerance))
             hole = hierarchy[hole][0]
-        pieces.append(joined(rings) / 2.0 + (left, top))
+        pieces.append([ring / 2 + (left, top) for ring in rings])
     return pieces
-
-
-def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
-    """Rings as one, which walks from each to the next and back along lines of no width.
-
-    Args:
-        rings: `(P, 2)` xy each, at least one; holes run the other way round than pieces.
-
-    Returns:
-        `(Q, 2)` xy.
-    """
-    whole, *rest = rings
-    for ring in rest:
-        distances = ((whole[:, None] - ring[None]) ** 2).sum(-1)
-        here, there = np.unravel_index(distances.argmin(), distances.shape)
-        tour = np.concatenate((ring[there:], ring[: there + 1]))
-        whole = np.concatenate((whole[: here + 1], tour, whole[here:]))
-    return whole
 
 
 def _simplified(contour: np.ndarray, tolerance: float) -> np.ndarray:

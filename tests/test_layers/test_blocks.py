@@ -1,4 +1,4 @@
-"""Layer norm over channels."""
+"""Blocks: layer norm over channels."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Values of masks at points."""
+"""Functions of tensors: values of masks at points."""
 
 import pytest
 import torch

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from mmovsam.apis.auto_labeling.polygons import joined, mask_to_polygons
+from mmovsam.apis.polygons import joined, mask_to_polygons, svg_path
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 
 masks = st.tuples(st.integers(1, 14), st.integers(1, 14)).flatmap(lambda s: arrays(bool, s))
@@ -74,3 +76,32 @@ def test_simplified_polygon_has_few_corners():
     mask = disk((200, 200), (100, 100), 80)
     (polygon,), (exact,) = mask_to_polygons(mask), mask_to_polygons(mask, tolerance=0)
     assert len(polygon) < len(exact) / 4
+
+
+def rings(path):
+    """The corners of each ring of an SVG path, `(P, 2)`."""
+    return [
+        np.array([list(map(float, corner.split())) for corner in ring.split('L')])
+        for ring in re.findall('M([^Z]*)Z', path)
+    ]
+
+
+def test_rings_of_a_path_are_pieces_and_holes_whose_parity_is_the_mask():
+    mask = disk((90, 120), (45, 50), 30)
+    mask[40:55, 35:60] = False
+    mask[80:88, 100:118] = True
+    found = rings(svg_path(mask))
+    assert len(found) == 3
+    parity = sum(filled([ring], mask.shape).astype(int) for ring in found) % 2
+    assert (parity.astype(bool) ^ mask).sum() < 0.03 * mask.sum()
+
+
+def test_path_runs_along_the_edges_of_pixels():
+    mask = np.zeros((8, 9), bool)
+    mask[2:5, 3:7] = True
+    (ring,) = rings(svg_path(mask))
+    assert sorted(map(tuple, ring)) == [(3, 2), (3, 5), (7, 2), (7, 5)]
+
+
+def test_path_of_no_mask_is_empty():
+    assert svg_path(np.zeros((4, 5), bool)) == ''

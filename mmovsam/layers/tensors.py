@@ -1,0 +1,67 @@
+"""Small functions of tensors: precision, transfer to a device, work in parts, samples of masks."""
+
+import torch
+from torch import Tensor
+
+# In a graph that is exported sizes stay unknown: `len(x)` would fix one, `x.shape[0]` does not.
+is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)  # younger than torch 2.4
+
+
+def in_parts(tensor: Tensor) -> bool:
+    """Whether to work on as much at a time as fits a cache: in inference on a CPU.
+
+    A loop would fix sizes in an exported graph.
+    """
+    return tensor.device.type == 'cpu' and not torch.is_grad_enabled() and not is_exporting()
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """A tensor of half precision in float32; others as they are."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def without_autocast(tensor: Tensor) -> torch.autocast:
+    """A context, on the device of `tensor`, in which autocast lowers no precision."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device; one that comes from the host joins the queue of the device's work.
+
+    Args:
+        tensor: Of any shape, on any device; on the host it must not be changed afterwards.
+        device: Where it is wanted.
+    """
+    from_host = tensor.device.type == 'cpu'
+    if from_host and torch.device(device).type == 'cuda':
+        tensor = tensor.pin_memory()  # out of other memory it would wait for its turn
+    return tensor.to(device, non_blocking=from_host)
+
+
+def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
+    """Bilinear values of masks at points, as `mmcv.ops.point_sample` gives them for float masks.
+
+    The masks of a training image are large and the points few, so the masks stay as they are.
+
+    Args:
+        masks: `(N, H, W)` bool or uint8, 1 inside.
+        points: `(N, P, 2)` xy from 0 to 1.
+
+    Returns:
+        `(N, P)` of the type of `points`; what lies outside of a mask counts as 0.
+    """
+    height, width = masks.shape[1:]
+    place = torch.stack((points[..., 0] * width, points[..., 1] * height), dim=-1) - 0.5
+    first = place.floor()
+    share = place - first
+    flat = masks.flatten(1)
+    values = torch.zeros_like(points[..., 0])
+    for right in (0, 1):
+        for below in (0, 1):
+            x, y = first[..., 0].long() + right, first[..., 1].long() + below
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+            weight_x = share[..., 0] if right else 1 - share[..., 0]
+            weight_y = share[..., 1] if below else 1 - share[..., 1]
+            values += flat.gather(1, index) * inside * weight_x * weight_y
+    return values
