@@ -24,6 +24,7 @@ from .processes import start_gloo
 from .resume import ResumableEpochLoop, ResumableIterLoop
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
+_OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 
 
 class OptionsAction(DictAction):
@@ -85,6 +86,7 @@ def load_config(args) -> Config:
     if args.cfg_options:
         _check_option_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
+    _load_in_process(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -236,6 +238,16 @@ def _check_option_keys(cfg, options) -> None:
             near = difflib.get_close_matches(top, known, n=1)
             hint = f'Did you mean {near[0]!r}?' if near else f'Known: {", ".join(sorted(known))}.'
             raise ValueError(f'Unknown config key {top!r} in --cfg-options {key}. {hint}')
+
+
+def _load_in_process(cfg) -> None:
+    """Loaders without workers, which PyTorch refuses with the settings of those that have some."""
+    for loop in ('train', 'val', 'test'):
+        loaders = cfg.get(f'{loop}_dataloader')
+        for loader in loaders if isinstance(loaders, list) else [loaders]:
+            if loader and not loader.get('num_workers'):
+                for key in _OF_WORKERS:
+                    loader.pop(key, None)
 
 
 def _start_gloo(cfg) -> None:
