@@ -74,6 +74,8 @@ class OVSAMInferencer(DetInferencer):
         detector: A detector whose boxes with a score of 0.3 or more are the prompts, as
             `DetectorPrompter` takes it: a config file, or a name of MMDetection's index, such as
             `'rtmdet_l_8xb32-300e_coco'`. For other settings give the `prompter`.
+        value_range: The values that are black and white in images of more than 8 bits, such as
+            `(0, 4095)`; by default percentiles of each image, see `mmovsam.pixels.to_color`.
 
     Raises:
         FileNotFoundError: Config or weights are not there.
@@ -95,7 +97,9 @@ class OVSAMInferencer(DetInferencer):
         show_progress: bool = True,
         prompter: Mapping | None = None,
         detector: str | PathLike | Mapping | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
+        self.value_range = value_range
         if isinstance(model, (str, PathLike)):
             model = read_config(model, weights=weights is None)
         cfg = ConfigDict(model.to_dict() if isinstance(model, Config) else copy.deepcopy(model))
@@ -219,7 +223,7 @@ class OVSAMInferencer(DetInferencer):
         model.dataset_meta = dict(palette='random' if self.palette == 'none' else self.palette)
 
     def _init_pipeline(self, cfg: ConfigDict) -> Compose:
-        return inference_pipeline(cfg)
+        return inference_pipeline(cfg, value_range=self.value_range)
 
     # Before the model
 
@@ -294,7 +298,7 @@ class OVSAMInferencer(DetInferencer):
         item = _Item(name, is_file, stem)
         try:
             path = files.enter_context(local_file(source)) if is_file else source
-            item.image = read_image(path, 'BGR')
+            item.image = read_image(path, 'BGR', self.value_range)
             item.packed = self.pipeline(path if is_file else item.image)
         except Exception as error:  # no single image ends a run
             item.error = error

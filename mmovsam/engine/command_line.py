@@ -132,6 +132,22 @@ def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> 
         )
 
 
+def add_value_range(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for images of more than 8 bits, `value_range` of the predictor.
+
+    Args:
+        parser: The parser of the command.
+    """
+    parser.add_argument(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='values that are black and white in images of more than 8 bits, e.g. 0 4095 '
+        '(default: the 0.5th and the 99.5th percentile of each image)',
+    )
+
+
 def device_of(args: argparse.Namespace) -> torch.device:
     """The device of `add_device_arguments`, which is printed in a line.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -13,9 +13,10 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, parse_qs, quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+import numpy as np
 from PIL import Image
 
-from ..datasets.images import upright
+from ..apis.image_input import read_image
 
 LOCAL_FILES = '/data/local-files'  # where Label Studio serves files of its server
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
@@ -56,6 +57,7 @@ class ImageSource:
         max_bytes: Largest file.
         max_pixels: Largest image.
         timeout: Seconds that fetching an image may take.
+        value_range: Of images of more than 8 bits, see `mmovsam.pixels.to_color`.
 
     Raises:
         ValueError: `url` is no http(s) address.
@@ -71,6 +73,7 @@ class ImageSource:
         max_bytes: int = 50_000_000,
         max_pixels: int = 50_000_000,
         timeout: float = 30,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         if url is not None and not (_is_web(urlsplit(url)) and urlsplit(url).hostname):
             raise ValueError(f'{url} is no address of Label Studio, such as http://localhost:8080.')
@@ -83,6 +86,7 @@ class ImageSource:
         self.max_bytes = max_bytes
         self.max_pixels = max_pixels
         self.timeout = timeout
+        self.value_range = value_range
         self._opener = build_opener(_NoRedirect)
         self._access_token: str | None = None
 
@@ -155,17 +159,19 @@ class ImageSource:
             raise ValueError(f'{name} has more than {self.max_bytes / 1e6:g} MB, the limit here.')
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > self.max_pixels:
-                    raise ValueError(
-                        f'{name} has {image.width}x{image.height} pixels; the limit here is '
-                        f'{self.max_pixels / 1e6:g} million. Make it smaller.'
-                    )
-                return upright(image)
-        except (OSError, SyntaxError, Image.DecompressionBombError):
+                width, height = image.size
+            if width * height <= self.max_pixels:
+                pixels = read_image(data, value_range=self.value_range)
+                return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             raise ValueError(
                 f'{name} is truncated or no image of the kinds {", ".join(FORMATS)} ({len(data)} '
                 'bytes). Convert it to JPEG or PNG.'
             ) from None
+        raise ValueError(
+            f'{name} has {width}x{height} pixels; the limit here is {self.max_pixels / 1e6:g} '
+            'million. Make it smaller.'
+        )
 
     # The web
 

@@ -28,6 +28,7 @@ from ..datasets.annotations import (
     text,
 )
 from ..datasets.files import read_json
+from ..pixels import decode_image
 
 CANVAS = 512
 """Photographs with a longer side are made smaller."""
@@ -156,7 +157,7 @@ def _read_image(path: Path) -> np.ndarray:
     """`(H, W, 3)` uint8 RGB."""
     if not path.is_file():
         raise FileNotFoundError(f'The image {path} is missing.')
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = decode_image(path.read_bytes())
     if image is None:
         raise ValueError(f'{path} is no image that OpenCV can read.')
     return np.ascontiguousarray(image[..., ::-1])

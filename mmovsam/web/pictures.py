@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,12 +17,15 @@ FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 SHOWN_SIDE = 1600
 
 
-def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
+def read_picture(
+    path: str | Path, max_pixels: int, value_range: Sequence[float] | None = None
+) -> np.ndarray:
     """Read a file that somebody sent.
 
     Args:
         path: The file; its name is told in errors.
         max_pixels: How many it may have. What has more is not decoded.
+        value_range: Of pictures of more than 8 bits, see `mmovsam.pixels.to_color`.
 
     Returns:
         `(H, W, 3)` uint8 RGB.
@@ -53,7 +57,7 @@ def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
             f'most {max_pixels / 1e6:g} million fit. Make it smaller.'
         )
     try:
-        return np.ascontiguousarray(read_image(path)[..., ::-1])
+        return np.ascontiguousarray(read_image(path, value_range=value_range)[..., ::-1])
     except ValueError as error:
         # It names the path on the server, which is nobody's business.
         raise ValueError(str(error).replace(str(path), path.name)) from error

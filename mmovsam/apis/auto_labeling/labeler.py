@@ -61,6 +61,7 @@ class Labeler:
             test_cfg=model.test_cfg,
             vocabulary=classifier and hash_of([self.names, module_fingerprint(classifier)]),
             **source.settings,
+            **({} if predictor.value_range is None else dict(value_range=predictor.value_range)),
             score_thr=score_thr,
             unknown_below=unknown_below,
             top_k=top_k,
@@ -80,7 +81,7 @@ class Labeler:
         images, errors = {}, {}
         for name, path in paths.items():
             try:
-                images[name] = read_image(path)
+                images[name] = read_image(path, value_range=self.predictor.value_range)
             except (OSError, ValueError) as error:
                 errors[name] = str(error)
             except Exception as error:  # no single image ends a run
