@@ -13,6 +13,7 @@ default_hooks = dict(
     report=dict(type='TrainingReportHook'),
     # not in custom_hooks: a config that sets those would drop them
     checkpoint_check=dict(type='CheckpointCheckHook'),
+    image_check=dict(type='ImageCheckHook'),
     class_check=dict(type='ClassCheckHook'),
     class_frequency=dict(type='ClassFrequencyHook'),
     heartbeat=dict(type='HeartbeatHook'),

@@ -193,6 +193,10 @@ def build_runner(cfg: Config, training: bool) -> Runner:
     check_files([*config_files(cfg, loops), *weight_files(cfg, training)], 'this config')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
+    cfg.default_hooks = {
+        'image_check': dict(type='ImageCheckHook'),
+        **(cfg.get('default_hooks') or {}),
+    }
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if training:
         _check_loop(runner)

@@ -3,9 +3,10 @@
 from argparse import Namespace
 
 import pytest
+from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmovsam.engine.command_line import last_checkpoint, load_config
+from mmovsam.engine.command_line import build_runner, last_checkpoint, load_config
 
 
 @pytest.mark.parametrize('separator', ['/', '\\'])
@@ -48,3 +49,11 @@ def test_a_loader_without_workers_drops_the_settings_of_workers(tmp_path, monkey
     built = Runner.build_dataloader(dict(cfg.train_dataloader, dataset=list('ab')), seed=0)
     assert built.num_workers == workers and built.persistent_workers == bool(workers)
     assert workers or len(list(built)) == 2
+
+
+def test_every_run_checks_its_images_if_the_config_does_not_say_otherwise(monkeypatch):
+    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: cfg)
+    for hooks, expected in (({}, dict(type='ImageCheckHook')), (dict(image_check=None), None)):
+        cfg = Config(dict(launcher='none', model={}, default_hooks=hooks))
+        assert build_runner(cfg, training=False).default_hooks.image_check == expected
+    assert build_runner(Config(dict(launcher='none', model={})), False).default_hooks.image_check

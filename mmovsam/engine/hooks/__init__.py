@@ -4,6 +4,7 @@ from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .class_frequency_hook import ClassFrequencyHook
 from .heartbeat_hook import HeartbeatHook
+from .image_check_hook import ImageCheckHook
 from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from .prepare_for_inference_hook import PrepareForInferenceHook
 from .single_logger_hook import SingleLoggerHook
@@ -15,6 +16,7 @@ __all__ = [
     'ClassCheckHook',
     'ClassFrequencyHook',
     'HeartbeatHook',
+    'ImageCheckHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
     'PrepareForInferenceHook',

@@ -1,0 +1,72 @@
+"""Where the images of data sets are, and names for what is made of them."""
+
+import os
+import os.path as osp
+from collections import defaultdict
+
+from mmengine.dataset import BaseDataset
+
+
+def leaf_datasets(dataset):
+    """The data sets that wrappers such as `ConcatDataset` hold.
+
+    Args:
+        dataset: A data set or a wrapper.
+
+    Returns:
+        list: In their order, without those that a mixture draws nothing of.
+    """
+    parts = getattr(dataset, 'datasets', None)
+    if parts is None:
+        parts = [dataset.dataset] if hasattr(dataset, 'dataset') else None
+    if parts is None:
+        return [dataset]
+    ratios = getattr(dataset, 'ratios', None) or [1] * len(parts)
+    return [leaf for part, ratio in zip(parts, ratios) if ratio for leaf in leaf_datasets(part)]
+
+
+def image_paths(dataset):
+    """The files of a data set's images.
+
+    Args:
+        dataset: A data set, no wrapper.
+
+    Returns:
+        list[str]: In the order of the items; empty where MMEngine fetches them from elsewhere, or
+        for data sets that are not MMEngine's.
+    """
+    if not isinstance(dataset, BaseDataset) or getattr(dataset, 'backend_args', None):
+        return []
+    dataset.full_init()
+    paths = []
+    for index in range(len(dataset)):
+        info = BaseDataset.get_data_info(dataset, index)  # ours may read annotations
+        path = info.get('img_path') or dataset.get_data_info(index).get('img_path')
+        if isinstance(path, (str, os.PathLike)) and '://' not in str(path):
+            paths.append(str(path))
+    return paths
+
+
+def missing_files(paths):
+    """Files that are not there; each folder is listed once.
+
+    Args:
+        paths (Iterable[str]): The files.
+
+    Returns:
+        list[str]: In their order, each once.
+    """
+    by_folder = defaultdict(dict)
+    for path in paths:
+        by_folder[osp.dirname(path)][path] = None
+    missing = []
+    for folder, files in by_folder.items():
+        try:
+            there = set(os.listdir(folder or '.'))
+        except OSError:
+            there = ()
+        # a file system may spell names in another way than its lists
+        missing += [
+            path for path in files if osp.basename(path) not in there and not osp.isfile(path)
+        ]
+    return missing
