@@ -70,3 +70,22 @@ def missing_files(paths):
             path for path in files if osp.basename(path) not in there and not osp.isfile(path)
         ]
     return missing
+
+
+def result_names(paths):
+    """Names for what is made of images: the files' own, or below their common folder.
+
+    Args:
+        paths (Sequence[str]): The images.
+
+    Returns:
+        dict[str, str]: A relative path for each image; the file's name alone if no two images have
+        the same.
+    """
+    paths = list(dict.fromkeys(paths))
+    names = [osp.basename(path) for path in paths]
+    if len({name.casefold() for name in names}) < len(names):
+        full = [osp.abspath(path) for path in paths]
+        common = osp.commonpath([osp.dirname(path) for path in full])
+        names = [osp.relpath(path, common) for path in full]
+    return dict(zip(paths, names))

@@ -6,6 +6,7 @@ from .class_frequency_hook import ClassFrequencyHook
 from .heartbeat_hook import HeartbeatHook
 from .image_check_hook import ImageCheckHook
 from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
+from .picture_hook import PictureHook
 from .prepare_for_inference_hook import PrepareForInferenceHook
 from .single_logger_hook import SingleLoggerHook
 from .training_report_hook import TrainingReportHook
@@ -19,6 +20,7 @@ __all__ = [
     'ImageCheckHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
+    'PictureHook',
     'PrepareForInferenceHook',
     'SingleLoggerHook',
     'TrainingReportHook',
