@@ -46,7 +46,7 @@ def to_color(pixels, value_range=None):
         )
     pixels = pixels.reshape(*pixels.shape[:2], -1)[..., : 1 if gray else 3]
     if pixels.dtype != np.uint8:
-        pixels = _to_8_bits(pixels.astype(np.result_type(pixels, np.float32)), low, high)
+        pixels = _to_8_bits(pixels, low, high)
     return pixels.repeat(3, axis=2) if gray else pixels
 
 
@@ -77,30 +77,42 @@ def checked_range(value_range):
 
 
 def _to_8_bits(pixels, low, high):
-    step = max(1, pixels.size // _SAMPLE)
-    sample = pixels.ravel()[::step]
+    real = np.result_type(pixels, np.float32)
+    sample = pixels.reshape(-1)[:: max(1, pixels.size // _SAMPLE)].astype(real)
     sample = sample[np.isfinite(sample)]
     if not len(sample):
         raise ValueError('The image has no finite value.')
     if low is None:
-        for unit in _STEPS:
-            if _counts(sample, unit) is not None:
-                codes = _counts(pixels, unit)
-                if codes is not None:
-                    return codes.astype(np.uint8)
-        low, high = np.percentile(sample, PERCENTILES)
+        units = (unit for unit in _STEPS if _are_counts(sample, unit))
+        unit = next((unit for unit in units if _are_counts(_distinct(pixels), unit)), None)
+        low, high = np.percentile(sample, PERCENTILES) if unit is None else (0, 255 * unit)
         if low == high:
             low, high = sample.min(), sample.max()
-    pixels = np.nan_to_num(pixels, nan=low, posinf=high, neginf=low)
+    if pixels.dtype == np.uint16:
+        return _scaled(np.arange(1 << 16, dtype=real), low, high)[pixels]
+    return _scaled(pixels.astype(real), low, high)
+
+
+def _scaled(values, low, high):
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     factor = 255 / (high - low) if high > low else 0
-    return np.rint((np.clip(pixels, low, high) - low) * factor).astype(np.uint8)
+    return np.rint((np.clip(values, low, high) - low) * factor).astype(np.uint8)
 
 
-def _counts(values, unit):
-    """How many units each value is, if these are whole numbers from 0 to 255 and not all 0."""
+def _distinct(pixels):
+    """The values of an image; of 16 bits each once, which is quick."""
+    if pixels.dtype != np.uint16:
+        return pixels
+    there = np.zeros(1 << 16, bool)
+    there[pixels] = True
+    return np.flatnonzero(there)
+
+
+def _are_counts(values, unit):
+    """Whether all values are 0 to 255 units, whole ones, and not all 0."""
     counts = np.rint(values / unit)
     whole = np.abs(counts * unit - values).max() <= unit / 1000
-    return counts if whole and counts.min() >= 0 and 0 < counts.max() <= 255 else None
+    return whole and counts.min() >= 0 and 0 < counts.max() <= 255
 
 
 def decode_image(data, value_range=None):

@@ -45,6 +45,19 @@ def test_values_that_are_not_finite_do_not_count():
     assert np.abs(found[2:].astype(int) - expected[2:]).max() <= 2
 
 
+@pytest.mark.parametrize('value_range', [None, (300, 40_000)])
+def test_16_bits_are_scaled_as_numbers_of_other_types_are(value_range):
+    values = np.random.default_rng(6).integers(0, 2**16, (50, 60, 4), dtype=np.uint16)
+    for dtype in (np.int32, np.float64):
+        assert (
+            np.abs(
+                to_color(values, value_range).astype(int)
+                - to_color(values.astype(dtype), value_range)
+            ).max()
+            <= 1
+        )  # halves are rounded
+
+
 @pytest.mark.parametrize('value', [0, 7, 40_000])
 def test_an_image_of_one_value_and_a_small_bright_thing_are_images(value):
     values = np.full((50, 60), value, np.uint16)
