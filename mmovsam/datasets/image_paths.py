@@ -3,6 +3,7 @@
 import os
 import os.path as osp
 from collections import defaultdict
+from functools import partial
 
 from mmengine.dataset import BaseDataset
 
@@ -38,13 +39,11 @@ def image_paths(dataset):
     if not isinstance(dataset, BaseDataset) or getattr(dataset, 'backend_args', None):
         return []
     dataset.full_init()
-    paths = []
-    for index in range(len(dataset)):
-        info = BaseDataset.get_data_info(dataset, index)  # ours may read annotations
-        path = info.get('img_path') or dataset.get_data_info(index).get('img_path')
-        if isinstance(path, (str, os.PathLike)) and '://' not in str(path):
-            paths.append(str(path))
-    return paths
+    entry = partial(BaseDataset.get_data_info, dataset)  # that of SA-1B reads annotations
+    if len(dataset) and 'img_path' not in entry(0):
+        entry = dataset.get_data_info
+    paths = (entry(index).get('img_path') for index in range(len(dataset)))
+    return [str(path) for path in paths if path and '://' not in str(path)]
 
 
 def missing_files(paths):

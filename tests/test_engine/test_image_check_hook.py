@@ -69,3 +69,19 @@ def test_images_that_a_training_skips_are_counted(tmp_path, caplog):
     ImageCheckHook().before_train(runner(build(tmp_path / 'a', [2, 3], damaged='skip')))
     logger.removeHandler(caplog.handler)
     assert '2 of 8 images are missing' in caplog.text and 'skipped' in caplog.text
+
+
+@pytest.mark.parametrize('listed', [True, False])
+def test_images_with_labels_are_looked_for_where_a_list_names_them(tmp_path, listed):
+    (tmp_path / 'owl').mkdir()
+    (tmp_path / 'owl/1.png').touch()
+    (tmp_path / 'list.txt').write_text('owl/1.png\towl\nowl/2.png\towl\n')
+    cfg = dict(type='ImageLabelDataset', data_root=str(tmp_path), pipeline=[], _scope_='mmdet')
+    dataset = DATASETS.build(cfg | (dict(ann_file='list.txt') if listed else {}))
+    if listed:
+        with pytest.raises(FileNotFoundError, match=r'1 of 2 images are missing: .*owl/2\.png\.'):
+            ImageCheckHook().before_train(runner(dataset))
+    else:
+        ImageCheckHook().before_train(runner(dataset))
+        (tmp_path / 'owl/1.png').unlink()
+        ImageCheckHook().before_train(runner(dataset))

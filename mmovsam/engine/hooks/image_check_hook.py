@@ -17,7 +17,7 @@ class ImageCheckHook(Hook):
 
     Otherwise a training would end after hours, when it comes to the first of them. Those of a data
     set with `damaged='skip'` are counted in a warning. Images that MMEngine's file backends fetch
-    from elsewhere are not looked for.
+    from elsewhere are not looked for, nor those that a data set without a list found in folders.
     """
 
     def before_train(self, runner) -> None:
@@ -33,7 +33,7 @@ class ImageCheckHook(Hook):
     def _check(datasets) -> None:
         missing, skipped, count = [], [], 0
         for leaf in {id(leaf): leaf for each in datasets for leaf in leaf_datasets(each)}.values():
-            paths = image_paths(leaf)
+            paths = image_paths(leaf) if getattr(leaf, 'ann_file', '') else []
             skips = getattr(leaf, 'damaged', 'stop') == 'skip'
             (skipped if skips else missing).extend(missing_files(paths))
             count += len(paths)
