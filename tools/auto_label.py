@@ -66,6 +66,7 @@ def parse_args():
     )
     add('--top-k', type=int, default=5, help='names that are kept of each object')
     add('--show-dir', help='folder for pictures of the labels')
+    add('--font', help='of names in pictures: an installed family, or a file')
     add_device_arguments(parser)
     add_value_range(parser)
     add('--batch-size', type=int, default=1, help='images encoded at once')
@@ -103,6 +104,7 @@ def label(args):
         unknown_below=args.unknown_below,
         top_k=args.top_k,
         show_dir=args.show_dir,
+        font=args.font,
         batch_size=args.batch_size,
         overwrite=args.overwrite,
     )

@@ -22,6 +22,7 @@ from torch import nn
 
 from ..checkpoints import check_fit, load_initial_weights, names_all_weights, state_dict_of
 from ..fileio import write_atomic
+from ..fonts import use_fonts
 from ..models.detectors.prompted_detector import PromptedDetector
 from ..pretrained import checkpoint_file, read_config
 from ..prompts import GTPrompter, Prompts
@@ -76,6 +77,8 @@ class OVSAMInferencer(DetInferencer):
             `'rtmdet_l_8xb32-300e_coco'`. For other settings give the `prompter`.
         value_range: The values that are black and white in images of more than 8 bits, such as
             `(0, 4095)`; by default percentiles of each image, see `mmovsam.pixels.to_color`.
+        font: Of names in pictures: an installed family or a file; by default whichever fonts of the
+            system have the letters.
 
     Raises:
         FileNotFoundError: Config or weights are not there.
@@ -98,8 +101,10 @@ class OVSAMInferencer(DetInferencer):
         prompter: Mapping | None = None,
         detector: str | PathLike | Mapping | None = None,
         value_range: Sequence[float] | None = None,
+        font: str | PathLike | None = None,
     ) -> None:
         self.value_range = value_range
+        self.font = font
         if isinstance(model, (str, PathLike)):
             model = read_config(model, weights=weights is None)
         cfg = ConfigDict(model.to_dict() if isinstance(model, Config) else copy.deepcopy(model))
@@ -368,10 +373,12 @@ class OVSAMInferencer(DetInferencer):
             if item.error is not None:
                 pictures.append(None)
                 continue
+            shown = drawable(sample, pred_score_thr)
+            use_fonts(self.visualizer, self._names_of(shown.pred_instances.labels), self.font)
             self.visualizer.add_datasample(
                 item.stem,
                 item.image[..., ::-1],
-                drawable(sample, pred_score_thr),
+                shown,
                 draw_gt=False,
                 draw_pred=draw_pred,
                 show=show,

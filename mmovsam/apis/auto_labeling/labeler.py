@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 
 import mmcv
@@ -41,6 +42,7 @@ class Labeler:
         unknown_below: float | None,
         top_k: int,
         show_dir: Path | None,
+        font: str | PathLike | None = None,
         max_failed: int = MAX_FAILED,
     ) -> None:
         self.predictor = predictor
@@ -49,6 +51,7 @@ class Labeler:
         self.unknown_below = unknown_below
         self.top_k = top_k
         self.show_dir = show_dir
+        self.font = font
         self.max_failed = max_failed
         self._failed = 0  # in a row
         self.names = predictor.vocabulary or (UNNAMED,)
@@ -134,7 +137,7 @@ class Labeler:
 
     def _show(self, name: str, image: np.ndarray, objects: list[dict]) -> None:
         """Draw before the record is written, so that an image with a record has its picture."""
-        picture = draw_objects(image, objects, self.names)
+        picture = draw_objects(image, objects, self.names, font=self.font)
         mmcv.imwrite(picture, str(picture_path(self.show_dir, name)))
 
 

@@ -11,6 +11,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import HOOKS
 
 from ...datasets.image_paths import image_paths, leaf_datasets, result_names
+from ...fonts import use_fonts
 from ...pixels import decode_image
 from .val_picture_hook import with_decoded_masks
 
@@ -20,13 +21,16 @@ class PictureHook(DetVisualizationHook):
     """MMDetection's hook, whose pictures of images of one name do not replace each other.
 
     Where images of different folders have the same name, their pictures lie in such folders below
-    `test_out_dir`. Images are read at any depth.
+    `test_out_dir`. Images are read at any depth; names have fonts with their letters.
     """
 
     _names: Mapping[str, str] = {}
 
     def before_test(self, runner) -> None:
-        """Name the pictures of all images, alike in every process."""
+        """Name the pictures of all images, alike in every process, and look for fonts."""
+        if self.draw:
+            metainfo = self._visualizer.dataset_meta or {}
+            use_fonts(self._visualizer, metainfo.get('classes') or ())
         if self.draw and self.test_out_dir is not None:
             leaves = leaf_datasets(runner.test_dataloader.dataset)
             self._names = result_names([path for leaf in leaves for path in image_paths(leaf)])
