@@ -205,7 +205,7 @@ def test_missing_and_truncated_images_are_named_in_one_line(test_command, folder
     status, error = test_command(workers=workers)
     assert status == 2
     assert str(path) in error and len(error.splitlines()) == 2
-    assert ('is missing' if kept is None else 'is truncated or no image') in error
+    assert ('1 of 2 images are missing' if kept is None else 'is truncated or no image') in error
 
 
 @pytest.mark.parametrize(
