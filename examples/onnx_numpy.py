@@ -40,9 +40,9 @@ class OVSAM:
                 self.shared = dict(arrays)
             self.names = self.shared.pop('names').tolist()
 
-    def set_image(self, image):
-        """Encode a PIL image."""
-        image = ImageOps.exif_transpose(image).convert('RGB')
+    def set_image(self, image, value_range=None):
+        """Encode a PIL image; value_range as for `to_rgb`."""
+        image = to_rgb(image, value_range)
         size = self.settings['image_size']
         self.scale = size / max(image.size)
         self.ori_size = image.size
@@ -87,6 +87,30 @@ class OVSAM:
         return np.asarray(image) > 0
 
 
+def to_rgb(image, value_range=None):
+    """A PIL image turned as its EXIF says, in 8 bits.
+
+    Deeper gray (PIL has no deeper colors) is scaled from value_range, by default from its 0.5th to
+    its 99.5th percentile; 8 bits in a larger type stay as they are.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] not in 'IF':
+        return image.convert('RGB')
+    pixels = np.asarray(image, np.float64)
+    low, high = value_range or np.percentile(pixels, (0.5, 99.5))
+    if value_range is None:
+        if low == high:
+            low, high = pixels.min(), pixels.max()
+        for unit in (1 / 255, 1, 256, 257):
+            counts = np.rint(pixels / unit)
+            whole = np.abs(counts * unit - pixels).max() <= unit / 1000
+            if whole and counts.min() >= 0 and 0 < counts.max() <= 255:
+                low, high = 0, 255 * unit
+                break
+    pixels = (np.clip(pixels, low, high) - low) * (255 / (high - low) if high > low else 0)
+    return Image.fromarray(np.rint(pixels).astype(np.uint8)).convert('RGB')
+
+
 def resized(image, size):
     """Bilinear and without antialiasing, as the model was trained: pillow's resize has some."""
     if image.size == tuple(size):
@@ -122,6 +146,13 @@ def parse_args():
     )
     add('--int8', dest='precision', action='store_const', const='int8', default='float32')
     add('--vocabulary', metavar='FILE', help='other names than those of the export, .npz')
+    add(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='black and white in images of more than 8 bits (default: percentiles)',
+    )
     add('--top', type=int, default=3, help='how many names are printed (default: 3)')
     add('--out', metavar='FILE', help='picture to write: the image with its masks')
     args = parser.parse_args()
@@ -143,8 +174,8 @@ def point(text):
 def main(args):
     model = OVSAM(args.folder, args.precision, args.vocabulary)
     with Image.open(args.image) as image:
-        model.set_image(image)
-        picture = np.array(ImageOps.exif_transpose(image).convert('RGB'))
+        model.set_image(image, args.value_range)
+        picture = np.array(to_rgb(image, args.value_range))
     prompts = [(f'box {" ".join(f"{x:g}" for x in box)}', {'box': box}) for box in args.box]
     for given in args.points:
         x, y, labels = np.transpose(given)

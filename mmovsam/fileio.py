@@ -76,6 +76,8 @@ def write_atomic(path, data, durable=False) -> None:
 def read_text(path) -> str:
     """The text of a file as people's tools write it: UTF-8, or UTF-16 or UTF-32 with its mark.
 
+    Without a mark, UTF-16 and UTF-32 are told by their zeros, which no text has otherwise.
+
     Args:
         path (str | Path): An existing file.
 
@@ -95,4 +97,9 @@ def read_text(path) -> str:
             f'{path} is not UTF-8 (byte {error.start}): save it as UTF-8'
             f'{", or get it again if it is cut off" * cut}'
         ) from None
+    if '\0' in text:
+        raise ValueError(
+            f'{path} is not UTF-8 (byte {data.index(0)} is zero): save it as UTF-8, or get it '
+            'again if it is damaged'
+        )
     return text.replace('\r\n', '\n').replace('\r', '\n')

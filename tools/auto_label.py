@@ -10,11 +10,13 @@ from mmovsam.apis import OVSAMPredictor, auto_label
 from mmovsam.engine.command_line import (
     OptionsAction,
     add_device_arguments,
+    add_value_range,
     device_of,
     readable_errors,
     use_half,
 )
 from mmovsam.engine.processes import join_processes
+from mmovsam.pixels import checked_range
 from mmovsam.vocabulary import Vocabulary, load_classifier
 
 
@@ -64,7 +66,9 @@ def parse_args():
     )
     add('--top-k', type=int, default=5, help='names that are kept of each object')
     add('--show-dir', help='folder for pictures of the labels')
+    add('--font', help='of names in pictures: an installed family, or a file')
     add_device_arguments(parser)
+    add_value_range(parser)
     add('--batch-size', type=int, default=1, help='images encoded at once')
     add(
         '--overwrite',
@@ -80,6 +84,7 @@ def label(args):
     device = device_of(args)
     predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device, cache_size=0)
     use_half(predictor.model, args)
+    predictor.value_range = checked_range(args.value_range)
     if args.vocabulary:
         built = args.vocabulary.endswith(('.safetensors', '.pth'))
         predictor.set_vocabulary(
@@ -99,6 +104,7 @@ def label(args):
         unknown_below=args.unknown_below,
         top_k=args.top_k,
         show_dir=args.show_dir,
+        font=args.font,
         batch_size=args.batch_size,
         overwrite=args.overwrite,
     )

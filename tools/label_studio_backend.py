@@ -9,11 +9,13 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.engine.command_line import (
     add_device_arguments,
+    add_value_range,
     device_of,
     readable_errors,
     use_half,
 )
 from mmovsam.label_studio import MAX_BODY, BackendApp, ImageSource, LabelStudioBackend
+from mmovsam.pixels import checked_range
 
 EPILOG = """environment: LABEL_STUDIO_API_KEY is the access token that images are fetched with;
 BASIC_AUTH_USER and BASIC_AUTH_PASS, if set, are asked of Label Studio"""
@@ -33,6 +35,7 @@ def parse_args():
         "of the config's load_from",
     )
     add_device_arguments(parser)
+    add_value_range(parser)
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks')
     add('--port', type=int, default=9090)
     add(
@@ -78,6 +81,7 @@ def serve(args):
         args.allow_host,
         max_bytes=int(args.max_megabytes * 1e6),
         max_pixels=int(args.max_megapixels * 1e6),
+        value_range=checked_range(args.value_range),
     )
     login = credentials()
     predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device_of(args))

@@ -49,6 +49,8 @@ def apply_flags(cfg, args):
         hook = cfg.get('default_hooks', {}).get('visualization')
         if hook is None:
             raise ValueError(f'{args.config} has no default_hooks.visualization to draw with.')
+        if hook.type == 'DetVisualizationHook':
+            hook.type = 'PictureHook'
         hook.update(draw=True, show=args.show, wait_time=args.wait_time)
         if args.show_dir:
             hook.test_out_dir = args.show_dir

@@ -8,10 +8,12 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 
 from mmovsam.engine.command_line import (
     add_device_arguments,
+    add_value_range,
     device_of,
     readable_errors,
     use_half,
 )
+from mmovsam.pixels import checked_range
 from mmovsam.web import loading
 
 
@@ -23,6 +25,7 @@ def parse_args():
     add('checkpoint', nargs='?', help="weights: a file, an address or the name of a pretrained "
         "model (default: the config's load_from)")  # fmt: skip
     add_device_arguments(parser)
+    add_value_range(parser)
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines '
         'in, without a password (default: %(default)s)')  # fmt: skip
     add('--port', type=int, help='(default: a free one from 7860 on)')
@@ -45,6 +48,7 @@ def main(args):
     )
     shared = loading.load(args.config, args.checkpoint, device_of(args))
     use_half(shared[0].model, args)
+    shared[0].value_range = checked_range(args.value_range)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
     examples = loading.load_examples()
     with serving(*shared, limits, args.host, args.port, examples) as url:

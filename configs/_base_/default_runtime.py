@@ -7,12 +7,13 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'),
+    visualization=dict(type='PictureHook'),
     val_picture=dict(type='ValPictureHook'),
     non_finite=dict(type='NonFiniteLossHook', action='stop'),  # or 'skip'
     report=dict(type='TrainingReportHook'),
     # not in custom_hooks: a config that sets those would drop them
     checkpoint_check=dict(type='CheckpointCheckHook'),
+    image_check=dict(type='ImageCheckHook'),
     class_check=dict(type='ClassCheckHook'),
     class_frequency=dict(type='ClassFrequencyHook'),
     heartbeat=dict(type='HeartbeatHook'),

@@ -2,93 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-import mmcv
 import numpy as np
 from PIL import Image
 
 from ..datasets.images import upright, whole_image_size
+from ..pixels import decode_image, to_color
 
-_DEEP = 'I;16'  # the start of PIL's modes of 16 bits a pixel
-_UNDEFINED = ('I', 'F')  # PIL's modes without a largest brightness
+_DEEP = 'I', 'F'  # the start of PIL's modes of more than 8 bits
 
 
-def read_image(image, image_format: str = 'RGB') -> np.ndarray:
+def read_image(
+    image, image_format: str = 'RGB', value_range: Sequence[float] | None = None
+) -> np.ndarray:
     """An image in the channel order and orientation of MMDetection's pipelines.
 
     Files are read as `LoadImageFromFile` reads them: turned as their EXIF says, gray ones in three
-    equal channels, transparency ignored, of 16 bits the higher 8. PIL images are treated alike.
+    equal channels, transparency ignored, deeper ones than 8 bits by `mmovsam.pixels.to_color`.
+    Arrays and PIL images are treated alike; PIL itself takes the higher 8 of colors of 16 bits.
 
     Args:
-        image: `(H, W, 3)` uint8, a PIL image, a file, an open one, or the bytes of one.
+        image: `(H, W)` or `(H, W, C)` with 1 to 4 channels of any depth, a PIL image, a file, an
+            open one, or the bytes of one.
         image_format: `'RGB'` or `'BGR'`, the channel order of an array.
+        value_range: The values that are black and white in images of more than 8 bits, such as
+            `(0, 4095)`; by default the 0.5th and the 99.5th percentile of each.
 
     Returns:
         `(H, W, 3)` uint8 BGR.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is truncated, or no image of three channels of 8 bits.
+        ValueError: It is truncated, no image, or has no finite value.
     """
     if image_format not in ('RGB', 'BGR'):
         raise ValueError(f"image_format is 'RGB' or 'BGR', not {image_format!r}.")
     if isinstance(image, (str, PathLike)):
-        return _read_file(Path(image))
+        return _read_file(Path(image), value_range)
     if hasattr(image, 'read'):
         image = image.read()
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decoded(bytes(image), 'The data')
+        return _decoded(bytes(image), 'The data', value_range)
     if isinstance(image, Image.Image):
-        image, image_format = _read_pil(image), 'RGB'
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
-        raise ValueError(
-            f'An image is (H, W, 3) uint8, got {array.shape} {array.dtype}. {_remedy(array)}'
-        )
-    return array if image_format == 'BGR' else np.ascontiguousarray(array[..., ::-1])
+        image, image_format = _values_of(image), 'RGB'
+    image = to_color(np.asarray(image), value_range)
+    return image if image_format == 'BGR' else np.ascontiguousarray(image[..., ::-1])
 
 
-def _remedy(array: np.ndarray) -> str:
-    if array.dtype == np.uint16:
-        return 'For 16 bits take the higher 8: (image >> 8).astype(np.uint8).'
-    if array.dtype != np.uint8 and array.size:
-        return 'Convert it first; a float image of 0 to 1 by (image * 255).astype(np.uint8).'
-    if array.ndim == 2 and array.size:
-        return 'For a gray one give np.stack([image] * 3, axis=-1).'
-    if array.ndim == 3 and array.shape[2] == 4:
-        return 'Leave out its transparency: image[..., :3].'
-    return 'Convert it first.'
-
-
-def _read_pil(image: Image.Image) -> Image.Image:
+def _values_of(image: Image.Image) -> np.ndarray:
     try:
         image = upright(image)
     except OSError as error:  # PIL reads a file when its pixels are asked for
         raise ValueError(f'The PIL image cannot be read: {error}. Get it again.') from None
     if image.mode.startswith(_DEEP):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in _UNDEFINED:
-        raise ValueError(
-            f'A PIL image of mode {image.mode!r} does not say what its brightest value is. '
-            "Scale it to 8 bits (mode 'L' or 'RGB')."
-        )
-    return image.convert('RGB')
+        return np.asarray(image)
+    return np.asarray(image.convert('RGB'))
 
 
-def _read_file(path: Path) -> np.ndarray:
+def _read_file(path: Path, value_range: Sequence[float] | None) -> np.ndarray:
     if not path.is_file():
         what = 'is a folder' if path.is_dir() else 'does not exist'
         raise FileNotFoundError(
             f'The image file {path} {what}. The working folder is {Path.cwd()}.'
         )
-    return _decoded(path.read_bytes(), str(path))
+    return _decoded(path.read_bytes(), str(path), value_range)
 
 
-def _decoded(data: bytes, name: str) -> np.ndarray:
+def _decoded(data: bytes, name: str, value_range: Sequence[float] | None) -> np.ndarray:
     # OpenCV would fill the missing part of a truncated image with gray.
-    image = mmcv.imfrombytes(data) if whole_image_size(data) else None
+    image = decode_image(data, value_range) if whole_image_size(data) else None
     if image is None:
         raise ValueError(
             f'{name} is truncated or no image ({len(data)} bytes). Get it again, or convert it '

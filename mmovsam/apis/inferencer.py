@@ -28,6 +28,7 @@ from ..checkpoints import (
     state_dict_of,
 )
 from ..fileio import write_atomic
+from ..fonts import use_fonts
 from ..models.detectors.prompted_detector import PromptedDetector
 from ..pretrained import checkpoint_file, read_config
 from ..prompts import GTPrompter, Prompts
@@ -80,6 +81,10 @@ class OVSAMInferencer(DetInferencer):
         detector: A detector whose boxes with a score of 0.3 or more are the prompts, as
             `DetectorPrompter` takes it: a config file, or a name of MMDetection's index, such as
             `'rtmdet_l_8xb32-300e_coco'`. For other settings give the `prompter`.
+        value_range: The values that are black and white in images of more than 8 bits, such as
+            `(0, 4095)`; by default percentiles of each image, see `mmovsam.pixels.to_color`.
+        font: Of names in pictures: an installed family or a file; by default whichever fonts of the
+            system have the letters.
 
     Raises:
         FileNotFoundError: Config or weights are not there.
@@ -101,7 +106,11 @@ class OVSAMInferencer(DetInferencer):
         show_progress: bool = True,
         prompter: Mapping | None = None,
         detector: str | PathLike | Mapping | None = None,
+        value_range: Sequence[float] | None = None,
+        font: str | PathLike | None = None,
     ) -> None:
+        self.value_range = value_range
+        self.font = font
         if isinstance(model, (str, PathLike)):
             model = read_config(model, weights=weights is None)
         cfg = ConfigDict(model.to_dict() if isinstance(model, Config) else copy.deepcopy(model))
@@ -226,7 +235,7 @@ class OVSAMInferencer(DetInferencer):
         model.dataset_meta = dict(palette='random' if self.palette == 'none' else self.palette)
 
     def _init_pipeline(self, cfg: ConfigDict) -> Compose:
-        return inference_pipeline(cfg)
+        return inference_pipeline(cfg, value_range=self.value_range)
 
     # Before the model
 
@@ -301,7 +310,7 @@ class OVSAMInferencer(DetInferencer):
         item = _Item(name, is_file, stem)
         try:
             path = files.enter_context(local_file(source)) if is_file else source
-            item.image = read_image(path, 'BGR')
+            item.image = read_image(path, 'BGR', self.value_range)
             item.packed = self.pipeline(path if is_file else item.image)
         except Exception as error:  # no single image ends a run
             item.error = error
@@ -371,10 +380,12 @@ class OVSAMInferencer(DetInferencer):
             if item.error is not None:
                 pictures.append(None)
                 continue
+            shown = drawable(sample, pred_score_thr)
+            use_fonts(self.visualizer, self._names_of(shown.pred_instances.labels), self.font)
             self.visualizer.add_datasample(
                 item.stem,
                 item.image[..., ::-1],
-                drawable(sample, pred_score_thr),
+                shown,
                 draw_gt=False,
                 draw_pred=draw_pred,
                 show=show,

@@ -19,6 +19,7 @@ from ..checkpoints import check_fit, safe_loading, state_dict_of
 from ..devices import choose_device
 from ..models.detectors import OVSAM
 from ..models.heads import OpenVocabClassifier
+from ..pixels import checked_range
 from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, Vocabulary
@@ -60,14 +61,17 @@ class OVSAMPredictor(EverythingMode):
             forks of a predictor remember them together: only who has an image finds it there.
         everything: Thresholds that suit this model in `segment_everything`, `quality_thr` and
             `stability_thr`, where a call gives none.
+        value_range: The values that are black and white in images of more than 8 bits, such as
+            `(0, 4095)`; by default percentiles of each image, see `mmovsam.pixels.to_color`.
 
     Attributes:
         model: The OVSAM.
         everything: As given.
+        value_range: Of the images that are set next; it may be changed.
 
     Raises:
         TypeError: The model is something else.
-        ValueError: `cache_size` is negative.
+        ValueError: `cache_size` is negative, or `value_range` is none.
     """
 
     def __init__(
@@ -76,11 +80,13 @@ class OVSAMPredictor(EverythingMode):
         text_encoder: Mapping | None = None,
         cache_size: int = 8,
         everything: Mapping | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         if not isinstance(model, OVSAM):
             raise TypeError(f'OVSAMPredictor needs an OVSAM, not a {type(model).__name__}.')
         self.model = model.eval()
         self.everything = dict(everything or {})
+        self.value_range = checked_range(value_range)
         self._lock = _lock_of(model)
         self._encoder = ImageEncoder(model, cache_size)
         self._name_encoder = NameEncoder(text_encoder=text_encoder)
@@ -203,12 +209,12 @@ class OVSAMPredictor(EverythingMode):
         """Encode an image; every later prompt is answered from the result.
 
         Args:
-            image: `(H, W, 3)` uint8, a PIL image, or a file; see `read_image`.
+            image: An array, a PIL image, or a file; see `read_image`.
             image_format: `'RGB'` or `'BGR'`, the channel order of an array.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is truncated, or no image of three channels of 8 bits.
+            ValueError: It is truncated or no image.
         """
         self.set_image_batch([image], image_format)
 
@@ -226,7 +232,7 @@ class OVSAMPredictor(EverythingMode):
         self.reset_image()
         if not isinstance(images, (list, tuple)) or not images:
             raise ValueError(f'set_image_batch takes a list of images, got {images!r:.100}.')
-        arrays = [read_image(image, image_format) for image in images]
+        arrays = [read_image(image, image_format, self.value_range) for image in images]
         with self._lock:
             self._images = self._encoder.encode(arrays)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -13,13 +14,16 @@ from .image_input import read_image
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
 
 
-def read_sent_image(data: bytes, name: str, max_pixels: int) -> np.ndarray:
+def read_sent_image(
+    data: bytes, name: str, max_pixels: int, value_range: Sequence[float] | None = None
+) -> np.ndarray:
     """Read an image that is not trusted.
 
     Args:
         data: The file's bytes.
         name: What errors call it.
         max_pixels: How many it may have. What has more is not decoded.
+        value_range: Of images of more than 8 bits, see `mmovsam.pixels.to_color`.
 
     Returns:
         `(H, W, 3)` uint8 RGB, turned as its EXIF says.
@@ -42,7 +46,7 @@ def read_sent_image(data: bytes, name: str, max_pixels: int) -> np.ndarray:
         raise ValueError(f'{name} has {width}x{height} pixels; {limit}')
     try:
         # OpenCV before 4.11 does not read GIF
-        bgr = read_image(upright(image) if image.format == 'GIF' else data)
+        bgr = read_image(upright(image) if image.format == 'GIF' else data, value_range=value_range)
     except (OSError, ValueError) as error:
         raise ValueError(f'{name}: {error}') from error
     return np.ascontiguousarray(bgr[..., ::-1])

@@ -3,10 +3,11 @@
 import io
 import logging
 
-import mmcv
 import mmengine.fileio
 from mmengine.logging import print_log
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+from ..pixels import load_all_depths, read_values
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _JPEG_END = b'\xff\xd9'
@@ -33,9 +34,11 @@ class CheckedImages:
     Args:
         damaged (str): What a training does about such a file: `'stop'`, or `'skip'` to log its name
             and take another image in its place.
+        value_range (tuple[float, float], optional): The values that are black and white in images
+            of more than 8 bits; by default percentiles of each, see `mmovsam.pixels.to_color`.
     """
 
-    def __init__(self, *args, damaged='stop', **kwargs):
+    def __init__(self, *args, damaged='stop', value_range=None, **kwargs):
         if damaged not in ('stop', 'skip'):
             raise ValueError(f"damaged must be 'stop' or 'skip', not {damaged!r}.")
         if damaged == 'skip' and kwargs.get('test_mode'):
@@ -43,6 +46,7 @@ class CheckedImages:
         self.damaged = damaged
         self.num_skipped = 0
         super().__init__(*args, **kwargs)
+        load_all_depths(self.pipeline, value_range)
 
     def prepare_data(self, idx):
         """Runs the pipeline on an item whose image is in order.
@@ -99,7 +103,7 @@ def check_image(path, height=None, width=None, backend_args=None):
         ) from None
     size = whole_image_size(data)
     if size and any(start in data for start in _TIFF_STARTS):
-        image = mmcv.imfrombytes(data)  # the pipelines' reader says how the image is turned
+        image = read_values(data)  # the pipelines' reader says how the image is turned
         size = None if image is None else image.shape[1::-1]
     if size is None:
         raise ValueError(
@@ -140,10 +144,16 @@ def whole_image_size(data):
             return None
         if data[:4] == b'\x89PNG' and _PNG_END not in data:
             return None
-        image = mmcv.imfrombytes(data)
-        return None if image is None else image.shape[1::-1]
+        return _size(data)
+    except UnidentifiedImageError:  # PIL has no colors of 32 bits
+        return _size(data) if data[:4] in _TIFF_STARTS else None
     except Exception:  # PIL raises whatever the broken bytes led to
         return None
+
+
+def _size(data):
+    image = read_values(data)
+    return None if image is None else image.shape[1::-1]
 
 
 def upright(image):

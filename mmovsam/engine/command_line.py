@@ -25,6 +25,7 @@ from .processes import start_gloo
 from .resume import ResumableEpochLoop, ResumableIterLoop
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
+_OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 
 
 class OptionsAction(DictAction):
@@ -86,6 +87,7 @@ def load_config(args) -> Config:
     if args.cfg_options:
         _check_option_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
+    _load_in_process(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -129,6 +131,22 @@ def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> 
             help='run the image encoder in half precision: faster on GPUs, and on CPUs that '
             'compute in bfloat16',
         )
+
+
+def add_value_range(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for images of more than 8 bits, `value_range` of the predictor.
+
+    Args:
+        parser: The parser of the command.
+    """
+    parser.add_argument(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='values that are black and white in images of more than 8 bits, e.g. 0 4095 '
+        '(default: the 0.5th and the 99.5th percentile of each image)',
+    )
 
 
 def device_of(args: argparse.Namespace) -> torch.device:
@@ -176,6 +194,10 @@ def build_runner(cfg: Config, training: bool) -> Runner:
     check_files([*config_files(cfg, loops), *weight_files(cfg, training)], 'this config')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
+    cfg.default_hooks = {
+        'image_check': dict(type='ImageCheckHook'),
+        **(cfg.get('default_hooks') or {}),
+    }
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if training:
         _check_loop(runner)
@@ -240,6 +262,16 @@ def _check_option_keys(cfg, options) -> None:
             near = difflib.get_close_matches(top, known, n=1)
             hint = f'Did you mean {near[0]!r}?' if near else f'Known: {", ".join(sorted(known))}.'
             raise ValueError(f'Unknown config key {top!r} in --cfg-options {key}. {hint}')
+
+
+def _load_in_process(cfg) -> None:
+    """Loaders without workers, which PyTorch refuses with the settings of those that have some."""
+    for loop in ('train', 'val', 'test'):
+        loaders = cfg.get(f'{loop}_dataloader')
+        for loader in loaders if isinstance(loaders, list) else [loaders]:
+            if loader and not loader.get('num_workers'):
+                for key in _OF_WORKERS:
+                    loader.pop(key, None)
 
 
 def _start_gloo(cfg) -> None:

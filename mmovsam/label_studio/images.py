@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -55,6 +55,7 @@ class ImageSource:
         max_bytes: Largest file.
         max_pixels: Largest image.
         timeout: Seconds that fetching an image may take.
+        value_range: Of images of more than 8 bits, see `mmovsam.pixels.to_color`.
 
     Raises:
         ValueError: `url` is no http(s) address.
@@ -70,6 +71,7 @@ class ImageSource:
         max_bytes: int = 50_000_000,
         max_pixels: int = 50_000_000,
         timeout: float = 30,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         if url is not None and not (_is_web(urlsplit(url)) and urlsplit(url).hostname):
             raise ValueError(f'{url} is no address of Label Studio, such as http://localhost:8080.')
@@ -82,6 +84,7 @@ class ImageSource:
         self.max_bytes = max_bytes
         self.max_pixels = max_pixels
         self.timeout = timeout
+        self.value_range = value_range
         self._opener = build_opener(_NoRedirect)
         self._access_token: str | None = None
 
@@ -152,7 +155,7 @@ class ImageSource:
     def _decode(self, data: bytes, name: str) -> np.ndarray:
         if len(data) > self.max_bytes:
             raise ValueError(f'{name} has more than {self.max_bytes / 1e6:g} MB, the limit here.')
-        return read_sent_image(data, name, self.max_pixels)
+        return read_sent_image(data, name, self.max_pixels, self.value_range)
 
     # The web
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,9 +11,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 from torch import Tensor
 from tqdm import tqdm
+
+from ..datasets.annotations import (
+    box,
+    entries,
+    flag,
+    group_by_image,
+    identifier,
+    image_size,
+    name_of,
+    segmentation,
+    text,
+)
+from ..datasets.files import read_json
+from ..pixels import decode_image
 
 CANVAS = 512
 """Photographs with a longer side are made smaller."""
@@ -48,6 +63,7 @@ def load_photographs(root: str | Path, sets: Sequence[str]) -> Photographs:
 
     Raises:
         FileNotFoundError: A set has neither file, or lacks an image.
+        ValueError: An `instances.json` is damaged, or an entry of it is of another form.
     """
     found = Photographs()
     for name in sets:
@@ -68,22 +84,53 @@ def load_photographs(root: str | Path, sets: Sequence[str]) -> Photographs:
 
 
 def _read_coco(found: Photographs, folder: Path) -> None:
-    content = json.loads((folder / 'instances.json').read_text(encoding='utf-8'))
-    names = {each['id']: each['name'] for each in content['categories']}
-    places = {}
-    for image in content['images']:
+    path = folder / 'instances.json'
+    content = read_json(path, 'docs/photo_model.md says how it is made.')
+    try:
+        left_out = _add_coco(found, folder, content)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
+    if left_out:
+        print_log(
+            f'{path}: {len(left_out)} of {len(content["annotations"])} annotations are left out '
+            f'({", ".join(left_out[:3])}): their mask has no area',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _add_coco(found: Photographs, folder: Path, content: dict) -> list[str]:
+    """Add what a file says; returns the names of the annotations that have no area."""
+    lists = images, annotations, categories = [
+        entries(content, key) for key in ('images', 'annotations', 'categories')
+    ]
+    names = {
+        identifier(each, 'id', 'a category'): text(each, 'name', 'a category')
+        for each in categories
+    }
+    group_by_image(*lists)  # checks the ids
+    places, left_out = {}, []
+    for image in images:
+        where = f'image {image["id"]}'
         places[image['id']] = len(found.paths)
-        found.paths.append(folder / 'images' / image['file_name'])
+        found.paths.append(folder / 'images' / text(image, 'file_name', where))
         found.sources.append(folder.name)
-        found.sizes.append((image['height'], image['width']))
-    for each in content['annotations']:
-        if each.get('iscrowd'):
+        found.sizes.append(image_size(image, where))
+    for each in annotations:
+        where, image = name_of(each), places[each['image_id']]
+        if flag(each, 'iscrowd', where):
             continue
-        image = places[each['image_id']]
-        rle = _as_rle(each['segmentation'], found.sizes[image])
+        mask = segmentation(each, where, *found.sizes[image])
+        if mask is None:
+            raise ValueError(f'{where} has no "segmentation"')
+        if not mask:
+            left_out.append(where)
+            continue
+        rle = _as_rle(mask, found.sizes[image])
         name = names[each['category_id']]
-        bbox = each.get('bbox') or coco_mask.toBbox(rle).tolist()
-        found.objects.append(dict(image=image, rle=rle, name=name, id=each['id'], bbox=bbox))
+        bbox = box(each, where) if each.get('bbox') else coco_mask.toBbox(rle).tolist()
+        found.objects.append(dict(image=image, rle=rle, name=name, id=each.get('id'), bbox=bbox))
+    return left_out
 
 
 def _as_rle(segmentation: dict | list, size: tuple[int, int]) -> dict:
@@ -110,7 +157,7 @@ def _read_image(path: Path) -> np.ndarray:
     """`(H, W, 3)` uint8 RGB."""
     if not path.is_file():
         raise FileNotFoundError(f'The image {path} is missing.')
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = decode_image(path.read_bytes())
     if image is None:
         raise ValueError(f'{path} is no image that OpenCV can read.')
     return np.ascontiguousarray(image[..., ::-1])

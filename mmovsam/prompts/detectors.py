@@ -17,6 +17,7 @@ from mmengine.dataset import Compose
 from mmengine.fileio import load
 
 from ..config_files import find_config
+from ..pixels import load_all_depths
 from ..vocabulary.names import read_names
 
 CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
@@ -95,7 +96,11 @@ def _indexed_models() -> Iterator[tuple[Path, dict]]:
         return
 
 
-def inference_pipeline(config: ConfigDict, pipeline: Sequence[Mapping] | None = None) -> Compose:
+def inference_pipeline(
+    config: ConfigDict,
+    pipeline: Sequence[Mapping] | None = None,
+    value_range: Sequence[float] | None = None,
+) -> Compose:
     """The detector's test pipeline for images from files and from memory alike.
 
     As `mmdet.apis.DetInferencer` has it: `InferencerLoader` takes the place of the loader, with the
@@ -104,6 +109,7 @@ def inference_pipeline(config: ConfigDict, pipeline: Sequence[Mapping] | None = 
     Args:
         config: A whole config.
         pipeline: The pipeline, where the config does not hold it.
+        value_range: Of images in files of more than 8 bits, see `mmovsam.pixels.to_color`.
 
     Returns:
         Takes `{'img_path': ...}` or `{'img': ...}` and packs a data sample with `ori_shape`.
@@ -133,7 +139,9 @@ def inference_pipeline(config: ConfigDict, pipeline: Sequence[Mapping] | None = 
         if kind == 'PackDetInputs' and 'meta_keys' in step:
             step['meta_keys'] = tuple(dict.fromkeys((*step['meta_keys'], 'ori_shape')))
         transforms.append(TRANSFORMS.build(step))
-    return Compose(transforms)
+    transforms = Compose(transforms)
+    load_all_depths(transforms, value_range)
+    return transforms
 
 
 def _dataset_pipeline(config: ConfigDict) -> Sequence[Mapping] | None:

@@ -144,10 +144,7 @@ def read_lines(path: str | PathLike) -> list[str]:
         raise FileNotFoundError(
             f'there is no text file {path} (the working folder is {Path.cwd()})'
         )
-    text = read_text(path)
-    if '\0' in text:  # as of UTF-16 without its mark
-        raise ValueError(f'{path} is not UTF-8 (byte {text.index(chr(0))}): save it as UTF-8')
-    return [line.strip() for line in text.split('\n') if line.strip()]
+    return [line.strip() for line in read_text(path).split('\n') if line.strip()]
 
 
 def read_names(path: str | PathLike) -> list[str]:

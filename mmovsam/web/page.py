@@ -42,6 +42,7 @@ class Page:
         vocabularies: Names to choose from, each list by what it is called.
         examples: Pictures to choose from, `(H, W, 3)` uint8 RGB each, by their titles: what
             stands before a colon names exported files.
+        value_range: Of pictures of more than 8 bits, see `mmovsam.pixels.to_color`.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Page:
         max_pixels: int,
         vocabularies: Mapping[str, Sequence[str]] | None = None,
         examples: Mapping[str, np.ndarray] | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         self.sessions = sessions
         self.first_names = names
         self.max_names = max_names
         self.max_pixels = max_pixels
+        self.value_range = value_range
         self.vocabularies = dict(vocabularies or {})
         self.examples = dict(examples or {})
 
@@ -65,7 +68,7 @@ class Page:
     def upload(self, path: str, request: gr.Request) -> Iterator[dict]:
         """Open an uploaded file, and remove it from the disk."""
         try:
-            image = read_picture(path, self.max_pixels)
+            image = read_picture(path, self.max_pixels, self.value_range)
         except (ValueError, FileNotFoundError) as error:
             yield {self.status: markup.status(str(error), 'error')}
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,15 @@ from ..apis.sent_images import read_sent_image
 SHOWN_SIDE = 1600
 
 
-def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
+def read_picture(
+    path: str | Path, max_pixels: int, value_range: Sequence[float] | None = None
+) -> np.ndarray:
     """Read a file that somebody sent.
 
     Args:
         path: The file; its name is told in errors.
         max_pixels: How many it may have. What has more is not decoded.
+        value_range: Of pictures of more than 8 bits, see `mmovsam.pixels.to_color`.
 
     Returns:
         `(H, W, 3)` uint8 RGB.
@@ -34,7 +38,7 @@ def read_picture(path: str | Path, max_pixels: int) -> np.ndarray:
         data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f'{path.name} is gone from the server: send it again.') from None
-    return read_sent_image(data, path.name, max_pixels)
+    return read_sent_image(data, path.name, max_pixels, value_range)
 
 
 def data_url(image: np.ndarray, max_side: int = SHOWN_SIDE) -> str:

@@ -89,6 +89,7 @@ def serving(
         limits.max_pixels,
         {title: built.names for title, built in name_encoder.built.items()},
         examples,
+        predictor.value_range,
     )
     ended = threading.Event()
     with tempfile.TemporaryDirectory(prefix='mmovsam-web-') as folder:

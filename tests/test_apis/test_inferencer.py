@@ -243,7 +243,7 @@ def test_folders_of_other_file_backends_are_listed(inferencer, folder, files):
         ('none.jpg', FileNotFoundError, 'none.jpg does not exist'),
         ('none*.jpg', FileNotFoundError, r'No file fits none\*.jpg'),
         ('ftp2://host/a.jpg', ValueError, 'no file backend for ftp2://host/a.jpg'),
-        (np.zeros((4, 4), np.uint8), ValueError, r'image \d+ cannot be read.*\(4, 4\) uint8'),
+        (np.zeros((4, 4, 5), np.uint8), ValueError, r'image \d+ cannot be read.*\(4, 4, 5\) uint8'),
         (3, ValueError, 'An image is'),
     ],
 )

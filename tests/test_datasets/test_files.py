@@ -1,7 +1,11 @@
+from functools import partial
+
 import pytest
 
 from mmovsam.datasets import check_files, config_files, dataset_files
 from mmovsam.datasets.files import on_disk, read_json
+from mmovsam.prompts.result_files import read_results
+from mmovsam.vocabulary.names import read_names
 
 
 def test_nothing_is_raised_when_everything_is_there(tmp_path):
@@ -57,12 +61,23 @@ def test_files_of_a_config_are_those_of_the_asked_loops():
     assert [path for path, _ in config_files(cfg, ['test'])] == ['coco/val.json']
 
 
-@pytest.mark.parametrize('text', ['', '{"images": [', '<html>not found</html>', '\x00\x01'])
+@pytest.mark.parametrize('text', ['', '{"images": [', '<html>not found</html>', '\x01'])
 def test_what_is_not_json_is_named_with_its_remedy(tmp_path, text):
     path = tmp_path / 'annotations.json'
     path.write_text(text)
     with pytest.raises(ValueError, match=r'annotations\.json is truncated or not JSON.*remedy'):
         read_json(path, 'remedy')
+
+
+@pytest.mark.parametrize('encoding', ['utf-16-le', 'utf-16-be', 'utf-32-le', 'utf-32-be'])
+@pytest.mark.parametrize('read', [partial(read_json, remedy='remedy'), read_results, read_names])
+def test_json_of_another_encoding_without_its_mark_is_not_called_truncated(
+    tmp_path, encoding, read
+):
+    path = tmp_path / 'annotations.json'
+    path.write_bytes('{"images": [], "categories": []}'.encode(encoding))
+    with pytest.raises(ValueError, match=r'annotations\.json is not UTF-8.*: save it as UTF-8'):
+        read(path)
 
 
 def test_json_that_is_no_object_is_named(tmp_path):

@@ -1,8 +1,12 @@
 """What the command lines have in common."""
 
-import pytest
+from argparse import Namespace
 
-from mmovsam.engine.command_line import last_checkpoint
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmovsam.engine.command_line import build_runner, last_checkpoint, load_config
 
 
 @pytest.mark.parametrize('separator', ['/', '\\'])
@@ -24,3 +28,32 @@ def test_checkpoints_may_lie_elsewhere_and_there_may_be_none_yet(tmp_path):
     for noted in (str(tmp_path / 'elsewhere' / 'epoch_2.pth'), 's3://bucket/epoch_2.pth'):
         (tmp_path / 'last_checkpoint').write_text(noted)
         assert last_checkpoint(str(tmp_path)) == noted
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_loader_without_workers_drops_the_settings_of_workers(tmp_path, monkeypatch, workers):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    loader = dict(
+        batch_size=1,
+        num_workers=2,
+        persistent_workers=True,
+        prefetch_factor=3,
+        timeout=9,
+        multiprocessing_context='fork',
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    (tmp_path / 'a.py').write_text(f'train_dataloader = {loader}\nval_dataloader = None\n')
+    options = {'train_dataloader.num_workers': workers}
+    given = Namespace(config=str(tmp_path / 'a.py'), work_dir='out', cfg_options=options)
+    cfg = load_config(Namespace(**vars(given), launcher='none', local_rank=0))
+    built = Runner.build_dataloader(dict(cfg.train_dataloader, dataset=list('ab')), seed=0)
+    assert built.num_workers == workers and built.persistent_workers == bool(workers)
+    assert workers or len(list(built)) == 2
+
+
+def test_every_run_checks_its_images_if_the_config_does_not_say_otherwise(monkeypatch):
+    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: cfg)
+    for hooks, expected in (({}, dict(type='ImageCheckHook')), (dict(image_check=None), None)):
+        cfg = Config(dict(launcher='none', model={}, default_hooks=hooks))
+        assert build_runner(cfg, training=False).default_hooks.image_check == expected
+    assert build_runner(Config(dict(launcher='none', model={})), False).default_hooks.image_check

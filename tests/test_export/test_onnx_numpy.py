@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.export import VocabularyArrays
+from mmovsam.pixels import to_color
 
 EXAMPLE = Path(__file__).resolve().parents[2] / 'examples' / 'onnx_numpy.py'
 WITHOUT_TORCH = f"""
@@ -76,6 +77,15 @@ def test_it_says_what_the_predictor_says(exported, picture, prompt):
     assert abs(score - expected.scores[0]) < 0.05
     for name, probability in zip(expected.names[0], expected.name_scores[0]):
         assert abs(probabilities[name] - probability) < 0.05
+
+
+@pytest.mark.parametrize('value_range', [None, (100, 3000)])
+@pytest.mark.parametrize('dtype', [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize('factor', [16, 256, 257])
+def test_it_reads_deep_images_as_the_predictor_does(dtype, factor, value_range):
+    values = (np.random.default_rng(1).integers(0, 256, (20, 30)) * factor).astype(dtype)
+    found = runpy.run_path(str(EXAMPLE))['to_rgb'](Image.fromarray(values), value_range)
+    assert np.array_equal(found, to_color(values, value_range))
 
 
 @pytest.mark.parametrize(

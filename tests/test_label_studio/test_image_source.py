@@ -4,11 +4,13 @@ import io
 import os
 import socket
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmovsam.label_studio import ImageSource
+from mmovsam.pixels import to_color
 
 UPLOAD = '/data/upload/3/35d9033d-plum.png'
 
@@ -242,6 +244,14 @@ def test_image_is_turned_as_its_exif_says(stored, picture):
     exif[0x0112] = 6  # to be turned by a quarter clockwise
     Image.fromarray(picture).save(stream, 'PNG', exif=exif)
     assert np.array_equal(read(*stored(stream.getvalue())), np.rot90(picture, -1))
+
+
+@pytest.mark.parametrize('value_range', [None, (100, 3000)])
+def test_12_bits_in_a_file_of_16_are_no_black_picture(stored, value_range):
+    values = np.random.default_rng(1).integers(0, 4096, (24, 40, 3), dtype=np.uint16)
+    data = cv2.imencode('.png', values[..., ::-1])[1].tobytes()
+    found = read(*stored(data, value_range=value_range))
+    assert np.array_equal(found, to_color(values, value_range)) and found.std() > 60
 
 
 def test_truncated_and_foreign_files_are_refused(stored, png):

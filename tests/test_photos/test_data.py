@@ -83,6 +83,35 @@ def test_crowds_are_left_out(tmp_path):
     assert [each['id'] for each in found.objects] == [1, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(segmentation=dict(size=[90, 120], counts='abc')), r'annotation 2 has segmentation'),
+        (dict(segmentation=dict(size=[90, 120], counts=[5, 7])), r'annotation 2 .* 12 in all'),
+        (dict(segmentation=dict(size=[90, 120], counts=[-5, 10805])), 'annotation 2 .* -5 to'),
+        (dict(segmentation=dict(size=[120, 90], counts=[10800])), r'of the whole image'),
+        (dict(segmentation=None), r'annotation 2 has no "segmentation"'),
+        (dict(iscrowd='maybe'), r'annotation 2 has iscrowd'),
+        (dict(image_id=77), r'annotation 2 has image_id 77'),
+    ],
+)
+def test_wrong_annotations_are_named(tmp_path, change, message):
+    content = tiny_photo.write_set(tmp_path)
+    content['annotations'][1].update(change)
+    tiny_photo.write_instances(tmp_path / 'set', content)
+    with pytest.raises(ValueError, match=rf'instances\.json: .*{message}'):
+        load_photographs(tmp_path, ['set'])
+
+
+def test_objects_without_area_are_left_out(tmp_path):
+    content = tiny_photo.write_set(tmp_path)
+    content['annotations'][1]['segmentation'] = [[10, 10, 60, 50]]
+    content['annotations'][2]['segmentation'] = dict(size=[90, 120], counts=[90 * 120])
+    tiny_photo.write_instances(tmp_path / 'set', content)
+    found = load_photographs(tmp_path, ['set'])
+    assert [each['id'] for each in found.objects] == [1, 4, 5, 6]
+
+
 def test_large_photographs_and_their_masks_are_made_smaller(tmp_path):
     content = tiny_photo.write_set(tmp_path, shapes=((150, 300),))
     data = decode(tmp_path)

@@ -115,7 +115,7 @@ def test_no_results_are_a_table_without_rows(tmp_path):
     ('content', 'message'),
     [
         ('[{"image_id": 1, "bbox"', 'results.json is truncated or not JSON'),
-        ('\x00', 'truncated or not JSON'),
+        ('\x01', 'truncated or not JSON'),
         (dict(annotations=[]), 'holds no list, expected a list of results'),
         (entry(), 'holds no list'),
         ([entry(), dict(bbox=[1, 2, 3, 4], score=1)], 'entry 1 has no image_id'),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmovsam.pixels import to_color
 from mmovsam.web.pictures import data_url, read_picture
 
 
@@ -31,6 +32,14 @@ def test_files_become_rgb(tmp_path, name):
     read = read_picture(tmp_path / name, 40 * 30)
     assert read.shape == (30, 40, 3) and read.dtype == np.uint8
     assert np.abs(read.astype(int) - image).mean() < 4  # JPEG and WebP lose a little
+
+
+@pytest.mark.parametrize('value_range', [None, (100, 3000)])
+def test_12_bits_in_a_file_of_16_are_no_black_picture(tmp_path, value_range):
+    values = np.random.default_rng(1).integers(0, 4096, (30, 40), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / 'a.png')
+    found = read_picture(tmp_path / 'a.png', 40 * 30, value_range)
+    assert np.array_equal(found, to_color(values, value_range)) and found.std() > 60
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):

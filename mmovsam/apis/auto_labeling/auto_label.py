@@ -14,6 +14,7 @@ from mmengine.dist import barrier, get_dist_info
 from tqdm import tqdm
 
 from ...engine.processes import by_main_process
+from ...fonts import font_families
 from ..predictor import OVSAMPredictor
 from .formats import distinct_files, label_files, write_labels
 from .image_list import list_images
@@ -50,6 +51,7 @@ def auto_label(
     unknown_below: float | None = None,
     top_k: int = 5,
     show_dir: str | PathLike | None = None,
+    font: str | PathLike | None = None,
     batch_size: int = 1,
     overwrite: bool = False,
     progress: bool = True,
@@ -78,6 +80,8 @@ def auto_label(
             class; None to have no such class.
         top_k: How many of the best names of an object are kept.
         show_dir: A folder for pictures of the labels, one an image.
+        font: Of the names in pictures: an installed family or a file; by default whichever fonts
+            of the system have the letters.
         batch_size: Images encoded at once.
         overwrite: Whether to replace files of an earlier run, and to forget an unfinished one that
             had other settings.
@@ -100,6 +104,7 @@ def auto_label(
             raise ValueError(f'{name} must be at least 1, not {value}.')
     if polygons and format != 'coco':
         raise ValueError(f'polygons are a choice of format coco only, not of {format}.')
+    font_families((), font)  # an unknown one is an error now
     out = Path(out)
     # the others have the main process's list: a folder may grow while they look
     paths = by_main_process(partial(list_images, images, leave_out=show_dir))
@@ -113,6 +118,7 @@ def auto_label(
         unknown_below=unknown_below,
         top_k=top_k,
         show_dir=None if show_dir is None else Path(show_dir),
+        font=font,
         max_failed=min(MAX_FAILED, len(paths)),
     )
     names = list(paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 
 import mmcv
@@ -41,6 +42,7 @@ class Labeler:
         unknown_below: float | None,
         top_k: int,
         show_dir: Path | None,
+        font: str | PathLike | None = None,
         max_failed: int = MAX_FAILED,
     ) -> None:
         self.predictor = predictor
@@ -49,6 +51,7 @@ class Labeler:
         self.unknown_below = unknown_below
         self.top_k = top_k
         self.show_dir = show_dir
+        self.font = font
         self.max_failed = max_failed
         self._failed = 0  # in a row
         self.names = predictor.vocabulary or (UNNAMED,)
@@ -61,6 +64,7 @@ class Labeler:
             test_cfg=model.test_cfg,
             vocabulary=classifier and hash_of([self.names, module_fingerprint(classifier)]),
             **source.settings,
+            **({} if predictor.value_range is None else dict(value_range=predictor.value_range)),
             score_thr=score_thr,
             unknown_below=unknown_below,
             top_k=top_k,
@@ -80,7 +84,7 @@ class Labeler:
         images, errors = {}, {}
         for name, path in paths.items():
             try:
-                images[name] = read_image(path)
+                images[name] = read_image(path, value_range=self.predictor.value_range)
             except (OSError, ValueError) as error:
                 errors[name] = str(error)
             except Exception as error:  # no single image ends a run
@@ -133,7 +137,7 @@ class Labeler:
 
     def _show(self, name: str, image: np.ndarray, objects: list[dict]) -> None:
         """Draw before the record is written, so that an image with a record has its picture."""
-        picture = draw_objects(image, objects, self.names)
+        picture = draw_objects(image, objects, self.names, font=self.font)
         mmcv.imwrite(picture, str(picture_path(self.show_dir, name)))
 
 

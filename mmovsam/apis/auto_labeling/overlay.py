@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 
 import cv2
 import numpy as np
 from mmdet.visualization import get_palette
 from mmengine.visualization import Visualizer
 from pycocotools import mask as coco_mask
+
+from ...fonts import font_families
 
 READABLE = 800  # smaller pictures are enlarged for the sake of the names
 OPACITY = 0.4
@@ -20,6 +23,7 @@ def draw_objects(
     names: Sequence[str],
     font_size: float | None = None,
     palette: str | Sequence[Sequence[int]] = 'random',
+    font: str | PathLike | None = None,
 ) -> np.ndarray:
     """A picture of the objects of an image, each in the color of its class.
 
@@ -30,6 +34,7 @@ def draw_objects(
         font_size: Of the names, in points for a picture that is 1,000 pixels high; by default one
             that suits the picture.
         palette: Colors of the classes, as MMDetection's `get_palette` takes them.
+        font: Of the names, see `mmovsam.fonts.font_families`.
 
     Returns:
         `(F * H, F * W, 3)` uint8 BGR; the factor F is 1 but for small images.
@@ -49,11 +54,15 @@ def draw_objects(
         for contour in contours:
             columns, rows = contour[:, 0].T
             part[rows, columns] = color
-    return _with_names(picture, objects, factor, font_size) if objects else picture
+    return _with_names(picture, objects, factor, font_size, font) if objects else picture
 
 
 def _with_names(
-    picture: np.ndarray, objects: Sequence[Mapping], factor: int, font_size: float | None
+    picture: np.ndarray,
+    objects: Sequence[Mapping],
+    factor: int,
+    font_size: float | None,
+    font: str | PathLike | None,
 ) -> np.ndarray:
     """Each name above its object, and as far as it goes within the picture."""
     height, width = picture.shape[:2]
@@ -61,10 +70,12 @@ def _with_names(
     at_right = bboxes[:, 0] + bboxes[:, 2] / 2 > width / 2
     size = max(9, max(height, width) // 100) if font_size is None else font_size * height / 1000
     visualizer = Visualizer(image=picture[..., ::-1])
+    families = font_families([thing['name'] for thing in objects], font)
     visualizer.draw_texts(
         [f'{as_text(thing["name"])} {thing["score"]:.2f}' for thing in objects],
         np.stack((bboxes[:, 0] + bboxes[:, 2] * at_right, bboxes[:, 1]), axis=1),
         font_sizes=size,
+        font_families=[families] * len(objects),
         colors='white',
         horizontal_alignments=['right' if right else 'left' for right in at_right],
         bboxes=dict(facecolor='black', alpha=0.6, pad=0.5, edgecolor='none'),

@@ -4,7 +4,9 @@ from .checkpoint_check_hook import CheckpointCheckHook
 from .class_check_hook import ClassCheckHook
 from .class_frequency_hook import ClassFrequencyHook
 from .heartbeat_hook import HeartbeatHook
+from .image_check_hook import ImageCheckHook
 from .non_finite_loss_hook import NonFiniteLossError, NonFiniteLossHook
+from .picture_hook import PictureHook
 from .prepare_for_inference_hook import PrepareForInferenceHook
 from .single_logger_hook import SingleLoggerHook
 from .training_report_hook import TrainingReportHook
@@ -15,8 +17,10 @@ __all__ = [
     'ClassCheckHook',
     'ClassFrequencyHook',
     'HeartbeatHook',
+    'ImageCheckHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
+    'PictureHook',
     'PrepareForInferenceHook',
     'SingleLoggerHook',
     'TrainingReportHook',

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import mmcv
 import mmengine.fileio
 from mmdet.structures import DetDataSample
 from mmengine.dist import is_main_process
@@ -12,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from ...models.detectors.run_lengths import decode_runs
+from ...pixels import decode_image
 
 
 @HOOKS.register_module()
@@ -61,15 +61,15 @@ class ValPictureHook(Hook):
             content = mmengine.fileio.get(sample.img_path, backend_args=self.backend_args)
             runner.visualizer.add_datasample(
                 f'val_{self._drawn}',
-                mmcv.imfrombytes(content, channel_order='rgb'),
-                _with_decoded_masks(sample),
+                decode_image(content)[..., ::-1],
+                with_decoded_masks(sample),
                 pred_score_thr=self.score_thr,
                 step=runner.iter,
             )
             self._drawn += 1
 
 
-def _with_decoded_masks(sample: DetDataSample) -> DetDataSample:
+def with_decoded_masks(sample: DetDataSample) -> DetDataSample:
     """The sample, or a copy of it if its masks are run-length encoded."""
     masks = sample.pred_instances.get('masks')
     if not isinstance(masks, list):

@@ -236,8 +236,8 @@ def test_no_single_image_ends_a_run_whatever_it_raises(run, folder, batch_size, 
     read_image, find = labeler.read_image, EverythingSource.find
     hit = np.asarray(read_image(folder / 'images' / 'd.png')).shape
 
-    def reading(path):
-        image = read_image(path)
+    def reading(path, **kwargs):
+        image = read_image(path, **kwargs)
         if place == 'reading' and image.shape == hit:
             raise TypeError("'<' not supported")
         return image
