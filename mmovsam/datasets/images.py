@@ -10,6 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from ..pixels import load_all_depths, read_values
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_FORMATS = ('BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')
+"""Of PIL's, without those whose readers start programs."""
 _JPEG_END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
 _TIFF_STARTS = (b'II*\0', b'MM\0*')  # of TIFF files and, in any container, of EXIF
@@ -132,7 +134,7 @@ def whole_image_size(data):
         None if it is truncated or no image.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.format == 'PNG':
                 if _PNG_END not in data:
                     return None

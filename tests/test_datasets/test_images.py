@@ -14,7 +14,7 @@ from mmengine.logging import MMLogger
 from PIL import Image, ImageOps
 
 from mmovsam.apis.image_input import read_image
-from mmovsam.datasets.images import CheckedImages, check_image, upright
+from mmovsam.datasets.images import CheckedImages, check_image, upright, whole_image_size
 
 
 @pytest.fixture
@@ -85,6 +85,12 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
     path.write_text('<html>not found</html>')
     with pytest.raises(ValueError, match=r'page\.jpg is truncated or no image'):
         check_image(path)
+
+
+def test_no_image_starts_a_program(monkeypatch):
+    eps = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%Page: 1 1\nshowpage\n'
+    monkeypatch.setattr('PIL.EpsImagePlugin.Ghostscript', lambda *_, **__: pytest.fail('started'))
+    assert whole_image_size(eps) is None
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'bmp', 'webp'])
