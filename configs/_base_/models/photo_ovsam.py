@@ -8,7 +8,7 @@ vocabularies = {  # that the page offers, the first one is that of `classifier`
     "COCO's 80": 'mmovsam://photo_coco.safetensors',
     "ImageNet's 1,000": 'mmovsam://photo_imagenet1k.safetensors',
 }
-everything = dict(quality_thr=0.6, stability_thr=0.5)  # of segment_everything
+everything = dict(quality_thr=0.5, stability_thr=0.3)  # of segment_everything
 image_size = 512
 embed_dim = 256
 stages = [16, 24, 48, 120, 352]  # EfficientNet-Lite2 at strides 2 to 32
