@@ -402,7 +402,7 @@ def test_uploaded_pictures_are_opened_and_bad_ones_refused(user, scene, tmp_path
     user.wait_status('bad.png is truncated or no image')
     Image.new('RGB', (1000, 600)).save(path)
     user.open_file(path)
-    user.wait_status('bad.png has 1000 x 600 pixels')
+    user.wait_status('bad.png has 1000x600 pixels')
     path.write_bytes(np.random.default_rng(0).bytes(200_001))
     user.open_file(path)
     user.page.get_by_text(re.compile('exceed|too large|maximum', re.I)).first.wait_for()
