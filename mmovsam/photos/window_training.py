@@ -29,11 +29,11 @@ from .interaction import depth_of, draw_inside, jittered
 from .losses import dice_losses
 from .trainer import PhotoTrainer
 
-BOX_SHARE = 0.6
+BOX_SHARE = 0.5
 """Of objects whose box is given; of the others a point is."""
-ROUNDS = (0.65, 0.2, 0.15)
-"""Of updates with one, two and three rounds; a later one begins with the mask of the one before."""
-CLICK_SHARE = 0.7
+ROUNDS = (0.3, 0.25, 0.25, 0.2)
+"""Of updates with one to four rounds; a later one begins with the mask of the one before."""
+CLICK_SHARE = 0.85
 """Of objects that get a click where their mask is wrong; the others are looked at again only."""
 PREVIOUS_SIZE = 128
 
