@@ -72,7 +72,7 @@ class EncodedPhotos:
             inputs = make_inputs(self.data, index, self.transforms[number][None], generator)
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
                 maps = tower(inputs)
-            if bar.n == bar.initial:
+            if not self.levels:
                 self.levels = [
                     self._file(f'level{level}', (len(self), *each.shape[1:]), np.float16)
                     for level, each in enumerate(maps)

@@ -10,17 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers.bboxes import bboxes_of_logits, masks_to_bboxes
-from ..models.detectors import OVSAM
-from ..models.heads.window_decoder import (
-    GRIDS,
-    WindowPrompts,
+from ..layers.windows import (
     around,
-    mirrored,
     paste_windows,
     read_windows_of_each,
     window_grid,
     windows_of,
 )
+from ..models.detectors import OVSAM
+from ..models.heads.window_decoder import GRIDS, WindowPrompts, mirrored
 from .augmentation import MIN_AREA, MIN_VISIBLE, make_batch
 from .data import CANVAS, PhotoData
 from .encoded import EncodedPhotos
@@ -196,13 +194,7 @@ class WindowTrainer(PhotoTrainer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `WindowDecoder.forward`, of the objects of several images, half of them mirrored."""
         decoder, windows = self.model.window_decoder, windows_of(prompts.bboxes)
-        counts = [count for _, count in maps]
-        parts = map(WindowPrompts._make, zip(*(part.split(counts) for part in prompts)))
-        read = [
-            decoder.read(own, part, window)
-            for (own, _), part, window in zip(maps, parts, windows.split(counts))
-        ]
-        read = [torch.cat(grids) for grids in zip(*read)]
+        read = self._read(maps, prompts, windows)
         if generator is None:
             return (*decoder.decide(read), windows)
         flip = torch.rand(len(windows), generator=generator, device=windows.device) < 0.5
@@ -211,23 +203,33 @@ class WindowTrainer(PhotoTrainer):
         logits, quality = decoder.decide([torch.where(flip, *pair) for pair in zip(other, read)])
         return torch.where(flip, logits.flip(3), logits), quality, windows
 
+    def _read(
+        self,
+        maps: list[tuple[tuple[Tensor, ...], int]],
+        prompts: WindowPrompts,
+        windows: Tensor,
+    ) -> list[Tensor]:
+        """As `WindowDecoder.read`, of the objects of several images."""
+        counts = [count for _, count in maps]
+        parts = map(WindowPrompts._make, zip(*(part.split(counts) for part in prompts)))
+        read = [
+            self.model.window_decoder.read(image_maps, part, window)
+            for (image_maps, _), part, window in zip(maps, parts, windows.split(counts))
+        ]
+        return [torch.cat(grids) for grids in zip(*read)]
+
     @torch.no_grad()
     def begin(self) -> None:
         """Measure what the decoder reads, so that it can be normalized, unless that was done."""
         if any((conv.std != 1).any() for conv in self.model.window_decoder.inputs):
             return
         host = torch.Generator().manual_seed(self.seed)
-        parts = [[] for _ in GRIDS]
+        drawn = []
         for _ in range(16):
             maps, targets = self._draw(host)
             prompts = self._first_prompts(targets, torch.Generator(self.data.device))
-            windows, counts = windows_of(prompts.bboxes), [count for _, count in maps]
-            own = map(WindowPrompts._make, zip(*(part.split(counts) for part in prompts)))
-            for (each, _), part, window in zip(maps, own, windows.split(counts)):
-                read = self.model.window_decoder.read(each, part, window)
-                for grid, features in zip(parts, read):
-                    grid.append(features)
-        for index, features in enumerate(map(torch.cat, parts)):
+            drawn.append(self._read(maps, prompts, windows_of(prompts.bboxes))[: len(GRIDS)])
+        for index, features in enumerate(map(torch.cat, zip(*drawn))):
             for model in (self.model, self.averaged):
                 conv = model.window_decoder.inputs[index]
                 conv.mean.copy_(features.mean((0, 2, 3)))

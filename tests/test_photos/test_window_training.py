@@ -1,8 +1,11 @@
 """Training of the window decoder, and the maps that it is trained on."""
 
+from functools import partial
+
 import pytest
 import tiny_photo
 import torch
+from tqdm import tqdm
 
 from mmovsam.photos.augmentation import make_batch
 from mmovsam.photos.augmentation import test_transforms as as_in_a_test
@@ -154,6 +157,15 @@ def test_interrupted_encoding_goes_on_with_what_is_missing(make_trainer, data, t
     again.encode(trainer.model.backbone)
     hook.remove()
     assert len(asked) == 1 and again.done.all() and again.levels[0][4].any()
+
+
+def test_maps_are_computed_without_a_bar_too(make_trainer, data, tmp_path, monkeypatch):
+    trainer = make_trainer()
+    monkeypatch.setattr('mmovsam.photos.encoded.tqdm', partial(tqdm, disable=True))
+    features = EncodedPhotos(tmp_path / 'without', data)
+    features.encode(trainer.model.backbone)
+    for got, want in zip(features.maps(4), trainer.features.maps(4)):
+        assert torch.equal(got, want)
 
 
 def test_maps_of_others_are_refused(make_trainer, data, tmp_path):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os.path as osp
 from collections.abc import Mapping, Sequence
 
-import mmengine.fileio
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.structures import DetDataSample
 from mmengine.registry import HOOKS
 
 from ...datasets.image_paths import image_paths, leaf_datasets, result_names
 from ...fonts import use_fonts
-from ...pixels import decode_image
-from .val_picture_hook import with_decoded_masks
+from .val_picture_hook import read_picture, with_decoded_masks
 
 
 @HOOKS.register_module()
@@ -53,14 +51,13 @@ class PictureHook(DetVisualizationHook):
         for sample in outputs if self.draw else ():
             self._test_index += 1
             path = sample.img_path
-            content = mmengine.fileio.get(path, backend_args=self.backend_args)
             out_file = None
             if self.test_out_dir is not None:
                 name = self._names.get(path, osp.basename(path))
                 out_file = osp.join(runner.work_dir, runner.timestamp, self.test_out_dir, name)
             self._visualizer.add_datasample(
                 osp.basename(path) if self.show else 'test_img',
-                decode_image(content)[..., ::-1],
+                read_picture(path, self.backend_args),
                 with_decoded_masks(sample),
                 show=self.show,
                 wait_time=self.wait_time,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import mmengine.fileio
+import numpy as np
 from mmdet.structures import DetDataSample
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -58,15 +59,19 @@ class ValPictureHook(Hook):
             return
         samples = [sample for sample in outputs if isinstance(sample, DetDataSample)]
         for sample in samples[: self.num_images - self._drawn]:
-            content = mmengine.fileio.get(sample.img_path, backend_args=self.backend_args)
             runner.visualizer.add_datasample(
                 f'val_{self._drawn}',
-                decode_image(content)[..., ::-1],
+                read_picture(sample.img_path, self.backend_args),
                 with_decoded_masks(sample),
                 pred_score_thr=self.score_thr,
                 step=runner.iter,
             )
             self._drawn += 1
+
+
+def read_picture(path: str, backend_args: Mapping | None) -> np.ndarray:
+    """An image of any depth, `(H, W, 3)` uint8 RGB."""
+    return decode_image(mmengine.fileio.get(path, backend_args=backend_args))[..., ::-1]
 
 
 def with_decoded_masks(sample: DetDataSample) -> DetDataSample:

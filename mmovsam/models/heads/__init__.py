@@ -4,7 +4,7 @@ from .clip2sam_head import CLIP2SAMHead
 from .open_vocab_classifier import OpenVocabClassifier
 from .region_namer import RegionNamer
 from .sam_prompt_encoder import SAMPromptEncoder
-from .window_decoder import WindowDecoder, WindowPrompts, paste_windows
+from .window_decoder import WindowDecoder, WindowPrompts
 
 __all__ = [
     'CLIP2SAMHead',
@@ -13,5 +13,4 @@ __all__ = [
     'SAMPromptEncoder',
     'WindowPrompts',
     'WindowDecoder',
-    'paste_windows',
 ]

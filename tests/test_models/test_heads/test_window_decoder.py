@@ -5,20 +5,19 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from mmovsam.models.heads import WindowPrompts, paste_windows
-from mmovsam.models.heads.window_decoder import (
-    CUT_OFF,
+from mmovsam.layers.windows import (
     MIN_WINDOW,
     WINDOW,
     around,
-    best_different,
     cut_off,
-    mask_signs,
+    paste_windows,
     read_windows,
     read_windows_of_each,
     window_grid,
     windows_of,
 )
+from mmovsam.models.heads import WindowPrompts
+from mmovsam.models.heads.window_decoder import CUT_OFF, best_different, mask_signs
 
 SIZE = 128
 SEED = 4
