@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from label_studio_requests import decode_brush
 
-from mmovsam.label_studio.brush_rle import encode_brush
+from mmovsam.label_studio.regions import encode_brush
 
-SHAPES = [(1, 1), (1, 9), (7, 1), (40, 70), (300, 200)]
+SHAPES = [(1, 1), (1, 9), (7, 1), (90, 170)]
 
 
 def masks(shape):
@@ -19,20 +19,17 @@ def masks(shape):
     return [np.zeros(shape, bool), np.ones(shape, bool), disc, (rows * 3 + columns) % 31 < 9]
 
 
-@pytest.mark.parametrize('shape', SHAPES)
-def test_decoded_mask_is_the_encoded_one(shape):
-    for mask in masks(shape):
-        assert np.array_equal(decode_brush(encode_brush(mask), shape), mask)
+def test_decoded_mask_is_the_encoded_one():
+    for shape in SHAPES:
+        for mask in masks(shape):
+            assert np.array_equal(decode_brush(encode_brush(mask), shape), mask)
+    for pixels in (1 << 14, (1 << 14) + 1, (1 << 15) + 3):  # 4 values a pixel, 65,536 a run
+        mask = np.ones((1, pixels), bool)
+        assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
 
 
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_any_mask_survives(mask):
-    assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
-
-
-@pytest.mark.parametrize('pixels', [1 << 14, (1 << 14) + 1, (1 << 15) + 3])
-def test_run_that_is_longer_than_one_can_be_is_split(pixels):
-    mask = np.ones((1, pixels), bool)  # 4 values a pixel, 65,536 a run
     assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
 
 

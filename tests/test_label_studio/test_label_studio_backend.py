@@ -1,7 +1,6 @@
 """The backend with the shipped model, on scenes of the small world that training never saw."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from mmovsam.evaluation.open_vocab_metric import mask_iou
 from mmovsam.label_studio import ImageSource, LabelStudioBackend
 
 SEED = 11
-NUM_SCENES = 3
+NUM_SCENES = 2
 OTHER_NAMES = ['plain red heart', 'dotted green star', 'checked blue digit three']
 
 
@@ -124,6 +123,10 @@ def test_point_or_rectangle_gives_the_mask_and_the_name(backend, tasks, draw, io
 
 def test_prediction_has_the_shape_that_label_studio_reads(backend, tasks):
     task = tasks[0]
+    regions = annotate(backend, task, task.around(0), task.around(1))  # a mask each
+    alone = [annotate(backend, task, task.around(index))[0] for index in (0, 1)]
+    assert [region['value'] for region in regions] == [region['value'] for region in alone]
+    assert len({region['id'] for region in regions}) == 2
     answer = backend.predict(prediction_request([task.around(0)], task.address, task.config))
     (prediction,) = answer['results']
     (region,) = prediction['result']
@@ -176,14 +179,6 @@ def test_regions_are_asked_as_the_predictor_is(backend, predictor, tasks):
         assert region['score'] == pytest.approx(float(expected.name_scores[0, 0]))
 
 
-def test_several_rectangles_give_a_mask_each(backend, tasks):
-    task = tasks[0]
-    regions = annotate(backend, task, task.around(0), task.around(1))
-    alone = [annotate(backend, task, task.around(index))[0] for index in (0, 1)]
-    assert [region['value'] for region in regions] == [region['value'] for region in alone]
-    assert len({region['id'] for region in regions}) == 2
-
-
 def test_label_set_of_the_project_is_the_vocabulary(backend, tasks):
     task = tasks[0]
     labels = ['<Label value="something" alias="S" predicted_values="{}"/>', *OTHER_NAMES]
@@ -211,17 +206,13 @@ def test_projects_and_people_at_once_encode_an_image_once(backend, tasks, encode
     assert len(encoded) == 1
 
 
-def test_nothing_drawn_gives_nothing(backend, tasks):
+def test_nothing_drawn_or_found_gives_nothing(backend, tasks, monkeypatch):
     task = tasks[0]
     assert annotate(backend, task) == []  # the last region was deleted
     assert annotate(backend, task, task.click(0, positive=False)) == []
     batch = prediction_request(None, 'https://nowhere.example/x.png', task.config)
     batch['tasks'] *= 3
     assert backend.predict(batch)['results'] == [[], [], []]
-
-
-def test_empty_mask_is_no_region(backend, tasks, monkeypatch):
-    task = tasks[0]
     predict = OVSAMPredictor.predict_batch
 
     def nothing(*args, **kwargs):
@@ -257,12 +248,8 @@ def test_bad_request_is_refused(backend, tasks, changes, message):
     request = prediction_request([task.around(0)], task.address, task.config)
     with pytest.raises(ValueError, match=message):
         backend.predict({**request, **changes})
-
-
-def test_prompt_outside_the_image_is_refused(backend, tasks):
-    outside = point(400, 10, *tasks[0].size)
     with pytest.raises(ValueError, match='Prompt 0: Point .* is not inside the image'):
-        annotate(backend, tasks[0], outside)
+        annotate(backend, task, point(400, 10, *task.size))
 
 
 def test_setup_tells_the_version_or_what_is_wrong(backend):
@@ -288,8 +275,7 @@ def test_setup_answers_in_time_while_many_labels_are_encoded(backend, monkeypatc
 
     monkeypatch.setattr(OVSAMPredictor, 'set_vocabulary', slow)
     try:
-        start = time.monotonic()
-        backend.setup(dict(schema=label_config()))
-        assert time.monotonic() - start < 30 and entered.wait(60)
+        backend.setup(dict(schema=label_config()))  # it returns, though nothing is encoded yet
+        assert entered.wait(60) and not go_on.is_set()
     finally:
         go_on.set()

@@ -28,28 +28,14 @@ def around(box, **changes):
 
 
 def test_points_are_one_object_and_negative_ones_its_background():
+    labeled, silent = at(60, 45), at(20, 15, type='keypoint')
+    labeled['value']['keypointlabels'] = ['Background']
+    del silent['is_positive'], silent['value']['keypointlabels'], silent['value']['labels']
     expected = dict(point_coords=[[20, 15], [60, 45]], point_labels=[1, 0])
-    assert prompts(at(20, 15), at(60, 45, positive=False)) == [expected]
-
-
-def test_point_labelled_background_is_background():
-    background = at(60, 45)
-    background['value']['keypointlabels'] = ['Background']
-    assert prompts(at(20, 15), background)[0]['point_labels'] == [1, 0]
-
-
-def test_point_that_does_not_say_what_it_is_is_foreground():
-    region = at(20, 15, type='keypoint')
-    del region['is_positive'], region['value']['keypointlabels'], region['value']['labels']
-    assert prompts(region) == [dict(point_coords=[[20, 15]], point_labels=[1])]
-
-
-def test_background_points_alone_mean_nothing():
-    assert prompts(at(20, 15, positive=False)) == [] == prompts()
-
-
-def test_each_rectangle_is_an_object():
-    assert prompts(around(BOX), around(OTHER_BOX)) == [dict(box=BOX), dict(box=OTHER_BOX)]
+    for foreground in (at(20, 15), silent):
+        for background in (at(60, 45, positive=False), labeled):
+            assert prompts(foreground, background) == [expected]
+    assert prompts(background) == [] == prompts()
 
 
 def test_a_rectangle_that_was_only_clicked_costs_nothing_else():
@@ -59,20 +45,15 @@ def test_a_rectangle_that_was_only_clicked_costs_nothing_else():
     assert prompts(clicked) == [dict(box=[20, 20, 20, 20])]  # which the predictor refuses by name
 
 
-def test_one_rectangle_has_all_points_even_those_outside():
+def test_one_rectangle_has_all_points_and_several_those_that_are_in_them():
     expected = dict(box=BOX, point_coords=[[10, 10], [70, 50]], point_labels=[1, 0])
     assert prompts(at(10, 10), around(BOX), at(70, 50, positive=False)) == [expected]
-
-
-def test_points_belong_to_those_of_several_rectangles_that_they_are_in():
+    assert prompts(around(BOX), around(OTHER_BOX)) == [dict(box=BOX), dict(box=OTHER_BOX)]
     found = prompts(around(BOX), around(OTHER_BOX), at(10, 10), at(50, 40, positive=False))
     assert found == [
         dict(box=BOX, point_coords=[[10, 10]], point_labels=[1]),
         dict(box=OTHER_BOX, point_coords=[[50, 40]], point_labels=[0]),
     ]
-
-
-def test_point_in_none_of_several_rectangles_is_refused():
     with pytest.raises(ValueError, match='point at 42, 5 is in none of the 2 rectangles'):
         prompts(around(BOX), around(OTHER_BOX), at(42, 5))
 
@@ -85,7 +66,7 @@ def test_turned_rectangle_is_the_upright_one_around_it():
 def test_other_regions_are_left_out():
     choice = dict(type='choices', to_name='image', value=dict(choices=['a']))
     assert prompts(at(20, 15), choice) == prompts(at(20, 15))
-    assert target_image([choice, at(20, 15)]) == 'image'
+    assert target_image([choice, at(20, 15)]) == 'image' and target_image([]) is None
 
 
 @pytest.mark.parametrize(
@@ -102,11 +83,6 @@ def test_other_regions_are_left_out():
 def test_bad_region_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         prompts(at(20, 15, **change))
-
-
-def test_image_of_the_regions_is_found():
-    assert target_image([at(1, 1, to_name='front'), around(BOX, to_name='front')]) == 'front'
-    assert target_image([]) is None
 
 
 @pytest.mark.parametrize(
