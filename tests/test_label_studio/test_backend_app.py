@@ -6,7 +6,6 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -19,9 +18,7 @@ class Backend:
     """Stands in for the one with a model."""
 
     model_version = 'ovsam_mini'
-
-    def __init__(self):
-        self.error = None
+    error = None
 
     def health(self):
         return dict(status='UP')
@@ -36,6 +33,11 @@ class Backend:
 @pytest.fixture
 def backend():
     return Backend()
+
+
+@pytest.fixture
+def app(backend):
+    return BackendApp(backend)
 
 
 def ask(app, method, path, body=None, **environ):
@@ -64,33 +66,37 @@ def ask(app, method, path, body=None, **environ):
         ('POST', '/webhook', {}),
     ],
 )
-def test_routes_are_answered(backend, method, path, expected):
-    body = dict(project='3.1') if method == 'POST' else None
-    status, answer, headers = ask(BackendApp(backend), method, path, body)
+def test_routes_are_answered(app, method, path, expected):
+    status, answer, headers = ask(app, method, path, dict(project='3.1') if 'P' in method else None)
     assert (status, answer) == ('200 OK', expected)
     assert headers['Content-Type'] == 'application/json'
 
 
-def test_errors_have_a_status_a_reason_and_a_log_and_ours_their_details_in_the_log(backend, caplog):
-    for error, code in [
+@pytest.mark.parametrize(
+    'error, code',
+    [
         (ValueError('the box is empty'), 400),
         (PermissionError('not below the folder'), 403),
         (FileNotFoundError('no such file'), 404),
         (ConnectionError('cannot be fetched'), 502),
-    ]:
-        backend.error = error
-        status, answer, _ = ask(BackendApp(backend), 'POST', '/predict', {})
-        assert status == f'{code} {error}' and answer == dict(error=str(error))
-        assert f'/predict {code}: {error}' in caplog.text
+    ],
+)
+def test_errors_have_a_status_a_reason_and_a_log_and_ours_their_details_there(
+    app, backend, caplog, error, code
+):
+    backend.error = error
+    status, answer, _ = ask(app, 'POST', '/predict', {})
+    assert status == f'{code} {error}' and answer == dict(error=str(error))
+    assert f'/predict {code}: {error}' in caplog.text
     backend.error = KeyError('secret')
-    status, answer, _ = ask(BackendApp(backend), 'POST', '/predict', {})
+    status, answer, _ = ask(app, 'POST', '/predict', {})
     assert status.startswith('500 ') and 'secret' not in status + str(answer)
     assert "KeyError: 'secret'" in caplog.text
 
 
-def test_reason_is_one_line_that_http_allows(backend):
+def test_reason_is_one_line_that_http_allows(app, backend):
     backend.error = ValueError('größer\r\nX: y 三\x00' + 'z' * 1000)
-    status, answer, headers = ask(BackendApp(backend), 'POST', '/predict', {})
+    status, answer, headers = ask(app, 'POST', '/predict', {})
     assert status.startswith('400 größer X: y ??zzz') and len(status) < 320
     assert 'X' not in headers and answer['error'] == str(backend.error)
 
@@ -109,16 +115,11 @@ def test_reason_is_one_line_that_http_allows(backend):
         ('POST', '/webhook', dict(action='START_TRAINING'), 501, 'tools/train.py'),
     ],
 )
-def test_bad_request_is_told_plainly(backend, method, path, body, code, message):
-    status, answer, _ = ask(BackendApp(backend), method, path, body)
+def test_bad_request_is_told_plainly(app, method, path, body, code, message):
+    status, answer, _ = ask(app, method, path, body)
     assert status.startswith(f'{code} ') and message in answer['error']
-
-
-def test_request_without_or_beyond_its_length_is_refused(backend):
-    app = BackendApp(backend)
     for length, code in [('', 400), ('64000001', 413)]:
-        status, *_ = ask(app, 'POST', '/setup', {}, CONTENT_LENGTH=length)
-        assert status.startswith(f'{code} ')
+        assert ask(app, 'POST', '/setup', {}, CONTENT_LENGTH=length)[0].startswith(f'{code} ')
 
 
 def test_password_is_asked_for_everything(backend):
@@ -136,40 +137,14 @@ def test_password_is_asked_for_everything(backend):
         assert status.startswith(str(code))
 
 
-def start_wsgiref(app):
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = make_server('127.0.0.1', 0, app, handler_class=Quiet)
-    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-
-    def stop():
-        server.shutdown()
-        server.server_close()
-
-    return server.server_port, stop
-
-
-def start_waitress(app):
+def test_the_server_carries_requests_and_reasons(app, backend):
     waitress = pytest.importorskip('waitress', reason="pip install 'mmovsam[label-studio]'")
+    backend.error = ValueError('größer als das Bild')
     server = waitress.create_server(app, host='127.0.0.1', port=0)
     thread = threading.Thread(target=server.run)
     thread.start()
-
-    def stop():
-        server.close()
-        thread.join()
-
-    return server.effective_port, stop
-
-
-@pytest.mark.parametrize('start', [start_wsgiref, start_waitress])
-def test_servers_carry_requests_and_reasons(backend, start):
-    backend.error = ValueError('größer als das Bild')
-    port, stop = start(BackendApp(backend))
     try:
-        url = f'http://127.0.0.1:{port}'
+        url = f'http://127.0.0.1:{server.effective_port}'
         body = json.dumps(dict(project='grün' * 50_000)).encode()
         with urllib.request.urlopen(f'{url}/setup', body, timeout=30) as response:
             assert json.load(response) == dict(asked=json.loads(body))
@@ -177,4 +152,5 @@ def test_servers_carry_requests_and_reasons(backend, start):
             urllib.request.urlopen(f'{url}/predict', b'{}', timeout=30)
         assert (caught.value.code, caught.value.reason) == (400, 'größer als das Bild')
     finally:
-        stop()
+        server.close()
+        thread.join()
