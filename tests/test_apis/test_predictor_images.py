@@ -94,12 +94,18 @@ def test_files_and_pil_images_are_read_as_the_pipeline_reads_them(
         assert expected.shape == (80, 60, 3)
 
 
-@pytest.mark.parametrize('value_range', [None, (100, 3000)])
 @pytest.mark.parametrize(
-    'name, channels', [('a.png', 0), ('a.tif', 0), ('a.png', 3), ('a.png', 4), ('a.tif', 3)]
+    'name, channels, value_range',
+    [
+        ('a.png', 0, None),
+        ('a.tif', 0, (100, 3000)),
+        ('a.png', 3, (100, 3000)),
+        ('a.png', 4, None),
+        ('a.tif', 3, None),
+    ],
 )
 def test_12_bits_in_a_file_of_16_are_scaled_in_every_reader(
-    model, encoded, tmp_path, monkeypatch, name, channels, value_range
+    model, encoded, tmp_path, name, channels, value_range
 ):
     """Predictor, inferencer and data sets see one picture, which is not nearly black."""
     values = np.random.default_rng(1).integers(0, 4096, (60, 80, channels or 1), dtype=np.uint16)

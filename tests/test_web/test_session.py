@@ -33,31 +33,22 @@ def num_encoded(predictor, monkeypatch):
 
 
 def state(session):
-    mask = None if session.answer is None else session.answer.mask.copy()
-    return session.prompt, [(t.number, t.name) for t in session.objects], mask
-
-
-def same(one, other):
-    return one[:2] == other[:2] and np.array_equal(one[2], other[2])
-
-
-# Prompts
+    mask = None if session.answer is None else session.answer.mask.tolist()
+    return session.prompt, [(t.number, t.name) for t in session.objects], mask, session.names
 
 
 def test_clicks_and_boxes_ask_what_a_predictor_is_asked(opened, predictor, picture):
     twin = predictor.fork()
     twin.set_image(picture)
+    point, box = dict(point_coords=[[20, 30]], point_labels=[1]), dict(box=[10, 12, 70, 50])
     for do, prompt in (
-        (lambda: opened.click(20, 30), dict(point_coords=[[20, 30]], point_labels=[1])),
+        (lambda: opened.click(20, 30), point),
         (
             lambda: opened.click(60, 10, foreground=False),
             dict(point_coords=[[20, 30], [60, 10]], point_labels=[1, 0]),
         ),
-        (lambda: opened.drag(70, 50, 10, 12), dict(box=[10, 12, 70, 50])),
-        (
-            lambda: opened.click(20, 30),
-            dict(box=[10, 12, 70, 50], point_coords=[[20, 30]], point_labels=[1]),
-        ),
+        (lambda: opened.drag(70, 50, 10, 12), box),
+        (lambda: opened.click(20, 30), dict(point, **box)),
     ):
         do()
         expected = twin.predict(**prompt, multimask_output=False)
@@ -87,10 +78,10 @@ def test_what_is_refused_changes_nothing(opened, do, message):
     opened.click(20, 30)
     opened.add('plum')
     opened.click(20, 30)
-    before, names = state(opened), opened.names
+    before = state(opened)
     with pytest.raises(ValueError, match=message):
         do(opened)
-    assert same(state(opened), before) and opened.names == names
+    assert state(opened) == before
     opened.undo()
     assert not opened.prompt.points
 
@@ -125,19 +116,13 @@ def test_undo_goes_back_through_all_changes_until_a_new_picture_starts_from_noth
         do()
     while before:
         opened.undo()
-        assert same(state(opened), before.pop())
-    with pytest.raises(ValueError, match='nothing to undo'):
-        opened.undo()
-
+        assert state(opened) == before.pop()
     opened.click(20, 30)
     opened.add('plum')
     opened.open(picture[:, ::-1].copy(), 'dog.png')
     assert opened.prompt == Prompt() and not opened.objects and opened.answer is None
     with pytest.raises(ValueError, match='nothing to undo'):
         opened.undo()
-
-
-# Names
 
 
 def test_names_change_without_encoding_the_picture_again(opened, num_encoded, monkeypatch):
@@ -169,30 +154,25 @@ def test_sessions_do_not_see_each_other(predictor, name_encoder, picture):
     assert np.array_equal(ann.answer.mask, mask) and 'plum' not in ann.answer.names
 
 
-# The list
-
-
 def test_an_object_has_the_best_name_or_the_one_it_is_given(opened):
+    with pytest.raises(ValueError, match='no mask to add'):
+        opened.add('plum')
     opened.click(20, 30)
-    best, second = opened.answer.names[:2]
-    scores = opened.answer.name_scores
-    mask = opened.answer.mask
+    (best, second), scores = opened.answer.names[:2], opened.answer.name_scores
+    mask = opened.answer.mask.copy()
     opened.add(' ')
     assert opened.answer is None and opened.prompt == Prompt()
     for name in (second, '  my own\tname '):
         opened.click(20, 30)
         opened.add(name)
-    assert [thing.name for thing in opened.objects] == [best, second, 'my own name']
-    assert [thing.score for thing in opened.objects] == [scores[0], scores[1], 1]
-    assert [thing.number for thing in opened.objects] == [1, 2, 3]
+    assert [(t.number, t.name, t.score) for t in opened.objects] == [
+        (1, best, scores[0]),
+        (2, second, scores[1]),
+        (3, 'my own name', 1),
+    ]
     assert np.array_equal(coco_mask.decode(opened.objects[0].segmentation), mask)
     opened.rename(3, second)
     assert opened.objects[2].score == scores[1]
-
-
-def test_no_mask_makes_no_object(opened, monkeypatch):
-    with pytest.raises(ValueError, match='no mask to add'):
-        opened.add('plum')
     opened.click(20, 30)
     opened.answer.mask[:] = False
     with pytest.raises(ValueError, match='no mask to add'):
@@ -203,14 +183,8 @@ def test_everything_comes_to_the_list_but_what_is_there(opened, monkeypatch):
     masks = np.zeros((3, 60, 80), bool)
     masks[0, :20, :20] = masks[1, 30:50, 30:70] = masks[2, 30:50, 31:70] = True
     encoded = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0), np.uint8))
-    found = [
-        dict(
-            segmentation=dict(rle, counts=rle['counts'].decode()),
-            names=['cat', 'dog'],
-            name_scores=[0.75, 0.25],
-        )
-        for rle in encoded
-    ]
+    names = dict(names=['cat', 'dog'], name_scores=[0.75, 0.25])
+    found = [dict(names, segmentation=dict(r, counts=r['counts'].decode())) for r in encoded]
     monkeypatch.setattr(opened.predictor, 'segment_everything', lambda top_k: found[:2])
     assert opened.add_everything() == 2
     assert [(t.name, t.score, t.bbox) for t in opened.objects] == [
@@ -226,7 +200,12 @@ def test_everything_comes_to_the_list_but_what_is_there(opened, monkeypatch):
 # Files
 
 
-def test_coco_json_has_masks_names_and_categories(opened, tmp_path):
+def test_coco_json_has_masks_names_and_categories_and_the_picture_shows_them(
+    opened, picture, tmp_path
+):
+    for export in (opened.to_coco, opened.to_jpeg):
+        with pytest.raises(ValueError, match='list is empty: add an object'):
+            export()
     opened.click(20, 30)
     mask, best = opened.answer.mask, opened.answer.names[0]
     opened.add()
@@ -243,19 +222,10 @@ def test_coco_json_has_masks_names_and_categories(opened, tmp_path):
     assert coco.cats[one['category_id']]['name'] == best == one['top_k'][0]['name']
     assert one['score'] == pytest.approx(opened.objects[0].score, abs=1e-5)
     assert coco.cats[other['category_id']]['name'] == 'Käse' and other['score'] == 1
-
-
-def test_picture_shows_the_objects_and_without_any_there_is_no_file(opened, picture):
-    for export in (opened.to_coco, opened.to_jpeg):
-        with pytest.raises(ValueError, match='list is empty: add an object'):
-            export()
-    opened.click(20, 30)
-    opened.add()
     drawn = np.asarray(Image.open(io.BytesIO(opened.to_jpeg())))
-    assert drawn.shape[0] % 60 == 0 and drawn.shape[1] / drawn.shape[0] == 80 / 60
     factor = len(drawn) // 60
-    plain = picture.repeat(factor, 0).repeat(factor, 1)
-    assert np.abs(drawn.astype(int) - plain).mean() > 5
+    assert drawn.shape[:2] == (60 * factor, 80 * factor)
+    assert np.abs(drawn.astype(int) - picture.repeat(factor, 0).repeat(factor, 1)).mean() > 5
 
 
 def test_models_that_only_segment_leave_the_names_to_people(picture, name_encoder):

@@ -25,30 +25,15 @@ from ..polygons import joined, mask_to_polygons
 
 FORMATS = ('coco', 'labelme', 'yolo')
 LABELME_VERSION = '5.5.0'  # the layout's
-UNNAMED = 'object'  # what a model that only segments calls everything
-DIGITS = 5  # of scores
-
-
-def object_record(
-    name: str,
-    score: float,
-    segmentation: Mapping,
-    names: Sequence[str],
-    name_scores: Sequence[float],
-) -> dict:
-    """An object of a record, of its run lengths (`counts` as text) and its best names."""
-    return dict(
-        name=name,
-        score=round(score, DIGITS),
-        top_k=[dict(name=n, score=round(s, DIGITS)) for n, s in zip(names, name_scores)],
-        bbox=coco_mask.toBbox(segmentation).tolist(),
-        area=int(coco_mask.area(segmentation)),
-        counts=segmentation['counts'],
-    )
 
 
 def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
-    """The files that the labels of images go to: `out` for COCO, in it for LabelMe and YOLO.
+    """The files that labels go to.
+
+    Args:
+        out: A file for COCO, a folder for LabelMe and YOLO.
+        format: One of `FORMATS`.
+        names: Of the images.
 
     Raises:
         ValueError: The format is unknown, `out` is a folder in place of a file or the other way
@@ -96,17 +81,7 @@ def write_labels(
     names: Sequence[str],
     polygons: bool,
 ) -> None:
-    """Write labels in one of `FORMATS`.
-
-    Args:
-        out: A file for COCO, else a folder, in which files of the same names are replaced and
-            others are left alone.
-        format: The format.
-        records: Iterated twice, so that memory does not grow with their number.
-        images: The images' paths by `file_name`; LabelMe finds them relative to its JSON.
-        names: Of the classes.
-        polygons: For COCO: whether masks are polygons, see `mask_to_polygons`, or run lengths.
-    """
+    """Write labels in one of `FORMATS`; arguments as of `write_coco` and `write_labelme`."""
     if format == 'coco':
         write_coco(out, records, names, polygons)
     elif format == 'labelme':
@@ -122,7 +97,13 @@ def write_coco(
 
     Images, annotations and categories are numbered from 1; `file_name` is relative to the folder of
     the images. Beside COCO's fields annotations have `score` and `top_k`, a list of
-    `dict(name=..., score=...)`. The file is written whole or not at all.
+    `dict(name=..., score=...)`.
+
+    Args:
+        out: The file; it is written whole or not at all.
+        records: Iterated twice, so that memory does not grow with their number.
+        names: Of the categories.
+        polygons: Whether masks are polygons, see `mask_to_polygons`, or run lengths.
     """
     ids = {name: number for number, name in enumerate(names, 1)}
     info = dict(description=f'Labeled by mmovsam {__version__}', version=__version__)
@@ -176,7 +157,13 @@ def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Pa
     """Write a LabelMe JSON for each image, in folders like those of the images.
 
     The pieces of an object are polygons, see `mask_to_polygons`, with a `group_id` in common. Each
-    has `score` and `top_k` besides, which LabelMe keeps.
+    has `score` and `top_k` besides, which LabelMe keeps. Files of the same names are replaced,
+    others are left alone.
+
+    Args:
+        out: The folder.
+        records: What to write.
+        images: The images' paths by `file_name`; LabelMe finds them relative to its JSON.
     """
     for record in records:
         path = _label_file(out, 'labelme', record['file_name'])
@@ -214,7 +201,8 @@ def write_yolo(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> N
 
     Each line is an object: its class, counted from 0, and a polygon in parts of the image's width
     and height. A line has one polygon: the pieces of an object are joined, see `joined`. Scores
-    have no place. The images are expected in `out/images`.
+    have no place. The images are expected in `out/images`. Files of the same names are replaced,
+    others are left alone.
     """
     labels = {name: number for number, name in enumerate(names)}
     for record in records:
@@ -237,3 +225,25 @@ def _rle(record: Mapping, thing: Mapping) -> dict:
 
 def _polygons(record: Mapping, thing: Mapping) -> list[np.ndarray]:
     return mask_to_polygons(coco_mask.decode(_rle(record, thing)).astype(bool))
+
+
+UNNAMED = 'object'  # what a model that only segments calls everything
+DIGITS = 5  # of scores
+
+
+def object_record(
+    name: str,
+    score: float,
+    segmentation: Mapping,
+    names: Sequence[str],
+    name_scores: Sequence[float],
+) -> dict:
+    """An object of a record, of its run lengths (`counts` as text) and its best names."""
+    return dict(
+        name=name,
+        score=round(score, DIGITS),
+        top_k=[dict(name=n, score=round(s, DIGITS)) for n, s in zip(names, name_scores)],
+        bbox=coco_mask.toBbox(segmentation).tolist(),
+        area=int(coco_mask.area(segmentation)),
+        counts=segmentation['counts'],
+    )

@@ -15,7 +15,7 @@ from ..image_input import read_image
 from ..predictor import OVSAMPredictor
 from .formats import UNNAMED, object_record
 from .overlay import draw_objects
-from .sources import EverythingSource, Found, PromptSource
+from .sources import Found, Source
 
 UNKNOWN = 'unknown'
 MAX_FAILED = 20  # images in a row that the model fails on, then it is not the images
@@ -34,7 +34,7 @@ class Labeler:
     def __init__(
         self,
         predictor: OVSAMPredictor,
-        source: EverythingSource | PromptSource,
+        source: Source,
         *,
         score_thr: float,
         unknown_below: float | None,

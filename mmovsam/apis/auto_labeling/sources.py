@@ -1,13 +1,10 @@
-"""Where the objects of an image come from: everything in it, a detector, a file of proposals.
-
-A source has `settings`, all that its answers depend on besides the predictor, and finds the objects
-of some images, `(H, W, 3)` uint8 BGR by their names; it replaces those of the predictor.
-"""
+"""Where the objects of an image come from: everything in it, a detector, a file of proposals."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -36,11 +33,36 @@ class Found(NamedTuple):
     name_scores: Sequence[float]
 
 
-class EverythingSource:
-    """All that `segment_everything` finds with these options, with its `score`.
+class Source(ABC):
+    """What says which objects an image has.
+
+    Attributes:
+        settings: All that its answers depend on, besides the predictor.
+    """
+
+    settings: dict
+
+    @abstractmethod
+    def find(
+        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
+    ) -> list[list[Found]]:
+        """The objects of some images.
+
+        Args:
+            predictor: Its images are replaced.
+            images: `(H, W, 3)` uint8 BGR, by their names.
+            top_k: How many names an object gets, at most.
+        """
+
+
+class EverythingSource(Source):
+    """All that `segment_everything` finds, with its `score`.
+
+    Args:
+        options: Arguments of `segment_everything`.
 
     Raises:
-        ValueError: An option is unknown.
+        ValueError: An argument is unknown.
     """
 
     def __init__(self, options: Mapping) -> None:
@@ -52,18 +74,22 @@ class EverythingSource:
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
     ) -> list[list[Found]]:
-        """The objects of each image, with `top_k` names at most."""
-        arrays = list(images.values())
+        """See `Source.find`."""
         if self.options.get('crop_layers'):  # needs the image itself
-            which = [dict(image=image, image_format='BGR') for image in arrays]
+            found = [
+                predictor.segment_everything(image, image_format='BGR', top_k=top_k, **self.options)
+                for image in images.values()
+            ]
         else:
-            predictor.set_image_batch(arrays, 'BGR')
-            which = [dict(image_index=index) for index in range(len(arrays))]
-        found = (predictor.segment_everything(**w, top_k=top_k, **self.options) for w in which)
+            predictor.set_image_batch(list(images.values()), 'BGR')
+            found = [
+                predictor.segment_everything(image_index=index, top_k=top_k, **self.options)
+                for index in range(len(images))
+            ]
         return [[Found(*(thing[key] for key in Found._fields)) for thing in of] for of in found]
 
 
-class PromptSource:
+class PromptSource(Source):
     """The answers to the boxes of a prompter, one each and in their order.
 
     The score is the root of the product of the box's and the best name's, as `OVSAM` has it by
@@ -71,7 +97,7 @@ class PromptSource:
 
     Args:
         prompter: Where the boxes come from.
-        settings: See the module.
+        settings: See `Source`.
         ids: What the prompter calls the images, by their names, where it has names of its own.
     """
 
@@ -85,33 +111,34 @@ class PromptSource:
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
     ) -> list[list[Found]]:
-        """The objects of each image, with `top_k` names at most."""
+        """See `Source.find`."""
         predictor.set_image_batch(list(images.values()), 'BGR')
         self.prompter.to(predictor.device)
-        found = []
-        for index, (name, image) in enumerate(images.items()):
-            if self.ids is not None and name not in self.ids:
-                found.append([])
-                continue
-            img_id = name if self.ids is None else self.ids[name]
-            about = dict(img_id=img_id, img_path=name, ori_img=image, ori_shape=image.shape[:2])
-            (prompts,) = self.prompter([DetDataSample(metainfo=about)])
-            answer = predictor.predict_batch(
-                prompts, top_k=top_k, mask_format='rle', image_index=index, keep_logits=False
-            )
-            names, name_scores = answer.names, answer.name_scores
-            scores = name_scores[:, 0] if name_scores.shape[1] else answer.scores
-            if prompts.scores is not None:
-                scores = np.sqrt(scores * prompts.scores.cpu().numpy())
-            found.append(
-                list(map(Found, answer.masks, scores.tolist(), names, name_scores.tolist()))
-            )
-        return found
+        return [
+            self._find(predictor, index, name, image, top_k)
+            for index, (name, image) in enumerate(images.items())
+        ]
+
+    def _find(
+        self, predictor: OVSAMPredictor, index: int, name: str, image: np.ndarray, top_k: int
+    ) -> list[Found]:
+        if self.ids is not None and name not in self.ids:
+            return []
+        img_id = name if self.ids is None else self.ids[name]
+        sample = DetDataSample(
+            metainfo=dict(img_id=img_id, img_path=name, ori_img=image, ori_shape=image.shape[:2])
+        )
+        (prompts,) = self.prompter([sample])
+        said = predictor.predict_batch(
+            prompts, top_k=top_k, mask_format='rle', image_index=index, keep_logits=False
+        )
+        scores = said.name_scores[:, 0] if said.name_scores.shape[1] else said.scores
+        if prompts.scores is not None:
+            scores = np.sqrt(scores * prompts.scores.cpu().numpy())
+        return list(map(Found, said.masks, scores.tolist(), said.names, said.name_scores.tolist()))
 
 
-def find_source(
-    prompter: str | PathLike, options: Mapping, names: Sequence[str]
-) -> EverythingSource | PromptSource:
+def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]) -> Source:
     """The source that a user names.
 
     Args:
