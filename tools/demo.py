@@ -4,8 +4,8 @@ import argparse
 import logging
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import cv2
@@ -30,19 +30,12 @@ PALETTE = [(255, 60, 160), (0, 190, 255), (150, 220, 0), (255, 170, 0), (150, 90
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is asked about a photograph; `mmovsam.apis.example_photos` says whose they are.
-
-    Attributes:
-        photo: Its name.
-        prompts: Points (x, y) and boxes (x1, y1, x2, y2) in pixels, or `EVERYTHING`.
-        names: What things may be called; None for all names that come with the model.
-    """
+class Case(NamedTuple):
+    """What is asked about a photograph; `mmovsam.apis.example_photos` says whose they are."""
 
     photo: str
-    prompts: list | str
-    names: tuple[str, ...] | None = None
+    prompts: list | str  # points (x, y) and boxes (x1, y1, x2, y2) in pixels, or `EVERYTHING`
+    names: tuple[str, ...] | None = None  # None for all names that come with the model
 
 
 CASES = [

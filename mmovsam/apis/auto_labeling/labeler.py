@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -21,6 +22,7 @@ UNKNOWN = 'unknown'
 MAX_FAILED = 20  # images in a row that the model fails on, then it is not the images
 
 
+@dataclass
 class Labeler:
     """Finds, cuts out and names the objects of images; arguments as of `auto_label`.
 
@@ -31,42 +33,33 @@ class Labeler:
         settings: All that records depend on, besides the images.
     """
 
-    def __init__(
-        self,
-        predictor: OVSAMPredictor,
-        source: Source,
-        *,
-        score_thr: float,
-        unknown_below: float | None,
-        top_k: int,
-        show_dir: Path | None,
-        font: str | PathLike | None,
-        max_failed: int,
-    ) -> None:
-        self.predictor = predictor
-        self.source = source
-        self.score_thr = score_thr
-        self.unknown_below = unknown_below
-        self.top_k = top_k
-        self.show_dir = show_dir
-        self.font = font
-        self.max_failed = max_failed
+    predictor: OVSAMPredictor
+    source: Source
+    score_thr: float
+    unknown_below: float | None
+    top_k: int
+    show_dir: Path | None
+    font: str | PathLike | None
+    max_failed: int
+
+    def __post_init__(self) -> None:
         self._failed = 0  # in a row
-        self.names = predictor.vocabulary or (UNNAMED,)
-        if unknown_below is not None and UNKNOWN not in self.names:
+        self.names = self.predictor.vocabulary or (UNNAMED,)
+        if self.unknown_below is not None and UNKNOWN not in self.names:
             self.names += (UNKNOWN,)
-        model, classifier = predictor.model, predictor.classifier
+        model, classifier = self.predictor.model, self.predictor.classifier
+        value_range = self.predictor.value_range
         self.settings = dict(
             version=__version__,
             model=module_fingerprint(model, without='classifier'),
             test_cfg=model.test_cfg,
             vocabulary=classifier and hash_of([self.names, module_fingerprint(classifier)]),
-            **source.settings,
-            **({} if predictor.value_range is None else dict(value_range=predictor.value_range)),
-            score_thr=score_thr,
-            unknown_below=unknown_below,
-            top_k=top_k,
-            pictures=show_dir is not None,
+            **self.source.settings,
+            **({} if value_range is None else dict(value_range=value_range)),
+            score_thr=self.score_thr,
+            unknown_below=self.unknown_below,
+            top_k=self.top_k,
+            pictures=self.show_dir is not None,
         )
 
     def label(self, paths: Mapping[str, Path]) -> list[dict]:
