@@ -17,14 +17,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 # beside this file also where a pointer of an editable install runs it
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from long_command import CommandError, duration, report, run_command, with_first_on_path
-from mmcv_sources import SourceError, unite, unpack, use_standard_of
+from long_command import CommandError, run_command, with_first_on_path
 
 DISTRIBUTIONS = {'openmmlab': ('mmcv', '2.1.0'), 'onedl': ('onedl-mmcv', '2.3.6')}
 MODULE_VERSIONS = {'openmmlab': ((2, 0), (2, 2)), 'onedl': ((2, 3), (3, 0))}  # from, below
@@ -34,6 +33,7 @@ FAMILY_OF = {
     'onedl-mmcv': 'onedl', 'onedl-mmdetection': 'onedl', 'onedl-mmengine': 'onedl',
 }  # fmt: skip
 BUILD_TOOLS = ('setuptools>=80,<81', 'wheel', 'ninja', 'psutil', 'packaging')
+SOURCES = Path('mmcv', 'ops', 'csrc', 'pytorch')
 NUM_UNITED = 8
 MEMORY_OF_A_COMPILER = 2.5  # GB
 PROBE = f"""
@@ -45,8 +45,8 @@ try:
     import torch
     found.update(torch=str(torch.__version__), cuda=torch.version.cuda,
                  torch_folder=torch.__path__[0],
-                 gpus=[list(torch.cuda.get_device_capability(number))
-                       for number in range(torch.cuda.device_count())])
+                 gpus=sorted(set('%d.%d' % torch.cuda.get_device_capability(number)
+                                 for number in range(torch.cuda.device_count()))))
 except Exception as error:
     found.update(torch=None, error=str(error))
 print(json.dumps(found))
@@ -64,17 +64,8 @@ class BuildError(Exception):
     """It cannot be built; the message is for the user."""
 
 
-@dataclass(frozen=True)
-class Operators:
-    """Which operators are built, and why.
-
-    Attributes:
-        cuda: Whether with CUDA operators.
-        reason: A sentence for the user.
-    """
-
-    cuda: bool
-    reason: str
+class SourceError(Exception):
+    """The sources are not laid out as a change of them expects."""
 
 
 def main(argv=None) -> int:
@@ -101,12 +92,7 @@ def main(argv=None) -> int:
 
 
 def build(args) -> None:
-    """Bring a fitting mmcv into the environment: the one it has, a wheel, or a new build.
-
-    Raises:
-        BuildError: It cannot be done here.
-        CommandError: A command failed.
-    """
+    """Bring a fitting mmcv into the environment: the one it has, a wheel, or a new build."""
     found = json.loads(
         subprocess.run([sys.executable, '-c', PROBE], stdout=subprocess.PIPE, check=True).stdout
     )
@@ -117,10 +103,10 @@ def build(args) -> None:
         )
     family = choose_family(found['installed'], args.family)
     name, version = DISTRIBUTIONS[family]
-    operators = choose_operators(found, nvcc_version(), args.operators)
-    print(f'{name} {version} for PyTorch {found["torch"]}: {operators.reason}', flush=True)
+    cuda, reason = choose_operators(found, nvcc_version(), args.operators)
+    print(f'{name} {version} for PyTorch {found["torch"]}: {reason}', flush=True)
     place = Path(found['site'], 'mmcv')
-    if not args.force and fits(family, operators):
+    if not args.force and fits(family, cuda):
         print(f'The mmcv of this environment fits, nothing to do: {place}')
         return
 
@@ -129,44 +115,41 @@ def build(args) -> None:
     install = [*pip, 'install', *links, *(['--no-deps'] if args.no_deps else [])]
     if 'mmcv-lite' in found['installed']:
         subprocess.run([*pip, 'uninstall', '-q', '-y', 'mmcv-lite'], check=False)
-    kept = wheel_folder(found, name, version, operators)
-    done = f'{name} {version} with {"CUDA and " * operators.cuda}CPU operators is in {place}'
+    kept = wheel_folder(found, f'{name}-{version}', cuda)
+    done = f'{name} {version} with {"CUDA and " * cuda}CPU operators is in {place}'
     with tempfile.TemporaryDirectory(prefix='build-mmcv-') as folder:
         folder = Path(folder)
+        download = [*pip, 'download', *links, '--no-deps', '-d', folder, f'{name}=={version}']
         wheels = []
         if not args.force:
             wheels += sorted(kept.glob('*.whl')) if kept else []
-            wheels += download_wheels(pip, links, f'{name}=={version}', folder)
+            quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run([*download, '--only-binary', ':all:'], **quiet)
+            wheels += sorted(folder.glob('*.whl'))
         for wheel in wheels:
-            if install_fitting(install, wheel, folder, family, operators):
+            if install_fitting(install, wheel, folder, family, cuda):
                 print(f'{done}, from the wheel {wheel}')
                 return
-        archive, env = prepare(pip, links, f'{name}=={version}', found, operators, folder)
-        try:
-            wheel = compile_wheel(archive, folder / 'united', found, env, united=True)
-            failed = not install_fitting(install, wheel, folder, family, operators)
-        except (SourceError, CommandError) as error:
-            print(error)
-            failed = True
-        if failed:
-            print('The fast build failed, as the lines above say. Building file by file, about 25 '
-                  'minutes on two cores.', flush=True)  # fmt: skip
-            wheel = compile_wheel(archive, folder / 'ordinary', found, env, united=False)
-            if not install_fitting(install, wheel, folder, family, operators):
-                raise BuildError(
-                    f'{wheel.name} was built and does not run, as the lines above say.'
-                )
+        archive, env = prepare(pip, download, found, cuda, folder)
+        for united in (True, False):
+            try:
+                wheel = compile_wheel(archive, folder, found, env, united)
+                if install_fitting(install, wheel, folder, family, cuda):
+                    break
+                error = BuildError(f'{wheel.name} was built and does not run, see above.')
+            except (SourceError, CommandError) as failed:
+                error = failed
+            if not united:
+                raise error
+            print(f'{error}\nThe fast build failed. Building file by file, about 25 minutes on two '
+                  'cores.', flush=True)  # fmt: skip
         if kept:
             done += f'; its wheel, for other environments: {keep(wheel, kept)}'
     print(done)
 
 
 def choose_family(installed: list, wanted: str | None) -> str:
-    """The family of packages whose mmcv goes into an environment.
-
-    Args:
-        installed: Names of the OpenMMLab packages that it has, of either family.
-        wanted: What the user asked for, if anything.
+    """The family of packages whose mmcv goes into an environment that has some installed.
 
     Raises:
         BuildError: The environment has packages of the other family, or of both.
@@ -186,8 +169,8 @@ def choose_family(installed: list, wanted: str | None) -> str:
     return family
 
 
-def choose_operators(found: dict, nvcc: str | None, wanted: str | None) -> Operators:
-    """Whether CUDA operators are built.
+def choose_operators(found: dict, nvcc: str | None, wanted: str | None) -> tuple:
+    """Whether CUDA operators are built, and why, a sentence for the user.
 
     Args:
         found: `torch`, its version; `cuda`, the version of CUDA that it is built with or None;
@@ -199,30 +182,25 @@ def choose_operators(found: dict, nvcc: str | None, wanted: str | None) -> Opera
         BuildError: CUDA was asked for and cannot be had.
     """
     cuda = found['cuda']
+    remedy = f'For CUDA operators install the toolkit of CUDA {cuda} and run this again'
     if wanted == 'cpu':
-        return Operators(False, 'CPU operators, as asked')
+        return False, 'CPU operators, as asked'
     if cuda is None:
         obstacle = 'this PyTorch is built without CUDA'
     elif nvcc is None:
-        obstacle = (
-            f'there is no nvcc in PATH or CUDA_HOME. For CUDA operators install the toolkit of '
-            f'CUDA {cuda} and run this again'
-        )
+        obstacle = f'there is no nvcc in PATH or CUDA_HOME. {remedy}'
     elif nvcc.split('.')[0] != cuda.split('.')[0]:
-        obstacle = (
-            f'nvcc is of CUDA {nvcc} and PyTorch of CUDA {cuda}. For CUDA operators install the '
-            f'toolkit of CUDA {cuda} and run this again'
-        )
+        obstacle = f'nvcc is of CUDA {nvcc} and PyTorch of CUDA {cuda}. {remedy}'
     elif not found['gpus'] and 'TORCH_CUDA_ARCH_LIST' not in os.environ:
         obstacle = (
             'PyTorch sees no GPU here. To build for GPUs of another machine, name their compute '
             'capability: TORCH_CUDA_ARCH_LIST=9.0'
         )
     else:
-        return Operators(True, f'CUDA operators, by nvcc {nvcc}')
+        return True, f'CUDA operators, by nvcc {nvcc}'
     if wanted == 'cuda':
         raise BuildError(f'CUDA operators cannot be built: {obstacle}.')
-    return Operators(False, f'CPU operators, since {obstacle}')
+    return False, f'CPU operators, since {obstacle}'
 
 
 def nvcc_version() -> str | None:
@@ -236,7 +214,7 @@ def nvcc_version() -> str | None:
     return release and release[1]
 
 
-def fits(family: str, operators: Operators, quiet: bool = True) -> bool:
+def fits(family: str, cuda: bool, quiet: bool = True) -> bool:
     """Whether the environment's mmcv is of a family, and its operators run and are all there."""
     output = subprocess.DEVNULL if quiet else None
     done = subprocess.run(
@@ -244,15 +222,13 @@ def fits(family: str, operators: Operators, quiet: bool = True) -> bool:
     )
     if done.returncode:
         return False
-    version, cuda = done.stdout.split()[-2:]
+    version, has_cuda = done.stdout.split()[-2:]
     version = tuple(map(int, version.split('.')[:2]))
     first, below = MODULE_VERSIONS[family]
-    return first <= version < below and (cuda == 'True' or not operators.cuda)
+    return first <= version < below and (has_cuda == 'True' or not cuda)
 
 
-def install_fitting(
-    install: list, wheel: Path, folder: Path, family: str, operators: Operators
-) -> bool:
+def install_fitting(install: list, wheel: Path, folder: Path, family: str, cuda: bool) -> bool:
     """Install a wheel, in place of an mmcv of the same version too; returns whether it fits."""
     log = folder / 'install.log'
     try:
@@ -262,87 +238,98 @@ def install_fitting(
     except CommandError as error:
         print(f'{wheel} cannot be installed:\n{error}', flush=True)
         return False
-    if fits(family, operators, quiet=False):
+    if fits(family, cuda, quiet=False):
         return True
     print(f'{wheel.name} does not run with this PyTorch or lacks operators.', flush=True)
     return False
 
 
-def download_wheels(pip: list, links: list, requirement: str, folder: Path) -> list:
-    """The wheel in a folder of the user or the package index, if there is one."""
-    command = [*pip, 'download', '-q', '--no-deps', '--only-binary', ':all:', *links, '-d', folder]
-    subprocess.run([*command, requirement], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return sorted(folder.glob('*.whl'))
-
-
-def prepare(
-    pip: list, links: list, requirement: str, found: dict, operators: Operators, folder: Path
-) -> tuple:
+def prepare(pip: list, download: list, found: dict, cuda: bool, folder: Path) -> tuple:
     """Download the sources, and the build tools that the environment lacks.
 
     Returns:
         The archive of the sources, and the environment variables of the build.
     """
-    env = build_environment(found, operators)
+    env = build_environment(found, cuda)
     log = folder / 'download.log'
-    if not has_build_tools():
+    imports = 'import ninja, packaging, pkg_resources, psutil, setuptools, wheel'
+    command = [sys.executable, '-W', 'ignore', '-c', imports]
+    if subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
         tools = folder / 'build_tools'  # not into the environment, whose setuptools may be newer
         run_command([*pip, 'install', '--target', tools, *BUILD_TOOLS], 'build tools', log)
         env = with_first_on_path(env, tools / 'bin')
         env['PYTHONPATH'] = os.pathsep.join(filter(None, [str(tools), env.get('PYTHONPATH')]))
-    command = [
-        *pip,
-        'download',
-        '--no-deps',
-        '--no-build-isolation',
-        '--no-binary',
-        ':all:',
-        *links,
-    ]
-    run_command([*command, '-d', folder, requirement], 'sources', log, env)
+    only_sources = ['--no-build-isolation', '--no-binary', ':all:']
+    run_command([*download, *only_sources], 'sources', log, env)
     (archive,) = folder.glob('*.tar.gz')
     return archive, env
 
 
 def compile_wheel(archive: Path, folder: Path, found: dict, env: dict, united: bool) -> Path:
-    """Build a wheel.
-
-    Args:
-        archive: The sources.
-        folder: A new one to build in.
-        found: What the environment has.
-        env: Environment variables.
-        united: Whether the C++ files are joined into a few.
+    """Build a wheel in a folder, the C++ files joined into a few (`united`) or one by one.
 
     Raises:
         CommandError: It does not compile.
         SourceError: The sources are not those that can be joined.
     """
-    sources = unpack(archive, folder)
+    folder = folder / ('united' if united else 'ordinary')
+    with tarfile.open(archive) as stream:
+        stream.extractall(folder, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
+    (sources,) = folder.iterdir()
     title = 'compiling'
     if united:
         title = f'compiling {unite(sources, max(NUM_UNITED, int(env["MAX_JOBS"])))} joined files'
     use_standard_of(sources, found['torch_folder'])
     log = Path(tempfile.gettempdir(), f'build-mmcv-{os.getpid()}.log')
     command = [sys.executable, 'setup.py', 'bdist_wheel', '-d', 'wheel']
-    seconds = run_command(command, title, log, env, sources)  # a failure leaves the log
+    run_command(command, title, log, env, sources)  # a failure leaves the log
     log.unlink()
-    report(title, f'done in {duration(seconds)}')
     (wheel,) = (sources / 'wheel').glob('*.whl')
     return wheel
 
 
-def build_environment(found: dict, operators: Operators) -> dict:
+def unite(sources: Path, number: int) -> int:
+    """Join the C++ files of unpacked sources into `number` at most; returns how many there are.
+
+    Files of CUDA define the same names and stay apart.
+    """
+    folder = sources / SOURCES
+    files = [path for where in (folder, folder / 'cpu') for path in sorted(where.glob('*.cpp'))]
+    if len(files) < 2:
+        raise SourceError(f'{SOURCES} has {len(files)} C++ files, and many were expected.')
+    number = min(number, len(files))
+    for index in range(number):
+        with (folder / f'united_{index}.cpp').open('x', encoding='utf-8') as stream:
+            for path in files[index::number]:
+                part = path.rename(path.with_name(f'{path.name}.part'))  # which no pattern finds
+                stream.write(f'#include "{part.relative_to(folder).as_posix()}"\n')
+    return number
+
+
+def use_standard_of(sources: Path, torch_folder: str) -> None:
+    """Let mmcv's setup script ask for the C++ standard that PyTorch's headers want."""
+    header = Path(torch_folder, 'include', 'torch', 'csrc', 'api', 'include', 'torch', 'all.h')
+    text = header.read_text(encoding='utf-8') if header.is_file() else ''
+    wanted = re.search(r'C\+\+(\d\d) or later', text)
+    if wanted is None or wanted[1] == '17':
+        return
+    script = sources / 'setup.py'
+    text, count = re.subn(r"(?<=['/-]std[=:]c\+\+)17", wanted[1], script.read_text('utf-8'))
+    if not count:
+        raise SourceError(f'PyTorch wants C++{wanted[1]}, and the setup script names no C++17.')
+    script.write_text(text, encoding='utf-8')
+
+
+def build_environment(found: dict, cuda: bool) -> dict:
     """The environment variables of the build."""
-    env = {**os.environ, 'MMCV_WITH_OPS': '1', 'FORCE_CUDA': str(int(operators.cuda))}
+    env = {**os.environ, 'MMCV_WITH_OPS': '1', 'FORCE_CUDA': str(int(cuda))}
     # the compilers that Python was built with write debug information, most of what is written
     env['CFLAGS'] = f'{env.get("CFLAGS", "")} -g0'.strip()
     env.setdefault('MAX_JOBS', str(number_of_compilers()))
-    if not operators.cuda:
+    if not cuda:
         env['CUDA_VISIBLE_DEVICES'] = ''  # or a GPU without nvcc stops the build
         return env
-    capabilities = sorted({'{}.{}'.format(*gpu) for gpu in found['gpus']})
-    env.setdefault('TORCH_CUDA_ARCH_LIST', ';'.join(capabilities))
+    env.setdefault('TORCH_CUDA_ARCH_LIST', ';'.join(found['gpus']))
     # a toolkit from pip keeps some headers beside its libraries
     extra = sorted({str(path.parent) for path in Path(found['site'], 'nvidia').rglob('cusparse.h')})
     env['CPATH'] = os.pathsep.join(filter(None, [env.get('CPATH'), *extra]))
@@ -359,26 +346,16 @@ def number_of_compilers() -> int:
     return max(1, min(cores or 1, int(memory / MEMORY_OF_A_COMPILER)))
 
 
-def has_build_tools() -> bool:
-    """Whether the environment has what mmcv's setup script imports."""
-    code = 'import ninja, packaging, pkg_resources, psutil, setuptools, wheel'
-    command = [sys.executable, '-W', 'ignore', '-c', code]
-    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
-
-
-def wheel_folder(found: dict, name: str, version: str, operators: Operators) -> Path | None:
+def wheel_folder(found: dict, name: str, cuda: bool) -> Path | None:
     """Where the wheel for such an environment is kept; None with MMOVSAM_CACHE=off."""
     value = os.environ.get('MMOVSAM_CACHE', '')
     if value.lower() == 'off':
         return None
     home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     folder = Path(value).expanduser() if value else Path(home, 'mmovsam')
-    kind = 'cpu'
-    if operators.cuda:
-        gpus = sorted({'{}.{}'.format(*gpu) for gpu in found['gpus']})
-        kind = f'cuda{os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(gpus)}'
-    parts = [name, version, f'python{sys.version_info[0]}.{sys.version_info[1]}',
-             platform.machine(), f'torch{found["torch"]}', kind]  # fmt: skip
+    gpus = os.environ.get('TORCH_CUDA_ARCH_LIST') or ';'.join(found['gpus'])
+    parts = [name, f'python{sys.version_info[0]}.{sys.version_info[1]}', platform.machine(),
+             f'torch{found["torch"]}', f'cuda{gpus}' if cuda else 'cpu']  # fmt: skip
     return folder / 'wheels' / re.sub(r'[^\w.+-]', '_', '-'.join(parts))
 
 

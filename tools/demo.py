@@ -4,14 +4,14 @@ import argparse
 import logging
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import cv2
-from pycocotools import mask as coco_mask
 
 from mmovsam.apis import EXAMPLE_PHOTOS
+from mmovsam.apis.auto_labeling.formats import object_record
 from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
 from mmovsam.engine.command_line import (
     add_device_arguments,
@@ -30,19 +30,12 @@ PALETTE = [(255, 60, 160), (0, 190, 255), (150, 220, 0), (255, 170, 0), (150, 90
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is asked about a photograph; `mmovsam.apis.example_photos` says whose they are.
-
-    Attributes:
-        photo: Its name.
-        prompts: Points (x, y) and boxes (x1, y1, x2, y2) in pixels, or `EVERYTHING`.
-        names: What things may be called; None for all names that come with the model.
-    """
+class Case(NamedTuple):
+    """What is asked about a photograph; `mmovsam.apis.example_photos` says whose they are."""
 
     photo: str
-    prompts: list | str
-    names: tuple[str, ...] | None = None
+    prompts: list | str  # points (x, y) and boxes (x1, y1, x2, y2) in pixels, or `EVERYTHING`
+    names: tuple[str, ...] | None = None  # None for all names that come with the model
 
 
 CASES = [
@@ -88,31 +81,21 @@ def answers(predictor, case):
     """What the model says to each prompt of the image that is set, as `draw_objects` takes it."""
     if case.prompts == EVERYTHING:
         found = predictor.segment_everything()
-        said = [(x['segmentation'], x['name'], x['score'], x['predicted_iou']) for x in found]
+        found = [(x['segmentation'], x['name'], x['score'], x['predicted_iou']) for x in found]
     else:
         asked = [
             dict(box=prompt) if len(prompt) == 4 else dict(point_coords=[prompt], point_labels=[1])
             for prompt in case.prompts
         ]
         result = predictor.predict_batch(asked, mask_format='rle', top_k=1)
-        said = [
-            (mask, names[0], float(name_scores[0]), float(score))
-            for mask, names, name_scores, score in zip(
-                result.masks, result.names, result.name_scores, result.scores
-            )
-        ]
-    return [
-        dict(
-            prompt=EVERYTHING if case.prompts == EVERYTHING else str(case.prompts[row])[1:-1],
-            name=name.split(',')[0].split(' (')[0],  # without synonyms and ImageNet's number
-            score=score,
-            iou=iou,
-            counts=mask['counts'],
-            bbox=coco_mask.toBbox(mask).tolist(),
-            area=int(coco_mask.area(mask)),
-        )
-        for row, (mask, name, score, iou) in enumerate(said)
-    ]
+        names, name_scores = (names[0] for names in result.names), result.name_scores[:, 0]
+        found = zip(result.masks, names, name_scores.tolist(), result.scores)
+    objects = []
+    for row, (mask, name, score, iou) in enumerate(found):
+        name = name.split(',')[0].split(' (')[0]  # without synonyms and ImageNet's number
+        prompt = EVERYTHING if case.prompts == EVERYTHING else str(case.prompts[row])[1:-1]
+        objects.append(dict(object_record(name, score, mask, (), ()), prompt=prompt, iou=iou))
+    return objects
 
 
 def with_prompts(image, prompts):

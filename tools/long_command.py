@@ -5,8 +5,8 @@ Standard library only: `set_up.py` and `build_mmcv.py` use it before anything is
 
 import os
 import re
+import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -34,85 +34,45 @@ REMEDIES = (  # (what the output says, what to do), first match wins
      'for this Python and platform: check `pip config list`, or try another of PYTHON=python3.10, '
      'python3.11, python3.12.'),
 )  # fmt: skip
+COMPILED = re.compile(r'\[\d+/\d+\]')  # how ninja counts
 
 
 class CommandError(Exception):
     """A command failed; the message is for the user."""
 
 
-def run_command(command: list, title: str, log: Path, env: dict | None = None, cwd=None) -> float:
-    """Run a command with its output in a log, showing how long it has been running.
-
-    Args:
-        command: Program and arguments.
-        title: What the lines on the screen begin with.
-        log: The file that its output is written to.
-        env: Its environment; that of this process if None.
-        cwd: Its folder; that of this process if None.
-
-    Returns:
-        Seconds that it took.
+def run_command(command: list, title: str, log: Path, env: dict | None = None, cwd=None) -> None:
+    """Run a command with its output in a log, showing how long it takes and what it compiles.
 
     Raises:
         CommandError: It failed; the message has its last lines, the log and a remedy.
     """
-    started = time.monotonic()
-    with open(log, 'wb') as output:
+    started = shown = time.monotonic()
+    print(f'{title} ...', flush=True)
+    command = list(map(str, command))
+    with open(log, 'w', encoding='utf-8') as output:
         try:
-            process = subprocess.Popen(command, stdout=output, stderr=output, env=env, cwd=cwd)
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd,
+                text=True, encoding='utf-8', errors='replace',
+            )  # fmt: skip
         except OSError as error:
             raise CommandError(failure(command, log, str(error))) from error
         try:
-            watch(process, title, log, started)
+            for line in process.stdout:
+                output.write(line)
+                found = COMPILED.search(line)
+                if found and time.monotonic() - shown > 5:
+                    shown = time.monotonic()
+                    print(f'{title}: {found[0]}, {shown - started:.0f} s', flush=True)
         except BaseException:
             process.terminate()
-            process.wait()
             raise
+        finally:
+            process.wait()
     if process.returncode:
-        end_line()
-        raise CommandError(failure(command, log, log.read_text(encoding='utf-8', errors='replace')))
-    return time.monotonic() - started
-
-
-def watch(process: subprocess.Popen, title: str, log: Path, started: float) -> None:
-    """Wait for a process, showing progress.
-
-    On a terminal one line is rewritten every second. Elsewhere a line is added when files were
-    compiled, at most every five seconds, and at least every half minute.
-    """
-    live = sys.stdout.isatty()
-    last, shown = started, ''
-    while process.poll() is None:
-        time.sleep(0.1)
-        now = time.monotonic()
-        if now - last < (1 if live else 5):
-            continue
-        compiled = progress(log)
-        if live or compiled != shown or now - last >= 30:
-            last, shown = now, compiled
-            report(title, f'{compiled}{duration(now - started)}', '' if live else '\n')
-
-
-def progress(log: Path) -> str:
-    """What ninja, or a command that watches it, said last, as 'file 12 of 77, '."""
-    with open(log, 'rb') as stream:
-        stream.seek(max(0, log.stat().st_size - 65536))
-        found = re.findall(rb'\[(\d+)/(\d+)\]|file (\d+) of (\d+),', stream.read())
-    if not found:
-        return ''
-    return 'file {} of {}, '.format(*(part.decode() for part in found[-1] if part))
-
-
-def report(title: str, text: str, end: str = '\n') -> None:
-    """Show a line of progress, in place of the last one on a terminal."""
-    start = '\r\033[K' if sys.stdout.isatty() else ''
-    print(f'{start}{title}: {text}', end=end, flush=True)
-
-
-def end_line() -> None:
-    """End the line of progress of a terminal."""
-    if sys.stdout.isatty():
-        print()
+        raise CommandError(failure(command, log, log.read_text(encoding='utf-8')))
+    print(f'{title}: done in {time.monotonic() - started:.0f} s', flush=True)
 
 
 def failure(command: list, log: Path, text: str) -> str:
@@ -120,7 +80,7 @@ def failure(command: list, log: Path, text: str) -> str:
     lines = [line for line in text.replace('\r', '\n').splitlines() if line.strip()]
     shown = '\n'.join(f'    {line[:200]}' for line in lines[-20:])
     return (
-        f'{shown}\n\ncommand: {" ".join(map(repr_if_needed, command))}\n'
+        f'{shown}\n\ncommand: {shlex.join(command)}\n'
         f'whole output: {log}\nremedy: {remedy_for(text)}'
     )
 
@@ -135,17 +95,4 @@ def remedy_for(text: str) -> str:
 
 def with_first_on_path(env: dict, folder: Path) -> dict:
     """A copy of an environment whose programs come from a folder first."""
-    path = os.pathsep.join([str(Path(folder).absolute()), env.get('PATH', '')])
-    return {**env, 'PATH': path}
-
-
-def duration(seconds: float) -> str:
-    """Seconds as '14 min 0 s'."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
-
-
-def repr_if_needed(text) -> str:
-    """A word of a command line, quoted where a shell wants it."""
-    text = str(text)
-    return text if re.fullmatch(r'[\w@%+=:,./-]+', text) else repr(text)
+    return {**env, 'PATH': os.pathsep.join([str(Path(folder).absolute()), env.get('PATH', '')])}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 # beside this file also where a pointer of an editable install runs it
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from long_command import CommandError, duration, report, run_command, with_first_on_path
+from long_command import CommandError, run_command, with_first_on_path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ((3, 10), (3, 11), (3, 12))
@@ -31,7 +31,6 @@ class Step:
     name: str
     command: list
     inputs: list = field(default_factory=list)  # files and texts
-    env: dict = field(default_factory=dict)
     about: str = ''
 
 
@@ -60,27 +59,24 @@ def main(argv=None) -> int:
 
 def set_up(venv: Path, follow_python: bool = False) -> None:
     """Bring the environment up to date."""
+    current = sys.version_info[:2]
     made_with = venv_version(venv)
-    if made_with and follow_python and made_with != sys.version_info[:2]:
-        print(f'{venv} is of Python {show(made_with)}, asked for is {show(sys.version_info[:2])}: '
-              'making it anew')  # fmt: skip
+    gone = made_with and not venv_python(venv).exists()
+    if gone or (made_with and follow_python and made_with != current):
+        why = 'gone' if gone else f'{show(made_with)}, asked for is {show(current)}'
+        print(f'the Python of {venv} is {why}: making the environment anew')
         shutil.rmtree(venv)
         made_with = None
-    elif made_with and not works(venv_python(venv)):
-        print(f'the Python of {venv} is gone: making the environment anew')
-        shutil.rmtree(venv)
-        made_with = None
-    check_python(made_with or sys.version_info[:2], venv)
-    run_steps(steps(venv, made_with or sys.version_info[:2]), venv)
+    check_python(made_with or current, venv)
+    run_steps(steps(venv, made_with or current), venv)
 
 
 def steps(venv: Path, version: tuple) -> list:
     """The steps of the set-up, in order."""
     python = str(venv_python(venv))
-    pip = [python, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-input']
     wheels = os.environ.get('WHEELS') or os.environ.get('MMOVSAM_WHEELS')
-    if wheels:
-        pip += ['--find-links', str(Path(wheels).expanduser().resolve())]
+    links = ['--find-links', str(Path(wheels).expanduser().resolve())] if wheels else []
+    pip = [python, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', *links]
     index = os.environ.get('TORCH_INDEX')
     files = {name: ROOT / 'requirements' / f'{name}.txt'
              for name in ('torch', 'build', 'runtime', 'test')}  # fmt: skip
@@ -89,9 +85,8 @@ def steps(venv: Path, version: tuple) -> list:
     def install(name, *options):
         return [*pip, *options, *pins, '-r', str(files[name])]
 
-    build_mmcv = [python, str(ROOT / 'tools' / 'build_mmcv.py'), '--no-deps']
-    if wheels:
-        build_mmcv += ['--find-links', str(Path(wheels).expanduser().resolve())]
+    build_mmcv = ROOT / 'tools' / 'build_mmcv.py'
+    pointed_at = [path for folder in ('tools', 'configs') for path in (ROOT / folder).rglob('*.py')]
     return [
         Step('environment', [sys.executable, '-m', 'venv', str(venv)], [show(version)]),
         Step('PyTorch', install('torch', *(['--extra-index-url', index] if index else [])),
@@ -99,33 +94,36 @@ def steps(venv: Path, version: tuple) -> list:
         Step('build tools', install('build'), [files['build']]),
         Step('libraries', [*install('runtime'), '-r', str(files['test'])],
              [files['runtime'], files['test']]),
-        Step('mmcv', build_mmcv, [ROOT / 'tools' / 'build_mmcv.py'], about='there is no wheel for '
-             'this PyTorch: unless one was built before, it is compiled now, about 2 minutes on '
-             'two cores'),
+        Step('mmcv', [python, str(build_mmcv), '--no-deps', *links], [build_mmcv],
+             'there is no wheel for this PyTorch: unless one was built before, it is compiled now, '
+             'about 2 minutes on two cores'),
         Step('mmovsam', [*pip, '--no-deps', '--no-build-isolation', '-e', str(ROOT)],
              [ROOT / 'setup.py', ROOT / 'pyproject.toml', ROOT / 'model-index.yml',
-              ROOT / 'mmovsam' / 'version.py', str(ROOT), *names(ROOT / 'tools'),
-              *names(ROOT / 'configs')]),
+              ROOT / 'mmovsam' / 'version.py', str(ROOT), *sorted(map(str, pointed_at))]),
     ]  # fmt: skip
 
 
 def run_steps(todo: list, venv: Path) -> None:
     """Run the steps whose stamp is missing or of another hash."""
     path = venv / STAMPS
-    stamps = read_stamps(path)
+    try:
+        stamps = dict(json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError):
+        stamps = {}
     digest = hashlib.sha256()
-    chain = []
+    due = []
     for step in todo:
         for part in (step.name, *step.inputs):
             content = part.read_bytes() if isinstance(part, Path) else str(part).encode()
             digest.update(hashlib.sha256(content).digest())
-        chain.append((step, digest.hexdigest()))
-    due = [number for number, (step, mark) in enumerate(chain) if stamps.get(step.name) != mark]
-    for position, number in enumerate(due, 1):
-        step, mark = chain[number]
-        run_step(step, f'[{position}/{len(due)}] {step.name}', venv)
+        if stamps.get(step.name) != digest.hexdigest():
+            due.append((step, digest.hexdigest()))
+    for number, (step, mark) in enumerate(due, 1):
+        run_step(step, f'[{number}/{len(due)}] {step.name}', venv)
         stamps[step.name] = mark
-        write_stamps(path, stamps)
+        temporary = path.with_suffix('.tmp')
+        temporary.write_text(json.dumps(stamps, indent=1), encoding='utf-8')
+        os.replace(temporary, path)
     if due:
         print(f'{venv} is ready')
 
@@ -138,14 +136,12 @@ def run_step(step: Step, title: str, venv: Path) -> None:
     """
     if step.about:
         print(f'{title}: {step.about}')
-    env = with_first_on_path({**os.environ, **step.env}, venv / 'bin')
+    env = with_first_on_path(dict(os.environ), venv / 'bin')
     env.pop('PYTHONHOME', None)
-    log = venv.parent / f'{venv.name}-set-up.log'
     try:
-        seconds = run_command(step.command, title, log, env)
+        run_command(step.command, title, venv.parent / f'{venv.name}-set-up.log', env)
     except CommandError as error:
         raise SetUpError(f'step {step.name!r} failed\n{error}') from error
-    report(title, f'done in {duration(seconds)}')
 
 
 def check_python(version: tuple, where) -> None:
@@ -168,11 +164,6 @@ def lock(path: Path):
     return stream
 
 
-def names(folder: Path) -> list:
-    """The files of a folder that the pointers for mim depend on."""
-    return sorted(str(path.relative_to(ROOT)) for path in folder.glob('**/*.py'))
-
-
 def venv_python(venv: Path) -> Path:
     return venv.absolute() / 'bin' / 'python'
 
@@ -185,25 +176,6 @@ def venv_version(venv: Path):
         return None
     found = re.search(r'^version(?:_info)?\s*=\s*(\d+)\.(\d+)', text, re.MULTILINE)
     return (int(found[1]), int(found[2])) if found else None
-
-
-def works(python: Path) -> bool:
-    """Whether an environment's Python still points to an interpreter."""
-    return python.exists()
-
-
-def read_stamps(path: Path) -> dict:
-    try:
-        stamps = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-    return stamps if isinstance(stamps, dict) else {}
-
-
-def write_stamps(path: Path, stamps: dict) -> None:
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(json.dumps(stamps, indent=1), encoding='utf-8')
-    os.replace(temporary, path)
 
 
 def show(version) -> str:

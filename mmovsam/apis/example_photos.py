@@ -20,10 +20,7 @@ class ExamplePhoto:
     terms: str
 
     def load(self) -> np.ndarray:
-        """Its pixels.
-
-        Returns:
-            `(H, W, 3)` uint8 RGB, gray ones too.
+        """Its pixels `(H, W, 3)` uint8 RGB, gray ones too.
 
         Raises:
             ImportError: Without scikit-image (extra `mini`).
@@ -40,14 +37,12 @@ class ExamplePhoto:
 
 
 # Left out: `stereo_motorcycle`, of which scikit-image names the authors but no terms.
-EXAMPLE_PHOTOS = {
-    photo.name: photo
-    for photo in (
-        ExamplePhoto('coffee', 'Rachel Michetti, CC0'),
-        ExamplePhoto('astronaut', 'NASA, public domain'),
-        ExamplePhoto('chelsea', 'Stefan van der Walt, CC0'),
-        ExamplePhoto('rocket', 'SpaceX, public domain'),
-        ExamplePhoto('camera', 'Lav Varshney, CC0'),
-        ExamplePhoto('coins', 'Brooklyn Museum, no known restrictions'),
-    )
+_TERMS = {
+    'coffee': 'Rachel Michetti, CC0',
+    'astronaut': 'NASA, public domain',
+    'chelsea': 'Stefan van der Walt, CC0',
+    'rocket': 'SpaceX, public domain',
+    'camera': 'Lav Varshney, CC0',
+    'coins': 'Brooklyn Museum, no known restrictions',
 }
+EXAMPLE_PHOTOS = {name: ExamplePhoto(name, terms) for name, terms in _TERMS.items()}

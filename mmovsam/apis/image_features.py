@@ -48,13 +48,9 @@ class EncodedImage:
 
 
 class ImageEncoder:
-    """Encodes images by an OVSAM and remembers the latest.
+    """Encodes images by an OVSAM and remembers the latest `cache_size` of them.
 
     An image is recognized by its content. The weights of the model are taken to stay as they are.
-
-    Args:
-        model: The OVSAM.
-        cache_size: How many images are remembered, those used last; 0 for none.
 
     Raises:
         ValueError: `cache_size` is negative.
@@ -86,15 +82,14 @@ class ImageEncoder:
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
-        """Encode images, all as one batch but those that are remembered.
+        """Encode images, `(H, W, 3)` uint8 BGR of any sizes.
 
-        Args:
-            images: `(H, W, 3)` uint8 BGR each, of any sizes.
+        All are one batch but those that are remembered.
         """
-        pictures = [self.resize(dict(img=image)) for image in images]
-        keys = [self._key(picture) for picture in pictures]
+        resized = [self.resize(dict(img=image)) for image in images]
+        keys = [self._key(each) for each in resized]
         encoded = {key: self.recent[key] for key in keys if key in self.recent}
-        missing = {k: p for k, p in zip(keys, pictures) if k not in encoded}
+        missing = {key: each for key, each in zip(keys, resized) if key not in encoded}
         if missing:
             encoded.update(zip(missing, self._encode(list(missing.values()))))
         for key in dict.fromkeys(keys):
@@ -104,27 +99,27 @@ class ImageEncoder:
             self.recent.popitem(last=False)
         return [encoded[key] for key in keys]
 
-    def _key(self, picture: dict) -> str:
-        content = torch.from_numpy(np.ascontiguousarray(picture['img']))
-        about = [tensor_digest(content), picture['img_shape'], picture['ori_img'].shape]
+    def _key(self, resized: dict) -> str:
+        content = torch.from_numpy(np.ascontiguousarray(resized['img']))
+        about = [tensor_digest(content), resized['img_shape'], resized['ori_img'].shape]
         return hash_of([*about, self.device])
 
-    def _encode(self, pictures: list[dict]) -> list[EncodedImage]:
+    def _encode(self, resized: list[dict]) -> list[EncodedImage]:
         inputs = [
-            torch.from_numpy(np.ascontiguousarray(picture['img'].transpose(2, 0, 1)))
-            for picture in pictures
+            torch.from_numpy(np.ascontiguousarray(each['img'].transpose(2, 0, 1)))
+            for each in resized
         ]
         data = self.model.data_preprocessor(dict(inputs=inputs, data_samples=None))
         features = self.model.extract_feat(data['inputs'])
         return [
             EncodedImage(
                 # of its own memory: one that is remembered must not keep the others
-                features.image(index).map(torch.clone) if len(pictures) > 1 else features,
-                tuple(picture['ori_img'].shape[:2]),
-                tuple(picture['img_shape'][:2]),
-                tuple(picture['scale_factor']),
+                features.image(index).map(torch.clone) if len(resized) > 1 else features,
+                tuple(each['ori_img'].shape[:2]),
+                tuple(each['img_shape'][:2]),
+                tuple(each['scale_factor']),
             )
-            for index, picture in enumerate(pictures)
+            for index, each in enumerate(resized)
         ]
 
     def save(self, images: Sequence[EncodedImage], path: str | PathLike) -> None:
@@ -171,7 +166,7 @@ class ImageEncoder:
             raise ValueError(f'{path} is damaged. Encode the images again.')
         return [
             EncodedImage(
-                _unnamed(tensors, index, self.device),
+                _unnamed(tensors, index).map(lambda tensor: tensor.to(self.device)),
                 *(tuple(about[key]) for key in ('ori_shape', 'img_shape', 'scale_factor')),
             )
             for index, about in enumerate(json.loads(meta['images']))
@@ -188,18 +183,17 @@ def _named(features: ImageFeatures) -> dict[str, Tensor]:
     return named
 
 
-def _unnamed(tensors: dict[str, Tensor], index: int, device: torch.device) -> ImageFeatures:
+def _unnamed(tensors: dict[str, Tensor], index: int) -> ImageFeatures:
     def maps(group: str) -> tuple[Tensor, ...]:
         levels = (f'{index}.{group}.{level}' for level in range(len(tensors)))
         return tuple(tensors[name] for name in levels if name in tensors)
 
-    features = ImageFeatures(
+    return ImageFeatures(
         tensors[f'{index}.embedding'],
         tensors.get(f'{index}.stage4'),
         maps('region_maps'),
         maps('high_res_maps'),
     )
-    return features.map(lambda tensor: tensor.to(device))
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -1,7 +1,8 @@
-"""Images as people give them: arrays, PIL images and files, all read as the data pipeline does."""
+"""Images as people give or send them, all read as MMDetection's pipelines read files."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from ..datasets.images import upright, whole_image_size
 from ..pixels import decode_image, to_color
 
-_DEEP = 'I', 'F'  # the start of PIL's modes of more than 8 bits
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
 
 
 def read_image(
@@ -40,35 +41,28 @@ def read_image(
     """
     if image_format not in ('RGB', 'BGR'):
         raise ValueError(f"image_format is 'RGB' or 'BGR', not {image_format!r}.")
+    name = 'The data'
     if isinstance(image, (str, PathLike)):
-        return _read_file(Path(image), value_range)
-    if hasattr(image, 'read'):
+        name = str(image)
+        if not Path(image).is_file():
+            what = 'is a folder' if Path(image).is_dir() else 'does not exist'
+            raise FileNotFoundError(
+                f'The image file {name} {what}. The working folder is {Path.cwd()}.'
+            )
+        image = Path(image).read_bytes()
+    elif hasattr(image, 'read'):
         image = image.read()
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decoded(bytes(image), 'The data', value_range)
+        return _decoded(bytes(image), name, value_range)
     if isinstance(image, Image.Image):
-        image, image_format = _values_of(image), 'RGB'
+        try:
+            image, image_format = upright(image), 'RGB'
+        except OSError as error:  # PIL reads a file when its pixels are asked for
+            raise ValueError(f'The PIL image cannot be read: {error}. Get it again.') from None
+        if not image.mode.startswith(('I', 'F')):  # modes of more than 8 bits
+            image = image.convert('RGB')
     image = to_color(np.asarray(image), value_range)
     return image if image_format == 'BGR' else np.ascontiguousarray(image[..., ::-1])
-
-
-def _values_of(image: Image.Image) -> np.ndarray:
-    try:
-        image = upright(image)
-    except OSError as error:  # PIL reads a file when its pixels are asked for
-        raise ValueError(f'The PIL image cannot be read: {error}. Get it again.') from None
-    if image.mode.startswith(_DEEP):
-        return np.asarray(image)
-    return np.asarray(image.convert('RGB'))
-
-
-def _read_file(path: Path, value_range: Sequence[float] | None) -> np.ndarray:
-    if not path.is_file():
-        what = 'is a folder' if path.is_dir() else 'does not exist'
-        raise FileNotFoundError(
-            f'The image file {path} {what}. The working folder is {Path.cwd()}.'
-        )
-    return _decoded(path.read_bytes(), str(path), value_range)
 
 
 def _decoded(data: bytes, name: str, value_range: Sequence[float] | None) -> np.ndarray:
@@ -80,3 +74,41 @@ def _decoded(data: bytes, name: str, value_range: Sequence[float] | None) -> np.
             'to JPEG or PNG.'
         )
     return image
+
+
+def read_sent_image(
+    data: bytes, name: str, max_pixels: int, value_range: Sequence[float] | None = None
+) -> np.ndarray:
+    """Read an image that is not trusted, sent to the page or to the backend of Label Studio.
+
+    Args:
+        data: The file's bytes.
+        name: What errors call it.
+        max_pixels: How many it may have. What has more is not decoded.
+        value_range: As for `read_image`.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB, turned as its EXIF says.
+
+    Raises:
+        ValueError: It is truncated, no image, of another format, or too large.
+    """
+    limit = f'the limit here is {max_pixels / 1e6:g} million pixels. Make it smaller.'
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{name} is too large ({error}); {limit}') from None
+    except (OSError, ValueError, SyntaxError):
+        raise ValueError(
+            f'{name} is truncated or no image of the kinds {", ".join(FORMATS)} ({len(data)} '
+            'bytes). Get it again, or convert it to JPEG or PNG.'
+        ) from None
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ValueError(f'{name} has {width}x{height} pixels; {limit}')
+    try:
+        # OpenCV before 4.11 does not read GIF
+        bgr = read_image(upright(image) if image.format == 'GIF' else data, value_range=value_range)
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{name}: {error}') from error
+    return np.ascontiguousarray(bgr[..., ::-1])

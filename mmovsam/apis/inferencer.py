@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmdet.apis import DetInferencer
@@ -18,7 +19,8 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from torch import nn
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
 
 from ..checkpoints import (
     check_fit,
@@ -30,13 +32,14 @@ from ..checkpoints import (
 from ..fileio import write_atomic
 from ..fonts import use_fonts
 from ..models.detectors.prompted_detector import PromptedDetector
+from ..models.detectors.run_lengths import decode_runs
 from ..pretrained import checkpoint_file, read_config
 from ..prompts import GTPrompter, Prompts
 from ..prompts.detectors import inference_pipeline
 from ..vocabulary import TextClassifier, Vocabulary
 from .auto_labeling.overlay import as_text
 from .image_input import read_image
-from .inference_results import drawable, no_instances, picture_file, run_lengths
+from .inference_results import run_lengths
 from .input_list import FileNames, list_inputs, local_file
 from .name_encoder import NameEncoder
 from .prompt_input import checked_prompts, prompted
@@ -46,18 +49,13 @@ from .prompt_input import checked_prompts, prompted
 class _Item:
     """An input on its way through the inferencer."""
 
-    name: str
-    """As messages call it: the file or address, or a number."""
+    name: str  # as messages call it: the file or address, or a number
     is_file: bool
-    stem: str
-    """Of its files in `out_dir`."""
-    image: np.ndarray | None = None
-    """`(H, W, 3)` uint8 BGR."""
-    packed: dict | None = None
-    """What the pipeline makes of it."""
+    stem: str  # of its files in `out_dir`
+    image: np.ndarray | None = None  # (H, W, 3) uint8 BGR
+    packed: dict | None = None  # what the pipeline makes of it
     prompts: Prompts | None = None
-    error: Exception | None = None
-    """Why there is no image."""
+    error: Exception | None = None  # why there is no image
 
 
 class OVSAMInferencer(DetInferencer):
@@ -248,16 +246,7 @@ class OVSAMInferencer(DetInferencer):
         batch_size: int = 1,
         prompts: Prompts | Mapping | Sequence | None = None,
     ) -> Iterator[tuple[list[_Item], list[_Item]]]:
-        """Read the images of one batch after the other.
-
-        Args:
-            inputs: Of `list_inputs`.
-            batch_size: See `__call__`.
-            prompts: Likewise.
-
-        Yields:
-            The batch, for pictures and for the model.
-        """
+        """Read the images of one batch after the other; each is for pictures and for the model."""
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, not {batch_size}.')
         given = self._given_prompts(prompts, len(inputs))
@@ -276,7 +265,6 @@ class OVSAMInferencer(DetInferencer):
             raise errors[0]
 
     def _given_prompts(self, prompts, count: int) -> list:
-        """What was given for each input, in whatever form."""
         if prompts is None:
             if isinstance(self.model.prompter, (GTPrompter, type(None))):
                 raise ValueError(
@@ -320,16 +308,14 @@ class OVSAMInferencer(DetInferencer):
                 item.error = ValueError(f'{item.name} cannot be read: {reason}')
             print_log(f'{item.error} It is left out.', logger='current', level=logging.WARNING)
             return item
-        if prompts is not None:
-            item.prompts = self._checked_prompts(prompts, item)
-        return item
-
-    def _checked_prompts(self, prompts, item: _Item) -> Prompts:
+        if prompts is None:
+            return item
         prompts = [prompts] if isinstance(prompts, Mapping) else prompts
         try:
-            return checked_prompts(prompts, item.image.shape, self.model.logit_size)
+            item.prompts = checked_prompts(prompts, item.image.shape, self.model.logit_size)
         except (TypeError, ValueError) as error:
             raise type(error)(f'{item.name}: {error}') from None
+        return item
 
     # The model
 
@@ -340,7 +326,7 @@ class OVSAMInferencer(DetInferencer):
         samples = iter(self._predict(read) if read else ())
         results = []
         for item in inputs:
-            sample = no_instances(item.error) if item.error is not None else next(samples)
+            sample = next(samples) if item.error is None else _no_instances(item.error)
             sample.set_metainfo(dict(out_name=item.stem))
             if item.is_file:
                 sample.set_metainfo(dict(img_path=item.name))
@@ -380,7 +366,7 @@ class OVSAMInferencer(DetInferencer):
             if item.error is not None:
                 pictures.append(None)
                 continue
-            shown = drawable(sample, pred_score_thr)
+            shown = _drawable(sample, pred_score_thr)
             use_fonts(self.visualizer, self._names_of(shown.pred_instances.labels), self.font)
             self.visualizer.add_datasample(
                 item.stem,
@@ -395,33 +381,29 @@ class OVSAMInferencer(DetInferencer):
             picture = self.visualizer.get_image()
             if out_dir:
                 suffix = '.png' if Path(item.name).suffix.lower() == '.png' else '.jpg'
-                file = Path(out_dir, 'vis', item.stem + suffix)
-                write_atomic(file, picture_file(picture, suffix))
+                _, data = cv2.imencode(suffix, picture[..., ::-1])
+                write_atomic(Path(out_dir, 'vis', item.stem + suffix), data.tobytes())
             pictures.append(picture)
         return pictures if return_vis else None
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict:
-        """The instances of an image as numbers and text, see `__call__`.
-
-        Args:
-            data_sample: Of `forward`.
-            pred_out_dir: Where to write them as JSON; not, if it is empty.
-        """
+        """The instances of an image as numbers and text, see `__call__`; also as a file."""
         found = data_sample.pred_instances
-        result = {
-            key: data_sample.get(key)
-            for key in ('img_path', 'error')
-            if data_sample.get(key) is not None
-        }
-        result['labels'] = found.labels.tolist()
-        result['names'] = self._names_of(found.labels)
-        result['scores'] = found.scores.tolist()
-        result['bboxes'] = found.bboxes.tolist()
-        result['masks'] = run_lengths(found.masks)
+        keys = ('img_path', 'error')
+        result = {key: data_sample.get(key) for key in keys if key in data_sample}
+        result.update(
+            labels=found.labels.tolist(),
+            names=self._names_of(found.labels),
+            scores=found.scores.tolist(),
+            bboxes=found.bboxes.tolist(),
+            masks=run_lengths(found.masks),
+        )
         if 'topk_labels' in found:
-            result['topk_labels'] = found.topk_labels.tolist()
-            result['topk_names'] = [self._names_of(labels) for labels in found.topk_labels]
-            result['topk_scores'] = found.topk_scores.tolist()
+            result.update(
+                topk_labels=found.topk_labels.tolist(),
+                topk_names=[self._names_of(labels) for labels in found.topk_labels],
+                topk_scores=found.topk_scores.tolist(),
+            )
         if pred_out_dir and 'error' not in result:
             file = Path(pred_out_dir, 'preds', f'{data_sample.get("out_name")}.json')
             write_atomic(file, json.dumps(result))
@@ -433,6 +415,28 @@ class OVSAMInferencer(DetInferencer):
             return getattr(self.model.prompter, 'classes', None)
         return self.model.dataset_meta.get('classes')
 
-    def _names_of(self, labels: torch.Tensor) -> list[str]:
+    def _names_of(self, labels: Tensor) -> list[str]:
         known = self._class_names()
         return [known[label] if known else str(label) for label in labels.tolist()]
+
+
+def _no_instances(error: Exception) -> DetDataSample:
+    """The result for an image that could not be read."""
+    sample = DetDataSample(metainfo=dict(error=str(error)))
+    sample.pred_instances = InstanceData(
+        labels=torch.zeros(0, dtype=torch.long),
+        scores=torch.zeros(0),
+        bboxes=torch.zeros(0, 4),
+        masks=torch.zeros(0, 0, 0, dtype=torch.bool),
+    )
+    return sample
+
+
+def _drawable(sample: DetDataSample, score_thr: float) -> DetDataSample:
+    """A sample whose masks are no run lengths; of these only those above the score are decoded."""
+    found = sample.pred_instances
+    if isinstance(found.masks, Tensor):
+        return sample
+    shown = found[found.scores > score_thr]
+    shown.masks = torch.from_numpy(decode_runs(shown.masks, sample.ori_shape))
+    return DetDataSample(pred_instances=shown)

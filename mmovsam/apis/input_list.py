@@ -7,7 +7,7 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mmengine.fileio import get_file_backend, get_local_path
 from mmengine.logging import print_log
 
 from ..datasets.files import on_disk
+from ..vocabulary.names import read_lines
 
 OTHER_FORMATS = (
     *('.gif', '.avif', '.heic', '.heif', '.jxl', '.jp2', '.svg', '.psd', '.exr', '.hdr', '.dcm'),
@@ -48,35 +49,94 @@ def list_inputs(inputs: Any) -> list:
     if source.startswith('file://'):
         source = url2pathname(urlsplit(source).path)
     if '://' in source:
-        return _at_address(source)
-    if os.path.isdir(source):
-        return _some(sorted(map(str, walk_images(source))), source)
-    if glob.has_magic(source) and not os.path.exists(source):
+        images = _listed_at(source)
+        if images is None:
+            return [source]
+    elif os.path.isdir(source):
+        images = list(map(str, walk_images(source)))
+    elif glob.has_magic(source) and not os.path.exists(source):
         found = sorted(path for path in glob.iglob(source, recursive=True) if os.path.isfile(path))
         if not found:
             raise FileNotFoundError(f'No file fits {source}. The working folder is {Path.cwd()}.')
         return found
-    return [on_disk(source)]
+    else:
+        return [on_disk(source)]
+    if not images:
+        raise ValueError(f'The folder {source} has no images ({", ".join(IMG_EXTENSIONS)}).')
+    return sorted(images)
 
 
-def _at_address(source: str) -> list[str]:
+def _listed_at(source: str) -> list[str] | None:
+    """The images of a folder at an address; None if there is no folder."""
     try:
         backend = get_file_backend(source)
     except (KeyError, ValueError):
-        return [source]  # an error of this input alone, when it is read
-    if hasattr(backend, 'isdir') and backend.isdir(source):
-        names = backend.list_dir_or_file(source, list_dir=False, recursive=True)
-        visible = [name for name in names if not any(p.startswith('.') for p in Path(name).parts)]
-        files = [backend.join_path(source, name) for name in visible]
-        tell_not_taken(files, source)
-        return _some(sorted(file for file in files if is_image_name(file)), source)
-    return [source]
+        return None  # an error of this input alone, when it is read
+    if not (hasattr(backend, 'isdir') and backend.isdir(source)):
+        return None
+    names = backend.list_dir_or_file(source, list_dir=False, recursive=True)
+    visible = [name for name in names if not any(p.startswith('.') for p in Path(name).parts)]
+    return list(_images_among([backend.join_path(source, name) for name in visible], source))
 
 
-def _some(images: list[str], folder: str) -> list[str]:
-    if not images:
-        raise ValueError(f'The folder {folder} has no images ({", ".join(IMG_EXTENSIONS)}).')
-    return images
+def list_images(
+    source: str | os.PathLike, leave_out: str | os.PathLike | None = None
+) -> dict[str, Path]:
+    """Find images to label.
+
+    Args:
+        source: A folder, searched with all folders in it for files that end like images, but not
+            for hidden ones; a glob such as `'photos/*/*.jpg'` (`**` for any depth); one image; or a
+            text file (`.txt`) with a path on each line, relative to the folder of the file.
+        leave_out: A folder whose images do not count, such as that of pictures made of others.
+
+    Returns:
+        Paths by their names, in the order of these. A name is the path relative to the folder, to
+        what comes before a glob's first wildcard, or to the list; with `/` on every system.
+
+    Raises:
+        FileNotFoundError: There is nothing of that name.
+        ValueError: There is no image in it, or the list has a line twice.
+    """
+    root, paths = _find(source)
+    if leave_out is not None:
+        unwanted = Path(leave_out).resolve()
+        paths = (path for path in paths if unwanted not in path.resolve().parents)
+    # Both are absolute, so that there is a way from one to the other.
+    root = Path(os.path.abspath(root))
+    names = {}
+    for path in paths:
+        name = Path(os.path.relpath(os.path.abspath(path), root)).as_posix()
+        if name in names:
+            raise ValueError(f'{source} names {name} twice; leave one out')
+        names[name] = path
+    if not names:
+        raise ValueError(
+            f'{source} has no images. A folder or a glob is searched for '
+            f'{", ".join(IMG_EXTENSIONS)}; other files can be named in a .txt file, one on a line.'
+        )
+    return dict(sorted(names.items()))
+
+
+def _find(source: str | os.PathLike) -> tuple[Path, Iterator[Path]]:
+    """The folder that names start in, and the images."""
+    path = Path(source)
+    if path.is_dir():
+        return path, walk_images(path)
+    if path.is_file():
+        if path.suffix.lower() == '.txt':
+            lines = read_lines(path)
+            return path.parent, (Path(on_disk(str(path.parent / line))) for line in lines)
+        return path.parent, iter([path])
+    if not glob.has_magic(str(source)):
+        raise FileNotFoundError(
+            f'There is no folder, glob or file {source}. The working folder is {Path.cwd()}.'
+        )
+    fixed = path
+    while glob.has_magic(str(fixed)):
+        fixed = fixed.parent
+    found = map(Path, glob.iglob(str(source), recursive=True))
+    return fixed, (file for file in found if _is_image_name(file.name) and file.is_file())
 
 
 def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
@@ -94,22 +154,15 @@ def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         visible = [name for name in files if not name.startswith('.')]
-        tell_not_taken(visible, place)
-        yield from (Path(place, name) for name in visible if is_image_name(name))
+        yield from (Path(place, name) for name in _images_among(visible, place))
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file or address ends like an image of a format that is read."""
+def _is_image_name(name: str) -> bool:
     return name.lower().endswith(IMG_EXTENSIONS)
 
 
-def tell_not_taken(files: Iterable[str], source: str | os.PathLike) -> None:
-    """Count the images among files whose formats are not read, in a warning.
-
-    Args:
-        files: All files that were found.
-        source: Where.
-    """
+def _images_among(files: Sequence[str], source: str | os.PathLike) -> Iterator[str]:
+    """Those whose format is read, by their ending; images of other formats are counted."""
     endings = Counter(os.path.splitext(file)[1].lower() for file in files)
     not_taken = {ending: endings[ending] for ending in OTHER_FORMATS if endings[ending]}
     if not_taken:
@@ -120,6 +173,7 @@ def tell_not_taken(files: Iterable[str], source: str | os.PathLike) -> None:
             logger='current',
             level=logging.WARNING,
         )
+    return filter(_is_image_name, files)
 
 
 @contextmanager

@@ -42,22 +42,20 @@ class NameEncoder:
         self.own = own
         self.max_names = max_names
         self.remembered = max(remembered, max_names)
+        self.built = dict(built or {})
         self._text_encoder_args = text_encoder
         self._text_encoder = None
-        self.built = dict(built or {})
-        self._built_rows: dict[Names, Rows] = {}
-        self._built_novel: dict[Names, bool] = {}
+        self._known: dict[
+            Names, tuple[Rows, bool]
+        ] = {}  # of built vocabularies, and if it is novel
         for vocabulary in (*reversed(self.built.values()), own):
-            rows, novel = _by_name(vocabulary)
-            self._built_rows.update(rows)
-            self._built_novel.update(novel)
+            if vocabulary is not None and vocabulary.names is not None:
+                novel = vocabulary.novel or [True] * len(vocabulary.names)
+                # A class that the model would never predict (None) is wanted where it is listed.
+                known = zip(_rows(vocabulary), (flag is not False for flag in novel))
+                self._known.update(zip(map(split_name, vocabulary.names), known))
         self._typed: OrderedDict[Names, Rows] = OrderedDict()
         self._lock = threading.Lock()
-
-    @property
-    def own_names(self) -> Names:
-        """The names of the model's own vocabulary, where it says them."""
-        return (self.own.names if self.own is not None else None) or ()
 
     def encode(self, names: Sequence[str] | Vocabulary | TextClassifier) -> TextClassifier:
         """The classifier of class names or of a vocabulary; a classifier is returned as it is.
@@ -75,8 +73,7 @@ class NameEncoder:
                 'config (or give it to OVSAMPredictor), or set a built TextClassifier.'
             )
         with self._lock:
-            self._load_tower()
-            return vocabulary.build_classifier(*self._text_encoder)
+            return vocabulary.build_classifier(*self._tower())
 
     def classifier(self, names: Sequence[str]) -> TextClassifier:
         """A classifier of names that somebody types.
@@ -104,25 +101,23 @@ class NameEncoder:
             raise ValueError(
                 f'{len(wanted)} names are more than the {self.max_names} that fit: leave some out.'
             )
+        typed = [key for key in wanted if key not in self._known]
         with self._lock:
-            new = {}
-            for key, name in wanted.items():
-                if key in self._typed:
-                    self._typed.move_to_end(key)
-                elif key not in self._built_rows:
-                    new[key] = name
+            new = {key: wanted[key] for key in typed if key not in self._typed}
             if new:
-                self._read(new)
-            rows = [
-                self._built_rows[key] if key in self._built_rows else self._typed[key]
-                for key in wanted
-            ]
+                self._typed.update(zip(new, self._read(list(new.values()))))
+            for key in typed:
+                self._typed.move_to_end(key)
+            while len(self._typed) > self.remembered:
+                self._typed.popitem(last=False)
+            of_typed = {key: (self._typed[key], True) for key in typed}
+        rows, novel = zip(*(of_typed.get(key) or self._known[key] for key in wanted))
         embeddings, biases = zip(*rows)
         bias = torch.cat(biases)
         return TextClassifier(
             torch.cat(embeddings),
             tuple(wanted.values()),
-            tuple(self._built_novel.get(key, True) for key in wanted),
+            novel,
             tuple(map(len, embeddings)),
             bias if bias.any() else None,
         )
@@ -130,26 +125,23 @@ class NameEncoder:
     def load_tower(self) -> None:
         """Load the text tower now, so that the first typed name does not wait for it."""
         with self._lock:
-            self._load_tower()
+            self._tower()
 
-    def _load_tower(self) -> None:
+    def _tower(self) -> tuple:
         if self._text_encoder is None:
             self._text_encoder = load_text_encoder(**self._text_encoder_args)
+        return self._text_encoder
 
-    def _read(self, names: Mapping[Names, str]) -> None:
+    def _read(self, names: list[str]) -> list[Rows]:
         if self._text_encoder_args is None:
             raise ValueError(
-                f'{", ".join(names.values())}: this model knows its own names only. For others its '
+                f'{", ".join(names)}: this model knows its own names only. For others its '
                 'config needs a text_encoder.'
             )
-        self._load_tower()
         # Half-typed names are no use tomorrow: nothing of this goes to the cache on disk.
-        said = Vocabulary(list(names.values())).build_classifier(
-            *self._text_encoder, progress=False, cache=False
+        return _rows(
+            Vocabulary(names).build_classifier(*self._tower(), progress=False, cache=False)
         )
-        self._typed.update(zip(names, _rows(said)))
-        while len(self._typed) > self.remembered:
-            self._typed.popitem(last=False)
 
 
 def _rows(classifier: TextClassifier) -> list[Rows]:
@@ -157,14 +149,3 @@ def _rows(classifier: TextClassifier) -> list[Rows]:
     embeddings, counts = classifier.flat()
     sizes = counts.tolist()
     return list(zip(embeddings.split(sizes), classifier.flat_bias().split(sizes)))
-
-
-def _by_name(own: TextClassifier | None) -> tuple[dict[Names, Rows], dict[Names, bool]]:
-    """Rows, and whether it is novel, for what each name is read as."""
-    if own is None or own.names is None:
-        return {}, {}
-    keys = [split_name(name) for name in own.names]
-    novel = own.novel or [True] * len(keys)
-    # A class that the model would never predict (None) is wanted where somebody lists it.
-    flags = {key: flag is not False for key, flag in zip(keys, novel)}
-    return dict(zip(keys, _rows(own))), flags

@@ -9,7 +9,6 @@ import numpy as np
 
 TOLERANCE = 0.75  # pixels
 SMALL = 30  # pixels, the side of a square; masks of less area have less tolerance
-_BLOCK = np.ones((3, 3), np.uint8)
 
 
 def mask_to_polygons(mask: np.ndarray, tolerance: float | None = None) -> list[np.ndarray]:
@@ -47,14 +46,7 @@ def svg_path(mask: np.ndarray) -> str:
 
 
 def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
-    """Rings as one, which walks from each to the next and back along lines of no width.
-
-    Args:
-        rings: `(P, 2)` xy each, at least one; holes run the other way round than pieces.
-
-    Returns:
-        `(Q, 2)` xy.
-    """
+    """Rings, `(P, 2)` xy each, as one: it walks to the next and back along lines of no width."""
     whole, *rest = rings
     for ring in rest:
         distances = ((whole[:, None] - ring[None]) ** 2).sum(-1)
@@ -77,17 +69,16 @@ def _pieces(mask: np.ndarray, tolerance: float | None) -> list[list[np.ndarray]]
     # even indices, and those with odd ones are the pixels' centers.
     corners = np.zeros((2 * inside.shape[0] + 1, 2 * inside.shape[1] + 1), np.uint8)
     corners[1::2, 1::2] = inside
-    corners = cv2.dilate(corners, _BLOCK)
+    corners = cv2.dilate(corners, np.ones((3, 3), np.uint8))
     contours, (hierarchy,) = cv2.findContours(corners, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     pieces = []
     for i, (_, _, hole, parent) in enumerate(hierarchy):
-        if parent >= 0:
-            continue
-        rings = [_simplified(contours[i], tolerance)]
-        while hole >= 0:
-            rings.append(_simplified(contours[hole], tolerance))
-            hole = hierarchy[hole][0]
-        pieces.append([ring / 2 + (left, top) for ring in rings])
+        if parent < 0:
+            rings = [i]
+            while hole >= 0:
+                rings.append(hole)
+                hole = hierarchy[hole][0]
+            pieces.append([_simplified(contours[r], tolerance) / 2 + (left, top) for r in rings])
     return pieces
 
 

@@ -86,12 +86,7 @@ class PredictionWriter:
         self.done = 0
 
     def add(self, outputs: RecognitionOutput, probabilities: Tensor | None) -> None:
-        """Take the next n masks.
-
-        Args:
-            outputs: Of the model for them.
-            probabilities: `(n, K)` of their names.
-        """
+        """Take the next n masks, and the probabilities `(n, K)` of their names."""
         logits, scores = outputs.low_res_logits.float(), outputs.iou_predictions
         if scores is None:
             scores = stability_scores(logits, self.input_size, self.shapes[0])

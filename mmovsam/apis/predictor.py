@@ -142,8 +142,7 @@ class OVSAMPredictor(EverythingMode):
         `mmovsam.pretrained.fetch_model`.
 
         Args:
-            name: One of `mmovsam.pretrained.MODELS`, such as `'ovsam-photo'` or
-                `'ovsam-lvis-rn50x16'`.
+            name: One of `mmovsam.pretrained.MODELS`, such as `'ovsam-photo'`.
             device: As for `from_config`.
             cache_size: As for the class.
 
@@ -246,10 +245,7 @@ class OVSAMPredictor(EverythingMode):
         return bool(self._images)
 
     def save_features(self, path: str | PathLike) -> None:
-        """Write what the encoder made of the images that are set.
-
-        Args:
-            path: A `.safetensors` file; it is written whole or not at all.
+        """Write what the encoder made of the images that are set, to a whole `.safetensors` file.
 
         Raises:
             RuntimeError: No image is set.
@@ -263,9 +259,6 @@ class OVSAMPredictor(EverythingMode):
 
     def load_features(self, path: str | PathLike) -> None:
         """Set the images of a file that `save_features` wrote, without the images themselves.
-
-        Args:
-            path: The file.
 
         Raises:
             FileNotFoundError: There is no such file; as with other errors no image is set then.

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from mmdet.structures import DetDataSample
 from torch import nn
 
 from ..models.detectors.prompted_detector import PromptedDetector
@@ -31,8 +30,19 @@ def checked_prompts(
         TypeError: They are neither.
         ValueError: As for `checked_prompt`; the message says which prompt.
     """
+    if isinstance(prompts, Prompts):
+        prompts = list(_rows(prompts))
+    elif isinstance(prompts, (Mapping, str)) or not isinstance(prompts, Sequence):
+        raise TypeError(
+            'prompts are a mmovsam.prompts.Prompts, or a list of a dict for each object with '
+            f'{", ".join(FIELDS)}, not {type(prompts).__name__}.'
+        )
     checked = []
-    for index, prompt in enumerate(_prompt_dicts(prompts)):
+    for index, prompt in enumerate(prompts):
+        if not isinstance(prompt, Mapping):
+            raise TypeError(
+                f'Prompt {index} is a dict with {", ".join(FIELDS)}, not {type(prompt).__name__}.'
+            )
         try:
             checked.append(checked_prompt(prompt, ori_shape, logit_size))
         except ValueError as error:
@@ -40,33 +50,11 @@ def checked_prompts(
     return as_prompts(checked, logit_size)
 
 
-def _prompt_dicts(prompts: Prompts | Sequence[Mapping]) -> list[dict]:
-    if isinstance(prompts, Prompts):
-        return list(_rows(prompts))
-    if isinstance(prompts, (Mapping, str)) or not isinstance(prompts, Sequence):
-        raise TypeError(
-            'prompts are a mmovsam.prompts.Prompts, or a list of a dict for each object with '
-            f'{", ".join(FIELDS)}, not {type(prompts).__name__}.'
-        )
-    for index, prompt in enumerate(prompts):
-        if not isinstance(prompt, Mapping):
-            raise TypeError(
-                f'Prompt {index} is a dict with {", ".join(FIELDS)}, not {type(prompt).__name__}.'
-            )
-    return [dict(prompt) for prompt in prompts]
-
-
 def _rows(prompts: Prompts) -> Iterator[dict]:
     """Each prompt by itself; padding is left out."""
-    bboxes, points, labels, masks = (
-        None if tensor is None else tensor.cpu().numpy()
-        for tensor in (
-            prompts.bboxes,
-            prompts.point_coords,
-            prompts.point_labels,
-            prompts.mask_input,
-        )
-    )
+    names = ('bboxes', 'point_coords', 'point_labels', 'mask_input')
+    tensors = (getattr(prompts, name) for name in names)
+    bboxes, points, labels, masks = (t if t is None else t.cpu().numpy() for t in tensors)
     for i in range(len(prompts)):
         row = {}
         if bboxes is not None and not np.isnan(bboxes[i]).any():
@@ -99,8 +87,11 @@ def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -
     unknown = sorted(map(str, set(prompt) - set(FIELDS)))
     if unknown:
         raise ValueError(f'A prompt has no {", ".join(unknown)}; it has {", ".join(FIELDS)}.')
-    if 'point_labels' in prompt and 'point_coords' not in prompt:
-        raise ValueError('point_labels need point_coords, (P, 2) xy in pixels.')
+    if ('point_labels' in prompt) != ('point_coords' in prompt):
+        raise ValueError(
+            'A prompt has point_coords, (P, 2) xy in pixels, and point_labels, 1 foreground and 0 '
+            'background, together.'
+        )
     if not prompt:
         raise ValueError(
             'A prompt needs point_coords with point_labels, a box, or a mask_input; this one is '
@@ -111,9 +102,9 @@ def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -
     if 'box' in prompt:
         fields['bboxes'] = _checked_box(prompt['box'], width, height)
     if 'point_coords' in prompt:
-        fields['point_coords'], fields['point_labels'] = _checked_points(
-            prompt['point_coords'], prompt.get('point_labels'), width, height
-        )
+        points, labels = prompt['point_coords'], prompt['point_labels']
+        points, labels = _checked_points(points, labels, width, height)
+        fields.update(point_coords=points, point_labels=labels)
     if 'mask_input' in prompt:
         fields['mask_input'] = _checked_mask(prompt['mask_input'], logit_size)
     return fields
@@ -131,8 +122,6 @@ def _array(value, name: str, dtype=np.float32) -> np.ndarray:
 
 
 def _checked_points(coords, labels, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    if labels is None:
-        raise ValueError('point_coords need point_labels: 1 foreground, 0 background.')
     points, labels = _array(coords, 'point_coords'), _array(labels, 'point_labels', None)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f'point_coords are (P, 2) xy in pixels, got shape {points.shape}.')
@@ -183,15 +172,9 @@ def _checked_mask(mask, logit_size: int) -> np.ndarray:
 
 
 def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> Prompts:
-    """Prompts of any kinds in one set.
-
-    Args:
-        prompts: N of `checked_prompt`.
-        logit_size: Side of low-resolution logits.
-    """
+    """Prompts of any kinds, each of `checked_prompt`, in one set."""
     if not prompts:
         return Prompts.empty()
-    count = len(prompts)
     most = max(len(prompt.get('point_labels', ())) for prompt in prompts)
     empty = dict(
         bboxes=((4,), np.nan, torch.float32),
@@ -200,7 +183,7 @@ def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> 
         mask_input=((1, logit_size, logit_size), np.nan, torch.float32),
     )
     fields = {
-        name: torch.full((count, *shape), value, dtype=dtype)
+        name: torch.full((len(prompts), *shape), value, dtype=dtype)
         for name, (shape, value, dtype) in empty.items()
         if any(name in prompt for prompt in prompts)
     }
@@ -210,21 +193,6 @@ def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> 
     return Prompts(**fields)
 
 
-@contextmanager
-def prompted(model: PromptedDetector, prompts: list[Prompts]) -> Iterator[None]:
-    """Have a model prompted by what is given in place of its prompter.
-
-    Args:
-        model: The model.
-        prompts: Of each image of a batch.
-    """
-    prompter, model.prompter = model.prompter, _GivenPrompts(prompts)
-    try:
-        yield
-    finally:
-        model.prompter = prompter
-
-
 class _GivenPrompts(nn.Module):
     """Stands in for a prompter."""
 
@@ -232,5 +200,15 @@ class _GivenPrompts(nn.Module):
         super().__init__()
         self.prompts = prompts
 
-    def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
+    def forward(self, _) -> list[Prompts]:
         return self.prompts
+
+
+@contextmanager
+def prompted(model: PromptedDetector, prompts: list[Prompts]) -> Iterator[None]:
+    """Have a model prompted by the given prompts of each image of a batch, not by its prompter."""
+    prompter, model.prompter = model.prompter, _GivenPrompts(prompts)
+    try:
+        yield
+    finally:
+        model.prompter = prompter

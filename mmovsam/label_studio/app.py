@@ -14,6 +14,12 @@ from .backend import LabelStudioBackend
 
 MAX_BODY = 64_000_000  # bytes; tasks come with all their annotations
 MAX_REASON = 300  # letters of an error in the status line
+STATUSES = {
+    PermissionError: HTTPStatus.FORBIDDEN,
+    FileNotFoundError: HTTPStatus.NOT_FOUND,
+    ValueError: HTTPStatus.BAD_REQUEST,
+    OSError: HTTPStatus.BAD_GATEWAY,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +104,7 @@ def _body(environ: Mapping) -> Mapping:
     if int(length) > MAX_BODY:
         raise _RequestError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f'A request of {int(length) / 1e6:.0f} MB is too large: the limit is '
-            f'{MAX_BODY / 1e6:.0f} MB.',
+            f'A request has {MAX_BODY / 1e6:.0f} MB at most, this one has {int(length) / 1e6:.0f}.',
         )
     try:
         content = json.loads(environ['wsgi.input'].read(int(length)))
@@ -126,13 +131,7 @@ def _hear_event(event: Mapping) -> Mapping:
 def _described(error: Exception) -> tuple[HTTPStatus, str]:
     if isinstance(error, _RequestError):
         return error.status, str(error)
-    kinds = {
-        PermissionError: HTTPStatus.FORBIDDEN,
-        FileNotFoundError: HTTPStatus.NOT_FOUND,
-        ValueError: HTTPStatus.BAD_REQUEST,
-        OSError: HTTPStatus.BAD_GATEWAY,
-    }
-    for kind, status in kinds.items():
+    for kind, status in STATUSES.items():
         if isinstance(error, kind):
             return status, str(error)
     logger.error('a request failed', exc_info=error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from functools import lru_cache
 
 from ..apis import OVSAMPredictor
@@ -16,15 +15,6 @@ from .regions import brush_region, read_prompts, target_image
 NUM_LABEL_SETS = 32  # whose encoded names are remembered
 SETUP_SECONDS = 2  # Label Studio waits for 3
 TOP_K = 5  # names in the note of a region
-
-
-@dataclass(frozen=True)
-class _OpenImage:
-    """An image that is ready for prompts in the words of a label set."""
-
-    predictor: OVSAMPredictor
-    width: int
-    height: int
 
 
 class LabelStudioBackend:
@@ -106,12 +96,8 @@ class LabelStudioBackend:
         if len(tasks) != 1:
             raise ValueError(f'Regions belong to one task, but there are {len(tasks)}.')
         result = self._annotate(tasks[0], sets, regions)
-        scores = [region['score'] for region in result]
-        prediction = dict(
-            result=result,
-            score=sum(scores) / len(scores) if scores else 0.0,
-            model_version=self.model_version,
-        )
+        score = sum(region['score'] for region in result) / max(len(result), 1)
+        prediction = dict(result=result, score=score, model_version=self.model_version)
         return dict(results=[prediction], model_version=self.model_version)
 
     def _annotate(
@@ -132,34 +118,34 @@ class LabelStudioBackend:
                 f"The task's data has no {labels.image_key!r}, which the label config names as its "
                 f'image, only {", ".join(map(str, data))}.'
             )
-        opened = self._open(labels, self.images.locate(data[labels.image_key]))
-        prompts = read_prompts(regions, opened.width, opened.height)
+        predictor, width, height = self._open(labels, self.images.locate(data[labels.image_key]))
+        prompts = read_prompts(regions, width, height)
         if not prompts:
             return []
-        prediction = opened.predictor.predict_batch(prompts, top_k=TOP_K)
+        found = predictor.predict_batch(prompts, top_k=TOP_K)
         label_of = {label.name: label for label in labels.labels}
         return [
             brush_region(mask, label_of[names[0]], to_name, float(scores[0]), _note(names, scores))
-            for mask, names, scores in zip(
-                prediction.masks, prediction.names, prediction.name_scores
-            )
+            for mask, names, scores in zip(found.masks, found.names, found.name_scores)
             if mask.any()
         ]
 
     def _make_naming(self, labels: LabelSet) -> OVSAMPredictor:
         """A predictor that names things as a label set does."""
         predictor = self.predictor.fork()
+        synonyms = [label.synonyms for label in labels.labels]
         names = [label.name for label in labels.labels]
-        predictor.set_vocabulary(
-            Vocabulary(names, synonyms=[label.synonyms for label in labels.labels])
-        )
+        predictor.set_vocabulary(Vocabulary(names, synonyms=synonyms))
         return predictor
 
-    def _open_image(self, labels: LabelSet, location: str | LocalImage) -> _OpenImage:
+    def _open_image(
+        self, labels: LabelSet, location: str | LocalImage
+    ) -> tuple[OVSAMPredictor, int, int]:
+        """A predictor that has the image set, and the image's width and height."""
         image = self.images.read(location)
         predictor = self._naming(labels).fork()
         predictor.set_image(image)
-        return _OpenImage(predictor, *image.shape[1::-1])
+        return predictor, image.shape[1], image.shape[0]
 
 
 def _label_config(request: Mapping, key: str) -> str:
@@ -178,5 +164,5 @@ def _mapping(container: Mapping, key: str) -> Mapping:
 
 def _note(names: Sequence[str], scores: Sequence[float]) -> str:
     """The best name, and the others that are not all but impossible."""
-    shown = [0, *(i for i in range(1, len(names)) if scores[i] >= 0.01)]
+    shown = [i for i in range(len(names)) if i == 0 or scores[i] >= 0.01]
     return ', '.join(f'{names[i]} {scores[i]:.0%}' for i in shown)

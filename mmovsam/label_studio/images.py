@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import SplitResult, parse_qs, quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import numpy as np
 
-from ..apis.sent_images import read_sent_image
+from ..apis.image_input import read_sent_image
 
 LOCAL_FILES = '/data/local-files'  # where Label Studio serves files of its server
 MAX_REQUESTS = 5  # for an image that was moved
@@ -23,8 +22,7 @@ CHUNK = 1 << 16
 KEPT = "!#$%&'()*+,/:;=?@[]~"  # what a URL that is quoted already consists of
 
 
-@dataclass(frozen=True)
-class LocalImage:
+class LocalImage(NamedTuple):
     """A file, and what tells whether it has changed."""
 
     path: Path
@@ -89,13 +87,7 @@ class ImageSource:
         self._access_token: str | None = None
 
     def locate(self, address: str) -> str | LocalImage:
-        """Where the image is that a task names; a key for caches, too.
-
-        Args:
-            address: What the task has.
-
-        Returns:
-            A URL, or a file below `data_root`.
+        """Where the image is that a task names, a URL or a local file; a key for caches, too.
 
         Raises:
             ValueError: It is no address, or Label Studio's own is not known.
@@ -107,8 +99,8 @@ class ImageSource:
         url = quote(urljoin(self.url or '', address), safe=KEPT)
         parts = urlsplit(url)
         without_host = not parts.scheme and not parts.netloc
-        on_label_studio = without_host or self._is_label_studio(parts)
-        if on_label_studio and self.data_root is not None and _is_local_file(parts):
+        is_local_file = parts.path.rstrip('/').endswith(LOCAL_FILES)
+        if self.data_root and is_local_file and (without_host or self._is_label_studio(parts)):
             return self._local_file(parse_qs(parts.query).get('d', [''])[0])
         if without_host:
             raise ValueError(
@@ -119,10 +111,7 @@ class ImageSource:
         return url
 
     def read(self, location: str | LocalImage) -> np.ndarray:
-        """Read an image.
-
-        Args:
-            location: Of `locate`.
+        """Read an image that `locate` has found.
 
         Returns:
             `(H, W, 3)` uint8 RGB, turned as its EXIF says.
@@ -135,11 +124,14 @@ class ImageSource:
             OSError: It could not be fetched.
         """
         if isinstance(location, LocalImage):
+            name = location.path.name
             with location.path.open('rb') as file:
-                return self._decode(file.read(self.max_bytes + 1), str(location.path.name))
-        return self._decode(self._fetch(location), location)
-
-    # Files
+                data = file.read(self.max_bytes + 1)
+        else:
+            name, data = location, self._fetch(location)
+        if len(data) > self.max_bytes:
+            raise ValueError(f'{name} has more than {self.max_bytes / 1e6:g} MB, the limit here.')
+        return read_sent_image(data, name, self.max_pixels, self.value_range)
 
     def _local_file(self, name: str) -> LocalImage:
         path = (self.data_root / name).resolve()
@@ -152,13 +144,6 @@ class ImageSource:
             )
         return LocalImage(path, path.stat().st_mtime_ns)
 
-    def _decode(self, data: bytes, name: str) -> np.ndarray:
-        if len(data) > self.max_bytes:
-            raise ValueError(f'{name} has more than {self.max_bytes / 1e6:g} MB, the limit here.')
-        return read_sent_image(data, name, self.max_pixels, self.value_range)
-
-    # The web
-
     def _is_label_studio(self, parts: SplitResult) -> bool:
         return self.url is not None and parts[:2] == urlsplit(self.url)[:2]
 
@@ -168,12 +153,11 @@ class ImageSource:
                 f'{parts.geturl()!r:.200} is no address of an image that is read here: those are '
                 '/data/upload/..., /data/local-files/?d=... and http(s)://...'
             )
-        if self._is_label_studio(parts) or parts.netloc.lower() in self.allowed_hosts:
-            return
-        raise PermissionError(
-            f'Images of {parts.netloc!r:.200} are not fetched. To allow it, start the backend with '
-            f'--allow-host {parts.netloc:.200}'
-        )
+        if not self._is_label_studio(parts) and parts.netloc.lower() not in self.allowed_hosts:
+            raise PermissionError(
+                f'Images of {parts.netloc!r:.200} are not fetched. To allow it, start the backend '
+                f'with --allow-host {parts.netloc:.200}'
+            )
 
     def _fetch(self, url: str) -> bytes:
         deadline = time.monotonic() + self.timeout
@@ -181,8 +165,12 @@ class ImageSource:
         for _ in range(MAX_REQUESTS):
             parts = urlsplit(url)
             self._check_allowed(parts)
+            headers = {'User-Agent': 'mmovsam'}
+            if self.api_key and self._is_label_studio(parts):
+                token = self._access_token
+                headers['Authorization'] = f'Bearer {token}' if token else f'Token {self.api_key}'
             try:
-                return self._get(url, deadline)
+                return self._download(Request(url, headers=headers), deadline)
             except HTTPError as error:
                 if error.code in (401, 403) and self._is_label_studio(parts) and not renewed:
                     renewed = self._renew_access(deadline)
@@ -197,24 +185,15 @@ class ImageSource:
                 raise ConnectionError(f'{url} cannot be fetched: {error}.') from None
         raise ConnectionError(f'{url} is the last of {MAX_REQUESTS} redirects that lead nowhere.')
 
-    def _get(self, url: str, deadline: float) -> bytes:
-        headers = {'User-Agent': 'mmovsam'}
-        if self.api_key and self._is_label_studio(urlsplit(url)):
-            headers['Authorization'] = (
-                f'Bearer {self._access_token}' if self._access_token else f'Token {self.api_key}'
-            )
-        return self._download(Request(url, headers=headers), deadline)
-
     def _download(self, request: Request, deadline: float) -> bytes:
-        data = io.BytesIO()
+        """The body of an answer, or the beginning of one that is larger than `max_bytes`."""
+        data = bytearray()
         with self._opener.open(request, timeout=max(deadline - time.monotonic(), 0.1)) as response:
-            while chunk := response.read1(CHUNK):
-                data.write(chunk)
-                if data.tell() > self.max_bytes:
-                    break  # `_decode` says so
+            while len(data) <= self.max_bytes and (chunk := response.read1(CHUNK)):
+                data += chunk
                 if time.monotonic() > deadline:
                     raise TimeoutError
-        return data.getvalue()
+        return bytes(data)
 
     def _renew_access(self, deadline: float) -> bool:
         """Whether Label Studio gave an access token for a personal access token.
@@ -239,10 +218,6 @@ class ImageSource:
 def _is_web(parts: SplitResult) -> bool:
     # a user's name before the host is how one address is made to look like another
     return parts.scheme in ('http', 'https') and '@' not in parts.netloc
-
-
-def _is_local_file(parts: SplitResult) -> bool:
-    return parts.path.rstrip('/').endswith(LOCAL_FILES)
 
 
 def _refusal(url: str, code: int) -> OSError:

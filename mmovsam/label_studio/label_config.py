@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 EXAMPLE = (
@@ -11,42 +11,29 @@ EXAMPLE = (
 )
 
 
-@dataclass(frozen=True)
-class BrushLabel:
-    """A `<Label>` of a `<BrushLabels>`.
-
-    Attributes:
-        name: Its `value`, what the model reads.
-        stored: What an annotation holds: its `alias` if it has one, else its `value`.
-        synonyms: More names, from `predicted_values`, where Label Studio has the names that a model
-            uses for the label.
-        from_name: The name of the `<BrushLabels>`.
-    """
+class BrushLabel(NamedTuple):
+    """A `<Label>` of a `<BrushLabels>`."""
 
     name: str
+    """Its `value`, what the model reads."""
     stored: str
+    """What an annotation holds: its `alias` if it has one, else its `value`."""
     synonyms: tuple[str, ...]
+    """Its `predicted_values`, where Label Studio has the names that a model uses for it."""
     from_name: str
+    """The name of the `<BrushLabels>`."""
 
 
-@dataclass(frozen=True)
-class LabelSet:
-    """What may be found in the images of one `<Image>`.
-
-    Attributes:
-        image_key: Where a task's data has the image.
-        labels: The K labels.
-    """
+class LabelSet(NamedTuple):
+    """What may be found in the images of one `<Image>`."""
 
     image_key: str
+    """Where a task's data has the image."""
     labels: tuple[BrushLabel, ...]
 
 
 def parse_label_config(config: str) -> dict[str, LabelSet]:
-    """Read the label sets of a project.
-
-    Args:
-        config: The label config, XML.
+    """Read the label sets of a project from its label config, XML.
 
     Returns:
         For the name of each `<Image>` that has brush labels, those.
@@ -54,7 +41,7 @@ def parse_label_config(config: str) -> dict[str, LabelSet]:
     Raises:
         ValueError: It is no XML, or no image in it has brush labels of its own.
     """
-    if not isinstance(config, str) or not config.strip():
+    if not config.strip():
         raise ValueError(f"The project's label config is missing: expected XML such as {EXAMPLE}")
     if '<!DOCTYPE' in config:  # it could define entities without end
         raise ValueError('The label config has a document type: leave <!DOCTYPE ...> out.')
@@ -62,18 +49,15 @@ def parse_label_config(config: str) -> dict[str, LabelSet]:
         root = ElementTree.fromstring(config)
     except ElementTree.ParseError as error:
         raise ValueError(f'The label config is no XML: {error}.') from None
-    images = {
-        tag.get('name'): tag.get('value', '').removeprefix('$') for tag in _tags(root, 'Image')
-    }
     labels: dict[str, list[BrushLabel]] = {}
     for tag in _tags(root, 'BrushLabels'):
         for target in tag.get('toName', '').split(','):
             labels.setdefault(target.strip(), []).extend(_labels(tag))
-    sets = {
-        name: LabelSet(key, tuple(labels[name]))
-        for name, key in images.items()
-        if key and labels.get(name)
-    }
+    sets = {}
+    for tag in _tags(root, 'Image'):
+        name, key = tag.get('name'), tag.get('value', '').removeprefix('$')
+        if key and labels.get(name):
+            sets[name] = LabelSet(key, tuple(labels[name]))
     if not sets:
         raise ValueError(
             'The label config has no <Image value="$..."> with <BrushLabels> that hold a <Label> '

@@ -9,23 +9,23 @@ from numbers import Real
 
 import numpy as np
 
-from .brush_rle import encode_brush
 from .label_config import BrushLabel
 
 POINT_TYPES = ('keypointlabels', 'keypoint')
 BOX_TYPES = ('rectanglelabels', 'rectangle')
 BACKGROUND = 'background'  # a label of points that are background, in any case of letters
+CHANNELS = 4  # of a brush mask: RGBA, all alike, 255 inside the mask and 0 outside
+VALUE_BITS = 8
+RUN_BITS = np.array([3, 4, 8, 16])  # a run says which of these widths its length has
+LONGEST = 1 << RUN_BITS[-1]
 
 
 def target_image(regions: Sequence[Mapping]) -> str | None:
-    """The name of the `<Image>` in which regions were drawn.
+    """The name of the `<Image>` in which regions were drawn; None if there is nothing to read.
 
     Args:
         regions: `params.context.result` of a request; others than points and rectangles are not
             read.
-
-    Returns:
-        The name, or None if there is nothing to read.
 
     Raises:
         ValueError: There are regions, but no points or rectangles; or they are in several images.
@@ -82,12 +82,12 @@ def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[di
         groups = [(boxes[0] if boxes else None, points)]
     else:
         groups = [(box, [point for point in points if _inside(point, box)]) for box in boxes]
-        stray = [point for point in points if not any(_inside(point, box) for box in boxes)]
-        if stray:
-            raise ValueError(
-                f'The point at {stray[0][0]:.0f}, {stray[0][1]:.0f} is in none of the '
-                f'{len(boxes)} rectangles, so it cannot be told which one it means. Remove it.'
-            )
+        for x, y, foreground in points:
+            if not any((x, y, foreground) in members for _, members in groups):
+                raise ValueError(
+                    f'The point at {x:.0f}, {y:.0f} is in none of the {len(boxes)} rectangles, so '
+                    'it cannot be told which one it means. Remove it.'
+                )
     return [
         _prompt(box, members)
         for box, members in groups
@@ -120,6 +120,31 @@ def brush_region(
         score=score,
         meta=dict(text=[meta]),
     )
+
+
+def encode_brush(mask: np.ndarray) -> list[int]:
+    """The bytes of a mask `(H, W)` bool, as the `rle` of a result of type `brushlabels`.
+
+    The format is that of the JavaScript package `@thi.ng/rle-pack`. A head of 32 bits for the
+    number of values, 5 for the width of a value less 1 and 4 for each width in `RUN_BITS` less 1 is
+    followed by the runs. Each is a bit 1, 2 bits for the index of the width, the length less 1
+    in that width, and the value.
+    """
+    flat = mask.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    lengths = np.diff(starts, append=flat.size) * CHANNELS
+    parts = -(-lengths // LONGEST)
+    runs = np.full(parts.sum(), LONGEST)
+    runs[parts.cumsum() - 1] = lengths - (parts - 1) * LONGEST
+    values = np.repeat(np.where(flat[starts], 255, 0), parts)
+    index = np.searchsorted(1 << RUN_BITS, runs)
+    codes = ((4 | index) << RUN_BITS[index] | runs - 1) << VALUE_BITS | values
+    codes = np.concatenate([[flat.size * CHANNELS, VALUE_BITS - 1, *(RUN_BITS - 1)], codes])
+    widths = np.concatenate([[32, 5, *[4] * len(RUN_BITS)], 3 + RUN_BITS[index] + VALUE_BITS])
+    # the lowest bits of each code, as many as its width says, one after the other
+    ends = np.repeat(widths.cumsum(), widths)
+    bits = np.repeat(codes, widths) >> (ends - 1 - np.arange(len(ends))) & 1
+    return np.packbits(bits.astype(np.uint8)).tolist()
 
 
 def _check_image(region: Mapping, width: int, height: int) -> None:

@@ -202,7 +202,7 @@ def load_photo_text(
     """The text side of a photo model.
 
     Args:
-        checkpoint: File of tools/build_photo_text.py.
+        checkpoint: File of dev/build_photo_text.py.
         names: File of a text classifier with a row for each known name and a bias for each, see
             `save_classifier`; None if no name is known.
 
@@ -229,7 +229,7 @@ def load_photo_text(
         first = str(error).split('\n')[0]
         raise ValueError(
             f'{checkpoint} is no text side of a photo model ({first}). Build one with '
-            'tools/build_photo_text.py.'
+            'dev/build_photo_text.py.'
         ) from error
     tokenizer = PhotoTokenizer(word_pieces, known.names if known else ())
     model = PhotoTextModel(encoder, text_map, tokenizer, known)

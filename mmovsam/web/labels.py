@@ -8,26 +8,21 @@ from functools import cached_property
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..apis.auto_labeling.formats import object_record
 from ..apis.inference_results import run_lengths
 from ..apis.polygons import svg_path
-
-UNNAMED = 'object'  # what a model that only segments calls everything
-DIGITS = 5  # of scores
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What was clicked for the object in work, in pixels of the picture.
-
-    Attributes:
-        points: x, y, and 1 where the object is or 0 where it is not.
-        box: xyxy.
-        corner: xy of a box whose other corner is still to come.
-    """
+    """What was clicked for the object in work, in pixels of the picture."""
 
     points: tuple[tuple[float, float, int], ...] = ()
+    """x, y, and 1 where the object is or 0 where it is not."""
     box: tuple[float, float, float, float] | None = None
+    """xyxy."""
     corner: tuple[float, float] | None = None
+    """xy of a box whose other corner is still to come."""
 
     @property
     def asks(self) -> bool:
@@ -37,19 +32,16 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the model says of the object in work.
-
-    Attributes:
-        mask: `(H, W)` bool.
-        quality: Predicted, from 0 to 1.
-        names: The best ones, best first; none from a model that only segments.
-        name_scores: Their probabilities.
-    """
+    """What the model says of the object in work."""
 
     mask: np.ndarray
+    """`(H, W)` bool."""
     quality: float
+    """Predicted, from 0 to 1."""
     names: tuple[str, ...]
+    """The best ones, best first; none from a model that only segments."""
     name_scores: tuple[float, ...]
+    """Their probabilities."""
 
     @cached_property
     def outline(self) -> str:
@@ -59,27 +51,22 @@ class Answer:
     @cached_property
     def segmentation(self) -> dict:
         """Run lengths as COCO's JSON has them, `counts` as text."""
-        encoded = coco_mask.encode(np.asfortranarray(self.mask, np.uint8))
-        return run_lengths([encoded])[0]
+        return run_lengths([coco_mask.encode(np.asfortranarray(self.mask, np.uint8))])[0]
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledObject:
-    """An object of the list.
-
-    Attributes:
-        number: Its own among those of the session.
-        name: What it is called.
-        names: The model's best names.
-        name_scores: Their probabilities.
-        segmentation: Run lengths as COCO's JSON has them, `counts` as text.
-    """
+    """An object of the list."""
 
     number: int
+    """Its own among those of the session."""
     name: str
     names: tuple[str, ...]
+    """The model's best names."""
     name_scores: tuple[float, ...]
+    """Their probabilities."""
     segmentation: dict
+    """Run lengths as COCO's JSON has them, `counts` as text."""
 
     @property
     def score(self) -> float:
@@ -109,14 +96,4 @@ class LabeledObject:
 
     def as_record(self) -> dict:
         """As `mmovsam.apis.auto_labeling.formats` has it."""
-        return dict(
-            name=self.name,
-            score=round(self.score, DIGITS),
-            top_k=[
-                dict(name=name, score=round(score, DIGITS))
-                for name, score in zip(self.names, self.name_scores)
-            ],
-            bbox=self.bbox,
-            area=int(coco_mask.area(self.segmentation)),
-            counts=self.segmentation['counts'],
-        )
+        return object_record(self.name, self.score, self.segmentation, self.names, self.name_scores)

@@ -15,24 +15,13 @@ from ..vocabulary import load_classifier
 def load(
     config: str | Path, checkpoint: str | Path | None = None, device: str | None = None
 ) -> tuple[OVSAMPredictor, NameEncoder]:
-    """Load a model, and what reads the names that people type for it.
-
-    Args:
-        config: As for `OVSAMPredictor.from_config`.
-        checkpoint: Likewise.
-        device: Likewise.
-
-    Raises:
-        ValueError: As for `OVSAMPredictor.from_config`.
-        FileNotFoundError: Likewise.
-    """
+    """Load a model, as `OVSAMPredictor.from_config`, and what reads the names typed for it."""
     predictor = OVSAMPredictor.from_config(config, checkpoint, device)
     classifier = predictor.model.classifier
     own = classifier.read() if classifier is not None and classifier.file is not None else None
     cfg = read_config(config, weights=False)
-    built = {
-        title: load_classifier(file) for title, file in (cfg.get('vocabularies') or {}).items()
-    }
+    vocabularies = cfg.get('vocabularies') or {}
+    built = {title: load_classifier(file) for title, file in vocabularies.items()}
     text_encoder = cfg.get('text_encoder')
     name_encoder = NameEncoder(own, text_encoder, built=built)
     if text_encoder and str(text_encoder.get('checkpoint')).startswith('mmovsam://'):
@@ -41,10 +30,7 @@ def load(
 
 
 def load_examples() -> dict[str, np.ndarray]:
-    """The photographs of `EXAMPLE_PHOTOS`, `(H, W, 3)` uint8 RGB, by their names and terms.
-
-    None without scikit-image.
-    """
+    """`EXAMPLE_PHOTOS` by their names and terms; none without scikit-image."""
     try:
         return {f'{p.name}: {p.terms}': p.load() for p in EXAMPLE_PHOTOS.values()}
     except ImportError:

@@ -25,11 +25,7 @@ def empty_stage(with_examples: bool) -> str:
 
 
 def picture(image: np.ndarray) -> str:
-    """The picture, as wide as the page lets it be.
-
-    Args:
-        image: `(H, W, 3)` uint8 RGB.
-    """
+    """The picture, `(H, W, 3)` uint8 RGB, as wide as the page lets it be."""
     height, width = image.shape[:2]
     return (
         f'<img class="fit" style="--ratio:{width / height:.5f}" src="{data_url(image)}" '
@@ -96,7 +92,8 @@ def answer(said: Answer | None) -> str:
         return f'<p class="hint">Mask quality {said.quality:.0%}. This model gives no names.</p>'
     rows = ''.join(
         f'<li><button data-pick="{index}" title="Call it {escape(name)}"'
-        f' style="--share:{score:.1%}"><span>{escape(name)}</span><b>{_percent(score)}</b>'
+        f' style="--share:{score:.1%}"><span>{escape(name)}</span>'
+        f'<b>{"&lt;1%" if score < 0.01 else f"{score:.0%}"}</b>'
         '</button></li>'
         for index, (name, score) in enumerate(zip(said.names, said.name_scores))
     )
@@ -104,10 +101,6 @@ def answer(said: Answer | None) -> str:
         f'<p class="best">{escape(said.names[0])}</p><ol class="names">{rows}</ol>'
         f'<p class="hint">Mask quality {said.quality:.0%}</p>'
     )
-
-
-def _percent(score: float) -> str:
-    return '&lt;1%' if score < 0.01 else f'{score:.0%}'
 
 
 def object_list(objects: Sequence[LabeledObject]) -> str:
@@ -135,10 +128,5 @@ def examples(pictures: Mapping[str, np.ndarray]) -> str:
 
 
 def status(text: str, kind: str = '') -> str:
-    """A line on what goes on.
-
-    Args:
-        text: The line.
-        kind: `'busy'` while something goes on, `'error'` for what went wrong.
-    """
+    """A line; `kind` is `'busy'` while something goes on, `'error'` for what went wrong."""
     return f'<div class="status {kind}" role="status">{escape(text)}</div>'

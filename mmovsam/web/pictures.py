@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..apis.sent_images import read_sent_image
+from ..apis.image_input import read_sent_image
 
 SHOWN_SIDE = 1600
 
@@ -19,12 +19,7 @@ SHOWN_SIDE = 1600
 def read_picture(
     path: str | Path, max_pixels: int, value_range: Sequence[float] | None = None
 ) -> np.ndarray:
-    """Read a file that somebody sent.
-
-    Args:
-        path: The file; its name is told in errors.
-        max_pixels: How many it may have. What has more is not decoded.
-        value_range: Of pictures of more than 8 bits, see `mmovsam.pixels.to_color`.
+    """Read a file that somebody sent, see `read_sent_image`.
 
     Returns:
         `(H, W, 3)` uint8 RGB.
@@ -42,12 +37,7 @@ def read_picture(
 
 
 def data_url(image: np.ndarray, max_side: int = SHOWN_SIDE) -> str:
-    """A picture as a browser takes it in place of an address.
-
-    Args:
-        image: `(H, W, 3)` uint8 RGB.
-        max_side: Larger ones are made smaller.
-    """
+    """A picture `(H, W, 3)` uint8 RGB, made smaller if it is larger, as a browser takes it."""
     scale = max_side / max(image.shape[:2])
     if scale < 1:
         height, width = (max(round(side * scale), 1) for side in image.shape[:2])
@@ -56,12 +46,7 @@ def data_url(image: np.ndarray, max_side: int = SHOWN_SIDE) -> str:
 
 
 def jpeg(image: np.ndarray, quality: int = 92) -> bytes:
-    """A picture as a file.
-
-    Args:
-        image: `(H, W, 3)` uint8 RGB.
-        quality: From 1 to 100.
-    """
+    """A picture `(H, W, 3)` uint8 RGB as a file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, 'JPEG', quality=quality)
     return file.getvalue()

@@ -28,20 +28,18 @@ UPLOAD_SECONDS = 600.0  # by then an uploaded file has been read, or never will 
 class Limits:
     """What the page bears.
 
-    Attributes:
-        max_file_size: Of an uploaded file, in bytes.
-        max_pixels: Of a picture.
-        max_sessions: Users at a time, see `SessionStore`.
-        forget_after: Seconds, see `SessionStore`.
-
     Raises:
         ValueError: A size is not positive.
     """
 
     max_file_size: int = 20 * 2**20
+    """Of an uploaded file, in bytes."""
     max_pixels: int = 64 * 10**6
+    """Of a picture."""
     max_sessions: int = 16
+    """Users at a time, see `SessionStore`."""
     forget_after: float = 3600.0
+    """Seconds, see `SessionStore`."""
 
     def __post_init__(self) -> None:
         for name in ('max_file_size', 'max_pixels'):
@@ -78,7 +76,13 @@ def serving(
         OSError: The port is taken, or the address is not of this machine.
         ValueError: A limit leaves no session.
     """
-    _check_address(host, port)
+    try:  # Gradio would try an address of another machine for ever
+        socket.create_server((host, port or 0)).close()
+    except OSError as error:
+        raise OSError(
+            f'Cannot listen on {host}, port {port or "any"}: {error.strerror}. Choose another '
+            'address or port.'
+        ) from error
     sessions = SessionStore(
         lambda: Session(predictor.fork(), name_encoder), limits.max_sessions, limits.forget_after
     )
@@ -103,7 +107,11 @@ def serving(
                 max_file_size=limits.max_file_size,
                 state_session_capacity=4 * limits.max_sessions,
                 css_paths=Path(__file__).parent / 'page.css',
-                theme=_theme(),
+                theme=gr.themes.Default(  # fonts of the system, so that none is fetched
+                    primary_hue='blue',
+                    font=['system-ui', 'sans-serif'],
+                    font_mono=['ui-monospace', 'monospace'],
+                ),
                 prevent_thread_lock=True,
                 quiet=True,
                 share=False,
@@ -114,33 +122,12 @@ def serving(
                 mcp_server=False,
                 footer_links=[],
             )
-            sweep = threading.Thread(target=_sweep, args=(sessions, folder, ended), daemon=True)
-            sweep.start()
+            threading.Thread(target=_sweep, args=(sessions, folder, ended), daemon=True).start()
             yield url
         finally:
             ended.set()
             blocks.close(verbose=False)
             os.environ.pop('GRADIO_TEMP_DIR', None)
-
-
-def _check_address(host: str, port: int | None) -> None:
-    """Gradio would try an address of another machine for ever."""
-    try:
-        socket.create_server((host, port or 0)).close()
-    except OSError as error:
-        raise OSError(
-            f'Cannot listen on {host}, port {port or "any"}: {error.strerror}. Choose another '
-            'address or port.'
-        ) from error
-
-
-def _theme() -> gr.Theme:
-    """Fonts of the system, so that none is fetched."""
-    return gr.themes.Default(
-        primary_hue='blue',
-        font=['system-ui', 'sans-serif'],
-        font_mono=['ui-monospace', 'monospace'],
-    )
 
 
 def _sweep(sessions: SessionStore, folder: str, ended: threading.Event) -> None:
@@ -151,12 +138,7 @@ def _sweep(sessions: SessionStore, folder: str, ended: threading.Event) -> None:
 
 
 def remove_old_files(folder: str | Path, age: float) -> None:
-    """Remove files that were not read, such as those of broken uploads, and empty folders.
-
-    Args:
-        folder: Where they lie.
-        age: Seconds since they last changed.
-    """
+    """Remove what has not changed for `age` seconds, such as broken uploads, and empty folders."""
     latest = time.time() - age
     for path in sorted(Path(folder).rglob('*'), reverse=True):  # a folder after its files
         with contextlib.suppress(OSError):  # just read, or not empty

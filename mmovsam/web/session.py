@@ -13,10 +13,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..apis import OVSAMPredictor
-from ..apis.auto_labeling.formats import write_coco
+from ..apis.auto_labeling.formats import UNNAMED, write_coco
 from ..apis.auto_labeling.overlay import draw_objects
 from ..apis.name_encoder import NameEncoder
-from .labels import UNNAMED, Answer, LabeledObject, Prompt
+from .labels import Answer, LabeledObject, Prompt
 from .pictures import jpeg
 
 TOP_K = 5
@@ -89,12 +89,7 @@ class Session:
     # The object in work
 
     def click(self, x: float, y: float, foreground: bool = True) -> None:
-        """Say of a point whether it belongs to the object.
-
-        Args:
-            x: In pixels of the picture.
-            y: Likewise.
-            foreground: Whether it does.
+        """Say of a point, in pixels of the picture, whether it belongs to the object.
 
         Raises:
             ValueError: No picture is open, or the point is outside it.
@@ -105,27 +100,13 @@ class Session:
     def drag(self, x1: float, y1: float, x2: float, y2: float) -> None:
         """Draw the object's box from any corner to the opposite one. It begins the object anew.
 
-        Args:
-            x1: In pixels of the picture.
-            y1: Likewise.
-            x2: Likewise.
-            y2: Likewise.
-
         Raises:
             ValueError: No picture is open, or the box has no area in it.
         """
         self._ask(Prompt(box=(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))))
 
     def click_corner(self, x: float, y: float) -> None:
-        """Give a corner of the object's box, and the second time the opposite one.
-
-        Args:
-            x: In pixels of the picture.
-            y: Likewise.
-
-        Raises:
-            ValueError: As for `drag`.
-        """
+        """Give a corner of the object's box, and the second time the opposite one."""
         if self.prompt.corner is not None:
             self.drag(*self.prompt.corner, x, y)
         else:
@@ -183,10 +164,7 @@ class Session:
     # Names
 
     def set_names(self, names: Sequence[str]) -> None:
-        """Change what things may be called; the object in work is named anew.
-
-        Args:
-            names: Class names; none for the model's own vocabulary.
+        """Change what things may be called, to the model's own without names; name anew.
 
         Raises:
             ValueError: As for `NameEncoder.classifier`.
@@ -200,10 +178,7 @@ class Session:
     # The list
 
     def add(self, name: str = '') -> None:
-        """Put the object in work on the list.
-
-        Args:
-            name: What it is called; the model's best name if that is blank.
+        """Put the object in work on the list, by the model's best name if none is given.
 
         Raises:
             ValueError: There is no mask.
@@ -215,10 +190,7 @@ class Session:
         self._commit(Prompt(), (*self.objects, thing), None)
 
     def add_everything(self) -> int:
-        """Put all that is found in the picture on the list, but what is there already.
-
-        Returns:
-            How many objects came.
+        """Put what is found in the picture on the list, but what is there already; count it.
 
         Raises:
             ValueError: No picture is open.
@@ -236,11 +208,7 @@ class Session:
         return len(new)
 
     def rename(self, number: int, name: str) -> None:
-        """Call an object of the list something else.
-
-        Args:
-            number: The object's.
-            name: The new name.
+        """Call the object of a number something else.
 
         Raises:
             ValueError: There is no such object, or the name is blank.
@@ -250,10 +218,7 @@ class Session:
         self._commit(self.prompt, tuple(objects), self.answer)
 
     def remove(self, number: int) -> None:
-        """Take an object off the list.
-
-        Args:
-            number: The object's.
+        """Take the object of a number off the list.
 
         Raises:
             ValueError: There is no such object.

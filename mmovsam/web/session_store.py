@@ -41,7 +41,7 @@ class SessionStore:
         self.forget_after = forget_after
         self.clock = clock
         self._sessions: OrderedDict[str, tuple[float, Session]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -58,7 +58,7 @@ class SessionStore:
         if not key:
             raise ValueError('A session needs a key that is its own.')
         with self._lock:
-            self._drop_idle()
+            self.drop_idle()
             _, session = self._sessions.pop(key, (None, None))
             session = session or self.make()
             self._sessions[key] = self.clock(), session
@@ -78,9 +78,6 @@ class SessionStore:
     def drop_idle(self) -> None:
         """Drop the sessions whose time is over."""
         with self._lock:
-            self._drop_idle()
-
-    def _drop_idle(self) -> None:
-        oldest = self.clock() - self.forget_after
-        for key in [key for key, (used, _) in self._sessions.items() if used < oldest]:
-            del self._sessions[key]
+            oldest = self.clock() - self.forget_after
+            for key in [key for key, (used, _) in self._sessions.items() if used < oldest]:
+                del self._sessions[key]

@@ -5,11 +5,10 @@ import pytest
 import tiny_photo
 import torch
 from pycocotools import mask as coco_mask
-from small_predictor import same
+from small_predictor import HEIGHT, WIDTH, same
 
 from mmovsam.apis import OVSAMPredictor, segment_everything
 
-HEIGHT, WIDTH = 60, 80
 PARTS = dict(tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
 PROMPTS = dict(
     box=dict(box=[10, 12, 50, 40]),
@@ -48,12 +47,6 @@ def test_masks_have_the_image_size_and_can_be_refined(predictor, kind, multimask
     assert np.abs(again.low_res_logits[0] - result.low_res_logits[0]).max() > 1e-3
 
 
-def test_mask_alone_is_a_prompt(predictor):
-    mask = predictor.predict(**PROMPTS['box']).low_res_logits[:1]
-    result = predictor.predict(mask_input=mask, multimask_output=False)
-    assert result.masks.shape == (1, HEIGHT, WIDTH) and np.isfinite(result.scores).all()
-
-
 def test_batch_of_any_mix_gets_what_each_gets_alone(predictor):
     mask = predictor.predict(**PROMPTS['box']).low_res_logits[:1]
     prompts = [*PROMPTS.values(), dict(mask_input=mask)]
@@ -66,32 +59,25 @@ def test_batch_of_any_mix_gets_what_each_gets_alone(predictor):
         assert batch.names[i] == alone.names[0]
 
 
-def test_restored_features_answer_as_the_image_does(predictor, picture, tmp_path, monkeypatch):
-    predictor.set_image_batch([picture, picture[:33, ::-1]])
-    expected = [predictor.predict(**PROMPTS['box'], image_index=0)]
-    expected.append(predictor.predict(box=[3, 4, 50, 30], image_index=1))
-    predictor.save_features(tmp_path / 'two.safetensors')
-    model = tiny_photo.build(**PARTS)  # the same weights in another process
-    monkeypatch.setattr(model, 'extract_feat', None)
-    restored = OVSAMPredictor(model)
-    restored.load_features(tmp_path / 'two.safetensors')
-    assert same(restored.predict(**PROMPTS['box'], image_index=0), expected[0])
-    assert same(restored.predict(box=[3, 4, 50, 30], image_index=1), expected[1])
-
-
-def test_features_of_other_fine_maps_are_refused(predictor, tmp_path):
+def test_features_in_a_file_answer_as_the_image_does_and_only_for_their_model(
+    predictor, tmp_path, monkeypatch
+):
+    expected = predictor.predict(**PROMPTS['box'])
     predictor.save_features(tmp_path / 'one.safetensors')
-    other = tiny_photo.build(**PARTS)
+    other = tiny_photo.build(**PARTS)  # the same weights in another process
+    monkeypatch.setattr(other, 'extract_feat', None)
+    restored = OVSAMPredictor(other)
+    restored.load_features(tmp_path / 'one.safetensors')
+    assert same(restored.predict(**PROMPTS['box']), expected)
     with torch.no_grad():
         other.backbone.visual.conv_stem.weight[0, 0, 0, 0] += 1e-3
-    with pytest.raises(ValueError, match='Encode|encode'):
+    with pytest.raises(ValueError, match='of another model'):
         OVSAMPredictor(other).load_features(tmp_path / 'one.safetensors')
 
 
 def test_everything_mode_finds_masks_inside_the_image(predictor):
-    found = segment_everything(
-        predictor, points_per_side=3, quality_thr=0, stability_thr=0, min_area=1, nms_iou=1
-    )
+    settings = dict(quality_thr=0, stability_thr=0, min_area=1, nms_iou=1)
+    found = segment_everything(predictor, points_per_side=3, **settings)
     assert len(found) >= 9
     for thing in found:
         mask = coco_mask.decode(thing['segmentation'])

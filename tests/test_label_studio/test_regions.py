@@ -1,11 +1,14 @@
-"""Regions that were drawn, and the prompts that they mean."""
+"""Regions that were drawn and the prompts that they mean; masks of Label Studio's brush."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from label_studio_requests import decode_brush, point, rectangle
 
 from mmovsam.label_studio.label_config import BrushLabel
-from mmovsam.label_studio.regions import brush_region, read_prompts, target_image
+from mmovsam.label_studio.regions import brush_region, encode_brush, read_prompts, target_image
 
 WIDTH, HEIGHT = 80, 60
 BOX, OTHER_BOX = [8, 6, 40, 30], [44, 33, 76, 54]
@@ -28,56 +31,34 @@ def around(box, **changes):
 
 
 def test_points_are_one_object_and_negative_ones_its_background():
+    labeled, silent = at(60, 45), at(20, 15, type='keypoint')
+    labeled['value']['keypointlabels'] = ['Background']
+    del silent['is_positive'], silent['value']['keypointlabels'], silent['value']['labels']
     expected = dict(point_coords=[[20, 15], [60, 45]], point_labels=[1, 0])
-    assert prompts(at(20, 15), at(60, 45, positive=False)) == [expected]
+    for foreground in (at(20, 15), silent):
+        for background in (at(60, 45, positive=False), labeled):
+            assert prompts(foreground, background) == [expected]
+    assert prompts(background) == [] == prompts()
 
 
-def test_point_labelled_background_is_background():
-    background = at(60, 45)
-    background['value']['keypointlabels'] = ['Background']
-    assert prompts(at(20, 15), background)[0]['point_labels'] == [1, 0]
-
-
-def test_point_that_does_not_say_what_it_is_is_foreground():
-    region = at(20, 15, type='keypoint')
-    del region['is_positive'], region['value']['keypointlabels'], region['value']['labels']
-    assert prompts(region) == [dict(point_coords=[[20, 15]], point_labels=[1])]
-
-
-def test_background_points_alone_mean_nothing():
-    assert prompts(at(20, 15, positive=False)) == [] == prompts()
-
-
-def test_each_rectangle_is_an_object():
-    assert prompts(around(BOX), around(OTHER_BOX)) == [dict(box=BOX), dict(box=OTHER_BOX)]
-
-
-def test_a_rectangle_that_was_only_clicked_costs_nothing_else():
-    clicked = around([20, 20, 20, 20])
-    assert prompts(clicked, around(BOX)) == prompts(around(BOX))
-    assert prompts(around([20, 20, 30, 20]), at(10, 10)) == prompts(at(10, 10))
-    assert prompts(clicked) == [dict(box=[20, 20, 20, 20])]  # which the predictor refuses by name
-
-
-def test_one_rectangle_has_all_points_even_those_outside():
+def test_one_rectangle_has_all_points_and_several_those_that_are_in_them():
     expected = dict(box=BOX, point_coords=[[10, 10], [70, 50]], point_labels=[1, 0])
     assert prompts(at(10, 10), around(BOX), at(70, 50, positive=False)) == [expected]
-
-
-def test_points_belong_to_those_of_several_rectangles_that_they_are_in():
+    assert prompts(around(BOX), around(OTHER_BOX)) == [dict(box=BOX), dict(box=OTHER_BOX)]
     found = prompts(around(BOX), around(OTHER_BOX), at(10, 10), at(50, 40, positive=False))
     assert found == [
         dict(box=BOX, point_coords=[[10, 10]], point_labels=[1]),
         dict(box=OTHER_BOX, point_coords=[[50, 40]], point_labels=[0]),
     ]
-
-
-def test_point_in_none_of_several_rectangles_is_refused():
     with pytest.raises(ValueError, match='point at 42, 5 is in none of the 2 rectangles'):
         prompts(around(BOX), around(OTHER_BOX), at(42, 5))
 
 
-def test_turned_rectangle_is_the_upright_one_around_it():
+def test_rectangles_that_were_only_clicked_or_that_are_turned():
+    clicked = around([20, 20, 20, 20])
+    assert prompts(clicked, around(BOX)) == prompts(around(BOX))
+    assert prompts(around([20, 20, 30, 20]), at(10, 10)) == prompts(at(10, 10))
+    assert prompts(clicked) == [dict(box=[20, 20, 20, 20])]  # which the predictor refuses by name
     # by a quarter about its upper left corner: what was its height goes to the left
     assert prompts(around([40, 10, 60, 20], rotation=90)) == [dict(box=[30, 10, 40, 30])]
 
@@ -85,7 +66,7 @@ def test_turned_rectangle_is_the_upright_one_around_it():
 def test_other_regions_are_left_out():
     choice = dict(type='choices', to_name='image', value=dict(choices=['a']))
     assert prompts(at(20, 15), choice) == prompts(at(20, 15))
-    assert target_image([choice, at(20, 15)]) == 'image'
+    assert target_image([choice, at(20, 15)]) == 'image' and target_image([]) is None
 
 
 @pytest.mark.parametrize(
@@ -102,11 +83,6 @@ def test_other_regions_are_left_out():
 def test_bad_region_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         prompts(at(20, 15, **change))
-
-
-def test_image_of_the_regions_is_found():
-    assert target_image([at(1, 1, to_name='front'), around(BOX, to_name='front')]) == 'front'
-    assert target_image([]) is None
 
 
 @pytest.mark.parametrize(
@@ -141,3 +117,41 @@ def test_mask_becomes_a_region_of_the_brush():
         score=0.75,
         meta=dict(text=['plum 75%']),
     )
+
+
+# Run lengths of the brush, decoded bit by bit and by Label Studio's own package
+
+
+def masks():
+    """Discs and diagonal stripes, whose runs have all lengths, and runs that have to be split."""
+    for shape in ((1, 1), (1, 9), (7, 1), (90, 170)):
+        rows, columns = np.ogrid[: shape[0], : shape[1]]
+        disc = np.hypot(rows - shape[0] / 2, columns - shape[1] / 2) < min(shape) / 3
+        yield from (np.zeros(shape, bool), disc, (rows * 3 + columns) % 31 < 9)
+    for pixels in (1 << 14, (1 << 14) + 1, (1 << 15) + 3):  # 4 values a pixel, 65,536 a run
+        yield np.ones((1, pixels), bool)
+
+
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_any_mask_survives(mask):
+    assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
+
+
+def test_masks_with_runs_of_all_lengths_survive():
+    for mask in masks():
+        assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
+    # 24 values of 8 bits; widths 3, 4, 8, 16; runs of 8 zeros, 4 times 255, 12 zeros
+    head = f'{24:032b}' + '00111' + '0010' + '0011' + '0111' + '1111'
+    runs = '10011100000000' + '10001111111111' + '101101100000000'
+    bits = head + runs + '0' * (-len(head + runs) % 8)
+    expected = [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
+    assert encode_brush(np.array([[False, False, True], [False, False, False]])) == expected
+
+
+def test_label_studios_own_decoder_reads_it():
+    brush = pytest.importorskip(
+        'label_studio_sdk.converter.brush', reason='pip install label-studio-sdk, for its decoder'
+    )
+    for mask in masks():
+        pixels = brush.decode_rle(encode_brush(mask)).reshape(*mask.shape, 4)
+        assert np.array_equal(pixels[..., 3] > 0, mask)

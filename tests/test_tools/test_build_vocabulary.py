@@ -1,6 +1,5 @@
 """tools/build_vocabulary.py with a small text tower, in this process."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,18 @@ from text_tower import CLIP, TOKENIZER, build_clip
 
 from mmovsam.checkpoints import save_safetensors
 from mmovsam.vocabulary import Vocabulary, load_classifier
+
+DATASET = """
+from mmengine.registry import DATASETS
+@DATASETS.register_module(force=True)
+class VocabularyToolDataset:
+    metainfo = dict(classes=('a', 'b'), novel=(False, True))
+"""
+CONFIG = """
+_base_ = ['model.py']
+custom_imports = dict(imports=['vocabulary_tool_dataset'])
+test_dataloader = dict(dataset=dict(type='mmengine.VocabularyToolDataset'))
+"""
 
 
 @pytest.fixture
@@ -45,40 +56,23 @@ def test_file_of_names_becomes_a_classifier_of_the_text_tower(run):
     torch.testing.assert_close(classifier.embeddings, expected.embeddings)
 
 
-def test_config_of_a_model_brings_its_weights(run, folder):
-    status, out, _ = run('coco --out c.safetensors --model model.py --templates simple')
+def test_split_is_kept_or_forgotten_and_names_are_cached_or_not(run, folder):
+    line = 'coco --out c.safetensors --model model.py --templates simple'
+    status, out, _ = run(f'{line} --no-split --no-cache')
+    assert status == 0 and '80 classes with 80 names' in out
+    assert load_classifier('c.safetensors').novel is None and not (folder / 'cache').exists()
+    status, out, _ = run(line)
     assert status == 0
     assert '80 classes (48 base, 17 novel, 15 neither, so never predicted)' in out
     assert load_classifier('c.safetensors').novel == Vocabulary.from_source('coco').novel
     assert len(list((folder / 'cache').iterdir())) == 1
 
 
-def test_split_is_forgotten_and_nothing_kept_on_demand(run, folder):
-    line = 'coco --out c.safetensors --model model.py --templates simple --no-split --no-cache'
-    status, out, _ = run(line)
-    assert status == 0 and '80 classes with 80 names' in out
-    assert load_classifier('c.safetensors').novel is None
-    assert not (folder / 'cache').exists()
-
-
-def test_config_of_a_dataset_brings_names_and_text_tower(run, folder):
-    dataset = """
-from mmengine.registry import DATASETS
-@DATASETS.register_module(force=True)
-class VocabularyToolDataset:
-    metainfo = dict(classes=('a', 'b'), novel=(False, True))
-"""
-    Path('vocabulary_tool_dataset.py').write_text(dataset)
-    sys.path.insert(0, str(folder))
-    try:
-        Path('config.py').write_text(
-            "_base_ = ['model.py']\n"
-            "custom_imports = dict(imports=['vocabulary_tool_dataset'])\n"
-            "test_dataloader = dict(dataset=dict(type='mmengine.VocabularyToolDataset'))\n"
-        )
-        status, _, err = run('config.py c.safetensors')  # the file as second argument
-    finally:
-        sys.path.remove(str(folder))
+def test_config_of_a_dataset_brings_names_and_text_tower(run, folder, monkeypatch):
+    Path('vocabulary_tool_dataset.py').write_text(DATASET)
+    Path('config.py').write_text(CONFIG)
+    monkeypatch.syspath_prepend(str(folder))
+    status, _, err = run('config.py c.safetensors')  # the file as second argument
     assert status == 0, err
     classifier = load_classifier('c.safetensors')
     assert classifier.names == ('a', 'b') and classifier.novel == (False, True)

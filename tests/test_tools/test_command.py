@@ -45,12 +45,19 @@ def test_help_of_a_command_names_it_as_it_was_called(command, capsys):
     assert sys.argv == argv
 
 
-def test_arguments_reach_the_tool(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ('vocabulary absent.txt --out a.safetensors --model x', 'Give --checkpoint'),
+        ('download ovsam-lvis', "Did you mean 'ovsam-lvis-rn50x16'?"),
+        ('lable', "invalid choice: 'lable'"),
+    ],
+)
+def test_mistakes_are_told_by_the_tool_or_the_command(tmp_path, monkeypatch, capsys, line, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        mmovsam_command.main(['vocabulary', 'absent.txt', '--out', 'a.safetensors', '--model', 'x'])
-    assert stop.value.code == 2
-    assert 'Give --checkpoint' in capsys.readouterr().err
+        mmovsam_command.main(line.split())
+    assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_models_are_listed_with_their_licences(capsys):
@@ -58,20 +65,6 @@ def test_models_are_listed_with_their_licences(capsys):
     printed = capsys.readouterr().out
     for words in ('ovsam-photo', 'ovsam-lvis-rn50x16', 'non-commercial', 'hf://HarborYuan'):
         assert words in printed
-
-
-def test_wrong_name_of_a_model_is_one_line(capsys):
-    with pytest.raises(SystemExit) as stop:
-        mmovsam_command.main(['download', 'ovsam-lvis'])
-    assert stop.value.code == 2
-    assert "Did you mean 'ovsam-lvis-rn50x16'?" in capsys.readouterr().err
-
-
-def test_unknown_command_is_answered_with_those_there_are(capsys):
-    with pytest.raises(SystemExit) as stop:
-        mmovsam_command.main(['lable'])
-    assert stop.value.code == 2
-    assert "invalid choice: 'lable'" in capsys.readouterr().err
 
 
 def test_package_that_is_missing_is_named_without_a_traceback(monkeypatch, capsys):

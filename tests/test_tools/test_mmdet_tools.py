@@ -32,14 +32,14 @@ def run(tool, *arguments):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """A working folder with three scenes, the config for them and what a test of it dumped."""
+    """A working folder with two scenes, the config for them and what a test of it dumped."""
     folder = tmp_path_factory.mktemp('a folder')
     cfg = Config.fromfile(CONFIG)
     for name in ('val', 'test'):
         loader = cfg[f'{name}_dataloader']
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
         loader.dataset.data_root = str(folder)
-        loader.dataset.draw.num_images = 3
+        loader.dataset.draw.num_images = 2
         cfg[f'{name}_evaluator'][1].ann_file = f'{folder}/annotations/mini_{name}.json'
     cfg.train_dataloader.dataset.data_root = str(folder)
     cfg.train_dataloader.dataset.draw.num_images = 2
@@ -53,14 +53,23 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope='module')
+def results(folder):
+    return mmengine.load(folder / 'results.pkl')
+
+
+@pytest.fixture(scope='module')
+def detector(folder):
+    return init_detector(str(folder / 'config.py'), str(WEIGHTS), device='cpu')
+
+
 @pytest.fixture(autouse=True)
 def inside(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 
-def test_a_test_dumps_results_that_pycocotools_reads_and_draws_each_image(folder):
-    results = mmengine.load(folder / 'results.pkl')
-    assert len(results) == 3 and len(list(folder.rglob('shown/**/*.*'))) == 3
+def test_a_test_dumps_results_that_pycocotools_reads_and_draws_each_image(folder, results):
+    assert len(results) == len(list(folder.rglob('shown/**/*.*'))) == 2
     for result in results:
         found = result['pred_instances']
         assert len(found['masks']) == len(found['scores']) > 0
@@ -68,72 +77,42 @@ def test_a_test_dumps_results_that_pycocotools_reads_and_draws_each_image(folder
         assert tuple(found['masks'][0]['size']) == tuple(result['ori_shape']) and areas.max() > 0
 
 
-@pytest.mark.parametrize('as_array', [False, True])
-def test_the_inferencer_gives_masks_and_names_for_files_and_arrays(folder, as_array):
+def test_the_inferencer_gives_masks_and_names_for_files_and_arrays(results):
     inferencer = DetInferencer('config.py', str(WEIGHTS), device='cpu', show_progress=False)
-    path = str(image_paths(folder)[0])
-    image = mmcv.imread(path) if as_array else path
-    given = inferencer(image, return_datasamples=True, out_dir='inferred')['predictions'][0]
-    found = given.pred_instances
-    assert found.masks.shape == (len(found), *given.ori_shape) and len(found) > 0
-    dumped = mmengine.load(folder / 'results.pkl')[0]['pred_instances']
-    assert torch.equal(found.bboxes, dumped['bboxes'])
-    assert torch.equal(found.labels, dumped['labels'])
+    path, dumped = results[0]['img_path'], results[0]['pred_instances']
+    for image in (path, mmcv.imread(path)):
+        (given,) = inferencer(image, return_datasamples=True, out_dir='inferred')['predictions']
+        found = given.pred_instances
+        assert found.masks.shape == (len(found), *given.ori_shape) and len(found) > 0
+        assert torch.equal(found.bboxes, dumped['bboxes'])
+        assert torch.equal(found.labels, dumped['labels'])
     assert list(Path('inferred/vis').glob('*'))
     names = inferencer.visualizer.dataset_meta['classes']
     assert len(names) == 640 and 'plain red circle' in names
 
 
-def test_init_detector_and_inference_detector_agree_with_the_test(folder):
-    model = init_detector('config.py', str(WEIGHTS), device='cpu')
-    paths = list(map(str, image_paths(folder)))
-    dumped = [result['pred_instances'] for result in mmengine.load(folder / 'results.pkl')]
+def test_inference_detector_agrees_with_the_test_and_with_supervision(detector, results):
+    paths = [result['img_path'] for result in results]
     for given in (paths, [mmcv.imread(path) for path in paths]):
-        for sample, expected in zip(inference_detector(model, given), dumped):
+        for sample, result in zip(inference_detector(detector, given), results):
+            expected = result['pred_instances']
             assert torch.equal(sample.pred_instances.bboxes, expected['bboxes'])
             assert torch.equal(sample.pred_instances.labels, expected['labels'])
+    supervision = pytest.importorskip('supervision')
+    detections = supervision.Detections.from_mmdetection(sample)
+    assert len(detections) == len(sample.pred_instances)
+    np.testing.assert_array_equal(detections.mask, sample.pred_instances.masks.numpy())
 
 
-def image_paths(folder):
-    return [Path(result['img_path']) for result in mmengine.load(folder / 'results.pkl')]
-
-
-def test_flops_are_counted(folder, capsys):
-    run(TOOLS / 'get_flops.py', 'config.py', '--num-images', 1)
-    assert 'Flops: ' in capsys.readouterr().out
-
-
-def test_results_are_analyzed(folder):
+def test_results_are_analyzed_and_a_confusion_matrix_is_drawn():
+    """The matrix with all objects as one class: 640 rows take MMDetection gigabytes."""
     run(TOOLS / 'analyze_results.py', 'config.py', 'results.pkl', 'analyzed', '--topk', 1)
     assert [len(list(Path('analyzed', kind).glob('*'))) for kind in ('good', 'bad')] == [1, 1]
-
-
-def test_a_confusion_matrix_is_drawn(folder):
-    """With all objects as one class: a picture of 640 rows takes MMDetection gigabytes."""
     results = mmengine.load('results.pkl')
     for result in results:
         result['pred_instances']['labels'] *= 0
     mmengine.dump(results, 'agnostic.pkl')
-    run(
-        TOOLS / 'confusion_matrix.py',
-        'config.py',
-        'agnostic.pkl',
-        'matrix',
-        '--cfg-options',
-        'test_dataloader.dataset.class_agnostic=True',
-    )
+    option = 'test_dataloader.dataset.class_agnostic=True'
+    command = ['config.py', 'agnostic.pkl', 'matrix', '--cfg-options', option]
+    run(TOOLS / 'confusion_matrix.py', *command)
     assert Path('matrix/confusion_matrix.png').is_file()
-
-
-def test_the_data_set_is_timed(folder):
-    options = ['--max-iter', 3, '--num-warmup', 1, '--log-interval', 1, '--repeat-num', 1]
-    run(TOOLS / 'benchmark.py', 'config.py', '--task', 'dataset', *options)
-
-
-def test_masks_are_a_detections_object_of_supervision(folder):
-    supervision = pytest.importorskip('supervision')
-    model = init_detector('config.py', str(WEIGHTS), device='cpu')
-    sample = inference_detector(model, str(image_paths(folder)[0]))
-    detections = supervision.Detections.from_mmdetection(sample)
-    assert len(detections) == len(sample.pred_instances)
-    np.testing.assert_array_equal(detections.mask, sample.pred_instances.masks.numpy())

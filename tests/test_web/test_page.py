@@ -70,10 +70,6 @@ def png(tmp_path, picture):
     return (tmp_path / 'cat.png').read_bytes()
 
 
-def test_it_is_reached_from_this_machine_only(client):
-    assert client.base_url.host == '127.0.0.1'
-
-
 def test_uploaded_file_is_read_and_removed(client, call, png):
     (path,) = upload(client, png).json()
     folder = Path(os.environ['GRADIO_TEMP_DIR'])
@@ -124,17 +120,15 @@ def test_files_of_the_server_cannot_be_opened_as_pictures(call, tmp_path, png):
     assert not call('upload', as_input(str(path)))['success'] and path.is_file()
 
 
-def test_files_of_the_server_are_not_handed_out(client, tmp_path, png):
-    for path in (tmp_path / 'cat.png', __file__, 'setup.py', '/etc/passwd'):
-        assert client.get(f'gradio_api/file={path}').status_code in (403, 404)
-
-
-def test_nothing_is_fetched_for_others(client):
-    said = client.get(f'gradio_api/file={client.base_url}config', follow_redirects=False)
-    assert said.status_code >= 400
-
-
-def test_pages_and_styles_name_no_other_server(client):
+def test_nothing_is_handed_out_nor_fetched_from_or_told_to_others(client, tmp_path, png):
+    for path in (tmp_path / 'cat.png', __file__, '/etc/passwd', f'{client.base_url}config'):
+        said = client.get(f'gradio_api/file={path}', follow_redirects=False)
+        assert said.status_code >= 400
+    config = client.get('config').json()
+    assert config['analytics_enabled'] is False and not config.get('run_history')
+    info = client.get('gradio_api/info').json()  # handlers are no public interface
+    assert info['named_endpoints'] == {} == info['unnamed_endpoints']
+    assert client.base_url.host == '127.0.0.1'
     for path in ('', 'theme.css'):
         text = client.get(path).text
         fetched = re.findall(r'(?:src=|href=|url\(|@import )["\']?(https?:[^"\')\s]+)', text)
@@ -160,25 +154,13 @@ def test_an_example_is_opened_under_its_name(predictor, name_encoder, picture):
     assert session.file_name == 'dog.jpg' and session.image.shape == (30, 80, 3)
 
 
-@pytest.mark.parametrize('max_names, shown', [(3, 'ant\nbee\ncow'), (2, '')])
-def test_names_of_the_model_are_shown_if_they_fit(max_names, shown):
-    page = Page(SessionStore(list), ('ant', 'bee', 'cow'), max_names, max_pixels=9)
-    fields = [
-        component['props']
-        for component in page.layout().get_config_file()['components']
-        if component['props'].get('elem_id') == 'names'
-    ]
-    assert [field['value'] or '' for field in fields] == [shown]
-
-
-def test_handlers_are_no_public_interface(client):
-    info = client.get('gradio_api/info').json()
-    assert info['named_endpoints'] == {} == info['unnamed_endpoints']
-
-
-def test_nothing_is_told_to_anybody(client):
-    config = client.get('config').json()
-    assert config['analytics_enabled'] is False and not config.get('run_history')
+def test_names_of_the_model_are_shown_if_they_fit():
+    for max_names, shown in ((3, 'ant\nbee\ncow'), (2, '')):
+        page = Page(SessionStore(list), ('ant', 'bee', 'cow'), max_names, max_pixels=9)
+        components = page.layout().get_config_file()['components']
+        props = [component['props'] for component in components]
+        (field,) = [each for each in props if each.get('elem_id') == 'names']
+        assert (field['value'] or '') == shown
 
 
 def test_sessions_are_those_of_the_store_and_bounded(client, call, png):
@@ -198,17 +180,16 @@ def test_who_closes_the_page_makes_room_first(client, monkeypatch):
     assert left.wait(120)
 
 
-@pytest.mark.parametrize('wrong', [dict(max_file_size=0), dict(max_pixels=-1)])
-def test_limits_that_let_nothing_in_are_refused(wrong):
-    with pytest.raises(ValueError, match='must be at least 1'):
-        Limits(**wrong)
-
-
-@pytest.mark.parametrize('host', ['127.0.0.1', '203.0.113.7', 'no.such.host.invalid'])
-def test_an_address_that_is_taken_or_foreign_is_an_error(client, predictor, name_encoder, host):
+def test_limits_that_let_nothing_in_and_addresses_of_others_are_refused(
+    client, predictor, name_encoder
+):
+    for wrong in (dict(max_file_size=0), dict(max_pixels=-1)):
+        with pytest.raises(ValueError, match='must be at least 1'):
+            Limits(**wrong)
     port = client.base_url.port
-    with (
-        pytest.raises(OSError, match=rf'{host}, port {port}: .*Choose another'),
-        serving(predictor, name_encoder, host=host, port=port),
-    ):
-        pass
+    for host in ('127.0.0.1', '203.0.113.7', 'no.such.host.invalid'):
+        with (
+            pytest.raises(OSError, match=rf'{host}, port {port}: .*Choose another'),
+            serving(predictor, name_encoder, host=host, port=port),
+        ):
+            pass

@@ -1,4 +1,4 @@
-"""One user's work: prompts, undo, the list, files."""
+"""One user's work: prompts, undo, the list, files; and the sessions of all users."""
 
 import io
 import json
@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 import tiny
+from mmdet.registry import MODELS
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmovsam.web import Prompt, Session
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.web import Prompt, Session, SessionStore
 
 
 @pytest.fixture
@@ -31,31 +33,22 @@ def num_encoded(predictor, monkeypatch):
 
 
 def state(session):
-    mask = None if session.answer is None else session.answer.mask.copy()
-    return session.prompt, [(t.number, t.name) for t in session.objects], mask
-
-
-def same(one, other):
-    return one[:2] == other[:2] and np.array_equal(one[2], other[2])
-
-
-# Prompts
+    mask = None if session.answer is None else session.answer.mask.tolist()
+    return session.prompt, [(t.number, t.name) for t in session.objects], mask, session.names
 
 
 def test_clicks_and_boxes_ask_what_a_predictor_is_asked(opened, predictor, picture):
     twin = predictor.fork()
     twin.set_image(picture)
+    point, box = dict(point_coords=[[20, 30]], point_labels=[1]), dict(box=[10, 12, 70, 50])
     for do, prompt in (
-        (lambda: opened.click(20, 30), dict(point_coords=[[20, 30]], point_labels=[1])),
+        (lambda: opened.click(20, 30), point),
         (
             lambda: opened.click(60, 10, foreground=False),
             dict(point_coords=[[20, 30], [60, 10]], point_labels=[1, 0]),
         ),
-        (lambda: opened.drag(70, 50, 10, 12), dict(box=[10, 12, 70, 50])),
-        (
-            lambda: opened.click(20, 30),
-            dict(box=[10, 12, 70, 50], point_coords=[[20, 30]], point_labels=[1]),
-        ),
+        (lambda: opened.drag(70, 50, 10, 12), box),
+        (lambda: opened.click(20, 30), dict(point, **box)),
     ):
         do()
         expected = twin.predict(**prompt, multimask_output=False)
@@ -63,13 +56,9 @@ def test_clicks_and_boxes_ask_what_a_predictor_is_asked(opened, predictor, pictu
         assert opened.answer.names == tuple(expected.names[0]) and len(opened.answer.names) == 5
         assert opened.answer.name_scores == tuple(expected.name_scores[0].tolist())
         assert opened.answer.quality == expected.scores[0]
-
-
-def test_two_corners_make_a_box(opened):
-    opened.click(20, 30)
-    before = opened.answer
-    opened.click_corner(70, 50)
-    assert opened.prompt.corner == (70, 50) and np.array_equal(opened.answer.mask, before.mask)
+    opened.click_corner(70, 50)  # the first corner of a box changes nothing yet
+    assert opened.prompt.corner == (70, 50)
+    assert np.array_equal(opened.answer.mask, expected.masks[0])
     opened.click_corner(10, 12)
     assert opened.prompt == Prompt(box=(10, 12, 70, 50))
 
@@ -89,29 +78,28 @@ def test_what_is_refused_changes_nothing(opened, do, message):
     opened.click(20, 30)
     opened.add('plum')
     opened.click(20, 30)
-    before, names = state(opened), opened.names
+    before = state(opened)
     with pytest.raises(ValueError, match=message):
         do(opened)
-    assert same(state(opened), before) and opened.names == names
+    assert state(opened) == before
     opened.undo()
     assert not opened.prompt.points
 
 
-@pytest.mark.parametrize(
-    'do',
-    [
-        lambda s: s.click(1, 1),
-        lambda s: s.drag(1, 1, 5, 5),
-        lambda s: s.click_corner(1, 1),
-        lambda s: s.add_everything(),
-    ],
-)
-def test_without_a_picture_one_is_asked_for(session, do):
-    with pytest.raises(ValueError, match='no picture: open one'):
-        do(session)
+def test_without_a_picture_one_is_asked_for(session):
+    for do in (
+        lambda: session.click(1, 1),
+        lambda: session.drag(1, 1, 5, 5),
+        lambda: session.click_corner(1, 1),
+        session.add_everything,
+    ):
+        with pytest.raises(ValueError, match='no picture: open one'):
+            do()
 
 
-def test_undo_goes_back_through_clicks_and_changes_of_the_list(opened):
+def test_undo_goes_back_through_all_changes_until_a_new_picture_starts_from_nothing(
+    opened, picture
+):
     steps = [
         lambda: opened.click(20, 30),
         lambda: opened.click(40, 30, foreground=False),
@@ -128,12 +116,7 @@ def test_undo_goes_back_through_clicks_and_changes_of_the_list(opened):
         do()
     while before:
         opened.undo()
-        assert same(state(opened), before.pop())
-    with pytest.raises(ValueError, match='nothing to undo'):
-        opened.undo()
-
-
-def test_a_new_picture_starts_from_nothing(opened, picture):
+        assert state(opened) == before.pop()
     opened.click(20, 30)
     opened.add('plum')
     opened.open(picture[:, ::-1].copy(), 'dog.png')
@@ -142,10 +125,7 @@ def test_a_new_picture_starts_from_nothing(opened, picture):
         opened.undo()
 
 
-# Names
-
-
-def test_names_change_without_encoding_the_picture_again(opened, num_encoded):
+def test_names_change_without_encoding_the_picture_again(opened, num_encoded, monkeypatch):
     opened.click(20, 30)
     mask = opened.answer.mask
     opened.set_names(['plum', 'cat'])
@@ -154,12 +134,9 @@ def test_names_change_without_encoding_the_picture_again(opened, num_encoded):
     opened.set_names([])
     assert opened.names == tiny.NAMES and len(opened.answer.names) == 5
     assert num_encoded() == 0
-
-
-def test_a_model_without_names_of_its_own_asks_for_some(predictor, name_encoder, monkeypatch):
-    monkeypatch.setattr(name_encoder, 'own', None)
+    monkeypatch.setattr(opened.name_encoder, 'own', None)
     with pytest.raises(ValueError, match='no names of its own: give at least one'):
-        Session(predictor.fork(), name_encoder).set_names([])
+        opened.set_names([])
 
 
 def test_sessions_do_not_see_each_other(predictor, name_encoder, picture):
@@ -177,30 +154,25 @@ def test_sessions_do_not_see_each_other(predictor, name_encoder, picture):
     assert np.array_equal(ann.answer.mask, mask) and 'plum' not in ann.answer.names
 
 
-# The list
-
-
 def test_an_object_has_the_best_name_or_the_one_it_is_given(opened):
+    with pytest.raises(ValueError, match='no mask to add'):
+        opened.add('plum')
     opened.click(20, 30)
-    best, second = opened.answer.names[:2]
-    scores = opened.answer.name_scores
-    mask = opened.answer.mask
+    (best, second), scores = opened.answer.names[:2], opened.answer.name_scores
+    mask = opened.answer.mask.copy()
     opened.add(' ')
     assert opened.answer is None and opened.prompt == Prompt()
     for name in (second, '  my own\tname '):
         opened.click(20, 30)
         opened.add(name)
-    assert [thing.name for thing in opened.objects] == [best, second, 'my own name']
-    assert [thing.score for thing in opened.objects] == [scores[0], scores[1], 1]
-    assert [thing.number for thing in opened.objects] == [1, 2, 3]
+    assert [(t.number, t.name, t.score) for t in opened.objects] == [
+        (1, best, scores[0]),
+        (2, second, scores[1]),
+        (3, 'my own name', 1),
+    ]
     assert np.array_equal(coco_mask.decode(opened.objects[0].segmentation), mask)
     opened.rename(3, second)
     assert opened.objects[2].score == scores[1]
-
-
-def test_no_mask_makes_no_object(opened, monkeypatch):
-    with pytest.raises(ValueError, match='no mask to add'):
-        opened.add('plum')
     opened.click(20, 30)
     opened.answer.mask[:] = False
     with pytest.raises(ValueError, match='no mask to add'):
@@ -211,14 +183,8 @@ def test_everything_comes_to_the_list_but_what_is_there(opened, monkeypatch):
     masks = np.zeros((3, 60, 80), bool)
     masks[0, :20, :20] = masks[1, 30:50, 30:70] = masks[2, 30:50, 31:70] = True
     encoded = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0), np.uint8))
-    found = [
-        dict(
-            segmentation=dict(rle, counts=rle['counts'].decode()),
-            names=['cat', 'dog'],
-            name_scores=[0.75, 0.25],
-        )
-        for rle in encoded
-    ]
+    names = dict(names=['cat', 'dog'], name_scores=[0.75, 0.25])
+    found = [dict(names, segmentation=dict(r, counts=r['counts'].decode())) for r in encoded]
     monkeypatch.setattr(opened.predictor, 'segment_everything', lambda top_k: found[:2])
     assert opened.add_everything() == 2
     assert [(t.name, t.score, t.bbox) for t in opened.objects] == [
@@ -234,7 +200,12 @@ def test_everything_comes_to_the_list_but_what_is_there(opened, monkeypatch):
 # Files
 
 
-def test_coco_json_has_masks_names_and_categories(opened, tmp_path):
+def test_coco_json_has_masks_names_and_categories_and_the_picture_shows_them(
+    opened, picture, tmp_path
+):
+    for export in (opened.to_coco, opened.to_jpeg):
+        with pytest.raises(ValueError, match='list is empty: add an object'):
+            export()
     opened.click(20, 30)
     mask, best = opened.answer.mask, opened.answer.names[0]
     opened.add()
@@ -251,29 +222,13 @@ def test_coco_json_has_masks_names_and_categories(opened, tmp_path):
     assert coco.cats[one['category_id']]['name'] == best == one['top_k'][0]['name']
     assert one['score'] == pytest.approx(opened.objects[0].score, abs=1e-5)
     assert coco.cats[other['category_id']]['name'] == 'Käse' and other['score'] == 1
-
-
-def test_picture_shows_the_objects(opened, picture):
-    opened.click(20, 30)
-    opened.add()
     drawn = np.asarray(Image.open(io.BytesIO(opened.to_jpeg())))
-    assert drawn.shape[0] % 60 == 0 and drawn.shape[1] / drawn.shape[0] == 80 / 60
     factor = len(drawn) // 60
-    plain = picture.repeat(factor, 0).repeat(factor, 1)
-    assert np.abs(drawn.astype(int) - plain).mean() > 5
-
-
-@pytest.mark.parametrize('export', [Session.to_coco, Session.to_jpeg])
-def test_an_empty_list_makes_no_file(opened, export):
-    with pytest.raises(ValueError, match='list is empty: add an object'):
-        export(opened)
+    assert drawn.shape[:2] == (60 * factor, 80 * factor)
+    assert np.abs(drawn.astype(int) - picture.repeat(factor, 0).repeat(factor, 1)).mean() > 5
 
 
 def test_models_that_only_segment_leave_the_names_to_people(picture, name_encoder):
-    from mmdet.registry import MODELS
-
-    from mmovsam.apis import OVSAMPredictor
-
     session = Session(OVSAMPredictor(MODELS.build(tiny.SAM)), name_encoder)
     session.open(picture, 'cat.png')
     session.click(20, 30)
@@ -283,3 +238,36 @@ def test_models_that_only_segment_leave_the_names_to_people(picture, name_encode
     session.add('cat')
     names = [category['name'] for category in json.loads(session.to_coco())['categories']]
     assert names == ['object', 'cat']
+
+
+# The sessions of all users
+
+
+def test_sessions_are_ones_own_and_bounded_and_forgotten_in_time():
+    now = [0.0]
+    store = SessionStore(list, max_sessions=3, forget_after=60, clock=lambda: now[0])
+    for user in ('ann', 'bob', 'cid', 'ann', 'dan'):  # lists in place of sessions
+        store.get(user).append(user)
+    assert len(store) == 3 and store.get('ann') == ['ann', 'ann']
+    assert store.get('bob') == []  # it was not used for longest when another one came
+    store.leave('ann')
+    store.leave('nobody')
+    assert store.get('ann') == ['ann', 'ann']  # who seems to have left may come back
+    store.leave('ann')
+    store.get('cid')
+    assert store.get('dan') == ['dan'] and store.get('ann') == []
+    now[0] = 50
+    assert store.get('dan') == ['dan']
+    now[0] = 70
+    assert store.get('ann') == [] and store.get('dan') == ['dan']
+    now[0] = 200
+    store.drop_idle()
+    assert len(store) == 0
+
+
+def test_keys_and_limits_that_make_no_session_are_refused():
+    with pytest.raises(ValueError, match='key that is its own'):
+        SessionStore(list).get(None)
+    for limits in (dict(max_sessions=0), dict(forget_after=0)):
+        with pytest.raises(ValueError, match='at least 1 and forget_after above 0'):
+            SessionStore(list, **limits)

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from ...engine.processes import by_main_process
 from ...fonts import font_families
+from ..input_list import list_images
 from ..predictor import OVSAMPredictor
 from .formats import distinct_files, label_files, write_labels
-from .image_list import list_images
 from .journal import Journal, Place, read_record
 from .labeler import MAX_FAILED, Labeler, picture_path
 from .sources import EVERYTHING, find_source
@@ -194,16 +194,16 @@ def _label(
         disable=not progress or rank > 0,
     )
     failed = []  # written last: if the run ends before, they are tried again
-    with bar, journal.writer(rank) as writer:
+    with bar, journal.writer(rank) as write:
         for batch in mine:
             for record in labeler.label({name: paths[name] for name in batch}):
                 if 'error' in record:
                     failed.append(record)
                 else:
-                    writer.write(record)
+                    write(record)
             bar.update(len(batch))
         for record in failed:
-            writer.write(record)
+            write(record)
 
 
 class _Records:

@@ -51,10 +51,7 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
 
 
 def distinct_files(files: Mapping[str, Path]) -> list[Path]:
-    """The files that the results of images go to.
-
-    Args:
-        files: By the images' names.
+    """The files that the results of images go to, by the images' names.
 
     Raises:
         ValueError: Two images would have one file, on this file system or another.
@@ -160,10 +157,11 @@ def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Pa
     """Write a LabelMe JSON for each image, in folders like those of the images.
 
     The pieces of an object are polygons, see `mask_to_polygons`, with a `group_id` in common. Each
-    has `score` and `top_k` besides, which LabelMe keeps.
+    has `score` and `top_k` besides, which LabelMe keeps. Files of the same names are replaced,
+    others are left alone.
 
     Args:
-        out: The folder. Files of the same names are replaced, others are left alone.
+        out: The folder.
         records: What to write.
         images: The images' paths by `file_name`; LabelMe finds them relative to its JSON.
     """
@@ -203,12 +201,8 @@ def write_yolo(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> N
 
     Each line is an object: its class, counted from 0, and a polygon in parts of the image's width
     and height. A line has one polygon: the pieces of an object are joined, see `joined`. Scores
-    have no place. The images are expected in `out/images`.
-
-    Args:
-        out: The folder. Files of the same names are replaced, others are left alone.
-        records: What to write.
-        names: Of the classes.
+    have no place. The images are expected in `out/images`. Files of the same names are replaced,
+    others are left alone.
     """
     labels = {name: number for number, name in enumerate(names)}
     for record in records:
@@ -231,3 +225,25 @@ def _rle(record: Mapping, thing: Mapping) -> dict:
 
 def _polygons(record: Mapping, thing: Mapping) -> list[np.ndarray]:
     return mask_to_polygons(coco_mask.decode(_rle(record, thing)).astype(bool))
+
+
+UNNAMED = 'object'  # what a model that only segments calls everything
+DIGITS = 5  # of scores
+
+
+def object_record(
+    name: str,
+    score: float,
+    segmentation: Mapping,
+    names: Sequence[str],
+    name_scores: Sequence[float],
+) -> dict:
+    """An object of a record, of its run lengths (`counts` as text) and its best names."""
+    return dict(
+        name=name,
+        score=round(score, DIGITS),
+        top_k=[dict(name=n, score=round(s, DIGITS)) for n, s in zip(names, name_scores)],
+        bbox=coco_mask.toBbox(segmentation).tolist(),
+        area=int(coco_mask.area(segmentation)),
+        counts=segmentation['counts'],
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,14 +79,22 @@ class Journal:
                     found[record['file_name']] = place
         return found
 
-    def writer(self, rank: int) -> JournalWriter:
-        """What appends to the file of a process.
+    @contextmanager
+    def writer(self, rank: int) -> Iterator[Callable[[Mapping], None]]:
+        """What appends a record to the file of a process, by its number.
 
-        Args:
-            rank: Number of the process.
+        The record is the system's when it returns, whatever befalls the process.
         """
-        header = dict(journal=VERSION, settings=self.settings)
-        return JournalWriter(self.folder / f'{rank}.jsonl', header)
+        with (self.folder / f'{rank}.jsonl').open('ab') as file:
+
+            def write(record: Mapping) -> None:
+                text = json.dumps(record, separators=(',', ':')).encode()
+                file.write(b'%08x %b\n' % (zlib.crc32(text), text))
+                file.flush()
+
+            if not file.tell():
+                write(dict(journal=VERSION, settings=self.settings))
+            yield write
 
     def remove(self) -> None:
         """Forget everything."""
@@ -104,32 +113,6 @@ class Journal:
             for key in {**was, **now}
             if was.get(key) != now.get(key)
         ]
-
-
-class JournalWriter:
-    """Appends records to the journal of one process.
-
-    Args:
-        file: Is made, with its header, if it is missing or empty.
-        header: The first line.
-    """
-
-    def __init__(self, file: Path, header: Mapping) -> None:
-        self._file = file.open('ab')
-        if not self._file.tell():
-            self.write(header)
-
-    def __enter__(self) -> JournalWriter:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._file.close()
-
-    def write(self, record: Mapping) -> None:
-        """Append a record; it is the system's when this returns, whatever befalls the process."""
-        text = json.dumps(record, separators=(',', ':')).encode()
-        self._file.write(b'%08x %b\n' % (zlib.crc32(text), text))
-        self._file.flush()
 
 
 def read_record(place: Place) -> dict:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import mmcv
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ...checkpoints.fingerprint import hash_of, module_fingerprint
 from ...version import __version__
 from ..image_input import read_image
 from ..predictor import OVSAMPredictor
+from .formats import UNNAMED, object_record
 from .overlay import draw_objects
 from .sources import Found, Source
 
 UNKNOWN = 'unknown'
-UNNAMED = 'object'
-DIGITS = 5  # of scores
 MAX_FAILED = 20  # images in a row that the model fails on, then it is not the images
 
 
+@dataclass
 class Labeler:
     """Finds, cuts out and names the objects of images; arguments as of `auto_label`.
 
@@ -33,49 +33,37 @@ class Labeler:
         settings: All that records depend on, besides the images.
     """
 
-    def __init__(
-        self,
-        predictor: OVSAMPredictor,
-        source: Source,
-        *,
-        score_thr: float,
-        unknown_below: float | None,
-        top_k: int,
-        show_dir: Path | None,
-        font: str | PathLike | None = None,
-        max_failed: int = MAX_FAILED,
-    ) -> None:
-        self.predictor = predictor
-        self.source = source
-        self.score_thr = score_thr
-        self.unknown_below = unknown_below
-        self.top_k = top_k
-        self.show_dir = show_dir
-        self.font = font
-        self.max_failed = max_failed
+    predictor: OVSAMPredictor
+    source: Source
+    score_thr: float
+    unknown_below: float | None
+    top_k: int
+    show_dir: Path | None
+    font: str | PathLike | None
+    max_failed: int
+
+    def __post_init__(self) -> None:
         self._failed = 0  # in a row
-        self.names = predictor.vocabulary or (UNNAMED,)
-        if unknown_below is not None and UNKNOWN not in self.names:
+        self.names = self.predictor.vocabulary or (UNNAMED,)
+        if self.unknown_below is not None and UNKNOWN not in self.names:
             self.names += (UNKNOWN,)
-        model, classifier = predictor.model, predictor.classifier
+        model, classifier = self.predictor.model, self.predictor.classifier
+        value_range = self.predictor.value_range
         self.settings = dict(
             version=__version__,
             model=module_fingerprint(model, without='classifier'),
             test_cfg=model.test_cfg,
             vocabulary=classifier and hash_of([self.names, module_fingerprint(classifier)]),
-            **source.settings,
-            **({} if predictor.value_range is None else dict(value_range=predictor.value_range)),
-            score_thr=score_thr,
-            unknown_below=unknown_below,
-            top_k=top_k,
-            pictures=show_dir is not None,
+            **self.source.settings,
+            **({} if value_range is None else dict(value_range=value_range)),
+            score_thr=self.score_thr,
+            unknown_below=self.unknown_below,
+            top_k=self.top_k,
+            pictures=self.show_dir is not None,
         )
 
     def label(self, paths: Mapping[str, Path]) -> list[dict]:
-        """Label some images, all at once.
-
-        Args:
-            paths: By the images' names.
+        """Label some images, given by their names, all at once.
 
         Returns:
             A record for each image, see `formats`, or its `file_name` and the `error` for which it
@@ -92,13 +80,13 @@ class Labeler:
         found = self._find(images, errors)
         records = [dict(file_name=name, error=error) for name, error in errors.items()]
         for name, things in found.items():
-            image = images[name]
-            height, width = image.shape[:2]
+            height, width = images[name].shape[:2]
             objects = [self._object(thing) for thing in things]
             objects = [o for o in objects if o['area'] and o['score'] >= self.score_thr]
             records.append(dict(file_name=name, width=width, height=height, objects=objects))
-            if self.show_dir is not None:
-                self._show(name, image, objects)
+            if self.show_dir is not None:  # so that an image with a record has its picture
+                picture = draw_objects(images[name], objects, self.names, font=self.font)
+                mmcv.imwrite(picture, str(picture_path(self.show_dir, name)))
         return records
 
     def _find(self, images: Mapping[str, np.ndarray], errors: dict) -> dict[str, list[Found]]:
@@ -120,25 +108,12 @@ class Labeler:
         return dict(zip(images, found))
 
     def _object(self, found: Found) -> dict:
-        top_k = [
-            dict(name=name, score=round(score, DIGITS))
-            for name, score in zip(found.names, found.name_scores)
-        ]
-        best = top_k[0] if top_k else dict(name=UNNAMED, score=1.0)
-        known = self.unknown_below is None or best['score'] >= self.unknown_below
-        return dict(
-            name=best['name'] if known else UNKNOWN,
-            score=round(found.score, DIGITS),
-            top_k=top_k,
-            bbox=coco_mask.toBbox(found.segmentation).tolist(),
-            area=int(coco_mask.area(found.segmentation)),
-            counts=found.segmentation['counts'],
-        )
-
-    def _show(self, name: str, image: np.ndarray, objects: list[dict]) -> None:
-        """Draw before the record is written, so that an image with a record has its picture."""
-        picture = draw_objects(image, objects, self.names, font=self.font)
-        mmcv.imwrite(picture, str(picture_path(self.show_dir, name)))
+        name = found.names[0] if found.names else UNNAMED
+        record = object_record(name, found.score, found[0], found.names, found.name_scores)
+        best = record['top_k'][0]['score'] if found.names else 1
+        if self.unknown_below is not None and best < self.unknown_below:
+            record['name'] = UNKNOWN
+        return record
 
 
 def picture_path(folder: Path, name: str) -> Path:

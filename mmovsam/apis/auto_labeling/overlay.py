@@ -54,17 +54,9 @@ def draw_objects(
         for contour in contours:
             columns, rows = contour[:, 0].T
             part[rows, columns] = color
-    return _with_names(picture, objects, factor, font_size, font) if objects else picture
-
-
-def _with_names(
-    picture: np.ndarray,
-    objects: Sequence[Mapping],
-    factor: int,
-    font_size: float | None,
-    font: str | PathLike | None,
-) -> np.ndarray:
-    """Each name above its object, and as far as it goes within the picture."""
+    if not objects:
+        return picture
+    # each name above its object, and as far as it goes within the picture
     height, width = picture.shape[:2]
     bboxes = np.array([thing['bbox'] for thing in objects]) * factor
     at_right = bboxes[:, 0] + bboxes[:, 2] / 2 > width / 2
@@ -99,23 +91,21 @@ def contact_sheet(
         width: Of the sheet in pixels, about.
         gap: Pixels around each picture.
     """
-    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
     lines, full = [], width
-    for row in rows:
+    for start in range(0, len(pictures), columns):
+        row = pictures[start : start + columns]
         ratios = [picture.shape[1] / picture.shape[0] for picture in row]
         height = round((width - gap * (len(row) + 1)) / sum(ratios))
         full = height = height if len(row) == columns else min(height, full)
-        line = [
-            cv2.resize(picture, (round(height * ratio), height), interpolation=cv2.INTER_AREA)
-            for picture, ratio in zip(row, ratios)
-        ]
-        lines.append(np.hstack([_with_margin(picture, gap) for picture in line]))
+        margin = np.full((height, gap, 3), 255, np.uint8)
+        line = [margin]
+        for picture, ratio in zip(row, ratios):
+            size = round(height * ratio), height
+            line += cv2.resize(picture, size, interpolation=cv2.INTER_AREA), margin
+        lines.append(np.hstack(line))
     right = max(line.shape[1] for line in lines)
     white = dict(constant_values=255)
-    lines = [np.pad(line, ((0, 0), (0, right - line.shape[1]), (0, 0)), **white) for line in lines]
-    return np.pad(np.vstack(lines), ((gap, 0), (gap, 0), (0, 0)), **white)
-
-
-def _with_margin(picture: np.ndarray, gap: int) -> np.ndarray:
-    """White below and to the right."""
-    return np.pad(picture, ((0, gap), (0, gap), (0, 0)), constant_values=255)
+    lines = [
+        np.pad(line, ((0, gap), (0, right - line.shape[1]), (0, 0)), **white) for line in lines
+    ]
+    return np.pad(np.vstack(lines), ((gap, 0), (0, 0), (0, 0)), **white)

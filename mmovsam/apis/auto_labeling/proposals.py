@@ -43,13 +43,16 @@ def match_images(
         ValueError: It has no `images`, no key means an image, or a key may mean several, or an
             image may be meant by several.
     """
-    known = _Names(names)
+    paths = defaultdict(list)  # by file names, stems, and numbers
+    for path in map(PurePosixPath, names):
+        numbers = {int(path.stem)} if path.stem.isdecimal() else set()
+        for part in {path.name, path.stem} | numbers:
+            paths[part].append(path)
     called = None if annotations is None else _file_names(annotations)
     found: dict[str, int | str] = {}
     strangers = []
     for key in keys:
-        file_name = key if called is None else called.get(key)
-        meant = [] if file_name is None else known.meant_by(file_name)
+        meant = _meant(paths, key if called is None else called.get(key))
         if len(meant) > 1:
             raise ValueError(
                 f'{source}: its image {key!r} may be {" or ".join(meant[:3])}; {_REMEDY}, or '
@@ -78,28 +81,16 @@ def match_images(
     return found
 
 
-class _Names:
-    """Images, to be found by parts of their names."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._by_file: dict[str, list[PurePosixPath]] = defaultdict(list)
-        self._by_number: dict[int, list[PurePosixPath]] = defaultdict(list)
-        for path in map(PurePosixPath, names):
-            for file in {path.name, path.stem}:
-                self._by_file[file].append(path)
-            if path.stem.isdecimal():
-                self._by_number[int(path.stem)].append(path)
-
-    def meant_by(self, key: int | str) -> list[str]:
-        """All images that a number, or a file name with any of its folders, may mean."""
-        if isinstance(key, int):
-            return [str(path) for path in self._by_number.get(key, ())]
-        wanted = PurePosixPath(key)
-        return [
-            str(path)
-            for path in self._by_file.get(wanted.name, ())
-            if all(a == b for a, b in zip(path.parts[-2::-1], wanted.parts[-2::-1]))
-        ]
+def _meant(paths: Mapping[int | str, Sequence[PurePosixPath]], key: int | str | None) -> list[str]:
+    """All images that a number, or a file name with any of its folders, may mean."""
+    if key is None or isinstance(key, int):
+        return list(map(str, paths.get(key, ())))
+    *folders, file = PurePosixPath(key).parts or ('',)
+    return [
+        str(path)
+        for path in paths.get(file, ())
+        if all(a == b for a, b in zip(path.parts[-2::-1], folders[::-1]))
+    ]
 
 
 def _file_names(annotations: str | PathLike) -> Mapping[int | str, str]:

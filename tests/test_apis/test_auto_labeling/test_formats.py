@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from mmovsam.apis.auto_labeling.formats import label_files, write_labels
+from mmovsam.apis.auto_labeling.formats import label_files, object_record, write_labels
 from mmovsam.apis.input_list import FileNames, file_key
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 
@@ -27,14 +28,8 @@ def masks():
 
 def thing(mask, name, score):
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return dict(
-        name=name,
-        score=score,
-        top_k=[dict(name=name, score=0.9), dict(name='a "cat", kitty', score=0.05)],
-        bbox=coco_mask.toBbox(rle).tolist(),
-        area=int(mask.sum()),
-        counts=rle['counts'].decode(),
-    )
+    segmentation = dict(rle, counts=rle['counts'].decode())
+    return object_record(name, score, segmentation, [name, 'a "cat", kitty'], [0.9, 0.05])
 
 
 @pytest.fixture
@@ -74,6 +69,11 @@ def test_pycocotools_reads_what_was_found(tmp_path, records, polygons):
     first, second, third = coco.loadAnns([1, 2, 3])
     assert [a['category_id'] for a in (first, second, third)] == [2, 3, 3]
     assert first['score'] == 0.75 and first['top_k'] == records[0]['objects'][0]['top_k']
+    evaluation = COCOeval(coco, coco.loadRes(list(coco.anns.values())), 'segm')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
 
 
 def test_no_images_and_no_objects_make_a_whole_file(tmp_path):
@@ -81,18 +81,6 @@ def test_no_images_and_no_objects_make_a_whole_file(tmp_path):
     content = json.loads((tmp_path / 'out.json').read_text())
     assert content['images'] == content['annotations'] == []
     assert len(content['categories']) == 3
-
-
-def test_results_measure_as_perfect_against_themselves(tmp_path, records, capsys):
-    from pycocotools.cocoeval import COCOeval
-
-    write(tmp_path / 'out.json', 'coco', records)
-    coco = COCO(str(tmp_path / 'out.json'))
-    evaluation = COCOeval(coco, coco.loadRes(list(coco.anns.values())), 'segm')
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    assert evaluation.stats[0] == pytest.approx(1)
 
 
 def test_labelme_finds_images_and_groups_the_pieces_of_an_object(tmp_path, records):
@@ -105,14 +93,12 @@ def test_labelme_finds_images_and_groups_the_pieces_of_an_object(tmp_path, recor
     ring, *pieces = content['shapes']
     assert ring['label'] == 'Eule: grün' and ring['group_id'] is None and ring['score'] == 0.75
     assert [piece['group_id'] for piece in pieces] == [2, 2]
-    assert {tuple(sorted(map(tuple, piece['points']))[0]) for piece in pieces} == {
-        (30, 2),
-        (45, 30),
-    }
+    corners = {tuple(sorted(map(tuple, piece['points']))[0]) for piece in pieces}
+    assert corners == {(30, 2), (45, 30)}
     assert json.loads((tmp_path / 'labels' / 'a' / 'b' / '2.json').read_text())['shapes'] == []
 
 
-def test_yolo_has_a_line_an_object_and_the_same_masks(tmp_path, records):
+def test_yolo_has_its_classes_and_a_line_an_object_of_the_same_mask(tmp_path, records):
     write(tmp_path / 'yolo', 'yolo', records)
     lines = (tmp_path / 'yolo' / 'labels' / 'a' / '1.txt').read_text().splitlines()
     assert len(lines) == 2
@@ -123,11 +109,7 @@ def test_yolo_has_a_line_an_object_and_the_same_masks(tmp_path, records):
         rle = coco_mask.frPyObjects([(ring * (WIDTH, HEIGHT)).flatten().tolist()], HEIGHT, WIDTH)
         assert mask_iou(coco_mask.decode(rle)[..., 0].astype(bool), expected) > 0.95
     assert (tmp_path / 'yolo' / 'labels' / 'a' / 'b' / '2.txt').read_text() == ''
-
-
-def test_yolo_names_its_classes(tmp_path, records):
     yaml = pytest.importorskip('yaml')  # MMEngine brings it
-    write(tmp_path / 'yolo', 'yolo', records)
     content = yaml.safe_load((tmp_path / 'yolo' / 'data.yaml').read_text(encoding='utf-8'))
     assert content['names'] == dict(enumerate(NAMES))
     assert content['train'] == content['val'] == 'images'

@@ -1,10 +1,13 @@
+"""Which images there are to label, and their names."""
+
 import os
 
 import pytest
 
-from mmovsam.apis.auto_labeling.image_list import list_images
+from mmovsam.apis.input_list import list_images
 
 FILES = ('b.jpg', 'a/2.PNG', 'a/1.jpeg', 'a/deep/3.webp', 'a/notes.txt', '.hidden/4.jpg', '.5.jpg')
+NAMES = ['a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg']
 
 
 @pytest.fixture
@@ -18,12 +21,10 @@ def folder(tmp_path, monkeypatch):
 
 def test_folder_is_searched_to_the_bottom_but_not_where_it_is_hidden(folder):
     found = list_images(folder)
-    assert list(found) == ['a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg']
+    assert list(found) == list(list_images('images/../images/')) == NAMES
     assert found['a/1.jpeg'] == folder / 'a' / '1.jpeg'
-
-
-def test_names_do_not_depend_on_how_the_folder_is_called(folder):
-    assert list(list_images('images')) == list(list_images('images/../images/'))
+    assert 'a/deep/3.webp' not in list_images(folder, leave_out='images/a/deep')
+    assert list(list_images(folder, leave_out='images/none')) == NAMES
 
 
 def test_links_are_followed_and_a_circle_ends(folder):
@@ -32,14 +33,7 @@ def test_links_are_followed_and_a_circle_ends(folder):
     elsewhere.mkdir()
     (elsewhere / '9.jpg').touch()
     os.symlink(elsewhere, folder / 'linked')
-    assert list(list_images(folder)) == [
-        'a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg', 'linked/9.jpg',
-    ]  # fmt: skip
-
-
-def test_pictures_of_labels_within_the_folder_are_no_images(folder):
-    assert 'a/deep/3.webp' not in list_images(folder, leave_out='images/a/deep')
-    assert len(list_images(folder, leave_out='images/none')) == 4
+    assert list(list_images(folder)) == [*NAMES, 'linked/9.jpg']
 
 
 @pytest.mark.parametrize(
@@ -48,7 +42,7 @@ def test_pictures_of_labels_within_the_folder_are_no_images(folder):
         ('images/*.jpg', ['b.jpg']),
         ('images/a/*', ['1.jpeg', '2.PNG']),
         ('images/*/*.jpeg', ['a/1.jpeg']),
-        ('images/**/*', ['a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg']),
+        ('images/**/*', NAMES),
         ('images/b.jpg', ['b.jpg']),
     ],
 )
@@ -63,10 +57,11 @@ def test_list_names_images_from_its_own_folder_on(folder):
 
 
 def test_what_cannot_be_listed_is_told(folder):
-    with pytest.raises(FileNotFoundError, match='no folder, glob or file nowhere'):
-        list_images('nowhere')
-    with pytest.raises(ValueError, match=r'images/\*.gif has no images'):
-        list_images('images/*.gif')
     (folder / 'list.txt').write_text('b.jpg\na/../b.jpg\n')
-    with pytest.raises(ValueError, match='names b.jpg twice'):
-        list_images(folder / 'list.txt')
+    for source, error, message in [
+        ('nowhere', FileNotFoundError, 'no folder, glob or file nowhere'),
+        ('images/*.gif', ValueError, r'images/\*.gif has no images'),
+        (folder / 'list.txt', ValueError, 'names b.jpg twice'),
+    ]:
+        with pytest.raises(error, match=message):
+            list_images(source)

@@ -1,5 +1,6 @@
+"""A journal outlives its writers, torn and damaged lines, and other settings."""
+
 import random
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,9 @@ def journal(folder, **changes):
 
 
 def write(folder, records, rank=0, **changes):
-    with journal(folder, **changes).writer(rank) as writer:
+    with journal(folder, **changes).writer(rank) as write_record:
         for record in records:
-            writer.write(record)
+            write_record(record)
 
 
 def read(places):
@@ -39,6 +40,8 @@ def test_files_of_all_processes_are_one_journal(tmp_path):
     assert read(journal(tmp_path).open()) == expected
     write(tmp_path, [dict(file_name='new')], rank=1)
     assert set(journal(tmp_path).places()) == {*expected, 'new'}
+    journal(tmp_path).remove()
+    assert not list(tmp_path.iterdir())
 
 
 def test_torn_file_keeps_its_whole_lines_and_goes_on(tmp_path, file):
@@ -66,18 +69,17 @@ def test_damaged_line_and_what_follows_are_forgotten(tmp_path, file):
     assert list(found.values()) == RECORDS[: len(found)]
 
 
-def test_other_settings_are_told_and_nothing_is_changed(tmp_path, file):
+def test_other_settings_are_told_or_forget_the_records_if_asked(tmp_path, file, monkeypatch):
     before = file.read_bytes()
     with pytest.raises(ValueError, match='top_k was 5 and is 3; more was null and is 1.*overwrite'):
         journal(tmp_path, top_k=3, more=1).open()
-    assert file.read_bytes() == before
-    assert len(journal(tmp_path).open()) == len(RECORDS)
-
-
-def test_other_settings_forget_the_records_if_asked(tmp_path, file):
+    with monkeypatch.context() as patch:
+        patch.setattr('mmovsam.apis.auto_labeling.journal.VERSION', 2)
+        with pytest.raises(ValueError, match='layout is not that of this version'):
+            journal(tmp_path).open()
+    assert file.read_bytes() == before and len(journal(tmp_path).open()) == len(RECORDS)
     assert journal(tmp_path, top_k=3).open(overwrite=True) == {}
     write(tmp_path, RECORDS[:1], top_k=3)
-    assert len(journal(tmp_path, top_k=3).open()) == 1
     assert len(journal(tmp_path, top_k=3).open(overwrite=True)) == 1  # the same settings
 
 
@@ -97,14 +99,3 @@ def test_record_of_a_failure_gives_way_to_a_better_one_in_any_order(tmp_path):
     write(tmp_path, RECORDS[:1], rank=0)
     write(tmp_path, [failed], rank=2)
     assert read(journal(tmp_path).places()) == {'0.jpg': RECORDS[0]}
-
-
-def test_layout_of_another_version_is_not_taken_up(tmp_path, file, monkeypatch):
-    monkeypatch.setattr('mmovsam.apis.auto_labeling.journal.VERSION', 2)
-    with pytest.raises(ValueError, match='layout is not that of this version'):
-        journal(tmp_path).open()
-
-
-def test_removed_journal_leaves_nothing(tmp_path, file):
-    journal(tmp_path).remove()
-    assert not Path(tmp_path / 'out.journal').exists()

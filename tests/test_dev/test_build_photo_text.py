@@ -1,4 +1,4 @@
-"""tools/build_photo_text.py where its packages are not installed."""
+"""dev/build_photo_text.py where its packages are not installed."""
 
 import importlib.metadata
 
