@@ -1,4 +1,4 @@
-"""Trainings on several kinds of data."""
+"""Trainings on several kinds of data, and what every training has."""
 
 from pathlib import Path
 
@@ -69,3 +69,12 @@ def test_small_22k_teaches_whole_shapes_by_pictures_only():
     assert (flags == flags[0]).all() and flags[0].sum() == 4
     # the checkpoint that was trained on all shapes
     assert cfg.model.head.init_cfg.checkpoint == 'mmovsam://sam_mini.safetensors'
+
+
+def test_custom_hooks_of_a_config_drop_none_of_the_checks(tmp_path):
+    config = tmp_path / 'config.py'
+    base = str(CONFIGS / 'ovsam_lvis.py')
+    config.write_text(f'_base_ = {base!r}\ncustom_hooks = [dict(type="EMAHook")]\n')
+    kinds = {hook['type'] for hook in Config.fromfile(config).default_hooks.values()}
+    checks = {'CheckpointCheckHook', 'ClassCheckHook', 'ClassFrequencyHook', 'HeartbeatHook'}
+    assert checks <= kinds
