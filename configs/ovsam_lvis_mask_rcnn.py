@@ -1,7 +1,7 @@
 # OVSAM on LVIS with the boxes of a detector of MMDetection's index, Mask R-CNN with Seesaw loss and
-# R-50, which knows LVIS's 1203 classes. Any other: --cfg-options model.prompter.detector=<name>; the
-# index says where its weights are. Those trained on LVIS had boxes of rare classes too: APr judges
-# names more than places.
+# R-50, which knows LVIS's 1203 classes. Any other: --cfg-options model.prompter.detector=<name>;
+# the index says where its weights are. Those trained on LVIS had boxes of rare classes too: APr
+# judges names more than places.
 _base_ = ['./ovsam_lvis.py']
 model = dict(
     prompter=dict(

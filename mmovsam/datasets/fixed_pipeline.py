@@ -8,44 +8,22 @@ from collections.abc import Mapping, Sequence
 
 # These make the same of an image each time.
 _FIXED = {
-    'LoadImageFromFile',
-    'Resize',
-    'ResizeLongestSide',
-    'FixScaleResize',
-    'FixShapeResize',
-    'Pad',
+    'LoadImageFromFile', 'Resize', 'ResizeLongestSide', 'FixScaleResize', 'FixShapeResize', 'Pad',
     'Normalize',
-}
+}  # fmt: skip
 # These leave each pixel in its place: they change its color, or not the image at all.
 _IN_PLACE = {
-    'AutoContrast',
-    'Brightness',
-    'Color',
-    'ColorTransform',
-    'Contrast',
-    'Equalize',
-    'FilterAnnotations',
-    'Invert',
-    'LoadAnnotations',
-    'PackDetInputs',
-    'PhotoMetricDistortion',
-    'Posterize',
-    'RandomGrayscale',
-    'Sharpness',
-    'Solarize',
-    'SolarizeAdd',
-    'YOLOXHSVRandomAug',
-}
+    'AutoContrast', 'Brightness', 'Color', 'ColorTransform', 'Contrast', 'Equalize',
+    'FilterAnnotations', 'Invert', 'LoadAnnotations', 'PackDetInputs', 'PhotoMetricDistortion',
+    'Posterize', 'RandomGrayscale', 'Sharpness', 'Solarize', 'SolarizeAdd', 'YOLOXHSVRandomAug',
+}  # fmt: skip
 
 
 def fixed_pipeline(dataset: Mapping) -> list[dict]:
-    """The transforms of a data set that set the place of pixels, the same each time.
+    """The configs of a data set's transforms that set the place of pixels, the same each time.
 
     Args:
         dataset: The config of a data set, or of a wrapper such as `ConcatDataset`.
-
-    Returns:
-        Their configs. What changes colors or annotations only is left out.
 
     Raises:
         ValueError: A transform moves pixels at random, or is not known; the parts of the data set
@@ -67,12 +45,7 @@ def fixed_pipeline(dataset: Mapping) -> list[dict]:
 
 
 def with_pipeline(dataset: Mapping, pipeline: Sequence[dict]) -> dict:
-    """A data set's config with other transforms and without stored teacher features.
-
-    Args:
-        dataset: The config of a data set, or of a wrapper.
-        pipeline: The transforms; those of wrappers are removed.
-    """
+    """A data set's config with other transforms and without stored teacher features."""
     if _name(dataset) == 'TeacherFeatureDataset':
         return with_pipeline(dataset['dataset'], pipeline)
     changed = dict(dataset)

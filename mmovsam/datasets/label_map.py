@@ -91,12 +91,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self):
-        """Pairs images with label maps and fills `metainfo`.
-
-        Returns:
-            list[dict]: `img_path`, `img_id` (path below the image folder) and `seg_map_path` of
-                each, in order of their names or of the list.
-        """
+        """Pairs images with label maps; fills `metainfo`."""
         names_file = self.names_file and osp.join(self.data_root or '', self.names_file)
         images, labels = (self.data_prefix.get(key) or '.' for key in ('img', 'seg'))
         required = [path for path in (names_file, self.ann_file, images, labels) if path]
@@ -131,14 +126,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         return data_list
 
     def get_data_info(self, idx):
-        """Reads one image's entry and its label map.
-
-        Args:
-            idx (int): Index of the image.
-
-        Returns:
-            dict: `img_path`, `img_id`, `height`, `width` and `instances`, in order of value.
-        """
+        """One image's entry with `height`, `width` and `instances` of its label map."""
         info = super().get_data_info(idx)
         path = info['seg_map_path']
         values = read_label_map(path)
@@ -227,17 +215,11 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
 
 
 def read_label_map(path):
-    """Reads a label map; a palette's colors do not matter.
-
-    Args:
-        path (str): PNG file.
-
-    Returns:
-        numpy.ndarray: (H, W) int32.
+    """(H, W) int32 of a PNG file of one channel; a palette's colors do not matter.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, no image, or has several channels.
+        FileNotFoundError: There is no such file.
+        ValueError: It is truncated, no image, or has several channels.
     """
     try:
         with Image.open(path) as image:
@@ -257,19 +239,12 @@ def read_label_map(path):
 
 
 def read_names(path, remedy=''):
-    """Reads which value has which name.
+    """Which value has which name; empty for values that are no class.
 
     Args:
         path (str): Text file whose line i, from 0, names the value i; an empty line names none. Or
             a `.json` file `{"value": "name", ...}`.
         remedy (str): How to get the file; part of errors.
-
-    Returns:
-        dict[int, str]: Names; empty for values that are no class.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it has no name, a name twice, or another form.
     """
     check_files([(path, remedy)])
     try:

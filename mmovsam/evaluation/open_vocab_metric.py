@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -34,37 +35,9 @@ def _mask(masks, i: int) -> np.ndarray:
 
 
 def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two masks; 0 if both are empty.
-
-    Args:
-        first: (H, W) bool.
-        second: (H, W) bool.
-
-    Returns:
-        From 0 to 1.
-    """
+    """Intersection over union of two masks (H, W) bool, from 0 to 1; 0 if both are empty."""
     union = np.count_nonzero(first | second)
     return np.count_nonzero(first & second) / union if union else 0.0
-
-
-def bbox_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box with every other; 0 where neither has an area.
-
-    Args:
-        first: (N, 4) xyxy.
-        second: (M, 4) xyxy.
-
-    Returns:
-        (N, M), from 0 to 1.
-    """
-    first, second = first[:, None], second[None]
-    corner = np.minimum(first[..., 2:], second[..., 2:])
-    sides = (corner - np.maximum(first[..., :2], second[..., :2])).clip(0)
-    overlap = sides.prod(-1)
-    area_first = (first[..., 2:] - first[..., :2]).clip(0).prod(-1)
-    area_second = (second[..., 2:] - second[..., :2]).clip(0).prod(-1)
-    union = area_first + area_second - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
 @METRICS.register_module()
@@ -158,7 +131,7 @@ class OpenVocabMetric(BaseMetric):
             return list(range(n))
         if not n or not m:
             return [None] * n
-        ious = bbox_ious(to_numpy(gt['bboxes']), to_numpy(pred['bboxes']))
+        ious = bbox_overlaps(to_numpy(gt['bboxes']), to_numpy(pred['bboxes']))
         return [int(row.argmax()) if row.max() >= self.iou_thr else None for row in ious]
 
     @staticmethod
@@ -177,16 +150,10 @@ class OpenVocabMetric(BaseMetric):
         return label in to_numpy(pred['topk_labels'][j])[:5].tolist()
 
     def compute_metrics(self, results: list[list[tuple]]) -> dict[str, float]:
-        """The means over all objects.
+        """The means over all objects by name, without prefix; a table of them goes to the log.
 
         Args:
             results: For each image its objects' `(label, iou, top-1, top-5)`.
-
-        Returns:
-            The values by name, without prefix; a table of them goes to the log.
-
-        Raises:
-            ValueError: If a label has no entry in the metainfo's `novel`.
         """
         objects = [scores for image in results for scores in image]
         labels = np.array([label for label, *_ in objects], dtype=int)

@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
+from mmengine.utils import apply_to
 from torch import Tensor
 
 from ..checkpoints.loading import safe_loading, state_dict_of
@@ -91,7 +92,10 @@ class DetectorPrompter(Prompter):
         super().__init__({**limits, **(filter or {})})
         if dtype not in DTYPES:
             raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
-        self.device = _checked_device(device)
+        try:
+            self.device = None if device is None else torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be a name such as 'cpu' or 'cuda:0': {error}") from error
         config, default_checkpoint = detector_config(detector)
         self.checkpoint = checkpoint or default_checkpoint
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
@@ -171,12 +175,10 @@ class DetectorPrompter(Prompter):
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         # Weights that the checkpoint leaves out are filled in from the detector itself, before
         # PyTorch descends into it and looks for them.
-        prefix_detector = f'{prefix}detector.'
-        if any(key.startswith(prefix_detector) for key in state_dict):
+        if any(key.startswith(f'{prefix}detector.') for key in state_dict):
             self._ready = True
         else:
-            for key, value in self.detector.state_dict().items():
-                state_dict[prefix_detector + key] = value
+            state_dict.update(self.detector.state_dict(prefix=f'{prefix}detector.'))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args, **kwargs) -> DetectorPrompter:
@@ -235,17 +237,14 @@ class DetectorPrompter(Prompter):
         )
 
     def _detect(self, data_sample: DetDataSample, name: str) -> DetDataSample:
-        image = dict(img_id=data_sample.get('img_id', 0))
-        if data_sample.get('ori_img') is not None:
-            image['img'] = data_sample.get('ori_img')
-        elif data_sample.get('img_path') is not None:
-            image['img_path'] = data_sample.get('img_path')
-        else:
+        keys = [key for key in ('ori_img', 'img_path') if data_sample.get(key) is not None]
+        if not keys:
             raise ValueError(
                 'DetectorPrompter needs img_path or ori_img in the data sample: name it in '
                 'meta_keys of PackDetInputs'
             )
-        packed = self.pipeline(image)
+        image = {keys[0].replace('ori_img', 'img'): data_sample.get(keys[0])}
+        packed = self.pipeline(dict(image, img_id=data_sample.get('img_id', 0)))
         if packed is None:
             raise ValueError(f"the detector's test pipeline gives nothing for the image {name}")
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
@@ -292,13 +291,6 @@ def _ori_shape(result: DetDataSample, data_sample: DetDataSample, name: str) -> 
     return ori_shape
 
 
-def _checked_device(device: str | None) -> torch.device | None:
-    try:
-        return None if device is None else torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device must be a name such as 'cpu' or 'cuda:0': {error}") from error
-
-
 def _lower_precision(detector, dtype: torch.dtype) -> None:
     """Has a detector extract its features under autocast."""
     if not hasattr(detector, 'extract_feat'):
@@ -311,12 +303,4 @@ def _lower_precision(detector, dtype: torch.dtype) -> None:
 
 def _autocast_features(extract_feat: Callable, dtype: torch.dtype, batch_inputs: Tensor) -> Any:
     with torch.autocast(batch_inputs.device.type, dtype=dtype):
-        return _to_float32(extract_feat(batch_inputs))
-
-
-def _to_float32(features: Any) -> Any:
-    if isinstance(features, Mapping):
-        return {key: _to_float32(value) for key, value in features.items()}
-    if isinstance(features, (list, tuple)):
-        return type(features)(_to_float32(value) for value in features)
-    return features.float() if isinstance(features, Tensor) else features
+        return apply_to(extract_feat(batch_inputs), torch.is_tensor, Tensor.float)

@@ -55,11 +55,7 @@ class ResultTable:
         return cls(places, order, **{name: column[order] for name, column in columns.items()})
 
     def take(self, kept: np.ndarray) -> ResultTable:
-        """The table without some of its rows; images stay known.
-
-        Args:
-            kept: (M,) bool.
-        """
+        """The rows where `kept` (M,) is true; images stay known."""
         before = np.concatenate(([0], kept.cumsum()))
         places = {
             image: (int(before[start]), int(before[stop]))
@@ -70,11 +66,7 @@ class ResultTable:
 
 
 def check_suffix(path: str | PathLike) -> None:
-    """Make sure that a file may hold results in COCO's layout.
-
-    Raises:
-        ValueError: Its name ends otherwise.
-    """
+    """Make sure that a file may hold results in COCO's layout, by its name."""
     suffix = Path(path).suffix
     if suffix in PICKLES:
         raise ValueError(
@@ -86,10 +78,7 @@ def check_suffix(path: str | PathLike) -> None:
 
 
 def read_results(path: str | PathLike) -> ResultTable:
-    """Read a file of detection results.
-
-    Args:
-        path: `.json`, a list in COCO's results layout, as `CocoMetric(outfile_prefix=...)` writes.
+    """Read a `.json` file in COCO's results layout, as `CocoMetric(outfile_prefix=...)` writes it.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -95,7 +95,7 @@ class FixedDetector(BaseModel):
             bboxes=rows[:, : self.columns],
             scores=rows[:, 4],
             labels=rows[:, 5].long(),
-            masks=torch.zeros(len(rows), 2, 2, dtype=torch.bool),
+            masks=torch.ones(len(rows), 2, 2, dtype=torch.bool),
             keypoints=torch.zeros(len(rows), 17, 2),
         )
         if self.fields:

@@ -25,11 +25,6 @@ def test_name_and_alias_of_the_index_give_config_and_weights(name):
     assert config_classes(config) == COCO
 
 
-def test_name_with_a_dot_is_no_file():
-    config, _ = detector_config('mask-rcnn_regnetx-3.2GF_fpn_1x_coco')
-    assert config.model.backbone.arch == 'regnetx_3.2gf'
-
-
 @pytest.mark.parametrize(
     ('name', 'hint'),
     [
@@ -40,11 +35,6 @@ def test_name_with_a_dot_is_no_file():
 def test_name_that_is_not_in_the_index_is_told_with_its_neighbours(name, hint):
     with pytest.raises(ValueError, match=f'(?s)has no model .* in its index.*{hint}'):
         detector_config(name)
-
-
-def test_config_of_an_installed_package_names_no_weights():
-    config, checkpoint = detector_config('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
-    assert config.model.type == 'RTMDet' and checkpoint is None
 
 
 @pytest.mark.parametrize('kind', [dict, ConfigDict, Config])
@@ -80,12 +70,6 @@ def test_size_of_the_original_image_is_packed_in_any_case():
     assert pack.meta_keys == ('img_shape', 'ori_shape')
     *_, pack = inference_pipeline(whole(LOAD, PACK)).transforms
     assert 'ori_shape' in pack.meta_keys
-
-
-def test_given_pipeline_counts_before_that_of_the_config():
-    config = ConfigDict(test_pipeline=[LOAD])
-    assert len(inference_pipeline(config).transforms) == 1
-    assert len(inference_pipeline(config, [LOAD, PACK]).transforms) == 2
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,6 @@ def test_flipped_image_has_the_flipped_grid(height, width, rows, columns):
     assert (grid >= -0.5).all() and (grid <= last + 0.5).all()
 
 
-def test_each_cell_has_one_point():
-    found = (points(33, 70, points_per_side=5) + 0.5) / torch.tensor([70, 33]) * 5
-    assert sorted(map(tuple, found.int().tolist())) == [(x, y) for x in range(5) for y in range(5)]
-
-
 @pytest.mark.parametrize(
     ('height', 'width', 'rows', 'columns'), [(25, 100, 2, 8), (100, 25, 8, 2), (1, 1000, 1, 8)]
 )

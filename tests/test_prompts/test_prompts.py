@@ -143,13 +143,6 @@ def test_groups_of_any_mix_partition_the_prompts(kinds):
     assert sorted(seen) == list(range(len(kinds)))
 
 
-def test_mask_alone_is_a_group_of_its_own():
-    ((indices, group),) = Prompts(mask_input=torch.zeros(2, 1, 4, 4)).groups()
-    assert indices.tolist() == [0, 1]
-    assert group.point_coords is None and group.bboxes is None
-    assert group.mask_input.shape == (2, 1, 4, 4)
-
-
 def test_groups_leave_no_prompt_what_it_would_not_have_alone():
     masks = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 1, 2, 2).clone()
     masks[:2] = NAN

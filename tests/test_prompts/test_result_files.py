@@ -99,18 +99,6 @@ def test_boxes_of_an_image_need_not_stand_together(tmp_path):
     assert table.entries.tolist() == [0, 2, 1]
 
 
-def test_rows_that_are_not_taken_leave_the_others_where_they_belong(tmp_path):
-    entries = [entry(i % 3, (i, 0, 1, 1)) for i in range(9)]
-    table = read_results(results_file(tmp_path, entries))
-    kept = table.take(table.bboxes[:, 0] % 2 == 0)
-    boxes = {image: kept.bboxes[slice(*place), 0].tolist() for image, place in kept.places.items()}
-    assert boxes == {0: [0, 6], 1: [4], 2: [2, 8]}
-
-
-def test_no_results_are_a_table_without_rows(tmp_path):
-    assert read_results(results_file(tmp_path, [])).bboxes.shape == (0, 4)
-
-
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -154,9 +142,3 @@ def test_other_units_are_named(tmp_path, entries, message):
     path.write_text(json.dumps(entries))
     with pytest.raises(ValueError, match=rf'results\.json: .*{message}'):
         read_results(path)
-
-
-def test_scores_that_are_rounded_up_are_scores(tmp_path):
-    path = tmp_path / 'results.json'
-    path.write_text(json.dumps([entry(score=1.0000001)]))
-    assert len(read_results(path).scores) == 1

@@ -5,7 +5,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 
-from mmovsam.prompts import Prompts, sample_training_prompts
+from mmovsam.prompts import sample_training_prompts
 from mmovsam.prompts.sampling import random_point
 
 
@@ -50,13 +50,6 @@ def test_at_most_max_instances_are_drawn_without_replacement():
         for _ in range(5)
     ]
     assert len({tuple(indices.tolist()) for indices in drawn}) > 1
-
-
-def test_same_generator_seed_draws_the_same():
-    first, _ = sample_training_prompts(squares(10), generator=seeded(3))
-    second, _ = sample_training_prompts(squares(10), generator=seeded(3))
-    assert torch.equal(first.point_coords, second.point_coords)
-    assert torch.equal(first.point_labels, second.point_labels)
 
 
 @pytest.mark.parametrize(('box_ratio', 'boxes'), [(0.0, 0), (1.0, 10)])
@@ -105,13 +98,6 @@ def test_image_without_masks_is_prompted_by_boxes():
     del gt_instances.masks
     prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
     assert prompts.has_bbox.all()
-
-
-def test_image_without_instances_has_no_prompt():
-    gt_instances = squares(2)[torch.zeros(0, dtype=torch.int64)]
-    prompts, indices = sample_training_prompts(gt_instances)
-    assert isinstance(prompts, Prompts)
-    assert len(prompts) == len(indices) == 0
 
 
 def test_polygons_tensors_and_box_classes_are_taken():

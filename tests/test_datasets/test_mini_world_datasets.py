@@ -1,8 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import DATASETS
 
+from mmovsam.datasets import MiniWorldPictures
 from mmovsam.datasets.mini_world import CATEGORIES, write_pictures
 
 NOVEL = {category.name.replace(' ', '_') for category in CATEGORIES if category.novel}
@@ -43,9 +45,7 @@ def test_same_arguments_draw_the_same_and_only_once(tmp_path):
 
 
 def test_a_drawing_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    from mmovsam.datasets.mini_world import picture_writer
-
-    monkeypatch.setattr(picture_writer.cv2, 'imencode', lambda *_: (False, None))
+    monkeypatch.setattr('cv2.imencode', lambda *_: (False, None))
     with pytest.raises(OSError, match='could not encode 000000.jpg'):
         write_pictures(tmp_path, 4, 1, size=32, progress=False)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
@@ -70,3 +70,32 @@ def test_data_set_draws_its_pictures_and_has_all_classes(tmp_path):
         info = dataset.get_data_info(index)
         name = info['img_id'].split('/')[0].replace('_', ' ')
         assert [dataset.metainfo['classes'][i] for i in info['true_labels']] == [name]
+
+
+def test_items_are_pictures_with_their_label_and_name():
+    dataset = DATASETS.build(dict(type='MiniWorldPictures', num_images=5, seed=3, image_size=64))
+    assert len(dataset) == 5
+    for index in range(5):
+        item = dataset[index]
+        assert item['inputs'].shape == (3, 64, 64)
+        assert item['inputs'].dtype == torch.uint8
+        assert dataset.metainfo['classes'][item['category']] == item['name']
+
+
+def test_an_item_depends_on_seed_and_index_only():
+    short, long = MiniWorldPictures(3, seed=1), MiniWorldPictures(10**9, seed=1)
+    assert torch.equal(short[2]['inputs'], long[2]['inputs'])
+    assert torch.equal(short[-1]['inputs'], short[2]['inputs'])
+    assert not torch.equal(short[1]['inputs'], short[2]['inputs'])
+    assert not torch.equal(MiniWorldPictures(3, seed=2)[2]['inputs'], short[2]['inputs'])
+
+
+def test_an_index_behind_the_end_is_an_index_error():
+    with pytest.raises(IndexError):
+        MiniWorldPictures(3)[3]
+
+
+@pytest.mark.parametrize('arguments', [dict(num_images=0), dict(num_images=1, seed=-1)])
+def test_impossible_arguments_are_a_value_error(arguments):
+    with pytest.raises(ValueError, match='expected num_images'):
+        MiniWorldPictures(**arguments)
