@@ -219,9 +219,6 @@ class Vocabulary:
             metainfo: A dataset's metainfo: `classes`, and where it has them `synonyms`, `novel`,
                 `prompts` and `synsets`.
             **kwargs: As for the class itself; they take the place of what the metainfo says.
-
-        Raises:
-            ValueError: If it has no `classes`.
         """
         if not metainfo.get('classes'):
             raise ValueError(f"the dataset's metainfo has no 'classes', only {sorted(metainfo)}")

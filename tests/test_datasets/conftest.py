@@ -1,4 +1,4 @@
-"""Data sets are built without the collection of garbage that MMEngine begins with, which is slow."""
+"""Data sets are built without the collection of garbage that MMEngine begins with: it is slow."""
 
 from types import SimpleNamespace
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.registry import TRANSFORMS
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from pycocotools import mask as mask_utils
 
 from mmovsam.datasets import CocoJsonDataset, OVLVISDataset
-from mmovsam.datasets.annotations import _run_lengths, instance
+from mmovsam.datasets.annotations import instance, segmentation
 
 POLYGON = [2, 2, 8, 2, 8, 6, 2, 6]
 COUNTS = [22, 4, 6, 4, 6, 4, 6, 4, 6, 4, 6, 4, 124]  # columns 2 to 7, rows 2 to 5 of 10
@@ -165,15 +165,6 @@ def test_masks_without_area_are_left_out_named_and_counted(segmentation, read, c
     assert '1 of 3 annotations are left out (annotation 7)' in caplog.text
 
 
-def test_a_piece_without_area_does_not_cost_the_others():
-    assert parse(segmentation=[[1, 1, 5, 5], POLYGON])['mask'] == [POLYGON]
-
-
-@pytest.mark.parametrize('changes', [{}, dict(area=0), dict(area=None), dict(area='24')])
-def test_area_in_the_file_does_not_say_whether_there_is_an_object(changes):
-    assert parse(**changes)['bbox'] == [2, 2, 8, 6]
-
-
 @pytest.mark.parametrize(
     'value, expected', [('1', 1), ('0', 0), (True, 1), ('false', 0), (None, 0)]
 )
@@ -214,15 +205,18 @@ def test_empty_boxes_beside_others_are_no_fractions(read):
 
 @settings(max_examples=60)
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 30))
-def test_compressed_run_lengths_are_read_as_pycocotools_reads_them(pixels, height):
+def test_compressed_run_lengths_of_pycocotools_are_read_and_cut_ones_refused(pixels, height):
     mask = np.frombuffer(pixels, np.uint8)[: len(pixels) // height * height] > 127
     mask = mask.reshape(height, -1)
     if mask.size:
         encoded = mask_utils.encode(np.asfortranarray(mask, np.uint8))
-        runs = _run_lengths(encoded['counts'].decode())
-        assert runs[1::2].sum() == mask.sum() and runs.sum() == mask.size
-        again = mask_utils.frPyObjects(dict(encoded, counts=runs.tolist()), *mask.shape)
-        assert again['counts'] == encoded['counts']
+        found = dict(encoded, counts=encoded['counts'].decode())
+        assert segmentation(dict(segmentation=found), '', *mask.shape) == (
+            found if mask.any() else []
+        )
+        cut = dict(found, counts=found['counts'][:-1])
+        with pytest.raises(ValueError, match='the whole image'):
+            segmentation(dict(segmentation=cut), '', *mask.shape)
 
 
 @pytest.mark.parametrize(
@@ -268,11 +262,6 @@ def test_boxes_without_area_in_the_image_are_no_objects(bbox):
     assert parse(bbox=bbox) is None
 
 
-def test_crowds_are_ignored_instances(read):
-    instances = read(CONTENT).get_data_info(0)['instances']
-    assert [each['ignore_flag'] for each in instances] == [0, 1]
-
-
 def test_a_file_without_annotations_is_tested_but_not_trained(read):
     content = dict(CONTENT, annotations=[])
     dataset = read(content, test_mode=True)
@@ -315,11 +304,6 @@ def test_synonyms_of_another_form_are_named(read):
     content['categories'][0]['synonyms'] = 'owl'
     with pytest.raises(ValueError, match=r"coco\.json: category 'owl' has synonyms 'owl'"):
         read(content, OVLVISDataset)
-
-
-def test_both_datasets_are_registered():
-    assert DATASETS.get('CocoJsonDataset') is CocoJsonDataset
-    assert DATASETS.get('OVLVISDataset') is OVLVISDataset
 
 
 @pytest.mark.parametrize('segmentation', [None, [], [[]]])

@@ -40,14 +40,6 @@ def test_named_classes_are_novel_and_the_others_base(read):
     assert labels(read(novel=['plum'], base_only=True)) == [2, 0]
 
 
-def test_a_list_of_no_novel_class_makes_all_of_them_base(read):
-    assert read(novel=[]).metainfo['novel'] == (False, False, False)
-
-
-def test_base_only_leaves_nothing_out_without_a_split(read):
-    assert labels(read(base_only=True)) == [2, 0, 1]
-
-
 def test_given_classes_keep_what_is_novel_among_them(read):
     dataset = read(novel=['plum', 'pram'], metainfo=dict(classes=('pram', 'owl')))
     assert dataset.metainfo['novel'] == (True, False)

@@ -5,8 +5,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from mmovsam.datasets import dataset_files
-from mmovsam.datasets.label_map import read_label_map, read_names
+from mmovsam.datasets.label_map import read_names
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),
@@ -106,19 +105,6 @@ def test_samples_are_those_of_the_pipeline(root):
     assert item['data_samples'].img_id == 'park/a.jpg'
 
 
-def test_an_image_without_objects_stays(root):
-    write(root, 'labels/park/a.png', np.zeros((20, 30), np.uint8))
-    item = read(root, pipeline=PIPELINE, test_mode=True)[0]
-    assert len(item['data_samples'].gt_instances) == 0
-
-
-def test_a_palette_does_not_change_the_values(root):
-    write(root, 'labels/park/a.png', label_map(), palette=True)
-    with Image.open(root / 'labels' / 'park' / 'a.png') as image:
-        assert image.mode == 'P'
-    np.testing.assert_array_equal(read_label_map(root / 'labels' / 'park' / 'a.png'), label_map())
-
-
 def test_novel_classes_are_told_and_left_out_on_request(root):
     assert read(root, novel=['owl']).metainfo['novel'] == (False, True)
     dataset = read(root, novel=['owl'], base_only=True)
@@ -167,13 +153,6 @@ def test_images_and_label_maps_of_one_folder_differ_in_their_suffixes(tmp_path):
     assert len(dataset) == 1 and len(objects(dataset)) == 3
 
 
-def test_its_files_are_listed_for_the_check_before_a_run(root):
-    cfg = dict(type='LabelMapDataset', data_root='mine', names_file='names.txt',
-               data_prefix=dict(img='images', seg='labels'))  # fmt: skip
-    paths = [path for path, _ in dataset_files(cfg)]
-    assert paths == ['mine/names.txt', 'mine/images', 'mine/labels']
-
-
 # What is wrong is named
 
 
@@ -188,13 +167,6 @@ def test_an_image_without_label_map_is_named(root):
     (root / 'labels' / 'park' / 'a.png').unlink()
     with pytest.raises(FileNotFoundError, match=r'1 of 1 images have no label map.*a\.png'):
         read(root)
-
-
-def test_a_label_map_that_vanishes_later_is_named(root):
-    dataset = read(root)
-    (root / 'labels' / 'park' / 'a.png').unlink()
-    with pytest.raises(FileNotFoundError, match=r'a\.png is missing'):
-        dataset.get_data_info(0)
 
 
 def test_a_listed_image_that_is_missing_is_named(root):
@@ -248,12 +220,6 @@ def test_a_broken_file_of_names_is_named(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=rf'{name}.*{message}'):
         read_names(str(tmp_path / name))
-
-
-def test_names_that_are_no_text_are_named(tmp_path):
-    (tmp_path / 'n.txt').write_bytes(b'\xff\x00owl')
-    with pytest.raises(ValueError, match=r'n\.txt is no list of names.*save it as UTF-8'):
-        read_names(str(tmp_path / 'n.txt'))
 
 
 def test_no_names_at_all_are_refused(root):

@@ -97,12 +97,6 @@ def test_labels_that_say_what_else_is_known_of_an_image_are_joint_ones_too(parts
     assert [classes[i] for i in masks.not_exhaustive_labels] == ['Bird_or_owl']
 
 
-def test_only_data_with_masks_has_masks(parts):
-    dataset = build(parts)
-    kinds = ['masks' in item['data_samples'].gt_instances for item in dataset]
-    assert kinds == [True, True, False, False, False, False]
-
-
 def test_class_without_masks_is_base_if_labels_of_whole_images_teach_it(parts):
     assert build(parts[::2], NAMES[::2]).metainfo['novel'] == (False, True, False, False)
     assert 'novel' not in build(parts).metainfo  # the boxes know the owl

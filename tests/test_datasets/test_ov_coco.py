@@ -69,12 +69,6 @@ def test_the_other_15_classes_are_neither_base_nor_novel_if_asked_for(read):
     assert [i['bbox_label'] for i in dataset.get_data_info(0)['instances']] == [2]
 
 
-def test_base_only_leaves_out_the_novel_ones(read):
-    dataset = read(base_only=True)
-    labels = [i['bbox_label'] for i in dataset.get_data_info(0)['instances']]
-    assert [dataset.metainfo['classes'][label] for label in labels] == ['person', 'toothbrush']
-
-
 # Classes that a file has not
 
 
@@ -88,12 +82,6 @@ def test_absent_classes_have_no_objects_and_keep_the_labels_of_the_others(read):
     assert sorted(labels) == [1, 3]
 
 
-def test_absent_classes_can_be_among_the_novel_ones(read):
-    classes = ('unicorn', 'bus', 'toothbrush')
-    dataset = read(metainfo=dict(classes=classes), absent_classes=True, novel=('unicorn', 'bus'))
-    assert dataset.metainfo['novel'] == (True, True, False)
-
-
 def test_absent_classes_are_an_error_unless_they_are_allowed(read):
     with pytest.raises(ValueError, match="no category named 'unicorn'"):
         read(metainfo=dict(classes=('unicorn', 'bus')))
@@ -102,10 +90,3 @@ def test_absent_classes_are_an_error_unless_they_are_allowed(read):
 def test_classes_that_are_all_absent_are_an_error(read):
     with pytest.raises(ValueError, match="no category named 'unicorn', 'dragon'"):
         read(metainfo=dict(classes=('unicorn', 'dragon')), absent_classes=True)
-
-
-def test_absent_classes_change_nothing_where_all_are_there(read):
-    one, other = read(), read(absent_classes=True)
-    assert one.metainfo == other.metainfo
-    assert (one.cat_ids, one.cat2label) == (other.cat_ids, other.cat2label)
-    assert one.get_data_info(0) == other.get_data_info(0)

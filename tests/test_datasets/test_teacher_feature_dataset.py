@@ -1,6 +1,5 @@
 """Images with the teacher's stored embedding."""
 
-import pickle
 from shutil import copytree
 
 import pytest
@@ -60,24 +59,6 @@ def test_workers_of_a_loader_read_the_same(build, num_workers):
     for index, item in enumerate(loader):
         expected = dataset[index]['data_samples'].teacher_embedding
         assert torch.equal(item['data_samples'].teacher_embedding.data, expected.data)
-
-
-def test_samples_can_be_sent_to_a_device_and_to_other_processes(build):
-    sample = build()[0]['data_samples']
-    for other in (sample.to('cpu'), pickle.loads(pickle.dumps(sample))):
-        assert torch.equal(other.teacher_embedding.decode(), sample.teacher_embedding.decode())
-
-
-def test_augmentation_that_moves_pixels_is_refused_at_the_start(build):
-    load, resize, pack = tiny_dump.PIPELINE
-    with pytest.raises(ValueError, match='RandomFlip moves pixels'):
-        build(pipeline=[load, resize, dict(type='RandomFlip', prob=0.5), pack])
-
-
-def test_augmentation_of_colors_is_not(build):
-    load, resize, pack = tiny_dump.PIPELINE
-    dataset = build(pipeline=[load, resize, dict(type='PhotoMetricDistortion'), pack])
-    assert 'teacher_embedding' in dataset[0]['data_samples']
 
 
 def test_another_image_size_is_refused_at_the_start(build):

@@ -17,7 +17,7 @@ from mmovsam.vocabulary import (
     load_text_encoder,
     save_classifier,
 )
-from mmovsam.vocabulary.kernel_map import KernelMap
+from mmovsam.vocabulary.photo_text import KernelMap
 
 TEXT = 'mmovsam://photo_text.safetensors'
 NAMES = 'mmovsam://photo_names.safetensors'
