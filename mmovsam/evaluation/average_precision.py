@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Container, Sequence
 
 import numpy as np
@@ -33,7 +34,7 @@ from ..datasets.annotations import (
 )
 from ..datasets.files import check_files, read_json
 from ..prompts.boxes import check_units
-from .open_vocab_metric import to_numpy
+from .open_vocab_metric import log_table, to_numpy
 
 IOU_TYPES = ('bbox', 'segm')
 CLASSES_AT_ONCE = 64  # one does not affect another, and memory grows with images times classes
@@ -135,13 +136,14 @@ class AveragePrecision(BaseMetric):
                 logger='current',
                 level=logging.WARNING,
             )
-        metrics = {}
+        metrics, rows = {}, defaultdict(list)
         for iou_type in self.metrics:
             detections = self._detections(results, category_ids, images, iou_type)
             precision = self._precision(detections, sorted(img_ids), sorted(category_ids), iou_type)
             for key, value in self._summarize(precision, sorted(category_ids)).items():
                 metrics[f'{iou_type}_{key}'] = value
-        self._print_table(metrics)
+                rows[key].append(f'{value:.3f}')
+        log_table(self.metrics, rows)
         return metrics
 
     @abstractmethod
@@ -285,17 +287,6 @@ class AveragePrecision(BaseMetric):
                 evaluator.accumulate()
             parts.append(evaluator.eval['precision'][..., -1])
         return np.concatenate(parts, axis=2)
-
-    @staticmethod
-    def _print_table(metrics: dict[str, float]) -> None:
-        names = {key.split('_', 1)[1]: None for key in metrics}
-        width = max(map(len, names)) + 2
-        lines = ['', ' ' * width + ''.join(f'{iou_type:>8}' for iou_type in IOU_TYPES)]
-        for name in names:
-            values = (metrics.get(f'{iou_type}_{name}') for iou_type in IOU_TYPES)
-            cells = ('' if value is None else f'{value:.3f}' for value in values)
-            lines.append(f'{name:<{width}}' + ''.join(f'{cell:>8}' for cell in cells))
-        print_log('\n'.join(lines), logger='current')
 
 
 def _mean(precision: np.ndarray) -> float:

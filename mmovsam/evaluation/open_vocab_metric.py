@@ -19,6 +19,14 @@ def to_numpy(value) -> np.ndarray:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
+def log_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """Write rows of cells with their names to the log."""
+    width = max(map(len, rows)) + 2
+    lines = [(' ' * width, *columns), *((f'{name:<{width}}', *row) for name, row in rows.items())]
+    text = '\n'.join(name + ''.join(f'{cell:>9}' for cell in cells) for name, *cells in lines)
+    print_log(f'\n{text}', logger='current')
+
+
 def _mask(masks, i: int) -> np.ndarray:
     """Mask `i` as (H, W) bool, of a tensor, an array, COCO RLEs, or MMDetection's mask classes."""
     if hasattr(masks, 'to_ndarray'):
@@ -168,7 +176,15 @@ class OpenVocabMetric(BaseMetric):
             for key, each in values.items()
             for suffix, chosen in groups.items()
         }
-        self._print_table(metrics, values, groups)
+        digits = dict(IoU=3)
+        rows = {
+            suffix[1:] or 'all': [
+                str(chosen.sum()),
+                *(f'{metrics[key + suffix]:.{digits.get(key, 1)}f}' for key in values),
+            ]
+            for suffix, chosen in groups.items()
+        }
+        log_table(['objects', *values], rows)
         return metrics
 
     def _groups(self, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -184,13 +200,3 @@ class OpenVocabMetric(BaseMetric):
             is_novel = np.array([bool(flag) for flag in novel])
             groups.update(_base=is_base[labels], _novel=is_novel[labels])
         return groups
-
-    @staticmethod
-    def _print_table(metrics: dict, values: dict, groups: dict) -> None:
-        lines = ['', f'{"objects":<10}{"number":>8}' + ''.join(f'{key:>9}' for key in values)]
-        for suffix, chosen in groups.items():
-            cells = ''.join(
-                f'{metrics[key + suffix]:>9.{3 if key == "IoU" else 1}f}' for key in values
-            )
-            lines.append(f'{suffix[1:] or "all":<10}{chosen.sum():>8}{cells}')
-        print_log('\n'.join(lines), logger='current')

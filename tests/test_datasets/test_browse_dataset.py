@@ -9,7 +9,7 @@ import mmdet
 import numpy as np
 import pytest
 from PIL import Image
-from test_annotations import CONTENT
+from test_open_vocab import CONTENT
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'analysis_tools' / 'browse_dataset.py'

@@ -86,15 +86,6 @@ def test_values_of_instance_maps_hold_class_and_number(root):
         ('plum', [5, 0, 9, 5]),
         ('owl', [8, 8, 12, 12]),
     ]
-    values = values // 1000 * 100 + values % 1000  # 255 would be a plum
-    values[19] = 0
-    write(root, 'labels/park/a.png', values.astype(np.uint16))
-    assert len(objects(read(root, regions='instances', label_divisor=100))) == 3
-
-
-def test_objects_of_too_few_pixels_are_left_out(root):
-    assert [name for name, _ in objects(read(root, min_area=25))] == ['plum', 'plum']
-    assert [name for name, _ in objects(read(root, min_area=25, regions='classes'))] == ['plum']
 
 
 def test_samples_are_those_of_the_pipeline(root):
@@ -231,7 +222,6 @@ def test_no_names_at_all_are_refused(root):
     'change, message',
     [
         (dict(regions='pieces'), "regions is 'pieces', expected one of 'components'"),
-        (dict(label_divisor=0), 'label_divisor is 0'),
         (dict(novel=['plumm']), "'plumm', which is no class"),
     ],
 )

@@ -1,3 +1,5 @@
+"""A detector's weights: from which file, in which precision, and not in the owner's checkpoint."""
+
 import logging
 
 import pytest
@@ -5,7 +7,7 @@ import torch
 from mmdet.datasets import CocoDataset
 from mmengine.config import ConfigDict
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
-from small_detectors import RETINANET, RPN, WHOLE, Owner, fixed, of_array
+from small_detectors import RETINANET, RPN, WHOLE, Model, Owner, fixed, of_array
 from torch import nn
 
 from mmovsam.prompts import DetectorPrompter
@@ -137,3 +139,36 @@ def test_what_only_a_loss_keeps_may_be_absent(tmp_path):
     other.detector.head = nn.BatchNorm1d(2)
     with pytest.raises(ValueError, match='lacks 4 weights'):
         other([of_array()])
+
+
+@pytest.mark.parametrize('kind', [Owner, Model])
+@pytest.mark.parametrize(
+    'convert',
+    [lambda m: m.half(), lambda m: m.double(), lambda m: m.to(torch.bfloat16)],
+    ids=['half', 'double', 'bfloat16'],
+)
+def test_detector_keeps_its_precision_when_its_owner_changes(retinanet_file, kind, convert):
+    model = kind(DetectorPrompter(WHOLE, retinanet_file))
+    (expected,) = model.prompter([of_array()])
+    model = convert(model)
+    assert model.own.weight.dtype != torch.float32
+    assert {p.dtype for p in model.prompter.detector.parameters()} == {torch.float32}
+    (prompts,) = model.prompter([of_array()])
+    assert torch.equal(prompts.bboxes, expected.bboxes)
+
+
+def test_detector_is_left_alone_by_autocast_around_it(retinanet_file):
+    prompter = DetectorPrompter(WHOLE, retinanet_file)
+    (expected,) = prompter([of_array()])
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        (prompts,) = prompter([of_array()])
+    assert len(prompts) > 3
+    assert torch.equal(prompts.bboxes, expected.bboxes)
+    assert torch.equal(prompts.scores, expected.scores)
+
+
+@pytest.mark.parametrize('kind', [Owner, Model])
+def test_detector_moves_with_its_owner_otherwise(retinanet_file, kind):
+    model = kind(DetectorPrompter(WHOLE)).to('meta')
+    assert {p.device.type for p in model.prompter.detector.parameters()} == {'meta'}
+    assert {b.device.type for b in model.prompter.detector.buffers()} == {'meta'}

@@ -66,10 +66,10 @@ def test_what_mmdetection_writes_is_read_to_the_last_bit(tmp_path):
     samples = [found(7, 3), found(3, 0), found(5, 2)]
     write_results(tmp_path, [sample.clone() for sample in samples])
     table = read_results(tmp_path / 'results.bbox.json')
-    assert set(table.places) == {7, 5}
+    assert set(table.images) == {7, 5}
     for sample in samples[::2]:
         expected = sample.pred_instances
-        rows = slice(*table.places[sample.img_id])
+        rows = table.rows_of(sample.img_id)
         assert np.array_equal(table.bboxes[rows], expected.bboxes)
         assert np.array_equal(table.scores[rows], expected.scores)
         assert np.array_equal(table.category_ids[rows], expected.labels + 17)
@@ -92,7 +92,7 @@ def test_boxes_of_an_image_need_not_stand_together(tmp_path):
         entry('b', (5, 6, 1, 1.5), score=0.9, area=1.5),
     ]
     table = read_results(results_file(tmp_path, entries))
-    assert table.places == {'b': (0, 2), 9: (2, 3)}
+    assert (table.rows_of('b'), table.rows_of(9)) == (slice(0, 2), slice(2, 3))
     assert table.bboxes.tolist() == [[1, 2, 4, 6], [5, 6, 6, 7.5], [1, 2, 4, 6]]
     assert table.scores.tolist() == pytest.approx([0.1, 0.9, 0.2])
     assert table.category_ids.tolist() == [4, NO_CATEGORY, NO_CATEGORY]

@@ -1,7 +1,5 @@
 """Encoded names on disk: found again when nothing has changed, never when anything has."""
 
-import multiprocessing
-
 import pytest
 import torch
 from text_tower import TOKENIZER, build_clip
@@ -152,18 +150,6 @@ def test_damaged_file_is_made_anew(damage, folder, encoded, log):
     assert file.name in log[0] and 'damaged' in log[0]
 
 
-def test_interrupted_encoding_leaves_nothing(folder):
-    clip = build_clip()
-
-    def stop(tokens):
-        raise KeyboardInterrupt
-
-    clip.encode_text = stop
-    with pytest.raises(KeyboardInterrupt):
-        build(clip)
-    assert not folder.exists()
-
-
 def test_cache_is_switched_off_by_an_argument_or_the_environment(folder, encoded, monkeypatch):
     clip = build_clip()
     build(clip, cache=False)
@@ -183,25 +169,3 @@ def test_folder_that_cannot_be_written_costs_a_warning_only(folder, log):
     folder.write_text('a file, no folder')
     assert len(build(build_clip())) == 3
     assert 'cannot be written' in log[-1] and 'MMOVSAM_CACHE' in log[-1]
-
-
-def _build_many(clip, barrier, results):
-    barrier.wait()
-    for index in range(20):  # each is new to the process that comes first
-        classifier = build(clip, Vocabulary([f'name {index}'], templates=['{}']))
-        results.put((index, classifier.embeddings[0, 0].item()))
-
-
-def test_two_processes_share_a_folder(folder):
-    context = multiprocessing.get_context('fork')
-    barrier, results, clip = context.Barrier(2), context.Queue(), build_clip()
-    workers = [context.Process(target=_build_many, args=(clip, barrier, results)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    found = [results.get() for _ in range(40)]
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
-    assert len(set(found)) == 20  # both say the same of each
-    files = list(folder.iterdir())
-    assert len(files) == 20 and {file.suffix for file in files} == {'.safetensors'}

@@ -5,7 +5,7 @@ import torch
 from text_tower import TOKENIZER, build_clip
 from torch import nn
 
-from mmovsam.vocabulary import Vocabulary, encoding
+from mmovsam.vocabulary import encoding
 
 
 class LengthModel(nn.Module):
@@ -58,18 +58,6 @@ def test_model_runs_in_eval_mode_and_every_mode_is_restored():
     assert model.training and model.dropout.training and not model.frozen.training
 
 
-def test_interruption_stops_between_batches_and_restores_the_mode():
-    model = LengthModel()
-
-    def stop(tokens):
-        raise KeyboardInterrupt
-
-    model.encode_text = stop
-    with pytest.raises(KeyboardInterrupt):
-        encode([('a',), ('b',)], model, batch_size=1)
-    assert model.texts == ['a'] and model.training
-
-
 def test_nan_from_the_text_tower_is_refused():
     model = LengthModel()
     model.encode_text = lambda tokens: tokens * float('nan')
@@ -111,10 +99,3 @@ def test_sentence_is_cut_where_it_exceeds_the_context_by_one_token(log):
     assert '1 of 3 sentences are longer than this text tower reads (20 tokens)' in message
     assert repr(long) in message
     torch.testing.assert_close(both[0], both[1])  # what is left of them is the same
-
-
-def test_over_long_name_of_a_vocabulary_is_cut_and_reported(log):
-    vocabulary = Vocabulary(['cat', 'very ' * 50 + 'big cat'])
-    classifier = vocabulary.build_classifier(build_clip(), TOKENIZER, cache=False)
-    assert classifier.embeddings.isfinite().all() and len(classifier) == 2
-    assert '14 of 28 sentences' in log[0]

@@ -1,10 +1,16 @@
+"""Class names, files of them, and the sentences that they are put into."""
+
+import codecs
+import json
 import re
 
+import open_clip
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmovsam.vocabulary import novel_flags, split_name
+from mmovsam.vocabulary import OVSAM_TEMPLATES, Vocabulary, find_templates, novel_flags, split_name
+from mmovsam.vocabulary.names import read_lines, read_names
 
 
 @pytest.mark.parametrize(
@@ -74,3 +80,139 @@ def test_novel_names_may_leave_a_part_open():
 def test_novel_names_that_fit_no_class_are_told():
     with pytest.raises(ValueError, match=r"novel has '\* dog', which is no class.*'cat'"):
         novel_flags(('cat', 'owl'), ['owl', '* dog'])
+
+
+def test_lines_come_without_blank_ones_marks_and_white_space(tmp_path):
+    path = tmp_path / 'names.txt'
+    path.write_bytes('\ufeffcat\r\n\r\n  café cup \n\t\nred\u2028ring'.encode())
+    assert read_lines(path) == ['cat', 'café cup', 'red\u2028ring']
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    for path in (tmp_path / 'absent.txt', tmp_path):
+        with pytest.raises(FileNotFoundError, match=rf'no text file {path}.*working folder'):
+            read_lines(path)
+
+
+@pytest.mark.parametrize(
+    'mark, encoding',
+    [
+        (b'', 'utf-8'),
+        (b'', 'utf-8-sig'),
+        (codecs.BOM_UTF16_LE, 'utf-16-le'),
+        (codecs.BOM_UTF16_BE, 'utf-16-be'),
+        (codecs.BOM_UTF32_LE, 'utf-32-le'),
+    ],
+)
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_encodings_with_a_mark_are_read(tmp_path, mark, encoding, end):
+    """As PowerShell, Excel and the editor of Windows write them."""
+    path = tmp_path / 'names.txt'
+    path.write_bytes(mark + f'café{end}Straße{end}'.encode(encoding))
+    assert read_lines(path) == ['café', 'Straße']
+
+
+@pytest.mark.parametrize('encoding', ['latin-1', 'cp1252', 'utf-16-le', 'utf-16-be', 'shift-jis'])
+def test_encodings_without_a_mark_are_told_with_the_remedy(tmp_path, encoding):
+    path = tmp_path / 'names.txt'
+    path.write_bytes(
+        'cat\nテ'.encode(encoding) if encoding == 'shift-jis' else 'café'.encode(encoding)
+    )
+    with pytest.raises(ValueError, match=r'names\.txt is .*not UTF-8 .*save it as UTF-8'):
+        read_lines(path)
+
+
+COCO = dict(
+    images=[], annotations=[], categories=[dict(id=10, name='dog'), dict(id=2, name='w/o mask')]
+)
+
+
+@pytest.mark.parametrize(
+    'file, content, names',
+    [
+        ('instances.json', json.dumps(COCO), ['w/o mask', 'dog']),
+        ('instances.txt', json.dumps(COCO), ['w/o mask', 'dog']),
+        ('names.json', '["cat", "red, dog"]', ['cat', 'red, dog']),
+        ('labels.json', '{"names": {"10": "b", "9": "a"}}', ['a', 'b']),
+        ('data.yaml', 'train: images\nnames:\n  0: cat\n  1: dog\n', ['cat', 'dog']),
+        ('data.yml', "nc: 2\nnames: ['cat', 'dog']\n", ['cat', 'dog']),
+    ],
+)
+def test_files_of_data_sets_are_vocabularies(tmp_path, file, content, names):
+    (tmp_path / file).write_text(content)
+    assert read_names(tmp_path / file) == names
+    assert Vocabulary.from_source(str(tmp_path / file)).names == tuple(names)
+
+
+@pytest.mark.parametrize(
+    'file, content',
+    [
+        ('a.json', '{"images": ['),
+        ('a.json', '{"images": []}'),
+        ('a.json', '{"categories": []}'),
+        ('a.json', '{"categories": [{"id": 1}]}'),
+        ('a.json', '[1, 2]'),
+        ('a.yaml', 'nc: 2'),
+        ('a.yaml', 'names: [1, 2]'),
+        ('a.yaml', 'names: ['),
+        ('a.yaml', 'cat'),
+    ],
+)
+def test_files_of_data_sets_without_names_are_refused(tmp_path, file, content):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=rf'{file} (has no list of names|is truncated)'):
+        Vocabulary.from_source(str(tmp_path / file))
+
+
+def test_ovsam_templates_are_the_reference_ones_in_order():
+    assert OVSAM_TEMPLATES == (
+        'a photo of a {}.',
+        'This is a photo of a {}',
+        'There is a {} in the scene',
+        'There is the {} in the scene',
+        'a photo of a {} in the scene',
+        'a photo of a small {}.',
+        'a photo of a medium {}.',
+        'a photo of a large {}.',
+        'This is a photo of a small {}.',
+        'This is a photo of a medium {}.',
+        'This is a photo of a large {}.',
+        'There is a small {} in the scene.',
+        'There is a medium {} in the scene.',
+        'There is a large {} in the scene.',
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'functions'),
+    [
+        ('openai_imagenet', open_clip.OPENAI_IMAGENET_TEMPLATES),
+        ('simple_imagenet', open_clip.SIMPLE_IMAGENET_TEMPLATES),
+    ],
+)
+def test_templates_of_open_clip_make_its_sentences(name, functions):
+    sentences = [template.replace('{}', 'cat') for template in find_templates(name)]
+    assert sentences == [function('cat') for function in functions]
+
+
+def test_file_holds_a_sentence_a_line(tmp_path):
+    path = tmp_path / 'templates.txt'
+    path.write_text('a {}.\n\n the {} \n')
+    assert find_templates(path) == find_templates(str(path)) == ('a {}.', 'the {}')
+
+
+@pytest.mark.parametrize('templates', [[], ['no place'], ['{} and {}'], ['a {}', 3]])
+def test_sentences_without_one_place_for_the_name_are_refused(templates):
+    with pytest.raises(ValueError, match='one {} for the name'):
+        find_templates(templates)
+
+
+def test_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="no templates 'openai'.*ovsam, simple, openai_imagenet"):
+        find_templates('openai')
+
+
+@pytest.mark.parametrize('templates', [None, 3])
+def test_templates_of_wrong_type_are_refused(templates):
+    with pytest.raises(TypeError, match='must be a list of sentences'):
+        find_templates(templates)

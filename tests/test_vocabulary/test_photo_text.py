@@ -57,12 +57,6 @@ def test_known_name_has_its_own_row(photo, name):
     assert classifier.bias.tolist() == load_classifier(NAMES).bias[:1].tolist()
 
 
-def test_rows_of_different_known_names_are_different(photo):
-    rows = photo[0].rows
-    assert len(rows) > 1000  # ImageNet's, and those that the photographs taught
-    assert (rows @ rows.T).fill_diagonal_(0).max() < 0.999
-
-
 @pytest.mark.parametrize(
     ('name', 'kin'),
     [
@@ -105,14 +99,6 @@ def test_of_several_meanings_the_likeliest_is_taken(photo, name, wnid):
     assert photo[0]._likeliest(name).wnid == wnid
 
 
-def test_meaning_that_is_given_comes_before_the_name(photo):
-    model = photo[0]
-    assert model.phrases('mouse') == ('mouse',)  # the photographs' computer mouse
-    assert model.phrases('mouse', 'n03793489') == ('mouse, computer mouse (n03793489)',)
-    assert model.phrases('mouse', 'n02330245')[0].startswith('mouse: any of numerous small rodents')
-    assert model.phrases('crane', 'n03126707') == ('crane (n03126707)',)
-
-
 def test_imagenets_classes_are_known_by_their_meaning(photo):
     classifier = Vocabulary.from_source('imagenet1k').build_classifier(*photo)
     assert classifier.counts == (1,) * 1000
@@ -127,10 +113,6 @@ def test_templates_and_prompts_are_used_as_they_are_given(photo):
     prompt = build(photo, ['x1'], prompts={'x1': 'young domestic cat'})
     expected = model.encode_text(tokenizer(['young domestic cat']))
     torch.testing.assert_close(prompt.embeddings, expected)
-
-
-def test_names_that_mean_one_row_are_one_reading(photo):
-    assert build(photo, ['tench, Tinca tinca', 'owlet']).counts == (1, 1)
 
 
 def test_known_and_other_names_are_encoded_together(photo):
@@ -173,22 +155,6 @@ def test_cache_tells_known_names_apart(photo, tmp_path, monkeypatch):
     other = load_photo_text(TEXT, tmp_path / 'names.safetensors')
     build(other, ['zebra', 'kitten'])
     assert len(list((tmp_path / 'cache').iterdir())) == 2
-
-
-def test_own_names_may_be_added(photo, tmp_path):
-    row = F.normalize(torch.randn(1, 256))
-    known = load_classifier(NAMES)
-    more = dataclasses.replace(
-        known,
-        embeddings=torch.cat((known.embeddings, row)),
-        names=(*known.names, 'my mug'),
-        counts=(*known.counts, 1),
-        bias=torch.cat((known.bias, torch.tensor([0.25]))),
-    )
-    save_classifier(tmp_path / 'names.safetensors', more)
-    classifier = build(load_photo_text(TEXT, tmp_path / 'names.safetensors'), ['My mug', 'tench'])
-    torch.testing.assert_close(classifier.embeddings[:1], row)
-    torch.testing.assert_close(classifier.bias[0], torch.tensor(0.25))
 
 
 def test_files_of_something_else_are_refused(tmp_path):

@@ -63,13 +63,6 @@ def test_bias_that_does_not_fit_is_refused(bias):
         TextClassifier(EMBEDDINGS, bias=bias)
 
 
-def test_broken_packed_embeddings_are_refused_with_the_file(tmp_path):
-    tensors = {'embeddings.q8': torch.zeros(2, 4, dtype=torch.uint8), 'counts': torch.ones(2)}
-    save_safetensors(tensors, tmp_path / 'c.safetensors')
-    with pytest.raises(ValueError, match=r'c\.safetensors is broken.*not whole'):
-        load_classifier(tmp_path / 'c.safetensors')
-
-
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 99))
 def test_padding_by_a_class_first_name_is_left_out(counts, seed):
     random = torch.Generator().manual_seed(seed)

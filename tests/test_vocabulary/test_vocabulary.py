@@ -59,12 +59,6 @@ def test_prompt_is_read_as_it_is_in_place_of_the_names():
     assert classifier.names == ('SKU-1/2', 'cat') and classifier.counts == (2, 1)
 
 
-def test_prompt_that_reads_like_a_filled_template_is_encoded_with_it():
-    model = LengthModel()
-    build(Vocabulary(['a', 'b'], templates=['the {}'], prompts={'b': 'the a'}), model)
-    assert model.texts == ['the a']
-
-
 @pytest.mark.parametrize(
     ('prompts', 'error', 'message'),
     [
@@ -114,12 +108,6 @@ def test_synonyms_come_after_the_own_names_each_once():
     assert vocabulary.prompt_names == (('sofa', 'couch', 'settee'), ('cat',))
 
 
-def test_name_with_braces_is_put_in_as_it_is():
-    model = LengthModel()
-    build(Vocabulary(['a{}b{0}'], templates=['x {}']), model)
-    assert model.texts == ['x a{}b{0}']
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -132,6 +120,7 @@ def test_name_with_braces_is_put_in_as_it_is():
         (dict(names=['a'], novel=[True, False]), 'novel has 2 entries for 1 classes'),
         (dict(names=['a'], templates=[]), 'templates must be sentences'),
         (dict(names=['a'], templates=['no place']), 'no place'),
+        (dict(names=['a'], novel=[None, 0]), 'novel has 2 entries'),
     ],
 )
 def test_bad_vocabulary_is_refused(arguments, message):
@@ -165,13 +154,6 @@ def test_prompts_of_a_file_come_after_tabs(tmp_path):
     assert vocabulary.prompts == {'SKU-1': ('a blue mug', 'a mug, blue')}
 
 
-def test_error_in_a_file_names_the_file(tmp_path):
-    path = tmp_path / 'empty.txt'
-    path.write_text('\n\n')
-    with pytest.raises(ValueError, match=r'empty\.txt: a vocabulary needs'):
-        Vocabulary.from_file(path)
-
-
 def test_metainfo_gives_names_synonyms_and_novel():
     metainfo = dict(classes=('a', 'b'), synonyms=(('x',), ()), novel=(False, True), palette=())
     vocabulary = Vocabulary.from_metainfo(metainfo)
@@ -179,10 +161,6 @@ def test_metainfo_gives_names_synonyms_and_novel():
     assert vocabulary.prompt_names == (('a', 'x'), ('b',))
     assert vocabulary.novel == (False, True)
     assert Vocabulary.from_metainfo(dict(classes=['a'])).novel is None
-
-
-def test_class_that_is_neither_base_nor_novel_stays_so():
-    assert Vocabulary(['a', 'b', 'c'], novel=[None, 0, True]).novel == (None, False, True)
 
 
 def test_metainfo_without_classes_is_refused():
