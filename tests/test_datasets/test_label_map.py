@@ -5,8 +5,6 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from mmovsam.datasets.label_map import read_names
-
 PIPELINE = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -147,84 +145,59 @@ def test_images_and_label_maps_of_one_folder_differ_in_their_suffixes(tmp_path):
 # What is wrong is named
 
 
-def test_missing_folders_and_names_are_named_in_one_message(tmp_path):
+def write_text(name, text):
+    return lambda root: (root / name).write_text(text)
+
+
+def write_map(values):
+    return lambda root: write(root, 'labels/park/a.png', values)
+
+
+def cut_map(kept):
+    def cut(root):
+        path = root / 'labels' / 'park' / 'a.png'
+        path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ('change', 'settings', 'message'),
+    [
+        (None, dict(img_suffix='.tif'), r'no image to read: .*images has no name .*\.tif'),
+        (None, dict(names_file=''), 'needs the names of the values'),
+        (None, dict(regions='pieces'), "regions is 'pieces', expected one of 'components'"),
+        (None, dict(novel=['plumm']), "'plumm', which is no class"),
+        (write_text('names.txt', 'background\nplum\n'), {}, r'a\.png has .* class 2.*\[0, 255\]'),
+        (write_text('names.txt', '\n\n'), {}, r'names\.txt has no name'),
+        (write_text('names.txt', 'owl\nowl\n'), {}, r'names\.txt has a name twice'),
+        (write_text('n.json', '{"one": "owl"}'), dict(names_file='n.json'), 'no list of names'),
+        (write_text('n.json', '{"1": 5}'), dict(names_file='n.json'), 'no list of names'),
+        (write_text('n.json', '[]'), dict(names_file='n.json'), r'n\.json.*holds a list'),
+        (cut_map(0), {}, r'a\.png is truncated or no image'),
+        (cut_map(0.5), {}, r'a\.png is truncated or no image'),
+        (write_map(np.zeros((20, 30, 3), np.uint8)), {}, r'a\.png has colors \(mode RGB\)'),
+        (write_map(label_map()[:10]), {}, r'a\.jpg is 30x20 pixels, its annotation says 30x10'),
+    ],
+)
+def test_wrong_files_and_settings_are_named(root, change, settings, message):
+    if change is not None:
+        change(root)
+    with pytest.raises(ValueError, match=message):
+        read(root, pipeline=PIPELINE, test_mode=True, **settings)[0]
+
+
+def test_missing_files_are_named(root, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
-        read(tmp_path)
+        read(tmp_path / 'none')
     for name in ('images', 'labels', 'names.txt'):
-        assert str(tmp_path / name) in str(error.value)
-
-
-def test_an_image_without_label_map_is_named(root):
-    (root / 'labels' / 'park' / 'a.png').unlink()
-    with pytest.raises(FileNotFoundError, match=r'1 of 1 images have no label map.*a\.png'):
-        read(root)
-
-
-def test_a_listed_image_that_is_missing_is_named(root):
+        assert str(tmp_path / 'none' / name) in str(error.value)
     (root / 'val.txt').write_text('z.jpg\n')
     with pytest.raises(FileNotFoundError, match=r'z\.jpg, listed in .*val\.txt'):
         read(root, ann_file='val.txt')
-
-
-def test_a_folder_without_images_is_named(root):
-    with pytest.raises(ValueError, match=r'no image to read: .*images has no name .*\.tif'):
-        read(root, img_suffix='.tif')
-
-
-def test_a_value_without_a_name_is_named(root):
-    (root / 'names.txt').write_text('background\nplum\n')
-    with pytest.raises(ValueError, match=r'a\.png has pixels of class 2.*names\.txt.*\[0, 255\]'):
-        read(root).get_data_info(0)
-
-
-@pytest.mark.parametrize('kept', [0, 0.5])
-def test_a_truncated_label_map_is_named(root, kept):
-    path = root / 'labels' / 'park' / 'a.png'
-    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    with pytest.raises(ValueError, match=r'a\.png is truncated or no image'):
-        read(root).get_data_info(0)
-
-
-def test_a_label_map_of_colors_is_named(root):
-    write(root, 'labels/park/a.png', np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(ValueError, match=r'a\.png has colors \(mode RGB\).*one channel'):
-        read(root).get_data_info(0)
-
-
-def test_a_label_map_of_another_size_is_named(root):
-    write(root, 'labels/park/a.png', label_map()[:10])
-    with pytest.raises(ValueError, match=r'a\.jpg is 30x20 pixels, its annotation says 30x10'):
-        read(root, pipeline=PIPELINE, test_mode=True)[0]
-
-
-@pytest.mark.parametrize(
-    'name, text, message',
-    [
-        ('n.txt', '\n\n', 'has no name'),
-        ('n.txt', 'owl\nowl\n', 'has a name twice'),
-        ('n.json', '{"one": "owl"}', 'no list of names'),
-        ('n.json', '{"1": 5}', 'no list of names'),
-        ('n.json', '[]', 'holds a list'),
-    ],
-)
-def test_a_broken_file_of_names_is_named(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=rf'{name}.*{message}'):
-        read_names(str(tmp_path / name))
-
-
-def test_no_names_at_all_are_refused(root):
-    with pytest.raises(ValueError, match='needs the names of the values'):
-        read(root, names_file='')
-
-
-@pytest.mark.parametrize(
-    'change, message',
-    [
-        (dict(regions='pieces'), "regions is 'pieces', expected one of 'components'"),
-        (dict(novel=['plumm']), "'plumm', which is no class"),
-    ],
-)
-def test_impossible_arguments_are_named(root, change, message):
-    with pytest.raises(ValueError, match=message):
-        read(root, **change)
+    dataset = read(root)
+    (root / 'labels' / 'park' / 'a.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'a\.png is missing'):
+        dataset.get_data_info(0)
+    with pytest.raises(FileNotFoundError, match=r'1 of 1 images have no label map.*a\.png'):
+        read(root)

@@ -51,12 +51,9 @@ def test_a_list_chooses_and_orders_images(root):
     folders = ['sa_000000', 'sa_000001']
     dataset = SA1BDataset(data_root=str(root), folders=folders, ann_file='list.txt')
     assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [30, 1]
-
-
-def test_a_listed_image_that_is_missing_is_named(root):
     (root / 'list.txt').write_text('sa_99.jpg\n')
     with pytest.raises(FileNotFoundError, match=r'sa_99\.jpg, listed in .*list\.txt'):
-        SA1BDataset(data_root=str(root), folders=['sa_000000'], ann_file='list.txt')
+        SA1BDataset(data_root=str(root), folders=folders, ann_file='list.txt')
 
 
 def test_missing_folders_are_named_in_one_message(root):
