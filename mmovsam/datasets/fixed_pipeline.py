@@ -6,6 +6,8 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 
+from ..prompts.detectors import type_name
+
 # These make the same of an image each time.
 _FIXED = {
     'LoadImageFromFile', 'Resize', 'ResizeLongestSide', 'FixScaleResize', 'FixShapeResize', 'Pad',
@@ -46,7 +48,7 @@ def fixed_pipeline(dataset: Mapping) -> list[dict]:
 
 def with_pipeline(dataset: Mapping, pipeline: Sequence[dict]) -> dict:
     """A data set's config with other transforms and without stored teacher features."""
-    if _name(dataset) == 'TeacherFeatureDataset':
+    if type_name(dataset) == 'TeacherFeatureDataset':
         return with_pipeline(dataset['dataset'], pipeline)
     changed = dict(dataset)
     if 'dataset' in dataset:
@@ -71,7 +73,7 @@ def _pipelines(dataset: Mapping) -> list[list[Mapping]]:
 
 def _fixed(transform: Mapping) -> dict | None:
     """A transform's config in JSON's types; None if it leaves pixels in their place."""
-    name = _name(transform)
+    name = type_name(transform)
     if name in _IN_PLACE:
         return None
     if name not in _FIXED:
@@ -82,8 +84,3 @@ def _fixed(transform: Mapping) -> dict | None:
         )
     settings = {key: value for key, value in transform.items() if key != 'backend_args'}
     return json.loads(json.dumps(dict(settings, type=name), sort_keys=True, default=str))
-
-
-def _name(config: Mapping) -> str:
-    kind = config.get('type')
-    return kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', str(kind))

@@ -12,7 +12,7 @@ from ..vocabulary import Vocabulary, split_name
 from ..vocabulary.names import read_lines
 from ..vocabulary.sources import WORDS, read_metainfo
 from .files import check_files
-from .images import IMG_SUFFIXES, CheckedImages, check_image
+from .images import IMG_SUFFIXES, CheckedImages
 
 
 @DATASETS.register_module()
@@ -90,19 +90,13 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
             true_labels=info['labels'],
         )
 
-    def prepare_data(self, idx):
-        """Reads the size of an image, makes an instance of each label, and runs the pipeline."""
-        info = self.get_data_info(idx)
-        width, height = check_image(info['img_path'], backend_args=self.backend_args)
-        info.update(
-            width=width,
-            height=height,
-            instances=[
-                dict(bbox=[0, 0, width, height], bbox_label=label, ignore_flag=0)
-                for label in info['true_labels']
-            ],
-        )
-        return self.pipeline(info)
+    def complete(self, data_info):
+        """The whole image is an instance of each label."""
+        bbox = [0, 0, data_info['width'], data_info['height']]
+        instances = [
+            dict(bbox=bbox, bbox_label=label, ignore_flag=0) for label in data_info['true_labels']
+        ]
+        return dict(data_info, instances=instances)
 
     def filter_data(self):
         """All images: sizes are not known before one is read."""
@@ -146,7 +140,7 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
             classes = self._metainfo.get('classes', tuple(names))
             metainfo = dict(classes=classes)
         elif isinstance(self.classes, str) and self.classes in WORDS:
-            metainfo = dict(read_metainfo(self.classes))
+            metainfo = {**read_metainfo(self.classes)}
             metainfo['classes'] = tuple(metainfo['classes'])
         else:
             vocabulary = Vocabulary.from_source(self.classes)

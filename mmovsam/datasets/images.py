@@ -63,7 +63,7 @@ class CheckedImages:
         data_info = self.get_data_info(idx)
         size = data_info.get('height'), data_info.get('width')
         try:
-            check_image(data_info['img_path'], *size, self.backend_args)
+            width, height = check_image(data_info['img_path'], *size, self.backend_args)
         except (FileNotFoundError, ValueError) as error:
             if self.damaged == 'stop':
                 raise
@@ -74,7 +74,12 @@ class CheckedImages:
                 level=logging.WARNING,
             )
             return None  # MMEngine takes another one
-        return self.pipeline(data_info)
+        data_info.update(width=width, height=height)
+        return self.pipeline(self.complete(data_info))
+
+    def complete(self, data_info):
+        """An item with what depends on its image's size."""
+        return data_info
 
 
 def check_image(path, height=None, width=None, backend_args=None):

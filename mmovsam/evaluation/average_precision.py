@@ -345,26 +345,17 @@ class OpenVocabLVISMetric(AveragePrecision):
     Besides the values of `AveragePrecision` there are `{bbox,segm}_APr`, `_APc` and `_APf`.
 
     Args:
-        ann_file: LVIS v1's annotation file.
-        metric: `'bbox'`, `'segm'` or both.
         max_per_img: So many predictions an image count at most, over all classes.
-        **kwargs: As `AveragePrecision`.
+        *args: As for `AveragePrecision`, `ann_file` being LVIS v1's.
+        **kwargs: Likewise.
 
     Raises:
         ImportError: If `faster-coco-eval` is not installed.
-        FileNotFoundError: If there is no such file.
-        ValueError: If `metric` is unknown, or the file lacks one of LVIS's fields.
     """
 
     default_prefix = 'lvis'
 
-    def __init__(
-        self,
-        ann_file: str,
-        metric: str | Sequence[str] = IOU_TYPES,
-        max_per_img: int = 300,
-        **kwargs,
-    ) -> None:
+    def __init__(self, *args, max_per_img: int = 300, **kwargs) -> None:
         try:
             import faster_coco_eval  # here: it takes a third of a second
         except ImportError as error:
@@ -374,7 +365,7 @@ class OpenVocabLVISMetric(AveragePrecision):
             ) from error
         self._package = faster_coco_eval
         self.max_per_img = max_per_img
-        super().__init__(ann_file, metric, **kwargs)
+        super().__init__(*args, **kwargs)
 
     def _check(self, images: list[dict], categories: list[dict]) -> None:
         for category in categories:

@@ -119,7 +119,7 @@ def inference_pipeline(
     transforms = []
     for step in steps:
         step = dict(step)
-        kind = _type_name(step)
+        kind = type_name(step)
         if kind == 'LoadProposals':
             raise ValueError(
                 'the detector starts from proposals of another one (LoadProposals in its test '
@@ -144,8 +144,9 @@ def _dataset_pipeline(config: ConfigDict) -> Sequence[Mapping] | None:
         return None
 
 
-def _type_name(transform: Mapping) -> str:
-    kind = transform['type']
+def type_name(config: Mapping) -> str:
+    """The name of a config's type, without the scope before it."""
+    kind = config['type']
     return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
 
 

@@ -83,16 +83,12 @@ def _turn(key: str) -> Iterator[Path | None]:
     Yields where built classifiers are kept; None if they are not.
     """
     folder = cache_folder()
-    folder = folder and folder / 'vocabularies'
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f'{key}.lock')
-            lock.acquire()
-    except OSError:  # a folder that cannot be written: the cache warns of it
-        folder = None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            if folder is not None:
+                folder /= 'vocabularies'
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(folder / f'{key}.lock'))
+        except OSError:  # a folder that cannot be written: the cache warns of it
+            folder = None
         yield folder
-    finally:
-        if folder is not None:
-            lock.release()

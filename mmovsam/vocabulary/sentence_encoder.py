@@ -15,13 +15,9 @@ _LONGEST_WORD = 100  # characters; a longer word is unknown, as in BERT
 _CONTINUED = '##'
 # CJK ideographs, each a word of its own
 _IDEOGRAPHS = (
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x2A6DF),
-    (0x2A700, 0x2CEAF),
-    (0x2F800, 0x2FA1F),
-)
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF), (0x2A700, 0x2CEAF), (0x2F800, 0x2FA1F),
+)  # fmt: skip
 
 
 class SentenceEncoder(nn.Module):
@@ -174,15 +170,6 @@ def _spaced(char: str) -> str:
         return ' '
     if category in ('Cc', 'Cf', 'Co', 'Cs'):  # control characters
         return ''
-    if _is_punctuation(char, category) or _is_ideograph(char):
-        return f' {char} '
-    return char
-
-
-def _is_punctuation(char: str, category: str) -> bool:
     symbol = '!' <= char <= '~' and not char.isalnum()  # of ASCII all signs count, such as $ and ^
-    return symbol or category[0] == 'P'
-
-
-def _is_ideograph(char: str) -> bool:
-    return any(first <= ord(char) <= last for first, last in _IDEOGRAPHS)
+    ideograph = any(first <= ord(char) <= last for first, last in _IDEOGRAPHS)
+    return f' {char} ' if symbol or ideograph or category[0] == 'P' else char

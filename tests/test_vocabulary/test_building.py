@@ -107,9 +107,11 @@ def test_one_encodes_and_the_others_wait(encoder, names, monkeypatch):
 
 
 @pytest.mark.parametrize('given', [None, dict(model='RN50x16')])
-def test_missing_text_encoder_is_said_with_what_to_give(given, names):
+def test_missing_text_encoder_or_file_is_said_with_what_to_give(given, names):
     with pytest.raises(ValueError, match='model.classifier.text_encoder=.*build_vocabulary'):
         find_classifier(names, given)
+    with pytest.raises(FileNotFoundError, match='There is no text classifier lvis.safetensors'):
+        find_classifier('lvis.safetensors', given)
 
 
 def test_nothing_is_kept_where_the_cache_is_off(encoder, names, tmp_path, monkeypatch):
