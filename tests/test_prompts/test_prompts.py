@@ -75,7 +75,12 @@ def test_integer_index_gives_a_set_of_one():
 
 @pytest.mark.parametrize(
     ('index', 'message'),
-    [(3, 'prompt 3 of 3'), (-4, ''), ([5], ''), ([[0, 1]], r'not by \(1, 2\)')],
+    [
+        (3, 'prompt 3 of 3'),
+        (-4, 'prompt -4 of 3'),
+        ([5], 'out of bounds'),
+        ([[0, 1]], r'not by \(1, 2\)'),
+    ],
 )
 def test_index_out_of_range_is_refused(index, message):
     with pytest.raises(IndexError, match=message):
