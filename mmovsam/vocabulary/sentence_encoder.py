@@ -88,7 +88,7 @@ class EncoderLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(channels, eps=1e-12)
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
-        """`(B, L, C)` of the same; `mask` `(B, 1, 1, L)`: which tokens may be attended to."""
+        """Outputs of inputs `(B, L, C)`; `mask` `(B, 1, 1, L)` is true for tokens that count."""
         qkv = self.qkv(inputs).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(*qkv, attn_mask=mask)
         hidden = self.attention_norm(inputs + self.out(attended.transpose(1, 2).flatten(2)))
