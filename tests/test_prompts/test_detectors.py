@@ -45,11 +45,7 @@ def test_given_config_is_copied(kind):
     assert checkpoint == 'm.pth'
     config.model.part.size = 4
     assert given['model']['part']['size'] == 3
-
-
-def test_model_alone_becomes_a_whole_config():
-    config, checkpoint = detector_config(dict(type='X'))
-    assert config == dict(model=dict(type='X')) and checkpoint is None
+    assert detector_config(dict(type='X')) == (dict(model=dict(type='X')), None)
 
 
 def whole(*steps):
