@@ -1,10 +1,6 @@
 # LVIS, COCO and ImageNet-21K in one training: 22,000 names.
 # Its vocabulary: tools/build_vocabulary.py. Test with ovsam_lvis.py or ovsam_coco.py.
-_base_ = [
-    './ovsam_lvis.py',
-    './_base_/datasets/imagenet22k.py',
-    './_base_/datasets/same_classes.py',
-]
+_base_ = ['./ovsam_lvis.py', './_base_/datasets/imagenet22k.py']
 model = dict(
     classifier=dict(classifier='checkpoints/vocabulary_22k_rn50x16.safetensors'),
     head=dict(loss_cls=dict(type='VocabularyLoss', by_source=True)),

@@ -1,8 +1,7 @@
 # Stage one: the adapter on CLIP RN50x16 learns the embedding of SAM ViT-H on 1% of SA-1B.
 _base_ = [
     './_base_/models/ovsam_rn50x16.py',
-    './_base_/datasets/sa1b.py',
-    './_base_/schedules/sam2clip.py',
+    './_base_/sam2clip.py',
     './_base_/default_runtime.py',
 ]
 model = dict(

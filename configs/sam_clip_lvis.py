@@ -3,8 +3,8 @@
 _base_ = [
     './_base_/models/sam_clip_rn50x16.py',
     './_base_/datasets/ov_lvis.py',
-    './_base_/schedules/test_only.py',
     './_base_/default_runtime.py',
 ]
 model = dict(classifier=dict(classifier='lvis'))
 train_dataloader = None
+val_cfg = test_cfg = dict()

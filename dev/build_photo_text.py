@@ -17,7 +17,7 @@ from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, state
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.vocabulary import TextClassifier, Vocabulary, load_photo_text, save_classifier
 from mmovsam.vocabulary.packing import pack_matrix, unpack_matrices
-from mmovsam.vocabulary.kernel_map import KernelMap
+from mmovsam.vocabulary.photo_text import KernelMap
 from mmovsam.vocabulary.sentence_encoder import SentenceEncoder
 from mmovsam.vocabulary.wordnet import load_nouns
 from mmovsam.vocabulary.sentence_encoder import WordPieceTokenizer

@@ -1,10 +1,7 @@
 # MMDetection's Cascade R-CNN, narrow, taught the names of the base classes.
 _base_ = [
     'mmdet::_base_/models/cascade-rcnn_r50_fpn.py',
-    '../_base_/models/mini_two_stage.py',
-    '../_base_/datasets/mini_world_names.py',
-    '../_base_/schedules/mini.py',
-    '../_base_/default_runtime.py',
+    '../_base_/mini_two_stage.py',
 ]
 sizes = dict(
     in_channels=24,

@@ -1,10 +1,7 @@
 # MMDetection's Mask R-CNN, narrow, taught the names and the masks of the base classes.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
-    '../_base_/models/mini_two_stage.py',
-    '../_base_/datasets/mini_world_names.py',
-    '../_base_/schedules/mini.py',
-    '../_base_/default_runtime.py',
+    '../_base_/mini_two_stage.py',
 ]
 model = dict(
     backbone=dict(

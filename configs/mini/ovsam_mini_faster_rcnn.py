@@ -1,5 +1,7 @@
-# The boxes of a small Faster R-CNN that knows the names of the base classes. They may have its own
-# names (model.test_cfg.names=detector), OVSAM's, or both fused (model.test_cfg.names=fused).
+# The boxes of a small Faster R-CNN that knows the base classes. They may have its own names
+# (model.test_cfg.names=detector), OVSAM's, or both fused (model.test_cfg.names=fused).
+# Others: model.prompter.detector=mmovsam::mini/mask_rcnn_mini.py (or cascade_rcnn_mini.py) and
+# model.prompter.checkpoint=mmovsam://mask_rcnn_mini.safetensors.
 _base_ = ['./ovsam_mini_boxes.py']
 model = dict(
     prompter=dict(

@@ -1,16 +1,14 @@
 """Datasets: the small world, LVIS, COCO, SA-1B, data of one's own, and mixtures of them."""
 
 from . import samplers, transforms
-from .coco_json import CocoJsonDataset
 from .files import check_files, config_files, dataset_files
 from .image_label import ImageLabelDataset
 from .label_map import LabelMapDataset
-from .mini_world_image_labels import MiniWorldImageLabels
-from .mini_world_pictures import MiniWorldPictures
+from .mini_world_datasets import MiniWorldDataset, MiniWorldImageLabels, MiniWorldPictures
 from .mixed import MixedDataset
 from .open_vocab import OpenVocabDataset
-from .ov_coco import OVCocoDataset
-from .ov_lvis import MiniWorldDataset, OVLVISDataset
+from .ov_coco import CocoJsonDataset, OVCocoDataset
+from .ov_lvis import OVLVISDataset
 from .sa1b import SA1BDataset
 from .teacher_feature_dataset import TeacherFeatureDataset
 

@@ -13,19 +13,7 @@ _CHARACTERS = 7  # of a compressed run, at most: runs are below 2**32
 
 
 def field(entry, key, where):
-    """A field that an entry must have.
-
-    Args:
-        entry (dict): The entry.
-        key (str): Name of the field.
-        where (str): What the entry is, for the message.
-
-    Returns:
-        The field's value.
-
-    Raises:
-        ValueError: If there is no such field.
-    """
+    """A field that an entry must have; `where` says in a message what the entry is."""
     try:
         return entry[key]
     except (KeyError, TypeError):
@@ -33,19 +21,7 @@ def field(entry, key, where):
 
 
 def identifier(entry, key, where):
-    """A field that is an id.
-
-    Args:
-        entry (dict): The entry.
-        key (str): Name of the field.
-        where (str): What the entry is, for the message.
-
-    Returns:
-        int | float | str: The id.
-
-    Raises:
-        ValueError: If there is no such field, or it is neither a number nor text.
-    """
+    """A field that is an id: a number or text."""
     value = field(entry, key, where)
     if not isinstance(value, int | float | str):
         raise ValueError(f'{where} has {key} {value!r}, expected a number')
@@ -53,38 +29,15 @@ def identifier(entry, key, where):
 
 
 def id_list(image, key):
-    """A field of an image that is a list of ids.
-
-    Args:
-        image (dict): The image's entry, with its `id`.
-        key (str): Name of the field.
-
-    Returns:
-        list[int | float | str]: The ids.
-
-    Raises:
-        ValueError: If it is no list of numbers or text.
-    """
-    value = image[key]
+    """A field of an image that is a list of ids."""
+    value = field(image, key, f'image {image["id"]}')
     if not isinstance(value, list) or not all(isinstance(i, int | float | str) for i in value):
         raise ValueError(f'image {image["id"]} has {key} {value!r}, expected a list of ids')
     return value
 
 
 def text(entry, key, where):
-    """A field that is text.
-
-    Args:
-        entry (dict): The entry.
-        key (str): Name of the field.
-        where (str): What the entry is, for the message.
-
-    Returns:
-        str: The text.
-
-    Raises:
-        ValueError: If there is no such field, or it is no text.
-    """
+    """A field that is text."""
     value = field(entry, key, where)
     if not isinstance(value, str):
         raise ValueError(f'{where} has {key} {value!r}, expected text')
@@ -92,18 +45,7 @@ def text(entry, key, where):
 
 
 def entries(content, key):
-    """One of the lists of an annotation file.
-
-    Args:
-        content (dict): The whole file.
-        key (str): `'images'`, `'annotations'` or `'categories'`.
-
-    Returns:
-        list[dict]
-
-    Raises:
-        ValueError: If there is no such list, or it holds anything but objects.
-    """
+    """One of the lists of objects of an annotation file."""
     found = field(content, key, 'the file')
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise ValueError(f'"{key}" has to be a list of objects')
@@ -111,17 +53,7 @@ def entries(content, key):
 
 
 def sort_categories(categories):
-    """Categories in order of their ids.
-
-    Args:
-        categories (list[dict]): Entries of the file.
-
-    Returns:
-        list[dict]: Each with its own `id` and `name`.
-
-    Raises:
-        ValueError: If there is none, or an id or name is missing, no name, or occurs twice.
-    """
+    """Categories in order of their ids, each with an `id` and a `name` of its own."""
     for category in categories:
         where = f'category {category.get("name", "without name")!r}'
         where = f'category {identifier(category, "id", where)}'
@@ -134,18 +66,10 @@ def sort_categories(categories):
 
 
 def group_by_image(images, annotations, categories):
-    """Assigns annotations to their images.
-
-    Args:
-        images (list[dict]): With `id`.
-        annotations (list[dict]): With `image_id` and `category_id`.
-        categories (list[dict]): With `id`.
-
-    Returns:
-        dict: Image ids in ascending order, each with the annotations of the image in their order.
+    """Image ids in ascending order, each with its annotations in their order.
 
     Raises:
-        ValueError: If an id is missing, occurs twice, or belongs to nothing in the file.
+        ValueError: An id is missing, occurs twice, or belongs to nothing in the file.
     """
     known = {category['id'] for category in categories}
     ids = [identifier(image, 'id', 'an image') for image in images]
@@ -170,18 +94,7 @@ def group_by_image(images, annotations, categories):
 
 
 def image_size(image, where):
-    """Height and width of an image in pixels.
-
-    Args:
-        image (dict): The image's entry.
-        where (str): What the entry is, for the message.
-
-    Returns:
-        tuple[int, int]
-
-    Raises:
-        ValueError: If they are missing or not positive.
-    """
+    """Height and width of an image in pixels."""
     height, width = field(image, 'height', where), field(image, 'width', where)
     if not all(isinstance(side, int | float) and 0 < side < math.inf for side in (height, width)):
         raise ValueError(
@@ -192,19 +105,7 @@ def image_size(image, where):
 
 
 def flag(entry, key, where):
-    """A field that is yes or no; no, where there is no such field.
-
-    Args:
-        entry (dict): The entry.
-        key (str): Name of the field.
-        where (str): What the entry is, for the message.
-
-    Returns:
-        bool
-
-    Raises:
-        ValueError: If it is none of 0, 1, false, true, in text or not, and null.
-    """
+    """A field that is yes or no, in text or not; no, where it is missing or null."""
     value = entry.get(key)
     try:
         return _FLAGS[value.lower() if isinstance(value, str) else value]
@@ -213,18 +114,7 @@ def flag(entry, key, where):
 
 
 def box(annotation, where):
-    """The box of an annotation.
-
-    Args:
-        annotation (dict): The annotation's entry.
-        where (str): What the entry is, for the message.
-
-    Returns:
-        list[int | float]: Left, top, width and height in pixels.
-
-    Raises:
-        ValueError: If it is missing or of another form.
-    """
+    """The box of an annotation: left, top, width and height in pixels."""
     found = field(annotation, 'bbox', where)
     if not (isinstance(found, list) and len(found) == 4 and _are_finite(found)):
         raise ValueError(
@@ -235,18 +125,7 @@ def box(annotation, where):
 
 
 def box_area(annotation, where):
-    """The area of an annotation's object.
-
-    Args:
-        annotation (dict): The annotation's entry.
-        where (str): What the entry is, for the message.
-
-    Returns:
-        int | float: Its `area` in pixels or, where that is missing, null or 0, that of its box.
-
-    Raises:
-        ValueError: If `area` is anything else.
-    """
+    """An annotation's `area` in pixels; where it is missing, null or 0, that of the box."""
     area = annotation.get('area')
     if area is not None and not (_are_finite([area]) and area >= 0):
         raise ValueError(f'{where} has area {_shortened(area)}, expected a number of pixels')
@@ -268,9 +147,6 @@ def instance(annotation, label, height, width, mask_required=True):
         dict | None: `bbox` xyxy in pixels, `bbox_label`, `ignore_flag` (1 for a crowd) and, where
             there is one, `mask`; None for an annotation whose box has no area inside its image or
             whose mask, if one is required, has none.
-
-    Raises:
-        ValueError: If box or segmentation are missing or of another form.
     """
     where = name_of(annotation)
     left, top, box_width, box_height = box(annotation, where)
@@ -299,19 +175,13 @@ def instance(annotation, label, height, width, mask_required=True):
 def segmentation(annotation, where, height, width):
     """The mask of an annotation.
 
-    Args:
-        annotation (dict): The annotation's entry.
-        where (str): What the entry is, for the message.
-        height (int): Of its image in pixels.
-        width (int): Of its image in pixels.
-
     Returns:
         list | dict | None: Polygons, without those that have no area (less than three points, all
             points on a line, a coordinate too many), or run lengths; `[]` for a mask without area;
             None where there is no mask.
 
     Raises:
-        ValueError: If it is of another form, or run lengths are not of the whole image.
+        ValueError: It is of another form, or its run lengths are not of the whole image.
     """
     found = annotation.get('segmentation')
     if not found:
@@ -334,6 +204,12 @@ def segmentation(annotation, where, height, width):
     return found if runs[1::2].any() else []
 
 
+def left_out(annotations, count, why):
+    """A sentence that names some annotations, of `count`, that are left out."""
+    names = ', '.join(map(name_of, annotations[:3])) + ' ...' * (len(annotations) > 3)
+    return f'{len(annotations)} of {count} annotations are left out ({names}): {why}'
+
+
 def name_of(annotation):
     """How messages name an annotation."""
     return f'annotation {annotation.get("id", "without id")}'
@@ -351,18 +227,10 @@ def _check_distinct(values, key, kind):
 
 
 def _run_lengths(counts):
-    """The lengths of COCO's runs.
+    """(N,) int64, the lengths of COCO's runs.
 
-    Args:
-        counts (list | str): Numbers; or text, of which each character has five bits of a number,
-            the lowest first, and a sixth if more follow. From the fourth on these are differences
-            to the number before the last.
-
-    Returns:
-        numpy.ndarray: (N,) int64.
-
-    Raises:
-        ValueError: If they are no such thing, or cut off.
+    Text has five bits of a number in each character, the lowest first, and a sixth if more
+    follow. From the fourth on these are differences to the number before the last.
     """
     if not isinstance(counts, str):
         if not counts or not _are_finite(counts) or any(count % 1 for count in counts):

@@ -13,9 +13,6 @@ def check_files(required, purpose=None):
     Args:
         required (Iterable[tuple[str, str]]): Pairs of a path and the remedy when nothing is there.
         purpose (str, optional): What the files are for, for the message's first line.
-
-    Raises:
-        FileNotFoundError: If at least one path does not exist.
     """
     missing = {os.fspath(path): remedy for path, remedy in required if not os.path.exists(path)}
     if not missing:
@@ -30,15 +27,9 @@ def check_files(required, purpose=None):
 
 
 def on_disk(path):
-    """A path as the file system spells it.
+    """A path as the file system spells it, or else as it is given.
 
     Lists from Windows have backslashes, those from macOS decomposed letters.
-
-    Args:
-        path (str): As a list has it.
-
-    Returns:
-        str: The spelling under which there is a file, or else `path`.
     """
     if (path.isascii() and '\\' not in path) or os.path.exists(path):
         return path
@@ -48,14 +39,7 @@ def on_disk(path):
 
 
 def dataset_files(cfg):
-    """Lists what a dataset's config needs on disk, through wrappers such as `ConcatDataset`.
-
-    Args:
-        cfg (Mapping): A dataset's config, as in `train_dataloader.dataset`.
-
-    Returns:
-        list[tuple[str, str]]: Paths and remedies for `check_files`.
-    """
+    """Paths and remedies, for `check_files`, of what a dataset's config and those it wraps need."""
     from mmdet.registry import DATASETS
 
     required = []
@@ -76,15 +60,7 @@ def dataset_files(cfg):
 
 
 def config_files(cfg, loops=('train', 'val', 'test')):
-    """Lists what the data loaders of a whole config need on disk.
-
-    Args:
-        cfg (Mapping): A runner's config.
-        loops (Sequence[str]): Which loaders to look at.
-
-    Returns:
-        list[tuple[str, str]]: Paths and remedies for `check_files`.
-    """
+    """Paths and remedies, for `check_files`, of what the data loaders of a config need."""
     required = []
     for loop in loops:
         loader = cfg.get(f'{loop}_dataloader')
@@ -94,18 +70,11 @@ def config_files(cfg, loops=('train', 'val', 'test')):
 
 
 def read_json(path, remedy):
-    """Reads a JSON object.
-
-    Args:
-        path (str): File to read.
-        remedy (str): How to get the file; part of every error.
-
-    Returns:
-        dict: The object.
+    """Reads a JSON object; `remedy` says in every error how to get the file.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it is truncated, not JSON, not an object, or of another encoding.
+        FileNotFoundError: The file is missing.
+        ValueError: It is truncated, not JSON, not an object, or of another encoding.
     """
     check_files([(path, remedy)])
     text = read_text(path)

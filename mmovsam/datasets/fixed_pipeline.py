@@ -6,46 +6,26 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 
+from ..prompts.detectors import type_name
+
 # These make the same of an image each time.
 _FIXED = {
-    'LoadImageFromFile',
-    'Resize',
-    'ResizeLongestSide',
-    'FixScaleResize',
-    'FixShapeResize',
-    'Pad',
+    'LoadImageFromFile', 'Resize', 'ResizeLongestSide', 'FixScaleResize', 'FixShapeResize', 'Pad',
     'Normalize',
-}
+}  # fmt: skip
 # These leave each pixel in its place: they change its color, or not the image at all.
 _IN_PLACE = {
-    'AutoContrast',
-    'Brightness',
-    'Color',
-    'ColorTransform',
-    'Contrast',
-    'Equalize',
-    'FilterAnnotations',
-    'Invert',
-    'LoadAnnotations',
-    'PackDetInputs',
-    'PhotoMetricDistortion',
-    'Posterize',
-    'RandomGrayscale',
-    'Sharpness',
-    'Solarize',
-    'SolarizeAdd',
-    'YOLOXHSVRandomAug',
-}
+    'AutoContrast', 'Brightness', 'Color', 'ColorTransform', 'Contrast', 'Equalize',
+    'FilterAnnotations', 'Invert', 'LoadAnnotations', 'PackDetInputs', 'PhotoMetricDistortion',
+    'Posterize', 'RandomGrayscale', 'Sharpness', 'Solarize', 'SolarizeAdd', 'YOLOXHSVRandomAug',
+}  # fmt: skip
 
 
 def fixed_pipeline(dataset: Mapping) -> list[dict]:
-    """The transforms of a data set that set the place of pixels, the same each time.
+    """The configs of a data set's transforms that set the place of pixels, the same each time.
 
     Args:
         dataset: The config of a data set, or of a wrapper such as `ConcatDataset`.
-
-    Returns:
-        Their configs. What changes colors or annotations only is left out.
 
     Raises:
         ValueError: A transform moves pixels at random, or is not known; the parts of the data set
@@ -67,13 +47,8 @@ def fixed_pipeline(dataset: Mapping) -> list[dict]:
 
 
 def with_pipeline(dataset: Mapping, pipeline: Sequence[dict]) -> dict:
-    """A data set's config with other transforms and without stored teacher features.
-
-    Args:
-        dataset: The config of a data set, or of a wrapper.
-        pipeline: The transforms; those of wrappers are removed.
-    """
-    if _name(dataset) == 'TeacherFeatureDataset':
+    """A data set's config with other transforms and without stored teacher features."""
+    if type_name(dataset) == 'TeacherFeatureDataset':
         return with_pipeline(dataset['dataset'], pipeline)
     changed = dict(dataset)
     if 'dataset' in dataset:
@@ -98,7 +73,7 @@ def _pipelines(dataset: Mapping) -> list[list[Mapping]]:
 
 def _fixed(transform: Mapping) -> dict | None:
     """A transform's config in JSON's types; None if it leaves pixels in their place."""
-    name = _name(transform)
+    name = type_name(transform)
     if name in _IN_PLACE:
         return None
     if name not in _FIXED:
@@ -109,8 +84,3 @@ def _fixed(transform: Mapping) -> dict | None:
         )
     settings = {key: value for key, value in transform.items() if key != 'backend_args'}
     return json.loads(json.dumps(dict(settings, type=name), sort_keys=True, default=str))
-
-
-def _name(config: Mapping) -> str:
-    kind = config.get('type')
-    return kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', str(kind))

@@ -12,7 +12,7 @@ from ..vocabulary import Vocabulary, split_name
 from ..vocabulary.names import read_lines
 from ..vocabulary.sources import WORDS, read_metainfo
 from .files import check_files
-from .images import IMG_SUFFIXES, CheckedImages, check_image
+from .images import IMG_SUFFIXES, CheckedImages
 
 
 @DATASETS.register_module()
@@ -58,12 +58,7 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self):
-        """Lists the images and fills `metainfo`.
-
-        Returns:
-            list[dict]: `name` (path below the image folder) and `labels` of each image, in the
-            order of the list or of the names.
-        """
+        """Lists `name` (below the image folder) and `labels` of each image; fills `metainfo`."""
         folder = self._folder
         required = [(path, self.REMEDY) for path in (folder, self.ann_file) if path]
         check_files(required, purpose=type(self).__name__)
@@ -85,14 +80,7 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         return data_list
 
     def get_data_info(self, idx):
-        """One image's entry.
-
-        Args:
-            idx (int): Index of the image.
-
-        Returns:
-            dict: `img_path`, `img_id` (path below the image folder) and `true_labels`.
-        """
+        """`img_path`, `img_id` (path below the image folder) and `true_labels` of one image."""
         info = super().get_data_info(idx)
         return dict(
             sample_idx=info['sample_idx'],
@@ -102,44 +90,20 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
             true_labels=info['labels'],
         )
 
-    def prepare_data(self, idx):
-        """Reads the size of an image, makes an instance of each label, and runs the pipeline.
-
-        Args:
-            idx (int): Index of the image.
-
-        Returns:
-            What the pipeline returns.
-        """
-        info = self.get_data_info(idx)
-        width, height = check_image(info['img_path'], backend_args=self.backend_args)
-        info.update(
-            width=width,
-            height=height,
-            instances=[
-                dict(bbox=[0, 0, width, height], bbox_label=label, ignore_flag=0)
-                for label in info['true_labels']
-            ],
-        )
-        return self.pipeline(info)
+    def complete(self, data_info):
+        """The whole image is an instance of each label."""
+        bbox = [0, 0, data_info['width'], data_info['height']]
+        instances = [
+            dict(bbox=bbox, bbox_label=label, ignore_flag=0) for label in data_info['true_labels']
+        ]
+        return dict(data_info, instances=instances)
 
     def filter_data(self):
-        """Nothing is left out: sizes are not known before an image is read.
-
-        Returns:
-            list[dict]: `data_list`.
-        """
+        """All images: sizes are not known before one is read."""
         return self.data_list
 
     def get_cat_ids(self, idx):
-        """Labels of one image.
-
-        Args:
-            idx (int): Index of the image.
-
-        Returns:
-            list[int]
-        """
+        """Labels of one image."""
         return list(self.get_data_info(idx)['true_labels'])
 
     @property
@@ -176,7 +140,7 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
             classes = self._metainfo.get('classes', tuple(names))
             metainfo = dict(classes=classes)
         elif isinstance(self.classes, str) and self.classes in WORDS:
-            metainfo = dict(read_metainfo(self.classes))
+            metainfo = {**read_metainfo(self.classes)}
             metainfo['classes'] = tuple(metainfo['classes'])
         else:
             vocabulary = Vocabulary.from_source(self.classes)

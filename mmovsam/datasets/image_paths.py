@@ -9,14 +9,7 @@ from mmengine.dataset import BaseDataset
 
 
 def leaf_datasets(dataset):
-    """The data sets that wrappers such as `ConcatDataset` hold.
-
-    Args:
-        dataset: A data set or a wrapper.
-
-    Returns:
-        list: In their order, without those that a mixture draws nothing of.
-    """
+    """The data sets within a wrapper, without those that a mixture draws nothing of."""
     parts = getattr(dataset, 'datasets', None)
     if parts is None:
         parts = [dataset.dataset] if hasattr(dataset, 'dataset') else None
@@ -27,14 +20,9 @@ def leaf_datasets(dataset):
 
 
 def image_paths(dataset):
-    """The files of a data set's images.
+    """The files of a data set's images in the order of its items.
 
-    Args:
-        dataset: A data set, no wrapper.
-
-    Returns:
-        list[str]: In the order of the items; empty where MMEngine fetches them from elsewhere, or
-        for data sets that are not MMEngine's.
+    Empty where MMEngine fetches them from elsewhere, or for data sets that are not MMEngine's.
     """
     if not isinstance(dataset, BaseDataset) or getattr(dataset, 'backend_args', None):
         return []
@@ -47,14 +35,7 @@ def image_paths(dataset):
 
 
 def missing_files(paths):
-    """Files that are not there; each folder is listed once.
-
-    Args:
-        paths (Iterable[str]): The files.
-
-    Returns:
-        list[str]: In their order, each once.
-    """
+    """Those of several files that are not there, each once; each folder is listed once."""
     by_folder = defaultdict(dict)
     for path in paths:
         by_folder[osp.dirname(path)][path] = None
@@ -72,14 +53,9 @@ def missing_files(paths):
 
 
 def result_names(paths):
-    """Names for what is made of images: the files' own, or below their common folder.
+    """For each image a relative path for what is made of it.
 
-    Args:
-        paths (Sequence[str]): The images.
-
-    Returns:
-        dict[str, str]: A relative path for each image; the file's name alone if no two images have
-        the same.
+    The file's name alone if no two images have the same, else its path below their common folder.
     """
     paths = list(dict.fromkeys(paths))
     names = [osp.basename(path) for path in paths]

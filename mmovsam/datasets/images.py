@@ -53,20 +53,17 @@ class CheckedImages:
     def prepare_data(self, idx):
         """Runs the pipeline on an item whose image is in order.
 
-        Args:
-            idx (int): Index of the item.
-
         Returns:
             What the pipeline returns; None for an image that is skipped.
 
         Raises:
-            FileNotFoundError: If the image is missing.
-            ValueError: If it is truncated, no image, or of another size than its annotation says.
+            FileNotFoundError: The image is missing.
+            ValueError: It is truncated, no image, or of another size than its annotation says.
         """
         data_info = self.get_data_info(idx)
         size = data_info.get('height'), data_info.get('width')
         try:
-            check_image(data_info['img_path'], *size, self.backend_args)
+            width, height = check_image(data_info['img_path'], *size, self.backend_args)
         except (FileNotFoundError, ValueError) as error:
             if self.damaged == 'stop':
                 raise
@@ -77,11 +74,16 @@ class CheckedImages:
                 level=logging.WARNING,
             )
             return None  # MMEngine takes another one
-        return self.pipeline(data_info)
+        data_info.update(width=width, height=height)
+        return self.pipeline(self.complete(data_info))
+
+    def complete(self, data_info):
+        """An item with what depends on its image's size."""
+        return data_info
 
 
 def check_image(path, height=None, width=None, backend_args=None):
-    """Raises an error that names the file and the remedy if an image cannot be read as a whole.
+    """Width and height in pixels, as shown, of an image that can be read as a whole.
 
     Args:
         path (str): The image's file.
@@ -89,12 +91,9 @@ def check_image(path, height=None, width=None, backend_args=None):
         width (int, optional): And of its width.
         backend_args (dict, optional): Of MMEngine's file backends.
 
-    Returns:
-        tuple[int, int]: Width and height in pixels as shown.
-
     Raises:
-        FileNotFoundError: If the image is missing.
-        ValueError: If it is truncated, no image, or of another size.
+        FileNotFoundError: The image is missing.
+        ValueError: It is truncated, no image, or of another size.
     """
     try:
         data = mmengine.fileio.get(path, backend_args=backend_args)
@@ -122,16 +121,9 @@ def check_image(path, height=None, width=None, backend_args=None):
 
 
 def whole_image_size(data):
-    """The size of an encoded image that is complete.
+    """Width and height, before EXIF turns it, of an image that is complete; else None.
 
     JPEG and PNG say so by their end mark; others, and JPEG with something behind it, are decoded.
-
-    Args:
-        data (bytes): The encoded image.
-
-    Returns:
-        tuple[int, int] | None: Width and height in pixels as stored, before EXIF turns the image;
-        None if it is truncated or no image.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -159,17 +151,7 @@ def _size(data):
 
 
 def upright(image):
-    """A PIL image turned as its EXIF says; as it is stored where EXIF is broken.
-
-    Args:
-        image (PIL.Image.Image): The image.
-
-    Returns:
-        PIL.Image.Image
-
-    Raises:
-        OSError: If its file is truncated.
-    """
+    """A PIL image turned as its EXIF says; as it is stored where EXIF is broken."""
     image.load()
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION))

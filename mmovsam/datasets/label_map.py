@@ -37,11 +37,10 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
             ...}`. Without it value i is `metainfo['classes'][i]`.
         regions (str): What an object is. `'components'`: each connected piece of a class (pixels
             that touch at a corner are connected). `'classes'`: all pixels of a class.
-            `'instances'`: all pixels of a value, its class is `value // label_divisor`.
-        label_divisor (int): For `regions='instances'`, such as Cityscapes' 1000.
+            `'instances'`: all pixels of a value, its class is `value // 1000`, as Cityscapes has
+            them.
         ignore_index (int | Sequence[int]): Classes that are no object, such as 255 for void pixels
             and 0 for a background.
-        min_area (int): Objects of fewer pixels are left out, such as specks of a class's border.
         novel (Sequence[str], optional): Names of the novel classes; all others are base. Without
             it the classes have no such split.
         base_only (bool): Whether objects of novel classes are left out.
@@ -66,9 +65,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         *args,
         names_file='',
         regions='components',
-        label_divisor=1000,
         ignore_index=255,
-        min_area=1,
         novel=None,
         base_only=False,
         img_suffix=IMG_SUFFIXES,
@@ -78,25 +75,16 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
             raise ValueError(
                 f'regions is {regions!r}, expected one of {", ".join(map(repr, self.REGIONS))}'
             )
-        if label_divisor < 1:
-            raise ValueError(f'label_divisor is {label_divisor}, expected a positive number')
         self.names_file = names_file
         self.regions = regions
-        self.label_divisor = label_divisor
         self.ignore_index = {ignore_index} if isinstance(ignore_index, int) else set(ignore_index)
-        self.min_area = min_area
         self.novel = novel
         self.base_only = base_only
         self.img_suffix = (img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix)
         super().__init__(*args, **kwargs)
 
     def load_data_list(self):
-        """Pairs images with label maps and fills `metainfo`.
-
-        Returns:
-            list[dict]: `img_path`, `img_id` (path below the image folder) and `seg_map_path` of
-                each, in order of their names or of the list.
-        """
+        """Pairs images with label maps; fills `metainfo`."""
         names_file = self.names_file and osp.join(self.data_root or '', self.names_file)
         images, labels = (self.data_prefix.get(key) or '.' for key in ('img', 'seg'))
         required = [path for path in (names_file, self.ann_file, images, labels) if path]
@@ -131,20 +119,13 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         return data_list
 
     def get_data_info(self, idx):
-        """Reads one image's entry and its label map.
-
-        Args:
-            idx (int): Index of the image.
-
-        Returns:
-            dict: `img_path`, `img_id`, `height`, `width` and `instances`, in order of value.
-        """
+        """One image's entry with `height`, `width` and `instances` of its label map."""
         info = super().get_data_info(idx)
         path = info['seg_map_path']
         values = read_label_map(path)
         info.update(height=values.shape[0], width=values.shape[1])
         for value in np.unique(values).tolist():
-            number = value // self.label_divisor if self.regions == 'instances' else value
+            number = value // 1000 if self.regions == 'instances' else value
             if number in self.ignore_index:
                 continue
             if number not in self.names:
@@ -210,11 +191,10 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
 
     def _objects(self, mask, label):
         if self.regions == 'components':
-            _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-            areas = stats[:, cv2.CC_STAT_AREA]
-            masks = (pieces == i for i in range(1, len(areas)) if areas[i] >= self.min_area)
+            count, pieces = cv2.connectedComponents(mask.astype(np.uint8))
+            masks = (pieces == i for i in range(1, count))
         else:
-            masks = [mask] if mask.sum() >= self.min_area else []
+            masks = [mask]
         for each in masks:
             encoded = mask_utils.encode(np.asfortranarray(each, np.uint8))
             left, top, width, height = mask_utils.toBbox(encoded).tolist()
@@ -227,17 +207,11 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
 
 
 def read_label_map(path):
-    """Reads a label map; a palette's colors do not matter.
-
-    Args:
-        path (str): PNG file.
-
-    Returns:
-        numpy.ndarray: (H, W) int32.
+    """(H, W) int32 of a PNG file of one channel; a palette's colors do not matter.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, no image, or has several channels.
+        FileNotFoundError: There is no such file.
+        ValueError: It is truncated, no image, or has several channels.
     """
     try:
         with Image.open(path) as image:
@@ -257,19 +231,12 @@ def read_label_map(path):
 
 
 def read_names(path, remedy=''):
-    """Reads which value has which name.
+    """Which value has which name; empty for values that are no class.
 
     Args:
         path (str): Text file whose line i, from 0, names the value i; an empty line names none. Or
             a `.json` file `{"value": "name", ...}`.
         remedy (str): How to get the file; part of errors.
-
-    Returns:
-        dict[int, str]: Names; empty for values that are no class.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it has no name, a name twice, or another form.
     """
     check_files([(path, remedy)])
     try:

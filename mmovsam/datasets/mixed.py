@@ -113,15 +113,7 @@ class MixedDataset(ConcatDataset):
                 )
 
     def __getitem__(self, idx):
-        """An item of one of the data sets.
-
-        Args:
-            idx (int): Index into all of them.
-
-        Returns:
-            dict: As its pipeline gives it, labels being joint ones, and `source` in the metainfo
-            of the data sample.
-        """
+        """An item of one of the data sets, with joint labels and its `source` in the metainfo."""
         source, index = self._get_ori_dataset_idx(idx)
         item = self.datasets[source][index]
         sample, labels = item['data_samples'], self._labels[source]
@@ -138,22 +130,18 @@ class MixedDataset(ConcatDataset):
 
     @property
     def class_frequencies(self):
-        """How many regions of each class an image drawn in `ratios` has on average.
+        """(K,) float64, how many regions of each class an image drawn in `ratios` has on average.
 
-        Returns:
-            numpy.ndarray: (K,) float64. Classes of a data set without `class_counts` are taken as
-            equally frequent, one region an image.
+        Without `class_counts` a data set's classes are equally frequent, one region an image.
         """
         parts = zip(self._joint_counts(), self.datasets, self.ratios)
         return sum(counts * (ratio / sum(self.ratios) / len(part)) for counts, part, ratio in parts)
 
     @property
     def source_classes(self):
-        """Which classes each data set has objects of.
+        """(K,) bool, which classes each data set has objects of, by its name.
 
-        Returns:
-            dict[str, numpy.ndarray]: (K,) bool, by the name of the data set. One without
-            `class_counts` has them all.
+        One without `class_counts` has them all.
         """
         return {name: counts > 0 for name, counts in zip(self.names, self._joint_counts())}
 

@@ -17,6 +17,7 @@ from .annotations import (
     id_list,
     image_size,
     instance,
+    left_out,
     name_of,
     sort_categories,
     text,
@@ -92,11 +93,9 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         return merged
 
     def load_data_list(self):
-        """Loads the annotation file and fills `metainfo` with what it says of the categories.
+        """One dict an image, in order of image id, as MMDetection's transforms read it.
 
-        Returns:
-            list[dict]: One dict an image, in order of image id, as MMDetection's transforms read
-            it.
+        Fills `metainfo` with what the annotation file says of the categories.
         """
         check_files(
             [(path, self.REMEDY) for path in (self.ann_file, self.data_prefix.get('img')) if path],
@@ -142,11 +141,8 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         return data_list
 
     def _tell_left_out(self, kept, count):
-        names = ', '.join(name_of(each) for each in self._left_out[:3])
-        message = (
-            f'{len(self._left_out)} of {count} annotations are left out ({names}'
-            f'{" ..." * (len(self._left_out) > 3)}): their box or mask has no area inside the image'
-        )
+        why = 'their box or mask has no area inside the image'
+        message = left_out(self._left_out, count, why)
         if len(kept) <= len(self._left_out):
             check_units([*(each['bbox'] for each in self._left_out), *kept])
         if not kept:
@@ -158,14 +154,11 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
 
     def parse_data_info(self, raw_data_info):
-        """Converts one image's entry and its annotations.
+        """One image's entry, with the federated fields as ids and as labels (`neg_labels`,
+        `not_exhaustive_labels`).
 
         Args:
             raw_data_info (dict): `raw_img_info` and `raw_ann_info` as in the file.
-
-        Returns:
-            dict: `img_path`, `img_id`, `height`, `width`, `instances` and the federated
-                fields, as ids and (`neg_labels`, `not_exhaustive_labels`) as labels.
         """
         image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
         height, width = image_size(image, f'image {image["id"]}')
@@ -184,12 +177,6 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                 data_info[key.replace('category_ids', 'labels')] = [
                     label for label in labels if label is not None
                 ]
-        if self.return_classes:
-            data_info.update(
-                text=self._metainfo['classes'],
-                caption_prompt=self.caption_prompt,
-                custom_entities=True,
-            )
         novel = self._metainfo.get('novel')
         for annotation in annotations:
             label = self.cat2label.get(annotation['category_id'])
@@ -205,35 +192,18 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         return data_info
 
     def image_path(self, image):
-        """Where an image lies below `data_prefix['img']`.
-
-        Args:
-            image (dict): The image's entry in the annotation file.
-
-        Returns:
-            str: Relative path.
-        """
+        """Where an image lies below `data_prefix['img']`, by its entry in the annotation file."""
         return text(image, 'file_name', f'image {image["id"]}')
 
     def category_info(self, categories):
-        """What `metainfo` says of the categories of a file.
-
-        Args:
-            categories (list[dict]): Entries of the annotation file in order of their id.
-
-        Returns:
-            dict: `classes`, and `novel` and `synonyms` where the file has them.
-        """
-        raise NotImplementedError
+        """`classes`, and `novel` and `synonyms` where the file has them, in the order of ids."""
+        return dict(classes=tuple(category['name'] for category in categories))
 
     def filter_data(self):
         """Drops small images and, with `filter_empty_gt`, those that have nothing to learn from.
 
-        Returns:
-            list[dict]: What is left of `data_list`; all of it in test mode.
-
         Raises:
-            ValueError: If nothing is left.
+            ValueError: Nothing is left.
         """
         filter_cfg = {} if self.test_mode else self.filter_cfg or {}
         filter_empty = filter_cfg.get('filter_empty_gt', False)

@@ -1,4 +1,4 @@
-"""COCO in its open-vocabulary split of 48 base and 17 novel categories."""
+"""Files in COCO's JSON layout, and COCO in its split of 48 base and 17 novel categories."""
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
@@ -28,6 +28,17 @@ def _metainfo():
         novel=tuple(names[i] in NOVEL_CLASSES for i in kept),
         palette=[colors[i] for i in kept],
     )
+
+
+@DATASETS.register_module()
+class CocoJsonDataset(OpenVocabDataset):
+    """Any annotation file in COCO's JSON layout, with the classes that it names.
+
+    Args:
+        **kwargs: As `OpenVocabDataset`, of which `novel` says what is novel: without it the
+            classes have no such split. `metainfo=dict(classes=...)` chooses some of the file's
+            classes, in another order.
+    """
 
 
 @DATASETS.register_module()

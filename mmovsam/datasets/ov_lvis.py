@@ -1,10 +1,8 @@
 """LVIS v1, read by its own annotation files."""
 
 from mmdet.registry import DATASETS
-from mmengine.dist import barrier, is_main_process
 
 from .annotations import text
-from .mini_world import CATEGORIES, write_split
 from .open_vocab import OpenVocabDataset
 
 
@@ -47,33 +45,3 @@ class OVLVISDataset(OpenVocabDataset):
             novel=tuple(frequency == 'r' for frequency in frequencies),
             synonyms=tuple(map(tuple, synonyms)),
         )
-
-
-@DATASETS.register_module()
-class MiniWorldDataset(OVLVISDataset):
-    """The small world, drawn by `dev/make_mini_world.py` and written in LVIS's format.
-
-    Args:
-        draw (dict): `split`, `num_images` and `seed` of a split that is drawn into
-            `data_root` if it is not there; None draws nothing.
-        **kwargs: As `OpenVocabDataset`.
-    """
-
-    REMEDY = (
-        'Small world: python dev/make_mini_world.py DATA_ROOT --split {train,val,test} '
-        '--num-images N --seed S draws it, where DATA_ROOT is the data_root of your config; make '
-        'mini does so too.'
-    )
-    METAINFO = dict(classes=tuple(category.name for category in CATEGORIES))
-
-    def __init__(self, *args, draw=None, **kwargs):
-        self.draw = draw
-        super().__init__(*args, **kwargs)
-
-    def load_data_list(self):
-        """Draws the split if it is missing, then loads it."""
-        if self.draw is not None:
-            if is_main_process():
-                write_split(self.data_root, **self.draw)
-            barrier()
-        return super().load_data_list()

@@ -47,11 +47,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         super().__init__(ann_file=ann_file, **kwargs)
 
     def load_data_list(self):
-        """Lists the images.
-
-        Returns:
-            list[dict]: `img_path` and `img_id` of each.
-        """
+        """`img_path` and `img_id` of each image."""
         folders = [osp.normpath(osp.join(self.data_root or '', folder)) for folder in self.folders]
         required = [(path, self.REMEDY) for path in folders + [self.ann_file] if path]
         check_files(required, purpose='SA1BDataset')
@@ -76,15 +72,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         ]
 
     def get_data_info(self, idx):
-        """Reads one image's entry and its annotations.
-
-        Args:
-            idx (int): Index of the image.
-
-        Returns:
-            dict: `img_path`, `img_id` and, with annotations, `height`, `width` and
-                `instances`.
-        """
+        """One image's entry and, with annotations, its `height`, `width` and `instances`."""
         info = super().get_data_info(idx)
         if not self.with_annotations:
             return info

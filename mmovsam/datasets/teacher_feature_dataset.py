@@ -125,10 +125,5 @@ class TeacherFeatureDataset:
 
 
 def image_checksum(path: str, backend_args: dict | None = None) -> int:
-    """CRC-32 of an image's file.
-
-    Args:
-        path: The file.
-        backend_args: Of MMEngine's file backends.
-    """
+    """CRC-32 of an image's file."""
     return zlib.crc32(mmengine.fileio.get(path, backend_args=backend_args))

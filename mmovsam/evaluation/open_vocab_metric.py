@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -16,6 +17,14 @@ def to_numpy(value) -> np.ndarray:
     """A tensor, MMDetection's boxes, or numbers as an array."""
     value = getattr(value, 'tensor', value)
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+def log_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """Write rows of cells with their names to the log."""
+    width = max(map(len, rows)) + 2
+    lines = [(' ' * width, *columns), *((f'{name:<{width}}', *row) for name, row in rows.items())]
+    text = '\n'.join(name + ''.join(f'{cell:>9}' for cell in cells) for name, *cells in lines)
+    print_log(f'\n{text}', logger='current')
 
 
 def _mask(masks, i: int) -> np.ndarray:
@@ -34,37 +43,9 @@ def _mask(masks, i: int) -> np.ndarray:
 
 
 def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two masks; 0 if both are empty.
-
-    Args:
-        first: (H, W) bool.
-        second: (H, W) bool.
-
-    Returns:
-        From 0 to 1.
-    """
+    """Intersection over union of two masks (H, W) bool, from 0 to 1; 0 if both are empty."""
     union = np.count_nonzero(first | second)
     return np.count_nonzero(first & second) / union if union else 0.0
-
-
-def bbox_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box with every other; 0 where neither has an area.
-
-    Args:
-        first: (N, 4) xyxy.
-        second: (M, 4) xyxy.
-
-    Returns:
-        (N, M), from 0 to 1.
-    """
-    first, second = first[:, None], second[None]
-    corner = np.minimum(first[..., 2:], second[..., 2:])
-    sides = (corner - np.maximum(first[..., :2], second[..., :2])).clip(0)
-    overlap = sides.prod(-1)
-    area_first = (first[..., 2:] - first[..., :2]).clip(0).prod(-1)
-    area_second = (second[..., 2:] - second[..., :2]).clip(0).prod(-1)
-    union = area_first + area_second - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
 @METRICS.register_module()
@@ -158,7 +139,7 @@ class OpenVocabMetric(BaseMetric):
             return list(range(n))
         if not n or not m:
             return [None] * n
-        ious = bbox_ious(to_numpy(gt['bboxes']), to_numpy(pred['bboxes']))
+        ious = bbox_overlaps(to_numpy(gt['bboxes']), to_numpy(pred['bboxes']))
         return [int(row.argmax()) if row.max() >= self.iou_thr else None for row in ious]
 
     @staticmethod
@@ -177,16 +158,10 @@ class OpenVocabMetric(BaseMetric):
         return label in to_numpy(pred['topk_labels'][j])[:5].tolist()
 
     def compute_metrics(self, results: list[list[tuple]]) -> dict[str, float]:
-        """The means over all objects.
+        """The means over all objects by name, without prefix; a table of them goes to the log.
 
         Args:
             results: For each image its objects' `(label, iou, top-1, top-5)`.
-
-        Returns:
-            The values by name, without prefix; a table of them goes to the log.
-
-        Raises:
-            ValueError: If a label has no entry in the metainfo's `novel`.
         """
         objects = [scores for image in results for scores in image]
         labels = np.array([label for label, *_ in objects], dtype=int)
@@ -201,7 +176,15 @@ class OpenVocabMetric(BaseMetric):
             for key, each in values.items()
             for suffix, chosen in groups.items()
         }
-        self._print_table(metrics, values, groups)
+        digits = dict(IoU=3)
+        rows = {
+            suffix[1:] or 'all': [
+                str(chosen.sum()),
+                *(f'{metrics[key + suffix]:.{digits.get(key, 1)}f}' for key in values),
+            ]
+            for suffix, chosen in groups.items()
+        }
+        log_table(['objects', *values], rows)
         return metrics
 
     def _groups(self, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -217,13 +200,3 @@ class OpenVocabMetric(BaseMetric):
             is_novel = np.array([bool(flag) for flag in novel])
             groups.update(_base=is_base[labels], _novel=is_novel[labels])
         return groups
-
-    @staticmethod
-    def _print_table(metrics: dict, values: dict, groups: dict) -> None:
-        lines = ['', f'{"objects":<10}{"number":>8}' + ''.join(f'{key:>9}' for key in values)]
-        for suffix, chosen in groups.items():
-            cells = ''.join(
-                f'{metrics[key + suffix]:>9.{3 if key == "IoU" else 1}f}' for key in values
-            )
-            lines.append(f'{suffix[1:] or "all":<10}{chosen.sum():>8}{cells}')
-        print_log('\n'.join(lines), logger='current')

@@ -18,7 +18,7 @@ from ..apis import OVSAMPredictor, segment_everything
 from ..evaluation.open_vocab_metric import mask_iou
 from ..prompts.gt_prompter import deepest_point
 from ..vocabulary import load_classifier, load_photo_text
-from ..vocabulary.kernel_map import KernelMap
+from ..vocabulary.photo_text import KernelMap
 from .data import Photographs, load_photographs
 from .evaluation import MEDIUM, SMALL
 from .name_training import accuracy

@@ -4,8 +4,7 @@ from .detector_prompter import DetectorPrompter
 from .file_prompter import FilePrompter
 from .grid_prompter import GridPrompter
 from .gt_prompter import GTPrompter
-from .prompt_filter import PromptFilter
-from .prompter import Prompter
+from .prompter import Prompter, PromptFilter
 from .prompts import Prompts
 from .sampling import sample_training_prompts
 

@@ -9,11 +9,7 @@ from torch import Tensor
 
 
 def clip_boxes(bboxes: Tensor, ori_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Boxes cut off at the edges of their image.
-
-    Args:
-        bboxes: (N, 4) xyxy in pixels of the original image.
-        ori_shape: (H, W) of that image.
+    """Boxes (N, 4) xyxy cut off at the edges of their image, whose size is (H, W) in pixels.
 
     Returns:
         `(clipped, has_area)`: (N, 4), and (N,) bool, which of them are finite and have area inside
@@ -30,12 +26,8 @@ def clip_boxes(bboxes: Tensor, ori_shape: Sequence[int]) -> tuple[Tensor, Tensor
 def check_units(bboxes, scores=()) -> None:
     """Make sure that boxes are not in fractions of the image, nor scores in percent or as logits.
 
-    Args:
-        bboxes: (N, 4), all of a file.
-        scores: (N,), or none.
-
     Raises:
-        ValueError: All boxes lie between 0 and 1, or a score does not.
+        ValueError: All boxes (N, 4) of a file lie between 0 and 1, or a score (N,) does not.
     """
     bboxes, scores = np.asarray(bboxes), np.asarray(scores)
     if bboxes.any() and ((bboxes >= 0) & (bboxes <= 1)).all():

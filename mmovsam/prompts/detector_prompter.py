@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
 
 import torch
 from mmdet.models.detectors import RPN
@@ -32,7 +30,6 @@ from .detectors import (
 from .prompter import Prompter
 from .prompts import Prompts
 
-DTYPES = ('float32', 'bfloat16', 'float16')
 _UNUSED = re.compile(r'num_batches_tracked$|(^|\.)loss_')  # what detecting does not read
 
 
@@ -62,9 +59,6 @@ class DetectorPrompter(Prompter):
         pipeline: The detector's test pipeline, where its config does not hold it.
         classes: What the detector's labels are called, as names or a text file with one on each
             line; by default what its checkpoint or else its config says.
-        dtype: `'float32'`; or `'bfloat16'` or `'float16'` for backbone and neck by autocast. Heads
-            stay in float32: bfloat16 has steps of 4 pixels at coordinates beyond 512.
-        device: Where the detector stays, such as `'cpu'`; None to be moved with OVSAM.
         filter: More arguments of `PromptFilter`; `score_thr` and `max_per_img` in it count before
             those above.
 
@@ -83,15 +77,10 @@ class DetectorPrompter(Prompter):
         max_per_img: int = 100,
         pipeline: Sequence[Mapping] | None = None,
         classes: str | PathLike | Sequence[str] | None = None,
-        dtype: str = 'float32',
-        device: str | None = None,
         filter: Mapping | None = None,
     ) -> None:
         limits = dict(score_thr=score_thr, max_per_img=max_per_img)
         super().__init__({**limits, **(filter or {})})
-        if dtype not in DTYPES:
-            raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
-        self.device = _checked_device(device)
         config, default_checkpoint = detector_config(detector)
         self.checkpoint = checkpoint or default_checkpoint
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
@@ -100,8 +89,6 @@ class DetectorPrompter(Prompter):
             built = revert_sync_batchnorm(MODELS.build(config.model))
             self.detector = built.eval().requires_grad_(False)
             named = config_classes(config) if classes is None else given_classes(classes)
-        if dtype != 'float32':
-            _lower_precision(self.detector, getattr(torch, dtype))
         agnostic = isinstance(self.detector, RPN)  # though its data set has classes
         self._classes = None if agnostic and classes is None else named
         self._classes_final = agnostic or classes is not None
@@ -171,38 +158,28 @@ class DetectorPrompter(Prompter):
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         # Weights that the checkpoint leaves out are filled in from the detector itself, before
         # PyTorch descends into it and looks for them.
-        prefix_detector = f'{prefix}detector.'
-        if any(key.startswith(prefix_detector) for key in state_dict):
+        if any(key.startswith(f'{prefix}detector.') for key in state_dict):
             self._ready = True
         else:
-            for key, value in self.detector.state_dict().items():
-                state_dict[prefix_detector + key] = value
+            state_dict.update(self.detector.state_dict(prefix=f'{prefix}detector.'))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args, **kwargs) -> DetectorPrompter:
         # All of PyTorch's moves and conversions come through here. There are no tensors but the
-        # detector's: they are moved, unless it has a device of its own, and never converted.
+        # detector's: they are moved, and never converted.
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
-        if self.device is None:
-            self.detector._apply(move, *args, **kwargs)
+        self.detector._apply(move, *args, **kwargs)
         return self
 
     def _settle(self) -> torch.device:
-        """Brings the detector, and what its data preprocessor notes, to its device."""
-        present = next(self.detector.parameters(), torch.empty(0)).device
-        wanted = self.device or present
-        if {present, self.detector.data_preprocessor.device} != {wanted}:
-            try:
-                self.detector.to(wanted)
-            except (RuntimeError, AssertionError) as error:
-                raise ValueError(
-                    f'DetectorPrompter(device={str(wanted)!r}): {error}. Give a device of this '
-                    'machine, or none to have the detector move with OVSAM'
-                ) from error
-        return wanted
+        """The detector's device, which its data preprocessor may not have noted yet."""
+        device = next(self.detector.parameters(), torch.empty(0)).device
+        if self.detector.data_preprocessor.device != device:
+            self.detector.to(device)
+        return device
 
     @torch.no_grad()
     def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
@@ -235,17 +212,14 @@ class DetectorPrompter(Prompter):
         )
 
     def _detect(self, data_sample: DetDataSample, name: str) -> DetDataSample:
-        image = dict(img_id=data_sample.get('img_id', 0))
-        if data_sample.get('ori_img') is not None:
-            image['img'] = data_sample.get('ori_img')
-        elif data_sample.get('img_path') is not None:
-            image['img_path'] = data_sample.get('img_path')
-        else:
+        keys = [key for key in ('ori_img', 'img_path') if data_sample.get(key) is not None]
+        if not keys:
             raise ValueError(
                 'DetectorPrompter needs img_path or ori_img in the data sample: name it in '
                 'meta_keys of PackDetInputs'
             )
-        packed = self.pipeline(image)
+        image = {keys[0].replace('ori_img', 'img'): data_sample.get(keys[0])}
+        packed = self.pipeline(dict(image, img_id=data_sample.get('img_id', 0)))
         if packed is None:
             raise ValueError(f"the detector's test pipeline gives nothing for the image {name}")
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
@@ -290,33 +264,3 @@ def _ori_shape(result: DetDataSample, data_sample: DetDataSample, name: str) -> 
             'pipelines the same color_type and imdecode_backend'
         )
     return ori_shape
-
-
-def _checked_device(device: str | None) -> torch.device | None:
-    try:
-        return None if device is None else torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device must be a name such as 'cpu' or 'cuda:0': {error}") from error
-
-
-def _lower_precision(detector, dtype: torch.dtype) -> None:
-    """Has a detector extract its features under autocast."""
-    if not hasattr(detector, 'extract_feat'):
-        raise ValueError(
-            f'{type(detector).__name__} has no extract_feat that could run in {dtype}; '
-            "leave dtype at 'float32'"
-        )
-    detector.extract_feat = functools.partial(_autocast_features, detector.extract_feat, dtype)
-
-
-def _autocast_features(extract_feat: Callable, dtype: torch.dtype, batch_inputs: Tensor) -> Any:
-    with torch.autocast(batch_inputs.device.type, dtype=dtype):
-        return _to_float32(extract_feat(batch_inputs))
-
-
-def _to_float32(features: Any) -> Any:
-    if isinstance(features, Mapping):
-        return {key: _to_float32(value) for key, value in features.items()}
-    if isinstance(features, (list, tuple)):
-        return type(features)(_to_float32(value) for value in features)
-    return features.float() if isinstance(features, Tensor) else features

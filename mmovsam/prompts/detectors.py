@@ -34,10 +34,6 @@ def detector_config(detector: str | PathLike | Mapping | Config) -> tuple[Config
     Returns:
         A config of its own with the key `model`, and a checkpoint: the one that the index names,
         else `init_cfg` of the model, else `load_from`, else None.
-
-    Raises:
-        FileNotFoundError: If there is no such config file.
-        ValueError: If the index has no such model, or the config has no model.
     """
     checkpoint = None
     if isinstance(detector, Config):
@@ -113,9 +109,6 @@ def inference_pipeline(
 
     Returns:
         Takes `{'img_path': ...}` or `{'img': ...}` and packs a data sample with `ori_shape`.
-
-    Raises:
-        ValueError: If there is no test pipeline, or it needs more than an image.
     """
     steps = pipeline or _dataset_pipeline(config) or config.get('test_pipeline')
     if not steps:
@@ -126,7 +119,7 @@ def inference_pipeline(
     transforms = []
     for step in steps:
         step = dict(step)
-        kind = _type_name(step)
+        kind = type_name(step)
         if kind == 'LoadProposals':
             raise ValueError(
                 'the detector starts from proposals of another one (LoadProposals in its test '
@@ -151,17 +144,16 @@ def _dataset_pipeline(config: ConfigDict) -> Sequence[Mapping] | None:
         return None
 
 
-def _type_name(transform: Mapping) -> str:
-    kind = transform['type']
+def type_name(config: Mapping) -> str:
+    """The name of a config's type, without the scope before it."""
+    kind = config['type']
     return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
 
 
 def checkpoint_classes(checkpoint: Any) -> tuple[str, ...] | None:
     """What a checkpoint says that its labels are called, in any of MMDetection's ways.
 
-    Args:
-        checkpoint: As it was read; names are in `meta`, as `dataset_meta` or, before MMDetection
-            3, at once; keys are in lower or upper case.
+    Names are in `meta`, as `dataset_meta` or, before MMDetection 3, at once.
     """
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if not isinstance(meta, Mapping):
@@ -170,12 +162,7 @@ def checkpoint_classes(checkpoint: Any) -> tuple[str, ...] | None:
 
 
 def config_classes(config: Mapping) -> tuple[str, ...] | None:
-    """What a config says that a detector's labels are called.
-
-    Args:
-        config: A whole config, whose test or validation data set, or one that it wraps, has
-            classes in its `metainfo` or by its type.
-    """
+    """What a config's test or validation data set says that a detector's labels are called."""
     for key in ('test_dataloader', 'val_dataloader'):
         names = _dataset_classes((config.get(key) or {}).get('dataset'))
         if names:
@@ -211,15 +198,7 @@ def _classes_of(metainfo: Any) -> tuple[str, ...] | None:
 
 
 def given_classes(classes: str | PathLike | Sequence[str]) -> tuple[str, ...]:
-    """Class names as a user gives them.
-
-    Args:
-        classes: The names, or a file of them, see `mmovsam.vocabulary.names.read_names`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If there are no names, or they are no text.
-    """
+    """Class names as a user gives them: the names, or a file of them, see `read_names`."""
     names = read_names(classes) if isinstance(classes, (str, PathLike)) else list(classes)
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong or not names:

@@ -83,9 +83,9 @@ class FilePrompter(Prompter):
         """The boxes of one image, in the file's order."""
         table = self._load()
         keys = _keys_of(data_sample)
-        place = next((table.places[key] for key in keys if key in table.places), None)
-        self._notice(keys, place is not None)
-        rows = slice(*(place or (0, 0)))
+        known = [key for key in keys if key in table.images]
+        self._notice(keys, bool(known))
+        rows = table.rows_of(known[0]) if known else slice(0)
         prompts = Prompts(
             bboxes=torch.tensor(table.bboxes[rows]),
             labels=None if table.labels is None else torch.tensor(table.labels[rows]),
@@ -100,10 +100,10 @@ class FilePrompter(Prompter):
         """Says once if the file seems to be of other images."""
         self._asked += 1
         self._found |= found
-        if self._asked == IMAGES_BEFORE_DOUBT and not self._found and self._table.places:
+        if self._asked == IMAGES_BEFORE_DOUBT and not self._found and self._table.images:
             print_log(
                 f'{self.file} has boxes of none of the first {self._asked} images: it knows '
-                f'images such as {list(self._table.places)[:3]}, and was asked for {keys}',
+                f'images such as {list(self._table.images)[:3]}, and was asked for {keys}',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -140,14 +140,14 @@ class FilePrompter(Prompter):
         for image in images if isinstance(images, list) else ():
             known.add(image.get('id'))
             known.update(_names_of(str(image.get('file_name', ''))))
-        unknown = [image for image in table.places if image not in known]
+        unknown = [image for image in table.images if image not in known]
         if not unknown:
             return
         message = (
-            f'{len(unknown)} of the {len(table.places)} images in {self.file} are not in '
+            f'{len(unknown)} of the {len(table.images)} images in {self.file} are not in '
             f'{self.categories}, such as {unknown[:3]}'
         )
-        if len(unknown) == len(table.places):
+        if len(unknown) == len(table.images):
             raise ValueError(f'{message}: give the results on the same images')
         print_log(message, logger='current', level=logging.WARNING)
 
@@ -180,10 +180,8 @@ def _keys_of(data_sample: DetDataSample) -> list[int | str]:
             'FilePrompter needs img_id or img_path in the data sample: name them in meta_keys of '
             'PackDetInputs'
         )
-    return [
-        *([] if img_id is None else [img_id]),
-        *([] if img_path is None else _names_of(str(img_path))),
-    ]
+    names = [] if img_path is None else _names_of(str(img_path))
+    return names if img_id is None else [img_id, *names]
 
 
 def _names_of(path: str) -> list[str]:

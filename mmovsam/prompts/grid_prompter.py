@@ -14,17 +14,9 @@ from .prompts import Prompts
 
 
 def grid_points(height: int, width: int, rows: int, columns: int) -> Tensor:
-    """The centers of the cells of a regular grid over an image.
+    """The centers of the cells of a grid over an image, (rows * columns, 2) xy, row by row.
 
-    Args:
-        height: Of the image, in pixels.
-        width: Likewise.
-        rows: How many cells the grid is high.
-        columns: How many it is wide.
-
-    Returns:
-        (rows * columns, 2) xy in pixel indices, row by row: the image's center has the index
-        ((width - 1) / 2, (height - 1) / 2).
+    They are pixel indices: the image's center has the index ((width - 1) / 2, (height - 1) / 2).
     """
     ys = (torch.arange(rows) + 0.5) * (height / rows) - 0.5
     xs = (torch.arange(columns) + 0.5) * (width / columns) - 0.5

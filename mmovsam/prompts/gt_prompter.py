@@ -24,16 +24,10 @@ SURE = 10.0
 
 
 def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:
-    """The pixel of a mask that is farthest from everything outside of it.
+    """The pixel `(x, y)` of a mask (H, W) that is farthest from everything outside of it.
 
-    Distances are Euclidean; what lies beyond the image's edge counts as outside.
-
-    Args:
-        mask: (H, W), nonzero inside the object.
-
-    Returns:
-        `(x, y)` of the pixel's index, the first in reading order among equals; None if the mask is
-        empty.
+    Distances are Euclidean; what lies beyond the image's edge counts as outside. The first in
+    reading order among equals; None if the mask is empty.
     """
     inside = mask.astype(bool)
     rows, columns = inside.any(axis=1).nonzero()[0], inside.any(axis=0).nonzero()[0]
@@ -120,7 +114,13 @@ class GTPrompter(Prompter):
         masks = (masks_to_numpy(gt_instances.masks[i : i + 1])[0] for i in range(len(bboxes)))
         pairs = zip(masks, bboxes.cpu().numpy())
         if self.mode == 'mask':
-            shapes = self._shapes(data_sample, name)
+            shapes = [data_sample.get(key) for key in ('img_shape', 'batch_input_shape')]
+            if None in shapes:
+                raise ValueError(
+                    f"GTPrompter(mode='mask') needs img_shape and batch_input_shape of {name}: "
+                    'name img_shape in meta_keys of PackDetInputs; a DetDataPreprocessor adds '
+                    'batch_input_shape'
+                )
             logits = [mask_logits(_filled(mask, bbox), *shapes) for mask, bbox in pairs]
             logits = torch.stack(logits)[:, None].to(bboxes.device)
             return Prompts(mask_input=logits, annotated_bboxes=bboxes)
@@ -140,18 +140,6 @@ class GTPrompter(Prompter):
             point_labels=torch.ones(len(points), 1, dtype=torch.int64, device=bboxes.device),
             annotated_bboxes=bboxes,
         )
-
-    @staticmethod
-    def _shapes(data_sample: DetDataSample, name) -> list[Sequence[int]]:
-        shapes = []
-        for key in ('img_shape', 'batch_input_shape'):
-            if data_sample.get(key) is None:
-                raise ValueError(
-                    f"GTPrompter(mode='mask') needs {key} of image {name}: name img_shape in "
-                    'meta_keys of PackDetInputs; a DetDataPreprocessor adds batch_input_shape'
-                )
-            shapes.append(data_sample.get(key))
-        return shapes
 
 
 def _filled(mask: np.ndarray, bbox: np.ndarray) -> np.ndarray:

@@ -89,13 +89,13 @@ class Prompts:
         sizes = {name: len(tensor) for name, tensor in present.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f'Prompts disagree about their number: {sizes}; give one row for each')
-        self._check_bboxes()
+        if self.bboxes is not None:
+            self._check_bboxes()
         self._check_points()
-        self._check_masks()
+        if self.mask_input is not None:
+            self._check_masks()
 
     def _check_bboxes(self) -> None:
-        if self.bboxes is None:
-            return
         missing = self.bboxes.isnan()
         wrong = (missing.any(dim=1) & ~missing.all(dim=1)) | self.bboxes.isinf().any(dim=1)
         if wrong.any():
@@ -125,8 +125,6 @@ class Prompts:
             )
 
     def _check_masks(self) -> None:
-        if self.mask_input is None:
-            return
         wrong = ~self.mask_input.isfinite().flatten(1).all(dim=1) & self.has_mask
         if wrong.any():
             raise ValueError(
@@ -136,14 +134,7 @@ class Prompts:
 
     @classmethod
     def empty(cls, device: torch.device | str | None = None) -> Prompts:
-        """No prompts at all: N is 0.
-
-        Args:
-            device: Where the tensors live.
-
-        Returns:
-            Prompts with `bboxes` of shape (0, 4) and nothing else.
-        """
+        """No prompts at all: `bboxes` of shape (0, 4) and nothing else."""
         return cls(bboxes=torch.zeros(0, 4, device=device))
 
     def _present(self) -> dict[str, Tensor]:
@@ -165,13 +156,8 @@ class Prompts:
         return len(next(iter(self._present().values())))
 
     def __getitem__(self, index: int | slice | Sequence | Tensor) -> Prompts:
-        """Some of the prompts, in the order of `index`.
-
-        Args:
-            index: An integer, a slice, a list of integers or booleans, or a tensor of them.
-
-        Returns:
-            Prompts of the chosen rows; for an integer, the one prompt as a set of one.
+        """Some of the prompts, in the order of `index`: an integer, a slice, a list or a tensor of
+        integers or booleans. One prompt is a set of one.
 
         Raises:
             IndexError: If an index lies outside of the N prompts.
@@ -222,17 +208,11 @@ class Prompts:
         return self._map(lambda tensor: to_device(tensor, device))
 
     def scaled(self, scale: Sequence[float]) -> Prompts:
-        """The same prompts in a frame of another size.
+        """The same prompts in a frame of another size, whatever is not moved being shared.
 
         Args:
             scale: Factors (sx, sy) from this frame to the other, such as a data sample's
                 `scale_factor` (from the original image to the resized one).
-
-        Returns:
-            Prompts with boxes and points multiplied; everything else is shared.
-
-        Raises:
-            ValueError: If `scale` is not two positive numbers.
         """
         factors = torch.as_tensor(scale, dtype=torch.float32)
         if factors.shape != (2,) or not (factors.isfinite() & (factors > 0)).all():
@@ -255,9 +235,7 @@ class Prompts:
 
         Yields:
             `(indices, prompts)`: `indices` (n,) int64 into this set, ascending, and the prompts at
-            those places, whose `bboxes` and `mask_input` hold no NaN or are None, and whose points
-            are no padding or None. Groups without a prompt are left out. A prompt with nothing
-            comes with one padding point.
+            those places, without NaN and padding. A prompt with nothing has one padding point.
         """
         kinds = torch.stack((self.has_bbox, self.num_points, self.has_mask), dim=1)
         order = ((True, False), (False, True), (True, True), (False, False))
@@ -266,26 +244,21 @@ class Prompts:
             with_bbox, num_points, with_mask = kind
             chosen = (kinds == torch.tensor(kind, device=kinds.device)).all(dim=1)
             indices = chosen.nonzero()[:, 0]
-            group = self[indices]._present()
+            group = self[indices]
             if not with_bbox:
-                group.pop('bboxes', None)
+                group.bboxes = None
             if not with_mask:
-                group.pop('mask_input', None)
-            if num_points:
-                _drop_padding(group, num_points)
+                group.mask_input = None
+            if num_points:  # those that are no padding, in their order
+                padding = (group.point_labels < 0).int()
+                places = padding.argsort(dim=1, stable=True)[:, :num_points]
+                group.point_labels = group.point_labels.gather(1, places)
+                places = places[..., None].expand(-1, -1, 2)
+                group.point_coords = group.point_coords.gather(1, places)
             else:
-                group.pop('point_coords', None)
-                group.pop('point_labels', None)
+                group.point_coords = group.point_labels = None
             if not (with_bbox or num_points or with_mask):
                 n = len(indices)
-                group['point_coords'] = torch.zeros(n, 1, 2, device=self.device)
-                group['point_labels'] = torch.full((n, 1), -1, device=self.device)
-            yield indices, self._made(group)
-
-
-def _drop_padding(group: dict[str, Tensor], num_points: int) -> None:
-    """Keep the points that are no padding, `num_points` of each prompt, in their order."""
-    padding = (group['point_labels'] < 0).int()
-    places = padding.argsort(dim=1, stable=True)[:, :num_points]
-    group['point_labels'] = group['point_labels'].gather(1, places)
-    group['point_coords'] = group['point_coords'].gather(1, places[..., None].expand(-1, -1, 2))
+                group.point_coords = torch.zeros(n, 1, 2, device=self.device)
+                group.point_labels = torch.full((n, 1), -1, device=self.device)
+            yield indices, group

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ class ResultTable:
     """The M boxes of a results file, image by image and within an image in the file's order.
 
     Args:
-        places: Which rows are of an image: `start, stop` by its id or, where the file has no ids,
-            by its file name with the folder's.
+        images: The images' numbers, by their ids or, where the file has no ids, by their file names
+            with the folder's.
+        owners: (M,) int64, the number of each box's image, ascending.
         entries: (M,) int64, where in the file a box is, for messages.
         bboxes: (M, 4) float32, xyxy in pixels of the original image.
         scores: (M,) float32.
@@ -33,48 +33,27 @@ class ResultTable:
         labels: (M,) int64, indices into a detector's classes; None where ids stand for none.
     """
 
-    places: dict[int | str, tuple[int, int]]
+    images: dict[int | str, int]
+    owners: np.ndarray
     entries: np.ndarray
     bboxes: np.ndarray
     scores: np.ndarray
     category_ids: np.ndarray
     labels: np.ndarray | None = None
 
-    @classmethod
-    def of_images(cls, images: Mapping[int | str, int], owners: np.ndarray, **columns):
-        """A table of rows in any order.
+    def rows_of(self, image: int | str) -> slice:
+        """Where the boxes of an image are."""
+        number = self.images[image]
+        return slice(*np.searchsorted(self.owners, (number, number + 1)))
 
-        Args:
-            images: Their ids or names, each with its number.
-            owners: (M,) the number of each row's image.
-            **columns: The rows' other fields.
-        """
-        order = owners.argsort(kind='stable')
-        edges = np.searchsorted(owners[order], np.arange(len(images) + 1)).tolist()
-        places = {image: (edges[i], edges[i + 1]) for image, i in images.items()}
-        return cls(places, order, **{name: column[order] for name, column in columns.items()})
-
-    def take(self, kept: np.ndarray) -> ResultTable:
-        """The table without some of its rows; images stay known.
-
-        Args:
-            kept: (M,) bool.
-        """
-        before = np.concatenate(([0], kept.cumsum()))
-        places = {
-            image: (int(before[start]), int(before[stop]))
-            for image, (start, stop) in self.places.items()
-        }
-        columns = (self.entries, self.bboxes, self.scores, self.category_ids, self.labels)
-        return ResultTable(places, *(None if c is None else c[kept] for c in columns))
+    def take(self, rows: np.ndarray) -> ResultTable:
+        """Some of the rows, by a mask or by their numbers; images stay known."""
+        columns = [getattr(self, each.name) for each in fields(self)[1:]]
+        return ResultTable(self.images, *(None if c is None else c[rows] for c in columns))
 
 
 def check_suffix(path: str | PathLike) -> None:
-    """Make sure that a file may hold results in COCO's layout.
-
-    Raises:
-        ValueError: Its name ends otherwise.
-    """
+    """Make sure that a file may hold results in COCO's layout, by its name."""
     suffix = Path(path).suffix
     if suffix in PICKLES:
         raise ValueError(
@@ -86,10 +65,7 @@ def check_suffix(path: str | PathLike) -> None:
 
 
 def read_results(path: str | PathLike) -> ResultTable:
-    """Read a file of detection results.
-
-    Args:
-        path: `.json`, a list in COCO's results layout, as `CocoMetric(outfile_prefix=...)` writes.
+    """Read a `.json` file in COCO's results layout, as `CocoMetric(outfile_prefix=...)` writes it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -153,13 +129,15 @@ def read_results(path: str | PathLike) -> ResultTable:
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
     bboxes = np.concatenate((numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]), axis=1)
-    return ResultTable.of_images(
+    table = ResultTable(
         images,
         np.asarray(owners),
-        bboxes=bboxes.astype(np.float32),
-        scores=numbers[:, 4].astype(np.float32),
-        category_ids=np.asarray(category_ids),
+        np.arange(len(owners)),
+        bboxes.astype(np.float32),
+        numbers[:, 4].astype(np.float32),
+        np.asarray(category_ids),
     )
+    return table.take(table.owners.argsort(kind='stable'))
 
 
 def _is_number(value: Any) -> bool:

@@ -11,14 +11,7 @@ from .prompts import Prompts
 
 
 def masks_to_numpy(masks) -> np.ndarray:
-    """The masks of an image as an array.
-
-    Args:
-        masks: MMDetection's `BitmapMasks` or `PolygonMasks`, or an (N, H, W) tensor or array.
-
-    Returns:
-        (N, H, W), nonzero inside the objects.
-    """
+    """MMDetection's masks, a tensor or an array, as an array (N, H, W), nonzero inside."""
     if isinstance(masks, Tensor):
         return masks.cpu().numpy()
     if isinstance(masks, np.ndarray):
@@ -29,16 +22,13 @@ def masks_to_numpy(masks) -> np.ndarray:
 def random_point(
     mask: np.ndarray, bbox: np.ndarray, generator: torch.Generator | None = None
 ) -> tuple[int, int] | None:
-    """A pixel drawn uniformly from those of a mask.
+    """The index `(x, y)` of a pixel drawn uniformly from those of a mask; None if it is empty.
 
     Args:
         mask: (H, W), nonzero inside the object.
         bbox: (4,) xyxy in the mask's pixels; only pixels that it touches are looked at, unless
             there are none.
         generator: Source of randomness; None is PyTorch's own.
-
-    Returns:
-        `(x, y)` of the pixel's index, or None if the mask is empty.
     """
     height, width = mask.shape
     x1, y1 = np.floor(np.maximum(bbox[:2], 0)).astype(int)

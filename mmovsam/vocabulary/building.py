@@ -16,7 +16,7 @@ from ..checkpoints.loading import SUFFIXES
 from ..devices import choose_device
 from ..fileio import cache_folder
 from .text_classifier import TextClassifier, load_classifier, save_classifier
-from .text_encoder import load_text_encoder
+from .text_encoder import is_tag, load_text_encoder
 from .vocabulary import Vocabulary
 
 _VERSION = 1  # of what a text tower makes of names: a higher one leaves older files alone
@@ -57,7 +57,8 @@ def find_classifier(
         )
     key = hash_of([vars(vocabulary), dict(text_encoder), _VERSION])
     with _turn(key) as folder:
-        file = folder / f'{key}.safetensors' if folder and _is_tag(text_encoder) else None
+        tag = is_tag(text_encoder.get('model'), text_encoder.get('checkpoint'))
+        file = folder / f'{key}.safetensors' if folder and tag else None
         if file is not None and file.is_file():
             with contextlib.suppress(ValueError):  # damaged: built again
                 return load_classifier(file)
@@ -75,34 +76,19 @@ def find_classifier(
         return built
 
 
-def _is_tag(text_encoder: Mapping) -> bool:
-    """Whether the text tower is one of open_clip's list, whose weights never change."""
-    model, tag = (text_encoder.get(key) for key in ('model', 'checkpoint'))
-    if not (isinstance(model, str) and isinstance(tag, str)):
-        return False
-    import open_clip
-
-    return bool(open_clip.get_pretrained_cfg(model, tag))
-
-
 @contextlib.contextmanager
 def _turn(key: str) -> Iterator[Path | None]:
     """One process after the other, so that all but the first find the cache filled.
 
-    Yields:
-        Where built classifiers are kept; None if they are not.
+    Yields where built classifiers are kept; None if they are not.
     """
     folder = cache_folder()
-    folder = folder and folder / 'vocabularies'
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f'{key}.lock')
-            lock.acquire()
-    except OSError:  # a folder that cannot be written: the cache warns of it
-        folder = None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            if folder is not None:
+                folder /= 'vocabularies'
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(folder / f'{key}.lock'))
+        except OSError:  # a folder that cannot be written: the cache warns of it
+            folder = None
         yield folder
-    finally:
-        if folder is not None:
-            lock.release()

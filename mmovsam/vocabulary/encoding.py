@@ -1,7 +1,7 @@
 """Sentences to embeddings by a text tower, once: they are kept on disk.
 
-The files lie in the folder of `mmovsam.fileio.cache_folder`. A file's name is a hash of everything
-that its content depends on, so it is never out of date; any file may be deleted at any time.
+A file's name in `mmovsam.fileio.cache_folder` is a hash of everything that its content depends on,
+so it is never out of date; any file may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ def encode_sentences(
     batch_size: int = 256,
     progress: bool = True,
 ) -> Tensor:
-    """One embedding for each group of sentences that say the same.
+    """(M, D) float32 on the CPU, one embedding for each of M groups of sentences that say the same.
 
-    A sentence that is longer than the tower's context is cut off at its end; the log says so.
+    It is the mean of the L2-normalized embeddings of a group, normalized again, as in CLIP's prompt
+    ensembling (Radford et al., 2021, section 3.1.4). A sentence that is longer than the tower's
+    context is cut off at its end; the log says so.
 
     Args:
         groups: M lists of sentences.
@@ -48,10 +50,6 @@ def encode_sentences(
         tokenizer: Its tokenizer: a list of B texts to (B, L) tokens.
         batch_size: Sentences encoded at once.
         progress: Whether a long run shows its rate and the time left.
-
-    Returns:
-        (M, D) float32 on the CPU: the mean of the L2-normalized embeddings of a group, normalized
-        again, as in CLIP's prompt ensembling (Radford et al., 2021, section 3.1.4).
 
     Raises:
         ValueError: If `batch_size` is not positive or the model returns no finite numbers.
@@ -127,17 +125,11 @@ def cached_embeddings(
     tokenizer: Callable[[list[str]], Tensor],
     encode: Callable[[], Tensor],
 ) -> Tensor:
-    """Embeddings from the cache, or encoded now and kept for the next time.
+    """Embeddings (M, D) of M groups from the cache, or by `encode` now and kept for the next time.
 
     A damaged file is replaced. Processes may share the folder: each writes whole files only. A
-    folder that cannot be written costs a warning.
-
-    Args:
-        groups: M lists of sentences.
-        text_model: What encodes them. One without parameters cannot be told from others, so
-            nothing is kept of it.
-        tokenizer: Its tokenizer.
-        encode: Makes the embeddings `(M, D)`.
+    folder that cannot be written costs a warning. Of a model without parameters, which cannot be
+    told from others, nothing is kept.
     """
     folder = cache_folder()
     model = None if folder is None else module_fingerprint(text_model, without='visual')

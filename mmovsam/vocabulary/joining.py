@@ -59,9 +59,6 @@ def join_vocabularies(
         same: For any source, names of its classes and what they are in the sources before it: a
             class name there, or None for none of these.
 
-    Returns:
-        The joint vocabulary.
-
     Raises:
         ValueError: If a source has no classes or twice the same, or `same` names something else
             than a source, its classes and those before it, or keeps apart classes of one name.
@@ -132,8 +129,9 @@ def _matches(
 def _sharing(
     vocabulary: Vocabulary, joint: Sequence[_Joint], labels: Sequence[int], taken: set[int]
 ) -> tuple[dict[int, set[int]], dict[int, set[int]]]:
-    """Of classes of a source the places of those that share a name, and of those that would do so
-    without what is in parentheses."""
+    """Places of those that share a name with classes of a source, and of those that would do so
+    without what is in parentheses.
+    """
     by_own, by_any, by_bare = defaultdict(set), defaultdict(set), defaultdict(set)
     for place, entry in enumerate(joint):
         if place in taken:

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
 
+import yaml  # MMEngine brings it
+
 from ..fileio import read_text
 
 # Not the slash of 'w/o mask', 'km/h' or '1/2', nor the comma of '1,000'.
@@ -41,17 +43,11 @@ def plain_name(name: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, ...]:
-    """The names in a class name: `'Sofa_or_couch'` holds `'sofa'` and `'couch'`.
+    """The names in a class name, each once: `'Sofa_or_couch'` holds `'sofa'` and `'couch'`.
 
     The name is lower-cased; `_or_`, `/` between words and `,` separate names; `_` becomes a space.
     Parentheses stay, as in LVIS's `bow_(weapon)`, and so do the slash of a single letter
     (`'w/o mask'`) and slash and comma of numbers.
-
-    Args:
-        name: A class name as its annotation file has it.
-
-    Returns:
-        The names in their order, each once, without surrounding white space.
 
     Raises:
         TypeError: If `name` is not a string.
@@ -68,43 +64,30 @@ def split_name(name: str) -> tuple[str, ...]:
 
 
 def novel_flags(classes: Sequence[str], novel: Sequence[str]) -> tuple[bool, ...]:
-    """Which of the classes are novel.
-
-    Args:
-        classes: All names.
-        novel: Those of the novel ones, in which `*` stands for anything (`'* digit nine'`); the
-            others are base.
-
-    Returns:
-        One for each class.
+    """Which classes are novel: those named, where `*` stands for anything (`'* digit nine'`).
 
     Raises:
         ValueError: If a novel name is not among the classes.
     """
-    matches = {
-        name: {own for own in classes if own == name or fnmatchcase(own, name)} for name in novel
-    }
-    unknown = [name for name, found in matches.items() if not found]
-    if unknown:
-        raise ValueError(
-            f'novel has {", ".join(map(repr, unknown[:5]))}, which is no class; the classes begin '
-            f'with {", ".join(map(repr, classes[:5]))}'
-        )
-    found = set().union(*matches.values())
+    found = set()
+    for name in novel:
+        named = {own for own in classes if own == name or fnmatchcase(own, name)}
+        if not named:
+            raise ValueError(
+                f'novel has {name!r}, which is no class; the classes begin with '
+                f'{", ".join(map(repr, classes[:5]))}'
+            )
+        found |= named
     return tuple(name in found for name in classes)
 
 
 def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]:
-    """Templates by their name, from a file, or as a list.
+    """Templates by their name, from a file, or as a list; each has one `{}` for the name.
 
     Args:
         templates: `'ovsam'` (the 14 of OVSAM), `'simple'` (one), `'openai_imagenet'` (the 80 of
             CLIP's ImageNet evaluation), `'simple_imagenet'` (7 of them); or a text file with a
-            sentence a line; or the sentences. Each sentence has one `{}` for the name.
-
-    Raises:
-        TypeError: If it is no list of strings.
-        ValueError: If the name is unknown, there is no sentence, or one has not exactly one `{}`.
+            sentence a line; or the sentences.
     """
     if isinstance(templates, (str, PathLike)):
         if templates in _TEMPLATES:
@@ -133,12 +116,7 @@ def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]
 
 
 def read_lines(path: str | PathLike) -> list[str]:
-    """The lines of a text file that are not blank, without white space around them.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is of another encoding than `mmovsam.fileio.read_text` takes.
-    """
+    """The lines of a text file that are not blank, without white space around them."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -150,22 +128,18 @@ def read_lines(path: str | PathLike) -> list[str]:
 def read_names(path: str | PathLike) -> list[str]:
     """Class names of a text file with one on each line, or of a data set's own file.
 
-    Args:
-        path: Text; JSON, a list of names or an annotation file in COCO's layout, whose names come
-            in the order of their ids; or YAML with `names`, as YOLO's `data.yaml` has them.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is of another encoding or has no names.
+    That is JSON, a list of names or an annotation file in COCO's layout, whose names come in the
+    order of their ids; or YAML with `names`, as YOLO's `data.yaml` has them.
     """
     lines = read_lines(path)
     is_yaml = Path(path).suffix.lower() in ('.yaml', '.yml')
     if not is_yaml and ''.join(lines)[:1] not in ('{', '['):
         return lines
     try:
-        content = _read_yaml(read_text(path)) if is_yaml else json.loads(read_text(path))
-    except ValueError as error:
-        raise ValueError(f'{path} is truncated or no JSON or YAML ({error})') from None
+        content = yaml.safe_load(read_text(path)) if is_yaml else json.loads(read_text(path))
+    except (ValueError, yaml.YAMLError) as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'{path} is truncated or no JSON or YAML ({reason})') from None
     names = content
     if isinstance(content, dict):
         names = content.get('names', content.get('categories'))
@@ -186,12 +160,3 @@ def read_names(path: str | PathLike) -> list[str]:
 def _number(key) -> tuple:
     """Sorts numbers, in text or not, before anything else."""
     return (0, int(key), '') if str(key).isdecimal() else (1, 0, str(key))
-
-
-def _read_yaml(text: str):
-    import yaml  # MMEngine brings it
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(' '.join(str(error).split())) from None

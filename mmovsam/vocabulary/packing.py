@@ -13,19 +13,11 @@ _SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)  # of the largest number, to round 
 
 
 def quantize(weight: Tensor, bits: int, group: int | None = None) -> tuple[Tensor, Tensor]:
-    """Round a matrix to signed integers of a few bits.
-
-    Args:
-        weight: `(R, C)`.
-        bits: Bits of a number, 2 to 8.
-        group: Numbers of a row that share a scale; None if all of them do.
+    """Round a matrix (R, C) to signed integers of 2 to 8 bits, C / group of which share a scale.
 
     Returns:
         Codes `(R, C)` int8 and scales `(R, C / group)` float16; `dequantize` gives the matrix back.
         Of several scales each group has the one of the smallest squared error.
-
-    Raises:
-        ValueError: If `bits` is not 2 to 8, or `group` does not divide C.
     """
     rows, columns = weight.shape
     group = columns if group is None else group
@@ -55,18 +47,7 @@ def dequantize(codes: Tensor, scales: Tensor) -> Tensor:
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
-    """Signed integers of a few bits, one after the other in bytes, the lowest bits first.
-
-    Args:
-        codes: `(R, C)` int8, C a multiple of what fills whole bytes (2 of 4 bits, 4 of 6).
-        bits: Bits of a number, 2 to 8.
-
-    Returns:
-        `(R, C * bits / 8)` uint8.
-
-    Raises:
-        ValueError: If the numbers of a row do not fill whole bytes.
-    """
+    """Integers (R, C) int8 of a few bits as `(R, C * bits / 8)` uint8, the lowest bits first."""
     numbers, size = _chunk(bits)
     if codes.shape[1] % numbers:
         raise ValueError(f'rows of {codes.shape[1]} numbers of {bits} bits do not fill bytes')
@@ -76,15 +57,7 @@ def pack(codes: Tensor, bits: int) -> Tensor:
 
 
 def unpack(packed: Tensor, bits: int) -> Tensor:
-    """The numbers of `pack`.
-
-    Args:
-        packed: `(R, N)` uint8.
-        bits: Bits of a number.
-
-    Returns:
-        `(R, 8 N / bits)` int8.
-    """
+    """The numbers (R, 8 N / bits) int8 of `pack`ed bytes (R, N) uint8."""
     numbers, size = _chunk(bits)
     dtype = torch.int32 if size < 4 else torch.int64  # the smaller one is the faster
     parts = packed.unflatten(1, (-1, size))
@@ -103,11 +76,7 @@ def _chunk(bits: int) -> tuple[int, int]:
 
 
 def pack_matrix(weight: Tensor, bits: int, group: int | None = None) -> dict[str, Tensor]:
-    """A matrix as tensors of a file; see `quantize`.
-
-    Returns:
-        `q4` (or another number of bits) with the packed codes, and `scales`.
-    """
+    """A matrix as tensors of a file, see `quantize`: packed codes, such as `q4`, and `scales`."""
     codes, scales = quantize(weight, bits, group)
     return {f'q{bits}': pack(codes, bits), 'scales': scales}
 
@@ -118,9 +87,6 @@ def unpack_matrices(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Args:
         tensors: Of a matrix `name`, `name.q4` (or another number of bits) and `name.scales`; others
             as they are.
-
-    Raises:
-        ValueError: If a packed matrix is not whole.
     """
     state = {}
     for key, tensor in tensors.items():

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.fingerprint import hash_of
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
-from .kernel_map import KernelMap
-from .names import split_name
+from .names import plain_name, split_name
 from .packing import unpack_matrices
 from .sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from .text_classifier import TextClassifier, load_classifier
@@ -32,6 +31,48 @@ NAME_ORDER = 0.2
 ARTICLES = ('a ', 'an ', 'the ')
 
 _NOUNS_AND_ID = re.compile(r'(.*?)\s*\((n\d{8})\)')
+
+
+class KernelMap(nn.Module):
+    """Kernel ridge regression with an RBF kernel, `exp(sharpness * (cosine - 1))`.
+
+    Args:
+        num_anchors: Texts A that it was fitted on.
+        text_channels: Width C of a sentence embedding.
+        channels: Width D of a row.
+    """
+
+    def __init__(self, num_anchors: int, text_channels: int, channels: int) -> None:
+        super().__init__()
+        self.anchors = nn.Parameter(torch.zeros(num_anchors, text_channels))
+        self.weight = nn.Parameter(torch.zeros(num_anchors, channels))
+        self.sharpness = nn.Parameter(torch.zeros(()))
+
+    @classmethod
+    def fit(cls, texts: Tensor, rows: Tensor, sharpness: float, ridge: float) -> KernelMap:
+        """The map of least regularized squared error.
+
+        Args:
+            texts: `(A, C)`, L2 normalized.
+            rows: `(A, D)`, what each should become.
+            sharpness: Of the kernel.
+            ridge: Added to the kernel matrix's diagonal.
+        """
+        fitted = cls(*texts.shape, rows.shape[1]).requires_grad_(False)
+        fitted.anchors.copy_(texts)
+        fitted.sharpness.fill_(sharpness)
+        kernel = fitted.kernel(texts).double()
+        kernel.diagonal().add_(ridge)
+        fitted.weight.copy_(torch.linalg.solve(kernel, rows.double()))
+        return fitted
+
+    def kernel(self, texts: Tensor) -> Tensor:
+        """Similarity `(B, A)` of texts `(B, C)` to the anchors."""
+        return torch.exp(self.sharpness * (texts @ self.anchors.T - 1))
+
+    def forward(self, texts: Tensor) -> Tensor:
+        """Rows `(B, D)`, not normalized, of texts `(B, C)`, which are."""
+        return self.kernel(texts) @ self.weight
 
 
 class PhotoTokenizer:
@@ -51,33 +92,29 @@ class PhotoTokenizer:
         self.word_pieces = word_pieces
         self.names = tuple(names)
         self.context_length = word_pieces.context_length
-        self._rows = {_plain(name): row for row, name in enumerate(self.names)}
+        self._rows = {plain_name(name): row for row, name in enumerate(self.names)}
         self._meanings: dict[str, int] = {}
         for row, name in enumerate(self.names):
-            nouns, wnid = _take_apart(name)
-            if wnid:
-                self._meanings[wnid] = row
-            for noun in (_plain(nouns), *split_name(nouns)):
+            found = _NOUNS_AND_ID.fullmatch(name)
+            nouns = found[1] if found else name
+            if found:
+                self._meanings[found[2]] = row
+            for noun in (plain_name(nouns), *split_name(nouns)):
                 self._rows.setdefault(noun, row)
 
     def row(self, text: str) -> int | None:
         """Which known name a text is, as given or by any of its nouns; None if it is none."""
-        return self._rows.get(_plain(text))
+        return self._rows.get(plain_name(text))
 
     def row_of_synset(self, wnid: str) -> int | None:
         """Which known name has this meaning; None if none has."""
         return self._meanings.get(wnid)
 
     def __call__(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
-        """Tokens of several texts.
+        """Tokens `(B, 1 + context_length)` int64 of B texts.
 
-        Args:
-            texts: B texts.
-            context_length: Most tokens of a text, in place of the tokenizer's own.
-
-        Returns:
-            `(B, 1 + context_length)` int64: the row of the known name plus one, or 0, and the ids
-            of the word pieces.
+        The first is the row of the known name plus one, or 0; the others are the ids of the word
+        pieces, as many as `context_length` or by default the tokenizer's own.
         """
         rows = [self.row(text) for text in texts]
         known = torch.tensor([0 if row is None else row + 1 for row in rows], dtype=torch.long)
@@ -124,14 +161,7 @@ class PhotoTextModel(nn.Module):
         self.names_hash = hash_of(tokenizer.names)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Embeddings of texts.
-
-        Args:
-            tokens: `(B, 1 + L)` int64, of `PhotoTokenizer`.
-
-        Returns:
-            `(B, D)`, L2 normalized.
-        """
+        """Embeddings `(B, D)`, L2 normalized, of tokens `(B, 1 + L)` of `PhotoTokenizer`."""
         known = tokens[:, 0] > 0
         outputs = self.text_map.weight.new_empty(len(tokens), self.text_map.weight.shape[1])
         outputs[known] = self.rows[tokens[known, 0] - 1]
@@ -251,13 +281,3 @@ def _empty(state: dict[str, Tensor]) -> tuple[SentenceEncoder, KernelMap]:
         )
         anchors, weight = state['text_map.anchors'], state['text_map.weight']
         return encoder, KernelMap(*anchors.shape, weight.shape[1])
-
-
-def _take_apart(name: str) -> tuple[str, str | None]:
-    """The nouns and WordNet's id of a known name."""
-    found = _NOUNS_AND_ID.fullmatch(name)
-    return (found[1], found[2]) if found else (name, None)
-
-
-def _plain(text: str) -> str:
-    return ' '.join(text.lower().replace('_', ' ').split())

@@ -15,13 +15,9 @@ _LONGEST_WORD = 100  # characters; a longer word is unknown, as in BERT
 _CONTINUED = '##'
 # CJK ideographs, each a word of its own
 _IDEOGRAPHS = (
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x2A6DF),
-    (0x2A700, 0x2CEAF),
-    (0x2F800, 0x2FA1F),
-)
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF), (0x2A700, 0x2CEAF), (0x2F800, 0x2FA1F),
+)  # fmt: skip
 
 
 class SentenceEncoder(nn.Module):
@@ -59,14 +55,7 @@ class SentenceEncoder(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Embeddings of sentences.
-
-        Args:
-            tokens: `(B, L)` int64, each row filled up with `padding` at its end.
-
-        Returns:
-            `(B, C)`, L2 normalized.
-        """
+        """L2 normalized embeddings `(B, C)` of tokens `(B, L)` with `padding` at their ends."""
         lengths = (tokens != self.padding).sum(1)
         order = lengths.argsort()
         pooled = [
@@ -86,13 +75,7 @@ class SentenceEncoder(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and an MLP, each normalized after its residual connection.
-
-    Args:
-        channels: Width C.
-        num_heads: Attention heads.
-        mlp_channels: Width between the two layers of the MLP.
-    """
+    """Self-attention and an MLP, each normalized after its residual connection."""
 
     def __init__(self, channels: int, num_heads: int, mlp_channels: int) -> None:
         super().__init__()
@@ -105,15 +88,7 @@ class EncoderLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(channels, eps=1e-12)
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
-        """One layer.
-
-        Args:
-            inputs: `(B, L, C)`.
-            mask: `(B, 1, 1, L)` bool, True where a token may be attended to; None for all.
-
-        Returns:
-            `(B, L, C)`.
-        """
+        """Outputs of inputs `(B, L, C)`; `mask` `(B, 1, 1, L)` is true for tokens that count."""
         qkv = self.qkv(inputs).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(*qkv, attn_mask=mask)
         hidden = self.attention_norm(inputs + self.out(attended.transpose(1, 2).flatten(2)))
@@ -152,15 +127,7 @@ class WordPieceTokenizer:
         return [index for word in split_words(text) for index in self._word_ids(word)]
 
     def __call__(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
-        """Token ids of several texts.
-
-        Args:
-            texts: B texts.
-            context_length: Most tokens of a text, in place of the tokenizer's own.
-
-        Returns:
-            `(B, context_length)` int64. A text that is longer is cut off at its end.
-        """
+        """Token ids `(B, context_length)` int64 of B texts, which are cut off at their ends."""
         length = self.context_length if context_length is None else context_length
         tokens = torch.full((len(texts), length), self.padding)
         for row, text in zip(tokens, texts):
@@ -203,15 +170,6 @@ def _spaced(char: str) -> str:
         return ' '
     if category in ('Cc', 'Cf', 'Co', 'Cs'):  # control characters
         return ''
-    if _is_punctuation(char, category) or _is_ideograph(char):
-        return f' {char} '
-    return char
-
-
-def _is_punctuation(char: str, category: str) -> bool:
     symbol = '!' <= char <= '~' and not char.isalnum()  # of ASCII all signs count, such as $ and ^
-    return symbol or category[0] == 'P'
-
-
-def _is_ideograph(char: str) -> bool:
-    return any(first <= ord(char) <= last for first, last in _IDEOGRAPHS)
+    ideograph = any(first <= ord(char) <= last for first, last in _IDEOGRAPHS)
+    return f' {char} ' if symbol or ideograph or category[0] == 'P' else char

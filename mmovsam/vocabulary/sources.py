@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .names import split_name
+from .wordnet import read_synsets
 
 _LVIS_FILE = Path(__file__).with_name('lvis_v1.json')
 
@@ -32,23 +33,18 @@ def _lvis() -> dict:
 
 
 def _imagenet(subset: str) -> dict:
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo(subset)
-    classes, synonyms, prompts = [], [], {}
-    lemmas = {synset: info.label_name_to_description(synset) for synset in info.label_names()}
-    uses = Counter(map(split_name, lemmas.values()))
-    for synset, name in lemmas.items():
-        names = split_name(name)
+    synsets = list(read_synsets(subset))
+    synonyms = [split_name(synset.names) for synset in synsets]
+    uses, classes, prompts = Counter(synonyms), [], {}
+    for synset, names in zip(synsets, synonyms):
+        name = synset.names
         if uses[names] > 1:
             # A crane is a bird or a machine: only WordNet's definition tells which.
-            detailed = info.label_name_to_description(synset, detailed=True)
-            definition = detailed.removeprefix(f'{name}: ')
-            name = f'{name} ({synset})'
-            prompts[name] = [f'a photo of a {noun}, {definition}' for noun in names]
+            name = f'{name} ({synset.wnid})'
+            prompts[name] = [f'a photo of a {noun}, {synset.definition}' for noun in names]
         classes.append(name)
-        synonyms.append(names)
-    return dict(classes=classes, synonyms=synonyms, prompts=prompts, synsets=tuple(lemmas))
+    wnids = tuple(synset.wnid for synset in synsets)
+    return dict(classes=classes, synonyms=synonyms, prompts=prompts, synsets=wnids)
 
 
 WORDS = {
@@ -60,10 +56,7 @@ WORDS = {
 
 
 def read_metainfo(source: object) -> Mapping:
-    """The classes of a known word or of a dataset.
-
-    Args:
-        source: A key of `WORDS`, the name of a registered dataset, its class, or a built dataset.
+    """The classes of a key of `WORDS` or of a dataset: its name, its class, or a built one.
 
     Returns:
         `classes`, and where they are known `novel`, `synonyms`, `prompts` and ImageNet's `synsets`.

@@ -74,11 +74,7 @@ class TextClassifier:
         return len(self.embeddings if self.counts is None else self.counts)
 
     def flat(self) -> tuple[Tensor, Tensor]:
-        """The names of all classes in one list, without repetitions of a class's first.
-
-        Returns:
-            Embeddings `(M, D)` and counts `(K,)`.
-        """
+        """Embeddings `(M, D)` of all names without repetitions, and counts `(K,)`."""
         if self.counts is not None:
             return self.embeddings, torch.tensor(self.counts)
         distinct = self._distinct()
@@ -103,12 +99,9 @@ def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | No
     Args:
         path: File to write.
         classifier: What to write.
-        bits: Bits of each number, such as 8, of embeddings `(M, D)` with counts, with a scale for
+        bits: Bits of each number, 2 to 8, of embeddings `(M, D)` with counts, with a scale for
             each name; None for the embeddings as they are. Those of 8 bits are 0.9999 alike (cosine
             similarity), of 6 bits 0.998.
-
-    Raises:
-        ValueError: If the embeddings are `(K, P, D)`, or `bits` is not 2 to 8.
     """
     notes = {
         key: json.dumps(value)

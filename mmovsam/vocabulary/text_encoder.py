@@ -60,7 +60,9 @@ def load_text_encoder(
     if tokenizer is None:
         tokenizer = _tokenizer(model, config)
     if checkpoint is not None:
-        _load(text_model, _checkpoint_file(model, checkpoint))
+        if is_tag(model, checkpoint):
+            checkpoint = fetch(f'open_clip://{model}:{checkpoint}')
+        _load(text_model, checkpoint)
     return text_model.eval().requires_grad_(False), tokenizer
 
 
@@ -92,13 +94,13 @@ def _tokenizer(model: str | Mapping, config: dict) -> Callable[[list[str]], Tens
     return open_clip.SimpleTokenizer(context_length=length)
 
 
-def _checkpoint_file(model: str | Mapping, checkpoint: str | PathLike) -> str | PathLike:
-    if isinstance(model, str) and isinstance(checkpoint, str):
-        import open_clip
+def is_tag(model: object, checkpoint: object) -> bool:
+    """Whether the weights are one of open_clip's tags for the model, which never change."""
+    if not (isinstance(model, str) and isinstance(checkpoint, str)):
+        return False
+    import open_clip
 
-        if open_clip.get_pretrained_cfg(model, checkpoint):
-            return fetch(f'open_clip://{model}:{checkpoint}')
-    return checkpoint
+    return bool(open_clip.get_pretrained_cfg(model, checkpoint))
 
 
 def _load(text_model: nn.Module, path: str | PathLike) -> None:
@@ -123,16 +125,10 @@ def _load(text_model: nn.Module, path: str | PathLike) -> None:
 
 
 def clip_model_config(model: str | Mapping) -> dict:
-    """The configuration of a CLIP model in open_clip's form.
+    """The configuration, which may be changed, of a CLIP model in open_clip's form.
 
     Args:
         model: A name that open_clip knows, or a mapping with `embed_dim`, `vision_cfg`, `text_cfg`.
-
-    Returns:
-        A copy that may be changed.
-
-    Raises:
-        ValueError: Unknown name, or a mapping that lacks a part.
     """
     if isinstance(model, str):
         import open_clip

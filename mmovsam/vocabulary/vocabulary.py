@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike, sep
 from pathlib import Path
@@ -45,6 +45,14 @@ def _apart(names: Sequence[str], parts: list[tuple[str, ...]]) -> list[tuple[str
         own if max(uses[part] for part in own) == 1 or len(own) == 1 else (plain_name(name),)
         for name, own in zip(names, parts)
     ]
+
+
+def _shared(pairs: Iterable[tuple[object, str]]) -> dict[object, list[str]]:
+    """The class names of each key that several have."""
+    names = defaultdict(list)
+    for key, name in pairs:
+        names[key].append(name)
+    return {key: same for key, same in names.items() if len(same) > 1}
 
 
 class Vocabulary:
@@ -98,8 +106,7 @@ class Vocabulary:
             raise ValueError('a vocabulary needs at least one class name, got none')
         own = [split_name(name) for name in self.names]
         self._check_unique(own)
-        more = [()] * len(self) if synonyms is None else _as_list(synonyms, 'synonyms')
-        self._check_length(more, 'synonyms')
+        more = self._one_each(synonyms, 'synonyms') or [()] * len(self)
         if not any(more):
             own = _apart(self.names, own)
         self.prompt_names = tuple(_with_synonyms(*both) for both in zip(own, more))
@@ -107,16 +114,10 @@ class Vocabulary:
             self._tell_shared()
         self._own_phrases = templates is None
         self.templates = OVSAM_TEMPLATES if templates is None else find_templates(templates)
-        self.synsets = None
-        if synsets is not None:
-            self.synsets = tuple(_as_list(synsets, 'synsets'))
-            self._check_length(self.synsets, 'synsets')
-        self.novel = None
-        if novel is not None:
-            self.novel = tuple(
-                None if flag is None else bool(flag) for flag in _as_list(novel, 'novel')
-            )
-            self._check_length(self.novel, 'novel')
+        self.synsets = self._one_each(synsets, 'synsets')
+        self.novel = self._one_each(novel, 'novel')
+        if self.novel is not None:
+            self.novel = tuple(None if flag is None else bool(flag) for flag in self.novel)
         if not isinstance(prompts or {}, Mapping):
             raise TypeError(f'prompts must be a dict of class names and sentences, got {prompts!r}')
         self.prompts = {name: _as_prompts(texts, name) for name, texts in (prompts or {}).items()}
@@ -125,20 +126,14 @@ class Vocabulary:
             raise ValueError(f'there are prompts of {unknown[:5]}, which are no class names')
 
     def _check_unique(self, own: list[tuple[str, ...]]) -> None:
-        places = defaultdict(list)
-        for name, parts in zip(self.names, own):
-            places[parts].append(name)
-        twice = [same for same in places.values() if len(same) > 1]
+        twice = list(_shared(zip(own, self.names)).values())
         if twice:
             shown = '; '.join(', '.join(map(repr, same)) for same in twice[:5])
             raise ValueError(f'{len(twice)} class names are given more than once: {shown}')
 
     def _tell_shared(self) -> None:
-        places = defaultdict(list)
-        for name, parts in zip(self.names, self.prompt_names):
-            for part in parts:
-                places[part].append(name)
-        shared = {part: names for part, names in places.items() if len(names) > 1}
+        pairs = zip(self.prompt_names, self.names)
+        shared = _shared((part, name) for parts, name in pairs for part in parts)
         if shared:
             part, names = next(iter(shared.items()))
             print_log(
@@ -148,11 +143,13 @@ class Vocabulary:
                 level=logging.WARNING,
             )
 
-    def _check_length(self, values: Sequence, what: str) -> None:
-        if len(values) != len(self):
+    def _one_each(self, values: Sequence | None, what: str) -> tuple | None:
+        values = None if values is None else tuple(_as_list(values, what))
+        if values is not None and len(values) != len(self):
             raise ValueError(
                 f'{what} has {len(values)} entries for {len(self)} classes; give one for each'
             )
+        return values
 
     @classmethod
     def from_source(cls, source: object, **kwargs) -> Vocabulary:
@@ -219,9 +216,6 @@ class Vocabulary:
             metainfo: A dataset's metainfo: `classes`, and where it has them `synonyms`, `novel`,
                 `prompts` and `synsets`.
             **kwargs: As for the class itself; they take the place of what the metainfo says.
-
-        Raises:
-            ValueError: If it has no `classes`.
         """
         if not metainfo.get('classes'):
             raise ValueError(f"the dataset's metainfo has no 'classes', only {sorted(metainfo)}")

@@ -67,16 +67,10 @@ class Nouns:
         return self._by_id.get(wnid)
 
     def senses(self, name: str) -> list[Synset]:
-        """The meanings of a noun.
+        """The meanings of a noun in lower case, in the order of their ids.
 
         What stands in parentheses is passed over, and so is a plural's `s` where the plural itself
         is no known noun. Kinds of persons count only where there is no other meaning.
-
-        Args:
-            name: A noun in lower case, with spaces between its words.
-
-        Returns:
-            None, one or several, in the order of their ids.
         """
         bare = _PARENTHESES.sub('', name)
         for form in (name, bare, bare.removesuffix('s')):
@@ -88,14 +82,17 @@ class Nouns:
 
 @lru_cache(maxsize=1)
 def load_nouns() -> Nouns:
-    """The nouns of ImageNet-22k and of ImageNet-1k, which timm carries."""
+    """The nouns of ImageNet-22k and of ImageNet-1k, which has one of its own."""
+    synsets = [*read_synsets('imagenet22k'), *read_synsets('imagenet1k')]
+    return Nouns(list({synset.wnid: synset for synset in synsets}.values()))
+
+
+def read_synsets(subset: str) -> Iterator[Synset]:
+    """The classes of `'imagenet1k'` or `'imagenet22k'`, which timm carries, in their order."""
     from timm.data import ImageNetInfo
 
-    synsets = {}
-    for subset in ('imagenet22k', 'imagenet1k'):  # which has one of its own
-        info = ImageNetInfo(subset)
-        for wnid in info.label_names():
-            names = info.label_name_to_description(wnid)
-            detailed = info.label_name_to_description(wnid, detailed=True)
-            synsets[wnid] = Synset(wnid, names, detailed.removeprefix(f'{names}: '))
-    return Nouns(list(synsets.values()))
+    info = ImageNetInfo(subset)
+    for wnid in info.label_names():
+        names = info.label_name_to_description(wnid)
+        detailed = info.label_name_to_description(wnid, detailed=True)
+        yield Synset(wnid, names, detailed.removeprefix(f'{names}: '))

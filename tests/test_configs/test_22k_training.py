@@ -109,7 +109,7 @@ def cfg(tmp_path, monkeypatch):
     return cfg
 
 
-def test_22k_trains_on_all_its_sources_with_their_joint_vocabulary(cfg):
+def test_22k_trains_on_all_its_sources_with_their_joint_vocabulary(cfg, monkeypatch):
     joint = DATASETS.build(cfg.train_dataloader.dataset)
     classes, imagenet = joint.metainfo['classes'], joint.datasets[2]
     pictured = [imagenet.get_data_info(i)['true_labels'][0] for i in range(len(imagenet))]
@@ -126,6 +126,8 @@ def test_22k_trains_on_all_its_sources_with_their_joint_vocabulary(cfg):
             torch.randn(sum(counts), tiny.WIDTH), vocabulary.names, vocabulary.novel, counts=counts
         ),
     )
+    # the runner's data set is the same once more
+    monkeypatch.setattr('mmovsam.datasets.mixed.join_vocabularies', lambda *_: joint.joined)
     runner = build_runner(cfg, training=True)
     recorder = Recorder()
     runner.register_hook(recorder)

@@ -6,6 +6,7 @@ import mmcv
 import numpy as np
 import pytest
 from mmdet.structures import DetDataSample
+from PIL import Image
 from shrunk_detectors import found_alone, small_detector
 
 from mmovsam.prompts import DetectorPrompter
@@ -22,7 +23,13 @@ FAMILIES = (
     'seesaw_loss/mask-rcnn_r50_fpn_seesaw-loss_sample1e-3-ms-2x_lvis-v1.py',
     'yolox/yolox_l_8xb8-300e_coco.py',
 )
-SIZES = {'wide.jpg': (333, 217), 'tall.png': (64, 501), 'large.jpg': (641, 480), 'dot.png': (1, 1)}
+SIZES = {
+    'wide.jpg': (333, 217),
+    'turned.jpg': (217, 333),
+    'tall.png': (64, 501),
+    'large.jpg': (641, 480),
+    'dot.png': (1, 1),
+}
 SEED = 5
 
 
@@ -35,6 +42,10 @@ def pictures(tmp_path_factory):
     for name, size in SIZES.items():
         colors = random.integers(0, 256, (7, 9, 3), dtype=np.uint8)
         mmcv.imwrite(mmcv.imresize(colors, size, interpolation='bicubic'), str(folder / name))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with Image.open(folder / 'wide.jpg') as image:
+        image.convert('L').save(folder / 'turned.jpg', exif=turned)
     return {str(folder / name): size for name, size in SIZES.items()}
 
 

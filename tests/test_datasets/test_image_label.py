@@ -109,6 +109,8 @@ def test_listed_image_that_is_missing_or_broken_is_named_when_it_is_read(tmp_pat
         dataset[0]
     with pytest.raises(ValueError, match=r'b\.png is truncated or no image'):
         dataset[1]
+    picture(tmp_path / 'a.png')
+    assert build(tmp_path, ann_file='list.tsv', damaged='skip')[1]['data_samples'].img_id == 'a.png'
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,6 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from mmovsam.datasets import dataset_files
-from mmovsam.datasets.label_map import read_label_map, read_names
-
 PIPELINE = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -87,15 +84,6 @@ def test_values_of_instance_maps_hold_class_and_number(root):
         ('plum', [5, 0, 9, 5]),
         ('owl', [8, 8, 12, 12]),
     ]
-    values = values // 1000 * 100 + values % 1000  # 255 would be a plum
-    values[19] = 0
-    write(root, 'labels/park/a.png', values.astype(np.uint16))
-    assert len(objects(read(root, regions='instances', label_divisor=100))) == 3
-
-
-def test_objects_of_too_few_pixels_are_left_out(root):
-    assert [name for name, _ in objects(read(root, min_area=25))] == ['plum', 'plum']
-    assert [name for name, _ in objects(read(root, min_area=25, regions='classes'))] == ['plum']
 
 
 def test_samples_are_those_of_the_pipeline(root):
@@ -104,19 +92,6 @@ def test_samples_are_those_of_the_pipeline(root):
     assert instances.labels.tolist() == [0, 0, 1]
     assert instances.masks.masks.sum() == ((label_map() == 1) | (label_map() == 2)).sum()
     assert item['data_samples'].img_id == 'park/a.jpg'
-
-
-def test_an_image_without_objects_stays(root):
-    write(root, 'labels/park/a.png', np.zeros((20, 30), np.uint8))
-    item = read(root, pipeline=PIPELINE, test_mode=True)[0]
-    assert len(item['data_samples'].gt_instances) == 0
-
-
-def test_a_palette_does_not_change_the_values(root):
-    write(root, 'labels/park/a.png', label_map(), palette=True)
-    with Image.open(root / 'labels' / 'park' / 'a.png') as image:
-        assert image.mode == 'P'
-    np.testing.assert_array_equal(read_label_map(root / 'labels' / 'park' / 'a.png'), label_map())
 
 
 def test_novel_classes_are_told_and_left_out_on_request(root):
@@ -167,108 +142,62 @@ def test_images_and_label_maps_of_one_folder_differ_in_their_suffixes(tmp_path):
     assert len(dataset) == 1 and len(objects(dataset)) == 3
 
 
-def test_its_files_are_listed_for_the_check_before_a_run(root):
-    cfg = dict(type='LabelMapDataset', data_root='mine', names_file='names.txt',
-               data_prefix=dict(img='images', seg='labels'))  # fmt: skip
-    paths = [path for path, _ in dataset_files(cfg)]
-    assert paths == ['mine/names.txt', 'mine/images', 'mine/labels']
-
-
 # What is wrong is named
 
 
-def test_missing_folders_and_names_are_named_in_one_message(tmp_path):
+def write_text(name, text):
+    return lambda root: (root / name).write_text(text)
+
+
+def write_map(values):
+    return lambda root: write(root, 'labels/park/a.png', values)
+
+
+def cut_map(kept):
+    def cut(root):
+        path = root / 'labels' / 'park' / 'a.png'
+        path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ('change', 'settings', 'message'),
+    [
+        (None, dict(img_suffix='.tif'), r'no image to read: .*images has no name .*\.tif'),
+        (None, dict(names_file=''), 'needs the names of the values'),
+        (None, dict(regions='pieces'), "regions is 'pieces', expected one of 'components'"),
+        (None, dict(novel=['plumm']), "'plumm', which is no class"),
+        (write_text('names.txt', 'background\nplum\n'), {}, r'a\.png has .* class 2.*\[0, 255\]'),
+        (write_text('names.txt', '\n\n'), {}, r'names\.txt has no name'),
+        (write_text('names.txt', 'owl\nowl\n'), {}, r'names\.txt has a name twice'),
+        (write_text('n.json', '{"one": "owl"}'), dict(names_file='n.json'), 'no list of names'),
+        (write_text('n.json', '{"1": 5}'), dict(names_file='n.json'), 'no list of names'),
+        (write_text('n.json', '[]'), dict(names_file='n.json'), r'n\.json.*holds a list'),
+        (cut_map(0), {}, r'a\.png is truncated or no image'),
+        (cut_map(0.5), {}, r'a\.png is truncated or no image'),
+        (write_map(np.zeros((20, 30, 3), np.uint8)), {}, r'a\.png has colors \(mode RGB\)'),
+        (write_map(label_map()[:10]), {}, r'a\.jpg is 30x20 pixels, its annotation says 30x10'),
+    ],
+)
+def test_wrong_files_and_settings_are_named(root, change, settings, message):
+    if change is not None:
+        change(root)
+    with pytest.raises(ValueError, match=message):
+        read(root, pipeline=PIPELINE, test_mode=True, **settings)[0]
+
+
+def test_missing_files_are_named(root, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
-        read(tmp_path)
+        read(tmp_path / 'none')
     for name in ('images', 'labels', 'names.txt'):
-        assert str(tmp_path / name) in str(error.value)
-
-
-def test_an_image_without_label_map_is_named(root):
-    (root / 'labels' / 'park' / 'a.png').unlink()
-    with pytest.raises(FileNotFoundError, match=r'1 of 1 images have no label map.*a\.png'):
-        read(root)
-
-
-def test_a_label_map_that_vanishes_later_is_named(root):
+        assert str(tmp_path / 'none' / name) in str(error.value)
+    (root / 'val.txt').write_text('z.jpg\n')
+    with pytest.raises(FileNotFoundError, match=r'z\.jpg, listed in .*val\.txt'):
+        read(root, ann_file='val.txt')
     dataset = read(root)
     (root / 'labels' / 'park' / 'a.png').unlink()
     with pytest.raises(FileNotFoundError, match=r'a\.png is missing'):
         dataset.get_data_info(0)
-
-
-def test_a_listed_image_that_is_missing_is_named(root):
-    (root / 'val.txt').write_text('z.jpg\n')
-    with pytest.raises(FileNotFoundError, match=r'z\.jpg, listed in .*val\.txt'):
-        read(root, ann_file='val.txt')
-
-
-def test_a_folder_without_images_is_named(root):
-    with pytest.raises(ValueError, match=r'no image to read: .*images has no name .*\.tif'):
-        read(root, img_suffix='.tif')
-
-
-def test_a_value_without_a_name_is_named(root):
-    (root / 'names.txt').write_text('background\nplum\n')
-    with pytest.raises(ValueError, match=r'a\.png has pixels of class 2.*names\.txt.*\[0, 255\]'):
-        read(root).get_data_info(0)
-
-
-@pytest.mark.parametrize('kept', [0, 0.5])
-def test_a_truncated_label_map_is_named(root, kept):
-    path = root / 'labels' / 'park' / 'a.png'
-    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    with pytest.raises(ValueError, match=r'a\.png is truncated or no image'):
-        read(root).get_data_info(0)
-
-
-def test_a_label_map_of_colors_is_named(root):
-    write(root, 'labels/park/a.png', np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(ValueError, match=r'a\.png has colors \(mode RGB\).*one channel'):
-        read(root).get_data_info(0)
-
-
-def test_a_label_map_of_another_size_is_named(root):
-    write(root, 'labels/park/a.png', label_map()[:10])
-    with pytest.raises(ValueError, match=r'a\.jpg is 30x20 pixels, its annotation says 30x10'):
-        read(root, pipeline=PIPELINE, test_mode=True)[0]
-
-
-@pytest.mark.parametrize(
-    'name, text, message',
-    [
-        ('n.txt', '\n\n', 'has no name'),
-        ('n.txt', 'owl\nowl\n', 'has a name twice'),
-        ('n.json', '{"one": "owl"}', 'no list of names'),
-        ('n.json', '{"1": 5}', 'no list of names'),
-        ('n.json', '[]', 'holds a list'),
-    ],
-)
-def test_a_broken_file_of_names_is_named(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=rf'{name}.*{message}'):
-        read_names(str(tmp_path / name))
-
-
-def test_names_that_are_no_text_are_named(tmp_path):
-    (tmp_path / 'n.txt').write_bytes(b'\xff\x00owl')
-    with pytest.raises(ValueError, match=r'n\.txt is no list of names.*save it as UTF-8'):
-        read_names(str(tmp_path / 'n.txt'))
-
-
-def test_no_names_at_all_are_refused(root):
-    with pytest.raises(ValueError, match='needs the names of the values'):
-        read(root, names_file='')
-
-
-@pytest.mark.parametrize(
-    'change, message',
-    [
-        (dict(regions='pieces'), "regions is 'pieces', expected one of 'components'"),
-        (dict(label_divisor=0), 'label_divisor is 0'),
-        (dict(novel=['plumm']), "'plumm', which is no class"),
-    ],
-)
-def test_impossible_arguments_are_named(root, change, message):
-    with pytest.raises(ValueError, match=message):
-        read(root, **change)
+    with pytest.raises(FileNotFoundError, match=r'1 of 1 images have no label map.*a\.png'):
+        read(root)

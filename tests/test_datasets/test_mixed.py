@@ -1,5 +1,4 @@
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -97,23 +96,9 @@ def test_labels_that_say_what_else_is_known_of_an_image_are_joint_ones_too(parts
     assert [classes[i] for i in masks.not_exhaustive_labels] == ['Bird_or_owl']
 
 
-def test_only_data_with_masks_has_masks(parts):
-    dataset = build(parts)
-    kinds = ['masks' in item['data_samples'].gt_instances for item in dataset]
-    assert kinds == [True, True, False, False, False, False]
-
-
 def test_class_without_masks_is_base_if_labels_of_whole_images_teach_it(parts):
     assert build(parts[::2], NAMES[::2]).metainfo['novel'] == (False, True, False, False)
     assert 'novel' not in build(parts).metainfo  # the boxes know the owl
-
-
-def test_ignored_objects_get_joint_labels_too(parts, tmp_path):
-    content = json.loads((tmp_path / 'boxes.json').read_text())
-    content['annotations'][0]['iscrowd'] = 1
-    (tmp_path / 'boxes.json').write_text(json.dumps(content))
-    sample = build(parts)[2]['data_samples']
-    assert sample.ignored_instances.labels.tolist() == [2] and len(sample.gt_instances) == 0
 
 
 def test_data_without_names_teaches_masks_only(parts):
@@ -129,27 +114,24 @@ def test_frequencies_are_regions_of_an_image_drawn_in_the_ratios(parts):
     # plum: 1 in 2 images of masks, 1 in 3 of labels; owl: left out, not in the other two
     want = [0.5 / 2 + 0.25 / 3, 0, 0.25 + 0.25 / 3, 0.25 / 3]
     np.testing.assert_allclose(frequencies, want)
-    assert build(parts, ratios=[1, 0, 0]).class_frequencies.tolist() == [0.5, 0, 0, 0]
-
-
-def test_each_data_set_has_the_classes_of_its_own_objects(parts):
-    own = build(parts, ratios=[1, 0, 0]).source_classes
-    own = {name: flags.nonzero()[0].tolist() for name, flags in own.items()}
+    alone = build(parts, ratios=[1, 0, 0])
+    assert alone.class_frequencies.tolist() == [0.5, 0, 0, 0]
+    own = {name: flags.nonzero()[0].tolist() for name, flags in alone.source_classes.items()}
     assert own == dict(masks=[0], boxes=[2], labels=[0, 2, 3])
 
 
-def test_what_was_joined_and_what_is_in_doubt_is_in_the_log(parts, tmp_path):
+def test_what_was_joined_and_what_is_in_doubt_is_in_the_log(parts, tmp_path, caplog):
     content = json.loads((tmp_path / 'boxes.json').read_text())
     content['categories'][1]['name'] = 'plum (tree)'
     (tmp_path / 'boxes.json').write_text(json.dumps(content))
-    seen = []
-    handler = logging.Handler()
-    handler.emit = lambda record: seen.append(record.getMessage())
+    content['annotations'][0]['iscrowd'] = 1
+    (tmp_path / 'boxes.json').write_text(json.dumps(content))
     logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    build(parts)
-    logger.removeHandler(handler)
-    text = '\n'.join(seen)
+    logger.addHandler(caplog.handler)
+    sample = build(parts)[2]['data_samples']
+    logger.removeHandler(caplog.handler)
+    assert sample.ignored_instances.labels.tolist() == [2] and len(sample.gt_instances) == 0
+    text = caplog.text
     assert "boxes: 'Bird_or_owl' is 'owl'" in text
     assert "boxes: 'plum (tree)' shares a name with 'plum' and stays a class of its own" in text
     assert 'masks (2 images, 2 classes)' in text

@@ -2,13 +2,12 @@
 
 import itertools
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+import tiny_data
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
@@ -58,27 +57,18 @@ test_dataloader = dict(
 
 def base_config():
     """A config of ours with a model that is tiny and data that is not there."""
-    dataloader = dict(
-        batch_size=1,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(type='OVLVISDataset', data_root='none', ann_file='none.json', base_only=True),
-    )
+    dataset = dict(type='OVLVISDataset', data_root='none', ann_file='none.json', base_only=True)
+    visualizer = dict(type='mmengine.Visualizer', _delete_=True,
+                      vis_backends=[dict(type='LocalVisBackend')])  # fmt: skip
     config = dict(
         _base_=[str(ROOT / 'configs' / '_base_' / 'default_runtime.py')],
-        test_pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='ResizeLongestSide', size=tiny.SIZE),
-            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-            dict(type='PackDetInputs',
-                 meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-        ],
+        test_pipeline=tiny_data.PIPELINE,
         model=tiny.OVSAM,
-        test_dataloader=dataloader,
+        test_dataloader=dict(batch_size=1, num_workers=0, dataset=dataset,
+                             sampler=dict(type='DefaultSampler', shuffle=False)),
         test_evaluator=dict(type='OpenVocabMetric'),
         test_cfg=dict(),
-        visualizer=dict(type='mmengine.Visualizer', _delete_=True,
-                        vis_backends=[dict(type='LocalVisBackend')]),
+        visualizer=visualizer,
         log_level='WARNING',
         # MMEngine keeps loggers by name, and this one's output is captured for one test
         experiment_name=f'own_data{next(NUMBERS)}',
@@ -92,44 +82,31 @@ def folder(tmp_path, monkeypatch):
     data = tmp_path / 'my_data'
     for name in ('images', 'labels'):
         (data / name).mkdir(parents=True)
-    images, annotations = [], []
+    boxes = ((5, 5, 25, 20), (35, 20, 20, 15))
+    entries = [tiny_data.annotation(2 * i + k, boxes[k], i) for i in (1, 2) for k in (0, 1)]
+    tiny_data.write_data(data / 'images', [(40, 60)] * 2, entries)
+    (data / 'images' / 'lvis.json').rename(data / 'annotations.json')
     for i in (1, 2):
         values = np.zeros((40, 60), np.uint8)
-        values[5:25, 5:30], values[20:35, 35:55] = 1, 2
+        for value, (left, top, width, height) in enumerate(boxes, 1):
+            values[top : top + height, left : left + width] = value
         values[39] = 255
         Image.fromarray(values).save(data / 'labels' / f'{i}.png')
-        Image.fromarray(np.full((40, 60, 3), 9 * i, np.uint8)).save(data / 'images' / f'{i}.jpg')
-        images.append(dict(id=i, file_name=f'{i}.jpg', height=40, width=60))
-        for category, (left, top, width, height) in ((1, (5, 5, 25, 20)), (2, (35, 20, 20, 15))):
-            right, bottom = left + width, top + height
-            annotations.append(
-                dict(
-                    image_id=i,
-                    category_id=category,
-                    bbox=[left, top, width, height],
-                    segmentation=[[left, top, right, top, right, bottom, left, bottom]],
-                )
-            )
-    categories = [dict(id=1, name='plum'), dict(id=2, name='owl')]
-    content = dict(images=images, annotations=annotations, categories=categories)
-    (data / 'annotations.json').write_text(json.dumps(content))
     (data / 'names.txt').write_text('\nplum\nowl\n')
     init_default_scope('mmdet')
     torch.save(MODELS.build(tiny.OVSAM).state_dict(), tmp_path / 'weights.pth')
-    embeddings = torch.randn(2, 1, tiny.WIDTH)
-    save_classifier(
-        tmp_path / 'my_vocabulary.safetensors', TextClassifier(embeddings, ('plum', 'owl'))
-    )
+    classifier = TextClassifier(torch.randn(2, 1, tiny.WIDTH), ('plum', 'owl'))
+    save_classifier(tmp_path / 'my_vocabulary.safetensors', classifier)
     (tmp_path / 'base.py').write_text(base_config())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize('text, split', [(COCO_JSON, True), (LABEL_MAPS, False)])
-def test_own_data_is_evaluated_by_a_short_config(folder, monkeypatch, text, split):
+def test_own_data_is_evaluated_by_a_short_config(folder, run_tool, text, split):
     (folder / 'mine.py').write_text(text)
-    monkeypatch.setattr(sys, 'argv', ['test.py', 'mine.py', 'weights.pth', '--work-dir', 'out'])
-    runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+    status, *_ = run_tool('test.py', 'mine.py', 'weights.pth', '--work-dir', 'out')
+    assert not status
     [path] = (folder / 'out').glob('*/*.json')
     metrics = json.loads(path.read_text())
     names = {'IoU', 'acc', 'acc5'}

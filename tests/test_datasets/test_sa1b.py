@@ -39,25 +39,6 @@ def test_annotations_have_label_zero_and_masks(root):
     assert mask_utils.decode(instance['mask']).sum() == 12
 
 
-def change(root, **changes):
-    path = root / 'sa_000001' / 'sa_30.json'
-    content = json.loads(path.read_text())
-    content['annotations'][0].update(changes)
-    path.write_text(json.dumps(content))
-    return SA1BDataset(data_root=str(root), folders='sa_000001')
-
-
-@pytest.mark.parametrize('changes', [dict(bbox=[1, 2, 0, 4]), dict(bbox=[30, 2, 3, 4])])
-def test_boxes_without_area_in_the_image_are_left_out(root, changes):
-    assert change(root, **changes).get_data_info(0)['instances'] == []
-
-
-@pytest.mark.parametrize('key, value', [('bbox', [1, 2, None, 4]), ('segmentation', [[1, 'x']])])
-def test_a_box_or_mask_of_another_form_is_named(root, key, value):
-    with pytest.raises(ValueError, match=rf'sa_30\.json: annotation 1 has {key}'):
-        change(root, **{key: value}).get_data_info(0)
-
-
 def test_images_alone_need_no_annotation_files(root):
     for path in root.rglob('*.json'):
         path.unlink()
@@ -70,12 +51,9 @@ def test_a_list_chooses_and_orders_images(root):
     folders = ['sa_000000', 'sa_000001']
     dataset = SA1BDataset(data_root=str(root), folders=folders, ann_file='list.txt')
     assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [30, 1]
-
-
-def test_a_listed_image_that_is_missing_is_named(root):
     (root / 'list.txt').write_text('sa_99.jpg\n')
     with pytest.raises(FileNotFoundError, match=r'sa_99\.jpg, listed in .*list\.txt'):
-        SA1BDataset(data_root=str(root), folders=['sa_000000'], ann_file='list.txt')
+        SA1BDataset(data_root=str(root), folders=folders, ann_file='list.txt')
 
 
 def test_missing_folders_are_named_in_one_message(root):
@@ -96,10 +74,4 @@ def test_folders_without_images_are_a_value_error(tmp_path):
 def test_a_broken_annotation_file_is_named(root, text):
     (root / 'sa_000001' / 'sa_30.json').write_text(text)
     with pytest.raises(ValueError, match=r'sa_30\.json'):
-        SA1BDataset(data_root=str(root), folders=['sa_000001']).get_data_info(0)
-
-
-def test_a_missing_annotation_file_is_named(root):
-    (root / 'sa_000001' / 'sa_30.json').unlink()
-    with pytest.raises(FileNotFoundError, match=r'sa_30\.json'):
         SA1BDataset(data_root=str(root), folders=['sa_000001']).get_data_info(0)

@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
 from mmovsam.evaluation import OpenVocabMetric
-from mmovsam.evaluation.open_vocab_metric import bbox_ious, mask_iou
+from mmovsam.evaluation.open_vocab_metric import mask_iou
 
 META = dict(classes=('a', 'b', 'c'), novel=(False, True, False))
 
@@ -77,67 +77,40 @@ def test_means_are_over_objects_overall_base_and_novel():
     assert metrics == pytest.approx({f'open_vocab/{key}': v for key, v in expected.items()})
 
 
-def test_only_the_first_five_labels_count():
-    gt, box = [((0, 0, 4, 4), 5)], (0, 0, 4, 4)
-    meta = dict(classes=tuple('abcdef'))
-    sixth = data_sample(gt, [(box, 0, [0, 1, 2, 3, 4, 5])])
-    fifth = data_sample(gt, [(box, 0, [0, 1, 2, 3, 5, 4])])
-    assert evaluate(OpenVocabMetric(), sixth, meta=meta)['open_vocab/acc5'] == 0
-    assert evaluate(OpenVocabMetric(), fifth, meta=meta)['open_vocab/acc5'] == 100
-
-
-def test_dataset_without_a_split_has_overall_values_only():
-    gt, pred = three_objects()
-    metrics = evaluate(OpenVocabMetric(), data_sample(gt, pred), meta=dict(classes=('a', 'b', 'c')))
-    assert set(metrics) == {'open_vocab/IoU', 'open_vocab/acc', 'open_vocab/acc5'}
+@pytest.mark.parametrize(('top', 'expected'), [([0, 1, 2, 3, 4, 5], 0), ([0, 1, 2, 3, 5, 4], 100)])
+def test_only_the_first_five_labels_count(top, expected):
+    box = (0, 0, 4, 4)
+    metrics = evaluate(
+        OpenVocabMetric(), data_sample([(box, 5)], [(box, 0, top)]), meta=dict(classes='abcdef')
+    )
+    assert metrics['open_vocab/acc5'] == expected and len(metrics) == 3
 
 
 def test_class_that_is_neither_counts_overall_only():
-    gt, pred = three_objects()
     meta = dict(classes=('a', 'b', 'c'), novel=(None, True, False))
-    metrics = evaluate(OpenVocabMetric(), data_sample(gt, pred), meta=meta)
-    assert metrics['open_vocab/IoU'] == pytest.approx(0.5)
-    assert metrics['open_vocab/IoU_base'] == pytest.approx(0.5)
+    metrics = evaluate(OpenVocabMetric(), data_sample(*three_objects()), meta=meta)
+    assert metrics['open_vocab/IoU'] == metrics['open_vocab/IoU_base'] == pytest.approx(0.5)
     assert metrics['open_vocab/acc_base'] == 0
 
 
-def test_mean_over_no_object_is_nan():
-    gt, pred = three_objects()
-    metrics = evaluate(OpenVocabMetric(), data_sample(gt[:2], pred[:2]))
-    assert math.isnan(metrics['open_vocab/IoU_novel'])
-    assert metrics['open_vocab/IoU'] == pytest.approx(0.75)
-
-
 def test_image_without_objects_keeps_its_place_and_changes_no_mean():
-    gt, pred = three_objects()
-    metric = OpenVocabMetric()
-    empty = data_sample([], [])
-    metrics = evaluate(metric, empty, data_sample(gt, pred), empty)
+    sample, empty = data_sample(*three_objects()), data_sample([], [])
+    metrics = evaluate(OpenVocabMetric(), empty, sample, empty)
     assert metrics['open_vocab/IoU'] == pytest.approx(0.5)
     assert all(math.isnan(v) for v in evaluate(OpenVocabMetric(), empty).values())
-
-
-def test_results_hold_one_entry_an_image_for_distributed_collection():
-    gt, pred = three_objects()
     metric = OpenVocabMetric()
-    metric.process(None, [data_sample(gt, pred).to_dict(), data_sample([], []).to_dict()])
-    assert [len(image) for image in metric.results] == [3, 0]
+    metric.process(None, [sample.to_dict(), empty.to_dict()])
+    assert [len(image) for image in metric.results] == [3, 0], 'an entry for each process to send'
 
 
-def test_without_labels_only_iou_is_reported():
-    gt, pred = three_objects()
-    sample = data_sample(gt, pred)
-    del sample.pred_instances.labels, sample.pred_instances.topk_labels
+def test_what_a_model_does_not_say_is_left_out():
+    sample = data_sample(*three_objects(), topk=False)
+    metrics = evaluate(OpenVocabMetric(), sample)
+    assert not any('acc5' in key for key in metrics) and metrics['open_vocab/acc_base'] == 50
+    del sample.pred_instances.labels
     metrics = evaluate(OpenVocabMetric(with_labels=False), sample)
     assert set(metrics) == {f'open_vocab/IoU{suffix}' for suffix in ('', '_base', '_novel')}
     assert metrics['open_vocab/IoU_base'] == pytest.approx(0.75)
-
-
-def test_predictions_without_topk_have_no_acc5():
-    gt, pred = three_objects()
-    metrics = evaluate(OpenVocabMetric(), data_sample(gt, pred, topk=False))
-    assert not any('acc5' in key for key in metrics)
-    assert metrics['open_vocab/acc_base'] == 50
 
 
 def to_rle(masks, text):
@@ -179,32 +152,32 @@ def test_object_without_a_matching_box_counts_as_missed():
     assert metrics['open_vocab/acc5'] == 0
 
 
-def test_match_by_order_refuses_another_number_of_predictions():
-    gt, pred = three_objects()
-    with pytest.raises(ValueError, match=r"1\.png has 3 annotated objects and 2.*match='iou'"):
-        evaluate(OpenVocabMetric(), data_sample(gt, pred[:2]))
-
-
-def test_masks_of_another_size_are_refused():
-    gt, pred = three_objects()
-    sample = data_sample(gt, pred)
+def half_high(sample):
     sample.pred_instances.masks = sample.pred_instances.masks[:, :5]
-    with pytest.raises(ValueError, match=r'shape \(5, 12\).*\(10, 12\)'):
-        evaluate(OpenVocabMetric(), sample)
 
 
-def test_image_without_annotations_is_refused():
-    gt, pred = three_objects()
-    sample = data_sample(gt, pred)
+def one_fewer(sample):
+    sample.pred_instances = sample.pred_instances[:2]
+
+
+def without_masks(sample):
     del sample.gt_instances.masks
-    with pytest.raises(ValueError, match='with_mask=True'):
-        evaluate(OpenVocabMetric(), sample)
 
 
-def test_label_outside_of_novel_is_refused():
-    gt, pred = three_objects()
-    with pytest.raises(ValueError, match='label 2'):
-        evaluate(OpenVocabMetric(), data_sample(gt, pred), meta=dict(novel=(True, False)))
+@pytest.mark.parametrize(
+    ('change', 'meta', 'message'),
+    [
+        (one_fewer, META, r"1\.png has 3 annotated objects and 2.*match='iou'"),
+        (half_high, META, r'shape \(5, 12\).*\(10, 12\)'),
+        (without_masks, META, 'with_mask=True'),
+        (lambda sample: None, dict(novel=(True, False)), 'label 2'),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, meta, message):
+    sample = data_sample(*three_objects())
+    change(sample)
+    with pytest.raises(ValueError, match=message):
+        evaluate(OpenVocabMetric(), sample, meta=meta)
 
 
 def test_unknown_match_is_refused():
@@ -215,9 +188,3 @@ def test_unknown_match_is_refused():
 def test_mask_iou_of_hand_counted_masks():
     assert mask_iou(rectangle(0, 0, 4, 4), rectangle(2, 2, 6, 6)) == pytest.approx(4 / 28)
     assert mask_iou(rectangle(0, 0, 0, 0), rectangle(0, 0, 0, 0)) == 0
-
-
-def test_bbox_ious_of_hand_counted_boxes():
-    first = np.array([[0.0, 0, 4, 4], [5, 5, 5, 5]])
-    second = np.array([[2.0, 2, 6, 6], [0, 0, 4, 4], [5, 5, 5, 5]])
-    np.testing.assert_allclose(bbox_ious(first, second), [[4 / 28, 1, 0], [0, 0, 0]])

@@ -1,80 +1,44 @@
+"""Prompts from MMDetection's detectors, and where their weights come from."""
+
 import copy
+import logging
 
 import mmcv
-import numpy as np
 import pytest
 import torch
-from mmdet.apis import DetInferencer
+from mmdet.datasets import CocoDataset
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
-from mmengine.structures import InstanceData
-from PIL import Image
-from small_detectors import PIPELINE, RETINANET, WHOLE, fixed, of_array
+from mmengine.config import ConfigDict
+from mmengine.runner.checkpoint import get_state_dict, load_state_dict
+from small_detectors import PIPELINE, RETINANET, RPN, WHOLE, Model, Owner, fixed, of_array
 from torch import nn
 
-from mmovsam.prompts import DetectorPrompter, detector_prompter
+from mmovsam.prompts import DetectorPrompter
+
+NAN, INF = float('nan'), float('inf')
 
 
 @pytest.fixture(scope='module')
-def image_files(tmp_path_factory):
-    """One image in every way that a file may hold it."""
-    folder = tmp_path_factory.mktemp('images')
-    array = of_array().get('ori_img')
-    image = Image.fromarray(array)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    image.save(folder / 'color.png')
-    image.save(folder / 'turned.jpg', exif=turned)
-    image.convert('L').save(folder / 'gray.jpg')
-    image.convert('RGBA').save(folder / 'alpha.png')
-    Image.fromarray(array[..., 0].astype(np.uint16) * 257).save(folder / 'deep.png')
-    return sorted(folder.iterdir())
+def retinanet_file(tmp_path_factory):
+    """Weights of a detector that finds something."""
+    path = tmp_path_factory.mktemp('detector') / 'detector.pth'
+    torch.manual_seed(0)
+    detector = DetectorPrompter(copy.deepcopy(WHOLE)).detector
+    nn.init.normal_(detector.bbox_head.retina_cls.weight, std=0.5)
+    nn.init.zeros_(detector.bbox_head.retina_cls.bias)
+    meta = dict(dataset_meta=dict(CLASSES=('a', 'b', 'c'), PALETTE=[(0, 0, 0)] * 3))
+    torch.save(dict(state_dict=detector.state_dict(), meta=meta), path)
+    return path
 
 
-RESIZE = dict(type='Resize', scale=(96, 96), keep_ratio=True)
-LOAD_OTHERWISE = dict(type='LoadImageFromFile', to_float32=True, imdecode_backend='pillow')
-LOAD_AS_STORED = dict(type='LoadImageFromFile', color_type='color_ignore_orientation')
-STRETCH = dict(type='Resize', scale=(90, 70), keep_ratio=False)
-
-
-@pytest.mark.parametrize(
-    'pipeline',
-    [
-        PIPELINE,
-        [LOAD_OTHERWISE, RESIZE, dict(type='PackDetInputs')],
-        [LOAD_AS_STORED, STRETCH, PIPELINE[-1]],
-    ],
-    ids=['padded', 'pillow', 'stretched'],
-)
-def test_boxes_are_those_of_the_inferencer_to_the_last_bit(
-    retinanet_file, image_files, tmp_path, pipeline
-):
-    visualizer = dict(type='DetLocalVisualizer', name='test_detector_prompter')
-    whole = dict(WHOLE, default_scope='mmdet', visualizer=visualizer)
-    whole['test_dataloader'] = dict(dataset=dict(type='CocoDataset', pipeline=pipeline))
-    config = tmp_path / 'config.py'
-    Config(whole).dump(config)
-    inferencer = DetInferencer(str(config), str(retinanet_file), device='cpu', show_progress=False)
-    prompter = DetectorPrompter(str(config), retinanet_file)
-    counts = []
-    for file in image_files:
-        result = inferencer(str(file), pred_score_thr=0.0)['predictions'][0]
-        expected, scores = torch.tensor(result['bboxes']), torch.tensor(result['scores'])
-        # A detector that pads also finds something in the padding.
-        upright = file.name != 'turned.jpg' or pipeline[0] is LOAD_AS_STORED
-        width, height = (60, 40) if upright else (40, 60)
-        expected = expected.clamp(max=torch.tensor([width, height] * 2)).clamp(min=0)
-        kept = (scores >= 0.05) & (expected[:, 2:] > expected[:, :2]).all(dim=1)
-        counts.append(kept.sum())
-
-        sample = DetDataSample(
-            metainfo=dict(img_id=5, img_path=str(file), ori_shape=(height, width))
-        )
-        (prompts,) = prompter([sample])
-        assert torch.equal(prompts.scores, scores[kept]), file.name
-        assert torch.equal(prompts.bboxes, expected[kept]), file.name
-        assert prompts.labels.tolist() == torch.tensor(result['labels'])[kept].tolist()
-    assert min(counts) > 3
+@pytest.fixture
+def log(monkeypatch):
+    messages = []
+    monkeypatch.setattr(
+        'mmovsam.prompts.detector_prompter.print_log',
+        lambda message, level, **kwargs: messages.append((message, level)),
+    )
+    return messages
 
 
 def test_array_is_seen_as_the_file_it_came_from(retinanet_file, tmp_path):
@@ -86,104 +50,59 @@ def test_array_is_seen_as_the_file_it_came_from(retinanet_file, tmp_path):
     assert torch.equal(from_file.bboxes, from_array.bboxes)
 
 
-def test_image_passes_the_detectors_own_preprocessing_at_its_own_size(retinanet_file):
-    prompter = fixed()
-    prompter([of_array(40, 60)])
-    (inputs,) = prompter.detector.inputs
-    assert inputs[0].shape == (3, 96, 96)
-    assert (inputs[0][:, 70:] == 114).all()
+def test_boxes_are_sorted_limited_and_filtered_image_by_image():
+    rows = (0, 0, 9, 9, 0.2, 0), (0, 0, 90, 8, 0.9, 1), (0, 0, 9, 7, 0.04, 2), (0, 0, 3, 3, 0.5, 3)
+    large, small = fixed(*rows, max_per_img=2)([of_array(40, 60), of_array(7, 9)])
+    assert large.labels.tolist() == small.labels.tolist() == [1, 3]
+    assert large.scores.tolist() == pytest.approx([0.9, 0.5])
+    assert large.bboxes.tolist() == [[0, 0, 60, 8], [0, 0, 3, 3]]
+    assert small.bboxes.tolist() == [[0, 0, 9, 7], [0, 0, 3, 3]]
+    (prompts,) = fixed(*rows, filter=dict(score_thr=0, min_size=4, nms_iou=0.5))([of_array()])
+    assert prompts.labels.tolist() == [1, 0]
 
 
-def test_boxes_are_sorted_cut_off_and_limited():
-    prompter = fixed(
-        (0, 0, 5, 5, 0.2, 0), (0, 0, 6, 6, 0.9, 1), (0, 0, 7, 7, 0.04, 2), (0, 0, 8, 8, 0.5, 3),
-        max_per_img=2,
-    )  # fmt: skip
-    (prompts,) = prompter([of_array()])
-    assert prompts.labels.tolist() == [1, 3]
-    assert prompts.scores.tolist() == pytest.approx([0.9, 0.5])
-    assert prompts.bboxes.tolist() == [[0, 0, 6, 6], [0, 0, 8, 8]]
-
-
-def test_boxes_are_clipped_and_bad_ones_dropped_and_counted(monkeypatch):
-    messages = []
-    monkeypatch.setattr(
-        'mmovsam.prompts.detector_prompter.print_log',
-        lambda message, **kwargs: messages.append(message),
-    )
-    nan = float('nan')
+def test_boxes_are_clipped_and_bad_ones_dropped_and_counted(log):
     prompter = fixed(
         (-5, -5, 10, 100, 0.9, 0),  # clipped
-        (nan, 0, 5, 5, 0.9, 1),
-        (0, 0, float('inf'), 5, 0.9, 1),
-        (0, 0, 5, 5, nan, 1),
+        (NAN, 0, 5, 5, 0.9, 1),
+        (0, 0, INF, 5, 0.9, 1),
+        (0, 0, 5, 5, NAN, 1),
         (70, 0, 80, 5, 0.9, 1),  # outside
         (5, 5, 5, 9, 0.9, 1),  # no area
         (9, 5, 5, 9, 0.9, 1),  # inverted
     )
     (prompts,) = prompter([of_array(40, 60)])
     assert prompts.bboxes.tolist() == [[0, 0, 10, 40]]
-    assert 'drops 3 boxes that are not finite and 3 without area' in messages[-1]
+    assert 'drops 3 boxes that are not finite and 3 without area' in log[-1][0]
 
 
-def test_filter_counts_before_the_limits_of_its_own():
-    rows = (0, 0, 9, 9, 0.9, 0), (0, 0, 9, 8, 0.8, 1), (0, 0, 3, 3, 0.7, 1), (9, 9, 30, 30, 0.01, 2)
-    (prompts,) = fixed(*rows, filter=dict(nms_iou=0.5, min_size=4))([of_array()])
-    assert prompts.labels.tolist() == [0]
-    (prompts,) = fixed(*rows, filter=dict(score_thr=0, max_per_img=None))([of_array()])
-    assert prompts.labels.tolist() == [0, 1, 1, 2]
-
-
-def test_masks_and_keypoints_are_not_looked_at():
-    fields = ('bboxes', 'scores', 'masks', 'keypoints')
+def test_boxes_of_a_detector_that_finds_masks_alone_are_those_of_the_masks():
+    fields = ('bboxes', 'scores', 'masks')
+    (prompts,) = fixed((0, 0, 0, 0, 0.9, 3), fields=fields)([of_array()])
+    assert prompts.bboxes.tolist() == [[0, 0, 2, 2]] and prompts.labels is None
     (prompts,) = fixed((0, 0, 5, 5, 0.9, 3), fields=fields)([of_array()])
-    assert prompts.bboxes.tolist() == [[0, 0, 5, 5]]
-    assert prompts.labels is None and prompts.mask_input is None and prompts.point_coords is None
+    assert prompts.bboxes.tolist() == [[0, 0, 5, 5]] and prompts.mask_input is None
+
+
+def skipping():
+    pipeline = [dict(PIPELINE[0], ignore_empty=True), *PIPELINE[1:]]
+    return DetectorPrompter(dict(type='FixedDetector'), pipeline=pipeline)
 
 
 @pytest.mark.parametrize(
-    ('result', 'message'),
+    ('build', 'sample', 'message'),
     [
-        (dict(columns=5), r'FixedDetector returns boxes of shape \(1, 5\), expected \(N, 4\)'),
-        (
-            dict(fields=('labels',)),
-            'FixedDetector returns no pred_instances with bboxes and scores',
-        ),
-        (dict(fields=()), 'FixedDetector returns no pred_instances'),
+        (lambda: fixed((0, 0, 5, 5, 0.9, 3), columns=5), of_array(), r'shape \(1, 5\), expected'),
+        (lambda: fixed(fields=('labels',)), of_array(), 'no pred_instances with bboxes and scores'),
+        (lambda: fixed(fields=()), of_array(), 'FixedDetector returns no pred_instances'),
+        (fixed, of_array(40, 60, ori_shape=(60, 40)), 'as 60x40 .* as 40x60.*color_type'),
+        (fixed, DetDataSample(), 'needs img_path or ori_img'),
+        (skipping, DetDataSample(metainfo=dict(img_path='absent.png')), 'nothing for .*absent.png'),
     ],
 )
-def test_result_without_upright_boxes_is_refused(result, message):
+def test_images_and_results_that_make_no_prompts_are_refused(build, sample, message):
     with pytest.raises(ValueError, match=message):
-        fixed((0, 0, 5, 5, 0.9, 3), **result)([of_array()])
-
-
-def test_image_that_the_data_set_reads_otherwise_is_refused():
-    with pytest.raises(ValueError, match='as 60x40 pixels and the data set as 40x60.*color_type'):
-        fixed()([of_array(40, 60, ori_shape=(60, 40))])
-
-
-def test_image_that_the_pipeline_skips_is_named():
-    pipeline = [dict(PIPELINE[0], ignore_empty=True), *PIPELINE[1:]]
-    prompter = DetectorPrompter(dict(type='FixedDetector'), pipeline=pipeline)
-    with pytest.raises(ValueError, match='gives nothing for the image absent.png'):
-        prompter([DetDataSample(metainfo=dict(img_path='absent.png'))])
-
-
-def test_image_without_boxes_has_no_prompt():
-    assert [len(prompts) for prompts in fixed()([of_array(), of_array()])] == [0, 0]
-
-
-def test_order_of_images_is_kept():
-    prompter = fixed((0, 0, 100, 100, 0.9, 0))
-    sizes = [prompts.bboxes[0].tolist() for prompts in prompter([of_array(40, 60), of_array(7, 9)])]
-    assert sizes == [[0, 0, 60, 40], [0, 0, 9, 7]]
-
-
-def test_detector_is_frozen_and_stays_in_eval_mode():
-    prompter = DetectorPrompter(WHOLE).train()
-    assert prompter.training
-    assert not any(module.training for module in prompter.detector.modules())
-    assert not any(parameter.requires_grad for parameter in prompter.parameters())
+        build()([sample])
 
 
 @pytest.mark.parametrize(
@@ -192,19 +111,10 @@ def test_detector_is_frozen_and_stays_in_eval_mode():
         (dict(detector=dict(optimizer=3)), ValueError, "no model, only \\['optimizer'\\]"),
         (dict(detector=RETINANET), ValueError, 'no test pipeline'),
         (dict(detector=WHOLE, score_thr=2), ValueError, 'score_thr'),
-        (dict(detector=WHOLE, max_per_img=0), ValueError, 'max_per_img'),
         (dict(detector=WHOLE, filter=dict(iou=1)), ValueError, 'filter has no iou'),
-        (dict(detector=WHOLE, dtype='fp16'), ValueError, "float32, bfloat16, float16, got 'fp16'"),
-        (dict(detector=WHOLE, device='gpu'), ValueError, "device must be a name such as 'cpu'"),
         (dict(detector=WHOLE, classes=[]), ValueError, 'classes must be names'),
         (dict(detector='retinanet_r18'), ValueError, 'no model retinanet_r18 in its index'),
-        (
-            dict(detector=dict(type='FixedDetector'), pipeline=PIPELINE, dtype='bfloat16'),
-            ValueError,
-            'FixedDetector has no extract_feat that could run in torch.bfloat16',
-        ),
         (dict(detector='absent.py'), FileNotFoundError, 'no config absent.py'),
-        (dict(detector='mmdet::absent.py'), FileNotFoundError, 'mmdet::absent.py'),
         (dict(detector='no_such_package::x.py'), FileNotFoundError, 'no_such_package'),
     ],
 )
@@ -213,24 +123,141 @@ def test_bad_argument_is_refused(arguments, error, message):
         DetectorPrompter(**arguments)
 
 
-def test_data_sample_without_an_image_is_refused():
-    with pytest.raises(ValueError, match='needs img_path or ori_img'):
-        fixed()([DetDataSample()])
+# The detector within its owner
 
 
-def test_sync_batch_norm_of_a_detector_becomes_batch_norm():
+def test_detector_is_frozen_in_eval_mode_and_without_sync_batch_norm():
     whole = copy.deepcopy(WHOLE)
     whole['model']['backbone']['norm_cfg'] = dict(type='SyncBN')
-    prompter = DetectorPrompter(whole)
+    prompter = DetectorPrompter(whole).train()
+    assert prompter.training
+    assert not any(module.training for module in prompter.detector.modules())
+    assert not any(parameter.requires_grad for parameter in prompter.parameters())
     assert not any(isinstance(part, nn.SyncBatchNorm) for part in prompter.modules())
-    prompts = prompter([of_array()])[0]  # a SyncBN among several processes refuses the CPU
-    assert prompts.bboxes.shape[1] == 4
+    # a SyncBN among several processes refuses the CPU
+    assert prompter([of_array()])[0].bboxes.shape[1] == 4
 
 
-def test_boxes_of_a_detector_that_finds_masks_alone_are_those_of_the_masks():
-    masks = torch.zeros(2, 9, 12, dtype=torch.bool)
-    masks[0, 2:5, 3:9] = True
-    masks[1, 0, 11] = True
-    instances = InstanceData(bboxes=torch.zeros(2, 4), scores=torch.ones(2), masks=masks)
-    bboxes, _, labels = detector_prompter._found(DetDataSample(pred_instances=instances), 'SOLO')
-    assert bboxes.tolist() == [[3, 2, 9, 5], [11, 0, 12, 1]] and labels is None
+@pytest.mark.parametrize('kind', [Owner, Model])
+@pytest.mark.parametrize('dtype', [torch.half, torch.double, torch.bfloat16])
+def test_detector_keeps_its_precision_whatever_its_owner_does(retinanet_file, kind, dtype):
+    model = kind(DetectorPrompter(WHOLE, retinanet_file))
+    (expected,) = model.prompter([of_array()])
+    model = model.to(dtype)
+    assert model.own.weight.dtype == dtype
+    assert {p.dtype for p in model.prompter.detector.parameters()} == {torch.float32}
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        (prompts,) = model.prompter([of_array()])
+    assert len(prompts) > 3 and torch.equal(prompts.bboxes, expected.bboxes)
+    assert torch.equal(prompts.scores, expected.scores)
+
+
+@pytest.mark.parametrize('kind', [Owner, Model])
+def test_detector_moves_with_its_owner(kind):
+    model = kind(DetectorPrompter(WHOLE)).to('meta')
+    assert {p.device.type for p in model.prompter.detector.parameters()} == {'meta'}
+    assert {b.device.type for b in model.prompter.detector.buffers()} == {'meta'}
+
+
+@pytest.mark.parametrize(
+    ('save', 'load'), [(Owner.state_dict, Owner.load_state_dict), (get_state_dict, load_state_dict)]
+)
+def test_detector_is_left_out_of_the_owners_checkpoint(save, load):
+    model = Owner(fixed())
+    nn.init.ones_(model.prompter.detector.weight)
+    state = save(model)
+    assert set(state) == {'own.weight', 'own.bias'}
+    state = {key: torch.ones_like(value) for key, value in state.items()}
+    load(model, state, strict=True)
+    assert set(state) == {'own.weight', 'own.bias'}
+    assert (model.own.weight == 1).all() and (model.prompter.detector.weight == 1).all()
+
+
+def test_weights_in_the_owners_checkpoint_are_not_loaded_again(tmp_path):
+    prompter = fixed(checkpoint=tmp_path / 'absent.pth')
+    prompter.load_state_dict({'detector.weight': torch.ones(3)})
+    prompter([of_array()])
+    assert (prompter.detector.weight == 1).all()
+
+
+# Its checkpoint
+
+
+@pytest.mark.parametrize('first_use', [lambda p: p([of_array()]), DetectorPrompter.init_weights])
+def test_checkpoint_is_read_on_first_use(tmp_path, first_use):
+    path = tmp_path / 'detector.pth'
+    prompter = fixed(checkpoint=path)
+    torch.save(dict(state_dict=dict(weight=torch.full((3,), 7.0))), path)
+    first_use(prompter)
+    path.unlink()
+    prompter([of_array()])
+    assert (prompter.detector.weight == 7).all()
+
+
+def test_checkpoint_of_the_detectors_config_is_the_default(log):
+    assert DetectorPrompter(dict(WHOLE, load_from='of_config.pth')).checkpoint == 'of_config.pth'
+    init_cfg = dict(type='Pretrained', checkpoint='of_model.pth')
+    whole = dict(WHOLE, model=dict(RETINANET, init_cfg=init_cfg), load_from='of_config.pth')
+    assert DetectorPrompter(whole).checkpoint == 'of_model.pth'
+    assert DetectorPrompter(whole, 'b.pth').checkpoint == 'b.pth'
+    prompter = fixed()
+    prompter([of_array()])
+    prompter([of_array()])
+    ((message, level),) = log
+    assert 'no checkpoint' in message and level == logging.WARNING
+
+
+@pytest.mark.parametrize(
+    ('state', 'message'),
+    [
+        (dict(weight=torch.zeros(4)), 'does not fit the detector.*size mismatch'),
+        (dict(other=torch.zeros(3)), "lacks 1 weights of the detector, such as \\['weight'\\]"),
+    ],
+)
+def test_checkpoint_of_another_model_is_refused_each_time(tmp_path, state, message):
+    torch.save(state, tmp_path / 'other.pth')
+    prompter = fixed(checkpoint=tmp_path / 'other.pth')
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f'(?s)other\\.pth.*{message}'):
+            prompter([of_array()])
+    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
+        fixed(checkpoint='absent.pth')([of_array()])
+
+
+def test_classes_are_given_or_the_checkpoints_or_the_configs(retinanet_file, tmp_path):
+    prompter = DetectorPrompter(WHOLE, retinanet_file)
+    assert prompter.classes == ('a', 'b', 'c'), 'the checkpoint is read for them'
+    assert DetectorPrompter(WHOLE).classes == CocoDataset.METAINFO['classes']
+    assert fixed().classes is None
+    given = fixed(classes=['x', 'y'], checkpoint=tmp_path / 'absent.pth')
+    assert given.classes == ('x', 'y')
+
+
+def test_region_proposal_network_prompts_without_names(tmp_path):
+    whole = ConfigDict(dict(WHOLE, model=RPN))
+    before = repr(whole)
+    prompter = DetectorPrompter(whole, tmp_path / 'two_stage.pth')
+    assert repr(whole) == before, 'RPN writes into its config, which is not the given one'
+    # the weights of a two-stage detector: an RPN renames them while it loads
+    torch.manual_seed(1)
+    state = DetectorPrompter(whole).detector.state_dict()
+    renamed = {key.replace('bbox_head.', 'rpn_head.'): value for key, value in state.items()}
+    meta = dict(dataset_meta=dict(classes=['a', 'b', 'c']))
+    torch.save(dict(state_dict=renamed, meta=meta), tmp_path / 'two_stage.pth')
+    (prompts,) = prompter([of_array()])
+    assert len(prompts) > 3
+    for key, value in prompter.detector.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    assert prompts.labels.unique().tolist() == [0] and prompter.classes is None
+
+
+def test_what_only_a_loss_keeps_may_be_absent(tmp_path):
+    path = tmp_path / 'detector.pth'
+    torch.save(dict(state_dict=dict(weight=torch.ones(3))), path)
+    prompter = fixed(checkpoint=path)
+    prompter.detector.loss_cls = nn.BatchNorm1d(2)
+    prompter([of_array()])
+    other = fixed(checkpoint=path)
+    other.detector.head = nn.BatchNorm1d(2)
+    with pytest.raises(ValueError, match='lacks 4 weights'):
+        other([of_array()])

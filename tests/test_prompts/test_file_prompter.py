@@ -1,14 +1,22 @@
+"""Files of detection results, and prompts from them."""
+
 import json
 import logging
 
 import numpy as np
 import pytest
+import torch
+from mmdet.evaluation import CocoMetric
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
 
 from mmovsam.prompts import FilePrompter, PromptFilter
+from mmovsam.prompts.result_files import NO_CATEGORY, read_results
 
 CATEGORIES = [dict(id=18, name='dog'), dict(id=1, name='person'), dict(id=17, name='cat')]
+NAN, INF = float('nan'), float('inf')
 
 
 def entry(image_id=1, bbox=(1, 2, 3, 4), score=0.5, **more):
@@ -20,15 +28,22 @@ def sample(img_id=None, img_path=None, **metainfo):
 
 
 @pytest.fixture
-def results(tmp_path):
-    """Writes entries to a file and prompts from it."""
+def write(tmp_path):
+    """Writes entries, or text, to a file."""
 
-    def build(*entries, **arguments):
+    def write_results(*entries):
         path = tmp_path / 'results.json'
-        path.write_text(json.dumps(entries))
-        return FilePrompter(path, **arguments)
+        text = isinstance(entries[0], str) if entries else False
+        path.write_text(entries[0] if text else json.dumps(entries))
+        return path
 
-    return build
+    return write_results
+
+
+@pytest.fixture
+def results(write):
+    """A prompter of entries."""
+    return lambda *entries, **arguments: FilePrompter(write(*entries), **arguments)
 
 
 @pytest.fixture
@@ -41,6 +56,98 @@ def log(monkeypatch):
     return messages
 
 
+def annotations(tmp_path, *images):
+    path = tmp_path / 'annotations.json'
+    path.write_text(json.dumps(dict(categories=CATEGORIES, images=images)))
+    return path
+
+
+# Files
+
+
+def found(img_id, count):
+    """What a detector finds in an image of 40x60 pixels, with masks, the best first."""
+    generator = torch.Generator().manual_seed(img_id)
+    corners, sides = torch.rand(2, count, 2, generator=generator) * 20
+    sample = DetDataSample(metainfo=dict(img_id=img_id, ori_shape=(40, 60), scale_factor=(1, 1)))
+    sample.pred_instances = InstanceData(
+        bboxes=torch.cat((corners, corners + sides), dim=1),
+        scores=torch.rand(count, generator=generator).sort(descending=True).values,
+        labels=torch.arange(count) % 2,
+        masks=torch.rand(count, 40, 60, generator=generator) > 0.5,
+    )
+    return sample
+
+
+def test_what_mmdetection_writes_is_read_to_the_last_bit(tmp_path):
+    samples = [found(7, 3), found(3, 0), found(5, 2)]
+    content = dict(
+        images=[dict(id=i, width=60, height=40, file_name=f'{i}.jpg') for i in (7, 3, 5)],
+        annotations=[],
+        categories=[dict(id=17, name='cat'), dict(id=18, name='dog')],
+    )
+    (tmp_path / 'annotations.json').write_text(json.dumps(content))
+    metric = CocoMetric(
+        ann_file=str(tmp_path / 'annotations.json'), metric=['bbox', 'segm'],
+        format_only=True, outfile_prefix=str(tmp_path / 'results'),
+    )  # fmt: skip
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = dict(classes=('cat', 'dog'))
+    evaluator.process([sample.clone() for sample in samples], {})
+    evaluator.evaluate(len(samples))
+    table = read_results(tmp_path / 'results.bbox.json')
+    assert set(table.images) == {7, 5}
+    for each in samples[::2]:
+        expected, rows = each.pred_instances, table.rows_of(each.img_id)
+        assert np.array_equal(table.bboxes[rows], expected.bboxes)
+        assert np.array_equal(table.scores[rows], expected.scores)
+        assert np.array_equal(table.category_ids[rows], expected.labels + 17)
+
+
+def test_boxes_of_an_image_need_not_stand_together(write):
+    table = read_results(
+        write(
+            entry('b', score=0.1, category_id=4),
+            entry(9, score=0.2, segmentation=dict(size=[4, 4], counts='04')),
+            entry('b', (5, 6, 1, 1.5), score=1.0000001, area=1.5),  # rounded up
+        )
+    )
+    assert (table.rows_of('b'), table.rows_of(9)) == (slice(0, 2), slice(2, 3))
+    assert table.bboxes.tolist() == [[1, 2, 4, 6], [5, 6, 6, 7.5], [1, 2, 4, 6]]
+    assert table.scores.tolist() == pytest.approx([0.1, 1, 0.2])
+    assert table.category_ids.tolist() == [4, NO_CATEGORY, NO_CATEGORY]
+    assert table.entries.tolist() == [0, 2, 1]
+    assert read_results(write()).bboxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (['[{"image_id": 1, "bbox"'], 'results.json is truncated or not JSON'),
+        (['\x01'], 'truncated or not JSON'),
+        (['{"annotations": []}'], 'holds no list, expected a list of results'),
+        ([json.dumps(entry())], 'holds no list'),
+        ([entry(), dict(bbox=[1, 2, 3, 4], score=1)], 'entry 1 has no image_id'),
+        ([entry(), 3], 'entry 1 has no image_id: 3'),
+        ([entry(), entry(None)], 'entry 1 has image_id None, expected an integer or text'),
+        ([entry(), entry(bbox=(1, 2, 3))], r'entry 1 has bbox \[1, 2, 3\], expected four numbers'),
+        ([entry(bbox=(1, 2, 3, '4'))], "entry 0 has bbox .*'4'"),
+        ([dict(image_id=1, bbox=[1, 2, 3, 4])], 'entry 0 has score None.*annotations have none'),
+        ([entry(category_id='cat')], "entry 0 has category_id 'cat', expected an integer"),
+        ([entry(bbox=(0.1, 0.2, 0.3, 0.4)), entry(bbox=(0, 0, 1, 1))], 'fractions of the image'),
+        ([entry(score=95), entry(score=3.5)], 'between 0 and 95.*percent: divide by 100'),
+        ([entry(score=-3.2), entry(score=0.5)], 'between -3.2 and 0.5.*logits: take the sigmoid'),
+        ([entry(score=250)], 'logits'),
+    ],
+)
+def test_wrong_results_are_refused_with_the_entry(write, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_results(write(*content))
+
+
+# Prompts
+
+
 def test_each_image_gets_its_own_boxes_in_the_files_order(results):
     prompter = results(
         entry(2, (1, 2, 3, 4), 0.25), entry(5, (0, 0, 9, 9), 1), entry(2, (5, 5, 1, 1), 0.75)
@@ -49,114 +156,73 @@ def test_each_image_gets_its_own_boxes_in_the_files_order(results):
     assert two.bboxes.tolist() == [[1, 2, 4, 6], [5, 5, 6, 6]]
     assert two.scores.tolist() == [0.25, 0.75]
     assert two.labels is None and prompter.classes is None
-    assert len(one) == 0
-    assert five.bboxes.tolist() == [[0, 0, 9, 9]]
+    assert len(one) == 0 and five.bboxes.tolist() == [[0, 0, 9, 9]]
 
 
-def test_file_prompts_as_its_detector_does(tmp_path):
-    entries = [
+def test_boxes_are_cut_off_at_the_image_filtered_and_named(write):
+    file = write(
         entry(7, (1, 2, 29, 38), 0.9, category_id=18),
         entry(7, (5, 5, 4, 65), 0.4, category_id=1),
         entry(7, (70, 5, 20, 4), 0.3, category_id=17),
-    ]
-    (tmp_path / 'results.json').write_text(json.dumps(entries))
-    settings = dict(score_thr=0.05, max_per_img=3)
-    file = str(tmp_path / 'results.json')
-    prompter = MODELS.build(
-        dict(type='FilePrompter', file=file, categories=CATEGORIES, filter=settings)
     )
-    prompts, nothing = prompter([sample(7, ori_shape=(50, 60)), sample(8, ori_shape=(50, 60))])
+    settings = dict(score_thr=0.05, max_per_img=3)
+    prompter = MODELS.build(
+        dict(type='FilePrompter', file=str(file), categories=CATEGORIES, filter=settings)
+    )
+    (prompts,) = prompter([sample(7, ori_shape=(50, 60))])
     assert prompter.filter == PromptFilter(**settings)
-    assert prompts.bboxes.tolist() == [[1, 2, 30, 40], [5, 5, 9, 50]], 'cut off, outside dropped'
+    assert prompts.bboxes.tolist() == [[1, 2, 30, 40], [5, 5, 9, 50]]
     assert prompts.labels.tolist() == [2, 0] and prompter.classes == ('person', 'cat', 'dog')
-    assert len(nothing) == 0
 
 
 @pytest.mark.parametrize(
-    ('image_id', 'asked'),
+    ('image_id', 'asked', 'count'),
     [
-        (5, sample(5)),
-        (5, sample(np.int64(5), 'val/6.jpg')),
-        ('val/5.jpg', sample(0, 'data/val/5.jpg')),
-        ('5.jpg', sample(0, 'data/val/5.jpg')),
-        ('5', sample(0, 'data/val/5.jpg')),
-        ('five', sample('five')),
+        (5, sample(np.int64(5), 'val/6.jpg'), 1),
+        ('val/5.jpg', sample(0, 'data/val/5.jpg'), 1),
+        ('5.jpg', sample(0, 'data/val/5.jpg'), 1),
+        ('5', sample(0, 'data/val/5.jpg'), 1),
+        ('five', sample('five'), 1),
+        # an id is never taken for a file name
+        (5, sample(6, 'data/5.jpg'), 0),
+        (5, sample('5'), 0),
+        (5, sample(None, '5.jpg'), 0),
     ],
 )
-def test_images_are_found_by_id_or_by_file_name(results, image_id, asked):
-    assert len(results(entry(image_id))([asked])[0]) == 1
+def test_images_are_found_by_id_or_by_file_name(results, image_id, asked, count):
+    assert len(results(entry(image_id))([asked])[0]) == count
 
 
-def test_id_is_never_taken_for_a_file_name(results):
-    prompts = results(entry(5))([sample(6, 'data/5.jpg'), sample('5'), sample(None, '5.jpg')])
-    assert [len(found) for found in prompts] == [0, 0, 0]
-
-
-@pytest.mark.parametrize('from_file', [False, True])
-def test_labels_follow_the_order_of_category_ids(results, tmp_path, from_file):
-    categories = CATEGORIES
-    if from_file:
-        categories = tmp_path / 'annotations.json'
-        categories.write_text(json.dumps(dict(categories=CATEGORIES, images=[dict(id=1)])))
-    prompter = results(
-        entry(category_id=18), entry(category_id=1), entry(category_id=17), categories=categories
-    )
+def test_labels_follow_the_order_of_ids_or_of_classes(results, tmp_path):
+    entries = [entry(category_id=i) for i in (18, 1, 17)]
+    prompter = results(*entries, categories=annotations(tmp_path, dict(id=1)))
     assert prompter.classes == ('person', 'cat', 'dog')
     assert prompter([sample(1)])[0].labels.tolist() == [2, 0, 1]
-
-
-def test_classes_change_the_order_of_labels(results):
-    entries = [entry(category_id=18), entry(category_id=1)]
-    prompter = results(*entries, categories=CATEGORIES, classes=['bird', 'dog', 'person'])
+    prompter = results(*entries[:2], categories=CATEGORIES, classes=['bird', 'dog', 'person'])
     assert prompter.classes == ('bird', 'dog', 'person')
     assert prompter([sample(1)])[0].labels.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ('bad', 'arguments', 'message'),
-    [
-        (entry(category_id=3), {}, r'entry 1 has category_id 3 \(known: \[1, 17, 18\]'),
-        (entry(), {}, 'entry 1 has no category_id'),
-        (entry(category_id=17), dict(classes=['dog']), "entry 1 has category_id 17 .'cat', not"),
-    ],
-)
-def test_category_without_a_label_is_named(results, bad, arguments, message):
-    prompter = results(entry(category_id=18), bad, categories=CATEGORIES, **arguments)
-    with pytest.raises(ValueError, match=f'results.json: {message}'):
-        prompter([sample(1)])
-
-
 def test_bad_boxes_are_dropped_and_counted_once(results, log):
-    nan, inf = float('nan'), float('inf')
-    bad = [(nan, 0, 1, 1), (0, 0, inf, 1), (0, 0, 0, 5), (0, 0, -1, 5), (3, 3, 5, -1)]
-    prompter = results(entry(score=nan), *(entry(bbox=b) for b in bad), entry(bbox=(0, 0, 1, 1)))
+    bad = [(NAN, 0, 1, 1), (0, 0, INF, 1), (0, 0, 0, 5), (0, 0, -1, 5), (3, 3, 5, -1)]
+    prompter = results(entry(score=NAN), *(entry(bbox=b) for b in bad), entry(2, (0, 0, 1, 1)))
     for _ in range(2):
-        assert prompter([sample(1)])[0].bboxes.tolist() == [[0, 0, 1, 1]]
+        one, two = prompter([sample(1), sample(2)])
+        assert len(one) == 0 and two.bboxes.tolist() == [[0, 0, 1, 1]]
     ((message, level),) = log
     assert 'of 7 boxes 3 that are not finite and 3 without area are dropped' in message
     assert level == logging.WARNING
 
 
-def annotations(tmp_path, *images):
-    path = tmp_path / 'annotations.json'
-    path.write_text(json.dumps(dict(categories=CATEGORIES, images=images)))
-    return path
-
-
-def test_boxes_of_unknown_images_are_told_once(results, tmp_path, log):
+def test_boxes_of_unknown_images_are_told_once_or_refused(results, tmp_path, log):
     known = annotations(tmp_path, dict(id=1, file_name='val/a.jpg'))
     entries = [entry(i, category_id=1) for i in (1, 'a', 'val/a.jpg', 2, 3)]
-    prompter = results(*entries, categories=known)
-    prompter([sample(1), sample(1)])
+    results(*entries, categories=known)([sample(1), sample(1)])
     ((message, level),) = log
     assert '2 of the 5 images in' in message and 'such as [2, 3]' in message
     assert level == logging.WARNING
-
-
-def test_results_on_other_images_altogether_are_refused(results, tmp_path):
-    prompter = results(entry(2, category_id=1), categories=annotations(tmp_path, dict(id=1)))
     with pytest.raises(ValueError, match='1 of the 1 images .* give the results on the same'):
-        prompter([sample(1)])
+        results(entry(2, category_id=1), categories=known)([sample(1)])
 
 
 def test_file_that_fits_no_image_for_long_is_told_once(results, log):
@@ -164,19 +230,17 @@ def test_file_that_fits_no_image_for_long_is_told_once(results, log):
     prompter([sample(i, f'val/{i}.jpg') for i in range(19)])
     assert not log
     prompter([sample(i, f'val/{i}.jpg') for i in range(19, 60)])
+    results(entry('3'))([sample(i, f'val/{i}.jpg') for i in range(60)])
     ((message, _),) = log
     assert "none of the first 20 images: it knows images such as ['a.jpg']" in message
-    other = results(entry('3'))
-    other([sample(i, f'val/{i}.jpg') for i in range(60)])
-    assert len(log) == 1
 
 
-def test_file_is_read_at_first_use_and_once(tmp_path):
+def test_file_is_read_at_first_use_and_once(tmp_path, write):
     path = tmp_path / 'results.json'
     prompter = FilePrompter(path)
-    with pytest.raises(FileNotFoundError, match='no results file .*results.json'):
+    with pytest.raises(FileNotFoundError, match='no results file .*results.json.*outfile_prefix'):
         prompter([sample(1)])
-    path.write_text(json.dumps([entry()]))
+    write(entry())
     assert len(prompter([sample(1)])[0]) == 1
     path.unlink()
     assert len(prompter([sample(1)])[0]) == 1
@@ -197,25 +261,38 @@ def test_bad_argument_is_refused(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ('categories', 'message'),
+    ('bad', 'arguments', 'message'),
     [
-        ([dict(name='cat')], "categories must be a list of dict.*KeyError: 'id'"),
-        ([dict(id=1, name='a'), dict(id='b', name='b')], 'categories must be a list .*TypeError'),
-        ('{', 'annotations.json is truncated or not JSON'),
-        ('[]', 'annotations.json has no categories'),
+        (entry(category_id=3), {}, r'entry 1 has category_id 3 \(known: \[1, 17, 18\]'),
+        (entry(), {}, 'entry 1 has no category_id'),
+        (entry(category_id=17), dict(classes=['dog']), "entry 1 has category_id 17 .'cat', not"),
+        (entry(), dict(categories=[dict(name='cat')]), "must be a list of dict.*KeyError: 'id'"),
+        (
+            entry(),
+            dict(categories=[dict(id=1, name='a'), dict(id='b', name='b')]),
+            'categories must be a list .*TypeError',
+        ),
     ],
 )
-def test_wrong_categories_are_refused(results, tmp_path, categories, message):
-    if isinstance(categories, str):
-        (tmp_path / 'annotations.json').write_text(categories)
-        categories = tmp_path / 'annotations.json'
+def test_categories_without_labels_are_named(results, bad, arguments, message):
+    prompter = results(entry(category_id=18), bad, **{'categories': CATEGORIES, **arguments})
     with pytest.raises(ValueError, match=message):
-        results(entry(category_id=1), categories=categories)([sample(1)])
+        prompter([sample(1)])
 
 
-def test_missing_annotation_file_is_named(results):
-    with pytest.raises(FileNotFoundError, match=r'no annotation file absent\.json'):
-        results(entry(category_id=1), categories='absent.json')([sample(1)])
+@pytest.mark.parametrize(
+    ('content', 'error', 'message'),
+    [
+        ('{', ValueError, 'annotations.json is truncated or not JSON'),
+        ('[]', ValueError, 'annotations.json has no categories'),
+        (None, FileNotFoundError, 'no annotation file .*annotations.json'),
+    ],
+)
+def test_wrong_annotation_files_are_refused(results, tmp_path, content, error, message):
+    if content is not None:
+        (tmp_path / 'annotations.json').write_text(content)
+    with pytest.raises(error, match=message):
+        results(entry(), categories=tmp_path / 'annotations.json')([sample(1)])
 
 
 def test_image_without_id_and_path_is_refused(results):

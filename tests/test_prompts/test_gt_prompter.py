@@ -1,3 +1,5 @@
+"""Prompts from annotations and from a grid."""
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +13,14 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
 from mmovsam.models.heads import SAMPromptEncoder
-from mmovsam.prompts import GTPrompter
+from mmovsam.prompts import GridPrompter, GTPrompter
+from mmovsam.prompts.grid_prompter import grid_points
 from mmovsam.prompts.gt_prompter import deepest_point
 
 
-def data_sample(masks, bboxes, img_id=1):
+def data_sample(masks, bboxes, img_id=1, **metainfo):
     masks = np.asarray(masks, dtype=np.uint8)
-    sample = DetDataSample(metainfo=dict(img_id=img_id, img_path=f'{img_id}.png'))
+    sample = DetDataSample(metainfo=dict(img_id=img_id, img_path=f'{img_id}.png', **metainfo))
     sample.gt_instances = InstanceData(
         bboxes=torch.tensor(bboxes, dtype=torch.float32).reshape(-1, 4),
         masks=BitmapMasks(masks, *masks.shape[1:]),
@@ -26,39 +29,25 @@ def data_sample(masks, bboxes, img_id=1):
     return sample
 
 
-def l_shape():
-    mask = np.zeros((9, 12), dtype=np.uint8)
-    mask[1:8, 2:4] = 1
-    mask[4:9, 2:9] = 1
-    return mask
-
-
-def test_box_mode_gives_the_annotated_boxes_in_order_and_no_label():
-    bboxes = [[5, 5, 9, 8], [0, 0, 3, 3], [2, 1, 7, 4]]
-    (prompts,) = GTPrompter()([data_sample(np.ones((3, 9, 12)), bboxes)])
-    assert prompts.bboxes.tolist() == bboxes
-    assert prompts.labels is None and prompts.scores is None and prompts.point_coords is None
+def in_network(masks, bboxes, img_shape, side):
+    """A sample whose image was resized and padded to a square."""
+    return data_sample(masks, bboxes, img_shape=img_shape, batch_input_shape=(side, side))
 
 
 @pytest.mark.parametrize('mode', ['box', 'center', 'random'])
-def test_annotated_boxes_go_along_with_every_prompt(mode):
-    bboxes = [[5, 5, 9, 8], [0, 0, 3, 3]]
-    (prompts,) = GTPrompter(mode=mode)([data_sample(np.ones((2, 9, 12)), bboxes)])
+def test_objects_are_prompted_in_order_without_a_label(mode):
+    mask = np.zeros((9, 12), dtype=np.uint8)
+    mask[1:8, 2:4] = mask[4:9, 2:9] = 1
+    masks, bboxes = np.stack([mask, mask[:, ::-1]]), [[2, 1, 9, 9], [3, 1, 10, 9]]
+    (prompts,) = GTPrompter(mode=mode)([data_sample(masks, bboxes)])
     assert prompts.annotated_bboxes.tolist() == bboxes
-
-
-def test_center_of_an_odd_square_is_its_middle_pixel():
-    mask = np.zeros((9, 9))
-    mask[2:7, 1:6] = 1
-    assert deepest_point(mask) == (3, 4)
-
-
-def test_image_edge_counts_as_outside():
-    assert deepest_point(np.ones((5, 7))) == (2, 2)
-
-
-def test_first_pixel_in_reading_order_wins_among_equals():
-    assert deepest_point(np.ones((2, 2))) == (0, 0)
+    assert prompts.labels is None and prompts.scores is None
+    if mode == 'box':
+        assert prompts.bboxes.tolist() == bboxes and prompts.point_coords is None
+    else:
+        assert prompts.bboxes is None and prompts.point_labels.tolist() == [[1], [1]]
+        for i, (x, y) in enumerate(prompts.point_coords[:, 0].int().tolist()):
+            assert masks[i, y, x] == 1
 
 
 @given(arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8))))
@@ -67,24 +56,11 @@ def test_deepest_point_agrees_with_brute_force(mask):
     if not mask.any():
         assert point is None
         return
-    padded = np.pad(mask, 1)
-    outside = np.argwhere(~padded)
-    inside = np.argwhere(padded)
+    padded = np.pad(mask, 1)  # the image's edge counts as outside
+    outside, inside = np.argwhere(~padded), np.argwhere(padded)
     depths = ((inside[:, None] - outside[None]) ** 2).sum(-1).min(1)
     y, x = inside[depths.argmax()] - 1
     assert point == (x, y)
-
-
-@pytest.mark.parametrize('mode', ['center', 'random'])
-def test_points_lie_inside_their_own_mask(mode):
-    mask = l_shape()
-    masks = np.stack([mask, mask[:, ::-1]])
-    (prompts,) = GTPrompter(mode=mode)([data_sample(masks, [[2, 1, 9, 9], [3, 1, 10, 9]])])
-    assert prompts.point_coords.shape == (2, 1, 2)
-    assert prompts.point_labels.tolist() == [[1], [1]]
-    assert prompts.bboxes is None
-    for i, (x, y) in enumerate(prompts.point_coords[:, 0].int().tolist()):
-        assert masks[i, y, x] == 1
 
 
 def test_random_points_depend_on_seed_and_image_only():
@@ -95,14 +71,18 @@ def test_random_points_depend_on_seed_and_image_only():
 
     forward = points(0, samples)
     assert points(0, samples[::-1]) == forward[::-1]
-    assert forward[0] != forward[1]
-    assert points(1, samples) != forward
+    assert forward[0] != forward[1] and points(1, samples) != forward
 
 
-@pytest.mark.parametrize('mode', ['center', 'random'])
-def test_empty_mask_is_prompted_by_the_center_of_its_box(mode):
-    (prompts,) = GTPrompter(mode)([data_sample(np.zeros((1, 9, 12)), [[2, 1, 8, 5]])])
-    assert prompts.point_coords.tolist() == [[[5, 3]]]
+@pytest.mark.parametrize('mode', ['center', 'random', 'mask'])
+def test_empty_mask_is_prompted_by_its_box(mode):
+    sample = in_network(np.zeros((1, 16, 16)), [[4, 8, 12, 16]], (16, 16), 16)
+    (prompts,) = GTPrompter(mode)([sample])
+    if mode == 'mask':
+        inside = (prompts.mask_input[0, 0] > 0).nonzero().tolist()
+        assert inside == [[2, 1], [2, 2], [3, 1], [3, 2]]
+    else:
+        assert prompts.point_coords.tolist() == [[[8, 12]]]
 
 
 @pytest.mark.parametrize('mode', GTPrompter.MODES)
@@ -111,24 +91,10 @@ def test_image_without_objects_has_no_prompt(mode):
     assert [len(prompts) for prompts in GTPrompter(mode)(samples)] == [0, 0]
 
 
-def test_ignored_instances_are_not_prompted():
-    sample = data_sample(np.ones((1, 9, 12)), [[0, 0, 12, 9]])
-    sample.ignored_instances = sample.gt_instances
-    (prompts,) = GTPrompter()([sample])
-    assert len(prompts) == 1
-    assert len(sample.ignored_instances) == 1
-
-
-def resized(masks, bboxes, img_shape, side):
-    sample = data_sample(masks, bboxes)
-    sample.set_metainfo(dict(img_shape=img_shape, batch_input_shape=(side, side)))
-    return sample
-
-
 def test_mask_prompt_lies_where_the_object_is_in_the_networks_input():
     mask = np.zeros((1, 40, 80))
     mask[0, 20:, 40:60] = 1
-    (prompts,) = GTPrompter('mask')([resized(mask, [[40, 20, 60, 40]], (24, 48), 64)])
+    (prompts,) = GTPrompter('mask')([in_network(mask, [[40, 20, 60, 40]], (24, 48), 64)])
     assert prompts.bboxes is None and prompts.point_coords is None
     logits = prompts.mask_input[0, 0]
     assert logits.shape == (16, 16)  # a quarter of the input; the image fills 6 rows, 12 columns
@@ -139,17 +105,10 @@ def test_mask_prompt_lies_where_the_object_is_in_the_networks_input():
     assert (logits[:, 13:] == -10).all(), 'padding is outside'
 
 
-def test_mask_prompt_of_half_a_pixel_is_undecided():
-    mask = np.zeros((1, 16, 16))
-    mask[0, :, :6] = 1
-    (prompts,) = GTPrompter('mask')([resized(mask, [[0, 0, 6, 16]], (16, 16), 16)])
-    assert prompts.mask_input[0, 0, 0].tolist() == [10, 0, -10, -10]
-
-
 def test_mask_prompts_become_the_masks_again_and_fit_the_prompt_encoder():
     rows, columns = np.mgrid[:60, :90]
     masks = np.stack([(rows - 30) ** 2 + (columns - x) ** 2 < 20**2 for x in (25, 60)])
-    sample = resized(masks, [[5, 10, 45, 50], [40, 10, 80, 50]], (64, 96), 96)
+    sample = in_network(masks, [[5, 10, 45, 50], [40, 10, 80, 50]], (64, 96), 96)
     (prompts,) = GTPrompter('mask')([sample])
     again = F.interpolate(prompts.mask_input, (96, 96), mode='bilinear')[..., :64, :]
     again = F.interpolate(again, (60, 90), mode='bilinear')[:, 0].numpy() > 0
@@ -159,38 +118,62 @@ def test_mask_prompts_become_the_masks_again_and_fit_the_prompt_encoder():
     assert sparse.shape == (2, 0, 8) and dense.shape == (2, 8, 6, 6)
 
 
-def test_empty_mask_is_prompted_by_the_whole_box_as_a_mask():
-    sample = resized(np.zeros((1, 16, 16)), [[4, 8, 12, 16]], (16, 16), 16)
-    (prompts,) = GTPrompter('mask')([sample])
-    assert (prompts.mask_input[0, 0] > 0).nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
+# A grid
 
 
-@pytest.mark.parametrize('key', ['img_shape', 'batch_input_shape'])
-def test_mask_prompts_without_the_networks_frame_are_refused(key):
-    sample = resized(np.ones((1, 16, 16)), [[0, 0, 16, 16]], (16, 16), 16)
-    sample.set_metainfo({key: None})
-    with pytest.raises(ValueError, match=f'needs {key} of image 1.png'):
-        GTPrompter('mask')([sample])
+def points(height, width, **arguments):
+    sample = DetDataSample(metainfo=dict(ori_shape=(height, width)))
+    (prompts,) = GridPrompter(**arguments)([sample])
+    assert (prompts.point_labels == 1).all() and prompts.point_coords.shape[1:] == (1, 2)
+    return prompts.point_coords[:, 0]
 
 
-def test_filter_leaves_out_small_objects():
-    prompter = GTPrompter(filter=dict(min_size=4))
-    (prompts,) = prompter([data_sample(np.ones((2, 9, 12)), [[0, 0, 3, 9], [0, 0, 4, 9]])])
-    assert prompts.bboxes.tolist() == [[0, 0, 4, 9]]
+def test_points_are_the_centers_of_cells_row_by_row():
+    found = points(4, 8, points_per_side=2)
+    assert found.tolist() == [[1.5, 0.5], [5.5, 0.5], [1.5, 2.5], [5.5, 2.5]]
 
 
-def test_image_without_annotations_loaded_is_refused():
-    with pytest.raises(ValueError, match='add LoadAnnotations'):
-        GTPrompter()([DetDataSample()])
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 9), st.integers(1, 9))
+def test_flipped_image_has_the_flipped_grid(height, width, rows, columns):
+    grid = grid_points(height, width, rows, columns).reshape(rows, columns, 2)
+    last = torch.tensor([width - 1, height - 1])
+    torch.testing.assert_close(grid.flip(0, 1), last - grid, atol=1e-4, rtol=0)
+    assert (grid >= -0.5).all() and (grid <= last + 0.5).all()
 
 
-def test_points_without_masks_are_refused():
+@pytest.mark.parametrize(
+    ('height', 'width', 'rows', 'columns'), [(25, 100, 2, 8), (100, 25, 8, 2), (1, 1000, 1, 8)]
+)
+def test_even_grid_has_as_many_rows_as_make_cells_square(height, width, rows, columns):
+    found = points(height, width, points_per_side=8, even=True)
+    assert len(found[:, 0].unique()) == columns and len(found[:, 1].unique()) == rows
+    assert len(points(height, width, points_per_side=8)) == 64
+
+
+# What is missing is named
+
+
+def without_masks():
     sample = data_sample(np.ones((1, 9, 12)), [[0, 0, 12, 9]])
     del sample.gt_instances.masks
-    with pytest.raises(ValueError, match='with_mask=True'):
-        GTPrompter('center')([sample])
+    return sample
 
 
-def test_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="box, center, random, mask, got 'centre'"):
-        MODELS.build(dict(type='GTPrompter', mode='centre'))
+@pytest.mark.parametrize(
+    ('config', 'sample', 'message'),
+    [
+        (dict(type='GTPrompter'), DetDataSample(), 'add LoadAnnotations'),
+        (dict(type='GTPrompter', mode='center'), without_masks(), 'with_mask=True'),
+        (
+            dict(type='GTPrompter', mode='mask'),
+            data_sample(np.ones((1, 9, 12)), [[0, 0, 12, 9]], img_shape=(9, 12)),
+            'needs img_shape and batch_input_shape of 1.png',
+        ),
+        (dict(type='GTPrompter', mode='centre'), None, "box, center, random, mask, got 'centre'"),
+        (dict(type='GridPrompter'), DetDataSample(), 'needs ori_shape'),
+        (dict(type='GridPrompter', points_per_side=0), None, 'must be at least 1, got 0'),
+    ],
+)
+def test_what_is_missing_or_unknown_is_named(config, sample, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(config)([sample])

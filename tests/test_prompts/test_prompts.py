@@ -1,3 +1,7 @@
+"""The prompts of one image: fields, choice, scale and groups."""
+
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,18 +9,7 @@ from hypothesis import strategies as st
 
 from mmovsam.prompts import Prompts
 
-NAN = float('nan')
-
-
-def mixed_prompts():
-    """A box, a point, both, and neither."""
-    return Prompts(
-        bboxes=[[0, 0, 4, 4], [NAN] * 4, [1, 1, 2, 2], [NAN] * 4],
-        point_coords=[[[0, 0]], [[3, 5]], [[1, 1]], [[0, 0]]],
-        point_labels=[[-1], [1], [0], [-1]],
-        labels=[7, 8, 9, 10],
-        scores=[0.1, 0.2, 0.3, 0.4],
-    )
+NAN, INF = float('nan'), float('inf')
 
 
 def numbered_prompts(n):
@@ -33,24 +26,19 @@ def numbered_prompts(n):
 
 def test_fields_take_their_types_whatever_they_came_as():
     prompts = Prompts(
-        bboxes=torch.zeros(1, 4, dtype=torch.float64),
-        point_coords=[[[1, 2]]],
-        point_labels=[[1.0]],
-        labels=[3],
-        scores=[1],
-    )
-    assert prompts.bboxes.dtype == prompts.point_coords.dtype == torch.float32
-    assert prompts.scores.dtype == torch.float32
+        bboxes=torch.zeros(1, 4, dtype=torch.float64), point_coords=[[[1, 2]]],
+        point_labels=[[1.0]], labels=[3], scores=[1],
+    )  # fmt: skip
+    for name in ('bboxes', 'point_coords', 'scores'):
+        assert getattr(prompts, name).dtype == torch.float32
     assert prompts.labels.dtype == prompts.point_labels.dtype == torch.int64
 
 
 def test_empty_has_length_zero_and_no_group():
     prompts = Prompts.empty()
-    assert len(prompts) == 0
-    assert prompts.bboxes.shape == (0, 4)
+    assert len(prompts) == 0 and prompts.bboxes.shape == (0, 4)
     assert list(prompts.groups()) == []
-    assert len(Prompts(bboxes=[])) == 0
-    assert len(prompts.scaled((2, 2))) == 0
+    assert len(Prompts(bboxes=[])) == len(prompts.scaled((2, 2))) == 0
 
 
 @given(n=st.integers(0, 6), data=st.data())
@@ -74,80 +62,68 @@ def test_indexing_takes_the_same_rows_of_every_field(n, data):
         index = index.bool() if n == 0 else index.long()
     rows = torch.arange(n)[index]
     assert len(chosen) == len(rows)
-    assert chosen.labels.tolist() == rows.tolist()
-    assert torch.equal(chosen.bboxes, prompts.bboxes[rows])
-    assert torch.equal(chosen.point_coords, prompts.point_coords[rows])
-    assert torch.equal(chosen.mask_input, prompts.mask_input[rows])
-    assert torch.equal(chosen.scores, prompts.scores[rows])
-    assert torch.equal(chosen.annotated_bboxes, prompts.annotated_bboxes[rows])
+    for field in dataclasses.fields(Prompts):
+        values = getattr(prompts, field.name)
+        assert torch.equal(getattr(chosen, field.name), values[rows]), field.name
 
 
 def test_integer_index_gives_a_set_of_one():
     prompts = numbered_prompts(3)
-    assert prompts[1].labels.tolist() == [1]
-    assert prompts[-1].labels.tolist() == [2]
+    assert prompts[1].labels.tolist() == [1] and prompts[-1].labels.tolist() == [2]
     assert [p.labels.item() for p in prompts] == [0, 1, 2]
 
 
-@pytest.mark.parametrize('index', [3, -4, [5]])
-def test_index_out_of_range_is_refused(index):
-    with pytest.raises(IndexError):
+@pytest.mark.parametrize(
+    ('index', 'message'),
+    [
+        (3, 'prompt 3 of 3'),
+        (-4, 'prompt -4 of 3'),
+        ([5], 'out of bounds'),
+        ([[0, 1]], r'not by \(1, 2\)'),
+    ],
+)
+def test_index_out_of_range_is_refused(index, message):
+    with pytest.raises(IndexError, match=message):
         numbered_prompts(3)[index]
 
 
 def test_scaled_multiplies_boxes_and_points_and_nothing_else():
-    prompts = mixed_prompts()
+    prompts = Prompts(
+        bboxes=[[0, 0, 4, 4], [NAN] * 4],
+        point_coords=[[[0, 0]], [[3, 5]]],
+        point_labels=[[-1], [1]],
+        labels=[7, 8],
+    )
     scaled = prompts.scaled((2, 10))
-    assert scaled.bboxes[0].tolist() == [0, 0, 8, 40]
-    assert scaled.bboxes[1].isnan().all()
-    assert scaled.point_coords[1].tolist() == [[6, 50]]
-    assert scaled.labels is prompts.labels
+    assert scaled.bboxes[0].tolist() == [0, 0, 8, 40] and scaled.bboxes[1].isnan().all()
+    assert scaled.point_coords[1].tolist() == [[6, 50]] and scaled.labels is prompts.labels
     assert numbered_prompts(2).scaled((2, 10)).annotated_bboxes[0].tolist() == [2, 20, 6, 40]
     assert prompts.bboxes[0].tolist() == [0, 0, 4, 4]
-
-
-@pytest.mark.parametrize('scale', [(1,), (1, 0), (1, -1), (1, NAN), (1, 2, 3)])
-def test_scale_that_is_not_two_positive_numbers_is_refused(scale):
-    with pytest.raises(ValueError, match='two positive numbers'):
-        mixed_prompts().scaled(scale)
-
-
-def test_groups_are_homogeneous_and_cover_every_prompt_once():
-    groups = list(mixed_prompts().groups())
-    assert [indices.tolist() for indices, _ in groups] == [[0], [1], [2], [3]]
-    box, point, both, neither = (group for _, group in groups)
-    assert box.point_coords is None and box.bboxes.tolist() == [[0, 0, 4, 4]]
-    assert point.bboxes is None and point.point_coords.tolist() == [[[3, 5]]]
-    assert both.bboxes.tolist() == [[1, 1, 2, 2]] and both.point_labels.tolist() == [[0]]
-    assert neither.bboxes is None and neither.point_labels.tolist() == [[-1]]
-    assert [group.labels.item() for _, group in groups] == [7, 8, 9, 10]
+    for scale in ((1,), (1, 0), (1, -1), (1, NAN), (1, 2, 3)):
+        with pytest.raises(ValueError, match='two positive numbers'):
+            prompts.scaled(scale)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8))
-def test_groups_of_any_mix_partition_the_prompts(kinds):
+def test_groups_of_any_mix_partition_the_prompts_in_the_order_of_kinds(kinds):
     prompts = Prompts(
         bboxes=[[1, 2, 3, 4] if box else [NAN] * 4 for box, _ in kinds],
         point_coords=[[[5, 6]] for _ in kinds],
         point_labels=[[1 if point else -1] for _, point in kinds],
+        labels=range(len(kinds)),
     )
-    seen = []
+    seen, order = [], []
     for indices, group in prompts.groups():
         seen += indices.tolist()
-        assert len(group) == len(indices)
-        for i in indices.tolist():
-            box, point = kinds[i]
-            assert (group.bboxes is not None) == box
-            assert (group.point_labels is not None and (group.point_labels > 0).all()) == point
-        if group.bboxes is not None:
-            assert not group.bboxes.isnan().any()
-    assert sorted(seen) == list(range(len(kinds)))
-
-
-def test_mask_alone_is_a_group_of_its_own():
-    ((indices, group),) = Prompts(mask_input=torch.zeros(2, 1, 4, 4)).groups()
-    assert indices.tolist() == [0, 1]
-    assert group.point_coords is None and group.bboxes is None
-    assert group.mask_input.shape == (2, 1, 4, 4)
+        assert group.labels.tolist() == indices.tolist()
+        (kind,) = {kinds[i] for i in indices.tolist()}
+        order.append([(True, False), (False, True), (True, True), (False, False)].index(kind))
+        box, point = kind
+        assert (group.bboxes is not None) == box
+        assert (group.point_labels is not None and (group.point_labels > 0).all()) == point
+        assert (group.point_labels is None) == (box and not point)
+        assert not box or not group.bboxes.isnan().any()
+    assert sorted(seen) == list(range(len(kinds))) and order == sorted(order)
 
 
 def test_groups_leave_no_prompt_what_it_would_not_have_alone():
@@ -171,36 +147,25 @@ def test_groups_leave_no_prompt_what_it_would_not_have_alone():
 
 
 @pytest.mark.parametrize(
-    ('fields', 'message'),
+    ('fields', 'error', 'message'),
     [
-        (dict(), 'need bboxes, points or mask_input'),
-        (dict(labels=[1]), 'need bboxes, points or mask_input'),
-        (dict(bboxes=[1, 2, 3, 4]), r'bboxes has shape \(4,\), expected \(N, 4\)'),
-        (dict(bboxes=[[1, 2, 3]]), r'bboxes has shape \(1, 3\), expected \(N, 4\)'),
-        (dict(bboxes=[[1, 2, 3, NAN]]), 'expected finite numbers'),
-        (dict(bboxes=[[1, 2, 3, float('inf')]]), 'expected finite numbers'),
-        (dict(bboxes=[[1, 2, 3, 4]], labels=[1, 2]), "disagree.*'bboxes': 1, 'labels': 2"),
-        (dict(point_coords=[[[1, 2]]]), 'together'),
-        (dict(point_labels=[[1]]), 'together'),
-        (dict(point_coords=[[[1, 2]]], point_labels=[[1, 0]]), r'expected \(1, 1\)'),
-        (dict(point_coords=[[[1, 2]]], point_labels=[[2]]), r'holds \[2\]'),
-        (dict(mask_input=torch.zeros(1, 2, 4, 4)), 'mask_input has shape'),
-        (dict(mask_input=[[[[0.0]]], [[[float('inf')]]]]), 'mask_input of prompt 1 holds infinity'),
-        (dict(mask_input=[[[[0.0, NAN]]]]), 'prompt 0 .* NaN in part'),
+        (dict(labels=[1]), ValueError, 'need bboxes, points or mask_input'),
+        (dict(bboxes=[1, 2, 3, 4]), ValueError, r'bboxes has shape \(4,\), expected \(N, 4\)'),
+        (dict(bboxes=[[1, 2, 3]]), ValueError, r'bboxes has shape \(1, 3\), expected \(N, 4\)'),
+        (dict(bboxes=[[1, 2, 3, NAN]]), ValueError, 'expected finite numbers'),
+        (dict(bboxes=[[1, 2, 3, INF]]), ValueError, 'expected finite numbers'),
+        (dict(bboxes=[[1, 2, 3, 4]], labels=[1, 2]), ValueError, "disagree.*1, 'labels': 2"),
+        (dict(point_coords=[[[1, 2]]]), ValueError, 'together'),
+        (dict(point_labels=[[1]]), ValueError, 'together'),
+        (dict(point_coords=[[[1, 2]]], point_labels=[[1, 0]]), ValueError, r'expected \(1, 1\)'),
+        (dict(point_coords=[[[1, 2]]], point_labels=[[2]]), ValueError, r'holds \[2\]'),
+        (dict(mask_input=torch.zeros(1, 2, 4, 4)), ValueError, 'mask_input has shape'),
+        (dict(mask_input=[[[[0.0]]], [[[INF]]]]), ValueError, 'of prompt 1 holds infinity'),
+        (dict(mask_input=[[[[0.0, NAN]]]]), ValueError, 'prompt 0 .* NaN in part'),
+        (dict(bboxes='box'), TypeError, r'Prompts\.bboxes must be a tensor'),
+        (dict(bboxes=[['a', 'b', 'c', 'd']]), TypeError, r'Prompts\.bboxes must be a tensor'),
     ],
 )
-def test_bad_prompts_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_prompts_are_refused(fields, error, message):
+    with pytest.raises(error, match=message):
         Prompts(**fields)
-
-
-@pytest.mark.parametrize('bboxes', ['box', [['a', 'b', 'c', 'd']], {}])
-def test_prompts_that_are_no_numbers_are_refused(bboxes):
-    with pytest.raises(TypeError, match=r'Prompts\.bboxes must be a tensor'):
-        Prompts(bboxes=bboxes)
-
-
-def test_an_index_that_is_no_list_is_refused_with_its_shape():
-    prompts = Prompts(bboxes=torch.zeros(3, 4))
-    with pytest.raises(IndexError, match=r'not by \(1, 2\)'):
-        prompts[[[0, 1]]]

@@ -1,3 +1,5 @@
+"""Prompts of training: which objects, and boxes or points."""
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 
-from mmovsam.prompts import Prompts, sample_training_prompts
+from mmovsam.prompts import sample_training_prompts
 from mmovsam.prompts.sampling import random_point
 
 
@@ -41,38 +43,26 @@ def test_boxes_and_points_belong_to_their_instance():
 
 
 def test_at_most_max_instances_are_drawn_without_replacement():
-    prompts, indices = sample_training_prompts(squares(10), max_instances=4, generator=seeded())
-    assert len(prompts) == 4
-    assert len(set(indices.tolist())) == 4
     generator = seeded()
-    drawn = [
-        sample_training_prompts(squares(10), max_instances=4, generator=generator)[1]
-        for _ in range(5)
-    ]
+    drawn = [sample_training_prompts(squares(10), 4, generator=generator)[1] for _ in range(5)]
+    assert all(len(set(indices.tolist())) == 4 for indices in drawn)
     assert len({tuple(indices.tolist()) for indices in drawn}) > 1
+    again = sample_training_prompts(squares(10), 4, generator=seeded())[1]
+    assert torch.equal(again, drawn[0])
+    none = squares(2)[torch.zeros(0, dtype=torch.int64)]
+    assert [len(part) for part in sample_training_prompts(none)] == [0, 0]
 
 
-def test_same_generator_seed_draws_the_same():
-    first, _ = sample_training_prompts(squares(10), generator=seeded(3))
-    second, _ = sample_training_prompts(squares(10), generator=seeded(3))
-    assert torch.equal(first.point_coords, second.point_coords)
-    assert torch.equal(first.point_labels, second.point_labels)
-
-
-@pytest.mark.parametrize(('box_ratio', 'boxes'), [(0.0, 0), (1.0, 10)])
-def test_box_ratio_at_its_ends_gives_one_kind(box_ratio, boxes):
-    prompts, _ = sample_training_prompts(squares(10), box_ratio=box_ratio)
-    assert prompts.has_bbox.sum() == boxes
-    assert len(list(prompts.groups())) == 1
-
-
-def test_half_are_boxes_by_default():
+@pytest.mark.parametrize(
+    ('ratio', 'least', 'most'), [(0.0, 0, 0), (0.5, 160, 240), (1.0, 400, 400)]
+)
+def test_box_ratio_is_the_share_of_boxes(ratio, least, most):
     generator = seeded()
     boxes = sum(
-        sample_training_prompts(squares(10), generator=generator)[0].has_bbox.sum()
+        sample_training_prompts(squares(10), box_ratio=ratio, generator=generator)[0].has_bbox.sum()
         for _ in range(40)
     )
-    assert 160 <= boxes <= 240  # of 400; four standard deviations
+    assert least <= boxes <= most  # of 400; four standard deviations
 
 
 def test_point_is_uniform_over_the_pixels_of_the_mask():
@@ -84,34 +74,17 @@ def test_point_is_uniform_over_the_pixels_of_the_mask():
     drawn = [random_point(mask, np.array([2.0, 1, 7, 6]), generator) for _ in range(400)]
     assert set(drawn) == set(pixels)
     assert min(drawn.count(pixel) for pixel in pixels) > 65  # of 100; four standard deviations
+    assert random_point(mask, np.array([0.0, 0, 2, 1])) in pixels, 'though the box misses it'
+    assert random_point(mask, np.array([-9.0, -9, -5, -5])) in pixels
 
 
-def test_point_is_found_when_the_box_misses_the_mask():
-    mask = np.zeros((6, 8), dtype=np.uint8)
-    mask[5, 7] = 1
-    assert random_point(mask, np.array([0.0, 0, 2, 2])) == (7, 5)
-    assert random_point(mask, np.array([-9.0, -9, -5, -5])) == (7, 5)
-
-
-def test_instance_with_an_empty_mask_is_prompted_by_its_box():
+def test_objects_without_a_mask_are_prompted_by_their_box():
     gt_instances = squares(3)
     gt_instances.masks.masks[1] = 0
     prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
     assert prompts.has_bbox.tolist() == [False, True, False]
-
-
-def test_image_without_masks_is_prompted_by_boxes():
-    gt_instances = squares(3)
     del gt_instances.masks
-    prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
-    assert prompts.has_bbox.all()
-
-
-def test_image_without_instances_has_no_prompt():
-    gt_instances = squares(2)[torch.zeros(0, dtype=torch.int64)]
-    prompts, indices = sample_training_prompts(gt_instances)
-    assert isinstance(prompts, Prompts)
-    assert len(prompts) == len(indices) == 0
+    assert sample_training_prompts(gt_instances, box_ratio=0)[0].has_bbox.all()
 
 
 def test_polygons_tensors_and_box_classes_are_taken():
@@ -119,7 +92,7 @@ def test_polygons_tensors_and_box_classes_are_taken():
     bboxes = torch.tensor([[8.0, 8, 16, 16]])
     bitmap = torch.zeros(1, 20, 20, dtype=torch.bool)
     bitmap[0, 8:16, 8:16] = True
-    for masks in (PolygonMasks([polygon], 20, 20), bitmap):
+    for masks in (PolygonMasks([polygon], 20, 20), bitmap, bitmap.numpy()):
         gt_instances = InstanceData(bboxes=HorizontalBoxes(bboxes), masks=masks)
         prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
         assert (prompts.point_coords >= 7).all() and (prompts.point_coords <= 16).all()
@@ -127,13 +100,7 @@ def test_polygons_tensors_and_box_classes_are_taken():
         assert torch.equal(prompts.bboxes, bboxes)
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (dict(max_instances=0), 'max_instances'),
-        (dict(box_ratio=1.5), 'box_ratio'),
-    ],
-)
-def test_argument_out_of_range_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize('arguments', [dict(max_instances=0), dict(box_ratio=1.5)])
+def test_argument_out_of_range_is_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
         sample_training_prompts(squares(1), **arguments)

@@ -1,10 +1,8 @@
 """Vocabularies of several data sets as one."""
 
 import pytest
-from mmdet.registry import DATASETS
 
 from mmovsam.vocabulary import Vocabulary, join_vocabularies
-from mmovsam.vocabulary.sources import read_metainfo
 
 
 def classes(*names, **more):
@@ -53,17 +51,6 @@ def test_class_that_could_be_several_is_reported_and_stays_apart():
     )
 
 
-def test_class_that_several_could_be_is_reported_and_stays_apart():
-    homonyms = classes('crane (n1)', 'crane (n2)', synonyms=[['crane'], ['crane']])
-    joined = join_vocabularies(dict(a=classes('crane'), b=homonyms))
-    assert joined.labels['b'] == (1, 2) and len(joined.conflicts) == 2
-
-
-def test_exact_name_comes_before_a_shared_one():
-    joined = join_vocabularies(dict(a=classes('knife'), b=classes('tongue, knife', 'knife')))
-    assert joined.labels['b'] == (1, 0) and joined.conflicts == ()
-
-
 def test_remark_in_parentheses_is_reported_and_joined_by_hand():
     sources = dict(a=classes('bow_(weapon)', 'plum'), b=classes('bow', 'plum'))
     joined = join_vocabularies(sources)
@@ -110,17 +97,3 @@ def test_prompts_of_a_class_are_kept_under_its_joint_name():
 def test_unknown_names_in_what_is_joined_by_hand_are_named(same, message):
     with pytest.raises(ValueError, match=message):
         join_vocabularies(dict(a=classes('cat'), b=classes('owl')), same)
-
-
-def test_lvis_coco_and_imagenet22k_are_more_than_21841_classes():
-    coco = classes(*DATASETS.get('CocoDataset').METAINFO['classes'])
-    sources = dict(lvis=read_metainfo('lvis'), coco=coco, imagenet=read_metainfo('imagenet22k'))
-    joined = join_vocabularies(sources)
-    names = joined.metainfo['classes']
-    print(len(names), len(joined.merged), len(joined.conflicts))
-    assert len(Vocabulary.from_metainfo(joined.metainfo)) == len(names) > 21841
-    for source, labels in joined.labels.items():
-        assert len(set(labels)) == len(labels) == len(sources[source]['classes'])
-    assert names[joined.labels['coco'][0]] == 'person'
-    assert "coco: 'traffic light' is 'traffic_light'" in joined.merged
-    assert any("'car' shares a name with 'car_(automobile)'" in each for each in joined.conflicts)

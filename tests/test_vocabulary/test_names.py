@@ -1,10 +1,22 @@
+"""Class names, files of them, and the sentences that they are put into."""
+
+import codecs
+import json
 import re
 
+import open_clip
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmovsam.vocabulary import novel_flags, split_name
+from mmovsam.vocabulary import (
+    OVSAM_TEMPLATES,
+    Vocabulary,
+    find_templates,
+    novel_flags,
+    split_name,
+)
+from mmovsam.vocabulary.names import read_lines, read_names
 
 
 @pytest.mark.parametrize(
@@ -12,19 +24,15 @@ from mmovsam.vocabulary import novel_flags, split_name
     [
         ('Person', ('person',)),
         ('traffic_light', ('traffic light',)),
-        ('sofa_or_couch', ('sofa', 'couch')),
         ('Sofa_OR_couch', ('sofa', 'couch')),
         ('cup/mug,beaker', ('cup', 'mug', 'beaker')),
-        ('bow_(weapon)', ('bow (weapon)',)),
         ('flip-flop_(sandal)', ('flip-flop (sandal)',)),
         ('red or green', ('red or green',)),
         ('corridor', ('corridor',)),
         (' a , a,b ', ('a', 'b')),
-        ('Moniter/TV', ('moniter', 'tv')),
         ('sofa / couch', ('sofa', 'couch')),
-        ('w/o mask', ('w/o mask',)),
-        ('w/ mask', ('w/ mask',)),
         ('W/O_mask', ('w/o mask',)),
+        ('w/ mask', ('w/ mask',)),
         ('I/O port', ('i/o port',)),
         ('speed limit 30 km/h', ('speed limit 30 km/h',)),
         ('24/7 shop', ('24/7 shop',)),
@@ -64,13 +72,134 @@ def test_split_names_are_clean_and_stable(name):
         assert split_name(part) == (part,)
 
 
-def test_novel_names_may_leave_a_part_open():
+def test_novel_names_may_leave_a_part_open_and_fit_a_class():
     classes = ('red owl', 'owl', 'red cat', 'a[b]', 'ab')
     assert novel_flags(classes, ['* owl', 'a[b]']) == (True, False, False, True, True)
     assert novel_flags(classes, ['owl']) == (False, True, False, False, False)
     assert novel_flags(classes, []) == (False,) * 5
-
-
-def test_novel_names_that_fit_no_class_are_told():
     with pytest.raises(ValueError, match=r"novel has '\* dog', which is no class.*'cat'"):
         novel_flags(('cat', 'owl'), ['owl', '* dog'])
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ('mark', 'encoding'),
+    [
+        (b'', 'utf-8'),
+        (b'', 'utf-8-sig'),
+        (codecs.BOM_UTF16_LE, 'utf-16-le'),
+        (codecs.BOM_UTF16_BE, 'utf-16-be'),
+        (codecs.BOM_UTF32_LE, 'utf-32-le'),
+    ],
+)
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_lines_of_any_marked_encoding_come_without_blank_ones(tmp_path, mark, encoding, end):
+    """As PowerShell, Excel and the editor of Windows write them."""
+    path = tmp_path / 'names.txt'
+    path.write_bytes(mark + f'café{end}{end} \t{end}  red\u2028ring {end}'.encode(encoding))
+    assert read_lines(path) == ['café', 'red\u2028ring']
+
+
+@pytest.mark.parametrize('encoding', ['latin-1', 'utf-16-le', 'utf-16-be', 'shift-jis'])
+def test_encodings_without_a_mark_are_told_with_the_remedy(tmp_path, encoding):
+    path = tmp_path / 'names.txt'
+    path.write_bytes(('cat\nテ' if encoding == 'shift-jis' else 'café').encode(encoding))
+    with pytest.raises(ValueError, match=r'names\.txt is .*not UTF-8 .*save it as UTF-8'):
+        read_lines(path)
+    with pytest.raises(FileNotFoundError, match=rf'no text file {tmp_path}.*working folder'):
+        read_lines(tmp_path)
+
+
+COCO = dict(
+    images=[], annotations=[], categories=[dict(id=10, name='dog'), dict(id=2, name='w/o mask')]
+)
+
+
+@pytest.mark.parametrize(
+    ('file', 'content', 'names'),
+    [
+        ('instances.json', json.dumps(COCO), ['w/o mask', 'dog']),
+        ('instances.txt', json.dumps(COCO), ['w/o mask', 'dog']),
+        ('names.json', '["cat", "red, dog"]', ['cat', 'red, dog']),
+        ('labels.json', '{"names": {"10": "b", "9": "a"}}', ['a', 'b']),
+        ('data.yaml', 'train: images\nnames:\n  0: cat\n  1: dog\n', ['cat', 'dog']),
+        ('data.yml', "nc: 2\nnames: ['cat', 'dog']\n", ['cat', 'dog']),
+    ],
+)
+def test_files_of_data_sets_are_vocabularies(tmp_path, file, content, names):
+    (tmp_path / file).write_text(content)
+    assert read_names(tmp_path / file) == names
+    assert Vocabulary.from_source(str(tmp_path / file)).names == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ('file', 'content'),
+    [
+        ('a.json', '{"images": ['),
+        ('a.json', '{"images": []}'),
+        ('a.json', '{"categories": [{"id": 1}]}'),
+        ('a.json', '[1, 2]'),
+        ('a.yaml', 'names: [1, 2]'),
+        ('a.yaml', 'names: ['),
+        ('a.yaml', 'cat'),
+    ],
+)
+def test_files_of_data_sets_without_names_are_refused(tmp_path, file, content):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=rf'{file} (has no list of names|is truncated)'):
+        Vocabulary.from_source(str(tmp_path / file))
+
+
+# Templates
+
+
+def test_ovsam_templates_are_the_reference_ones_in_order():
+    assert OVSAM_TEMPLATES == (
+        'a photo of a {}.',
+        'This is a photo of a {}',
+        'There is a {} in the scene',
+        'There is the {} in the scene',
+        'a photo of a {} in the scene',
+        'a photo of a small {}.',
+        'a photo of a medium {}.',
+        'a photo of a large {}.',
+        'This is a photo of a small {}.',
+        'This is a photo of a medium {}.',
+        'This is a photo of a large {}.',
+        'There is a small {} in the scene.',
+        'There is a medium {} in the scene.',
+        'There is a large {} in the scene.',
+    )
+
+
+@pytest.mark.parametrize('name', ['openai_imagenet', 'simple_imagenet'])
+def test_templates_of_open_clip_make_its_sentences(name):
+    sentences = [template.replace('{}', 'cat') for template in find_templates(name)]
+    functions = getattr(open_clip, f'{name.upper()}_TEMPLATES')
+    assert sentences == [function('cat') for function in functions]
+    assert find_templates(list(find_templates(name))) == find_templates(name)
+
+
+def test_file_holds_a_sentence_a_line(tmp_path):
+    path = tmp_path / 'templates.txt'
+    path.write_text('a {}.\n\n the {} \n')
+    assert find_templates(path) == find_templates(str(path)) == ('a {}.', 'the {}')
+
+
+@pytest.mark.parametrize(
+    ('templates', 'error', 'message'),
+    [
+        ([], ValueError, 'one {} for the name'),
+        (['no place'], ValueError, 'one {} for the name'),
+        (['{} and {}'], ValueError, 'one {} for the name'),
+        (['a {}', 3], ValueError, 'one {} for the name'),
+        ('openai', ValueError, "no templates 'openai'.*ovsam, simple, openai_imagenet"),
+        (None, TypeError, 'must be a list of sentences'),
+        (3, TypeError, 'must be a list of sentences'),
+    ],
+)
+def test_wrong_templates_are_refused(templates, error, message):
+    with pytest.raises(error, match=message):
+        find_templates(templates)

@@ -1,4 +1,4 @@
-"""Words in the space of an image classifier, with the shipped files."""
+"""Words in the space of an image classifier, with the shipped files, and the meanings of nouns."""
 
 import dataclasses
 
@@ -17,7 +17,8 @@ from mmovsam.vocabulary import (
     load_text_encoder,
     save_classifier,
 )
-from mmovsam.vocabulary.kernel_map import KernelMap
+from mmovsam.vocabulary.photo_text import KernelMap
+from mmovsam.vocabulary.wordnet import Nouns, Synset, load_nouns
 
 TEXT = 'mmovsam://photo_text.safetensors'
 NAMES = 'mmovsam://photo_names.safetensors'
@@ -55,12 +56,6 @@ def test_known_name_has_its_own_row(photo, name):
     classifier = build(photo, [name])
     torch.testing.assert_close(classifier.embeddings, F.normalize(row, dim=0)[None])
     assert classifier.bias.tolist() == load_classifier(NAMES).bias[:1].tolist()
-
-
-def test_rows_of_different_known_names_are_different(photo):
-    rows = photo[0].rows
-    assert len(rows) > 1000  # ImageNet's, and those that the photographs taught
-    assert (rows @ rows.T).fill_diagonal_(0).max() < 0.999
 
 
 @pytest.mark.parametrize(
@@ -105,14 +100,6 @@ def test_of_several_meanings_the_likeliest_is_taken(photo, name, wnid):
     assert photo[0]._likeliest(name).wnid == wnid
 
 
-def test_meaning_that_is_given_comes_before_the_name(photo):
-    model = photo[0]
-    assert model.phrases('mouse') == ('mouse',)  # the photographs' computer mouse
-    assert model.phrases('mouse', 'n03793489') == ('mouse, computer mouse (n03793489)',)
-    assert model.phrases('mouse', 'n02330245')[0].startswith('mouse: any of numerous small rodents')
-    assert model.phrases('crane', 'n03126707') == ('crane (n03126707)',)
-
-
 def test_imagenets_classes_are_known_by_their_meaning(photo):
     classifier = Vocabulary.from_source('imagenet1k').build_classifier(*photo)
     assert classifier.counts == (1,) * 1000
@@ -127,10 +114,6 @@ def test_templates_and_prompts_are_used_as_they_are_given(photo):
     prompt = build(photo, ['x1'], prompts={'x1': 'young domestic cat'})
     expected = model.encode_text(tokenizer(['young domestic cat']))
     torch.testing.assert_close(prompt.embeddings, expected)
-
-
-def test_names_that_mean_one_row_are_one_reading(photo):
-    assert build(photo, ['tench, Tinca tinca', 'owlet']).counts == (1, 1)
 
 
 def test_known_and_other_names_are_encoded_together(photo):
@@ -175,22 +158,6 @@ def test_cache_tells_known_names_apart(photo, tmp_path, monkeypatch):
     assert len(list((tmp_path / 'cache').iterdir())) == 2
 
 
-def test_own_names_may_be_added(photo, tmp_path):
-    row = F.normalize(torch.randn(1, 256))
-    known = load_classifier(NAMES)
-    more = dataclasses.replace(
-        known,
-        embeddings=torch.cat((known.embeddings, row)),
-        names=(*known.names, 'my mug'),
-        counts=(*known.counts, 1),
-        bias=torch.cat((known.bias, torch.tensor([0.25]))),
-    )
-    save_classifier(tmp_path / 'names.safetensors', more)
-    classifier = build(load_photo_text(TEXT, tmp_path / 'names.safetensors'), ['My mug', 'tench'])
-    torch.testing.assert_close(classifier.embeddings[:1], row)
-    torch.testing.assert_close(classifier.bias[0], torch.tensor(0.25))
-
-
 def test_files_of_something_else_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r'photo_names.* is no text side.*build_photo_text'):
         load_photo_text(NAMES)
@@ -214,3 +181,39 @@ def test_what_only_one_kind_of_text_model_takes_is_refused_by_the_other():
         load_text_encoder('photo')
     with pytest.raises(ValueError, match="for the text model 'photo' only"):
         load_text_encoder('RN50', names=NAMES)
+
+
+BIRD = Synset('n02012849', 'crane', 'a wading bird')
+MACHINE = Synset('n03126707', 'crane', 'lifts heavy objects')
+COW = Synset('n02403454', 'cow, moo-cow', 'female of domestic cattle')
+WOMAN = Synset('n09972587', 'cow', 'a large unpleasant woman')
+GUARD = Synset('n10150071', 'guard', 'a person who keeps watch')
+NOUNS = Nouns([BIRD, MACHINE, COW, WOMAN, GUARD])
+
+
+def test_a_noun_has_all_its_meanings():
+    assert NOUNS.senses('crane') == [BIRD, MACHINE]
+    assert NOUNS.senses('moo-cow') == [COW]
+    assert NOUNS.senses('owl') == []
+
+
+def test_parentheses_and_a_plural_are_passed_over():
+    assert NOUNS.senses('crane (machine)') == NOUNS.senses('cranes') == [BIRD, MACHINE]
+
+
+def test_persons_count_only_where_nothing_else_is_meant():
+    assert NOUNS.senses('cow') == [COW]
+    assert NOUNS.senses('guard') == [GUARD]
+
+
+def test_a_synset_says_its_names_and_what_they_mean():
+    assert NOUNS.synset('n02403454') is COW and NOUNS.synset('n00000000') is None
+    assert COW.description == 'cow, moo-cow: female of domestic cattle'
+    assert [COW.position(name) for name in ('cow', 'moo-cow', 'ox')] == [0, 1, 2]
+
+
+def test_imagenets_synsets_are_all_there():
+    nouns = load_nouns()
+    assert len(list(nouns)) == 21842
+    assert nouns.synset('n01440764').names == 'tench, Tinca tinca'
+    assert nouns.synset('n02012849').definition.startswith('large long-necked wading bird')

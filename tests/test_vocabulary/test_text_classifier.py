@@ -1,3 +1,5 @@
+"""Text classifiers and their files."""
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,24 +10,29 @@ from mmovsam.checkpoints import save_safetensors
 from mmovsam.vocabulary import TextClassifier, load_classifier, save_classifier
 
 EMBEDDINGS = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+FLAT = EMBEDDINGS.flatten(0, 1)
+BIAS = torch.tensor([[1.0, 2.0], [3.0, 3.0], [4.0, 5.0]])
 
 
-@pytest.mark.parametrize('names', [None, ('cat', 'straße', 'a "quoted" name')])
-@pytest.mark.parametrize('novel', [None, (True, False, None)])
-def test_classifier_comes_back_as_it_was_saved(tmp_path, names, novel):
-    save_classifier(tmp_path / 'c.safetensors', TextClassifier(EMBEDDINGS, names, novel))
+@pytest.mark.parametrize(
+    'classifier',
+    [
+        TextClassifier(EMBEDDINGS),
+        TextClassifier(EMBEDDINGS, ('cat', 'straße', 'a "quoted" name'), (True, False, None), None),
+        TextClassifier(EMBEDDINGS, bias=BIAS),
+        TextClassifier(FLAT[:5], ('cat', 'dog'), None, (4, 1), BIAS.flatten()[:5]),
+    ],
+)
+def test_classifier_comes_back_as_it_was_saved(tmp_path, classifier):
+    save_classifier(tmp_path / 'c.safetensors', classifier)
     back = load_classifier(tmp_path / 'c.safetensors')
-    assert torch.equal(back.embeddings, EMBEDDINGS) and len(back) == 3
-    assert back.names == names and back.novel == novel
-
-
-@pytest.mark.parametrize('names', [None, ('cat', 'dog')])
-def test_names_of_different_number_come_back_as_they_were_saved(tmp_path, names):
-    flat = EMBEDDINGS.flatten(0, 1)[:5]
-    save_classifier(tmp_path / 'c.safetensors', TextClassifier(flat, names, None, (4, 1)))
-    back = load_classifier(tmp_path / 'c.safetensors')
-    assert torch.equal(back.embeddings, flat) and len(back) == 2
-    assert back.names == names and back.counts == (4, 1)
+    assert torch.equal(back.embeddings, classifier.embeddings) and len(back) == len(classifier)
+    for key in ('names', 'novel', 'counts'):
+        assert getattr(back, key) == getattr(classifier, key)
+    if classifier.bias is None:
+        assert back.bias is None and back.flat_bias().tolist() == [0.0] * len(back.flat()[0])
+    else:
+        assert torch.equal(back.bias, classifier.bias)
 
 
 @pytest.mark.parametrize(('bits', 'least'), [(8, 0.9999), (6, 0.998)])
@@ -37,45 +44,18 @@ def test_file_of_few_bits_is_small_and_says_almost_the_same(tmp_path, bits, leas
     assert (tmp_path / 'c.safetensors').stat().st_size < 200 * 256 * bits / 8 + 4000
     assert back.names == classifier.names and back.counts == classifier.counts
     assert torch.cosine_similarity(back.embeddings, flat).min() > least
-
-
-def test_few_bits_are_for_flat_embeddings(tmp_path):
     with pytest.raises(ValueError, match='only embeddings .M, D. with counts'):
-        save_classifier(tmp_path / 'c.safetensors', TextClassifier(EMBEDDINGS), bits=8)
-
-
-def test_bias_comes_back_and_belongs_to_names_without_repetitions(tmp_path):
-    padded = EMBEDDINGS.clone()
-    padded[1, 1] = padded[1, 0]
-    bias = torch.tensor([[1.0, 2.0], [3.0, 3.0], [4.0, 5.0]])
-    save_classifier(tmp_path / 'c.safetensors', TextClassifier(padded, bias=bias))
-    back = load_classifier(tmp_path / 'c.safetensors')
-    assert torch.equal(back.bias, bias)
-    assert back.flat_bias().tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert TextClassifier(padded).flat_bias().tolist() == [0.0] * 5
-    flat = TextClassifier(EMBEDDINGS[0], counts=(1, 1), bias=torch.tensor([1.0, 2.0]))
-    assert flat.flat_bias().tolist() == [1.0, 2.0]
-
-
-@pytest.mark.parametrize('bias', [torch.zeros(3), torch.zeros(2, 2), torch.full((3, 2), torch.nan)])
-def test_bias_that_does_not_fit_is_refused(bias):
-    with pytest.raises(ValueError, match='one number for each name|NaN'):
-        TextClassifier(EMBEDDINGS, bias=bias)
-
-
-def test_broken_packed_embeddings_are_refused_with_the_file(tmp_path):
-    tensors = {'embeddings.q8': torch.zeros(2, 4, dtype=torch.uint8), 'counts': torch.ones(2)}
-    save_safetensors(tensors, tmp_path / 'c.safetensors')
-    with pytest.raises(ValueError, match=r'c\.safetensors is broken.*not whole'):
-        load_classifier(tmp_path / 'c.safetensors')
+        save_classifier(tmp_path / 'c.safetensors', TextClassifier(EMBEDDINGS), bits)
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 99))
 def test_padding_by_a_class_first_name_is_left_out(counts, seed):
-    random = torch.Generator().manual_seed(seed)
-    flat = torch.randn(sum(counts), 4, generator=random)
-    embeddings, back = TextClassifier(padded(flat, counts)).flat()
+    flat = torch.randn(sum(counts), 4, generator=torch.Generator().manual_seed(seed))
+    embeddings = padded(flat, counts)
+    classifier = TextClassifier(embeddings, bias=embeddings[..., 0])
+    embeddings, back = classifier.flat()
     assert torch.equal(embeddings, flat) and back.tolist() == counts
+    assert torch.equal(classifier.flat_bias(), flat[:, 0])
 
 
 @pytest.mark.parametrize('content', [EMBEDDINGS.half(), {'embeddings': EMBEDDINGS.half()}])
@@ -87,7 +67,7 @@ def test_bare_tensor_of_a_pth_file_is_read_as_float(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    'arguments, message',
+    ('arguments', 'message'),
     [
         ((torch.zeros(3, 4),), r'\(K, P, D\).*shape \(3, 4\)'),
         ((torch.zeros(0, 1, 4),), r'shape \(0, 1, 4\)'),
@@ -97,8 +77,9 @@ def test_bare_tensor_of_a_pth_file_is_read_as_float(tmp_path, content):
         ((torch.zeros(3, 1, 4), None, None, (1, 1, 1)), 'sum is M'),
         ((torch.zeros(3, 4), ('a',), None, (1, 2)), '2 classes has 1 names'),
         ((torch.full((3, 1, 4), float('nan')),), 'NaN'),
-        ((EMBEDDINGS, ('a', 'b')), '3 classes has 2 names'),
         ((EMBEDDINGS, None, (True,)), '3 classes has 1 novel'),
+        ((EMBEDDINGS, None, None, None, torch.zeros(3)), 'one number for each name'),
+        ((EMBEDDINGS, None, None, None, torch.full((3, 2), torch.nan)), 'NaN'),
     ],
 )
 def test_classifier_that_does_not_fit_together_is_refused(arguments, message):
@@ -113,25 +94,24 @@ def test_file_of_something_else_is_refused(tmp_path, content):
     torch.save(content, tmp_path / 'c.pth')
     with pytest.raises(ValueError, match=r'c\.pth is no text classifier.*build_vocabulary'):
         load_classifier(tmp_path / 'c.pth')
+    with pytest.raises(FileNotFoundError, match=r'none\.safetensors.*build_vocabulary'):
+        load_classifier(tmp_path / 'none.safetensors')
 
 
 @pytest.mark.parametrize(
-    'notes', [dict(names='no json'), dict(names='["a"]'), dict(novel='3'), dict(names='null')]
+    ('tensors', 'notes'),
+    [
+        ({'embeddings': EMBEDDINGS}, dict(names='no json')),
+        ({'embeddings': EMBEDDINGS}, dict(names='["a"]')),
+        ({'embeddings': EMBEDDINGS}, dict(novel='3')),
+        ({'embeddings': EMBEDDINGS}, dict(names='null')),
+        ({'embeddings': FLAT, 'counts': torch.tensor([3, 4])}, {}),
+        ({'embeddings': FLAT, 'counts': torch.tensor([[3, 3]])}, {}),
+        ({'embeddings': FLAT, 'counts': torch.tensor([2.5, 3.5])}, {}),
+        ({'embeddings.q8': torch.zeros(2, 4, dtype=torch.uint8), 'counts': torch.ones(2)}, {}),
+    ],
 )
-def test_broken_names_in_a_file_are_refused_with_the_file(tmp_path, notes):
-    save_safetensors({'embeddings': EMBEDDINGS}, tmp_path / 'c.safetensors', notes)
+def test_broken_file_is_refused_by_its_name(tmp_path, tensors, notes):
+    save_safetensors(tensors, tmp_path / 'c.safetensors', notes)
     with pytest.raises(ValueError, match=r'c\.safetensors is broken'):
         load_classifier(tmp_path / 'c.safetensors')
-
-
-@pytest.mark.parametrize('counts', [[3, 4], [[3, 3]], [2.5, 3.5]])
-def test_broken_counts_in_a_file_are_refused_with_the_file(tmp_path, counts):
-    tensors = {'embeddings': EMBEDDINGS.flatten(0, 1), 'counts': torch.tensor(counts)}
-    save_safetensors(tensors, tmp_path / 'c.safetensors')
-    with pytest.raises(ValueError, match=r'c\.safetensors is broken'):
-        load_classifier(tmp_path / 'c.safetensors')
-
-
-def test_missing_file_is_named_with_the_tool_that_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'none\.safetensors.*build_vocabulary'):
-        load_classifier(tmp_path / 'none.safetensors')

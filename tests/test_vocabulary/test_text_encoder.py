@@ -1,10 +1,12 @@
+"""The text side of a CLIP model, and the config of one."""
+
 import pytest
 import torch
 from text_tower import CLIP as CONFIG
 from text_tower import build_clip
 
 from mmovsam.checkpoints.loading import save_safetensors
-from mmovsam.vocabulary import Vocabulary, load_text_encoder
+from mmovsam.vocabulary import Vocabulary, clip_model_config, load_text_encoder
 
 
 @pytest.fixture(scope='module')
@@ -36,24 +38,11 @@ def test_image_tower_is_not_in_memory_and_nothing_trains():
     assert not model.training
 
 
-def test_config_is_not_changed():
-    before = repr(CONFIG)
-    load_text_encoder(CONFIG)
-    assert repr(CONFIG) == before
-
-
 def test_custom_text_model_takes_a_checkpoint_with_plain_names(clip, tmp_path):
     torch.save(clip.state_dict(), tmp_path / 'clip.pth')
     model, tokenizer = load_text_encoder(dict(CONFIG, custom_text=True), tmp_path / 'clip.pth')
     tokens = tokenizer(['a red ring'])
     torch.testing.assert_close(model.encode_text(tokens), clip.encode_text(tokens))
-
-
-def test_own_tokenizer_is_handed_back():
-    def tokenizer(texts):
-        return texts
-
-    assert load_text_encoder(CONFIG, tokenizer=tokenizer)[1] is tokenizer
 
 
 def test_checkpoint_of_another_width_is_refused(clip, tmp_path):
@@ -63,16 +52,27 @@ def test_checkpoint_of_another_width_is_refused(clip, tmp_path):
         load_text_encoder(wider, tmp_path / 'clip.pth')
 
 
-def test_unknown_model_is_refused():
-    with pytest.raises(ValueError, match="open_clip has no model 'RN51'"):
-        load_text_encoder('RN51')
+SMALL = dict(embed_dim=8, vision_cfg=dict(layers=[1, 1]), text_cfg=dict(width=4))
 
 
-def test_config_without_text_is_refused():
-    with pytest.raises(ValueError, match="lacks \\['text_cfg'\\]"):
-        load_text_encoder(dict(embed_dim=8, vision_cfg={}))
+def test_name_of_open_clip_gives_its_configuration():
+    assert clip_model_config('RN50x16')['embed_dim'] == 768
 
 
-def test_missing_checkpoint_is_named():
-    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
-        load_text_encoder(CONFIG, 'absent.pth')
+def test_configuration_comes_back_as_a_copy_at_every_depth():
+    copy = clip_model_config(SMALL)
+    assert copy == SMALL
+    copy['vision_cfg']['layers'].append(1)
+    copy['text_cfg']['width'] = 5
+    assert SMALL['vision_cfg'] == dict(layers=[1, 1]) and SMALL['text_cfg'] == dict(width=4)
+
+
+def test_unknown_name_is_answered_with_known_ones():
+    with pytest.raises(ValueError, match="no model 'RN51'.*list_models.*'RN50x16'"):
+        clip_model_config('RN51')
+
+
+@pytest.mark.parametrize('part', ['embed_dim', 'vision_cfg', 'text_cfg'])
+def test_configuration_that_lacks_a_part_is_refused(part):
+    with pytest.raises(ValueError, match=rf"lacks \['{part}'\]"):
+        clip_model_config({key: value for key, value in SMALL.items() if key != part})

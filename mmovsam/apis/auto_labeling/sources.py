@@ -158,7 +158,7 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
     if Path(prompter).suffix in ('.json', *PICKLES):
         _check_options(options, ('annotations', 'filter'))
         boxes = FilePrompter(prompter, filter=options.get('filter'))
-        keys = list(read_results(prompter).places)
+        keys = list(read_results(prompter).images)
         ids = match_images(keys, names, prompter, options.get('annotations'))
         content = np.memmap(prompter, np.uint8, 'r')
         settings['content'] = hashlib.sha256(content).hexdigest()

@@ -1,10 +1,9 @@
 """A small world of drawn scenes: categories, drawing, files."""
 
 from .categories import CATEGORIES, COLORS, PATTERNS, SHAPES, Category, lvis_categories
-from .picture_writer import write_pictures
 from .pictures import draw_picture
 from .scenes import SPLITS, Scene, draw_scene
-from .writer import write_split
+from .writer import write_pictures, write_split
 
 __all__ = [
     'CATEGORIES',

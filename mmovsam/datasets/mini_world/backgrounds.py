@@ -16,17 +16,9 @@ _TEXTURES = ('brick', 'grass', 'gravel')
 
 
 def draw_background(rng, width, height, split, clutter=4):
-    """Draws a crop of a photograph with distractors.
+    """(height, width, 3) uint8 RGB: a crop of a photograph with up to `clutter` distractors.
 
-    Args:
-        rng (numpy.random.Generator): Source of all chance.
-        width (int): Width in pixels.
-        height (int): Height in pixels.
-        split (str): `'test'` takes photographs that `'train'` and `'val'` never show.
-        clutter (int): Largest number of distractors.
-
-    Returns:
-        numpy.ndarray: (height, width, 3) uint8 RGB.
+    The split `'test'` takes photographs that `'train'` and `'val'` never show.
     """
     photographs = _photographs()['test' if split == 'test' else 'train']
     image = _crop(rng, photographs[rng.integers(len(photographs))], width, height)
@@ -45,15 +37,7 @@ def draw_background(rng, width, height, split, clutter=4):
 
 
 def add_noise(rng, image):
-    """Adds slight sensor noise.
-
-    Args:
-        rng (numpy.random.Generator): Source of all chance.
-        image (numpy.ndarray): (H, W, 3) uint8.
-
-    Returns:
-        numpy.ndarray: (H, W, 3) uint8.
-    """
+    """An image (H, W, 3) uint8 with slight sensor noise."""
     noise = _noise()
     height, width = image.shape[:2]
     if height >= noise.shape[0] or width >= noise.shape[1]:
@@ -101,12 +85,9 @@ def _mix(image, rows, columns, weight, other):
 
 def _blend_texture(rng, image):
     rows, columns, weight = _blob(rng, image)
-    height, width = weight.shape
-    textures = _textures()
-    texture = (
-        _crop(rng, textures[rng.integers(len(textures))], width, height) if weight.size else None
-    )
-    if texture is not None:
+    if weight.size:
+        textures = _textures()
+        texture = _crop(rng, textures[rng.integers(len(textures))], *weight.shape[::-1])
         tint = rng.uniform(0.7, 1.15, 3).astype(np.float32)
         _mix(image, rows, columns, weight * 0.85, np.minimum(texture * tint, 255))
 

@@ -1,6 +1,7 @@
 """The categories of the small world: every color in every pattern and every shape."""
 
 from dataclasses import dataclass
+from itertools import product
 
 PATTERNS = ('plain', 'striped', 'dotted', 'checked')
 COLORS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'white', 'black')
@@ -59,25 +60,14 @@ class Category:
         return 'f' if (self.color + self.pattern + self.shape) % 2 else 'c'
 
 
-def _all_categories():
-    categories = []
-    for pattern in range(len(PATTERNS)):
-        for color in range(len(COLORS)):
-            for shape in range(len(SHAPES)):
-                categories.append(Category(len(categories) + 1, pattern, color, shape))
-    return tuple(categories)
-
-
-CATEGORIES = _all_categories()
+CATEGORIES = tuple(
+    Category(number, *indices)
+    for number, indices in enumerate(product(*map(range, map(len, (PATTERNS, COLORS, SHAPES)))), 1)
+)
 
 
 def lvis_categories():
-    """All categories as LVIS v1's annotation files write them, without counts.
-
-    Returns:
-        list[dict]: 640 dicts with `id`, `name`, `synonyms`, `synset`, `def` and
-        `frequency`.
-    """
+    """All 640 categories as LVIS v1's annotation files write them, without counts."""
     return [
         dict(
             id=category.id,

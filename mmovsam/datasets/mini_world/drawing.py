@@ -148,19 +148,8 @@ def _contours(name):
     if name == 'hexagon':
         return (_regular(6),)
     if name == 'arrow':
-        return (
-            np.array(
-                [
-                    (-1, -0.3),
-                    (0.05, -0.3),
-                    (0.05, -0.8),
-                    (1, 0),
-                    (0.05, 0.8),
-                    (0.05, 0.3),
-                    (-1, 0.3),
-                ]
-            ),
-        )
+        head = [(0.05, -0.3), (0.05, -0.8), (1, 0), (0.05, 0.8), (0.05, 0.3)]
+        return (np.array([(-1, -0.3), *head, (-1, 0.3)]),)
     raise KeyError(name)
 
 

@@ -41,7 +41,7 @@ def draw_picture(rng, size=128, category=None):
             paste(image, colors, alpha, left, top)
         if number < count:
             _intrude(rng, image, alpha, left, top, pose[0])
-    image = add_noise(rng, _light(rng, image))
+    image = add_noise(rng, cv2.convertScaleAbs(image, alpha=rng.uniform(0.84, 1.05)))
     interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return cv2.resize(image, (size, size), interpolation=interpolation), category.id
 
@@ -66,7 +66,3 @@ def _intrude(rng, image, alpha, left, top, main_size):
             return
     if -other.shape[1] < other_left < side and -other.shape[0] < other_top < side:
         paste(image, colors, other, other_left, other_top)
-
-
-def _light(rng, image):
-    return cv2.convertScaleAbs(image, alpha=rng.uniform(0.84, 1.05))

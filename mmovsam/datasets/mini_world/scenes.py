@@ -77,15 +77,7 @@ def draw_scene(rng, split):
 
 
 def draw_pose(rng, category):
-    """Draws an object's size in pixels and its rotation in degrees.
-
-    Args:
-        rng (numpy.random.Generator): Source of all chance.
-        category (Category): Digits are larger than 64 pixels and closer to upright.
-
-    Returns:
-        tuple[float, float]: size and angle.
-    """
+    """An object's size in pixels and rotation in degrees; digits are larger and more upright."""
     low = _MIN_DIGIT_SIZE if category.is_digit else _SIZES[0]
     size = float(np.exp(rng.uniform(np.log(low), np.log(_SIZES[1]))))
     tilt = _TILT[0 if category.is_digit else 1]
@@ -101,7 +93,7 @@ def paste(image, colors, alpha, left, top):
         colors (numpy.ndarray): (h, w, 3) uint8.
         alpha (numpy.ndarray): (h, w) float32 in [0, 1].
         left (int): Column of the image for the object's first column; may be negative.
-        top (int): Row of the image for the object's first row; may be negative.
+        top (int): Row, likewise.
     """
     window, part = _overlap(image.shape, alpha.shape, left, top)
     weight = alpha[part][..., None]

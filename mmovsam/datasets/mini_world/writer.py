@@ -1,8 +1,11 @@
-"""Writes scenes of the small world to a folder in LVIS v1's format."""
+"""Writes the small world: scenes in LVIS v1's format, pictures in a folder for each class."""
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -11,10 +14,14 @@ from filelock import FileLock
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
+from ...vocabulary import novel_flags
 from .categories import CATEGORIES, lvis_categories
+from .pictures import draw_picture
 from .scenes import SPLITS, draw_scene
 
-_VERSION = 3  # raise it when the same seed draws different scenes
+# raise one when the same seed draws something else
+_SCENES_VERSION, _PICTURES_VERSION = 3, 1
+_PICTURES_STREAM = 4  # keeps pictures apart from what else is drawn with the same seed
 _JPEG_QUALITY = 92
 _NUM_NEGATIVES = 8
 
@@ -23,11 +30,11 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
     """Writes `out/{split}/*.jpg` and `out/annotations/mini_{split}.json`.
 
     Scene i depends on seed, split and i only. Everything is written under temporary names and
-    renamed at the end. A complete split made by the same call is kept as it is.
+    renamed at the end. A complete split made by the same call is kept as it is; of several
+    processes that ask for one, the first draws it.
 
     The annotation file has LVIS v1's fields. Masks are COCO run lengths (compressed `counts` as
-    text), not LVIS's polygons, since visible masks have holes and pieces; `pycocotools` reads
-    both.
+    text), not LVIS's polygons, since visible masks have holes and pieces.
 
     Args:
         out (str | os.PathLike): Folder of the small world.
@@ -53,11 +60,14 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
         )
     out = Path(out)
     images, annotations = out / split, out / 'annotations' / f'mini_{split}.json'
-    arguments = dict(version=_VERSION, split=split, num_images=num_images, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
-    with FileLock(out / f'.{split}.lock'):  # another process may be drawing the same split
+    info = dict(
+        description='mmovsam small world',
+        version=_SCENES_VERSION, split=split, num_images=num_images, seed=seed,
+    )  # fmt: skip
+    annotations.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / f'.{split}.lock'):
         if images.exists() or annotations.exists():
-            if _is_complete(images, annotations, arguments):
+            if _is_complete(images, annotations, info):
                 return annotations
             if not overwrite:
                 raise FileExistsError(
@@ -65,58 +75,93 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
                     f'seed {seed} give: have dev/make_mini_world.py --overwrite replace it, or '
                     'choose another folder'
                 )
-        _draw_split(images, annotations, arguments, progress)
+        with _draft(out / f'.{split}.tmp') as draft:
+            content = _write_scenes(draft, split, num_images, seed, progress)
+            file, pending = draft / annotations.name, annotations.with_suffix('.tmp')
+            file.write_text(json.dumps(dict(content, info=info), separators=(',', ':')))
+            annotations.unlink(missing_ok=True)
+            shutil.rmtree(images, ignore_errors=True)
+            os.replace(file, pending)
+            os.replace(draft, images)
+            os.replace(pending, annotations)  # last: it says that the split is complete
     return annotations
 
 
-def _draw_split(images, annotations, arguments, progress):
-    """Draws into a folder beside and moves it to its place, annotations last."""
-    split = arguments['split']
-    # one name, so that a killed run leaves nothing behind for long
-    temporary = images.with_name(f'.{split}.tmp')
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    annotations.parent.mkdir(exist_ok=True)
-    try:
-        content = _write_images(
-            temporary, split, arguments['num_images'], arguments['seed'], progress
+def write_pictures(out, num_images, seed, novel=None, novel_share=0.5, size=128, progress=True):
+    """Writes `out/pictures_.../{name of the class}/{number}.jpg`.
+
+    Picture i depends on the arguments and i only. The folder's name stands for the arguments, and
+    it gets that name when it is complete: if it is there, nothing is done.
+
+    Args:
+        out (str | os.PathLike): Where the folder is.
+        num_images (int): Number of pictures.
+        seed (int): Not negative.
+        novel (Sequence[str], optional): Names of the novel classes, as
+            `mmovsam.vocabulary.novel_flags` takes them; by default the categories' own.
+        novel_share (float): Share of pictures whose object is of a novel category, from 0 to 1.
+        size (int): Side of a picture in pixels.
+        progress (bool): Whether to show a progress bar.
+
+    Returns:
+        pathlib.Path: The folder.
+
+    Raises:
+        ValueError: If a number is out of range or a novel class is none.
+    """
+    if num_images < 1 or seed < 0 or size < 1 or not 0 <= novel_share <= 1:
+        raise ValueError(
+            'expected num_images and size of at least 1, a seed of at least 0 and a novel_share '
+            f'from 0 to 1, got {num_images}, {size}, {seed} and {novel_share}'
         )
-        draft = temporary / annotations.name
-        draft.write_text(json.dumps(dict(content, info=_info(arguments)), separators=(',', ':')))
-        annotations.unlink(missing_ok=True)
-        if images.exists():
-            shutil.rmtree(images)
-        pending = annotations.with_name(f'.{annotations.name}.tmp')
-        os.replace(draft, pending)
-        os.replace(temporary, images)
-        os.replace(pending, annotations)  # last: an annotation file says that the split is complete
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    flags = [category.novel for category in CATEGORIES]
+    if novel is not None:
+        flags = list(novel_flags([category.name for category in CATEGORIES], novel))
+    pools = [[category for category, flag in zip(CATEGORIES, flags) if flag == wanted]
+             for wanted in (False, True)]  # fmt: skip
+    arguments = [_PICTURES_VERSION, num_images, seed, flags, novel_share, size]
+    out, key = Path(out), hashlib.sha1(json.dumps(arguments).encode()).hexdigest()[:12]
+    folder = out / f'pictures_{key}'
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / f'.{folder.name}.lock'):
+        if folder.is_dir():
+            return folder
+        with _draft(out / f'.{folder.name}.tmp') as draft:
+            for index in tqdm(
+                range(num_images), desc='drawing pictures', unit='picture', disable=not progress
+            ):
+                rng = np.random.default_rng([seed, _PICTURES_STREAM, index])
+                pool = pools[rng.random() < novel_share]
+                category = pool[rng.integers(len(pool))]
+                image, _ = draw_picture(rng, size, category)
+                of_class = draft / category.name.replace(' ', '_')
+                of_class.mkdir(exist_ok=True)
+                _write_jpeg(of_class / f'{index:06d}.jpg', image)
+            os.replace(draft, folder)
+    return folder
 
 
 def scene_rng(seed, split, index):
-    """The source of chance of one scene.
-
-    Args:
-        seed (int): Seed of the split.
-        split (str): One of `SPLITS`.
-        index (int): Number of the scene, from 0.
-
-    Returns:
-        numpy.random.Generator
-    """
+    """The `numpy.random.Generator` of one scene of a split; numbers begin with 0."""
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
 
-def _info(arguments):
-    return dict(description='mmovsam small world', **arguments)
+@contextlib.contextmanager
+def _draft(folder):
+    """An empty folder that is gone at the end, unless it was renamed."""
+    shutil.rmtree(folder, ignore_errors=True)  # a killed run's
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_complete(images, annotations, arguments):
+def _is_complete(images, annotations, info):
     """Whether the split was made by the same arguments and lacks no image."""
     try:
         content = json.loads(annotations.read_text())
-        return content['info'] == _info(arguments) and all(
+        return content['info'] == info and all(
             (images / _file_name(image['id'])).is_file() for image in content['images']
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -127,24 +172,22 @@ def _file_name(image_id):
     return f'{image_id:06d}.jpg'
 
 
-def _write_images(folder, split, num_images, seed, progress):
+def _write_jpeg(path, image):
+    done, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise OSError(f'OpenCV could not encode {path.name} as JPEG')
+    path.write_bytes(data.tobytes())
+
+
+def _write_scenes(folder, split, num_images, seed, progress):
     """Draws and writes all images; returns the annotation file's lists."""
-    categories = lvis_categories()
-    images_of = {category['id']: set() for category in categories}
-    instances_of = dict.fromkeys(images_of, 0)
     images, annotations = [], []
-    for index in tqdm(
-        range(num_images), desc=f'drawing {split}', unit='scene', disable=not progress
+    for image_id in tqdm(
+        range(1, num_images + 1), desc=f'drawing {split}', unit='scene', disable=not progress
     ):
-        rng = scene_rng(seed, split, index)
+        rng = scene_rng(seed, split, image_id - 1)
         scene = draw_scene(rng, split)
-        image_id = index + 1
-        done, data = cv2.imencode(
-            '.jpg', scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        )
-        if not done:
-            raise OSError(f'OpenCV could not encode {_file_name(image_id)} as JPEG')
-        (folder / _file_name(image_id)).write_bytes(data.tobytes())
+        _write_jpeg(folder / _file_name(image_id), scene.image)
         absent = sorted({category.id for category in CATEGORIES} - set(scene.category_ids))
         images.append(
             dict(
@@ -160,23 +203,27 @@ def _write_images(folder, split, num_images, seed, progress):
             )
         )
         encoded = mask_utils.encode(np.asfortranarray(scene.masks.transpose(1, 2, 0), np.uint8))
-        for category_id, mask in zip(scene.category_ids, encoded):
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=image_id,
-                    category_id=category_id,
-                    area=float(mask_utils.area(mask)),
-                    bbox=mask_utils.toBbox(mask).tolist(),
-                    segmentation=dict(size=mask['size'], counts=mask['counts'].decode('ascii')),
-                    iscrowd=0,
-                )
+        annotations += [
+            dict(
+                id=number,
+                image_id=image_id,
+                category_id=category_id,
+                area=float(mask_utils.area(mask)),
+                bbox=mask_utils.toBbox(mask).tolist(),
+                segmentation=dict(size=mask['size'], counts=mask['counts'].decode('ascii')),
+                iscrowd=0,
             )
-            images_of[category_id].add(image_id)
-            instances_of[category_id] += 1
-    for category in categories:
-        category['image_count'] = len(images_of[category['id']])
-        category['instance_count'] = instances_of[category['id']]
+            for number, (category_id, mask) in enumerate(
+                zip(scene.category_ids, encoded), len(annotations) + 1
+            )
+        ]
+    instances = Counter(each['category_id'] for each in annotations)
+    pairs = {(each['image_id'], each['category_id']) for each in annotations}
+    in_images = Counter(category_id for _, category_id in pairs)
+    categories = [
+        dict(each, image_count=in_images[each['id']], instance_count=instances[each['id']])
+        for each in lvis_categories()
+    ]
     licenses = [
         dict(id=1, name='Apache License 2.0', url='https://www.apache.org/licenses/LICENSE-2.0')
     ]

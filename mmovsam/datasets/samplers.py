@@ -62,11 +62,7 @@ class MixedSampler(Sampler):
         return math.ceil(sum(self.groups) * self.group_size / self.world_size)
 
     def set_epoch(self, epoch):
-        """Choose the epoch whose indices come next.
-
-        Args:
-            epoch (int): From 0.
-        """
+        """Choose the epoch, from 0, whose indices come next."""
         self.epoch = epoch
 
     def __iter__(self):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mmovsam.datasets.samplers import MixedSampler, mixed_sampler
+from mmovsam.datasets.samplers import MixedSampler
 
 SIZES = (10, 7, 1000)
 
@@ -72,7 +72,7 @@ def test_processes_share_the_epoch_of_one(monkeypatch):
     (whole,) = epochs(1, MixedSampler(dataset(), num_samples=30, seed=1))
     shares = []
     for rank in range(4):
-        monkeypatch.setattr(mixed_sampler, 'get_dist_info', lambda rank=rank: (rank, 4))
+        monkeypatch.setattr('mmovsam.datasets.samplers.get_dist_info', lambda rank=rank: (rank, 4))
         sampler = MixedSampler(dataset(), num_samples=30, seed=1)
         shares += epochs(1, sampler)
         assert len(shares[-1]) == len(sampler) == 8

@@ -26,14 +26,10 @@ class ResizeLongestSide(Resize):
         self.size = size
 
     def transform(self, results):
-        """Resizes `results['img']` and what is annotated in it.
+        """Resizes `results['img']` (H, W, 3) and what is annotated in it.
 
-        Args:
-            results (dict): With `img` (H, W, 3).
-
-        Returns:
-            dict: The same with `img`, `img_shape` (H, W) and `scale_factor` (w, h) of the result;
-            and with `ori_img`, the image as it was, if it has no `img_path` to be read from again.
+        Adds `img_shape` (H, W) and `scale_factor` (w, h), and `ori_img`, the image as it was, if it
+        has no `img_path` to be read from again.
         """
         if results.get('img_path') is None:  # an image from memory, as inferencers take them
             results['ori_img'] = results['img']

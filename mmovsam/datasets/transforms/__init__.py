@@ -1,5 +1,0 @@
-"""Transforms of the data pipelines."""
-
-from .resize import ResizeLongestSide
-
-__all__ = ['ResizeLongestSide']
