@@ -20,8 +20,7 @@ class HeartbeatHook(Hook):
     """End this process when another one has not given a sign of life for some time.
 
     A machine that loses power closes no connection: those that wait for it notice nothing. A thread
-    of each process meets those of the others every few seconds, whatever the training does
-    meanwhile, and so also while one process loads data, validates or writes a checkpoint.
+    of each process meets those of the others every few seconds, whatever the training does.
 
     Args:
         seconds: How long a process may be silent.
@@ -41,7 +40,6 @@ class HeartbeatHook(Hook):
         self._leaving = False  # as this process ends, and not because another one is lost
 
     def before_train(self, runner: Runner) -> None:
-        """Begin, where there are others."""
         if not is_distributed():
             return
         group = self._connect(runner)
@@ -71,7 +69,6 @@ class HeartbeatHook(Hook):
         return None
 
     def after_train(self, runner: Runner) -> None:
-        """Meet until all have come to the end."""
         if self._thread is not None:
             self._done.set()
             self._thread.join()
