@@ -26,13 +26,9 @@ _COUNTER = 'num_batches_tracked'
 
 
 def expected_tensors(config: Config) -> dict[str, Tensor]:
-    """Names, shapes and types of a model's parameters and buffers, without its memory.
+    """Names, shapes and types of the model of a config, on the `meta` device.
 
-    Args:
-        config: With `model`. Nothing that it names is read or downloaded.
-
-    Returns:
-        Tensors on the `meta` device.
+    Nothing that the config names is read or downloaded.
     """
     model = config.model.copy()
     if model.get('backbone', {}).get('pretrained'):

@@ -34,7 +34,6 @@ _EXTRA_MASKS = (
     'mask_decoder.iou_prediction_head.',
 )
 _SAM_PARTS = ('image_encoder.', 'prompt_encoder.', 'mask_decoder.')
-_LISTED = 20
 
 
 @dataclass
@@ -67,16 +66,9 @@ class Source:
     def read(cls, key: str, name: str) -> Source:
         """Open a file; its large tensors stay there.
 
-        Args:
-            key: Of `FORMATS`.
-            name: A file, `mmovsam://NAME`, an address, or for CLIP open_clip's `MODEL:TAG`, which
-                open_clip downloads if it has not yet.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It is no checkpoint, or open_clip does not know the model and tag.
+        It is a file, `mmovsam://NAME`, an address, or for CLIP open_clip's `MODEL:TAG`, which
+        open_clip downloads if it has not yet.
         """
-        name = str(name)
         return cls(key, name, named_tensors(_clip_file(name) if key == 'clip' else name))
 
     @property
@@ -116,18 +108,13 @@ class Source:
             for part, group in by_part(names).items():
                 amount = _amount(self.tensors[name] for name in group)
                 lines.append(f'  not used: {part} ({amount}): {reason}')
-        lines += [f'  unexpected: {name}' for name in shortened(self.unexpected)]
-        lines += [f'  missing: {name}' for name in shortened(self.missing)]
+        lines += [f'  unexpected: {name}' for name in _shortened(self.unexpected)]
+        lines += [f'  missing: {name}' for name in _shortened(self.missing)]
         lines += [f'  another shape: {sentence}' for sentence in self.differing]
         return lines
 
     def problems(self, allow_unexpected: Sequence[str], allow_missing: Sequence[str]) -> list[str]:
-        """What forbids to go on, a sentence each with its remedy.
-
-        Args:
-            allow_unexpected: Prefixes of names in the file that are no fault.
-            allow_missing: Prefixes of names in the model that are no fault.
-        """
+        """What forbids to go on, a sentence each with its remedy; some prefixes are no fault."""
         if not self.used:
             wanted = ', '.join(f'{file_prefix}*' for file_prefix, _ in FORMATS[self.key])
             found = ', '.join(by_part(self.tensors))
@@ -163,15 +150,7 @@ class Source:
 
 
 def named_tensors(path) -> dict[str, Tensor]:
-    """The tensors of a file; an error names it.
-
-    Args:
-        path (str | Path): See `load_checkpoint_file`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of named tensors.
-    """
+    """The tensors of a file as `load_checkpoint_file` reads it; an error names the file."""
     checkpoint = load_checkpoint_file(path)
     try:
         return state_dict_of(checkpoint)
@@ -188,10 +167,8 @@ def by_part(names) -> dict[str, list[str]]:
     return groups
 
 
-def shortened(names: Sequence[str]) -> list[str]:
-    """The first names, and how many more there are."""
-    rest = len(names) - _LISTED
-    return [*names[:_LISTED], *([f'... and {rest} more'] if rest > 0 else [])]
+def _shortened(names: Sequence[str]) -> list[str]:
+    return [*names[:20], *([f'... and {len(names) - 20} more'] if len(names) > 20 else [])]
 
 
 def _amount(tensors) -> str:

@@ -33,10 +33,12 @@ class Module(dict):
 
 
 def follow(pickled: bytes, read_storage: Callable, rebuild: Callable | None = None):
-    """What the instructions of a pickle build. Names of code stay text.
+    """What the instructions of a pickle, of `torch.save` or of TorchScript, build.
+
+    Names of code stay text.
 
     Args:
-        pickled: The pickle, of `torch.save` or of TorchScript.
+        pickled: The pickle.
         read_storage: From a reference `('storage', kind, key, location, count)`, the kind as
             `DTYPES` has them, to the storage and its type.
         rebuild: From these two, offset, size and stride to a tensor, or what stands for one.

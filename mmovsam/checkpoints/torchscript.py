@@ -28,17 +28,10 @@ def is_torchscript(file) -> bool:
 
 
 def read_torchscript(file) -> dict[str, Tensor]:
-    """The tensors of a TorchScript archive, without running it.
-
-    Args:
-        file (str | Path): The archive.
-
-    Returns:
-        Parameters, buffers and other attributes that are tensors, memory-mapped, by the names of
-        `state_dict`.
+    """The tensors of a TorchScript archive, memory-mapped, by the names of `state_dict`.
 
     Raises:
-        ValueError: If the archive is broken, or no plain list of modules and tensors.
+        ValueError: It is broken, or no plain list of modules and tensors. Nothing in it is run.
     """
     try:
         with zipfile.ZipFile(file) as archive:

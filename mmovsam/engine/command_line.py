@@ -171,10 +171,7 @@ def readable_errors(when_stopped: str = ''):
     """Turn what a user can get wrong into one line and exit status 2.
 
     In the block checkpoints are read as data, see `safe_loading`. With `MMOVSAM_TRACEBACK=1` errors
-    are left as they are.
-
-    Args:
-        when_stopped: What to say after Ctrl-C.
+    are left as they are. `when_stopped` is what to say after Ctrl-C.
     """
     try:
         with safe_loading():

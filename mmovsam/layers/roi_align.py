@@ -28,13 +28,9 @@ def roi_align_weights(
 
 
 def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:
-    """How much each of `length` positions counts in each bin of N intervals, `(N, size, length)`.
+    """How much each of `length` positions counts in each of `size` bins, `(N, size, length)`.
 
-    Args:
-        start: `(N,)`, in positions; a position's own value is at its whole number.
-        end: `(N,)`.
-        size: How many bins an interval has.
-        length: How many positions there are.
+    Intervals go from `start` to `end`, `(N,)`; a position's own value is at its whole number.
     """
     extent = end - start
     number = (extent / size).ceil().clamp(min=0)  # of samples in a bin

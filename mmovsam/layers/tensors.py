@@ -28,9 +28,7 @@ def without_autocast(tensor: Tensor) -> torch.autocast:
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """A tensor on a device; one that comes from the host joins the queue of the device's work.
 
-    Args:
-        tensor: Of any shape, on any device; on the host it must not be changed afterwards.
-        device: Where it is wanted.
+    On the host it must not be changed afterwards.
     """
     from_host = tensor.device.type == 'cpu'
     if from_host and torch.device(device).type == 'cuda':

@@ -48,16 +48,7 @@ class ProjectedAttention(nn.Module):
         self.out_proj = nn.Linear(inner, channels)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            q: `(N, Q, C)`.
-            k: `(N, K, C)`.
-            v: As `k`.
-
-        Returns:
-            `(N, Q, C)`.
-        """
+        """Attend with `(N, Q, C)` to keys and values `(N, K, C)`: `(N, Q, C)`."""
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
         attended = F.scaled_dot_product_attention(*map(self._heads, (q, k, v)))
         return self.out_proj(attended.transpose(1, 2).flatten(2))
@@ -69,16 +60,9 @@ class ProjectedAttention(nn.Module):
         image_with_pe: Tensor | None,
         projected: ProjectedImage | None = None,
     ) -> Tensor:
-        """What prompt tokens read from an image.
+        """What prompt tokens `(N, T, C)` read from an image `(N or 1, L, C)`: `(N, T, C)`.
 
-        Args:
-            tokens: `(N, T, C)`.
-            image: `(N or 1, L, C)`.
-            image_with_pe: The same with its position; not read where it was projected.
-            projected: The image's, where all prompts share it.
-
-        Returns:
-            `(N, T, C)`.
+        Where all prompts share the image and it was `projected`, its other forms are not read.
         """
         if is_exporting():  # a graph has any number of tokens, and linear layers to quantize
             return self(tokens, image_with_pe, image)
@@ -101,17 +85,9 @@ class ProjectedAttention(nn.Module):
         v: Tensor,
         projected: ProjectedImage | None = None,
     ) -> Tensor:
-        """An image with what it reads from prompt tokens added to it.
+        """An image `(N or 1, L, C)` with what it reads from tokens `(N, T, C)` added: `(N, L, C)`.
 
-        Args:
-            image: `(N or 1, L, C)`.
-            image_with_pe: The same with its position; not read where it was projected.
-            k: `(N, T, C)`.
-            v: As `k`.
-            projected: The image's, where all prompts share it.
-
-        Returns:
-            `(N, L, C)`.
+        Where it was `projected`, the form with its position is not read.
         """
         if is_exporting():
             return image + self(image_with_pe, k, v)
@@ -190,15 +166,7 @@ class TwoWayBlock(nn.Module):
         image_pe: Tensor,
         projected: ProjectedImage | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer.
-
-        Args:
-            tokens: `(N, T, C)`.
-            image: `(N or 1, L, C)`.
-            token_pe: As `tokens`.
-            image_pe: `(1, L, C)`.
-            projected: The image's, where all prompts share it.
-        """
+        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer, see `TwoWayTransformer`."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:

@@ -75,15 +75,10 @@ class CLIPPretrainer(BaseModel):
         mode: str = 'tensor',
         **_,
     ) -> Tensor | dict | list:
-        """Encode pictures, or compare them with their captions.
+        """Encode normalized pictures `(B, 3, H, W)`, or compare them with captions.
 
-        Args:
-            inputs: `(B, 3, H, W)`, normalized.
-            name: What each picture shows.
-            mode: `'tensor'` for image embeddings `(B, D)`, `'loss'` for the losses.
-
-        Raises:
-            ValueError: Another mode.
+        In mode `'tensor'` embeddings are `(B, D)`, in mode `'loss'` there are losses for the name
+        of each.
         """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         if mode == 'tensor':

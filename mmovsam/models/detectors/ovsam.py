@@ -199,14 +199,10 @@ class OVSAM(PromptedDetector):
 
     @torch.no_grad()
     def propose(self, features: ImageFeatures, points: Prompts) -> tuple[Tensor, Tensor | None]:
-        """Masks that single points of one image may mean, before any is chosen.
+        """Masks that N single points of one image may mean, before any is chosen.
 
-        Args:
-            features: Of the image.
-            points: N, in pixels of the network's input.
-
-        Returns:
-            Logits `(N, M, h, w)`, and their predicted IoU `(N, M)` or None.
+        Points are in pixels of the network's input. There are logits `(N, M, h, w)`, and their
+        predicted IoU `(N, M)` or None.
         """
         if self.window_decoder is not None:
             coords, labels = points.point_coords, points.point_labels
@@ -453,11 +449,9 @@ class OVSAM(PromptedDetector):
     ) -> Tensor:
         """Embeddings `(N, D)` of regions of one image, by what learned names.
 
-        Args:
-            features: Of the image.
-            bboxes: `(N, 4)` xyxy in pixels of the network's input.
-            label_tokens: `(N, 1, C)`, read by a head that uses them.
-            by_tower: `(N, D)`, the tower's embeddings of the same boxes, if they are known.
+        Boxes are `(N, 4)` xyxy in pixels of the network's input; label tokens `(N, 1, C)` are read
+        by a head that uses them, and `by_tower` are the tower's embeddings of the same boxes, if
+        they are known.
         """
         if self.region_namer is None:
             return self.head.embed_regions(features.region_maps, bboxes, label_tokens)

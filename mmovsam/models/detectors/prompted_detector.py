@@ -82,13 +82,7 @@ class PromptedDetector(BaseDetector):
 
     @abstractmethod
     def predict_chunk(self, features: Any, prompts: Prompts, metainfo: dict) -> PromptOutput:
-        """Segment and name prompts of one image, all at once.
-
-        Args:
-            features: Of this image, from `extract_feat`.
-            prompts: In pixels of the original image.
-            metainfo: See `predict_prompts`.
-        """
+        """Segment and name prompts of one image, in pixels of the original one, all at once."""
 
     def set_vocabulary(self, classifier: TextClassifier) -> None:
         """Change the vocabulary; features of images stay valid."""

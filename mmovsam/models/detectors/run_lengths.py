@@ -39,14 +39,7 @@ def encode_logits(
 
 
 def bboxes_of_runs(masks: Sequence[dict]) -> Tensor:
-    """Bounding boxes of run-length encodings.
-
-    Args:
-        masks: N of them, as pycocotools has them.
-
-    Returns:
-        `(N, 4)` float32 xyxy in pixels, right and lower edges exclusive; zeros for an empty mask.
-    """
+    """Bounding boxes `(N, 4)` float32 of run-length encodings: see `masks_to_bboxes`."""
     if not masks:
         return torch.zeros(0, 4)
     bboxes = torch.from_numpy(coco_mask.toBbox(list(masks))).float()
@@ -55,12 +48,7 @@ def bboxes_of_runs(masks: Sequence[dict]) -> Tensor:
 
 
 def decode_runs(masks: Sequence[dict], size: Sequence[int]) -> np.ndarray:
-    """Masks `(N, H, W)` bool of run-length encodings.
-
-    Args:
-        masks: N of them, as pycocotools has them.
-        size: `(H, W)` of each.
-    """
+    """Masks `(N, H, W)` bool of run-length encodings, each of `size` `(H, W)`."""
     decoded = np.zeros((len(masks), *size[:2]), bool)
     for mask, encoded in zip(decoded, masks):
         mask[:] = coco_mask.decode(encoded)

@@ -146,17 +146,13 @@ class CLIP2SAMHead(BaseModule):
     def embed_regions(
         self, region_maps: tuple[Tensor, ...], bboxes: Tensor, label_tokens: Tensor | None = None
     ) -> Tensor:
-        """Embed regions of one image.
+        """Embeddings `(N, D)` of regions of one image, not normalized.
 
         Args:
             region_maps: Maps `(1, C, H / s, W / s)` at the extractor's strides.
             bboxes: `(N, 4)` xyxy in pixels of the network's input; best on the host, where it is
                 decided which map each is read from.
-            label_tokens: `(N, 1, C)`, the label token after the decoder; read if
-                `use_label_token` is set.
-
-        Returns:
-            `(N, D)`, not normalized.
+            label_tokens: `(N, 1, C)` after the decoder; read if `use_label_token` is set.
         """
         with without_autocast(region_maps[0]):
             return self.embed_pooled(self.pool_regions(region_maps, bboxes), label_tokens)
@@ -221,12 +217,9 @@ class CLIP2SAMHead(BaseModule):
         gt_masks: Tensor,
         points: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """BCE and Dice on sampled points.
+        """BCE and Dice of logits `(N, 1, h, w)` on points of masks `(N, H, W)`, 1 inside.
 
-        Args:
-            low_res_logits: `(N, 1, h, w)`.
-            gt_masks: `(N, H, W)` bool or uint8 over the same extent, 1 inside.
-            points: Those of `sample_points`; None to sample them.
+        Without `points` they are those of `sample_points`.
         """
         if points is None:
             points = self.sample_points(low_res_logits)

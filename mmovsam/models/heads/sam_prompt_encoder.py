@@ -7,11 +7,11 @@ import math
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...layers import LayerNorm2d, at_least_float32, without_autocast
 from ...prompts import Prompts
+from ..freezable import Freezable
 
 
 class RandomPositionEncoding(nn.Module):
@@ -31,7 +31,7 @@ class RandomPositionEncoding(nn.Module):
 
 
 @MODELS.register_module()
-class SAMPromptEncoder(BaseModule):
+class SAMPromptEncoder(Freezable):
     """Points with labels, boxes and masks as embeddings (Kirillov et al., 2023, appendix A).
 
     Args:
@@ -72,13 +72,7 @@ class SAMPromptEncoder(BaseModule):
         )
         # Where no mask is a prompt it has no gradient, and must not be expected to have one.
         self.mask_downscaling.requires_grad_(train_masks)
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
-            self.eval()
-
-    def train(self, mode: bool = True) -> SAMPromptEncoder:
-        return super().train(mode and not self.frozen)
+        self.freeze(frozen)
 
     def dense_pe(self) -> Tensor:
         """Position of every place of the image embedding, `(1, C, h, w)`."""
@@ -88,11 +82,7 @@ class SAMPromptEncoder(BaseModule):
         return self.pe_layer(grid).permute(2, 0, 1)[None]
 
     def forward(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """Embed the prompts of one image.
-
-        Args:
-            prompts: All of one kind (each has the same parts), coordinates in pixels of the
-                network's input.
+        """Embed N prompts of one kind of one image, in pixels of the network's input.
 
         Returns:
             Sparse embeddings `(N, S, C)`, S the number of points and box corners, and dense

@@ -28,9 +28,6 @@ MAY_STAY = (
     'head.mask_decoder.transformer.layers.1.cross_attn_token_to_image.k_proj.bias',
     'head.mask_decoder.transformer.final_attn_token_to_image.k_proj.bias',
 )
-MODULES = dict(
-    ovsam=['backbone', 'neck', 'prompt_encoder'], sam=[], distiller=['backbone', 'teacher'], clip=[]
-)
 
 
 def data_for(kind, make):
@@ -61,25 +58,11 @@ def test_one_step_changes_what_trains_and_nothing_else(build, make, kind):
 
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     with_state = {names[id(parameter)] for parameter in optim_wrapper.optimizer.state}
+    assert any(name.endswith('running_mean') for name in changed) == (kind == 'clip')
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert with_state == trainable
     assert not any(name.startswith(FROZEN[kind]) for name in trainable)
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
-
-
-@pytest.mark.parametrize('kind', ['sam', 'distiller', 'ovsam'])
-def test_frozen_parts_stay_in_eval_mode_when_the_model_trains(build, kind):
-    model = build(kind).train()
-    assert model.training
-    for name in MODULES[kind]:
-        frozen = model.get_submodule(name)
-        assert not any(module.training for module in frozen.modules()), name
-
-
-def test_batch_statistics_change_in_the_training_of_clip_only(build, make):
-    for kind, expected in (('clip', True), ('distiller', False), ('ovsam', False)):
-        changed, _, _ = step(build(kind), kind, make)
-        assert any(name.endswith('running_mean') for name in changed) == expected
 
 
 @pytest.mark.parametrize('kind', ['clip', 'sam', 'distiller', 'ovsam'])

@@ -71,11 +71,6 @@ def test_token_order_is_label_mask_prompts(monkeypatch):
     assert torch.equal(tokens[:, 2:], sparse)
 
 
-def test_head_without_names_has_neither_label_token_nor_region_convolution():
-    names = set(build(embed_dim=None).state_dict())
-    assert all(name.startswith('mask_decoder.') for name in names)
-
-
 def test_init_cfg_reads_sams_file_into_the_mask_decoder(tmp_path):
     sam = MaskDecoder(num_masks=4, with_iou=True, **DECODER)
     torch.nn.init.normal_(sam.mask_tokens.weight)
