@@ -30,12 +30,9 @@ def expected_tensors(config: Config) -> dict[str, Tensor]:
 
     Nothing that the config names is read or downloaded.
     """
-    model = config.model.copy()
-    if model.get('backbone', {}).get('pretrained'):
-        model.backbone = {**model.backbone, 'pretrained': None}
     scope = DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet')
     with scope, torch.device('meta'):
-        return MODELS.build(model).state_dict()
+        return MODELS.build(config.model).state_dict()
 
 
 @dataclass
@@ -116,7 +113,6 @@ def convert(
     tensors, problems = {}, []
     for key, source in sources.items():
         tensors.update(_take(source, wanted[key], target))
-        source.sort_rest()
         source.release()
         problems += source.problems(allow_unexpected, allow_missing)
     return Conversion(tensors, list(sources.values()), left, problems)

@@ -55,12 +55,11 @@ class Source:
     """What was changed on the way."""
     missing: list[str] = field(default_factory=list)
     """Names in the model."""
-    unused: dict[str, list[str]] = field(default_factory=dict)
-    """Names in the file, by the reason why they are known to be of no use here."""
-    unexpected: list[str] = field(default_factory=list)
-    """Names in the file that have no such reason."""
     differing: list[str] = field(default_factory=list)
     """Sentences."""
+
+    def __post_init__(self) -> None:
+        self.title = f'--{self.key} {self.name}'
 
     @classmethod
     def read(cls, key: str, name: str) -> Source:
@@ -71,12 +70,8 @@ class Source:
         """
         return cls(key, name, named_tensors(_clip_file(name) if key == 'clip' else name))
 
-    @property
-    def title(self) -> str:
-        return f'--{self.key} {self.name}'
-
-    def sort_rest(self) -> None:
-        """Sort what was not used into `unused` and `unexpected`."""
+    def _rest(self) -> tuple[dict[str, list[str]], list[str]]:
+        """Names that were not used: those with a reason, by it, and those that have none."""
         reasons = defaultdict(list)
         absent = set(_SAM_PARTS) - {name.split('.')[0] + '.' for name in self.used}
         for name in self.tensors:
@@ -90,8 +85,8 @@ class Source:
                 reasons['more masks, and their IoU, than this model predicts'].append(name)
             else:
                 reasons[''].append(name)
-        self.unexpected = reasons.pop('', [])
-        self.unused = dict(reasons)
+        unexpected = reasons.pop('', [])
+        return reasons, unexpected
 
     def release(self) -> None:
         """Keep shapes and types only: memory that nothing else needs is given back."""
@@ -104,11 +99,12 @@ class Source:
             lines.append(f'  licence: {licence}')
         lines.append(f'  used: {_amount(self.tensors[name] for name in self.used)}')
         lines += [f'  {note}' for note in self.notes]
-        for reason, names in self.unused.items():
+        unused, unexpected = self._rest()
+        for reason, names in unused.items():
             for part, group in by_part(names).items():
                 amount = _amount(self.tensors[name] for name in group)
                 lines.append(f'  not used: {part} ({amount}): {reason}')
-        lines += [f'  unexpected: {name}' for name in _shortened(self.unexpected)]
+        lines += [f'  unexpected: {name}' for name in _shortened(unexpected)]
         lines += [f'  missing: {name}' for name in _shortened(self.missing)]
         lines += [f'  another shape: {sentence}' for sentence in self.differing]
         return lines
@@ -127,7 +123,7 @@ class Source:
                 f'{self.title} gives this model nothing. Expected {wanted}, found {found}. {remedy}'
             ]
         problems = []
-        unexpected = [n for n in self.unexpected if not n.startswith(tuple(allow_unexpected))]
+        unexpected = [n for n in self._rest()[1] if not n.startswith(tuple(allow_unexpected))]
         if unexpected:
             problems.append(
                 f'{self.title} holds {len(unexpected)} unexpected tensors '
@@ -173,12 +169,9 @@ def _shortened(names: Sequence[str]) -> list[str]:
 
 def _amount(tensors) -> str:
     tensors = list(tensors)
-    size = float(sum(tensor.nbytes for tensor in tensors))
-    for unit in ('B', 'kB', 'MB', 'GB'):
-        if size < 1000 or unit == 'GB':
-            break
-        size /= 1000
-    return f'{len(tensors):,} tensors, {size:.3g} {unit}'
+    size = sum(tensor.nbytes for tensor in tensors)
+    power = min(max(len(str(size)) - 1, 0) // 3, 3)
+    return f'{len(tensors):,} tensors, {size / 1000**power:.3g} {("B", "kB", "MB", "GB")[power]}'
 
 
 def _clip_file(name: str) -> str | Path:

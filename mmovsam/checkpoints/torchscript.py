@@ -36,7 +36,7 @@ def read_torchscript(file) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(file) as archive:
             pickled = archive.read(f'{_root(archive)}/data.pkl')
-            module = follow(pickled, _storage_reader(file, archive))
+            module = follow(pickled, _storage_reader(file, archive), _tensor)
         return dict(_named_tensors(module))
     except Exception as error:  # whatever the broken bytes led to
         reason = ' '.join(str(error).split())[:200]
@@ -74,6 +74,11 @@ def _storage_reader(file, archive: zipfile.ZipFile) -> Callable:
         return torch.from_numpy(memory).untyped_storage(), DTYPES[kind]
 
     return read
+
+
+def _tensor(storage: tuple, offset: int, size: tuple, stride: tuple) -> Tensor:
+    memory, dtype = storage
+    return torch.empty(0, dtype=dtype).set_(memory, offset, size, stride)
 
 
 def _named_tensors(module: Module, prefix: str = '') -> Iterator[tuple[str, Tensor]]:

@@ -16,7 +16,6 @@ from ..vocabulary import TextClassifier
 from .onnx_model import ONNXModel
 from .vocabulary import VocabularyArrays
 
-TOLERANCE = 1e-4
 THRESHOLDS = (-1.0, 0.0, 1.0)
 """Of logits: where masks end, and what stability counts."""
 # how many prompts, how many points each has, whether they have boxes too
@@ -74,7 +73,7 @@ class Comparison:
         """Of all differences."""
         return max(self.differences.values())
 
-    def require(self, tolerance: float = TOLERANCE) -> None:
+    def require(self, tolerance: float = 1e-4) -> None:
         """Make sure that all differences are within a tolerance.
 
         Raises:

@@ -18,8 +18,6 @@ from ..models.heads.window_decoder import WindowPrompts
 
 FINE_MAPS = 3
 """High-resolution maps of an image, where there are any."""
-ROI_ALIGN_OPSET = 16
-"""The first whose RoIAlign knows half pixels, which `aligned` is in mmcv."""
 
 
 class EncoderGraph(nn.Module):
@@ -292,5 +290,5 @@ def roi_align(
         ),
         dtype=features.dtype,
         shape=(bboxes.shape[0], features.shape[1], *size),
-        version=ROI_ALIGN_OPSET,
+        version=16,  # the first that knows half pixels, which `aligned` is in mmcv
     )

@@ -132,24 +132,21 @@ class TwoWayBlock(nn.Module):
         channels: Width C.
         num_heads: Heads of each attention.
         mlp_channels: Hidden width of the MLP on the tokens.
-        downsample_rate: Of the two cross attentions.
         first: Whether this is the first layer, whose self-attention replaces the tokens
             (no residual, no position), as in SAM.
     """
 
-    def __init__(
-        self, channels: int, num_heads: int, mlp_channels: int, downsample_rate: int, first: bool
-    ) -> None:
+    def __init__(self, channels: int, num_heads: int, mlp_channels: int, first: bool) -> None:
         super().__init__()
         self.first = first
         self.self_attn = ProjectedAttention(channels, num_heads)
         self.norm1 = nn.LayerNorm(channels)
-        self.cross_attn_token_to_image = ProjectedAttention(channels, num_heads, downsample_rate)
+        self.cross_attn_token_to_image = ProjectedAttention(channels, num_heads, 2)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = MLPBlock(channels, mlp_channels, nn.ReLU)
         self.norm3 = nn.LayerNorm(channels)
         self.norm4 = nn.LayerNorm(channels)
-        self.cross_attn_image_to_token = ProjectedAttention(channels, num_heads, downsample_rate)
+        self.cross_attn_image_to_token = ProjectedAttention(channels, num_heads, 2)
 
     def project(self, image: Tensor, image_pe: Tensor) -> ProjectedImage:
         """What the layer makes of an image `(1, L, C)` that all prompts share."""
@@ -191,7 +188,6 @@ class TwoWayTransformer(nn.Module):
         channels: Width C.
         num_heads: Heads of each attention.
         mlp_channels: Hidden width of the MLPs.
-        downsample_rate: Narrowing inside the cross attentions.
     """
 
     def __init__(
@@ -200,14 +196,12 @@ class TwoWayTransformer(nn.Module):
         channels: int = 256,
         num_heads: int = 8,
         mlp_channels: int = 2048,
-        downsample_rate: int = 2,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            TwoWayBlock(channels, num_heads, mlp_channels, downsample_rate, first=i == 0)
-            for i in range(depth)
+            TwoWayBlock(channels, num_heads, mlp_channels, first=i == 0) for i in range(depth)
         )
-        self.final_attn_token_to_image = ProjectedAttention(channels, num_heads, downsample_rate)
+        self.final_attn_token_to_image = ProjectedAttention(channels, num_heads, 2)
         self.norm_final_attn = nn.LayerNorm(channels)
 
     def project(self, image: Tensor, image_pe: Tensor) -> ProjectedImage:

@@ -1,7 +1,5 @@
 """The files that people have into one checkpoint, and back."""
 
-import itertools
-
 import open_clip
 import pytest
 import reference
@@ -23,7 +21,7 @@ RN50 = dict(
     head=dict(type='CLIP2SAMHead', embed_dim=1024),
     classifier=dict(type='OpenVocabClassifier'),
 )
-SUBSETS = [s for n in range(1, 5) for s in itertools.combinations(FORMATS, n)]
+SUBSETS = [*((key,) for key in FORMATS), ('sam', 'clip2sam'), tuple(FORMATS)]
 
 
 def same(left, right):
@@ -241,10 +239,3 @@ def test_tensors_that_fit_are_not_copied(contents, write, target, monkeypatch):
     conversion = convert(write({'sam2clip': contents['sam2clip']}), target('ovsam'))
     for name, tensor in conversion.tensors.items():
         assert tensor.data_ptr() == read[name.replace('neck.', 'neck_student.', 1)].data_ptr()
-
-
-def test_building_the_target_downloads_nothing():
-    config = Config(dict(model={**RN50, 'backbone': {**RN50['backbone'], 'pretrained': 'openai'}}))
-    tensors = expected_tensors(config)
-    assert tensors['backbone.visual.conv1.weight'].device.type == 'meta'
-    assert config.model.backbone.pretrained == 'openai'

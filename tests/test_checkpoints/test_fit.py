@@ -73,8 +73,9 @@ def test_weight_that_no_file_has_is_named(file, changes, message):
 
 
 def test_missing_files_are_named_and_the_count_of_batches_may_be_missing(file, tmp_path):
-    model = Whole(file(a__norm__num_batches_tracked=None))
-    load_initial_weights(model)
+    path = file(a__norm__num_batches_tracked=None)
+    load_initial_weights(Whole(path))
+    model = Whole(path)
     model.second.init_cfg = None
     with pytest.raises(ValueError, match=r'7 of the 14 .*second.scale.*Give a checkpoint'):
         load_initial_weights(model)

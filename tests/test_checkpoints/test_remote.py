@@ -6,7 +6,6 @@ from collections import OrderedDict
 import pytest
 import reference
 import torch
-from hub_server import HubServer
 from mmengine.runner import CheckpointLoader
 
 from mmovsam.checkpoints import load_checkpoint_file
@@ -14,16 +13,6 @@ from mmovsam.checkpoints.remote import fetch_part, read_part
 from mmovsam.downloads import DownloadError
 
 PROMPTS = 'prompt_encoder.'
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
-    for variable in ('NO_PROXY', 'no_proxy'):
-        monkeypatch.setenv(variable, '127.0.0.1')
-    server = HubServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -76,8 +76,13 @@ def test_prompts_of_many_kinds_none_and_masks(exported, encoded):
     np.testing.assert_allclose(logits, expected.low_res_logits, rtol=0, atol=1e-4)
     expected = exported.model.classifier.probabilities(expected.fused_logits)
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-4)
-    without_padding = exported.onnx.decode(encoded[1], prompts, (SIZE // 2, SIZE))[1]
-    assert scores.shape == (4,) and not np.isclose(scores, without_padding).all()
+    assert scores.shape == (4,)
+    boxes = Prompts(bboxes=[[5, 6, 50, 40], [0, 0, 90, 90]])
+    whole, without_padding = (
+        exported.onnx.decode(encoded[1], boxes, shape)[1]
+        for shape in ((SIZE, SIZE), (SIZE // 2, SIZE))
+    )
+    assert (whole > 0).all() and not np.isclose(whole, without_padding).any()
     none = exported.onnx.decode(encoded[1], Prompts.empty(), (SIZE, SIZE))
     assert [len(part) for part in none] == [0, 0, 0]
     masks = Prompts(mask_input=torch.zeros(1, 1, SIZE // 4, SIZE // 4))

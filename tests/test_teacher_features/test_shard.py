@@ -82,18 +82,6 @@ def test_a_truncated_file_or_one_of_another_kind_is_damage(path, opened, part):
         opened(path).read(59)
 
 
-def test_a_file_that_lacks_its_last_bytes_gives_no_wrong_record(path, opened):
-    path.write_bytes(path.read_bytes()[:-2000])
-    shard = opened(path)
-    damaged = 0
-    for record in RECORDS:
-        try:
-            assert shard.read(record.image_id) == record
-        except DamagedFeatureError:
-            damaged += 1
-    assert 1 <= damaged < len(RECORDS)
-
-
 def test_what_another_process_is_writing_is_no_damage(path, opened):
     other = sqlite3.connect(path)
     other.execute('BEGIN EXCLUSIVE')

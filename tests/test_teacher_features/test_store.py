@@ -75,23 +75,6 @@ def test_missing_features_are_those_that_were_not_written(store):
     assert len(store.missing([3, 3])) == 1
 
 
-def test_full_size_files_are_hardly_larger_than_their_features(tmp_path):
-    for dtype, most in (('float16', 2.02), ('int8', 1.06)):
-        about = dict(dtype=dtype, shape=[256, 64, 64])
-        store = FeatureStore.create(tmp_path / dtype, about, POSITION, 1)
-        ids = [i for i in range(3000) if store.shard_of(i) == 0][:14]
-        data = encode(torch.randn(256, 64, 64), dtype)
-        for image_id in ids[:4]:
-            store.write([Feature(image_id, 0, data)])
-        before = shard_with(store, ids[0]).stat().st_size
-        for image_id in ids[4:]:
-            store.write([Feature(image_id, 0, data)])
-        size = (shard_with(store, ids[0]).stat().st_size - before) / len(ids[4:]) / 2**20
-        print(f'{dtype}: {size:.4f} MiB')
-        assert size <= most
-        store.close()
-
-
 def test_no_folder_of_a_large_store_holds_more_than_a_thousand_files(tmp_path):
     store = FeatureStore.create(tmp_path, ABOUT, POSITION, 11_000_000)  # all of SA-1B
     assert store.about['num_shards'] == 42_969
@@ -149,7 +132,7 @@ def test_a_damaged_position_embedding_is_named(store, position):
 
 def test_more_files_than_are_kept_open_can_be_read(tmp_path):
     store = FeatureStore.create(tmp_path, ABOUT, POSITION, 100 * 256)
-    ids = list(range(120))
+    ids = list(range(80))
     store.write(map(feature, ids))
     for image_id in [*ids, *ids[::-1]]:
         assert same(store.read(image_id), feature(image_id))

@@ -37,7 +37,7 @@ class HeartbeatHook(Hook):
         self.interval = interval
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
-        self._leaving = False  # as this process ends, and not because another one is lost
+        self._leaving = threading.Event()  # this process ends, and not as another one is lost
 
     def before_train(self, runner: Runner) -> None:
         if not is_distributed():
@@ -45,7 +45,7 @@ class HeartbeatHook(Hook):
         group = self._connect(runner)
         if group is None:
             return
-        atexit.register(self._leave)
+        atexit.register(self._leaving.set)
         self._done.clear()
         self._thread = threading.Thread(target=self._beat, args=[group], daemon=True)
         self._thread.start()
@@ -81,8 +81,5 @@ class HeartbeatHook(Hook):
                 training.fill_(not self._done.is_set())
                 torch.distributed.all_reduce(training, torch.distributed.ReduceOp.MAX, group)
         except RuntimeError as error:
-            if not self._leaving:
+            if not self._leaving.is_set():
                 end_at_once(f'No sign of life of another process: {error}')
-
-    def _leave(self) -> None:
-        self._leaving = True

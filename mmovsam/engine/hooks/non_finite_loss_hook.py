@@ -95,7 +95,9 @@ class NonFiniteLossHook(Hook):
         pending, self._pending = self._pending, []
         if not pending:
             return
-        norm = 0.0 if optimizer is None else _gradient_norm(self._runner.optim_wrapper)
+        norm, wrapper = 0.0, self._runner.optim_wrapper
+        if optimizer and wrapper.clip_grad_kwargs and wrapper.grad_name == 'grad_norm':
+            norm = wrapper.message_hub.get_scalar('train/grad_norm').current()  # of clipping
         wrong = ~torch.cat([forward.losses for forward in pending]).isfinite().all()
         wrong = (wrong | (not math.isfinite(norm))).float()
         all_reduce(wrong, 'max')
@@ -187,13 +189,6 @@ def _describe_prompts(prompts: Prompts) -> str:
 
 def _rounded(numbers: Tensor) -> list[float]:
     return [round(number, 1) for number in numbers.tolist()]
-
-
-def _gradient_norm(optim_wrapper) -> float:
-    """The norm that clipping has just read, 0 without clipping by norm."""
-    if optim_wrapper.clip_grad_kwargs and optim_wrapper.grad_name == 'grad_norm':
-        return optim_wrapper.message_hub.get_scalar('train/grad_norm').current()
-    return 0.0
 
 
 def _broken_statistics(model: nn.Module) -> str | None:

@@ -22,7 +22,6 @@ class OpenCLIPBackbone(Freezable):
 
     Args:
         model: A name that open_clip knows, or a configuration in its form. Nothing is downloaded.
-        pretrained: A tag or file that open_clip loads at once; only where asked for.
         frozen: Keep the tower in eval mode and without gradients.
         init_cfg: MMEngine's initialization.
 
@@ -33,22 +32,16 @@ class OpenCLIPBackbone(Freezable):
     def __init__(
         self,
         model: str | dict = 'RN50x16',
-        pretrained: str | None = None,
         frozen: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         import open_clip
 
-        if pretrained:
-            if not isinstance(model, str):
-                raise ValueError('`pretrained` needs `model` to be a name that open_clip knows.')
-            self.visual = open_clip.create_model(model, pretrained=pretrained).visual
-        else:
-            config = clip_model_config(model)
-            self.visual = open_clip.model._build_vision_tower(
-                config['embed_dim'], config['vision_cfg'], config.get('quick_gelu', False)
-            )
+        config = clip_model_config(model)
+        self.visual = open_clip.model._build_vision_tower(
+            config['embed_dim'], config['vision_cfg'], config.get('quick_gelu', False)
+        )
         self.tower = describe_tower(self.visual)
         if self.tower is None:
             kind = type(getattr(self.visual, 'trunk', self.visual)).__name__

@@ -186,7 +186,7 @@ class PromptedDetector(BaseDetector):
 
     def _class_map(self) -> ClassMap | None:
         """What the labels of the prompter's detector mean in the present vocabulary."""
-        if self.classifier is None or not self.label_fusion.needs_detector:
+        if self.classifier is None or self.label_fusion.names == 'recognition':
             return None
         classes = getattr(self.prompter, 'classes', None)
         if not classes:

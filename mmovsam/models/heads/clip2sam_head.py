@@ -45,8 +45,6 @@ class CLIP2SAMHead(BaseModule):
         loss_dice: Loss of the overlap of sampled masks.
         loss_cls: Loss of region embeddings; `VocabularyLoss` by default.
         num_points: Points sampled on each mask for its losses.
-        oversample_ratio: Candidates drawn for each uncertain point.
-        importance_sample_ratio: Share of the points that are the most uncertain candidates.
         init_cfg: MMEngine's initialization of the mask decoder, for example from SAM's file with
             `prefix='mask_decoder'`; of its masks the first ones are taken.
     """
@@ -64,8 +62,6 @@ class CLIP2SAMHead(BaseModule):
         loss_dice: dict | None = None,
         loss_cls: dict | None = None,
         num_points: int = 12544,
-        oversample_ratio: float = 3.0,
-        importance_sample_ratio: float = 0.75,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -101,8 +97,6 @@ class CLIP2SAMHead(BaseModule):
         )
         self.loss_cls = MODELS.build(loss_cls or dict(type='VocabularyLoss'))
         self.num_points = num_points
-        self.oversample_ratio = oversample_ratio
-        self.importance_sample_ratio = importance_sample_ratio
 
     def init_weights(self) -> None:
         """Initialize the mask decoder as `init_cfg` says; the rest is as constructed."""
@@ -203,12 +197,9 @@ class CLIP2SAMHead(BaseModule):
         Returns:
             `(N, P, 2)`, x and y in shares of the extent (PointRend, Mask2Former).
         """
+        # of three candidates for each point the most uncertain ones, for three of four points
         return get_uncertain_point_coords_with_randomness(
-            low_res_logits,
-            None,
-            self.num_points,
-            self.oversample_ratio,
-            self.importance_sample_ratio,
+            low_res_logits, None, self.num_points, 3.0, 0.75
         )
 
     def mask_losses(

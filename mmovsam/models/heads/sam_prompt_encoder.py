@@ -37,7 +37,6 @@ class SAMPromptEncoder(Freezable):
     Args:
         embed_dim: Width C.
         image_size: Side of the square network input in pixels.
-        embedding_stride: Stride of the image embedding.
         mask_channels: Inner width of the mask branch.
         train_masks: Whether the mask branch trains, as where earlier masks are refined.
         frozen: Keep the encoder in eval mode and without gradients.
@@ -48,7 +47,6 @@ class SAMPromptEncoder(Freezable):
         self,
         embed_dim: int = 256,
         image_size: int = 1024,
-        embedding_stride: int = 16,
         mask_channels: int = 16,
         train_masks: bool = False,
         frozen: bool = False,
@@ -56,7 +54,7 @@ class SAMPromptEncoder(Freezable):
     ) -> None:
         super().__init__(init_cfg)
         self.image_size = image_size
-        self.embedding_side = image_size // embedding_stride
+        self.embedding_side = image_size // 16
         self.pe_layer = RandomPositionEncoding(embed_dim // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, embed_dim)

@@ -212,8 +212,3 @@ SUPPORTED = r'is of the kind %s\. Supported are ResNets.*ConvNeXt.*ViTs'
 def test_unsupported_towers_are_refused_with_the_remedy(model, message):
     with torch.device('meta'), pytest.raises(ValueError, match=message):
         build(model)
-
-
-def test_pretrained_needs_a_name():
-    with pytest.raises(ValueError, match='`pretrained` needs `model` to be a name'):
-        build(VIT, pretrained='openai')

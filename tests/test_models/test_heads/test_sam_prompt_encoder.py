@@ -30,22 +30,6 @@ def test_parts_of_prompts_have_their_tokens_and_embeddings(encoder, kinds, token
     assert [tuple(part.shape) for part in found] == [(3, tokens, 16), (dense, 16, 4, 4)]
 
 
-def test_points_without_a_box_get_a_padding_token(encoder):
-    coords, labels = torch.rand(3, 2, 2) * 60, torch.tensor([[1, 0], [1, -1], [0, 0]])
-    sparse, _ = encoder(Prompts(point_coords=coords, point_labels=labels))
-    assert sparse.shape == (3, 3, 16)
-    assert torch.allclose(sparse[:, 2], encoder.not_a_point_embed.weight.expand(3, -1))
-    assert torch.allclose(sparse[1, 1], encoder.not_a_point_embed.weight[0])
-
-
-def test_pixels_are_taken_at_their_center(encoder):
-    # The first place of the grid is the center of its 16 pixels: 7.5 in pixel indices.
-    point = Prompts(point_coords=torch.full((1, 1, 2), 7.5), point_labels=torch.tensor([[1]]))
-    sparse, _ = encoder(point)
-    want = encoder.dense_pe()[0, :, 0, 0] + encoder.point_embeddings[1].weight[0]
-    assert torch.allclose(sparse[0, 0], want, atol=1e-5)
-
-
 @pytest.mark.parametrize('train_masks', [False, True])
 def test_mask_branch_trains_only_where_it_is_asked_to(train_masks):
     init_default_scope('mmdet')
