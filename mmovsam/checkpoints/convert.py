@@ -178,14 +178,12 @@ def export_released(
 ) -> dict[str, tuple[Path, int]]:
     """Write the parameters of one of our checkpoints to files of the formats they came from.
 
-    Args:
-        checkpoint (str | Path): Of `OVSAM`, `SAM2CLIPDistiller` or `SAMCLIPBaseline`.
-        folder (str | Path): Where `{format}_{name of the checkpoint}.pth` are written: CLIP's image
-            tower under open_clip's names, SAM's parts under SAM's, and the two released files.
-        allow_unexpected: Prefixes of names in the checkpoint that may be left out.
+    The files in `folder` are `{format}_{name of the checkpoint}.pth`: CLIP's image tower under
+    open_clip's names, SAM's parts under SAM's, and the two released files. Values and types are as
+    they were. Prefixes of names in the checkpoint may be left out.
 
     Returns:
-        By format the file and how many tensors it holds. Values and types are as they were.
+        By format the file and how many tensors it holds.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.

@@ -7,20 +7,11 @@ from torch import Tensor
 def roi_align_weights(
     bboxes: Tensor, size: int, scale: float, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """What RoIAlign (He et al., 2017) does to a map, aligned, with as many samples as it chooses.
+    """What RoIAlign (He et al., 2017) does to a map `(h, w)`: `(N, size, h)` and `(N, size, w)`.
 
-    The samples of a region are a grid and their weights products of one for each axis, so a region
-    is `down @ features @ across^T`.
-
-    Args:
-        bboxes: `(N, 4)` xyxy in pixels of the input.
-        size: Side g of a region.
-        scale: From pixels of the input to positions of the map, 1 / stride.
-        height: h of the map.
-        width: w of the map.
-
-    Returns:
-        `(N, g, h)` and `(N, g, w)`.
+    It is aligned, with as many samples as it chooses. The samples of a region are a grid and their
+    weights products of one for each axis, so a region is `down @ features @ across^T`. Boxes are
+    `(N, 4)` xyxy in pixels of the input, `scale` is 1 / stride.
     """
     starts, ends = (corners * scale - 0.5 for corners in bboxes.split(2, dim=1))
     across = _weights(starts[:, 0], ends[:, 0], size, width)

@@ -63,7 +63,6 @@ def first_dump(tmp_path_factory):
     """Images, weights and a store of their features, and what dumping has said."""
     folder = tmp_path_factory.mktemp('dumped')
     cfg = tiny_dump.config(folder)
-    cfg.train_dataloader.batch_size = 4  # the last batch has two
     return folder, cfg, tiny_dump.dump(cfg, folder / 'out')
 
 
@@ -107,6 +106,7 @@ def test_what_rounding_costs_is_measured_of_a_data_set_with_stored_features_too(
 ):
     folder, cfg, _ = first_dump
     cfg = copy.deepcopy(cfg)
+    cfg.train_dataloader.batch_size = 4  # the last batch has two
     cfg.model.features = str(folder / 'out')
     cfg.train_dataloader.dataset = dict(
         type='TeacherFeatureDataset',

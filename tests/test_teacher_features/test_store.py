@@ -132,7 +132,7 @@ def test_a_damaged_position_embedding_is_named(store, position):
 
 def test_more_files_than_are_kept_open_can_be_read(tmp_path):
     store = FeatureStore.create(tmp_path, ABOUT, POSITION, 100 * 256)
-    ids = list(range(80))
+    ids = list(range(120))
     store.write(map(feature, ids))
     for image_id in [*ids, *ids[::-1]]:
         assert same(store.read(image_id), feature(image_id))

@@ -17,19 +17,10 @@ from ...layers import without_autocast
 def encode_logits(
     low_res_logits: Tensor, input_size: int, img_shape: Sequence[int], ori_shape: Sequence[int]
 ) -> list[dict]:
-    """Masks at an image's size as run-length encodings, those of `enlarge_masks`.
+    """Masks at an image's size as run-length encodings of pycocotools, those of `enlarge_masks`.
 
     The two resizes of an axis are one matrix, and only the part of an image is looked at that
-    logits above 0 reach.
-
-    Args:
-        low_res_logits: `(N, 1, h, w)` over the padded square.
-        input_size: Side of that square in pixels.
-        img_shape: `(H, W)` of the image inside the square.
-        ori_shape: `(H, W)` wanted.
-
-    Returns:
-        N encodings as pycocotools has them.
+    logits above 0 reach. Arguments are those of `enlarge_masks`.
     """
     logits = low_res_logits[:, 0].detach().float()
     sizes = zip(logits.shape[1:], img_shape, ori_shape)

@@ -91,19 +91,6 @@ def test_convnext_regions_are_clips_head_on_the_mean_over_the_mask():
 
 
 @torch.no_grad()
-def test_convnext_with_its_norm_before_the_head_embeds_regions_alike():
-    # timm builds ConvNeXt with its last norm on either side of the pooling.
-    backbone = build(CONVNEXT)
-    trunk = backbone.visual.trunk
-    image = torch.randn(1, 3, 64, 64)
-    stage4 = backbone(image)[-1]
-    trunk.norm_pre = torch.nn.GroupNorm(1, stage4.shape[1])
-    torch.nn.init.normal_(trunk.norm_pre.weight)
-    whole = backbone.embed_regions(stage4, torch.zeros(1, 4), masks()[:1])
-    assert torch.allclose(whole, backbone.visual(image), atol=1e-5)
-
-
-@torch.no_grad()
 @pytest.mark.parametrize('size', [64, 96])
 def test_vit_maps_are_its_last_tokens_resized(size):
     backbone = build(VIT)

@@ -55,6 +55,8 @@ def test_results_are_those_of_ovsam_in_kind_and_masks_are_sams(build, make, two,
         assert found.topk_labels.shape == found.topk_scores.shape == (num, 5)
         assert torch.equal(found.topk_labels[:, 0], found.labels)
         assert (found.labels != 5).all()  # neither base nor novel
+    shapes = [tuple(t.shape) for t in model(**model.data_preprocessor(two), mode='tensor')]
+    assert shapes == [(2, 32, 6, 6), (2, 256, 3, 3)][: 1 + (region == 'feature')]
     for found, want in zip(predict(model, two, rescale=False), results):
         equal(found, want, ('labels', 'topk_scores'))
     (none,) = predict(model, make.batch(with_image(make.sample(0))))
@@ -119,16 +121,6 @@ def test_empty_masks_have_names_too(build, two, monkeypatch):
         for found in predict(model, two):
             assert not found.masks.any()
             assert found.topk_scores.isfinite().all()
-
-
-def test_forward_in_mode_tensor_gives_the_features(build, two):
-    shapes = {}
-    for region in REGIONS:
-        model = build('baseline', region=region)
-        data = model.data_preprocessor(two)
-        shapes[region] = [tuple(t.shape) for t in model(**data, mode='tensor')]
-    assert shapes['image'] == [(2, 32, 6, 6)]
-    assert shapes['feature'] == [(2, 32, 6, 6), (2, 256, 3, 3)]
 
 
 def test_image_is_read_from_its_file_like_the_array_or_named(build, make, tmp_path):
