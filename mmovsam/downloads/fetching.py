@@ -202,7 +202,7 @@ def _hub_file(
     for filename in filenames:
         try:
             path = Path(hf_hub_download(repository, filename, **settings))
-        except EntryNotFoundError as error:
+        except (EntryNotFoundError, LocalEntryNotFoundError) as error:
             if filename != filenames[-1]:
                 continue
             if isinstance(error, LocalEntryNotFoundError):

@@ -60,7 +60,8 @@ class SAM2CLIPDistiller(BaseModel):
         self.fingerprint = None  # of the teacher that made the features, when the store is open
         if features is None:
             self.teacher = MODELS.build(teacher)
-            self.teacher.freeze(True)
+            self.teacher.frozen = True
+            self.teacher.requires_grad_(False).eval()
 
     def init_weights(self) -> None:
         """Initialize, and give the neck the teacher's position embedding where the shapes agree.
