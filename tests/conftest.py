@@ -17,6 +17,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 
 # isort: split
 from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.runner import runner
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  hooks
 
 # no time limits: machines differ; a failing example is printed with what reproduces it
@@ -25,6 +26,8 @@ settings.load_profile('mmovsam')
 
 
 init_default_scope('mmdet')
+# each runner asks compilers and packages for their versions, which takes seconds
+runner.collect_env = dict
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,6 +11,7 @@ from pathlib import Path, PureWindowsPath
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.dist import is_distributed
 from mmengine.registry import LOOPS, RUNNERS, init_default_scope
 from mmengine.runner import IterBasedTrainLoop, Runner
 
@@ -42,11 +43,7 @@ class OptionsAction(DictAction):
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that training and testing share with MMDetection's tools.
-
-    Args:
-        parser (argparse.ArgumentParser): The parser of the command.
-    """
+    """Add the flags that training and testing share with MMDetection's tools."""
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
         '--cfg-options',
@@ -63,25 +60,43 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def load_config(args) -> Config:
+def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> None:
+    """Add the flags that say where a model runs, and whether its encoder may in half precision."""
+    parser.add_argument(
+        '--device', help='cpu, cuda, or cuda:1 for one GPU (default: cuda if there is one)'
+    )
+    if half:
+        parser.add_argument(
+            '--half',
+            action='store_true',
+            help='run the image encoder in half precision: faster on GPUs, and on CPUs that '
+            'compute in bfloat16',
+        )
+
+
+def add_value_range(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for images of more than 8 bits, `value_range` of the predictor."""
+    parser.add_argument(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='values that are black and white in images of more than 8 bits, e.g. 0 4095 '
+        '(default: the 0.5th and the 99.5th percentile of each image)',
+    )
+
+
+def load_config(args: argparse.Namespace) -> Config:
     """Read the config of a command and apply the flags of `add_common_arguments`.
 
-    Args:
-        args (argparse.Namespace): Has `config`, `work_dir`, `cfg_options`, `launcher`,
-            `local_rank`.
-
-    Returns:
-        Config: With `work_dir` and `launcher` set.
-
     Raises:
-        FileNotFoundError: If the config does not exist.
-        ValueError: If it cannot be read or an option's key is unknown.
+        FileNotFoundError: The config does not exist.
+        ValueError: It cannot be read or an option's key is unknown.
     """
     path = config_path(args.config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    given = getattr(args, 'checkpoint', None)
     try:
-        cfg = read_config(args.config, weights=given is None)
+        cfg = read_config(args.config, weights=getattr(args, 'checkpoint', None) is None)
     except (SyntaxError, AssertionError) as error:
         raise ValueError(f'Config {path} is not valid: {error}') from error
     if args.cfg_options:
@@ -102,9 +117,6 @@ def last_checkpoint(work_dir: str) -> str | None:
 
     MMEngine notes it by its absolute path. The file of that name in the folder itself comes first:
     the folder may have been moved or copied.
-
-    Args:
-        work_dir: The folder of the training.
     """
     pointer = Path(work_dir, 'last_checkpoint')
     if not pointer.is_file():
@@ -114,46 +126,8 @@ def last_checkpoint(work_dir: str) -> str | None:
     return str(inside) if inside.is_file() else noted
 
 
-def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> None:
-    """Add the flags that say where a model runs.
-
-    Args:
-        parser: The parser of the command.
-        half: Whether the encoder may run in half precision.
-    """
-    parser.add_argument(
-        '--device', help='cpu, cuda, or cuda:1 for one GPU (default: cuda if there is one)'
-    )
-    if half:
-        parser.add_argument(
-            '--half',
-            action='store_true',
-            help='run the image encoder in half precision: faster on GPUs, and on CPUs that '
-            'compute in bfloat16',
-        )
-
-
-def add_value_range(parser: argparse.ArgumentParser) -> None:
-    """Add the flag for images of more than 8 bits, `value_range` of the predictor.
-
-    Args:
-        parser: The parser of the command.
-    """
-    parser.add_argument(
-        '--value-range',
-        nargs=2,
-        type=float,
-        metavar=('LOW', 'HIGH'),
-        help='values that are black and white in images of more than 8 bits, e.g. 0 4095 '
-        '(default: the 0.5th and the 99.5th percentile of each image)',
-    )
-
-
 def device_of(args: argparse.Namespace) -> torch.device:
     """The device of `add_device_arguments`, which is printed in a line.
-
-    Args:
-        args: Has `device`, and `half` where there is such a flag.
 
     Raises:
         ValueError: There is no such device.
@@ -166,28 +140,16 @@ def device_of(args: argparse.Namespace) -> torch.device:
 
 
 def use_half(model: OVSAM, args: argparse.Namespace) -> None:
-    """Prepare a model on its device for half precision, where `--half` asks for it.
-
-    Args:
-        model: In eval mode.
-        args: Has `half`.
-    """
+    """Prepare a model on its device for half precision, where `--half` asks for it."""
     if args.half:
         prepare_for_inference(model, half_precision(next(model.parameters()).device))
 
 
 def build_runner(cfg: Config, training: bool) -> Runner:
-    """Build the runner of a config, on machines without a GPU too.
-
-    Args:
-        cfg (Config): The config, with `launcher`.
-        training (bool): Whether it will train, or test.
-
-    Returns:
-        Runner: MMEngine's, or that of `runner_type` in the config.
+    """Build the runner of a config with `launcher`, on machines without a GPU too.
 
     Raises:
-        FileNotFoundError: If data or weights are missing; one message names all of them.
+        FileNotFoundError: Data or weights are missing; one message names all of them.
     """
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     loops = ('train', 'val') if training else ('test',)
@@ -208,14 +170,8 @@ def build_runner(cfg: Config, training: bool) -> Runner:
 def readable_errors(when_stopped: str = ''):
     """Turn what a user can get wrong into one line and exit status 2.
 
-    In the block checkpoints are read as data, see `safe_loading`.
-
-    Args:
-        when_stopped (str): What to say after Ctrl-C.
-
-    Raises:
-        SystemExit: Instead of the errors that name a wrong value, file or key; with
-            `MMOVSAM_TRACEBACK=1` they are left as they are.
+    In the block checkpoints are read as data, see `safe_loading`. With `MMOVSAM_TRACEBACK=1` errors
+    are left as they are. `when_stopped` is what to say after Ctrl-C.
     """
     try:
         with safe_loading():
@@ -230,12 +186,11 @@ def readable_errors(when_stopped: str = ''):
         # PyTorch wraps what a worker of a data loader raises in the worker's traceback.
         inner = re.match(r'Caught .*Original Traceback .*\n[\w.]+: (.*)', str(text), re.DOTALL)
         message = (inner[1] if inner else str(text)).strip() or type(error).__name__
-        print(f'error: {message}', file=sys.stderr)
-        print(f'({TRACEBACK_SWITCH}=1 shows where)', file=sys.stderr)
+        print(f'error: {message}\n({TRACEBACK_SWITCH}=1 shows where)', file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def _check_loop(runner) -> None:
+def _check_loop(runner: Runner) -> None:
     """Say where a training that is killed cannot be resumed exactly."""
     settings = runner.cfg.get('train_cfg') or {}
     plain = 'EpochBasedTrainLoop' if settings.get('by_epoch') else 'IterBasedTrainLoop'
@@ -251,7 +206,7 @@ def _check_loop(runner) -> None:
     )
 
 
-def _check_option_keys(cfg, options) -> None:
+def _check_option_keys(cfg: Config, options) -> None:
     """A misspelt key would be added to the config silently and change nothing."""
     known = set(cfg.keys()) | set(inspect.signature(Runner.__init__).parameters) - {'self'}
     known |= {'runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'}
@@ -264,7 +219,7 @@ def _check_option_keys(cfg, options) -> None:
             raise ValueError(f'Unknown config key {top!r} in --cfg-options {key}. {hint}')
 
 
-def _load_in_process(cfg) -> None:
+def _load_in_process(cfg: Config) -> None:
     """Loaders without workers, which PyTorch refuses with the settings of those that have some."""
     for loop in ('train', 'val', 'test'):
         loaders = cfg.get(f'{loop}_dataloader')
@@ -274,10 +229,8 @@ def _load_in_process(cfg) -> None:
                     loader.pop(key, None)
 
 
-def _start_gloo(cfg) -> None:
+def _start_gloo(cfg: Config) -> None:
     """Create the process group and the wrapper settings that MMEngine would ask CUDA for."""
-    from mmengine.dist import is_distributed
-
     if cfg.launcher != 'pytorch':
         raise ValueError(f'--launcher {cfg.launcher} needs GPUs; on CPU use --launcher pytorch.')
     missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]

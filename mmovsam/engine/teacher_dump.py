@@ -211,7 +211,7 @@ def _prepare(
     damaged: str | None,
     progress: bool,
 ) -> tuple[list, list[str]]:
-    """Open or make the store; returns the images still to be done, and the damage that stays."""
+    """Open or make the store; the images still to be done, and the damage that stays."""
     if (folder / 'store.json').exists():
         store = FeatureStore(folder)
         store.require(**about)

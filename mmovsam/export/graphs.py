@@ -18,8 +18,6 @@ from ..models.heads.window_decoder import WindowPrompts
 
 FINE_MAPS = 3
 """High-resolution maps of an image, where there are any."""
-ROI_ALIGN_OPSET = 16
-"""The first whose RoIAlign knows half pixels, which `aligned` is in mmcv."""
 
 
 class EncoderGraph(nn.Module):
@@ -43,13 +41,9 @@ class EncoderGraph(nn.Module):
                 self.outputs += tuple(f'high_res_map_{level}' for level in range(FINE_MAPS))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Encode one image.
+        """The parts of `ImageFeatures` that are read, in the order of `outputs`.
 
-        Args:
-            image: `(1, 3, S, S)` RGB, normalized and padded.
-
-        Returns:
-            The parts of `ImageFeatures` that are read, in the order of `outputs`.
+        The image is `(1, 3, S, S)` RGB, normalized and padded.
         """
         features = self.model.extract_feat(image)
         if not self.model.recognizes:
@@ -270,14 +264,9 @@ class DecoderGraph(nn.Module):
 
 
 def given_bboxes(coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes among the points of prompts.
+    """Boxes `(N, 4)` xyxy among the points of prompts, zeros without one; and which have one.
 
-    Args:
-        coords: `(N, P, 2)` xy.
-        labels: `(N, P)`, of which 2 and 3 are the corners of a box.
-
-    Returns:
-        `(N, 4)` xyxy, zeros for a prompt without a box; and `(N,)` bool, which have one.
+    A box is two points of the labels 2 and 3.
     """
     corners = [(coords * (labels == kind)[..., None]).sum(1) for kind in (2, 3)]
     return torch.cat(corners, dim=1), (labels == 2).any(1)
@@ -288,15 +277,8 @@ def roi_align(
 ) -> Tensor:
     """ONNX's RoIAlign, which equals mmcv's; outside of an export it computes nothing.
 
-    Args:
-        features: `(1, C, h, w)`.
-        bboxes: `(N, 4)` xyxy in pixels of the network's input.
-        size: `(g, g)` of the result.
-        scale: From those pixels to the map's.
-        sampling_ratio: Samples in each direction of a bin; 0 for as many as it has pixels.
-
-    Returns:
-        `(N, C, *size)`; zeros for an empty box.
+    Of a map `(1, C, h, w)` and boxes `(N, 4)` xyxy in pixels of the network's input it is `(N, C,
+    *size)`, zeros for an empty box. A `sampling_ratio` of 0 is as many as a bin has pixels.
     """
     return torch.onnx.ops.symbolic(
         'RoiAlign',
@@ -311,5 +293,5 @@ def roi_align(
         ),
         dtype=features.dtype,
         shape=(bboxes.shape[0], features.shape[1], *size),
-        version=ROI_ALIGN_OPSET,
+        version=16,  # the first that knows half pixels, which `aligned` is in mmcv
     )

@@ -88,15 +88,7 @@ def _require_packages() -> None:
 
 
 def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
-    """Make sure that a model can be exported.
-
-    Args:
-        model: An OVSAM.
-        classifier: The vocabulary that goes with it.
-
-    Raises:
-        ValueError: Something cannot be exported; the message says what and why.
-    """
+    """Raise a `ValueError` that says what of a model, or of its vocabulary, cannot be exported."""
     dtypes = {parameter.dtype for parameter in model.parameters()}
     if dtypes != {torch.float32}:
         found = ', '.join(sorted(map(str, dtypes)))

@@ -67,19 +67,11 @@ class ONNXModel:
         prompts: Prompts,
         img_shape: tuple[int, int],
     ) -> tuple[np.ndarray, ...]:
-        """Segment and name N prompts of one image.
+        """Segment and name N prompts, in pixels of the network's input, of one image.
 
-        Args:
-            features: Of `encode`.
-            prompts: In pixels of the network's input.
-            img_shape: `(H, W)` of the image inside of it.
-
-        Returns:
-            The decoder's outputs: logits `(N, 1, h, w)`, quality `(N,)` and, with names,
-            probabilities `(N, K)`.
-
-        Raises:
-            ValueError: A prompt has a mask.
+        The image is `(H, W)` inside of the input. The decoder's outputs are logits `(N, 1, h, w)`,
+        quality `(N,)` and, with names, probabilities `(N, K)`. A prompt with a mask is a
+        `ValueError`.
         """
         shared = dict(features, img_shape=np.array(img_shape[:2], np.int64))
         if self.vocabulary is not None:
@@ -123,16 +115,11 @@ def _session(path: Path, num_threads: int):
 def point_groups(prompts: Prompts) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Prompts as the exported decoder takes them: those of one call have equally many points.
 
-    Args:
-        prompts: In pixels of the network's input.
+    A box is two points after the others; points without one are followed by padding.
 
     Yields:
-        `(indices, inputs)`: which prompts `(n,)`, and `point_coords` `(n, P, 2)` and
-        `point_labels` `(n, P)` of theirs. A box is two points after the others; points without
-        one are followed by padding.
-
-    Raises:
-        ValueError: A prompt has a mask.
+        `(indices, inputs)`: which prompts `(n,)`, and their `point_coords` `(n, P, 2)` and
+        `point_labels` `(n, P)`.
     """
     for index, group in prompts.groups():
         if group.mask_input is not None:

@@ -7,20 +7,11 @@ from torch import Tensor
 def roi_align_weights(
     bboxes: Tensor, size: int, scale: float, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """What RoIAlign (He et al., 2017) does to a map, aligned, with as many samples as it chooses.
+    """What RoIAlign (He et al., 2017) does to a map `(h, w)`: `(N, size, h)` and `(N, size, w)`.
 
-    The samples of a region are a grid and their weights products of one for each axis, so a region
-    is `down @ features @ across^T`.
-
-    Args:
-        bboxes: `(N, 4)` xyxy in pixels of the input.
-        size: Side g of a region.
-        scale: From pixels of the input to positions of the map, 1 / stride.
-        height: h of the map.
-        width: w of the map.
-
-    Returns:
-        `(N, g, h)` and `(N, g, w)`.
+    It is aligned, with as many samples as it chooses. The samples of a region are a grid and their
+    weights products of one for each axis, so a region is `down @ features @ across^T`. Boxes are
+    `(N, 4)` xyxy in pixels of the input, `scale` is 1 / stride.
     """
     starts, ends = (corners * scale - 0.5 for corners in bboxes.split(2, dim=1))
     across = _weights(starts[:, 0], ends[:, 0], size, width)
@@ -28,13 +19,9 @@ def roi_align_weights(
 
 
 def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:
-    """How much each of `length` positions counts in each bin of N intervals, `(N, size, length)`.
+    """How much each of `length` positions counts in each of `size` bins, `(N, size, length)`.
 
-    Args:
-        start: `(N,)`, in positions; a position's own value is at its whole number.
-        end: `(N,)`.
-        size: How many bins an interval has.
-        length: How many positions there are.
+    Intervals go from `start` to `end`, `(N,)`; a position's own value is at its whole number.
     """
     extent = end - start
     number = (extent / size).ceil().clamp(min=0)  # of samples in a bin

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmovsam.export import Comparison, ONNXModel, export_onnx
 from mmovsam.export.checking import compare_prompts, random_prompts
 
+pytestmark = pytest.mark.slow  # the model of `exported` has fewer parts
 SIZE = tiny_photo.SIZE
 VOCABULARY = tiny.vocabulary(width=tiny_photo.EMBED_DIM)
 

@@ -49,7 +49,7 @@ def test_ovsam_on_other_towers_has_parts_that_fit_together(name):
     assert shapes(model) == [(1, 256, 64, 64), (1, channels[-1], 32, 32), *pyramid]
 
 
-@pytest.mark.parametrize('name', TOWERS)
+@pytest.mark.parametrize('name', ['rn50x64', 'vit_l14'])
 def test_adapter_on_other_towers_learns_sams_embedding(name):
     model = build(f'towers/sam2clip_{name}')
     trained = {key.split('.')[0] for key, value in model.named_parameters() if value.requires_grad}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from mmengine.structures import InstanceData
@@ -47,6 +48,7 @@ class ClassMap:
         self.missing = tuple(name for name, label in zip(classes, found) if label < 0)
 
 
+@dataclass(frozen=True)
 class LabelFusion:
     """Give instances their `labels` and `scores`.
 
@@ -61,15 +63,9 @@ class LabelFusion:
         detector_alpha: The detector's share in fused names, 0 to 1.
     """
 
-    def __init__(self, names: str, score: str, detector_alpha: float) -> None:
-        self.names = names
-        self.score = score
-        self.detector_alpha = detector_alpha
-
-    @property
-    def needs_detector(self) -> bool:
-        """Whether the detector's names are needed."""
-        return self.names != 'recognition'
+    names: str
+    score: str
+    detector_alpha: float
 
     def __call__(
         self,

@@ -141,12 +141,10 @@ class OVSAM(PromptedDetector):
     ) -> None:
         super().__init__(classifier, prompter, test_cfg, data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(neck) if neck else None
-        self.region_neck = MODELS.build(region_neck) if region_neck else None
-        self.high_res_neck = MODELS.build(high_res_neck) if high_res_neck else None
-        self.window_decoder = MODELS.build(window_decoder) if window_decoder else None
-        self.region_namer = MODELS.build(region_namer) if region_namer else None
-        self.prompt_encoder = MODELS.build(prompt_encoder) if prompt_encoder else None
+        parts = dict(neck=neck, region_neck=region_neck, high_res_neck=high_res_neck)
+        parts.update(window_decoder=window_decoder, region_namer=region_namer)
+        for name, cfg in dict(parts, prompt_encoder=prompt_encoder).items():
+            setattr(self, name, MODELS.build(cfg) if cfg else None)
         self.head = MODELS.build(head)
         if (self.window_decoder is None) == (self.prompt_encoder is None):
             raise ValueError('OVSAM has either a prompt_encoder or a window_decoder.')
@@ -187,11 +185,8 @@ class OVSAM(PromptedDetector):
             return ImageFeatures(*maps)
         if self.neck is None:
             return ImageFeatures(pyramid, None, ())
-        return self._features(pyramid, _read(self.neck, pyramid))
-
-    def _features(self, pyramid: Sequence[Tensor], embedding: Tensor) -> ImageFeatures:
         return ImageFeatures(
-            embedding,
+            _read(self.neck, pyramid),
             pyramid[-1],
             tuple(_read(self.region_neck, pyramid)) if self.region_neck else (),
             tuple(_read(self.high_res_neck, pyramid)) if self.high_res_neck else (),
@@ -199,14 +194,10 @@ class OVSAM(PromptedDetector):
 
     @torch.no_grad()
     def propose(self, features: ImageFeatures, points: Prompts) -> tuple[Tensor, Tensor | None]:
-        """Masks that single points of one image may mean, before any is chosen.
+        """Masks that N single points of one image may mean, before any is chosen.
 
-        Args:
-            features: Of the image.
-            points: N, in pixels of the network's input.
-
-        Returns:
-            Logits `(N, M, h, w)`, and their predicted IoU `(N, M)` or None.
+        Points are in pixels of the network's input. There are logits `(N, M, h, w)`, and their
+        predicted IoU `(N, M)` or None.
         """
         if self.window_decoder is not None:
             coords, labels = points.point_coords, points.point_labels
@@ -256,17 +247,13 @@ class OVSAM(PromptedDetector):
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
         """CLIP2SAM training, or SAM's own without a classifier.
 
-        Args:
-            batch_inputs: `(B, 3, S, S)`, normalized and padded.
-            batch_data_samples: With `gt_instances` in pixels of the network's input.
+        Samples have `gt_instances` in pixels of the network's input. There are `loss_mask`,
+        `loss_dice` and, with names, `loss_cls`; and for the log `acc`, and parts by source where
+        samples have a `source`: see `mask_losses` and `cls_losses`. Objects without masks, such as
+        those of image-level labels, have no loss of masks.
 
         Raises:
             RuntimeError: The model was prepared for inference.
-
-        Returns:
-            `loss_mask`, `loss_dice` and, with names, `loss_cls`; and for the log `acc`, and parts
-            by source where samples have a `source`: see `mask_losses` and `cls_losses`. Objects
-            without masks, such as those of image-level labels, have no loss of masks.
         """
         if self.window_decoder is not None:
             raise ValueError('A window decoder is trained by tools/train_photo.py.')
@@ -455,11 +442,9 @@ class OVSAM(PromptedDetector):
     ) -> Tensor:
         """Embeddings `(N, D)` of regions of one image, by what learned names.
 
-        Args:
-            features: Of the image.
-            bboxes: `(N, 4)` xyxy in pixels of the network's input.
-            label_tokens: `(N, 1, C)`, read by a head that uses them.
-            by_tower: `(N, D)`, the tower's embeddings of the same boxes, if they are known.
+        Boxes are `(N, 4)` xyxy in pixels of the network's input; label tokens `(N, 1, C)` are read
+        by a head that uses them, and `by_tower` are the tower's embeddings of the same boxes, if
+        they are known.
         """
         if self.region_namer is None:
             return self.head.embed_regions(features.region_maps, bboxes, label_tokens)

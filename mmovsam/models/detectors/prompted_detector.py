@@ -82,13 +82,7 @@ class PromptedDetector(BaseDetector):
 
     @abstractmethod
     def predict_chunk(self, features: Any, prompts: Prompts, metainfo: dict) -> PromptOutput:
-        """Segment and name prompts of one image, all at once.
-
-        Args:
-            features: Of this image, from `extract_feat`.
-            prompts: In pixels of the original image.
-            metainfo: See `predict_prompts`.
-        """
+        """Segment and name prompts of one image, in pixels of the original one, all at once."""
 
     def set_vocabulary(self, classifier: TextClassifier) -> None:
         """Change the vocabulary; features of images stay valid."""
@@ -192,7 +186,7 @@ class PromptedDetector(BaseDetector):
 
     def _class_map(self) -> ClassMap | None:
         """What the labels of the prompter's detector mean in the present vocabulary."""
-        if self.classifier is None or not self.label_fusion.needs_detector:
+        if self.classifier is None or self.label_fusion.names == 'recognition':
             return None
         classes = getattr(self.prompter, 'classes', None)
         if not classes:

@@ -17,19 +17,10 @@ from ...layers import without_autocast
 def encode_logits(
     low_res_logits: Tensor, input_size: int, img_shape: Sequence[int], ori_shape: Sequence[int]
 ) -> list[dict]:
-    """Masks at an image's size as run-length encodings, those of `enlarge_masks`.
+    """Masks at an image's size as run-length encodings of pycocotools, those of `enlarge_masks`.
 
     The two resizes of an axis are one matrix, and only the part of an image is looked at that
-    logits above 0 reach.
-
-    Args:
-        low_res_logits: `(N, 1, h, w)` over the padded square.
-        input_size: Side of that square in pixels.
-        img_shape: `(H, W)` of the image inside the square.
-        ori_shape: `(H, W)` wanted.
-
-    Returns:
-        N encodings as pycocotools has them.
+    logits above 0 reach. Arguments are those of `enlarge_masks`.
     """
     logits = low_res_logits[:, 0].detach().float()
     sizes = zip(logits.shape[1:], img_shape, ori_shape)
@@ -39,14 +30,7 @@ def encode_logits(
 
 
 def bboxes_of_runs(masks: Sequence[dict]) -> Tensor:
-    """Bounding boxes of run-length encodings.
-
-    Args:
-        masks: N of them, as pycocotools has them.
-
-    Returns:
-        `(N, 4)` float32 xyxy in pixels, right and lower edges exclusive; zeros for an empty mask.
-    """
+    """Bounding boxes `(N, 4)` float32 of run-length encodings: see `masks_to_bboxes`."""
     if not masks:
         return torch.zeros(0, 4)
     bboxes = torch.from_numpy(coco_mask.toBbox(list(masks))).float()
@@ -55,12 +39,7 @@ def bboxes_of_runs(masks: Sequence[dict]) -> Tensor:
 
 
 def decode_runs(masks: Sequence[dict], size: Sequence[int]) -> np.ndarray:
-    """Masks `(N, H, W)` bool of run-length encodings.
-
-    Args:
-        masks: N of them, as pycocotools has them.
-        size: `(H, W)` of each.
-    """
+    """Masks `(N, H, W)` bool of run-length encodings, each of `size` `(H, W)`."""
     decoded = np.zeros((len(masks), *size[:2]), bool)
     for mask, encoded in zip(decoded, masks):
         mask[:] = coco_mask.decode(encoded)

@@ -45,8 +45,6 @@ class CLIP2SAMHead(BaseModule):
         loss_dice: Loss of the overlap of sampled masks.
         loss_cls: Loss of region embeddings; `VocabularyLoss` by default.
         num_points: Points sampled on each mask for its losses.
-        oversample_ratio: Candidates drawn for each uncertain point.
-        importance_sample_ratio: Share of the points that are the most uncertain candidates.
         init_cfg: MMEngine's initialization of the mask decoder, for example from SAM's file with
             `prefix='mask_decoder'`; of its masks the first ones are taken.
     """
@@ -64,8 +62,6 @@ class CLIP2SAMHead(BaseModule):
         loss_dice: dict | None = None,
         loss_cls: dict | None = None,
         num_points: int = 12544,
-        oversample_ratio: float = 3.0,
-        importance_sample_ratio: float = 0.75,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -101,8 +97,6 @@ class CLIP2SAMHead(BaseModule):
         )
         self.loss_cls = MODELS.build(loss_cls or dict(type='VocabularyLoss'))
         self.num_points = num_points
-        self.oversample_ratio = oversample_ratio
-        self.importance_sample_ratio = importance_sample_ratio
 
     def init_weights(self) -> None:
         """Initialize the mask decoder as `init_cfg` says; the rest is as constructed."""
@@ -146,17 +140,13 @@ class CLIP2SAMHead(BaseModule):
     def embed_regions(
         self, region_maps: tuple[Tensor, ...], bboxes: Tensor, label_tokens: Tensor | None = None
     ) -> Tensor:
-        """Embed regions of one image.
+        """Embeddings `(N, D)` of regions of one image, not normalized.
 
         Args:
             region_maps: Maps `(1, C, H / s, W / s)` at the extractor's strides.
             bboxes: `(N, 4)` xyxy in pixels of the network's input; best on the host, where it is
                 decided which map each is read from.
-            label_tokens: `(N, 1, C)`, the label token after the decoder; read if
-                `use_label_token` is set.
-
-        Returns:
-            `(N, D)`, not normalized.
+            label_tokens: `(N, 1, C)` after the decoder; read if `use_label_token` is set.
         """
         with without_autocast(region_maps[0]):
             return self.embed_pooled(self.pool_regions(region_maps, bboxes), label_tokens)
@@ -207,12 +197,9 @@ class CLIP2SAMHead(BaseModule):
         Returns:
             `(N, P, 2)`, x and y in shares of the extent (PointRend, Mask2Former).
         """
+        # of three candidates for each point the most uncertain ones, for three of four points
         return get_uncertain_point_coords_with_randomness(
-            low_res_logits,
-            None,
-            self.num_points,
-            self.oversample_ratio,
-            self.importance_sample_ratio,
+            low_res_logits, None, self.num_points, 3.0, 0.75
         )
 
     def mask_losses(
@@ -221,12 +208,9 @@ class CLIP2SAMHead(BaseModule):
         gt_masks: Tensor,
         points: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """BCE and Dice on sampled points.
+        """BCE and Dice of logits `(N, 1, h, w)` on points of masks `(N, H, W)`, 1 inside.
 
-        Args:
-            low_res_logits: `(N, 1, h, w)`.
-            gt_masks: `(N, H, W)` bool or uint8 over the same extent, 1 inside.
-            points: Those of `sample_points`; None to sample them.
+        Without `points` they are those of `sample_points`.
         """
         if points is None:
             points = self.sample_points(low_res_logits)

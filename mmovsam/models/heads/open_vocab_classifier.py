@@ -158,13 +158,9 @@ class OpenVocabClassifier(BaseModule):
         return dataclasses.replace(classifier, novel=flags)
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Scaled similarity to each class, the best of its names, the names' bias included.
+        """Scaled similarity `(N, K + 1)` of embeddings `(N, D)` to the best name of each class.
 
-        Args:
-            embeddings: `(N, D)`, not normalized.
-
-        Returns:
-            `(N, K + 1)`; the background, last, is 0.
+        The names' bias is included; the background, last, is 0.
         """
         embeddings = self._normalized(embeddings)
         groups = self.embeddings.to(embeddings).split(self.sizes)
@@ -191,16 +187,10 @@ class OpenVocabClassifier(BaseModule):
         return F.normalize(at_least_float32(embeddings), dim=-1)
 
     def fuse(self, head_logits: Tensor, clip_logits: Tensor, visible: Tensor) -> Tensor:
-        """Geometric mean of the head's and CLIP's probabilities (OVSAM, section 3.3).
+        """Geometric mean of the head's and CLIP's probabilities (OVSAM, section 3.3), logarithms.
 
-        Args:
-            head_logits: `(N, K + 1)`.
-            clip_logits: `(N, K + 1)`.
-            visible: `(N,)` bool, whether the mask covers anything on CLIP's map; where not, CLIP
-                has no say.
-
-        Returns:
-            `(N, K + 1)`, logarithms.
+        Both logits and the result are `(N, K + 1)`. Where a mask covers nothing on CLIP's map,
+        `visible` `(N,)` is False and CLIP has no say.
         """
         alpha = self.alpha.to(head_logits) * visible[:, None]
         fused = (1 - alpha) * head_logits.log_softmax(-1) + alpha * clip_logits.log_softmax(-1)
@@ -211,14 +201,9 @@ class OpenVocabClassifier(BaseModule):
         return fused_logits.softmax(-1)[:, :-1]
 
     def check_classes(self, classes: Sequence[str]) -> None:
-        """Make sure that labels of a data set mean the same classes here.
+        """Raise a `ValueError` if a data set has other classes, or another order.
 
-        Args:
-            classes: The K class names of the data set. If the vocabulary came without names,
-                their number is all that can be compared.
-
-        Raises:
-            ValueError: The data set has other classes, or another order.
+        If the vocabulary came without names, their number is all that can be compared.
         """
         remedy = 'Build the vocabulary from the data set: tools/build_vocabulary.py.'
         if len(classes) != self.num_classes and self.names is None:
@@ -244,19 +229,14 @@ class OpenVocabClassifier(BaseModule):
 
 
 def _grouped_by_count(counts: Tensor) -> tuple[Tensor, Tensor, list[int], list[int]]:
-    """Bring classes that have equally many names together.
+    """Bring classes that have equally many names, `counts` `(K,)`, together.
 
     Their names make a dense block, whose maximum is fast. Padding all classes to the most names
     would make eight times as much of ImageNet-22k, most of whose classes have one or two.
 
-    Args:
-        counts: `(K,)`, how many names each class has.
-
     Returns:
-        rows: `(M,)`, the names' order: by count, then first names, second names, ...
-        order: `(K + 1,)`, where each class is then, and the background last.
-        counts: How many names the classes of each group have.
-        sizes: How many names each group has.
+        The names' order `(M,)`, by count, then first names, second names, ...; where each class is
+        then, and the background last, `(K + 1,)`; and of each group the count and how many names.
     """
     first = counts.cumsum(0) - counts
     rows, classes, sizes = [], [], []

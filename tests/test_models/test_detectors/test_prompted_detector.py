@@ -65,6 +65,11 @@ def test_masks_come_as_runs_that_hold_the_same_pixels(build, make):
 @pytest.mark.parametrize(
     'test_cfg, message',
     [
+        (dict(scores='detector'), r"test_cfg has no \['scores'\]"),
+        (dict(score='best'), "test_cfg.score is 'best'"),
+        (dict(bboxes='gt'), "test_cfg.bboxes is 'gt'"),
+        (dict(clip_region='box'), "test_cfg.clip_region is 'box'"),
+        (dict(chunk_size=0), 'chunk_size must be at least 1'),
         (dict(names='mine'), "test_cfg.names is 'mine'"),
         (dict(mask_format='png'), "test_cfg.mask_format is 'png'"),
         (dict(detector_alpha=1.5), 'detector_alpha must lie between 0 and 1, not 1.5'),

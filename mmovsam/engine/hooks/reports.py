@@ -1,4 +1,4 @@
-"""What a training is about to do, and how long it will take."""
+"""What the log says: what a training is about to do and how long it takes, and metrics once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,25 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 
-from mmengine.hooks import Hook
+from mmengine.dist import master_only
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
-from ..unwrap import unwrap
+from ..processes import unwrap
+
+
+@HOOKS.register_module()
+class SingleLoggerHook(LoggerHook):
+    """MMEngine's `LoggerHook`, but the metrics of a test are written by the main process alone.
+
+    MMEngine has every process write the same JSON file at once, which now and then ends as a mix of
+    two.
+    """
+
+    @master_only
+    def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        super().after_test_epoch(runner, metrics)
 
 
 @HOOKS.register_module()
@@ -32,21 +46,22 @@ class TrainingReportHook(Hook):
         self.measured = measured
 
     def before_train(self, runner) -> None:
-        """Count parameters and images."""
         self._first = runner.iter
         parameters = list(unwrap(runner.model).parameters())
         training = sum(p.numel() for p in parameters if p.requires_grad)
-        images = ', '.join(
-            f'{count:,} of {source}'
-            for source, count in sources_of(runner.train_dataloader.dataset)
-        )
+        loader = runner.train_dataloader
+        images = ', '.join(f'{count:,} of {name}' for name, count in sources_of(loader.dataset))
+        batch = f'batches of {loader.batch_sampler.batch_size * runner.world_size}'
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            length = f'{runner.max_epochs} epochs of {len(loader):,} {batch}'
+        else:
+            length = f'{runner.max_iters:,} {batch}'
         runner.logger.info(
             f'{training:,} of {sum(p.numel() for p in parameters):,} parameters train. '
-            f'Images: {images}. {_length(runner)}.'
+            f'Images: {images}. {length}.'
         )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Measure the first iterations."""
         done = runner.iter + 1 - self._first
         if done == self.warm_up:
             self._start = time.perf_counter()
@@ -64,11 +79,7 @@ class TrainingReportHook(Hook):
 def sources_of(dataset) -> Iterator[tuple[str, int]]:
     """The data sets that a data set is made of, and the number of images of each.
 
-    Args:
-        dataset: A data set, or a wrapper of one or several.
-
-    Yields:
-        The name of each, its `source` where it has one, else its class and its annotations.
+    The name of each is its `source` where it has one, else its class and its annotations.
     """
     if hasattr(dataset, 'datasets'):
         for part in dataset.datasets:
@@ -79,10 +90,3 @@ def sources_of(dataset) -> Iterator[tuple[str, int]]:
         name = (getattr(dataset, 'metainfo', None) or {}).get('source')
         file = getattr(dataset, 'ann_file', '')
         yield name or ' '.join(filter(None, [type(dataset).__name__, str(file)])), len(dataset)
-
-
-def _length(runner) -> str:
-    batch = f'batches of {runner.train_dataloader.batch_sampler.batch_size * runner.world_size}'
-    if isinstance(runner.train_loop, EpochBasedTrainLoop):
-        return f'{runner.max_epochs} epochs of {len(runner.train_dataloader):,} {batch}'
-    return f'{runner.max_iters:,} {batch}'

@@ -3,11 +3,8 @@
 import pytest
 import torch
 from mmengine.model import BaseModel, BaseModule
-from mmengine.registry import init_default_scope
 
 from mmovsam.checkpoints import load_initial_weights, names_all_weights
-from mmovsam.layers import MaskDecoder
-from mmovsam.models.heads import CLIP2SAMHead
 
 PRETRAINED = dict(type='Pretrained', checkpoint='file.pth')
 
@@ -75,33 +72,15 @@ def test_weight_that_no_file_has_is_named(file, changes, message):
         load_initial_weights(Whole(file(**changes)))
 
 
-def test_part_without_a_file_is_named(file):
-    model = Whole(file())
+def test_missing_files_are_named_and_the_count_of_batches_may_be_missing(file, tmp_path):
+    path = file(a__norm__num_batches_tracked=None)
+    load_initial_weights(Whole(path))
+    model = Whole(path)
     model.second.init_cfg = None
     with pytest.raises(ValueError, match=r'7 of the 14 .*second.scale.*Give a checkpoint'):
         load_initial_weights(model)
-
-
-def test_count_of_batches_may_be_missing(file):
-    load_initial_weights(Whole(file(a__norm__num_batches_tracked=None)))
-
-
-def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.pth'):
         load_initial_weights(Whole(tmp_path / 'none.pth'))
-
-
-def test_decoder_of_one_mask_takes_what_it_needs_of_sams_file(tmp_path):
-    decoder = dict(channels=16, num_heads=2, mlp_channels=16)
-    sam = MaskDecoder(num_masks=4, with_iou=True, **decoder)
-    torch.save(prefixed(sam, 'mask_decoder'), tmp_path / 'sam.pth')
-    pretrained = dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'sam.pth'), prefix='mask_decoder'
-    )
-    init_default_scope('mmdet')
-    head = CLIP2SAMHead(mask_decoder=decoder, embed_dim=None, init_cfg=pretrained)
-    load_initial_weights(head)
-    assert torch.equal(head.mask_decoder.mask_tokens.weight, sam.mask_tokens.weight[:1])
 
 
 def test_config_names_all_weights_if_each_part_with_weights_does():

@@ -13,7 +13,7 @@ from mmengine.registry import STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from ...fileio import atomic_path
+from ..fileio import atomic_path
 
 _OPTIMIZER = ('state', 'param_groups')  # what an optimizer's own state has; a wrapper adds to it
 
@@ -22,10 +22,9 @@ _OPTIMIZER = ('state', 'param_groups')  # what an optimizer's own state has; a w
 class FullStateFSDPStrategy(FSDPStrategy):
     """MMEngine's `FSDPStrategy`, with checkpoints that any number of processes goes on from.
 
-    Frozen parameters are not sharded: each process has them whole, and nothing is sent for them.
-    What MMEngine 0.10.7 lacks for PyTorch 2.13 is here: a device without a GPU, the norm of all
-    shards where gradients are clipped, the order of PyTorch's arguments where the state of the
-    optimizer is loaded, and a checkpoint that is written whole or not at all.
+    Frozen parameters are not sharded. What MMEngine 0.10.7 lacks for PyTorch 2.13 is here: a device
+    without a GPU, the norm of all shards where gradients are clipped, the order of PyTorch's
+    arguments where the state of the optimizer is loaded, and checkpoints written whole.
 
     Args:
         model_wrapper: Config of `MMFullyShardedDataParallel`.
@@ -61,12 +60,7 @@ class FullStateFSDPStrategy(FSDPStrategy):
         return built
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
-        """Write a checkpoint, whole or not at all; all processes take part.
-
-        Args:
-            filename: A local file.
-            **kwargs: As for `FSDPStrategy`.
-        """
+        """Write a checkpoint, whole or not at all; all processes take part."""
         writing = atomic_path(filename) if is_main_process() else contextlib.nullcontext(filename)
         with writing as path:
             super().save_checkpoint(str(path), **kwargs)
@@ -78,14 +72,7 @@ class FullStateFSDPStrategy(FSDPStrategy):
         return {**state, **{key: whole[key] for key in whole if key not in _OPTIMIZER}}
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Divide a state among the processes.
-
-        Args:
-            state_dict: What `optim_state_dict` made, in any number of processes.
-
-        Raises:
-            ValueError: It was made by another strategy.
-        """
+        """Divide what `optim_state_dict` made, in any number of processes, among these."""
         if not all(isinstance(name, str) for name in state_dict['state']):
             raise ValueError(
                 'The checkpoint was not written by a sharded training, and the state of its '
