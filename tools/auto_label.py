@@ -55,7 +55,7 @@ def parse_args():
         '--checkpoint',
         help="weights: a file, an address or the name of a pretrained model; without, the config's",
     )
-    add('--format', default='coco', choices=['coco', 'labelme', 'yolo'])
+    add('--format', default='coco', choices=['coco', 'coco_panoptic', 'labelme', 'yolo'])
     add('--polygons', action='store_true', help='for coco: polygons in place of run lengths')
     add('--score-thr', type=float, default=0.0, help='leave out objects with a lower score')
     add(
