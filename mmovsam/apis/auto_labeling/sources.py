@@ -151,6 +151,9 @@ class FindSource(Source):
         taken = ('self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode')
         known = _arguments(OVSAMPredictor.find, *taken, 'top_k')
         _check_options(options, [*known, 'detector'])
+        score_thr = options.get('score_thr', 0)
+        if not 0 <= score_thr <= 1:
+            raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr}.')
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
         detector = self.options.pop('detector', None)
