@@ -33,8 +33,9 @@ def parse_args():
     add(
         '--prompter',
         default='everything',
-        help='what says where objects are: everything (the default), the config of a detector, '
-        'or proposals, a .json of COCO results',
+        help='what says where objects are: everything (the default), find (as everything, but only '
+        'objects of the vocabulary, against the names of the model), the config of a detector, or '
+        'proposals, a .json of COCO results',
     )
     add(
         '--prompter-options',
@@ -42,7 +43,8 @@ def parse_args():
         action=OptionsAction,
         metavar='KEY=VALUE',
         default={},
-        help='of everything: points_per_side=32 stability_thr=0.9 ...; of a detector: '
+        help='of everything: points_per_side=32 stability_thr=0.9 ...; of find: score_thr=0.4 '
+        'candidates.points_per_side=32 ...; of a detector: '
         'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
         '(COCO, which images are which) filter.score_thr=0.3 ...',
     )

@@ -14,7 +14,6 @@ from ..models.heads import OpenVocabClassifier
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, split_name
 from .everything import OUTPUT_MODES
-from .image_input import read_image
 from .name_contest import NameContest
 from .tidying import quality_of
 
@@ -104,7 +103,7 @@ class FindMode:
             raise ValueError(f'top_k must be at least 1, not {top_k}.')
         contest = self._contest(names, background)
         if image is not None:
-            self.set_image(read_image(image, image_format, self.value_range), 'BGR')
+            self.set_image(image, image_format)
         if bboxes is None:
             things = self._everywhere(image_index, dict(candidates or {}))
         elif candidates:
