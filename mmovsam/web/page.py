@@ -267,14 +267,6 @@ class Page:
                         undo = gr.Button('Undo', size='md', elem_id='undo')
                         clear = gr.Button('Clear', size='md')
                         everything = gr.Button('Find everything', size='md')
-                        wanted = gr.Textbox(
-                            label='What to find',
-                            show_label=False,
-                            container=False,
-                            placeholder='or: dog, a red cup',
-                            elem_id='wanted',
-                        )
-                        find = gr.Button('Find', size='md')
                     with gr.Column(elem_id='stage'):
                         empty = markup.empty_stage(bool(self.examples))
                         self.picture = gr.HTML(empty, js_on_load=None)
@@ -296,6 +288,16 @@ class Page:
                             add = gr.Button('Add', variant='primary', size='md')
                     with gr.Column(elem_classes='card'):
                         gr.HTML('<h2>Objects</h2>', js_on_load=None)
+                        with gr.Row(elem_classes='joined'):
+                            wanted = gr.Textbox(
+                                label='What to find',
+                                show_label=False,
+                                container=False,
+                                placeholder='All of a name: dog, a red cup',
+                                max_lines=1,
+                                elem_id='wanted',
+                            )
+                            find = gr.Button('Find', size='md')
                         self.objects = gr.HTML(
                             markup.EMPTY_LIST, js_on_load=choices, elem_id='objects'
                         )
