@@ -11,6 +11,7 @@ from ..prompts import Prompts
 from ..prompts.gt_prompter import deepest_point
 from .augmentation import make_batch
 from .data import CANVAS, PhotoData
+from .losses import mask_ious
 
 
 @torch.no_grad()
@@ -65,6 +66,4 @@ def full_size_ious(logits: Tensor, truth: Tensor, size: Tensor) -> Tensor:
     logits = F.interpolate(logits.float(), (CANVAS, CANVAS), mode='bilinear', align_corners=False)
     logits = logits[..., : round(height * scale), : round(width * scale)]
     logits = F.interpolate(logits, (height, width), mode='bilinear', align_corners=False)
-    found, truth = logits > 0, truth[:, None]
-    union = (found | truth).sum((2, 3))
-    return (found & truth).sum((2, 3)) / union.clamp(min=1)
+    return mask_ious(logits, truth)
