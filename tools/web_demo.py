@@ -9,11 +9,9 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.engine.command_line import (
     add_device_arguments,
     add_value_range,
-    device_of,
+    load_predictor,
     readable_errors,
-    use_half,
 )
-from mmovsam.pixels import checked_range
 from mmovsam.web import loading
 
 
@@ -46,9 +44,7 @@ def main(args):
         max_sessions=args.max_sessions,
         forget_after=args.forget_after * 60,
     )
-    shared = loading.load(args.config, args.checkpoint, device_of(args))
-    use_half(shared[0].model, args)
-    shared[0].value_range = checked_range(args.value_range)
+    shared = load_predictor(args, loading.load)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
     examples = loading.load_examples()
     with serving(*shared, limits, args.host, args.port, examples) as url:

@@ -15,12 +15,13 @@ from mmengine.dist import is_distributed
 from mmengine.registry import LOOPS, RUNNERS, init_default_scope
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ..apis import OVSAMPredictor
 from ..checkpoints import safe_loading
 from ..checkpoints.required import weight_files
 from ..datasets.files import check_files, config_files
 from ..devices import choose_device, describe_device, half_precision
-from ..models.detectors import OVSAM
 from ..models.prepare import prepare_for_inference
+from ..pixels import checked_range
 from ..pretrained import MODELS, config_path, read_config
 from .processes import start_gloo
 from .resume import ResumableEpochLoop, ResumableIterLoop
@@ -45,19 +46,25 @@ class OptionsAction(DictAction):
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that training and testing share with MMDetection's tools."""
     parser.add_argument('--work-dir', help='folder for logs and results')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. train_cfg.max_epochs=2 '
-        'or a list as key="[a,b]", without white space',
+    add_config_options(
+        parser, 'train_cfg.max_epochs=2 or a list as key="[a,b]", without white space'
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='of jobs'
     )
     # torch.distributed.launch passes --local-rank, and passed --local_rank before PyTorch 2
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add `--cfg-options`, which `load_config` applies."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help=f'override settings of the config, e.g. {example}',
+    )
 
 
 def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> None:
@@ -74,27 +81,70 @@ def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> 
         )
 
 
+def add_model_arguments(parser: argparse.ArgumentParser, value_range: bool = True) -> None:
+    """Add the flags of `load_predictor`, with or without that for images of more than 8 bits."""
+    add = parser.add_argument
+    add(
+        '--config',
+        default='photo/ovsam_photo.py',
+        help='of OVSAM, or the name of a pretrained model; by default the small one of photographs',
+    )
+    add(
+        '--checkpoint',
+        help="weights: a file, an address or the name of a pretrained model; without, the config's",
+    )
+    add_device_arguments(parser)
+    if value_range:
+        add_value_range(parser)
+
+
 def add_value_range(parser: argparse.ArgumentParser) -> None:
     """Add the flag for images of more than 8 bits, `value_range` of the predictor."""
     parser.add_argument(
         '--value-range',
         nargs=2,
         type=float,
+        action=_RangeAction,
         metavar=('LOW', 'HIGH'),
         help='values that are black and white in images of more than 8 bits, e.g. 0 4095 '
         '(default: the 0.5th and the 99.5th percentile of each image)',
     )
 
 
+class _RangeAction(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        try:
+            setattr(namespace, self.dest, checked_range(values))
+        except ValueError as error:
+            parser.error(str(error))
+
+
+def load_predictor(args: argparse.Namespace, load=OVSAMPredictor.from_config, **settings):
+    """What `load`, the constructor of a predictor by default, makes of a command's flags.
+
+    It is called with a config, a checkpoint, a device and the settings, and returns a predictor,
+    or one and more.
+
+    Raises:
+        ValueError, FileNotFoundError, DownloadError: See `OVSAMPredictor.from_config`.
+    """
+    loaded = load(args.config, args.checkpoint, device_of(args), **settings)
+    predictor = loaded[0] if isinstance(loaded, tuple) else loaded
+    if getattr(args, 'half', False):
+        prepare_for_inference(predictor.model, half_precision(predictor.device))
+    predictor.value_range = getattr(args, 'value_range', None)
+    return loaded
+
+
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config of a command and apply the flags of `add_common_arguments`.
+    """Read the config of a command and apply those flags of `add_common_arguments` that it has.
 
     Raises:
         FileNotFoundError: The config does not exist.
         ValueError: It cannot be read or an option's key is unknown.
     """
     path = config_path(args.config)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
         cfg = read_config(args.config, weights=getattr(args, 'checkpoint', None) is None)
     except (SyntaxError, AssertionError) as error:
@@ -103,8 +153,8 @@ def load_config(args: argparse.Namespace) -> Config:
         _check_option_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
     _load_in_process(cfg)
-    cfg.launcher = args.launcher
-    if args.work_dir is not None:
+    cfg.launcher = getattr(args, 'launcher', 'none')
+    if getattr(args, 'work_dir', None) is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         name = args.config if args.config in MODELS else path.stem
@@ -137,12 +187,6 @@ def device_of(args: argparse.Namespace) -> torch.device:
     if int(os.environ.get('LOCAL_RANK', 0)) == 0:
         print(describe_device(device, dtype), flush=True)
     return device
-
-
-def use_half(model: OVSAM, args: argparse.Namespace) -> None:
-    """Prepare a model on its device for half precision, where `--half` asks for it."""
-    if args.half:
-        prepare_for_inference(model, half_precision(next(model.parameters()).device))
 
 
 def build_runner(cfg: Config, training: bool) -> Runner:

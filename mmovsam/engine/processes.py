@@ -11,9 +11,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from filelock import FileLock, Timeout
 from mmengine.dist import broadcast_object_list, get_dist_info, get_world_size, is_main_process
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
@@ -62,6 +64,31 @@ def by_main_process(function: Callable[[], Any]) -> Any:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+@contextlib.contextmanager
+def only_run(lock_file: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, which is made; the main process locks it for its group.
+
+    Raises:
+        ValueError: Another run has the lock.
+    """
+    folder, lock = lock_file.parent, FileLock(lock_file)
+
+    def acquire() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(
+                f'Another run is filling {folder}: wait for it, or write somewhere else.'
+            ) from None
+
+    by_main_process(acquire)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import reference
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mmovsam.checkpoints import load_checkpoint_file, save_safetensors
 from mmovsam.checkpoints.convert import convert, expected_tensors, export_released
@@ -67,7 +66,6 @@ def test_released_files_load_strictly_and_come_back_identical(tmp_path, released
     contents, every = released
     conversion = convert(write(contents), expected_tensors(Config(dict(model=RN50))))
     conversion.save(tmp_path / 'ovsam.pth')
-    init_default_scope('mmdet')
     with torch.device('meta'):
         model = MODELS.build(RN50)
     model.load_state_dict(load(tmp_path / 'ovsam.pth'), strict=True, assign=True)

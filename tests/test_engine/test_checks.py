@@ -8,7 +8,6 @@ import tiny
 import torch
 from mmdet.datasets import ConcatDataset
 from mmdet.registry import MODELS
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
 from mmengine.runner import EpochBasedTrainLoop
@@ -126,15 +125,6 @@ def test_what_cannot_be_compared_is_left_alone_and_numbers_are_compared_without_
     check(runner_of(Named(None), test=('a', 'b')))
     with pytest.raises(ValueError, match='3 classes and the vocabulary 2'):
         check(runner_of(Named(None), test=('a', 'b', 'c')))
-
-
-@pytest.fixture
-def logged(caplog):
-    """What MMEngine's logger says."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 @pytest.mark.parametrize(

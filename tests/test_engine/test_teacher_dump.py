@@ -262,7 +262,7 @@ def test_what_does_not_go_with_the_folder_is_refused(dumped, tmp_path):
         tiny_dump.dump(cfg, folder, 'int8')
     with pytest.raises(ValueError, match="not 'repair'"):
         tiny_dump.dump(cfg, folder, damaged='repair')
-    with FileLock(folder / '.lock'), pytest.raises(ValueError, match='Another dump'):
+    with FileLock(folder / '.lock'), pytest.raises(ValueError, match='Another run'):
         tiny_dump.dump(cfg, folder)
     tiny_dump.write_teacher(tmp_path / 'sam.pth', seed=1)
     with pytest.raises(ValueError, match='fingerprint'):

@@ -4,7 +4,6 @@ import pytest
 import reference
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.layers import MaskDecoder
 from mmovsam.prompts import Prompts
@@ -20,7 +19,6 @@ def want():
 
 @pytest.fixture(scope='module')
 def sam():
-    init_default_scope('mmdet')
     parts = dict(
         image_encoder=MODELS.build(reference.SAM_TINY_ENCODER),
         prompt_encoder=MODELS.build(dict(type='SAMPromptEncoder', image_size=256)),
@@ -89,7 +87,6 @@ def test_answers_to_prompts_equal_the_original_ones(sam, embedding, want, kind):
     ],
 )
 def test_names_and_shapes_are_those_of_the_released_sam(size, settings):
-    init_default_scope('mmdet')
     with torch.device('meta'):
         sam = torch.nn.ModuleDict(
             dict(

@@ -6,7 +6,6 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TOWERS = {  # channels, width of CLIP's space, side of the attention pooling, side of CLIP's images
@@ -18,7 +17,6 @@ TOWERS = {  # channels, width of CLIP's space, side of the attention pooling, si
 
 
 def load(name):
-    init_default_scope('mmdet')
     return Config.fromfile(CONFIGS / f'{name}.py')
 
 

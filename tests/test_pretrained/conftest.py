@@ -5,7 +5,6 @@ import tiny
 import torch
 from hub_server import server  # noqa: F401  a fixture
 from mmdet.registry import MODELS as BUILDERS
-from mmengine.registry import init_default_scope
 
 from mmovsam.checkpoints.released import FORMATS, locate
 from mmovsam.pretrained import MODELS, PretrainedModel
@@ -30,7 +29,6 @@ model['classifier'].update(classifier={names!r}, text_encoder=text_encoder)
 @pytest.fixture
 def weights():
     """Of the model, by its own names."""
-    init_default_scope('mmdet')
     torch.manual_seed(1)
     return BUILDERS.build(tiny.OVSAM).state_dict()
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mmovsam.checkpoints import load_checkpoint_file
 from mmovsam.config_files import find_config
@@ -67,7 +66,6 @@ def test_what_a_type_cannot_hold_is_refused(value, dtype, message):
 def student():
     """The shipped adapter, which is trained to its end, and what the small SAM would teach it."""
     print(f'seed {SEED}')
-    init_default_scope('mmdet')
     cfg = Config.fromfile(find_config('mini/sam2clip_mini.py')).model
     model = MODELS.build(cfg)
     for part, file, prefix in (

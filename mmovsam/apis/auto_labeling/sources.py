@@ -15,7 +15,7 @@ from mmdet.structures import DetDataSample
 
 from ...checkpoints.fingerprint import module_fingerprint
 from ...prompts import DetectorPrompter, FilePrompter, Prompter
-from ...prompts.result_files import PICKLES, read_results
+from ...prompts.result_files import PICKLES
 from ..predictor import OVSAMPredictor
 from .proposals import match_images
 
@@ -214,8 +214,7 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
     if Path(prompter).suffix in ('.json', *PICKLES):
         _check_options(options, ('annotations', 'filter'))
         boxes = FilePrompter(prompter, filter=options.get('filter'))
-        keys = list(read_results(prompter).images)
-        ids = match_images(keys, names, prompter, options.get('annotations'))
+        ids = match_images(boxes.images, names, prompter, options.get('annotations'))
         content = np.memmap(prompter, np.uint8, 'r')
         settings['content'] = hashlib.sha256(content).hexdigest()
         return PromptSource(boxes, settings, ids)

@@ -216,13 +216,13 @@ class OVSAM(PromptedDetector):
             coords, labels = points.point_coords, points.point_labels
             _, quality, _, logits = self.window_decoder.propose(features.pyramid, coords, labels)
             return logits, quality
-        decoded = self._decode(features, points, multimask_output=True)
+        decoded = self.decode_masks(features, points, multimask_output=True)
         return decoded.low_res_logits, decoded.iou_predictions
 
     def _decode_windows(
         self, features: ImageFeatures, prompts: Prompts, multimask_output: bool
     ) -> DecodedMasks:
-        """As `_decode`, by the window decoder: points alone, and prompts that tell the extent."""
+        """`decode_masks` by the window decoder: points alone, and prompts that tell the extent."""
         decoder, maps = self.window_decoder, features.pyramid
         device, number = features.embedding.device, len(prompts)
         prompts = prompts.to(device)
@@ -296,7 +296,7 @@ class OVSAM(PromptedDetector):
         logits = masks = points = tokens = embeddings = None
         has_masks = 'masks' in instances
         if has_masks or (self.recognizes and self.head.use_label_token):
-            logits, _, tokens = self._decode(features, prompts)
+            logits, _, tokens = self.decode_masks(features, prompts)
         if has_masks:
             masks = to_device(instances.masks.to_tensor(torch.uint8, 'cpu'), logits.device)
             points = self.head.sample_points(logits)
@@ -308,7 +308,7 @@ class OVSAM(PromptedDetector):
         source = sample.metainfo.get('source')
         return TrainedImage(source, logits, masks, points, embeddings, instances.labels, about)
 
-    def _decode(
+    def decode_masks(
         self,
         features: ImageFeatures,
         prompts: Prompts,
@@ -410,7 +410,7 @@ class OVSAM(PromptedDetector):
         Returns:
             Of all masks, those of one prompt after those of another.
         """
-        decoded = self._decode(features, prompts, multimask_output)
+        decoded = self.decode_masks(features, prompts, multimask_output)
         count = decoded.low_res_logits.shape[1]  # masks of each prompt
         logits = decoded.low_res_logits.flatten(0, 1)[:, None]
         iou = None if decoded.iou_predictions is None else decoded.iou_predictions.flatten()

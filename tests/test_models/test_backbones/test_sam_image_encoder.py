@@ -3,11 +3,9 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 
 def build(**settings):
-    init_default_scope('mmdet')
     small = dict(image_size=64, embed_dim=16, depth=2, num_heads=2, global_attn_indexes=(1,))
     return MODELS.build(dict(type='SAMImageEncoder', out_channels=12, **{**small, **settings}))
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from mmcv.ops import roi_align
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 LITE = 'tf_efficientnet_lite0'
 # EfficientNets have a last convolution in front of the mean, MobileNets behind it, others none;
@@ -20,7 +19,6 @@ SEED = 5
 
 
 def build(model=LITE, **settings):
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     return MODELS.build(dict(type='TimmBackbone', model=model, embed_dim=12, **settings))
 

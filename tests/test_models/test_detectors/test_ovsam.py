@@ -182,20 +182,6 @@ def test_annotated_regions_reach_the_model_through_predict(build, two):
     assert not torch.allclose(some.topk_scores, others.topk_scores, atol=1e-6)
 
 
-def test_vocabulary_changes_between_two_calls_without_encoding_again(build, make):
-    model = build()
-    features, samples = encoded(model, make.batch(make.sample(1)))
-    prompts = random_prompts('bpb')
-    before = model.predict_prompts(features, prompts, samples[0].metainfo)
-    names = [f'class {i}' for i in range(9)]
-    model.set_vocabulary(make.vocabulary(names, None, seed=5))
-    changed = model.predict_prompts(features, prompts, samples[0].metainfo)
-    assert torch.equal(before.masks, changed.masks)
-    assert not torch.equal(before.topk_scores, changed.topk_scores)
-    model.set_vocabulary(make.vocabulary())
-    equal(before, model.predict_prompts(features, prompts, samples[0].metainfo))
-
-
 def test_without_neck_and_classifier_it_is_sam(build, make):
     model = build('sam', prompter=dict(mode='center'))
     empty, found = predict(model, make.batch(make.sample(0, seed=2), make.sample(3)))

@@ -119,7 +119,7 @@ def test_prompts_far_outside_have_finite_answers(model, features):
 def test_masks_are_in_windows_around_the_boxes(model, features):
     prompts = Prompts(bboxes=torch.tensor([[20.0, 30.0, 60.0, 70.0]]))
     with torch.no_grad():
-        near = model._decode(features, prompts).low_res_logits[0, 0]
+        near = model.decode_masks(features, prompts).low_res_logits[0, 0]
     inside = torch.zeros(128, 128, dtype=torch.bool)
     inside[22:78, 12:68] = True  # 40 pixels, and 8 around them
     torch.testing.assert_close(near[~inside], torch.full_like(near[~inside], -10.0))
@@ -139,7 +139,7 @@ def test_window_is_around_the_box_or_the_earlier_mask_and_the_points(model, feat
     seen = []
     hook = model.window_decoder.register_forward_hook(lambda _, args, out: seen.append(args[1]))
     with torch.no_grad():
-        model._decode(features, prompts)
+        model.decode_masks(features, prompts)
     hook.remove()
     (got,) = seen
     assert got.bboxes.tolist() == [[20, 30, 60, 70], [10, 80, 50, 100], [10, 80, 100, 100]]

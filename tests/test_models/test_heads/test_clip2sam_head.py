@@ -2,7 +2,6 @@
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.layers import MaskDecoder
 from mmovsam.models.heads import clip2sam_head
@@ -11,7 +10,6 @@ DECODER = dict(channels=16, num_heads=4, mlp_channels=32)
 
 
 def build(**settings):
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     small = dict(embed_dim=12, region_channels=8, mask_decoder=DECODER, num_points=200)
     return MODELS.build(dict(type='CLIP2SAMHead', **{**small, **settings})).eval()

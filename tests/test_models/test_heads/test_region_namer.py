@@ -6,13 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.models.heads.region_namer import places_of
 
 
 def build(**settings):
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     return MODELS.build(
         dict(type='RegionNamer', embed_dim=8, region_channels=6, hidden=16, **settings)

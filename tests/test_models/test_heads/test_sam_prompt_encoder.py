@@ -3,14 +3,12 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.prompts import Prompts
 
 
 @pytest.fixture
 def encoder():
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     config = dict(type='SAMPromptEncoder', embed_dim=16, image_size=64, mask_channels=8)
     return MODELS.build(config).eval()
@@ -32,7 +30,6 @@ def test_parts_of_prompts_have_their_tokens_and_embeddings(encoder, kinds, token
 
 @pytest.mark.parametrize('train_masks', [False, True])
 def test_mask_branch_trains_only_where_it_is_asked_to(train_masks):
-    init_default_scope('mmdet')
     config = dict(type='SAMPromptEncoder', embed_dim=16, image_size=64, train_masks=train_masks)
     encoder = MODELS.build(config)
     trained = {name.split('.')[0] for name, p in encoder.named_parameters() if p.requires_grad}

@@ -2,14 +2,12 @@
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 IN_CHANNELS = [4, 6, 8, 10]
 SETTINGS = dict(in_channels=IN_CHANNELS, channels=[2, 3, 5, 5], out_channels=[2, 4])
 
 
 def build(**settings):
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     return MODELS.build(dict(type='HighResolutionNeck', **{**SETTINGS, **settings}))
 

@@ -3,11 +3,9 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 
 def build(**settings):
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     small = dict(in_channels=(4, 8, 12, 16), embed_dim=16, num_blocks=3, num_heads=4, window_size=4)
     small.update(out_channels=12, image_size=96, **settings)
