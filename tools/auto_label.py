@@ -33,8 +33,9 @@ def parse_args():
     add(
         '--prompter',
         default='everything',
-        help='what says where objects are: everything (the default), the config of a detector, '
-        'or proposals, a .json of COCO results',
+        help='what says where objects are: everything (the default), find (as everything, but only '
+        'objects of the vocabulary, against the names of the model), the config of a detector, or '
+        'proposals, a .json of COCO results',
     )
     add(
         '--prompter-options',
@@ -42,7 +43,8 @@ def parse_args():
         action=OptionsAction,
         metavar='KEY=VALUE',
         default={},
-        help='of everything: points_per_side=32 stability_thr=0.9 ...; of a detector: '
+        help='of everything: points_per_side=32 stability_thr=0.9 ...; of find: score_thr=0.4 '
+        'candidates.points_per_side=32 ...; of a detector: '
         'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
         '(COCO, which images are which) filter.score_thr=0.3 ...',
     )
@@ -55,7 +57,7 @@ def parse_args():
         '--checkpoint',
         help="weights: a file, an address or the name of a pretrained model; without, the config's",
     )
-    add('--format', default='coco', choices=['coco', 'labelme', 'yolo'])
+    add('--format', default='coco', choices=['coco', 'coco_panoptic', 'labelme', 'yolo'])
     add('--polygons', action='store_true', help='for coco: polygons in place of run lengths')
     add('--score-thr', type=float, default=0.0, help='leave out objects with a lower score')
     add(

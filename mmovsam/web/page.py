@@ -159,6 +159,16 @@ class Page:
 
         yield self._do(do, request, name)
 
+    def find(self, text: str, name: str, request: gr.Request) -> Iterator[dict]:
+        """Put all objects of the names that were typed on the list."""
+        yield {self.status: markup.status(f'Looking for {text.strip()} …', 'busy')}
+
+        def do(session: Session) -> str:
+            count = session.find(text)
+            return f'{count} found of: {text.strip()}. Undo takes them off the list again.'
+
+        yield self._do(do, request, name)
+
     def rename(self, name: str, event: gr.EventData, request: gr.Request) -> dict:
         """Rename an object of the list."""
         return self._do(lambda session: session.rename(event.key, event.name), request, name)
@@ -278,6 +288,16 @@ class Page:
                             add = gr.Button('Add', variant='primary', size='md')
                     with gr.Column(elem_classes='card'):
                         gr.HTML('<h2>Objects</h2>', js_on_load=None)
+                        with gr.Row(elem_classes='joined'):
+                            wanted = gr.Textbox(
+                                label='What to find',
+                                show_label=False,
+                                container=False,
+                                placeholder='All of a name: dog, a red cup',
+                                max_lines=1,
+                                elem_id='wanted',
+                            )
+                            find = gr.Button('Find', size='md')
                         self.objects = gr.HTML(
                             markup.EMPTY_LIST, js_on_load=choices, elem_id='objects'
                         )
@@ -314,6 +334,7 @@ class Page:
             upload.upload(self.upload, upload, [self.picture, *view], **queued)
             examples.pick(self.example, None, [self.picture, *view], **queued)
             everything.click(self.everything, self.name, view, **queued)
+            gr.on([find.click, wanted.submit], self.find, [wanted, self.name], view, **queued)
             self.marks.gesture(self.gesture, [mode, self.name], view, **quick)
             undo.click(self.undo, self.name, view, **quick)
             clear.click(self.clear, None, view, **quick)

@@ -196,13 +196,33 @@ class Session:
             ValueError: No picture is open.
         """
         self._require_picture()
+        return self._add_found(self.predictor.segment_everything(top_k=TOP_K))
+
+    def find(self, text: str) -> int:
+        """Put all objects of some names on the list, but what is there already.
+
+        Args:
+            text: The names, separated by commas.
+
+        Returns:
+            How many objects came.
+
+        Raises:
+            ValueError: No picture is open, or as for `NameEncoder.classifier`.
+        """
+        self._require_picture()
+        names = [name.strip() for name in text.split(',') if name.strip()]
+        classifier = self.name_encoder.classifier(names)
+        return self._add_found(self.predictor.find(classifier, top_k=TOP_K))
+
+    def _add_found(self, found: Sequence[dict]) -> int:
         there = [thing.segmentation for thing in self.objects]
         new = []
-        for found in self.predictor.segment_everything(top_k=TOP_K):
-            mask = found['segmentation']
+        for thing in found:
+            mask = thing['segmentation']
             if there and coco_mask.iou([mask], there, [0] * len(there)).max() > SAME:
                 continue
-            new.append(self._object(mask, found['names'], found['name_scores']))
+            new.append(self._object(mask, thing['names'], thing['name_scores']))
         if new:
             self._commit(self.prompt, (*self.objects, *new), self.answer)
         return len(new)

@@ -327,6 +327,21 @@ def test_objects_are_listed_renamed_removed_and_saved(user, shared, scene, known
     user.wait_objects(2)
 
 
+def test_objects_of_a_typed_name_come_to_the_list(user, scenes):
+    user.open_scene(SCENE)
+    names = [CATEGORIES[number - 1].name for number in scenes[SCENE].category_ids]
+    field = user.page.locator('#wanted').get_by_role('textbox')
+    field.fill(', '.join(names))
+    field.press('Enter')
+    user.page.locator('ul.objects li').nth(2).wait_for()
+    user.wait_status('found of')
+    listed = user.page.locator('ul.objects input')
+    found = [listed.nth(row).input_value() for row in range(listed.count())]
+    assert set(found) <= set(names)
+    user.press('Undo')
+    user.wait_objects(0)
+
+
 def test_users_do_not_see_each_others_pictures(user, new_user, known):
     user.click(*known[0][:2])
     user.press('Add')

@@ -170,6 +170,8 @@ def test_sessions_are_those_of_the_store_and_bounded(client, call, png):
     said = json.dumps(call('everything', '', session='user0'))
     assert 'no picture: open one' in said
     assert 'no picture' not in json.dumps(call('everything', '', session='user5'))
+    assert 'found of: cat' in json.dumps(call('find', 'cat', '', session='user5'))
+    assert 'no picture' in json.dumps(call('find', 'cat', '', session='user0'))
 
 
 def test_who_closes_the_page_makes_room_first(client, monkeypatch):

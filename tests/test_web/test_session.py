@@ -197,6 +197,22 @@ def test_everything_comes_to_the_list_but_what_is_there(opened, monkeypatch):
     assert not opened.objects
 
 
+def test_what_is_looked_for_comes_to_the_list_by_its_name(opened, num_encoded):
+    predictor = opened.predictor
+    predictor.everything = dict(quality_thr=0, stability_thr=0)
+    find = predictor.find
+    predictor.find = lambda *args, **kw: find(*args, score_thr=0, **kw)  # of a random model
+    count = opened.find(', '.join(tiny.NAMES[:5]))
+    assert count == len(opened.objects) > 0
+    assert {thing.name for thing in opened.objects} <= set(tiny.NAMES[:5])
+    assert opened.find(', '.join(tiny.NAMES[:5])) == 0  # they are there
+    assert num_encoded() == 0
+    with pytest.raises(ValueError, match='no name: give at least one'):
+        opened.find(' , ')
+    opened.undo()
+    assert not opened.objects
+
+
 # Files
 
 

@@ -70,10 +70,11 @@ def auto_label(
     Args:
         predictor: With the vocabulary that is wanted. The images that it has set stay set.
         images: See `list_images`.
-        out: A file for COCO; a folder for LabelMe and YOLO.
+        out: A file for COCO; a folder for LabelMe and YOLO; see `label_files`.
         prompter: What says where objects are: see `find_source`.
         prompter_options: More arguments of it.
-        format: `'coco'`, `'labelme'` or `'yolo'`: see `write_coco`, `write_labelme`, `write_yolo`.
+        format: `'coco'`, `'coco_panoptic'`, `'labelme'` or `'yolo'`: see `write_coco`,
+            `write_coco_panoptic`, `write_labelme`, `write_yolo`.
         polygons: For COCO: polygons in place of run lengths.
         score_thr: Objects with a lower score are left out.
         unknown_below: Objects whose best name is less probable are called `unknown`, the last

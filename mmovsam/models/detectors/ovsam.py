@@ -68,6 +68,17 @@ class ImageFeatures(NamedTuple):
         return self.map(lambda tensor: tensor.to(dtype or tensor.dtype).contiguous())
 
 
+class RegionEmbeddings(NamedTuple):
+    """What N regions of one image are named by, in any vocabulary."""
+
+    by_head: Tensor
+    """`(N, D)`, what learned names."""
+    by_tower: Tensor
+    """`(N, D)`, CLIP's pooling."""
+    visible: Tensor
+    """`(N,)` bool, whether the mask covers anything on the tower's last map."""
+
+
 class RecognitionOutput(NamedTuple):
     """N masks of one image and the logits of their names, in the network's frame."""
 
@@ -81,6 +92,8 @@ class RecognitionOutput(NamedTuple):
     """`(N, K + 1)`, from CLIP's pooling."""
     fused_logits: Tensor | None
     """`(N, K + 1)`, logarithms."""
+    regions: RegionEmbeddings | None = None
+    """What the logits were made of; None without names or without prompts."""
 
 
 @MODELS.register_module()
@@ -437,14 +450,15 @@ class OVSAM(PromptedDetector):
         by_tower = self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
         # a namer begins with what the tower says of the same boxes
         known = by_tower if head_bboxes is clip_bboxes else None
-        head_logits = classifier.logits(self.embed_regions(features, head_bboxes, tokens, known))
-        clip_logits = classifier.logits(by_tower)
+        by_head = self.embed_regions(features, head_bboxes, tokens, known)
+        head_logits, clip_logits = classifier.logits(by_head), classifier.logits(by_tower)
         on_map = F.interpolate(
             logits, features.stage4.shape[-2:], mode='bilinear', align_corners=False
         )
         visible = (on_map > 0).flatten(1).any(1)
         fused = classifier.fuse(head_logits, clip_logits, visible)
-        return RecognitionOutput(logits, iou, head_logits, clip_logits, fused)
+        regions = RegionEmbeddings(by_head, by_tower, visible)
+        return RecognitionOutput(logits, iou, head_logits, clip_logits, fused, regions)
 
     def embed_regions(
         self,
@@ -476,6 +490,11 @@ class OVSAM(PromptedDetector):
     def input_size(self) -> int:
         """Side of the square network input in pixels."""
         return (self.window_decoder or self.prompt_encoder).image_size
+
+    @property
+    def predicts_quality(self) -> bool:
+        """Whether masks come with their predicted IoU."""
+        return bool(self.window_decoder) or self.head.mask_decoder.iou_token is not None
 
     @property
     def masks_per_prompt(self) -> int:

@@ -60,6 +60,7 @@ class OpenVocabClassifier(BaseModule):
         self.train_novel = train_novel
         self.novel = novel
         self.names: tuple[str, ...] | None = None
+        self.flags: tuple[bool | None, ...] | None = None  # of novel classes
         # Of each group of classes with equally many names: how many, and how many rows in all.
         self.counts: list[int] = []
         self.sizes: list[int] = []
@@ -121,6 +122,7 @@ class OpenVocabClassifier(BaseModule):
         self.alpha, self.excluded = alpha.to(device), excluded.to(device)
         self.trained = ~(excluded if self.train_novel else novel | excluded)
         self.names = classifier.names
+        self.flags = classifier.novel
         self.has_split = classifier.novel is not None
 
     def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
@@ -129,6 +131,33 @@ class OpenVocabClassifier(BaseModule):
         other = OpenVocabClassifier(None, *settings)
         other.to(self.embeddings.device).set_classifier(classifier)
         return other
+
+    def subset(self, labels: Sequence[int], names: Sequence[str]) -> TextClassifier:
+        """The text classifier of some of the classes.
+
+        Args:
+            labels: The classes, at least one.
+            names: What they are to be called.
+        """
+        self._require()
+        rows = [self._rows(int(self.order[label])) for label in labels]
+        flat = [row for own in rows for row in own]
+        return TextClassifier(
+            self.embeddings[flat].cpu(),
+            tuple(names),
+            self.flags and tuple(self.flags[label] for label in labels),
+            tuple(map(len, rows)),
+            self.bias[flat].cpu() if self.has_bias else None,
+        )
+
+    def _rows(self, place: int) -> range:
+        """Where the names of a class are, by its place among the classes in order of groups."""
+        start = 0
+        for count, size in zip(self.counts, self.sizes):
+            if place < size // count:
+                return range(start + place, start + size, size // count)
+            place, start = place - size // count, start + size
+        raise IndexError(f'There is no class at place {place}.')
 
     def _require(self) -> None:
         if not len(self.embeddings):
@@ -202,8 +231,7 @@ class OpenVocabClassifier(BaseModule):
         Returns:
             `(N, K + 1)`, logarithms.
         """
-        alpha = self.alpha.to(head_logits) * visible[:, None]
-        fused = (1 - alpha) * head_logits.log_softmax(-1) + alpha * clip_logits.log_softmax(-1)
+        fused = fuse_opinions(head_logits, clip_logits, visible, self.alpha)
         return fused.masked_fill(self.excluded, EXCLUDED)
 
     def probabilities(self, fused_logits: Tensor) -> Tensor:
@@ -241,6 +269,14 @@ class OpenVocabClassifier(BaseModule):
             f'differ from index {first} on, {there} in the data set and {here} in the '
             f'vocabulary. {remedy}'
         )
+
+
+def fuse_opinions(
+    head_logits: Tensor, clip_logits: Tensor, visible: Tensor, alpha: Tensor
+) -> Tensor:
+    """`OpenVocabClassifier.fuse` of any columns, with CLIP's share `(K,)` in each."""
+    alpha = alpha.to(head_logits) * visible[:, None]
+    return (1 - alpha) * head_logits.log_softmax(-1) + alpha * clip_logits.log_softmax(-1)
 
 
 def _grouped_by_count(counts: Tensor) -> tuple[Tensor, Tensor, list[int], list[int]]:

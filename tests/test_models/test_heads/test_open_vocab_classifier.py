@@ -90,6 +90,23 @@ def test_another_vocabulary_beside_ones_own_is_compared_alike():
     assert classifier.names is names and classifier.embeddings is embeddings
 
 
+@pytest.mark.parametrize('with_bias', [False, True])
+def test_a_subset_compares_as_the_whole_does(with_bias):
+    counts = (2, 1, 3, 1, 2)
+    embeddings = torch.randn(sum(counts), 8, generator=torch.Generator().manual_seed(0))
+    bias = torch.linspace(-0.2, 0.2, sum(counts)) if with_bias else None
+    novel = (True, False, None, False, True)
+    whole = OpenVocabClassifier(logit_scale=10.0)
+    whole.set_classifier(TextClassifier(embeddings, tuple('abcde'), novel, counts, bias))
+    labels = [4, 0, 3, 2]
+    subset = whole.subset(labels, ['E', 'A', 'D', 'C'])
+    assert subset.names == ('E', 'A', 'D', 'C') and subset.counts == (2, 2, 1, 3)
+    assert subset.novel == (True, True, False, None)
+    regions = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
+    logits = whole.with_vocabulary(subset).logits(regions)
+    torch.testing.assert_close(logits, whole.logits(regions)[:, [*labels, 5]])
+
+
 def test_gradient_reaches_the_embedding_through_the_best_name_alone():
     text = F.normalize(torch.tensor([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), dim=-1)
     classifier = OpenVocabClassifier()
