@@ -16,9 +16,10 @@ import numpy as np
 
 from ..apis import OVSAMPredictor
 from ..apis.name_encoder import NameEncoder
-from .page import Page, gr
+from .layout import gr
+from .page import Page
 from .session import Session
-from .session_store import SessionStore
+from .session_store import RESTING, SessionStore
 
 SWEEP_SECONDS = 60.0
 UPLOAD_SECONDS = 600.0  # by then an uploaded file has been read, or never will be
@@ -91,6 +92,7 @@ def serving(
         predictor.vocabulary,
         name_encoder.max_names,
         limits.max_pixels,
+        limits.max_file_size,
         {title: built.names for title, built in name_encoder.built.items()},
         examples,
         predictor.value_range,
@@ -105,7 +107,7 @@ def serving(
                 server_name=host,
                 server_port=port,
                 max_file_size=limits.max_file_size,
-                state_session_capacity=4 * limits.max_sessions,
+                state_session_capacity=(1 + RESTING) * limits.max_sessions,
                 css_paths=Path(__file__).parent / 'page.css',
                 theme=gr.themes.Default(  # fonts of the system, so that none is fetched
                     primary_hue='blue',
