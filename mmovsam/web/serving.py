@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import socket
 import tempfile
@@ -56,6 +57,7 @@ def serving(
     host: str = '127.0.0.1',
     port: int | None = None,
     examples: Mapping[str, np.ndarray] | None = None,
+    password: str | None = None,
 ) -> Iterator[str]:
     """Serve the page for as long as the block runs; one page at a time in a process.
 
@@ -69,14 +71,18 @@ def serving(
         host: Address to listen on. The default is reached from this machine only.
         port: Port to listen on; None for a free one from 7860 on.
         examples: Pictures to choose from, see `Page`.
+        password: What everybody has to know who opens the page; None if they need none. Any user
+            name goes with it.
 
     Yields:
         The page's address.
 
     Raises:
         OSError: The port is taken, or the address is not of this machine.
-        ValueError: A limit leaves no session.
+        ValueError: A limit leaves no session, or the password is empty.
     """
+    if password == '':
+        raise ValueError('The password is empty: give one of at least one character.')
     try:  # Gradio would try an address of another machine for ever
         socket.create_server((host, port or 0)).close()
     except OSError as error:
@@ -106,6 +112,8 @@ def serving(
             _, url, _ = blocks.launch(
                 server_name=host,
                 server_port=port,
+                auth=password and (lambda _, given: _is_same(given, password)),
+                auth_message='Any user name, and the password of this page.',
                 max_file_size=limits.max_file_size,
                 state_session_capacity=(1 + RESTING) * limits.max_sessions,
                 css_paths=Path(__file__).parent / 'page.css',
@@ -130,6 +138,11 @@ def serving(
             ended.set()
             blocks.close(verbose=False)
             os.environ.pop('GRADIO_TEMP_DIR', None)
+
+
+def _is_same(given: str, password: str) -> bool:
+    """In a time that does not tell how much of it was right."""
+    return hmac.compare_digest(given.encode(), password.encode())
 
 
 def _sweep(sessions: SessionStore, folder: str, ended: threading.Event) -> None:

@@ -255,3 +255,23 @@ def test_limits_that_let_nothing_in_and_addresses_of_others_are_refused(
             serving(predictor, name_encoder, host=host, port=port),
         ):
             pass
+
+
+def test_a_password_lets_in_who_knows_it(predictor, name_encoder):
+    with (
+        serving(predictor, name_encoder, LIMITS, password='pässword') as url,
+        httpx.Client(base_url=url) as client,
+    ):
+        for path in ('config', 'gradio_api/info'):
+            assert client.get(path).status_code == 401
+        assert upload(client, b'x').status_code == 401
+        for wrong in ('', 'pässwor', 'pässword ', 'ключ'):
+            said = client.post('login', data=dict(username='ann', password=wrong))
+            assert said.status_code >= 400 and client.get('config').status_code == 401
+        said = client.post('login', data=dict(username='ann', password='pässword'))
+        assert said.status_code == 200 and client.get('config').status_code == 200
+    with (
+        pytest.raises(ValueError, match='password is empty'),
+        serving(predictor, name_encoder, password=''),
+    ):
+        pass
