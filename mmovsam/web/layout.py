@@ -14,8 +14,9 @@ except ImportError as error:
 TITLE = 'Open-Vocabulary SAM'
 HELP = (
     'Click an object to cut it out and name it. Right-click what does not belong to it. Or drag a '
-    'box around it.'
+    'box around it. Key H lists the keys.'
 )
+KEYS = 'Enter: add · Esc: clear · Z: undo · S: save COCO JSON · H: hide this'
 OBJECT, NOT_OBJECT, CORNER = 'Object', 'Not the object', 'Box corners'
 
 
@@ -27,7 +28,11 @@ class PageLayout:
         choices = _script('choices.js')
         few = len(self.first_names) <= self.max_names
         with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
-            gr.HTML(f'<h1>{TITLE}</h1><p>{HELP}</p>', elem_id='header', js_on_load=None)
+            gr.HTML(
+                f'<h1>{TITLE}</h1><p>{HELP}</p><p id="keys" hidden>{KEYS}</p>',
+                elem_id='header',
+                js_on_load=_script('keys.js'),
+            )
             with gr.Row(equal_height=False):
                 with gr.Column(scale=5, min_width=480):
                     with gr.Row(elem_id='toolbar'):
@@ -43,7 +48,7 @@ class PageLayout:
                             elem_id='mode',
                         )
                         undo = gr.Button('Undo', size='md', elem_id='undo')
-                        clear = gr.Button('Clear', size='md')
+                        clear = gr.Button('Clear', size='md', elem_id='clear')
                         everything = gr.Button('Find everything', size='md')
                     with gr.Column(elem_id='stage'):
                         empty = markup.empty_stage(bool(self.examples))
@@ -63,7 +68,7 @@ class PageLayout:
                                 placeholder='Choose a name, or type one',
                                 elem_id='name',
                             )
-                            add = gr.Button('Add', variant='primary', size='md')
+                            add = gr.Button('Add', variant='primary', size='md', elem_id='add')
                     with gr.Column(elem_classes='card'):
                         gr.HTML('<h2>Objects</h2>', js_on_load=None)
                         with gr.Row(elem_classes='joined'):

@@ -244,3 +244,27 @@ def test_uploaded_pictures_are_opened_and_bad_ones_refused(user, scene, tmp_path
     chooser.value.set_files(path)
     user.page.get_by_text(re.compile('exceed|too large|maximum', re.I)).first.wait_for()
     assert user.page.locator('#stage img').get_attribute('alt') == shown
+
+
+def test_keys_stand_for_buttons_but_not_where_something_is_typed(user, known, tmp_path):
+    x, y, name = known[0]
+    user.click(x, y)
+    user.page.keyboard.press('Escape')
+    user.marks('.dot').first.wait_for(state='detached')
+    user.click(x, y)
+    user.page.keyboard.press('Enter')
+    user.wait_objects(1)
+    with user.page.expect_download() as download:
+        user.page.keyboard.press('s')
+    assert download.value.suggested_filename.endswith('.json')
+    user.name.press_sequentially('zsh')
+    expect(user.name).to_have_value('zsh')
+    user.click(x, y)
+    user.page.keyboard.press('z')
+    user.marks('.dot').first.wait_for(state='detached')
+    user.page.keyboard.press('z')
+    user.wait_objects(0)
+    keys = user.page.locator('#keys')
+    assert not keys.is_visible()
+    user.page.keyboard.press('h')
+    expect(keys).to_be_visible()
