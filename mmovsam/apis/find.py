@@ -21,7 +21,7 @@ SCORE_THR = 0.5
 DUPLICATE = 0.5
 """IoU above which two masks of one name are one object."""
 PART = 0.8
-"""Share of a mask inside of a larger one from which it is a part of it."""
+"""Share of a mask inside of a larger one from which only the better of the two is kept."""
 CANDIDATES = (
     'points_per_side',
     'points_per_batch',
@@ -57,9 +57,10 @@ class FindMode:
         those that may be right of the same thing, see `mmovsam.vocabulary.kinship.are_akin`. A mask
         may have several names that do not compete, such as `'person'` and `'woman'`.
 
-        Of the masks of one name, in the order of their scores, one is left out that overlaps an
-        earlier one by an IoU above 0.5, and then each of which 80% or more lie inside of a larger
-        one: that is a part of it.
+        Of the masks of one name the best score comes first. A later one is left out if it overlaps
+        one that is kept by an IoU above 0.5, a duplicate; if 80% of it or more lie inside of that,
+        a part; or if 80% of that lie inside of it, a group or a whole that is less sure. So a
+        higher `score_thr` takes results away and changes none.
 
         What is costly is remembered with the image: further calls with the same candidates compare
         names only.
@@ -253,7 +254,7 @@ def _of_names(
 
 
 def one_mask_each(things: Sequence[dict]) -> list[dict]:
-    """Without duplicates and parts: the rule is in `FindMode.find`.
+    """Without duplicates, parts and groups: the rule is in `FindMode.find`.
 
     Args:
         things: Objects of one name, with run lengths.
@@ -263,15 +264,16 @@ def one_mask_each(things: Sequence[dict]) -> list[dict]:
     """
     kept: list[dict] = []
     for thing in sorted(things, key=lambda thing: -thing['score']):
-        masks = [other['segmentation'] for other in kept]
-        ious = coco_mask.iou([thing['segmentation']], masks, [0] * len(masks)) if masks else [0]
-        if np.max(ious) <= DUPLICATE:
+        mask = thing['segmentation']
+        others = [other['segmentation'] for other in kept]
+        ious, inside, around = (
+            np.max(coco_mask.iou(masks, rivals, [int(crowd)] * len(rivals)), initial=0)
+            for masks, rivals, crowd in (
+                ([mask], others, False),
+                ([mask], others, True),  # of a crowd it is the share of the mask that lies in it
+                (others, [mask], True),
+            )
+        )
+        if ious <= DUPLICATE and max(inside, around) < PART:
             kept.append(thing)
-    wholes: list[dict] = []
-    for thing in sorted(kept, key=lambda thing: -thing['area']):
-        masks = [other['segmentation'] for other in wholes]
-        # of a crowd it is the share of the mask that lies in it
-        shares = coco_mask.iou([thing['segmentation']], masks, [1] * len(masks)) if masks else [0]
-        if np.max(shares) < PART:
-            wholes.append(thing)
-    return sorted(wholes, key=lambda thing: -thing['score'])
+    return kept

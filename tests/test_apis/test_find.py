@@ -191,11 +191,21 @@ def test_of_masks_that_overlap_the_best_stays():
     assert one_mask_each([worse, other, best]) == [best, other]
 
 
-def test_a_part_goes_even_if_its_score_is_better():
-    whole, part = thing(0.6, 0, 80, 0, 80), thing(0.9, 10, 40, 10, 40)
+@pytest.mark.parametrize('scores', [(0.9, 0.6), (0.6, 0.9)])
+def test_of_a_part_and_its_whole_the_better_stays(scores):
+    whole, part = thing(scores[0], 0, 80, 0, 80), thing(scores[1], 10, 40, 10, 40)
     beside = thing(0.7, 60, 100, 60, 100)  # a quarter of it lies inside
-    assert one_mask_each([whole, part, beside]) == [beside, whole]
+    better = max(whole, part, key=lambda each: each['score'])
+    assert one_mask_each([whole, part, beside]) == [better, beside]
     assert one_mask_each([]) == []
+
+
+def test_of_a_group_and_its_members_those_stay_that_are_better():
+    group = thing(0.5, 0, 50, 0, 100)
+    members = [thing(0.8, 0, 50, 0, 45), thing(0.6, 0, 50, 50, 95)]
+    assert one_mask_each([group, *members]) == members
+    sure = dict(group, score=0.9)
+    assert one_mask_each([sure, *members]) == [sure]
 
 
 # Once for all names
