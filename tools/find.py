@@ -8,17 +8,10 @@ from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmengine.dist import is_main_process
-from mmovsam.apis import OVSAMPredictor, auto_label
+from mmovsam.apis import auto_label
 from mmovsam.apis.find import SCORE_THR
-from mmovsam.engine.command_line import (
-    add_device_arguments,
-    add_value_range,
-    device_of,
-    readable_errors,
-    use_half,
-)
+from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
 from mmovsam.engine.processes import join_processes
-from mmovsam.pixels import checked_range
 from mmovsam.vocabulary import Vocabulary
 
 
@@ -36,11 +29,7 @@ def parse_args():
         'the time')  # fmt: skip
     add('--out', type=Path, default=Path('outputs/find'), help='folder for found.json, in COCO\'s '
         'layout, and pictures (default: %(default)s)')  # fmt: skip
-    add('--config', default='photo/ovsam_photo.py', help='of the model, or the name of a '
-        'pretrained one')  # fmt: skip
-    add('--checkpoint', help="its weights; by default those of the config's load_from")
-    add_device_arguments(parser)
-    add_value_range(parser)
+    add_model_arguments(parser)
     add('--overwrite', action='store_true', help='replace what is in OUT')
     return parser.parse_args()
 
@@ -62,10 +51,7 @@ def print_found(path):
 
 def main(args):
     join_processes()
-    device = device_of(args)
-    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device, cache_size=0)
-    use_half(predictor.model, args)
-    predictor.value_range = checked_range(args.value_range)
+    predictor = load_predictor(args, cache_size=0)
     predictor.set_vocabulary(args.names)
     options = dict(score_thr=args.score_thr)
     if args.background:
