@@ -20,7 +20,8 @@ demo: set-up
 test: set-up
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
-	@$(RUN) -m pytest $(ARGS)
+	@# a process for each core, up to eight; tests of a file stay together and share its fixtures
+	@$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 mini: set-up
 	@$(RUN) dev/train_mini.py $(ARGS)

@@ -15,8 +15,8 @@ def test_skipped(): pytest.skip('no Chromium: apt-get install chromium')
 """
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(params=['0', '2'])  # in this process, and in two as `make test` does
+def run(tmp_path, request):
     """Runs a file of two tests, one skipped: exit status and closing lines."""
 
     def run(name, **variables):
@@ -24,6 +24,7 @@ def run(tmp_path):
         env = {key: value for key, value in os.environ.items() if key != 'CI'}
         env.update(variables, PYTHONPATH=str(TESTS))
         command = [sys.executable, '-m', 'pytest', '-q', '-p', 'skips', '-p', 'no:cacheprovider']
+        command += ['-n', request.param]
         done = subprocess.run(
             [*command, name], cwd=tmp_path, env=env, capture_output=True, text=True
         )

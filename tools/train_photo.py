@@ -1,4 +1,4 @@
-"""Train the photo model in three stages: its tower with SAM's decoder, windows, names.
+"""Train the photo model in stages: its tower with SAM's decoder, windows, ranking of clicks, names.
 
 Stopped or killed, the same command goes on where it was. docs/photo_model.md says how the
 photographs are laid out, and what the shipped weights were trained with.
@@ -23,6 +23,7 @@ from mmovsam.fileio import write_atomic
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
 from mmovsam.photos.encoded import EncodedPhotos
 from mmovsam.photos.name_training import read_regions, teach_names
+from mmovsam.photos.ranking import draw_candidates, train_ranker
 from mmovsam.photos.region_names import RegionNames, crop_features
 from mmovsam.photos.tower import center_projection, set_imagenet_weights
 from mmovsam.photos.window_training import WindowTrainer
@@ -42,6 +43,7 @@ SETS = {  # how often a photograph of each is drawn
 STAGES = {  # updates, learning rate, photographs an update
     'tower': (1500, 6e-4, 48),
     'windows': (10000, 1.5e-3, 16),
+    'ranking': (0, 2e-3, 16),
     'names': (0, 1e-3, 0),
 }
 # what labels of novel classes are called in the data sets: the tower is not tuned on them
@@ -57,6 +59,7 @@ def parse_args(argv=None):
     add('--config', default='photo/ovsam_photo.py')
     add('--tower-config', default='photo/ovsam_photo_sam_decoder.py', help='that of stage tower')
     add('--views', type=int, default=2, help='how often a photograph is encoded for windows')
+    add('--clicks', type=int, default=4000, help='drawn for the ranking')
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
     add('--out', type=Path, default=Path('work_dirs/photo'))
     add('--init', help='weights to begin with; by default the tower of ImageNet')
@@ -114,11 +117,30 @@ def crops_of(args, model, data):
 
 
 def train_windows(args, data, val) -> None:
+    model, features = encoded(args, data, 'windows')
+    run(args, 'windows', WindowTrainer, model, data, val, features=features, tower_lr=1e-9)
+
+
+def train_ranking(args, data, val) -> None:
+    model, features = encoded(args, data, 'ranking')
+    trainer = WindowTrainer(
+        model, data, features, steps=1, batch_size=args.batch_size or 16, set_weights=SETS
+    )
+    candidates = draw_candidates(trainer, args.clicks, args.seed)
+    found = train_ranker(
+        model.window_decoder.ranker, candidates, lr=args.lr or STAGES['ranking'][1], seed=args.seed
+    )
+    print('ranking of clicks:', ' '.join(f'{name} {iou:.1f}' for name, iou in found.items()))
+    save_safetensors(halved(model.state_dict()), weights_file(args, 'ranking'), {})
+
+
+def encoded(args, data, stage: str) -> tuple:
+    """The model that a stage begins with, and the maps of its tower."""
     model = build_model(args.config, frozen_tower=True).to(args.device).eval()
-    load_into(model, weights_before(args, 'windows'))
+    load_into(model, weights_before(args, stage))
     features = EncodedPhotos(args.out / 'encoded', data, args.views)
     features.encode(model.backbone, args.amp)
-    run(args, 'windows', WindowTrainer, model, data, val, features=features, tower_lr=1e-9)
+    return model, features
 
 
 def run(args, stage, trainer_type, model, data, val, **kwargs) -> None:
@@ -191,7 +213,9 @@ def ship(args) -> None:
 def main(args) -> None:
     torch.manual_seed(args.seed)
     args.device = device_of(args)
-    stages = dict(tower=train_tower, windows=train_windows, names=train_names)
+    stages = dict(
+        tower=train_tower, windows=train_windows, ranking=train_ranking, names=train_names
+    )
     done = [stage for stage in args.stages if weights_file(args, stage).is_file()]
     for stage in done:
         print(f'{stage}: done before, {weights_file(args, stage)}')

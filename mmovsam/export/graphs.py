@@ -158,13 +158,16 @@ class DecoderGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Masks `(N, 1, h, w)` and their quality `(N,)`, by the window decoder."""
         decoder, maps = self.model.window_decoder, image.pyramid
-        masks, quality = decoder.propose(maps, coords, labels)
-        best = quality.argmax(1)[:, None, None, None]
-        best = masks.gather(1, best.expand(-1, -1, *masks.shape[2:]))
-        previous = best * ~has_bbox[:, None, None, None]
-        of_mask = bboxes_of_logits(best, self.model.input_size)
-        bboxes = torch.where(has_bbox[:, None], bboxes, of_mask)
-        return decoder.look(maps, WindowPrompts(bboxes, has_bbox, coords, labels, previous))
+        logits, quality, _, masks = decoder.propose(maps, coords, labels)
+        ious = decoder.ranker(masks, quality, logits)
+        best = ious.argmax(1, keepdim=True)
+        guesses = decoder.guesses(coords, labels)
+        guesses = guesses.gather(1, best[..., None].expand(-1, -1, 4))[:, 0]
+        bboxes = torch.where(has_bbox[:, None], bboxes, guesses)
+        none = coords.new_zeros(1, 1, 1, 1).expand(bboxes.shape[0], -1, -1, -1)
+        prompts = WindowPrompts(bboxes, has_bbox, coords, labels, none)
+        logits, quality = decoder.look(maps, prompts)
+        return logits, torch.where(has_bbox, quality, ious.gather(1, best)[:, 0])
 
     def _embed_prompts(self, coords: Tensor, labels: Tensor) -> Tensor:
         encoder = self.model.prompt_encoder

@@ -12,13 +12,14 @@ def masks_to_bboxes(masks: Tensor) -> Tensor:
     Right and lower edges are exclusive; an empty mask has zeros.
     """
     bboxes = []
-    for inside in (masks.any(1), masks.any(2)):
+    masks = masks.to(torch.uint8)  # whose maximum is far faster than `any` of bool
+    for inside in (masks.amax(1), masks.amax(2)):
         size = inside.shape[1]
         first = inside.int().argmax(1)
         last = size - inside.flip(1).int().argmax(1)
         bboxes.append(torch.stack((first, last), dim=1))
     bboxes = torch.stack(bboxes, dim=2).flatten(1)
-    return bboxes * masks.flatten(1).any(1)[:, None]
+    return bboxes * inside.amax(1)[:, None]
 
 
 def bboxes_of_logits(low_res_logits: Tensor, input_size: int) -> Tensor:

@@ -104,7 +104,7 @@ class WindowTrainer(PhotoTrainer):
 
     def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
         """The loss of masks, a mean over the rounds."""
-        maps, targets = self._draw(host)
+        maps, targets = self.draw(host)
         rounds = 1 + int(torch.multinomial(torch.tensor(ROUNDS), 1, generator=host))
         prompts = self._first_prompts(targets, device)
         total = 0
@@ -118,7 +118,7 @@ class WindowTrainer(PhotoTrainer):
                 total = total + losses.mean() / rounds
         return dict(mask=total, _iou=ious.mean())
 
-    def _draw(self, host: torch.Generator) -> tuple[list[tuple[tuple[Tensor, ...], int]], Targets]:
+    def draw(self, host: torch.Generator) -> tuple[list[tuple[tuple[Tensor, ...], int]], Targets]:
         """Maps of views, with the number of objects of each, and the objects."""
         data, objects, numbers = self.data, [], []
         drawn = torch.multinomial(self.image_weights, self.batch_size, True, generator=host)
@@ -129,7 +129,7 @@ class WindowTrainer(PhotoTrainer):
             objects += shown
             numbers += [number] * len(shown)
         if not objects:
-            return self._draw(host)
+            return self.draw(host)
         objects, numbers = torch.tensor(objects), torch.tensor(numbers)
         targets = Targets(data.masks_of(objects)[:, 0], self.features.transforms[numbers])
         full = data.areas[objects].to(data.device) * targets.scales.prod(1).abs()
@@ -138,7 +138,7 @@ class WindowTrainer(PhotoTrainer):
             (self.features.maps(number), count)
             for number, count in Counter(numbers[kept.cpu()].tolist()).items()
         ]
-        return (maps, targets[kept]) if maps else self._draw(host)
+        return (maps, targets[kept]) if maps else self.draw(host)
 
     def _first_prompts(self, targets: Targets, generator: torch.Generator) -> WindowPrompts:
         """Boxes, or points with windows of any size around them."""
@@ -226,7 +226,7 @@ class WindowTrainer(PhotoTrainer):
         host = torch.Generator().manual_seed(self.seed)
         drawn = []
         for _ in range(16):
-            maps, targets = self._draw(host)
+            maps, targets = self.draw(host)
             prompts = self._first_prompts(targets, torch.Generator(self.data.device))
             drawn.append(self._read(maps, prompts, windows_of(prompts.bboxes))[: len(GRIDS)])
         for index, features in enumerate(map(torch.cat, zip(*drawn))):

@@ -7,9 +7,11 @@ import tiny_photo
 import torch
 from tqdm import tqdm
 
+from mmovsam.models.heads.mask_ranker import MaskRanker
 from mmovsam.photos.augmentation import make_batch
 from mmovsam.photos.augmentation import test_transforms as as_in_a_test
 from mmovsam.photos.encoded import EncodedPhotos
+from mmovsam.photos.ranking import Candidates, draw_candidates, train_ranker
 from mmovsam.photos.window_training import (
     Targets,
     WindowTrainer,
@@ -188,6 +190,7 @@ def test_only_the_window_decoder_learns(make_trainer):
         assert all(value.isfinite() for value in losses.values())
     for name, value in trainer.model.state_dict().items():
         learns = name.startswith('window_decoder.') and not name.endswith(('.mean', '.std'))
+        learns &= '.ranker.' not in name
         assert torch.equal(value, before[name]) != learns, name
     averaged = dict(trainer.averaged.named_parameters())
     assert not torch.equal(
@@ -198,7 +201,7 @@ def test_only_the_window_decoder_learns(make_trainer):
 @torch.no_grad()
 def test_objects_of_several_images_are_decoded_as_those_of_each(make_trainer):
     trainer = make_trainer()
-    maps, targets = trainer._draw(generator())
+    maps, targets = trainer.draw(generator())
     assert len(maps) > 1 and sum(count for _, count in maps) == len(targets)
     prompts = trainer._first_prompts(targets, generator())
     got = trainer._decode(maps, prompts)
@@ -254,3 +257,36 @@ def test_evaluation_gives_an_iou_of_boxes_and_of_boxes_that_are_off(make_trainer
     found = evaluate_windows(trainer.averaged, data)
     # an untrained decoder draws the ellipse that these objects are, more or less
     assert 0.2 < found['jitter'] < found['box'] < 1
+
+
+@torch.no_grad()
+def test_clicks_to_rank_are_drawn_with_the_ious_of_their_masks(make_trainer):
+    trainer = make_trainer()
+    features, ious = draw_candidates(trainer, 5, SEED)
+    decoder = trainer.averaged.window_decoder
+    assert len(features) >= 5 and ious.shape == features.shape[:2]
+    # the same click again, by itself
+    maps, targets = trainer.draw(generator())
+    points, labels = first_points(targets, torch.ones(len(targets), dtype=torch.bool), generator())
+    logits, quality, _, masks = decoder.propose(maps[0][0], points[:1], labels[:1])
+    assert torch.allclose(features[:1], MaskRanker.features(masks, quality, logits), atol=1e-4)
+    scale, offset = targets.scales[0], targets.offsets[0]
+    assert (scale > 0).all() and (ious >= 0).all() and (ious <= 1).all()
+    # pixels of the input that are inside, asked one by one at the centers of the mask's positions
+    size = masks.shape[-1]
+    centers = ((torch.arange(size) + 0.5) * (SIZE / size) - offset[:, None]) / scale[:, None]
+    x, y = centers.floor().long().clamp(0, SIZE - 1)
+    truth = targets.masks[0][y[:, None], x] > 0
+    found = masks[0] > 0
+    want = (found & truth).sum((1, 2)) / (found | truth).sum((1, 2)).clamp(min=1)
+    assert torch.allclose(ious[0], want, atol=0.05)
+
+
+def test_ranking_learns_which_masks_are_meant():
+    print('seed', SEED)
+    torch.manual_seed(SEED)
+    ranker = MaskRanker(3)
+    features = torch.rand(400, 3, ranker.mean.numel())
+    ious = 0.8 * (1 - features[..., 0]) + 0.1 * features[..., 9]  # the quality misleads
+    alone, ranked, best = train_ranker(ranker, Candidates(features, ious), epochs=40).values()
+    assert alone < ranked - 20 and ranked > best - 3

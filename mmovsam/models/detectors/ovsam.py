@@ -201,7 +201,8 @@ class OVSAM(PromptedDetector):
         """
         if self.window_decoder is not None:
             coords, labels = points.point_coords, points.point_labels
-            return self.window_decoder.propose(features.pyramid, coords, labels)
+            _, quality, _, logits = self.window_decoder.propose(features.pyramid, coords, labels)
+            return logits, quality
         decoded = self._decode(features, points, multimask_output=True)
         return decoded.low_res_logits, decoded.iou_predictions
 
@@ -218,16 +219,17 @@ class OVSAM(PromptedDetector):
         points, labels = points.to(device).nan_to_num(0.0), labels.to(device)
         size = decoder.logit_size
         previous = torch.zeros(number, 1, size, size, device=device)
+        bboxes = torch.zeros(number, 4, device=device)
         if prompts.mask_input is not None:
             mask_input = prompts.mask_input.to(previous)
             previous = torch.where(prompts.has_mask[:, None, None, None], mask_input, previous)
-        bboxes = bboxes_of_logits(previous, self.input_size)
+            bboxes = bboxes_of_logits(previous, self.input_size)
         if prompts.bboxes is not None:
             bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes.to(bboxes))
         alone = ~prompts.has_bbox & ~prompts.has_mask
         count = self.masks_per_prompt if multimask_output else 1
-        logits = previous.repeat(1, count, 1, 1)
-        quality = previous.new_zeros(number, count)
+        logits = previous.new_empty(number, count, size, size)
+        quality = previous.new_empty(number, count)
         rows = alone.nonzero()[:, 0]
         if len(rows):
             found = decoder.segment_points(maps, points[rows], labels[rows], count)

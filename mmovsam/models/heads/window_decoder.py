@@ -12,7 +12,6 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...layers import box_coverage
-from ...layers.bboxes import bboxes_of_logits
 from ...layers.windows import (
     WINDOW,
     around,
@@ -23,6 +22,7 @@ from ...layers.windows import (
     window_grid,
     windows_of,
 )
+from .mask_ranker import MASK_SIGNS, MaskRanker, best_different, mask_signs
 
 GRIDS = (16, 32, 64)
 """Sides of the grids on which a window is read."""
@@ -33,7 +33,6 @@ LOGIT_LIMIT = 8.0
 CUT_OFF = 0.5
 """Of the quality of a mask that a window around a guess cuts off."""
 PROMPT_CHANNELS = 9
-MASK_SIGNS = 7
 
 
 class WindowPrompts(NamedTuple):
@@ -150,6 +149,7 @@ class WindowDecoder(BaseModule):
         self.quality = nn.Sequential(
             nn.Linear(2 * coarse + MASK_SIGNS, coarse), nn.GELU(), nn.Linear(coarse, 1)
         )
+        self.ranker = MaskRanker(len(self.point_sizes))
 
     @property
     def logit_size(self) -> int:
@@ -172,9 +172,7 @@ class WindowDecoder(BaseModule):
         windows = windows_of(prompts.bboxes)
         return (*self.decide(self.read(maps, prompts, windows)), windows)
 
-    def look(
-        self, maps: Sequence[Tensor], prompts: WindowPrompts, size: int | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def look(self, maps: Sequence[Tensor], prompts: WindowPrompts) -> tuple[Tensor, Tensor]:
         """Masks over the whole input; a box that is no prompt grows to the points.
 
         Masks that go on outside of such a window are judged worse.
@@ -182,24 +180,28 @@ class WindowDecoder(BaseModule):
         Args:
             maps: See `forward`.
             prompts: Of the objects.
-            size: Side of the masks; None for `logit_size`.
 
         Returns:
-            Logits `(N, 1, size, size)` and the predicted IoU `(N,)`.
+            Logits `(N, 1, h, w)` of `logit_size` and the predicted IoU `(N,)`.
         """
+        logits, quality, windows = self._look(maps, prompts)
+        return paste_windows(logits, windows, self.logit_size, self.image_size), quality
+
+    def _look(
+        self, maps: Sequence[Tensor], prompts: WindowPrompts
+    ) -> tuple[Tensor, Tensor, Tensor]:
         grown = around(prompts.bboxes, prompts.points, prompts.labels)
         bboxes = torch.where(prompts.given[:, None], prompts.bboxes, grown)
         logits, quality, windows = self(maps, prompts._replace(bboxes=bboxes))
         cut = cut_off(logits, windows, self.image_size) & ~prompts.given
-        quality = torch.where(cut, CUT_OFF * quality, quality)
-        return paste_windows(logits, windows, size or self.logit_size, self.image_size), quality
+        return logits, torch.where(cut, CUT_OFF * quality, quality), windows
 
     def segment_points(
         self, maps: Sequence[Tensor], points: Tensor, labels: Tensor, count: int = 1
     ) -> tuple[Tensor, Tensor]:
         """Masks of points alone, which leave open how large the object is.
 
-        Windows of several sizes are tried, and the best masks that differ are looked at again.
+        Windows of several sizes are tried, and their masks are ranked.
 
         Args:
             maps: See `forward`.
@@ -208,34 +210,49 @@ class WindowDecoder(BaseModule):
             count: Masks of each prompt, M.
 
         Returns:
-            Logits `(N, M, h, w)` and the predicted IoU `(N, M)`.
+            Logits `(N, M, h, w)` of the best masks that differ, and the predicted IoU `(N, M)`.
         """
-        masks, quality = self.propose(maps, points, labels)
-        best = best_different(masks, quality, count)
-        masks = masks.gather(1, best[..., None, None].expand(-1, -1, *masks.shape[2:]))
-        return self.look_again(maps, points, labels, masks)
+        logits, quality, windows, masks = self.propose(maps, points, labels)
+        ious = self.ranker(masks, quality, logits)
+        best = best_different(masks, ious, count)
+        logits = logits.gather(1, best[..., None, None].expand(-1, -1, *logits.shape[2:]))
+        windows = windows.gather(1, best[..., None].expand(-1, -1, 4))
+        return self._paste(logits, windows, self.logit_size), ious.gather(1, best)
 
     def propose(
         self, maps: Sequence[Tensor], points: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Masks in windows of G sizes.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Masks in windows of G sizes, each judged by itself.
+
+        Args:
+            maps: See `forward`.
+            points: `(N, P, 2)` xy in pixels of the input.
+            labels: `(N, P)`: 1 foreground, 0 background, -1 padding.
 
         Returns:
-            Logits `(N, G, h, w)`, half as large as those of `logit_size`, and the predicted IoU
-            `(N, G)`.
+            Logits `(N, G, 64, 64)`, the predicted IoU `(N, G)`, the windows `(N, G, 4)`, and the
+            logits over the input `(N, G, h, w)`, half as large as those of `logit_size`.
         """
         bboxes = self.guesses(points, labels)
         number = bboxes.shape[1]
-        none = points.new_zeros(1, 1, 1, 1)
         guesses = WindowPrompts(
             bboxes.flatten(0, 1),
             torch.zeros_like(bboxes[..., 0], dtype=torch.bool).flatten(),
             _of_each(points, number),
             _of_each(labels, number),
-            none.expand(bboxes.shape[0] * number, -1, -1, -1),
+            points.new_zeros(1, 1, 1, 1).expand(bboxes.shape[0] * number, -1, -1, -1),
         )
-        masks, quality = self.look(maps, guesses, self.logit_size // 2)
-        return masks[:, 0].unflatten(0, (-1, number)), quality.unflatten(0, (-1, number))
+        looks = self._look(maps, guesses)
+        logits, quality, windows = (part.unflatten(0, (-1, number)) for part in looks)
+        logits = logits[:, :, 0]
+        return logits, quality, windows, self._paste(logits, windows, self.logit_size // 2)
+
+    def _paste(self, logits: Tensor, windows: Tensor, size: int) -> Tensor:
+        """`(N, M, size, size)` over the input, of M windows `(N, M, 4)` each."""
+        pasted = paste_windows(
+            logits.flatten(0, 1)[:, None], windows.flatten(0, 1), size, self.image_size
+        )
+        return pasted[:, 0].unflatten(0, (-1, logits.shape[1]))
 
     def guesses(self, points: Tensor, labels: Tensor) -> Tensor:
         """Boxes `(N, G, 4)` of several sizes around what is clicked."""
@@ -243,23 +260,6 @@ class WindowDecoder(BaseModule):
         center = (points * clicked).sum(1, keepdim=True) / clicked.sum(1, keepdim=True).clamp(min=1)
         half = points.new_tensor(self.point_sizes)[:, None] * (self.image_size / 2)
         return torch.cat((center - half, center + half), dim=2)
-
-    def look_again(
-        self, maps: Sequence[Tensor], points: Tensor, labels: Tensor, masks: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Masks `(N, M, h, w)` of points after a second look at each, and the predicted IoU."""
-        count = masks.shape[1]
-        flat = masks.flatten(0, 1)[:, None]
-        bboxes = bboxes_of_logits(flat, self.image_size)
-        again = WindowPrompts(
-            bboxes,
-            torch.zeros_like(bboxes[:, 0], dtype=torch.bool),
-            _of_each(points, count),
-            _of_each(labels, count),
-            flat,
-        )
-        masks, quality = self.look(maps, again)
-        return masks[:, 0].unflatten(0, (-1, count)), quality.unflatten(0, (-1, count))
 
     def segment_windows(
         self, maps: Sequence[Tensor], prompts: WindowPrompts, count: int = 1
@@ -300,7 +300,7 @@ class WindowDecoder(BaseModule):
         for side, levels in zip(GRIDS, LEVELS):
             places = window_grid(windows, side)
             sampled = [read_windows(each, places, self.image_size) for each in maps[levels]]
-            read.append(torch.cat(sampled, dim=1).contiguous(memory_format=torch.channels_last))
+            read.append(torch.cat(sampled, dim=1))
             painted.append(self._paint(prompts, windows, places))
         return read + painted
 
@@ -308,7 +308,7 @@ class WindowDecoder(BaseModule):
         """Logits `(N, 1, 64, 64)` and predicted IoU `(N,)` of what was read, of any images."""
         number = len(GRIDS)
         coarse, middle, fine = (
-            conv(features) + paint(prompts)
+            (conv(features) + paint(prompts)).contiguous(memory_format=torch.channels_last)
             for conv, paint, features, prompts in zip(
                 self.inputs, self.prompts, read[:number], read[number:]
             )
@@ -369,56 +369,9 @@ def _of_each(part: Tensor, count: int) -> Tensor:
     return part[:, None].expand(-1, count, *part.shape[1:]).flatten(0, 1)
 
 
-def mask_signs(inside: Tensor) -> Tensor:
-    """What shows how sure a mask is, and whether its window holds it.
-
-    Args:
-        inside: `(N, 1, g, g)`, 0 to 1.
-
-    Returns:
-        `(N, 7)`: its size; how much of it is certain; the agreement of its outlines at two
-        thresholds (SAM's stability); how far it meets each of the four sides of the window.
-    """
-    inside = inside[:, 0]
-    total = inside.sum((1, 2)).clamp(min=1e-3)
-    size = inside.mean((1, 2)).sqrt()
-    certain = inside.square().sum((1, 2)) / total
-    stable = (inside > 0.7).sum((1, 2)) / (inside > 0.3).sum((1, 2)).clamp(min=1)
-    sides = [inside[:, 0], inside[:, -1], inside[:, :, 0], inside[:, :, -1]]
-    return torch.stack((size, certain, stable, *(side.mean(1) for side in sides)), dim=1)
-
-
 def mirrored(read: Sequence[Tensor]) -> list[Tensor]:
     """What `WindowDecoder.read` gives, of windows that are flipped left to right."""
     read = [each.flip(3) for each in read]
     for painted in read[len(GRIDS) :]:
         painted[:, 5].neg_()  # where each position is, along x
     return read
-
-
-def best_different(masks: Tensor, quality: Tensor, count: int, max_iou: float = 0.8) -> Tensor:
-    """Which masks of each prompt are best, each different from those before it where possible.
-
-    Args:
-        masks: `(N, C, h, w)` logits.
-        quality: `(N, C)`, their predicted IoU.
-        count: How many are chosen, at most C.
-        max_iou: Of masks that differ.
-
-    Returns:
-        `(N, count)` int64, the best first.
-    """
-    if count == 1:
-        return quality.argmax(1, keepdim=True)
-    inside = (F.adaptive_max_pool2d(masks, 64) > 0).flatten(2).float()
-    both = inside @ inside.transpose(1, 2)
-    areas = inside.sum(2)
-    ious = both / (areas[:, :, None] + areas[:, None] - both).clamp(min=1)
-    left, chosen = quality.clone(), []
-    for _ in range(count):
-        best = left.argmax(1, keepdim=True)
-        chosen.append(best)
-        alike = ious.gather(1, best[..., None].expand(-1, -1, ious.shape[2]))[:, 0] > max_iou
-        left = left - 10.0 * alike  # behind all that differ, but before those that are chosen
-        left = left.scatter(1, best, -torch.inf)
-    return torch.cat(chosen, dim=1)

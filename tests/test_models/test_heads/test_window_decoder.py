@@ -17,7 +17,7 @@ from mmovsam.layers.windows import (
     windows_of,
 )
 from mmovsam.models.heads import WindowPrompts
-from mmovsam.models.heads.window_decoder import CUT_OFF, best_different, mask_signs
+from mmovsam.models.heads.mask_ranker import best_different, mask_signs
 
 SIZE = 128
 SEED = 4
@@ -207,7 +207,8 @@ def test_gradients_reach_every_parameter():
     logits, quality, _ = decoder(maps(), prompts(BBOXES))
     (logits.square().mean() + quality.sum()).backward()
     for name, parameter in decoder.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+        if not name.startswith('ranker.'):  # which has a training of its own
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
 @torch.no_grad()
@@ -244,27 +245,38 @@ def test_guesses_are_squares_around_the_foreground_points():
     assert boxes.tolist() == [[[22, 42, 38, 58], [-2, 18, 62, 82]]]
 
 
+POINTS = torch.tensor([[[60.0, 50.0]], [[9.0, 99.0]]]), torch.ones(2, 1)
+
+
 @torch.no_grad()
-def test_of_points_the_best_masks_that_differ_are_looked_at_again():
-    decoder, points, labels = (
-        build(),
-        torch.tensor([[[60.0, 50.0]], [[9.0, 99.0]]]),
-        torch.ones(2, 1),
-    )
-    looks = []
-    decoder.register_forward_hook(lambda module, args, output: looks.append((args[1], output[1])))
-    masks, quality = decoder.segment_points(maps(), points, labels, 3)
-    (tried, first), (again, second) = looks
-    second = second.unflatten(0, (2, 3))
-    assert masks.shape == (2, 3, 128, 128)
-    assert ((quality == second) | (quality == CUT_OFF * second)).all()
-    assert len(tried.bboxes) == 10 and not tried.given.any() and not tried.previous.any()
-    best = first.unflatten(0, (2, 5)).argmax(1)
-    proposed = decoder.propose(maps(), points, labels)[0]
+def test_masks_of_a_point_are_those_of_its_windows_ranked():
+    decoder = build()
+    torch.manual_seed(SEED)
+    torch.nn.init.normal_(decoder.ranker.correction.weight)
+    masks, ious = decoder.segment_points(maps(), *POINTS, 3)
+    assert masks.shape == (2, 3, SIZE, SIZE) and ious.shape == (2, 3)
+    points, labels = (part.repeat_interleave(5, 0) for part in POINTS)
+    boxes, no = decoder.guesses(*POINTS).flatten(0, 1), torch.zeros(10, dtype=torch.bool)
+    none = torch.zeros(10, 1, SIZE, SIZE)
+    looks, alone = decoder.look(maps(), WindowPrompts(boxes, no, points, labels, none))
+    looks = looks[:, 0].unflatten(0, (2, 5))
+    logits, quality, _, proposed = decoder.propose(maps(), *POINTS)
+    assert torch.allclose(quality.flatten(), alone, atol=1e-5)
+    ranked = decoder.ranker(proposed, quality, logits)
+    assert (ranked - quality).abs().max() > 0.1
+    best = best_different(proposed, ranked, 3)
     for row in range(2):
-        assert torch.allclose(again.previous[3 * row, 0], proposed[row, best[row]], atol=1e-4)
-    one, _ = decoder.segment_points(maps(), points, labels, 1)
+        assert torch.allclose(masks[row], looks[row, best[row]], atol=1e-4)
+        assert torch.allclose(ious[row], ranked[row, best[row]])
+    one, _ = decoder.segment_points(maps(), *POINTS)
     assert torch.allclose(one, masks[:, :1], atol=1e-4)
+
+
+@torch.no_grad()
+def test_untrained_ranker_keeps_what_each_mask_has_alone():
+    decoder = build()
+    logits, quality, _, masks = decoder.propose(maps(), *POINTS)
+    assert torch.allclose(decoder.ranker(masks, quality, logits), quality.clamp(0, 1))
 
 
 @torch.no_grad()
