@@ -399,9 +399,9 @@ class OVSAMPredictor(EverythingMode):
                 top_k,
                 mask_format,
             )
-            step = self.model.test_cfg['chunk_size']
+            step = self.model.chunk_size
             for start in range(0, len(prompts), step):
-                chunk = prompts[start : start + step].to(self.device)
+                chunk = prompts[start : start + step]
                 outputs = self.model.recognize(
                     encoded.features,
                     chunk.scaled(encoded.scale_factor),
