@@ -18,11 +18,10 @@ HALVES = (torch.bfloat16, torch.float16)
 
 
 @pytest.fixture(autouse=True)
-def exact(monkeypatch):
+def exact():
     if not torch.cuda.is_available():
         pytest.fail('PyTorch finds no GPU: run these tests on a machine with one.')
-    monkeypatch.setattr(torch.backends.cuda.matmul, 'allow_tf32', False)
-    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def model_of(kind):
