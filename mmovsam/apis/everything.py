@@ -279,7 +279,7 @@ class EverythingMode:
     ) -> Iterator[dict]:
         """The good masks of some points, as run lengths at low resolution, without the padding."""
         model = self.model
-        prompts = points[chunk].scaled(encoded.scale_factor).to(self.device)
+        prompts = points[chunk].scaled(encoded.scale_factor)
         with self._lock:
             logits, quality = model.propose(encoded.features, prompts)
         masks_of_each = logits.shape[1]

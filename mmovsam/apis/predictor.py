@@ -400,9 +400,9 @@ class OVSAMPredictor(EverythingMode, FindMode):
                 mask_format,
                 keep_regions,
             )
-            step = self.model.test_cfg['chunk_size']
+            step = self.model.chunk_size
             for start in range(0, len(prompts), step):
-                chunk = prompts[start : start + step].to(self.device)
+                chunk = prompts[start : start + step]
                 outputs = self.model.recognize(
                     encoded.features,
                     chunk.scaled(encoded.scale_factor),

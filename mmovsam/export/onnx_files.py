@@ -55,17 +55,17 @@ def export_onnx(
     check_exportable(model, classifier)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    was_training = model.training
+    was_training, device = model.training, next(model.parameters()).device
     with tempfile.TemporaryDirectory(prefix='.export.', suffix='.tmp', dir=folder) as temporary:
         temporary = Path(temporary)
         try:
-            settings = _write_graphs(model.eval(), temporary)
+            settings = _write_graphs(model.eval().to('cpu'), temporary)
             if classifier is not None:
                 VocabularyArrays.from_classifier(classifier).save(temporary / VOCABULARY)
             _write_settings(temporary, settings)
             comparison = compare(model, ONNXModel(temporary))
         finally:
-            model.train(was_training)
+            model.train(was_training).to(device)
         comparison.require()
         if int8:
             for part, file in FILES.items():

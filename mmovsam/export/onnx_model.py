@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from .vocabulary import VocabularyArrays
 
 FORMAT = 'mmovsam ONNX, version 1'
 SETTINGS = 'model.json'
+PROVIDERS = ('CPUExecutionProvider',)
 BOX_CORNERS = (2, 3)
 PADDING = -1
 """Labels of points besides 1 (foreground) and 0 (background)."""
@@ -26,6 +27,8 @@ class ONNXModel:
         path: Its folder, or `model.json` in it.
         precision: `'float32'` or `'int8'`, of the weights.
         num_threads: For each operation; 0 for as many as there are cores.
+        providers: What computes, the preferred first, by onnxruntime's names: such as
+            `('CUDAExecutionProvider', 'CPUExecutionProvider')` with the package onnxruntime-gpu.
 
     Attributes:
         settings: What `model.json` says.
@@ -35,11 +38,16 @@ class ONNXModel:
     Raises:
         ImportError: onnxruntime is not installed.
         FileNotFoundError: There is no such export.
-        ValueError: It is something else, or has no weights in this precision.
+        ValueError: It is something else, has no weights in this precision, or onnxruntime has no
+            such provider.
     """
 
     def __init__(
-        self, path: str | PathLike, precision: str = 'float32', num_threads: int = 0
+        self,
+        path: str | PathLike,
+        precision: str = 'float32',
+        num_threads: int = 0,
+        providers: Sequence[str] = PROVIDERS,
     ) -> None:
         folder = Path(path).parent if Path(path).name == SETTINGS else Path(path)
         self.settings = _read_settings(folder / SETTINGS)
@@ -50,7 +58,8 @@ class ONNXModel:
                 f'{sorted(self.settings["files"])}. Write them with tools/export.py.'
             )
         self.encoder, self.decoder = (
-            _session(folder / files[part], num_threads) for part in ('encoder', 'decoder')
+            _session(folder / files[part], num_threads, providers)
+            for part in ('encoder', 'decoder')
         )
         self.vocabulary = None
         if 'vocabulary' in self.settings:
@@ -102,14 +111,21 @@ def _read_settings(path: Path) -> dict:
     return settings
 
 
-def _session(path: Path, num_threads: int):
+def _session(path: Path, num_threads: int, providers: Sequence[str]):
     try:
         import onnxruntime
     except ImportError as error:
         raise ImportError(f"This needs: pip install 'mmovsam[export]' ({error})") from None
+    there = onnxruntime.get_available_providers()
+    missing = [name for name in providers if name not in there]
+    if missing:
+        raise ValueError(
+            f'onnxruntime has no {", ".join(missing)}: it has {", ".join(there)}. Choose of these, '
+            'or install onnxruntime-gpu.'
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
-    return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    return onnxruntime.InferenceSession(path, options, providers=list(providers))
 
 
 def point_groups(prompts: Prompts) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:

@@ -25,13 +25,17 @@ def without_autocast(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
+SMALL = 2**16
+"""Bytes that CUDA copies without waiting out of any memory of the host."""
+
+
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """A tensor on a device; one that comes from the host joins the queue of the device's work.
 
     On the host it must not be changed afterwards.
     """
     from_host = tensor.device.type == 'cpu'
-    if from_host and torch.device(device).type == 'cuda':
+    if from_host and torch.device(device).type == 'cuda' and tensor.nbytes > SMALL:
         tensor = tensor.pin_memory()  # out of other memory it would wait for its turn
     return tensor.to(device, non_blocking=from_host)
 

@@ -13,6 +13,8 @@ from .tensors import in_parts
 # So much at a time keeps memory low and fits a CPU's cache:
 BIASES_AT_ONCE = 2**22
 POSITIONS_AT_ONCE = 2**10
+BIASES_AT_ONCE_ON_GPU = 2**28
+"""Those of an image in a global block of SAM's ViT-H: a gigabyte in float32."""
 
 
 def resample_rel_pos(table: Tensor, size: int) -> Tensor:
@@ -114,7 +116,8 @@ def _attend_fused(
     # The bias of a global block would take a gigabyte: some images, or rows of one, at a time.
     # Parts of a split get their gradients put together once, slices would add up the whole.
     size = heads * width * height * width  # of a row's
-    images, rows = max(1, BIASES_AT_ONCE // (height * size)), max(1, BIASES_AT_ONCE // size)
+    limit = BIASES_AT_ONCE if query.device.type == 'cpu' else BIASES_AT_ONCE_ON_GPU
+    images, rows = max(1, limit // (height * size)), max(1, limit // size)
     attended = []
     for chunk in zip(*(each.split(images) for each in (key, value, query, bias_h, bias_w))):
         for part, along_h, along_w in zip(*(each.split(rows, dim=2) for each in chunk[2:])):

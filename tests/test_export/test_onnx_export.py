@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
+from other_device import other_device
 
 from mmovsam.checkpoints import names_all_weights
 from mmovsam.export import Comparison, ONNXModel
@@ -141,3 +142,25 @@ def test_detector_on_an_export_predicts_what_its_model_does(exported):
         assert (got.masks != expected.masks).float().mean() < 1e-3
     with pytest.raises(ValueError, match='cannot be trained'):
         detector.loss(data['inputs'], data['data_samples'])
+
+
+def test_an_export_answers_for_images_and_prompts_of_another_device(exported):
+    detector = MODELS.build(
+        dict(
+            type='ONNXOVSAM',
+            data_preprocessor=tiny.PREPROCESSOR,
+            init_cfg=dict(type='Pretrained', checkpoint=str(exported.folder / 'model.json')),
+        )
+    ).to('meta')
+    prompts = Prompts(bboxes=[[4.0, 4, 30, 30]])
+    meta = dict(img_shape=(72, 96), ori_shape=(60, 80), scale_factor=(1.2, 1.2))
+    with other_device(), torch.no_grad():
+        features = detector.extract_feat(torch.zeros(1, 3, SIZE, SIZE, device='meta'))
+        for place in ('cpu', 'meta'):
+            found = detector.predict_prompts(features.image(0), prompts.to(place), meta)
+            assert found.masks.shape == (1, 60, 80) and found.labels.shape == (1,)
+
+
+def test_what_onnxruntime_cannot_compute_with_is_refused(exported):
+    with pytest.raises(ValueError, match='no NoSuchProvider: it has .*CPUExecutionProvider'):
+        ONNXModel(exported.folder, providers=['NoSuchProvider'])

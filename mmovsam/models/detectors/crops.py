@@ -91,7 +91,8 @@ class MaskCropper:
                 f'{masks.shape[2]}x{masks.shape[1]}: give the original image.'
             )
         masks = masks | ~masks.flatten(1).any(1)[:, None, None]
-        windows = crop_windows(masks_to_bboxes(masks), self.margin, self.square).tolist()
+        bboxes = masks_to_bboxes(masks).cpu()  # not every device has double precision
+        windows = crop_windows(bboxes, self.margin, self.square).tolist()
         crops = [self._cut(image, window) for window in windows]
         return torch.stack([self.transform(Image.fromarray(crop)) for crop in crops])
 

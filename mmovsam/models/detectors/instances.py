@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers import to_device
 from ...layers.bboxes import bboxes_of_logits, masks_to_bboxes  # noqa: F401
-from .run_lengths import bboxes_of_runs, encode_logits
+from .run_lengths import PIXELS_AT_ONCE, bboxes_of_runs, encode_logits
 
-PIXELS_AT_ONCE = 2**25
 MASK_FORMATS = ('tensor', 'rle')
 
 
@@ -96,7 +96,7 @@ class MaskWriter:
             size = self.ori_shape or self.img_shape
             runs = encode_logits(low_res_logits, self.input_size, self.img_shape, size)
             self.masks += runs
-            return bboxes_of_runs(runs).to(low_res_logits.device)
+            return to_device(bboxes_of_runs(runs), low_res_logits.device)
         if self.done == 0:
             self.masks = torch.empty(
                 self.num,

@@ -118,15 +118,15 @@ class OVSAM(PromptedDetector):
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
-        test_cfg: `chunk_size` (prompts decoded at once, 32); `names` (`'recognition'`, the default,
-            `'detector'` or `'fused'`), `score` (`'recognition'`, `'detector'` or `'geometric'`, the
-            default) and `detector_alpha` (0.5), see `LabelFusion`; `bboxes` (`'prompt'`: a prompt's
-            box stays as it is, the default, or `'mask'`: the box of the mask); `mask_format`
-            (`'tensor'`, the default, or `'rle'`), see `MaskWriter`; `head_region` and `clip_region`
-            (`'mask'`: the box of the predicted mask, the default; `'prompt'`: the prompt's box
-            where it has one; `'annotated'`: the `annotated_bboxes` of the prompts, even when the
-            prompt is a point, as the released evaluation does for `clip_region`, which no honest
-            test can).
+        test_cfg: `chunk_size` (prompts decoded at once; by default 32 on a CPU and 128 elsewhere);
+            `names` (`'recognition'`, the default, `'detector'` or `'fused'`), `score`
+            (`'recognition'`, `'detector'` or `'geometric'`, the default) and `detector_alpha`
+            (0.5), see `LabelFusion`; `bboxes` (`'prompt'`: a prompt's box stays as it is, the
+            default, or `'mask'`: the box of the mask); `mask_format` (`'tensor'`, the default, or
+            `'rle'`), see `MaskWriter`; `head_region` and `clip_region` (`'mask'`: the box of the
+            predicted mask, the default; `'prompt'`: the prompt's box where it has one;
+            `'annotated'`: the `annotated_bboxes` of the prompts, even when the prompt is a point,
+            as the released evaluation does for `clip_region`, which no honest test can).
         data_preprocessor: `OVSAMDataPreprocessor`.
         init_cfg: MMEngine's initialization.
 
@@ -209,10 +209,11 @@ class OVSAM(PromptedDetector):
     def propose(self, features: ImageFeatures, points: Prompts) -> tuple[Tensor, Tensor | None]:
         """Masks that N single points of one image may mean, before any is chosen.
 
-        Points are in pixels of the network's input. There are logits `(N, M, h, w)`, and their
-        predicted IoU `(N, M)` or None.
+        Points are in pixels of the network's input, best on the host. There are logits
+        `(N, M, h, w)`, and their predicted IoU `(N, M)` or None.
         """
         if self.window_decoder is not None:
+            points = points.to(features.embedding.device)
             coords, labels = points.point_coords, points.point_labels
             _, quality, _, logits = self.window_decoder.propose(features.pyramid, coords, labels)
             return logits, quality
@@ -223,37 +224,40 @@ class OVSAM(PromptedDetector):
         self, features: ImageFeatures, prompts: Prompts, multimask_output: bool
     ) -> DecodedMasks:
         """`decode_masks` by the window decoder: points alone, and prompts that tell the extent."""
-        decoder, maps = self.window_decoder, features.pyramid
-        device, number = features.embedding.device, len(prompts)
-        prompts = prompts.to(device)
-        points, labels = prompts.point_coords, prompts.point_labels
-        if points is None or not points.shape[1]:
-            points, labels = torch.zeros(number, 1, 2), torch.full((number, 1), -1)
-        points, labels = points.to(device).nan_to_num(0.0), labels.to(device)
-        size = decoder.logit_size
-        previous = torch.zeros(number, 1, size, size, device=device)
-        bboxes = torch.zeros(number, 4, device=device)
-        if prompts.mask_input is not None:
-            mask_input = prompts.mask_input.to(previous)
-            previous = torch.where(prompts.has_mask[:, None, None, None], mask_input, previous)
-            bboxes = bboxes_of_logits(previous, self.input_size)
-        if prompts.bboxes is not None:
-            bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes.to(bboxes))
+        prompts, device = prompts.to('cpu'), features.embedding.device
         alone = ~prompts.has_bbox & ~prompts.has_mask
         count = self.masks_per_prompt if multimask_output else 1
-        logits = previous.new_empty(number, count, size, size)
-        quality = previous.new_empty(number, count)
-        rows = alone.nonzero()[:, 0]
-        if len(rows):
-            found = decoder.segment_points(maps, points[rows], labels[rows], count)
-            logits[rows], quality[rows] = (part.to(logits.dtype) for part in found)
-        rows = (~alone).nonzero()[:, 0]
-        if len(rows):
-            about = WindowPrompts(bboxes, prompts.has_bbox, points, labels, previous)
-            about = WindowPrompts(*(part[rows] for part in about))
-            found = decoder.segment_windows(maps, about, count)
-            logits[rows], quality[rows] = (part.to(logits.dtype) for part in found)
+        decoded, order = [], []
+        for flags, segment in ((alone, self._segment_points), (~alone, self._segment_windows)):
+            rows = flags.nonzero()[:, 0]
+            if len(rows) or not len(prompts) and not order:
+                decoded.append(segment(features.pyramid, prompts[rows].to(device), count))
+                order.append(rows)
+        logits, quality = (torch.cat(parts).to(torch.float32) for parts in zip(*decoded))
+        if len(order) > 1:
+            back = to_device(torch.cat(order).argsort(), device)
+            logits, quality = logits[back], quality[back]
         return DecodedMasks(logits, quality, None)
+
+    def _segment_points(
+        self, maps: Sequence[Tensor], prompts: Prompts, count: int
+    ) -> tuple[Tensor, Tensor]:
+        return self.window_decoder.segment_points(maps, *_points_of(prompts), count)
+
+    def _segment_windows(
+        self, maps: Sequence[Tensor], prompts: Prompts, count: int
+    ) -> tuple[Tensor, Tensor]:
+        size = self.window_decoder.logit_size
+        previous = torch.zeros(len(prompts), 1, size, size, device=prompts.device)
+        bboxes = torch.zeros(len(prompts), 4, device=prompts.device)
+        if prompts.mask_input is not None:
+            with_mask = prompts.has_mask[:, None, None, None]
+            previous = torch.where(with_mask, prompts.mask_input, previous)
+            bboxes = bboxes_of_logits(previous, self.input_size)
+        if prompts.bboxes is not None:
+            bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes)
+        about = WindowPrompts(bboxes, prompts.has_bbox, *_points_of(prompts), previous)
+        return self.window_decoder.segment_windows(maps, about, count)
 
     # Training
 
@@ -402,7 +406,8 @@ class OVSAM(PromptedDetector):
 
         Args:
             features: Of this image.
-            prompts: In pixels of the network's input.
+            prompts: In pixels of the network's input; best on the host, where it is decided what
+                the device has to do.
             multimask_output: Whether a prompt gets, in place of the decoder's first mask, its
                 others, where it has more than one.
             classifier: Names the masks; None for the model's own.
@@ -428,7 +433,7 @@ class OVSAM(PromptedDetector):
             given = _proper(given, self.input_size)
             regions['prompt'] = torch.where(with_box, given, regions['mask'])
         if prompts.annotated_bboxes is not None:
-            given = prompts.annotated_bboxes.to(logits).repeat_interleave(count, 0)
+            given = to_device(prompts.annotated_bboxes, logits.device).repeat_interleave(count, 0)
             regions['annotated'] = _proper(given, self.input_size)
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
@@ -505,6 +510,15 @@ class OVSAM(PromptedDetector):
 def _read(neck: nn.Module, pyramid: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
     """What a neck makes of the coarsest maps, as many as it takes."""
     return neck(pyramid[-len(neck.in_channels) :])
+
+
+def _points_of(prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """Points `(N, P, 2)` and labels `(N, P)` of prompts, P at least 1: padding is -1."""
+    points, labels = prompts.point_coords, prompts.point_labels
+    if points is None or not points.shape[1]:
+        points = torch.zeros(len(prompts), 1, 2, device=prompts.device)
+        labels = torch.full((len(prompts), 1), -1, device=prompts.device)
+    return points.nan_to_num(0.0), labels
 
 
 def _proper(bboxes: Tensor, size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from ...layers import without_autocast
+from ...layers import to_device, without_autocast
+from ...layers.tensors import in_parts
+
+PIXELS_AT_ONCE = 2**25
 
 
 def encode_logits(
@@ -19,14 +22,18 @@ def encode_logits(
 ) -> list[dict]:
     """Masks at an image's size as run-length encodings of pycocotools, those of `enlarge_masks`.
 
-    The two resizes of an axis are one matrix, and only the part of an image is looked at that
-    logits above 0 reach. Arguments are those of `enlarge_masks`.
+    The two resizes of an axis are one matrix. On a CPU only the part of an image is looked at that
+    the logits above 0 of a mask reach; a GPU makes several masks whole, and only where their runs
+    begin and end comes to the host. Arguments are those of `enlarge_masks`.
     """
     logits = low_res_logits[:, 0].detach().float()
     sizes = zip(logits.shape[1:], img_shape, ori_shape)
     matrices = [_resize(low, input_size, *size, logits.device) for low, *size in sizes]
     with without_autocast(logits):
-        return [_encode(mask, *matrices) for mask in logits]
+        if in_parts(logits):
+            return [_encode(mask, *matrices) for mask in logits]
+        step = max(1, PIXELS_AT_ONCE // (len(matrices[0]) * len(matrices[1])))
+        return [run for part in logits.split(step) for run in _encode_whole(part, *matrices)]
 
 
 def bboxes_of_runs(masks: Sequence[dict]) -> Tensor:
@@ -50,7 +57,19 @@ def decode_runs(masks: Sequence[dict], size: Sequence[int]) -> np.ndarray:
 def _resize(low: int, input_size: int, within: int, final: int, device: torch.device) -> Tensor:
     """Matrix `(final, low)` of the resizes along one axis: to the input, cropped, to the image."""
     weights = F.interpolate(torch.eye(low)[None], input_size, mode='linear')[..., :within]
-    return F.interpolate(weights, final, mode='linear')[0].T.contiguous().to(device)
+    return to_device(F.interpolate(weights, final, mode='linear')[0].T.contiguous(), device)
+
+
+def _encode_whole(logits: Tensor, down: Tensor, across: Tensor) -> Iterator[dict]:
+    """Masks of logits `(n, h, w)`, by the matrices of the height and of the width."""
+    size = [len(down), len(across)]
+    inside = (across @ logits.mT @ down.T > 0).flatten(1)  # column by column
+    outside = inside.new_zeros(len(inside), 1)
+    changes = torch.diff(inside, dim=1, prepend=outside, append=outside).nonzero()
+    number, borders = changes.cpu().numpy().T
+    ends = np.searchsorted(number, np.arange(len(logits) + 1))
+    for start, end in zip(ends, ends[1:]):
+        yield _of_borders(borders[start:end], size)
 
 
 def _encode(logits: Tensor, down: Tensor, across: Tensor) -> dict:
@@ -68,9 +87,13 @@ def _encode(logits: Tensor, down: Tensor, across: Tensor) -> dict:
     column, row = np.divmod(borders, max(ys.stop - ys.start, 1))
     borders = (column + xs.start) * height + row + ys.start
     borders[1::2] += 1
-    counts = np.diff(borders, prepend=0, append=height * width)
+    return _of_borders(borders, [height, width])
+
+
+def _of_borders(borders: np.ndarray, size: list[int]) -> dict:
+    """The encoding of the places, column by column, where runs begin and end."""
+    counts = np.diff(borders, prepend=0, append=size[0] * size[1])
     counts = counts[: len(counts) - (counts[-1] == 0)]
-    size = [height, width]
     return coco_mask.frPyObjects(dict(size=size, counts=counts.tolist()), *size)
 
 

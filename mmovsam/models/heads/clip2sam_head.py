@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import point_sample
+from mmcv.ops import RoIAlign, point_sample
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from mmdet.registry import MODELS
@@ -18,11 +18,15 @@ from ...layers import (
     MaskDecoder,
     at_least_float32,
     prompt_maps,
+    roi_align,
     sample_masks,
     to_device,
     without_autocast,
 )
 from ...layers.mask_decoder import DecodedMasks
+
+OUTSIDE = -1e4
+"""A coordinate that lies outside of every map."""
 
 
 @MODELS.register_module()
@@ -144,8 +148,7 @@ class CLIP2SAMHead(BaseModule):
 
         Args:
             region_maps: Maps `(1, C, H / s, W / s)` at the extractor's strides.
-            bboxes: `(N, 4)` xyxy in pixels of the network's input; best on the host, where it is
-                decided which map each is read from.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input.
             label_tokens: `(N, 1, C)` after the decoder; read if `use_label_token` is set.
         """
         with without_autocast(region_maps[0]):
@@ -155,7 +158,8 @@ class CLIP2SAMHead(BaseModule):
         """Means `(N, H)` of regions, see `embed_regions`; H is `region_hidden`, or D."""
         # RoIAlign has no bfloat16
         maps = tuple(map(at_least_float32, region_maps[: self.roi_extractor.num_inputs]))
-        regions = self._extract(maps, bboxes.to('cpu', maps[0].dtype)).to(self.roi_conv.weight)
+        bboxes = to_device(bboxes, maps[0].device).to(maps[0].dtype)
+        regions = self._extract(maps, bboxes).to(self.roi_conv.weight)
         with without_autocast(regions):
             return self.mean_of(regions)
 
@@ -172,23 +176,27 @@ class CLIP2SAMHead(BaseModule):
         return embeddings
 
     def _extract(self, maps: tuple[Tensor, ...], bboxes: Tensor) -> Tensor:
-        """What `roi_extractor` makes of boxes that are on the host, `(N, C, r, r)`.
+        """What `roi_extractor` makes of boxes, `(N, C, r, r)`.
 
-        MMDetection's own loop over levels waits for the device, and sums up each map without a box.
+        Each map is asked about all boxes, those that are read from other maps lying outside of it:
+        MMDetection's own loop waits to be told which are its own.
         """
         extractor = self.roi_extractor
         rois = F.pad(bboxes, (1, 0))  # of the first image
-        if not isinstance(extractor, SingleRoIExtractor):
-            return extractor(maps, to_device(rois, maps[0].device))
+        if not _is_plain(extractor):
+            return extractor(maps, rois)
         levels = extractor.map_roi_levels(rois, len(maps))
-        size = extractor.roi_layers[0].output_size
-        regions = maps[0].new_zeros(len(rois), extractor.out_channels, *size)
-        for level, (layer, feats) in enumerate(zip(extractor.roi_layers, maps)):
-            index = (levels == level).nonzero()[:, 0]
-            if len(index):
-                pooled = layer(feats, to_device(rois[index], feats.device))
-                regions.index_copy_(0, to_device(index, feats.device), pooled)
-        return regions
+        regions = [
+            roi_align(
+                features,
+                bboxes.masked_fill((levels != level)[:, None], OUTSIDE),
+                layer.output_size,
+                layer.spatial_scale,
+                layer.sampling_ratio,
+            )
+            for level, (layer, features) in enumerate(zip(extractor.roi_layers, maps))
+        ]
+        return sum(regions[1:], regions[0])
 
     @torch.no_grad()
     def sample_points(self, low_res_logits: Tensor) -> Tensor:
@@ -220,3 +228,11 @@ class CLIP2SAMHead(BaseModule):
             loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),
             loss_dice=self.loss_dice(logits, targets),
         )
+
+
+def _is_plain(extractor: nn.Module) -> bool:
+    """Whether it reads each region from one map, by RoIAlign as `mmovsam.layers.roi_align` does."""
+    return isinstance(extractor, SingleRoIExtractor) and all(
+        isinstance(layer, RoIAlign) and layer.aligned and layer.pool_mode == 'avg'
+        for layer in extractor.roi_layers
+    )

@@ -70,10 +70,24 @@ class SAMPromptEncoder(Freezable):
         )
         # Where no mask is a prompt it has no gradient, and must not be expected to have one.
         self.mask_downscaling.requires_grad_(train_masks)
+        self._dense_pe: tuple[Tensor, int, Tensor] | None = None
         self.freeze(frozen)
 
     def dense_pe(self) -> Tensor:
-        """Position of every place of the image embedding, `(1, C, h, w)`."""
+        """Position of every place of the image embedding, `(1, C, h, w)`; it is kept."""
+        if torch.compiler.is_compiling():
+            return self._made_dense_pe()
+        matrix = self.pe_layer.positional_encoding_gaussian_matrix
+        if self._dense_pe is not None:
+            of_matrix, version, dense_pe = self._dense_pe
+            if of_matrix is matrix and version == matrix._version:  # no weights loaded, not moved
+                return dense_pe
+        with torch.inference_mode(False):  # training may read it later
+            dense_pe = self._made_dense_pe()
+        self._dense_pe = matrix, matrix._version, dense_pe
+        return dense_pe
+
+    def _made_dense_pe(self) -> Tensor:
         side = self.embedding_side
         centers = (torch.arange(side, device=self.no_mask_embed.weight.device) + 0.5) / side
         grid = torch.stack(torch.meshgrid(centers, centers, indexing='xy'), dim=-1)

@@ -44,3 +44,15 @@ def test_masks_of_a_finer_decoder_are_averaged_to_the_size_of_the_branch(encoder
     got = encoder(Prompts(mask_input=fine))[1]
     assert torch.allclose(got, encoder(Prompts(mask_input=masks))[1], atol=1e-5)
     assert torch.equal(got, encoder.embed_masks(fine))
+
+
+def test_positions_are_kept_until_weights_are_loaded_or_converted(encoder):
+    first = encoder.dense_pe()
+    assert encoder.dense_pe() is first
+    state = encoder.state_dict()
+    key = 'pe_layer.positional_encoding_gaussian_matrix'
+    encoder.load_state_dict({**state, key: state[key] + 1})
+    second = encoder.dense_pe()
+    assert not torch.allclose(second, first)
+    encoder.to(torch.float64)
+    assert encoder.dense_pe().dtype == torch.float64
