@@ -38,9 +38,9 @@ def num_decoded(monkeypatch):
 
     def count(model):
         calls = []
-        decode = model._decode
+        decode = model.decode_masks
         monkeypatch.setattr(
-            model, '_decode', lambda *args, **kw: calls.append(1) or decode(*args, **kw)
+            model, 'decode_masks', lambda *args, **kw: calls.append(1) or decode(*args, **kw)
         )
         return calls
 

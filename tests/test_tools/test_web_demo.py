@@ -30,7 +30,7 @@ def test_it_serves_the_model_of_photographs_until_it_is_stopped(run):
 
 
 def test_without_gradio_it_says_how_to_get_it(run, monkeypatch):
-    for module in ('mmovsam.web.page', 'mmovsam.web.serving'):
+    for module in ('mmovsam.web.layout', 'mmovsam.web.page', 'mmovsam.web.serving'):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, 'gradio', None)
     status, _, err = run()
@@ -53,7 +53,7 @@ def test_a_page_for_other_machines_wants_a_password(run, monkeypatch):
         yield 'http://a'
 
     monkeypatch.setattr(serving, 'serving', serve)
-    monkeypatch.setattr('mmovsam.web.loading.load', lambda *args: [SimpleNamespace(model=None)])
+    monkeypatch.setattr('mmovsam.web.loading.load', lambda *args: (SimpleNamespace(model=None),))
     monkeypatch.setattr('getpass.getpass', lambda prompt: 'typed')
     monkeypatch.delenv('MMOVSAM_PASSWORD', raising=False)
     for arguments, warned in (

@@ -89,9 +89,9 @@ def test_masks_of_the_loss_are_in_the_order_of_the_logits(build, make, monkeypat
 
     monkeypatch.setattr(model.head, 'mask_losses', remember)
     prompts = []
-    decode = model._decode
+    decode = model.decode_masks
     monkeypatch.setattr(
-        model, '_decode', lambda features, p, **_: prompts.append(p) or decode(features, p)
+        model, 'decode_masks', lambda features, p, **_: prompts.append(p) or decode(features, p)
     )
     loss(model, make, given)
     masks = seen['masks'].bool()
