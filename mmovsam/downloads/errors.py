@@ -90,6 +90,11 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
             f'{folder} cannot be written, so {address} cannot be kept. Name another folder with '
             f'{CACHE_VARIABLE} (and HF_HOME).'
         )
+    if errno.EIO in numbers:
+        return DownloadError(
+            f'The disk of {folder} fails ({_short(text)}), so {address} cannot be kept. See to it, '
+            f'or name a folder on another disk with {CACHE_VARIABLE} (and HF_HOME).'
+        )
     offline = any(part in text for part in _UNREACHABLE) or 'Connect' in names or 'Time' in names
     if offline:
         through = f' through the proxy {_without_password(proxy)}' if proxy else ''

@@ -62,18 +62,19 @@ class Shard:
             path: The file.
             records: What it holds at first.
         """
-        with atomic_path(path) as temporary:
-            connection = sqlite3.connect(temporary)
-            connection.execute(f'PRAGMA page_size = {_PAGE_SIZE}')
-            # without a type, integers and text stay what they are
-            connection.execute(
-                'CREATE TABLE features (id NOT NULL UNIQUE, image_checksum INTEGER NOT NULL, '
-                'checksum INTEGER NOT NULL, data BLOB NOT NULL)'
-            )
-            connection.close()
-            shard = cls(temporary, writable=True)
-            with contextlib.closing(shard):
-                shard.write(records)
+        with (
+            atomic_path(path) as temporary,
+            contextlib.closing(cls(temporary, writable=True)) as shard,
+        ):
+            shard.path = path  # for messages
+            with shard._explained('It'):
+                shard._connection.execute(f'PRAGMA page_size = {_PAGE_SIZE}')
+                # without a type, integers and text stay what they are
+                shard._connection.execute(
+                    'CREATE TABLE features (id NOT NULL UNIQUE, image_checksum INTEGER NOT NULL, '
+                    'checksum INTEGER NOT NULL, data BLOB NOT NULL)'
+                )
+            shard.write(records)
 
     def close(self) -> None:
         """Close the file."""

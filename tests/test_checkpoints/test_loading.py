@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 
@@ -192,3 +193,16 @@ def test_wrapped_tensors_are_found(key):
 def test_the_prefix_of_distributed_training_is_taken_off():
     wrapped = {f'module.{name}': tensor for name, tensor in WEIGHTS.items()}
     assert same(state_dict_of({'state_dict': wrapped}), WEIGHTS)
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_disk_that_fails_is_no_broken_checkpoint(tmp_path, monkeypatch, name):
+    def fail(*args, **kwargs):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / name).write_bytes(b'checkpoint')
+    monkeypatch.setattr('torch.load', fail)
+    monkeypatch.setattr('safetensors.safe_open', fail)
+    with pytest.raises(OSError, match=f'Input/output error.*{name}') as raised:
+        load_checkpoint_file(tmp_path / name)
+    assert 'broken' not in str(raised.value)

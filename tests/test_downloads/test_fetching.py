@@ -94,6 +94,17 @@ def test_download_starts_over_where_the_file_is_another_one_by_now(server, conte
     assert fetch(address).read_bytes() == newer
 
 
+def test_part_of_an_older_file_is_not_taken_for_one_of_a_newer_that_did_not_fit(
+    server, content, monkeypatch
+):
+    address = stopped(server, monkeypatch, 120_000)
+    server.files['/files/weights.pth'] = newer = os.urandom(250_000)
+    with monkeypatch.context() as patch, pytest.raises(DownloadError, match='does not fit'):
+        patch.setattr('shutil.disk_usage', lambda folder: SimpleNamespace(free=0))
+        fetch(address)
+    assert fetch(address).read_bytes() == newer
+
+
 def test_download_starts_over_where_the_server_knows_no_ranges(server, content, monkeypatch):
     address = stopped(server, monkeypatch, 120_000)
     server.ranges = False
