@@ -6,7 +6,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmovsam.engine.command_line import build_runner, last_checkpoint, load_config
+from mmovsam.engine.command_line import build_runner, load_config
+from mmovsam.engine.resume import last_checkpoint
 
 
 @pytest.mark.parametrize('separator', ['/', '\\'])
