@@ -293,7 +293,10 @@ def drill(request, tmp_path, model):
                 raised = error
         print(f'{kind} from call {int(part * calls)} of {calls} on: {broken.failed}, {raised!r}')
         command.check()
-        if isinstance(raised, OSError):
+        by_mmengine = broken.failed and (
+            'vis_data' in broken.failed[1] or '.py' in broken.failed[1]
+        )
+        if isinstance(raised, OSError) and not by_mmengine:  # which writes its config and logs
             names = (folder.name, inputs.name, '127.0.0.1')  # of a file there, or the address
             assert any(name in str(raised) for name in names), raised
         command.run()
