@@ -51,7 +51,8 @@ def seeded(seed: int | None, device: str | torch.device = 'cpu'):
         seed = seed_numpy_and_python(seed)
         torch.default_generator.manual_seed(seed)
         if on_gpu:
-            torch.cuda.manual_seed(seed)
+            with torch.cuda.device(device):  # not whichever is the current one
+                torch.cuda.manual_seed(seed)
         try:
             yield
         finally:

@@ -16,7 +16,9 @@ from hypothesis import settings
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 
 # isort: split
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.runner import runner
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  hooks
 
 # no time limits: machines differ; a failing example is printed with what reproduces it
@@ -25,6 +27,8 @@ settings.load_profile('mmovsam')
 
 
 init_default_scope('mmdet')
+# each runner asks compilers and packages for their versions, which takes seconds
+runner.collect_env = dict
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,9 +52,19 @@ def run_tool(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def logged(caplog):
+    """What MMEngine's logger says, as `caplog` has it."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
 @pytest.fixture(autouse=True)
 def same_start():
-    """Every test starts from the same random state and in MMDetection's registries."""
+    """Every test starts from the same random state, and all in MMDetection's registries."""
     torch.manual_seed(0)
+    yield
     if DefaultScope.get_current_instance().scope_name != 'mmdet':
         init_default_scope('mmdet')

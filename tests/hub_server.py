@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
 COMMIT = 'c0ffee' * 6 + 'cafe'
 
 
@@ -127,3 +129,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A hub and file server that everything is fetched from, with an empty cache."""
+    monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr('mmovsam.downloads.http._PAUSE', 0)
+    server = HubServer()
+    server.serve_as_hub(monkeypatch, tmp_path / 'hub')
+    yield server
+    server.close()

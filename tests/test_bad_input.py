@@ -1,24 +1,12 @@
-"""What users get wrong, from end to end: data sets, pipelines, commands and prompts.
-
-Elsewhere: files that are no checkpoint or ask for code (test_checkpoints/test_loading.py),
-checkpoints of another shape (test_engine/test_hooks.py), annotation files that lack a field
-(test_datasets/), single images (test_datasets/test_transforms/), names
-(test_vocabulary/test_vocabulary.py), config keys and options (test_tools/test_train_and_test.py),
-boxes of a detector (test_prompts/test_detector_prompter.py), arguments of the predictor
-(test_apis/test_predictor.py).
-"""
+"""What users get wrong, from end to end: images, pipelines, and commands with several files."""
 
 import itertools
-import logging
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from mmdet.registry import DATASETS, MODELS
-from mmengine.registry import init_default_scope
 from tiny_data import annotation, dataset_config, write_data
 
 from mmovsam.prompts import Prompts
@@ -29,54 +17,13 @@ NUMBERS = itertools.count()
 
 
 def open_data(folder, **kwargs):
-    init_default_scope('mmdet')
     return DATASETS.build(dataset_config(folder, **kwargs))
 
 
 def build(**changes):
-    init_default_scope('mmdet')
     model = MODELS.build(tiny.merged(tiny.OVSAM, changes))
     model.set_vocabulary(tiny.vocabulary())
     return model.eval()
-
-
-# Boxes of an annotation file
-
-
-@pytest.mark.parametrize('test_mode', [False, True])
-def test_annotations_without_area_in_the_image_are_left_out_and_counted(
-    tmp_path, monkeypatch, test_mode
-):
-    boxes = [
-        [2, 2, 9, 9],
-        [9, 9, -5, 4],  # inverted
-        [5, 5, 0, 4],  # empty
-        [70, 5, 9, 9],  # outside
-        [-9, -9, 9, 9],  # outside
-        [30, 10, 99, 99],  # reaches out
-    ]
-    write_data(tmp_path, [(40, 60)], [annotation(i, box) for i, box in enumerate(boxes)])
-    said = []
-    monkeypatch.setattr(
-        'mmovsam.datasets.open_vocab.print_log', lambda text, **kwargs: said.append((text, kwargs))
-    )
-    dataset = open_data(tmp_path, test_mode=test_mode)
-    instances = dataset[0]['data_samples'].gt_instances
-    assert instances.bboxes.tensor[0].tolist() == [2, 2, 11, 11] and len(instances) == 2
-    [(text, kwargs)] = said
-    assert '4 of 6 annotations are left out' in text and 'lvis.json' in text
-    assert kwargs['level'] == logging.WARNING
-
-
-@pytest.mark.parametrize(
-    'bbox', [[1, 2, float('nan'), 4], [1, 2, float('inf'), 4], [1, 2, '3', 4], [1, 2, None, 4]]
-)
-def test_boxes_that_are_no_finite_numbers_are_refused(tmp_path, bbox):
-    wrong = annotation(7, [1, 2, 3, 4])
-    wrong['bbox'] = bbox
-    write_data(tmp_path, [(40, 60)], [wrong])
-    with pytest.raises(ValueError, match=r'lvis\.json: annotation 7 has bbox .* finite numbers'):
-        open_data(tmp_path)
 
 
 # Boxes and images in the model
@@ -102,12 +49,6 @@ def test_boxes_of_any_finite_corners_have_a_result(region, box):
     instances = model.predict_prompts(features, prompts, metainfo)
     assert instances.masks.shape == (1, 60, 80)
     assert instances.scores.isfinite().all() and instances.topk_scores.isfinite().all()
-
-
-@pytest.mark.parametrize('box', [[1, 2, float('nan'), 4], [1, 2, float('inf'), 4]])
-def test_boxes_that_are_not_finite_are_no_prompts(box):
-    with pytest.raises(ValueError, match='expected finite numbers'):
-        Prompts(bboxes=[box])
 
 
 @pytest.mark.parametrize('mode', ['box', 'center'])
@@ -150,7 +91,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def test_command(folder, monkeypatch, capsys):
+def test_command(folder, run_tool):
     """Run tools/test.py on the config with some changes; returns its status and its error."""
 
     def run(checkpoint='good.pth', workers=0, **changes):
@@ -178,14 +119,8 @@ def test_command(folder, monkeypatch, capsys):
             f'{key} = {value!r}' for key, value in tiny.merged(config, changes).items()
         )
         (folder / 'tiny.py').write_text(text)
-        monkeypatch.setattr(sys, 'argv', ['test.py', 'tiny.py', checkpoint])
-        status = 0
-        try:
-            runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        _, _, error = (captured.out + captured.err).rpartition('error: ')
+        status, out, err = run_tool('test.py', 'tiny.py', checkpoint)
+        _, _, error = (out + err).rpartition('error: ')
         return status, error.strip()
 
     return run
@@ -195,7 +130,7 @@ def test_what_belongs_together_is_tested(test_command):
     assert test_command()[0] == 0
 
 
-@pytest.mark.parametrize('workers, kept', [(0, None), (0, 0.5), (1, 0.5), (1, None)])
+@pytest.mark.parametrize('workers, kept', [(0, None), (1, 0.5)])
 def test_missing_and_truncated_images_are_named_in_one_line(test_command, folder, workers, kept):
     path = folder / '2.png'
     if kept is None:
@@ -208,17 +143,10 @@ def test_missing_and_truncated_images_are_named_in_one_line(test_command, folder
     assert ('1 of 2 images are missing' if kept is None else 'is truncated or no image') in error
 
 
-@pytest.mark.parametrize(
-    'content, message',
-    [
-        ('{"images": [', 'lvis.json is truncated or not JSON'),
-        ('{"images": []}', 'lvis.json: the file has no "annotations"'),
-    ],
-)
-def test_bad_annotation_files_are_named(test_command, folder, content, message):
-    (folder / 'lvis.json').write_text(content)
+def test_bad_annotation_file_is_named(test_command, folder):
+    (folder / 'lvis.json').write_text('{"images": []}')
     status, error = test_command()
-    assert status == 2 and message in error
+    assert status == 2 and 'lvis.json: the file has no "annotations"' in error
 
 
 def test_data_of_other_classes_than_the_vocabulary_are_refused(test_command, folder):
@@ -231,12 +159,6 @@ def test_data_of_other_classes_than_the_vocabulary_are_refused(test_command, fol
     assert 'tools/build_vocabulary.py' in error
 
 
-def test_missing_vocabulary_is_named(test_command, folder):
-    (folder / 'names.safetensors').unlink()
-    status, error = test_command()
-    assert status == 2 and 'names.safetensors' in error
-
-
 class Payload:
     def __reduce__(self):
         return open, ('ran.txt', 'w')
@@ -246,7 +168,6 @@ class Payload:
     'change, message',
     [
         (lambda state: dict(itertools.islice(state.items(), 9)), 'are not in the checkpoint'),
-        (lambda state: {**state, 'region_neck.fpn_convs.0.conv.bias': torch.ones(7)}, 'another sh'),
         (lambda state: {**state, 'evil': Payload()}, 'was refused and nothing in it was run'),
     ],
 )

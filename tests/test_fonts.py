@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 from pycocotools import mask as coco_mask
 
@@ -52,37 +51,29 @@ def system(monkeypatch):
         cache.cache_clear()
 
 
-@pytest.fixture
-def log(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
-
-
-def test_fonts_of_the_system_are_used_for_letters_that_matplotlib_has_not(tmp_path, system, log):
+def test_fonts_of_the_system_are_used_for_letters_that_matplotlib_has_not(tmp_path, system, logged):
     assert fonts.font_families(['owl', 'Straße', 'кот']) == ['DejaVu Sans']
     system.append(make_font(tmp_path / 'a.ttf', 'Cats', CAT))
     system.append(make_font(tmp_path / 'b.ttf', 'Animals', CAT + DOG))
     assert fonts.font_families(['owl', DOG + CAT]) == ['DejaVu Sans', 'Animals']
-    assert not log.text
+    assert not logged.text
 
 
-def test_letters_of_several_fonts_are_put_together(tmp_path, system, log):
+def test_letters_of_several_fonts_are_put_together(tmp_path, system, logged):
     system.append(make_font(tmp_path / 'a.ttf', 'Cats', CAT))
     system.append(make_font(tmp_path / 'b.ttf', 'Dogs', DOG))
     (tmp_path / 'c.ttf').write_bytes(b'no font')
     system.append(str(tmp_path / 'c.ttf'))
     assert sorted(fonts.font_families([CAT, DOG])) == ['Cats', 'DejaVu Sans', 'Dogs']
-    assert not log.text
+    assert not logged.text
 
 
-def test_letters_that_no_font_has_are_told_once(log):
+def test_letters_that_no_font_has_are_told_once(logged):
     for _ in range(3):
         assert fonts.font_families([f'{CAT} 1', f'{CAT}{DOG}\n']) == ['DejaVu Sans']
-    assert log.text.count('No font has 2 of the letters') == 1 and '--font' in log.text
+    assert logged.text.count('No font has 2 of the letters') == 1 and '--font' in logged.text
     fonts.font_families(['鳥'])
-    assert log.text.count('No font has 1 of the letters') == 1
+    assert logged.text.count('No font has 1 of the letters') == 1
 
 
 def test_a_font_may_be_given_by_its_file_or_its_family(tmp_path):

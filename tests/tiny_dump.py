@@ -10,7 +10,6 @@ import tiny
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmovsam.engine.processes import join_processes
@@ -35,7 +34,6 @@ def write_images(folder, count, seed=0):
 
 def write_teacher(path, seed=0):
     """Weights of a small teacher."""
-    init_default_scope('mmdet')
     torch.manual_seed(seed)
     teacher = MODELS.build(tiny.SAM_ENCODER)
     torch.save({f'image_encoder.{k}': v for k, v in teacher.state_dict().items()}, path)

@@ -7,7 +7,6 @@ import numpy as np
 import tiny
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 from pycocotools import mask as coco_mask
 
 from mmovsam.photos import (
@@ -101,7 +100,6 @@ NAMER = dict(type='RegionNamer', embed_dim=EMBED_DIM, region_channels=20, hidden
 
 def build(seed=0, **changes):
     """A random model; `**WINDOWS` and `region_namer=NAMER` give it these parts."""
-    init_default_scope('mmdet')
     torch.manual_seed(seed)
     model = MODELS.build(tiny.merged(MODEL, changes))
     _level(model.backbone)

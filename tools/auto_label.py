@@ -6,17 +6,14 @@ import sys
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmovsam.apis import OVSAMPredictor, auto_label
+from mmovsam.apis import auto_label
 from mmovsam.engine.command_line import (
     OptionsAction,
-    add_device_arguments,
-    add_value_range,
-    device_of,
+    add_model_arguments,
+    load_predictor,
     readable_errors,
-    use_half,
 )
 from mmovsam.engine.processes import join_processes
-from mmovsam.pixels import checked_range
 from mmovsam.vocabulary import Vocabulary, load_classifier
 
 
@@ -33,8 +30,9 @@ def parse_args():
     add(
         '--prompter',
         default='everything',
-        help='what says where objects are: everything (the default), the config of a detector, '
-        'or proposals, a .json of COCO results',
+        help='what says where objects are: everything (the default), find (as everything, but only '
+        'objects of the vocabulary, against the names of the model), the config of a detector, or '
+        'proposals, a .json of COCO results',
     )
     add(
         '--prompter-options',
@@ -42,20 +40,13 @@ def parse_args():
         action=OptionsAction,
         metavar='KEY=VALUE',
         default={},
-        help='of everything: points_per_side=32 stability_thr=0.9 ...; of a detector: '
+        help='of everything: points_per_side=32 stability_thr=0.9 ...; of find: score_thr=0.4 '
+        'candidates.points_per_side=32 ...; of a detector: '
         'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
         '(COCO, which images are which) filter.score_thr=0.3 ...',
     )
-    add(
-        '--config',
-        default='photo/ovsam_photo.py',
-        help='of OVSAM, or the name of a pretrained model; by default the small one of photographs',
-    )
-    add(
-        '--checkpoint',
-        help="weights: a file, an address or the name of a pretrained model; without, the config's",
-    )
-    add('--format', default='coco', choices=['coco', 'labelme', 'yolo'])
+    add_model_arguments(parser)
+    add('--format', default='coco', choices=['coco', 'coco_panoptic', 'labelme', 'yolo'])
     add('--polygons', action='store_true', help='for coco: polygons in place of run lengths')
     add('--score-thr', type=float, default=0.0, help='leave out objects with a lower score')
     add(
@@ -67,8 +58,6 @@ def parse_args():
     add('--top-k', type=int, default=5, help='names that are kept of each object')
     add('--show-dir', help='folder for pictures of the labels')
     add('--font', help='of names in pictures: an installed family, or a file')
-    add_device_arguments(parser)
-    add_value_range(parser)
     add('--batch-size', type=int, default=1, help='images encoded at once')
     add(
         '--overwrite',
@@ -81,10 +70,7 @@ def parse_args():
 def label(args):
     join_processes()
     # Without a cache an image gets the same result whatever was labeled before it.
-    device = device_of(args)
-    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device, cache_size=0)
-    use_half(predictor.model, args)
-    predictor.value_range = checked_range(args.value_range)
+    predictor = load_predictor(args, cache_size=0)
     if args.vocabulary:
         built = args.vocabulary.endswith(('.safetensors', '.pth'))
         predictor.set_vocabulary(

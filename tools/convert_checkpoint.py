@@ -6,7 +6,7 @@ from pathlib import Path
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.checkpoints.convert import convert, expected_tensors, export_released
 from mmovsam.checkpoints.released import FORMATS
-from mmovsam.engine.command_line import OptionsAction, load_config, readable_errors
+from mmovsam.engine.command_line import add_config_options, load_config, readable_errors
 
 
 def parse_args():
@@ -23,13 +23,7 @@ def parse_args():
     add('--to-released', metavar='CHECKPOINT', help='the way back: files of this checkpoint')
     add('--out', required=True, help='file to write, .pth or .safetensors; the way back: a folder')
     add('--config', default='ovsam_lvis.py', help='whose model the checkpoint is for')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.neck.image_size=512',
-    )
+    add_config_options(parser, 'model.neck.image_size=512')
     add(
         '--allow-unexpected',
         nargs='+',
@@ -44,7 +38,6 @@ def parse_args():
         metavar='PREFIX',
         help='names in the model that begin so may be missing',
     )
-    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)  # of the other tools
     args = parser.parse_args()
     args.files = {key: getattr(args, key) for key in FORMATS if getattr(args, key)}
     if bool(args.files) == bool(args.to_released):

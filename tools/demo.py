@@ -13,12 +13,7 @@ import cv2
 from mmovsam.apis import EXAMPLE_PHOTOS
 from mmovsam.apis.auto_labeling.formats import object_record
 from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
-from mmovsam.engine.command_line import (
-    add_device_arguments,
-    device_of,
-    readable_errors,
-    use_half,
-)
+from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
 from mmovsam.fileio import write_atomic
 from mmovsam.web.loading import load
 from mmovsam.web.pictures import jpeg
@@ -70,10 +65,7 @@ def parse_args():
         "80 and ImageNet's 1,000 names, and on some photographs words of ours")  # fmt: skip
     add('--photos', nargs='+', choices=list(EXAMPLE_PHOTOS), help='by default all')
     add('--out', type=Path, default=Path('outputs/demo'), help='folder for the pictures')
-    add('--config', default='photo/ovsam_photo.py', help='of the model, or the name of a '
-        'pretrained one')  # fmt: skip
-    add('--checkpoint', help="its weights; by default those of the config's load_from")
-    add_device_arguments(parser)
+    add_model_arguments(parser, value_range=False)
     return parser.parse_args()
 
 
@@ -117,8 +109,7 @@ def print_row(photo, prompt, name, probability, iou, terms=''):
 def main(args):
     logging.captureWarnings(True)
     start = time.monotonic()
-    predictor, name_encoder = load(args.config, args.checkpoint, device_of(args))
-    use_half(predictor.model, args)
+    predictor, name_encoder = load_predictor(args, load)
     known = [name for built in name_encoder.built.values() for name in built.names]
     typed = [name.strip() for name in args.names.split(',')] if args.names else None
     print_row('photo', 'prompt', 'name', 'probability', 'IoU', 'photographer, terms')

@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmovsam.devices import describe_device
-from mmovsam.engine.command_line import OptionsAction, load_config, readable_errors
+from mmovsam.engine.command_line import add_config_options, load_config, readable_errors
 from mmovsam.engine.processes import join_processes
 from mmovsam.engine.teacher_dump import DAMAGED, dump_teacher_features, readable_size
 from mmovsam.teacher_features import DTYPES, FeatureStore, check_store
@@ -32,14 +32,7 @@ def parse_args():
         choices=DAMAGED,
         help='read what is there first; leave what is damaged, or compute it again',
     )
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. train_dataloader.batch_size=8',
-    )
-    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)  # of the other tools
+    add_config_options(parser, 'train_dataloader.batch_size=8')
     args = parser.parse_args()
     if not (args.config or args.check):
         parser.error('give a config, or --check')

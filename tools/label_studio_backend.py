@@ -6,16 +6,8 @@ import os
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-from mmovsam.apis import OVSAMPredictor
-from mmovsam.engine.command_line import (
-    add_device_arguments,
-    add_value_range,
-    device_of,
-    readable_errors,
-    use_half,
-)
+from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
 from mmovsam.label_studio import MAX_BODY, BackendApp, ImageSource, LabelStudioBackend
-from mmovsam.pixels import checked_range
 
 EPILOG = """environment: LABEL_STUDIO_API_KEY is the access token that images are fetched with;
 BASIC_AUTH_USER and BASIC_AUTH_PASS, if set, are asked of Label Studio"""
@@ -24,18 +16,7 @@ BASIC_AUTH_USER and BASIC_AUTH_PASS, if set, are asked of Label Studio"""
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     add = parser.add_argument
-    add(
-        '--config',
-        default='photo/ovsam_photo.py',
-        help='of the model, or the name of a pretrained one; by default the small one of photos',
-    )
-    add(
-        '--checkpoint',
-        help='its weights: a file, an address or the name of a pretrained model; by default those '
-        "of the config's load_from",
-    )
-    add_device_arguments(parser)
-    add_value_range(parser)
+    add_model_arguments(parser)
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks')
     add('--port', type=int, default=9090)
     add(
@@ -81,12 +62,10 @@ def serve(args):
         args.allow_host,
         max_bytes=int(args.max_megabytes * 1e6),
         max_pixels=int(args.max_megapixels * 1e6),
-        value_range=checked_range(args.value_range),
+        value_range=args.value_range,
     )
     login = credentials()
-    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device_of(args))
-    use_half(predictor.model, args)
-    backend = LabelStudioBackend(predictor, images, Path(args.config).stem)
+    backend = LabelStudioBackend(load_predictor(args), images, Path(args.config).stem)
     waitress.serve(
         BackendApp(backend, login),
         host=args.host,

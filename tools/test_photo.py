@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-from mmovsam.apis import OVSAMPredictor
-from mmovsam.engine.command_line import add_device_arguments, device_of, readable_errors
+from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
 from mmovsam.fileio import write_atomic
 from mmovsam.photos.report import PhotoReport
 
@@ -17,22 +16,19 @@ PARTS = ('masks', 'names', 'everything', 'whole_photographs')
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('--config', default='photo/ovsam_photo.py')
-    add('--checkpoint', help='weights; by default those that are shipped')
+    add_model_arguments(parser, value_range=False)
     add('--data', type=Path, default=Path('data/photos'), help='folder of the data sets')
     add('--val', default='coco_val', help='the one to measure by')
     add('--num-images', type=int, help='only so many of it')
     add('--parts', nargs='+', choices=PARTS, default=PARTS)
     add('--seed', type=int, default=0, help='of the boxes that are off')
     add('--out', type=Path, help='JSON file')
-    add_device_arguments(parser, half=False)
     return parser.parse_args()
 
 
 def main(args):
     start = time.monotonic()
-    predictor = OVSAMPredictor.from_config(args.config, args.checkpoint, device_of(args))
-    report = PhotoReport(predictor, args.data, args.val, args.num_images, args.seed)
+    report = PhotoReport(load_predictor(args), args.data, args.val, args.num_images, args.seed)
     values = {}
     for part in args.parts:
         for key, value in getattr(report, part)().items():

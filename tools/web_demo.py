@@ -1,7 +1,11 @@
 """Serve a page on which a click gives a mask and a name."""
 
 import argparse
+import getpass
+import ipaddress
+import os
 import signal
+import sys
 import time
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
@@ -9,12 +13,12 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.engine.command_line import (
     add_device_arguments,
     add_value_range,
-    device_of,
+    load_predictor,
     readable_errors,
-    use_half,
 )
-from mmovsam.pixels import checked_range
 from mmovsam.web import loading
+
+PASSWORD_VARIABLE = 'MMOVSAM_PASSWORD'
 
 
 def parse_args():
@@ -27,14 +31,38 @@ def parse_args():
     add_device_arguments(parser)
     add_value_range(parser)
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines '
-        'in, without a password (default: %(default)s)')  # fmt: skip
+        'in (default: %(default)s)')  # fmt: skip
+    add('--password', action='store_true', help='ask for a password, which whoever opens the page '
+        f'has to know; it can also be in the environment, as {PASSWORD_VARIABLE}')  # fmt: skip
     add('--port', type=int, help='(default: a free one from 7860 on)')
     add('--max-file-size', type=float, default=20, help='of a picture, in MB (%(default)s)')
     add('--max-pixels', type=float, default=64, help='of a picture, in millions (%(default)s)')
-    add('--max-sessions', type=int, default=16, help='users at a time (%(default)s)')
+    add('--max-sessions', type=int, default=16, help='users whose pictures stay encoded '
+        '(%(default)s)')  # fmt: skip
     add('--forget-after', type=float, default=60, help='minutes without use, after which a '
         "user's picture is forgotten (%(default)s)")  # fmt: skip
     return parser.parse_args()
+
+
+def password_of(args):
+    """What `serving` takes; never an argument, which all users of a machine can see."""
+    password = os.environ.get(PASSWORD_VARIABLE) or None
+    if args.password and password is None:
+        password = getpass.getpass('Password of the page: ')
+    if password is None and not is_local(args.host):
+        print(
+            f'warning: without a password everybody who reaches {args.host} can use this page: '
+            f'give --password, or set {PASSWORD_VARIABLE}.',
+            file=sys.stderr,
+        )
+    return password
+
+
+def is_local(host):
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
 
 
 def main(args):
@@ -46,12 +74,11 @@ def main(args):
         max_sessions=args.max_sessions,
         forget_after=args.forget_after * 60,
     )
-    shared = loading.load(args.config, args.checkpoint, device_of(args))
-    use_half(shared[0].model, args)
-    shared[0].value_range = checked_range(args.value_range)
+    password = password_of(args)
+    shared = load_predictor(args, loading.load)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
     examples = loading.load_examples()
-    with serving(*shared, limits, args.host, args.port, examples) as url:
+    with serving(*shared, limits, args.host, args.port, examples, password) as url:
         print(f'The page is at {url} (Ctrl-C ends it)', flush=True)
         while True:
             time.sleep(3600)

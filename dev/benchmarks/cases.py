@@ -130,7 +130,7 @@ def prompts(
             part = part.to(device)
             if len(part) <= plain_up_to:
                 plain = _answers(twin, features, part, len(part))
-            work = _answers(model, features, part, model.test_cfg['chunk_size'])
+            work = _answers(model, features, part, model.chunk_size)
             yield measure(name, len(part), work, plain, pairs, device)
 
 
@@ -218,7 +218,7 @@ def exported(model: OVSAM, folder: str, numbers: Sequence[int], pairs: int) -> I
         model.set_vocabulary(vocabulary.classifier)
     prepare_for_inference(model)
     image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    step = model.test_cfg['chunk_size']
+    step = model.chunk_size
     with torch.no_grad():
         features = model.extract_feat(image)
         for name, session in sessions.items():

@@ -7,6 +7,7 @@ from .example_photos import EXAMPLE_PHOTOS, ExamplePhoto
 from .inferencer import OVSAMInferencer
 from .prediction import Prediction
 from .predictor import OVSAMPredictor
+from .tidying import label_map, non_overlapping
 
 __all__ = [
     'EXAMPLE_PHOTOS',
@@ -15,6 +16,8 @@ __all__ = [
     'OVSAMPredictor',
     'Prediction',
     'auto_label',
+    'label_map',
+    'non_overlapping',
     'prepare_for_inference',
     'segment_everything',
 ]

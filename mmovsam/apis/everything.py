@@ -13,11 +13,14 @@ from mmdet.structures.mask import encode_mask_results
 from pycocotools import mask as coco_mask
 
 from ..models.detectors.instances import stability_scores
+from ..models.detectors.ovsam import RegionEmbeddings
 from ..prompts import GridPrompter, Prompts
 from .image_features import EncodedImage
 from .image_input import read_image
 from .inference_results import run_lengths
 from .prediction import Prediction
+from .tidying import distinct, quality_of, tidy_regions
+from .tidying import non_overlapping as without_overlaps
 
 OUTPUT_MODES = ('rle', 'mask')
 OVERLAP = 1 / 3  # of neighboring crops, in parts of a crop's side
@@ -42,6 +45,8 @@ class EverythingMode:
         name_score_thr: float = 0.0,
         output_mode: str = 'rle',
         top_k: int = 5,
+        min_mask_region_area: int = 0,
+        non_overlapping: bool = False,
     ) -> list[dict]:
         """Ask about a grid of points, and keep each good mask once (arXiv 2304.02643, appendix B).
 
@@ -74,6 +79,11 @@ class EverythingMode:
             output_mode: `'rle'`: masks are run lengths as COCO's JSON has them, `counts` as text.
                 `'mask'`: `(H, W)` bool.
             top_k: How many names a mask gets, at most.
+            min_mask_region_area: Islands and holes of fewer pixels are removed from each mask, see
+                `remove_small_regions`; of masks that overlap by more than `nms_iou` then, those
+                that were tidy already stay.
+            non_overlapping: Whether masks have no pixel in common; a pixel of several goes to the
+                smallest of them, see `mmovsam.apis.non_overlapping`.
 
         Returns:
             A dict for each mask, those of the best quality first. What SAM's users know:
@@ -93,20 +103,17 @@ class EverythingMode:
             ValueError: As for `set_image`, an argument is out of range, or crops are wanted of an
                 image that is not given.
         """
-        if quality_thr is None:
-            quality_thr = self.everything.get('quality_thr', 0.88)
-        if stability_thr is None:
-            stability_thr = self.everything.get('stability_thr', 0.8)
-        settings = _Settings(
-            points_per_side,
-            points_per_batch,
-            quality_thr,
-            stability_thr,
-            crop_layers,
-            nms_iou,
-            min_area,
-            name_score_thr,
-            top_k,
+        settings = self._everything_settings(
+            points_per_side=points_per_side,
+            points_per_batch=points_per_batch,
+            quality_thr=quality_thr,
+            stability_thr=stability_thr,
+            crop_layers=crop_layers,
+            nms_iou=nms_iou,
+            min_area=min_area,
+            name_score_thr=name_score_thr,
+            top_k=top_k,
+            min_mask_region_area=min_mask_region_area,
         )
         if output_mode not in OUTPUT_MODES:
             raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
@@ -125,21 +132,59 @@ class EverythingMode:
                 inner_edges = x1 > 0, y1 > 0, x2 < width, y2 < height
                 for thing in crops._segment(0, settings, inner_edges):
                     found.append(_moved(thing, box, (height, width)))
-            found.sort(key=lambda thing: (np.prod(thing['crop_box'][2:]), -_quality(thing)))
-            found = _distinct(found, nms_iou)
-            found.sort(key=_quality, reverse=True)
+            found.sort(key=lambda thing: (np.prod(thing['crop_box'][2:]), -quality_of(thing)))
+            found = distinct(found, nms_iou)
+            found.sort(key=quality_of, reverse=True)
+        found = [{key: thing[key] for key in thing if key != 'regions'} for thing in found]
+        if min_mask_region_area:
+            found = tidy_regions(found, min_mask_region_area, nms_iou)
+            found = [thing for thing in found if thing['area'] >= min_area]
+        if non_overlapping:
+            found = without_overlaps(found, min_area)
         if output_mode == 'mask':
             for thing in found:
                 thing['segmentation'] = coco_mask.decode(thing['segmentation']).astype(bool)
         return found
 
+    def _everything_settings(self, **given) -> EverythingSettings:
+        """Settings of `segment_everything`, with the thresholds that suit the model for None."""
+        for key, default in dict(quality_thr=0.88, stability_thr=0.8).items():
+            if given.get(key) is None:
+                given[key] = self.everything.get(key, default)
+        return EverythingSettings(**given)
+
+    def _candidates(self, image_index: int, settings: EverythingSettings) -> list[dict]:
+        """Everything in an image that is set, with what it is named by, remembered with the image.
+
+        Args:
+            image_index: Which of the images that are set.
+            settings: Of names and of crops nothing is read.
+
+        Returns:
+            As `segment_everything` does, each with its `regions`, see `RegionEmbeddings`; not to be
+            changed.
+        """
+        remembered = self._encoded(image_index).candidates
+        key = _without_names(settings)
+        return remembered[key] if key in remembered else self._segment(image_index, key)
+
     def _segment(
         self,
         image_index: int,
-        settings: _Settings,
+        settings: EverythingSettings,
         inner_edges: Sequence[bool] = (False, False, False, False),
     ) -> list[dict]:
-        """Everything in one image, as run lengths, the best first."""
+        """Everything in one image, as run lengths, the best first; each has its `regions`."""
+        encoded = self._encoded(image_index)
+        found = self._look(image_index, settings, inner_edges)
+        if not any(inner_edges) and settings.name_score_thr == 0:
+            encoded.candidates.clear()  # only the latest: a mask takes kilobytes
+            encoded.candidates[_without_names(settings)] = found
+        return found
+
+    def _look(
+        self, image_index: int, settings: EverythingSettings, inner_edges: Sequence[bool]
+    ) -> list[dict]:
         encoded = self._encoded(image_index)
         height, width = encoded.ori_shape
         grid = GridPrompter(min(settings.points_per_side, max(height, width)), even=True)
@@ -153,8 +198,8 @@ class EverythingMode:
                 encoded, points, slice(start, start + step), settings, inner_edges
             )
         ]
-        candidates.sort(key=_quality, reverse=True)
-        candidates = _distinct(candidates, settings.nms_iou)
+        candidates.sort(key=quality_of, reverse=True)
+        candidates = distinct(candidates, settings.nms_iou)
 
         said, rows = self._recognize(image_index, points, candidates, settings)
         found = []
@@ -172,9 +217,10 @@ class EverythingMode:
                 crop_box=[0, 0, width, height],
                 stability_score=candidate['stability_score'],
                 name=said.names[row][0] if name_scores else None,
-                score=name_scores[0] if name_scores else _quality(candidate),
+                score=name_scores[0] if name_scores else quality_of(candidate),
                 names=said.names[row],
                 name_scores=name_scores,
+                regions=said.regions and RegionEmbeddings(*(part[row] for part in said.regions)),
             )
             if 'predicted_iou' in candidate:
                 thing['predicted_iou'] = candidate['predicted_iou']
@@ -184,14 +230,14 @@ class EverythingMode:
         if self.model.window_decoder is None:
             return found
         found = [thing for thing in found if thing['predicted_iou'] >= settings.quality_thr]
-        return _distinct(sorted(found, key=_quality, reverse=True), settings.nms_iou)
+        return distinct(sorted(found, key=quality_of, reverse=True), settings.nms_iou)
 
     def _recognize(
         self,
         image_index: int,
         points: Prompts,
         candidates: Sequence[dict],
-        settings: _Settings,
+        settings: EverythingSettings,
     ) -> tuple[Prediction, list[int]]:
         """Full masks and names, and the row of each candidate in them.
 
@@ -218,6 +264,7 @@ class EverythingMode:
             image_index=image_index,
             multimask_output=several,
             keep_logits=False,
+            keep_regions=True,
         )
         return said, rows
 
@@ -227,12 +274,12 @@ class EverythingMode:
         encoded: EncodedImage,
         points: Prompts,
         chunk: slice,
-        settings: _Settings,
+        settings: EverythingSettings,
         inner_edges: Sequence[bool],
     ) -> Iterator[dict]:
         """The good masks of some points, as run lengths at low resolution, without the padding."""
         model = self.model
-        prompts = points[chunk].scaled(encoded.scale_factor).to(self.device)
+        prompts = points[chunk].scaled(encoded.scale_factor)
         with self._lock:
             logits, quality = model.propose(encoded.features, prompts)
         masks_of_each = logits.shape[1]
@@ -278,21 +325,23 @@ def segment_everything(predictor: EverythingMode, image=None, **options) -> list
 
 
 @dataclass(frozen=True)
-class _Settings:
+class EverythingSettings:
     """Arguments of `segment_everything`."""
 
-    points_per_side: int
-    points_per_batch: int
     quality_thr: float
     stability_thr: float
-    crop_layers: int
-    nms_iou: float
-    min_area: int
-    name_score_thr: float
-    top_k: int
+    points_per_side: int = 16
+    points_per_batch: int = 64
+    crop_layers: int = 0
+    nms_iou: float = 0.7
+    min_area: int = 20
+    name_score_thr: float = 0.0
+    top_k: int = 5
+    min_mask_region_area: int = 0
 
     def __post_init__(self) -> None:
         least = dict(points_per_side=1, points_per_batch=1, crop_layers=0, min_area=0, top_k=1)
+        least.update(min_mask_region_area=0)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in least:
@@ -304,20 +353,8 @@ class _Settings:
                 raise ValueError(f'{field.name} must lie between 0 and 1, not {value}.')
 
 
-def _quality(thing: dict) -> float:
-    return thing.get('predicted_iou', thing['stability_score'])
-
-
-def _distinct(things: Sequence[dict], nms_iou: float) -> list[dict]:
-    """Those that overlap none of the earlier ones that are kept, by their run lengths."""
-    kept, rest = [], list(things)
-    while rest:
-        best, *rest = rest
-        kept.append(best)
-        masks = [thing['segmentation'] for thing in rest]
-        ious = coco_mask.iou(masks, [best['segmentation']], [0]) if masks else []
-        rest = [thing for thing, iou in zip(rest, ious) if iou <= nms_iou]
-    return kept
+def _without_names(settings: EverythingSettings) -> EverythingSettings:
+    return replace(settings, crop_layers=0, name_score_thr=0.0, top_k=1, min_mask_region_area=0)
 
 
 def _crop_boxes(shape: Sequence[int], layers: int) -> Iterator[tuple[int, int, int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -32,12 +32,15 @@ class EncodedImage:
         ori_shape: `(H, W)` of the image.
         img_shape: `(H, W)` of it in the network's input.
         scale_factor: Factors `(w, h)` from the former to the latter.
+        candidates: The latest masks that were looked for in it without knowing names, by how, see
+            `mmovsam.apis.find`.
     """
 
     features: ImageFeatures
     ori_shape: tuple[int, int]
     img_shape: tuple[int, int]
     scale_factor: tuple[float, float]
+    candidates: dict = field(default_factory=dict)
 
     @property
     def metainfo(self) -> dict:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..models.detectors.instances import enlarge_logits, masks_to_bboxes, stability_scores
-from ..models.detectors.ovsam import RecognitionOutput
+from ..models.detectors.ovsam import RecognitionOutput, RegionEmbeddings
 from ..models.detectors.run_lengths import bboxes_of_runs, encode_logits
 from .inference_results import run_lengths
 
@@ -32,6 +33,7 @@ class Prediction:
             zeros for an empty mask.
         names: For each mask its `top_k` best names, best first; none where the model has none.
         name_scores: `(N, top_k)` float32, their probabilities.
+        regions: What the N masks were named by, on the CPU, if it was to be kept.
     """
 
     masks: np.ndarray | list[dict]
@@ -40,6 +42,7 @@ class Prediction:
     bboxes: np.ndarray
     names: list[list[str]]
     name_scores: np.ndarray
+    regions: RegionEmbeddings | None = None
 
     def __iter__(self) -> Iterator:
         return iter((self.masks, self.scores, self.low_res_logits))
@@ -56,6 +59,7 @@ class PredictionWriter:
         names: What the classes are called, K names; none for a model without names.
         top_k: How many names a mask gets, at most.
         mask_format: `'tensor'`, `'rle'` or `'logits'`, see `Prediction`.
+        keep_regions: Whether what names are read from is kept.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class PredictionWriter:
         names: Sequence[str],
         top_k: int,
         mask_format: str,
+        keep_regions: bool = False,
     ) -> None:
         self.input_size = input_size
         self.shapes = metainfo['img_shape'][:2], metainfo['ori_shape'][:2]
@@ -83,6 +88,8 @@ class PredictionWriter:
         self.bboxes = np.zeros((num, 4), np.float32)
         self.names: list[list[str]] = [[] for _ in range(num)]
         self.name_scores = np.zeros((num, min(top_k, len(names))), np.float32)
+        self.keep_regions = keep_regions
+        self.regions: list[RegionEmbeddings] = []
         self.done = 0
 
     def add(self, outputs: RecognitionOutput, probabilities: Tensor | None) -> None:
@@ -100,6 +107,8 @@ class PredictionWriter:
             self.names[rows] = [
                 [self.vocabulary[label] for label in labels] for labels in best.indices.tolist()
             ]
+        if self.keep_regions and outputs.regions is not None:
+            self.regions.append(outputs.regions)
         if self.mask_format == 'rle':
             runs = encode_logits(logits, self.input_size, *self.shapes)
             self.masks[rows] = run_lengths(runs)
@@ -126,4 +135,7 @@ class PredictionWriter:
             self.bboxes,
             self.names,
             self.name_scores,
+            RegionEmbeddings(*(torch.cat(parts).cpu() for parts in zip(*self.regions)))
+            if self.regions
+            else None,
         )

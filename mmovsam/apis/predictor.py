@@ -24,6 +24,7 @@ from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, Vocabulary
 from .everything import EverythingMode
+from .find import FindMode
 from .image_features import EncodedImage, ImageEncoder
 from .image_input import read_image
 from .name_encoder import NameEncoder
@@ -45,7 +46,7 @@ def _class_names(classifier: OpenVocabClassifier | None) -> tuple[str, ...]:
     return classifier.class_names or tuple(map(str, range(classifier.num_classes)))
 
 
-class OVSAMPredictor(EverythingMode):
+class OVSAMPredictor(EverythingMode, FindMode):
     """Segment and name what is prompted in one image after another.
 
     Takes the place of SAM's `SamPredictor`; `mmovsam.apis.Prediction` says what it adds. Several
@@ -334,6 +335,7 @@ class OVSAMPredictor(EverythingMode):
         image_index: int = 0,
         multimask_output: bool = False,
         keep_logits: bool = True,
+        keep_regions: bool = False,
     ) -> Prediction:
         """Segment and name many objects of one image, some after the others.
 
@@ -350,6 +352,8 @@ class OVSAMPredictor(EverythingMode):
             multimask_output: As for `predict`.
             keep_logits: Whether the result has `low_res_logits`; in full size 1,000 of them take
                 260 MB.
+            keep_regions: Whether the result has `regions`, by which masks are named in other
+                vocabularies later.
 
         Returns:
             A mask for each prompt in their order; with `multimask_output` those of one prompt
@@ -364,7 +368,9 @@ class OVSAMPredictor(EverythingMode):
             raise ValueError(f'mask_format is {mask_format!r}; choose one of {MASK_FORMATS}.')
         encoded = self._encoded(image_index)
         prompts = checked_prompts(prompts, encoded.ori_shape, self.model.logit_size)
-        return self._answer(encoded, prompts, multimask_output, top_k, mask_format, keep_logits)
+        return self._answer(
+            encoded, prompts, multimask_output, top_k, mask_format, keep_logits, keep_regions
+        )
 
     @torch.no_grad()
     def _answer(
@@ -375,6 +381,7 @@ class OVSAMPredictor(EverythingMode):
         top_k: int,
         mask_format: str,
         keep_logits: bool,
+        keep_regions: bool = False,
     ) -> Prediction:
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, not {top_k}.')
@@ -391,10 +398,11 @@ class OVSAMPredictor(EverythingMode):
                 _class_names(classifier),
                 top_k,
                 mask_format,
+                keep_regions,
             )
-            step = self.model.test_cfg['chunk_size']
+            step = self.model.chunk_size
             for start in range(0, len(prompts), step):
-                chunk = prompts[start : start + step].to(self.device)
+                chunk = prompts[start : start + step]
                 outputs = self.model.recognize(
                     encoded.features,
                     chunk.scaled(encoded.scale_factor),

@@ -1,7 +1,6 @@
 """Reading and writing weights: MMEngine's, safetensors, and other people's."""
 
-from .fit import check_fit
-from .initial import load_initial_weights, names_all_weights
+from .fit import check_fit, load_initial_weights, names_all_weights
 from .loading import load_checkpoint_file, safe_loading, save_safetensors, state_dict_of
 
 __all__ = [

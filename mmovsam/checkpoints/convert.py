@@ -26,20 +26,13 @@ _COUNTER = 'num_batches_tracked'
 
 
 def expected_tensors(config: Config) -> dict[str, Tensor]:
-    """Names, shapes and types of a model's parameters and buffers, without its memory.
+    """Names, shapes and types of the model of a config, on the `meta` device.
 
-    Args:
-        config: With `model`. Nothing that it names is read or downloaded.
-
-    Returns:
-        Tensors on the `meta` device.
+    Nothing that the config names is read or downloaded.
     """
-    model = config.model.copy()
-    if model.get('backbone', {}).get('pretrained'):
-        model.backbone = {**model.backbone, 'pretrained': None}
     scope = DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet')
     with scope, torch.device('meta'):
-        return MODELS.build(model).state_dict()
+        return MODELS.build(config.model).state_dict()
 
 
 @dataclass
@@ -120,7 +113,6 @@ def convert(
     tensors, problems = {}, []
     for key, source in sources.items():
         tensors.update(_take(source, wanted[key], target))
-        source.sort_rest()
         source.release()
         problems += source.problems(allow_unexpected, allow_missing)
     return Conversion(tensors, list(sources.values()), left, problems)
@@ -186,14 +178,12 @@ def export_released(
 ) -> dict[str, tuple[Path, int]]:
     """Write the parameters of one of our checkpoints to files of the formats they came from.
 
-    Args:
-        checkpoint (str | Path): Of `OVSAM`, `SAM2CLIPDistiller` or `SAMCLIPBaseline`.
-        folder (str | Path): Where `{format}_{name of the checkpoint}.pth` are written: CLIP's image
-            tower under open_clip's names, SAM's parts under SAM's, and the two released files.
-        allow_unexpected: Prefixes of names in the checkpoint that may be left out.
+    The files in `folder` are `{format}_{name of the checkpoint}.pth`: CLIP's image tower under
+    open_clip's names, SAM's parts under SAM's, and the two released files. Values and types are as
+    they were. Prefixes of names in the checkpoint may be left out.
 
     Returns:
-        By format the file and how many tensors it holds. Values and types are as they were.
+        By format the file and how many tensors it holds.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.

@@ -11,18 +11,13 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-_NO_SETTING = ('training', 'frozen')  # what says nothing of a network's output in eval mode
-
 
 def module_fingerprint(module: nn.Module, without: str | None = None) -> str | None:
-    """Hash of all that decides what a network says: every tensor's bytes, and the settings.
+    """Hexadecimal SHA-256 of all that decides what a network says: its tensors and settings.
 
     Args:
-        module: The network.
+        module: The network; without tensors it has None.
         without: Name of a submodule that does not count.
-
-    Returns:
-        Hexadecimal SHA-256; None for a network without tensors.
     """
 
     def counts(name: str) -> bool:
@@ -56,7 +51,7 @@ def _settings(module: nn.Module) -> dict:
         for key, value in sorted(vars(module).items())
         if isinstance(value, (bool, int, float, str, tuple, torch.dtype))
         and not key.startswith('_')
-        and key not in _NO_SETTING
+        and key not in ('training', 'frozen')  # which say nothing of the output in eval mode
     }
 
 

@@ -15,11 +15,7 @@ LEAST = 4096
 def to_int8(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Large tensors as int8 with a scale for each of their rows, the others in half precision.
 
-    Args:
-        state_dict: Named tensors.
-
-    Returns:
-        Named tensors: beside an int8 `name` of the same shape there is `name.scales`.
+    Beside an int8 `name` of the same shape there is `name.scales`.
     """
     packed = {}
     for name, tensor in state_dict.items():

@@ -34,19 +34,16 @@ _blocks_lock = threading.Lock()
 
 
 def resolve_path(path) -> Path:
-    """The file that a checkpoint name stands for.
+    """The existing file that a checkpoint name stands for.
 
     Args:
         path (str | Path): A file name, `mmovsam://NAME` for weights of this package, or an address
             as `mmovsam.downloads.fetch` takes it; with `#PREFIX` behind, of the tensors whose names
             begin so, see `mmovsam.checkpoints.remote`.
 
-    Returns:
-        Path: An existing file.
-
     Raises:
-        FileNotFoundError: If there is no such file.
-        DownloadError: If it cannot be fetched.
+        FileNotFoundError: There is no such file.
+        DownloadError: It cannot be fetched.
     """
     name = str(path)
     if is_address(name):
@@ -121,7 +118,7 @@ def safe_loading() -> Iterator[None]:
         for prefix, loader in list(CheckpointLoader._schemes.items()):
             if not getattr(loader, 'weights_only', False):
                 _hosts[prefix] = loader
-                ours = weights_only(loader) if prefix else load_from_local
+                ours = weights_only(loader) if prefix else load_from_mmovsam
                 CheckpointLoader.register_scheme(prefix, ours, force=True)
     try:
         yield
@@ -135,18 +132,12 @@ def safe_loading() -> Iterator[None]:
 
 
 def state_dict_of(checkpoint) -> dict:
-    """The named tensors of a checkpoint, wrapped in `state_dict` (or `model`) or not.
+    """The named tensors of what `load_checkpoint_file` returned, wrapped in a dictionary or not.
 
     The prefix `module.` that distributed training puts before each name is taken off.
 
-    Args:
-        checkpoint (dict): What `load_checkpoint_file` returned.
-
-    Returns:
-        dict[str, Tensor]: Names and tensors.
-
     Raises:
-        ValueError: If it holds anything else.
+        ValueError: It holds anything else.
     """
     state_dict = checkpoint
     for key in ('state_dict', 'model'):
@@ -164,13 +155,7 @@ def state_dict_of(checkpoint) -> dict:
 
 
 def save_safetensors(state_dict, path, metadata=None) -> None:
-    """Write named tensors to a `.safetensors` file, whole or not at all.
-
-    Args:
-        state_dict (dict[str, Tensor]): Names and tensors.
-        path (str | Path): File to write.
-        metadata (dict | None): Notes about the weights; values are stored as text.
-    """
+    """Write named tensors, and notes as text, to a `.safetensors` file, whole or not at all."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -183,28 +168,19 @@ def save_safetensors(state_dict, path, metadata=None) -> None:
 
 
 def save_checkpoint(state_dict, path, metadata=None) -> None:
-    """Write named tensors to a file of the kind that its name says, whole or not at all.
+    """Write named tensors to a `.safetensors`, `.pth` or `.pt` file, whole or not at all.
 
-    Tensors that lie in memory-mapped files are written from there, without a copy in memory.
-
-    Args:
-        state_dict (dict[str, Tensor]): Names and tensors.
-        path (str | Path): `.safetensors`, or `.pth` or `.pt` for a file of `torch.save`.
-        metadata (dict | None): Notes about the weights. A `.pth` file with notes holds
-            `{'state_dict': ..., 'meta': ...}`, one without the tensors alone.
-
-    Raises:
-        ValueError: If the name ends otherwise.
+    Tensors that lie in memory-mapped files are written from there, without a copy in memory. A
+    `.pth` file with `metadata` holds `{'state_dict': ..., 'meta': ...}`, one without the tensors
+    alone.
     """
-    suffix = Path(path).suffix
-    if suffix == '.safetensors':
-        save_safetensors(state_dict, path, metadata)
-        return
-    if suffix not in SUFFIXES:
+    if Path(path).suffix not in SUFFIXES:
         raise ValueError(f'{path} should end in one of {", ".join(SUFFIXES)}.')
-    content = tensors = _own_memory(state_dict)
+    if Path(path).suffix == '.safetensors':
+        return save_safetensors(state_dict, path, metadata)
+    content = _own_memory(state_dict)
     if metadata is not None:
-        content = {'state_dict': tensors, 'meta': dict(metadata)}
+        content = {'state_dict': content, 'meta': dict(metadata)}
     with atomic_path(path) as temporary:
         try:
             torch.save(content, str(temporary))
@@ -227,9 +203,9 @@ def _own_memory(state_dict) -> dict:
 
 
 def _moved(state_dict, map_location) -> dict:
-    if not isinstance(map_location, (str, torch.device)):
-        return state_dict
-    return {key: value.to(map_location) for key, value in state_dict.items()}
+    if isinstance(map_location, (str, torch.device)):
+        return {key: value.to(map_location) for key, value in state_dict.items()}
+    return state_dict
 
 
 def _load_safetensors(file, map_location):
@@ -281,26 +257,13 @@ def _explain(file, error) -> str:
 
 
 # MMEngine prints the part of the name behind 'load_from_' as the backend.
-def load_from_local(filename, map_location=None):
-    """Local files for MMEngine, read by `load_checkpoint_file`."""
-    return load_checkpoint_file(filename, map_location)
-
-
 def load_from_mmovsam(filename, map_location=None):
-    """Weights of this package for MMEngine, as `mmovsam://NAME`."""
+    """What `load_checkpoint_file` reads, for MMEngine."""
     return load_checkpoint_file(filename, map_location)
 
 
-def load_from_address(filename, map_location=None):
-    """Weights from elsewhere for MMEngine: what `fetch` and `fetch_part` take."""
-    return load_checkpoint_file(filename, map_location)
-
-
-for _loader in (load_from_local, load_from_mmovsam, load_from_address):
-    _loader.weights_only = True
-CheckpointLoader.register_scheme(SCHEME, load_from_mmovsam, force=True)
+load_from_mmovsam.weights_only = True
 # MMEngine takes these as regular expressions; its own schemes, such as plain https://, stay
-_ADDRESSES = ['hf://', 'open_clip://', f'https?://[^{PART}]*{PART}']
-CheckpointLoader.register_scheme(_ADDRESSES, load_from_address, force=True)
 _LOCAL_SAFETENSORS = r'(?!\w{2,}://).*\.safetensors$'  # a format that MMEngine does not read
-CheckpointLoader.register_scheme(_LOCAL_SAFETENSORS, load_from_local, force=True)
+_SCHEMES = [SCHEME, 'hf://', 'open_clip://', f'https?://[^{PART}]*{PART}', _LOCAL_SAFETENSORS]
+CheckpointLoader.register_scheme(_SCHEMES, load_from_mmovsam, force=True)

@@ -34,15 +34,10 @@ FORMATS = {
 
 
 def locate(name: str, decoder_of: str) -> tuple[str, str] | None:
-    """Which format of files holds a parameter, and under which name.
+    """Which format of files holds a parameter of our models, and its name there; None for others.
 
-    Args:
-        name: Of one of our models.
-        decoder_of: `'sam'` or `'clip2sam'`: the format that holds the mask decoder, which both
-            know.
-
-    Returns:
-        A key of `FORMATS` and the name there, or None for a parameter that no format holds.
+    `decoder_of` is the format that holds the mask decoder, which both `'sam'` and `'clip2sam'`
+    know.
     """
     places = [
         (len(model_prefix), key == decoder_of, key, file_prefix + name[len(model_prefix) :])

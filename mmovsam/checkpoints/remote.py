@@ -6,6 +6,7 @@ are wanted are read by HTTP ranges.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import zipfile
@@ -35,15 +36,12 @@ class _Place(NamedTuple):
 
 
 def fetch_part(address: str) -> Path:
-    """A local file with some tensors of a checkpoint elsewhere; fetched if it is not there yet.
+    """A file of the cache with some tensors of a checkpoint elsewhere, by their names there.
 
     Args:
         address: `https://...#PREFIX`: of the file, and how the names of the tensors begin. The
             whole file is fetched without a prefix, of the hub (`hf://`), and where the server
             serves whole files only.
-
-    Returns:
-        A file of the cache, names as they are in the whole file.
 
     Raises:
         DownloadError: It cannot be fetched.
@@ -69,23 +67,30 @@ def fetch_part(address: str) -> Path:
 def read_part(url: str, prefix: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint at an address whose names begin so, and nothing else of it.
 
-    Args:
-        url: A file of `torch.save`.
-        prefix: Beginning of the names.
-
     Raises:
         OSError: It cannot be reached.
         io.UnsupportedOperation: The server does not serve parts of files, or this one is none of
             `torch.save` since PyTorch 1.6.
         ValueError: It holds more than named tensors, or no such names.
     """
-    with RangeFile(url) as file, _archive(file) as archive:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(RangeFile(url))
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        except zipfile.BadZipFile as error:
+            raise io.UnsupportedOperation(
+                f'{url} is no zip archive, the format of torch.save since PyTorch 1.6'
+            ) from error
         pickles = [name for name in archive.namelist() if name.endswith('/data.pkl')]
         if not pickles:
             raise io.UnsupportedOperation(f'{url} is no file of torch.save')
         root = pickles[0].removesuffix('data.pkl')
         try:
-            content = follow(archive.read(pickles[0]), _storage, _place)
+            content = follow(
+                archive.read(pickles[0]),
+                lambda reference: (reference[2], DTYPES[reference[1]]),
+                lambda storage, *place: _Place(*storage, *place),
+            )
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ValueError(f'{url} holds more than named tensors ({error}).') from error
         for key in ('state_dict', 'model'):
@@ -101,24 +106,6 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
             logger='current',
         )
     return tensors
-
-
-def _archive(file: RangeFile) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
-        raise io.UnsupportedOperation(
-            f'{file.url} is no zip archive, the format of torch.save since PyTorch 1.6'
-        ) from error
-
-
-def _storage(reference: tuple) -> tuple[str, torch.dtype]:
-    _, kind, key, _, _ = reference
-    return key, DTYPES[kind]
-
-
-def _place(storage: tuple, offset: int, size: tuple, stride: tuple) -> _Place:
-    return _Place(*storage, offset, size, stride)
 
 
 def _read(archive: zipfile.ZipFile, root: str, place: _Place, name: str, url: str) -> Tensor:

@@ -50,14 +50,9 @@ def _checkpoints(node) -> Iterator[str]:
 def weight_files(cfg: Mapping, training: bool) -> list[tuple[str, str]]:
     """The local files, of weights and of proposals, that a run of a config will read.
 
-    Args:
-        cfg: A runner's config.
-        training: Whether initial weights (`init_cfg`) are read; a test reads `load_from` instead,
-            and them only without it.
-
-    Returns:
-        Paths with remedies, as `mmovsam.datasets.check_files` takes them. Addresses such as
-        `mmovsam://NAME` are left out: their loaders report them.
+    They come with remedies, as `mmovsam.datasets.check_files` takes them. Initial weights
+    (`init_cfg`) are read in training; a test reads `load_from`, and them only without it. Addresses
+    such as `mmovsam://NAME` are left out: their loaders report them.
     """
     model = cfg['model']
     if training or not cfg.get('load_from'):

@@ -17,14 +17,10 @@ def resample_positions(
 ) -> dict[str, Tensor]:
     """Fit the positions of SAM's image encoder, or of the SAM2CLIP neck, to another image size.
 
-    The absolute embedding is resampled bicubically without corner alignment, and the relative
-    tables of the blocks that attend globally linearly, as SAM and ViTDet do. Tables of windows do
-    not depend on the image size: one of another window is left as it is.
-
-    Args:
-        tensors: `{prefix}pos_embed` `(1, H, W, C)` and `{prefix}blocks.{i}.attn.rel_pos_h`
-            `(2 * H - 1, c)` and `..._w` `(2 * W - 1, c)`, among others.
-        shapes: The shapes wanted.
+    The absolute embedding `(1, H, W, C)`, `{prefix}pos_embed`, is resampled bicubically without
+    corner alignment, and the relative tables `(2 * H - 1, c)`, `{prefix}blocks.{i}.attn.rel_pos_h`
+    and `..._w`, of the blocks that attend globally linearly, as SAM and ViTDet do. Tables of
+    windows do not depend on the image size: one of another window is left as it is.
 
     Returns:
         The tensors that have another size now.

@@ -34,7 +34,6 @@ _EXTRA_MASKS = (
     'mask_decoder.iou_prediction_head.',
 )
 _SAM_PARTS = ('image_encoder.', 'prompt_encoder.', 'mask_decoder.')
-_LISTED = 20
 
 
 @dataclass
@@ -56,35 +55,23 @@ class Source:
     """What was changed on the way."""
     missing: list[str] = field(default_factory=list)
     """Names in the model."""
-    unused: dict[str, list[str]] = field(default_factory=dict)
-    """Names in the file, by the reason why they are known to be of no use here."""
-    unexpected: list[str] = field(default_factory=list)
-    """Names in the file that have no such reason."""
     differing: list[str] = field(default_factory=list)
     """Sentences."""
+
+    def __post_init__(self) -> None:
+        self.title = f'--{self.key} {self.name}'
 
     @classmethod
     def read(cls, key: str, name: str) -> Source:
         """Open a file; its large tensors stay there.
 
-        Args:
-            key: Of `FORMATS`.
-            name: A file, `mmovsam://NAME`, an address, or for CLIP open_clip's `MODEL:TAG`, which
-                open_clip downloads if it has not yet.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It is no checkpoint, or open_clip does not know the model and tag.
+        It is a file, `mmovsam://NAME`, an address, or for CLIP open_clip's `MODEL:TAG`, which
+        open_clip downloads if it has not yet.
         """
-        name = str(name)
         return cls(key, name, named_tensors(_clip_file(name) if key == 'clip' else name))
 
-    @property
-    def title(self) -> str:
-        return f'--{self.key} {self.name}'
-
-    def sort_rest(self) -> None:
-        """Sort what was not used into `unused` and `unexpected`."""
+    def _rest(self) -> tuple[dict[str, list[str]], list[str]]:
+        """Names that were not used: those with a reason, by it, and those that have none."""
         reasons = defaultdict(list)
         absent = set(_SAM_PARTS) - {name.split('.')[0] + '.' for name in self.used}
         for name in self.tensors:
@@ -98,8 +85,8 @@ class Source:
                 reasons['more masks, and their IoU, than this model predicts'].append(name)
             else:
                 reasons[''].append(name)
-        self.unexpected = reasons.pop('', [])
-        self.unused = dict(reasons)
+        unexpected = reasons.pop('', [])
+        return reasons, unexpected
 
     def release(self) -> None:
         """Keep shapes and types only: memory that nothing else needs is given back."""
@@ -112,22 +99,18 @@ class Source:
             lines.append(f'  licence: {licence}')
         lines.append(f'  used: {_amount(self.tensors[name] for name in self.used)}')
         lines += [f'  {note}' for note in self.notes]
-        for reason, names in self.unused.items():
+        unused, unexpected = self._rest()
+        for reason, names in unused.items():
             for part, group in by_part(names).items():
                 amount = _amount(self.tensors[name] for name in group)
                 lines.append(f'  not used: {part} ({amount}): {reason}')
-        lines += [f'  unexpected: {name}' for name in shortened(self.unexpected)]
-        lines += [f'  missing: {name}' for name in shortened(self.missing)]
+        lines += [f'  unexpected: {name}' for name in _shortened(unexpected)]
+        lines += [f'  missing: {name}' for name in _shortened(self.missing)]
         lines += [f'  another shape: {sentence}' for sentence in self.differing]
         return lines
 
     def problems(self, allow_unexpected: Sequence[str], allow_missing: Sequence[str]) -> list[str]:
-        """What forbids to go on, a sentence each with its remedy.
-
-        Args:
-            allow_unexpected: Prefixes of names in the file that are no fault.
-            allow_missing: Prefixes of names in the model that are no fault.
-        """
+        """What forbids to go on, a sentence each with its remedy; some prefixes are no fault."""
         if not self.used:
             wanted = ', '.join(f'{file_prefix}*' for file_prefix, _ in FORMATS[self.key])
             found = ', '.join(by_part(self.tensors))
@@ -140,7 +123,7 @@ class Source:
                 f'{self.title} gives this model nothing. Expected {wanted}, found {found}. {remedy}'
             ]
         problems = []
-        unexpected = [n for n in self.unexpected if not n.startswith(tuple(allow_unexpected))]
+        unexpected = [n for n in self._rest()[1] if not n.startswith(tuple(allow_unexpected))]
         if unexpected:
             problems.append(
                 f'{self.title} holds {len(unexpected)} unexpected tensors '
@@ -163,15 +146,7 @@ class Source:
 
 
 def named_tensors(path) -> dict[str, Tensor]:
-    """The tensors of a file; an error names it.
-
-    Args:
-        path (str | Path): See `load_checkpoint_file`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of named tensors.
-    """
+    """The tensors of a file as `load_checkpoint_file` reads it; an error names the file."""
     checkpoint = load_checkpoint_file(path)
     try:
         return state_dict_of(checkpoint)
@@ -188,20 +163,15 @@ def by_part(names) -> dict[str, list[str]]:
     return groups
 
 
-def shortened(names: Sequence[str]) -> list[str]:
-    """The first names, and how many more there are."""
-    rest = len(names) - _LISTED
-    return [*names[:_LISTED], *([f'... and {rest} more'] if rest > 0 else [])]
+def _shortened(names: Sequence[str]) -> list[str]:
+    return [*names[:20], *([f'... and {len(names) - 20} more'] if len(names) > 20 else [])]
 
 
 def _amount(tensors) -> str:
     tensors = list(tensors)
-    size = float(sum(tensor.nbytes for tensor in tensors))
-    for unit in ('B', 'kB', 'MB', 'GB'):
-        if size < 1000 or unit == 'GB':
-            break
-        size /= 1000
-    return f'{len(tensors):,} tensors, {size:.3g} {unit}'
+    size = sum(tensor.nbytes for tensor in tensors)
+    power = min(max(len(str(size)) - 1, 0) // 3, 3)
+    return f'{len(tensors):,} tensors, {size / 1000**power:.3g} {("B", "kB", "MB", "GB")[power]}'
 
 
 def _clip_file(name: str) -> str | Path:

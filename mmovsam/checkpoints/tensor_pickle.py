@@ -10,7 +10,6 @@ import pickletools
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 DTYPES = {
     'torch DoubleStorage': torch.float64,
@@ -32,11 +31,13 @@ class Module(dict):
     """The attributes of a module."""
 
 
-def follow(pickled: bytes, read_storage: Callable, rebuild: Callable | None = None):
-    """What the instructions of a pickle build. Names of code stay text.
+def follow(pickled: bytes, read_storage: Callable, rebuild: Callable):
+    """What the instructions of a pickle, of `torch.save` or of TorchScript, build.
+
+    Names of code stay text.
 
     Args:
-        pickled: The pickle, of `torch.save` or of TorchScript.
+        pickled: The pickle.
         read_storage: From a reference `('storage', kind, key, location, count)`, the kind as
             `DTYPES` has them, to the storage and its type.
         rebuild: From these two, offset, size and stride to a tensor, or what stands for one.
@@ -44,7 +45,6 @@ def follow(pickled: bytes, read_storage: Callable, rebuild: Callable | None = No
     Raises:
         ValueError: There is an instruction that tensors do not need.
     """
-    rebuild = rebuild or _tensor
     stack, memo, marks = [], {}, []
 
     def from_mark() -> list:
@@ -113,8 +113,3 @@ def _rebuilt(function: str, arguments: tuple, rebuild: Callable):
     if function == 'collections OrderedDict':
         return dict(*arguments)
     return None
-
-
-def _tensor(storage: tuple, offset: int, size: tuple, stride: tuple) -> Tensor:
-    memory, dtype = storage
-    return torch.empty(0, dtype=dtype).set_(memory, offset, size, stride)

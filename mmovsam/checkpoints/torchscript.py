@@ -28,22 +28,15 @@ def is_torchscript(file) -> bool:
 
 
 def read_torchscript(file) -> dict[str, Tensor]:
-    """The tensors of a TorchScript archive, without running it.
-
-    Args:
-        file (str | Path): The archive.
-
-    Returns:
-        Parameters, buffers and other attributes that are tensors, memory-mapped, by the names of
-        `state_dict`.
+    """The tensors of a TorchScript archive, memory-mapped, by the names of `state_dict`.
 
     Raises:
-        ValueError: If the archive is broken, or no plain list of modules and tensors.
+        ValueError: It is broken, or no plain list of modules and tensors. Nothing in it is run.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             pickled = archive.read(f'{_root(archive)}/data.pkl')
-            module = follow(pickled, _storage_reader(file, archive))
+            module = follow(pickled, _storage_reader(file, archive), _tensor)
         return dict(_named_tensors(module))
     except Exception as error:  # whatever the broken bytes led to
         reason = ' '.join(str(error).split())[:200]
@@ -81,6 +74,11 @@ def _storage_reader(file, archive: zipfile.ZipFile) -> Callable:
         return torch.from_numpy(memory).untyped_storage(), DTYPES[kind]
 
     return read
+
+
+def _tensor(storage: tuple, offset: int, size: tuple, stride: tuple) -> Tensor:
+    memory, dtype = storage
+    return torch.empty(0, dtype=dtype).set_(memory, offset, size, stride)
 
 
 def _named_tensors(module: Module, prefix: str = '') -> Iterator[tuple[str, Tensor]]:

@@ -1,9 +1,8 @@
 """Files from elsewhere: fetched once, whole or not at all, and checked."""
 
 from .errors import DownloadError
-from .fetching import ADDRESSES, fetch, is_address, kept, recorded_sha256
-from .known import licence_of
-from .ranges import RangeFile
+from .fetching import ADDRESSES, fetch, is_address, kept, licence_of, recorded_sha256
+from .http import RangeFile
 
 __all__ = [
     'ADDRESSES',

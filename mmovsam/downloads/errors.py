@@ -46,64 +46,67 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
     text = ' '.join(' '.join(str(each) for each in chain).split())
     plain = address.startswith(('http://', 'https://'))
     host = urlsplit(address).netloc if plain else 'huggingface.co'
-
-    if numbers & {errno.ENOSPC, errno.EDQUOT} or 'No space left' in text:
-        return DownloadError(
-            f'{address} does not fit on the disk of {folder}. Free some space, or name a folder on '
-            f'another disk with {CACHE_VARIABLE} and HF_HOME; what was fetched is kept.'
-        )
-    if 'OfflineModeIsEnabled' in names or (_switched_off() and not plain):
-        return DownloadError(
-            f'{address} is not in the cache and HF_HUB_OFFLINE is set. Unset it, or copy the cache '
-            f'({folder}) from a machine that is online.'
-        )
-    status = _status(chain)
+    status = _status(chain) or 0
+    offline = os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE')
     proxy = urllib.request.getproxies().get(urlsplit(address).scheme if plain else 'https')
-    if status == 407 or 'ProxyError' in names or 'Tunnel connection failed' in text:
-        return DownloadError(
-            f'The proxy {_without_password(proxy) or "in between"} did not let {address} through '
-            f'({status or _short(text)}). Correct HTTPS_PROXY '
-            f'(http://user:password@host:port), or put {host} into NO_PROXY. {_BY_HAND}'
-        )
-    if 'CERTIFICATE_VERIFY_FAILED' in text or 'SSLCertVerification' in names:
-        return DownloadError(
+    proxy = _without_password(proxy or '')
+    cases = (
+        (
+            numbers & {errno.ENOSPC, errno.EDQUOT} or 'No space left' in text,
+            f'{address} does not fit on the disk of {folder}. Free some space, or name a folder on '
+            f'another disk with {CACHE_VARIABLE} and HF_HOME; what was fetched is kept.',
+        ),
+        (
+            'OfflineModeIsEnabled' in names or (offline and not plain),
+            f'{address} is not in the cache and HF_HUB_OFFLINE is set. Unset it, or copy the cache '
+            f'({folder}) from a machine that is online.',
+        ),
+        (
+            status == 407 or 'ProxyError' in names or 'Tunnel connection failed' in text,
+            f'The proxy {proxy or "in between"} did not let {address} through '
+            f'({status or _short(text)}). Correct HTTPS_PROXY (http://user:password@host:port), or '
+            f'put {host} into NO_PROXY. {_BY_HAND}',
+        ),
+        (
+            'CERTIFICATE_VERIFY_FAILED' in text or 'SSLCertVerification' in names,
             f'{address} is not fetched: the certificate of {host} is not trusted here, as behind a '
-            f'proxy that reads along. Name its certificates with SSL_CERT_FILE. {_BY_HAND}'
-        )
-    if status == 404 or (status in (401, 403) and 'RepositoryNotFound' in names):
-        return DownloadError(
+            f'proxy that reads along. Name its certificates with SSL_CERT_FILE. {_BY_HAND}',
+        ),
+        (
+            status == 404 or (status in (401, 403) and 'RepositoryNotFound' in names),
             f'{address} is not there: it was moved or renamed. Look for it on its page, and give '
-            'the new address, or the file, to tools/convert_checkpoint.py (docs/model_zoo.md).'
-        )
-    if status in (401, 403):
-        return DownloadError(
+            'the new address, or the file, to tools/convert_checkpoint.py (docs/model_zoo.md).',
+        ),
+        (
+            status in (401, 403),
             f'{host} refuses {address} (HTTP {status}). If it asks for consent, give it on the '
-            f'page of the file and set HF_TOKEN. {_BY_HAND}'
-        )
-    if status == 429 or (status or 0) >= 500:
-        return DownloadError(
+            f'page of the file and set HF_TOKEN. {_BY_HAND}',
+        ),
+        (
+            status == 429 or status >= 500,
             f'{host} cannot serve {address} now (HTTP {status}). Try again later: the download '
-            'goes on where it was.'
-        )
-    if isinstance(error, PermissionError) or numbers & {errno.EROFS, errno.EACCES}:
-        return DownloadError(
+            'goes on where it was.',
+        ),
+        (
+            isinstance(error, PermissionError) or numbers & {errno.EROFS, errno.EACCES},
             f'{folder} cannot be written, so {address} cannot be kept. Name another folder with '
-            f'{CACHE_VARIABLE} (and HF_HOME).'
-        )
-    if errno.EIO in numbers:
-        return DownloadError(
+            f'{CACHE_VARIABLE} (and HF_HOME).',
+        ),
+        (
+            errno.EIO in numbers,
             f'The disk of {folder} fails ({_short(text)}), so {address} cannot be kept. See to it, '
-            f'or name a folder on another disk with {CACHE_VARIABLE} (and HF_HOME).'
-        )
-    offline = any(part in text for part in _UNREACHABLE) or 'Connect' in names or 'Time' in names
-    if offline:
-        through = f' through the proxy {_without_password(proxy)}' if proxy else ''
-        return DownloadError(
-            f'{host} cannot be reached{through} to fetch {address} ({_short(str(chain[-1]))}). Is '
-            'this machine online? Behind a proxy set HTTPS_PROXY; if the connection was lost, the '
-            f'same command goes on where it was. {_BY_HAND}'
-        )
-    return DownloadError(f'{address} could not be fetched ({_short(text)}). {_BY_HAND}')
+            f'or name a folder on another disk with {CACHE_VARIABLE} (and HF_HOME).',
+        ),
+        (
+            any(part in text for part in _UNREACHABLE) or 'Connect' in names or 'Time' in names,
+            f'{host} cannot be reached{f" through the proxy {proxy}" if proxy else ""} to fetch '
+            f'{address} ({_short(str(chain[-1]))}). Is this machine online? Behind a proxy set '
+            'HTTPS_PROXY; if the connection was lost, the same command goes on where it was. '
+            f'{_BY_HAND}',
+        ),
+        (True, f'{address} could not be fetched ({_short(text)}). {_BY_HAND}'),
+    )
+    return DownloadError(next(message for applies, message in cases if applies))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -117,25 +120,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _status(chain: list[BaseException]) -> int | None:
+    """The HTTP status that one of the errors has, of huggingface_hub's libraries or of urllib."""
     for error in chain:
-        for status in (
-            getattr(getattr(error, 'response', None), 'status_code', None),
-            getattr(error, 'code', None),
-        ):
-            if isinstance(status, int):
-                return status
+        status = getattr(getattr(error, 'response', None), 'status_code', None)
+        status = status or getattr(error, 'code', None)
+        if isinstance(status, int):
+            return status
     return None
 
 
-def _switched_off() -> bool:
-    return os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE')
-
-
-def _without_password(proxy: str | None) -> str | None:
-    if not proxy or '@' not in proxy:
-        return proxy
-    scheme, _, rest = proxy.rpartition('://')
-    return f'{scheme}://{rest.rpartition("@")[2]}' if scheme else rest.rpartition('@')[2]
+def _without_password(proxy: str) -> str:
+    scheme, separator, rest = proxy.rpartition('://')
+    return f'{scheme}{separator}{rest.rpartition("@")[2]}'
 
 
 def _short(text: str) -> str:

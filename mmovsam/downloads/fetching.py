@@ -8,7 +8,8 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,12 +19,21 @@ from mmengine.logging import print_log
 
 from ..fileio import CACHE_VARIABLE, cache_folder, write_atomic
 from .errors import DownloadError, explain
-from .http import download
-from .hub import hub_file
-from .known import SHA256, licence_of
+from .http import download, is_reachable
 
 ADDRESSES = ('hf://', 'open_clip://', 'https://', 'http://')
-_WAIT = 1.0  # seconds after which it is said that another process is at work
+_SLAB = (
+    'NTU S-Lab License 1.0, for non-commercial use only '
+    '(https://github.com/HarborYuan/ovsam/blob/main/LICENSE)'
+)
+_SAM = 'Apache License 2.0 (https://github.com/facebookresearch/segment-anything/blob/main/LICENSE)'
+_CLIP = 'MIT License of OpenAI (https://github.com/openai/CLIP/blob/main/LICENSE)'
+_LICENCES = (
+    (r'^hf://HarborYuan/ovsam_models[@/]', _SLAB),
+    (r'(^|/)(sam2clip_vith|clip2sam_(coco|lvis))_rn50x16\.pth$', _SLAB),
+    (r'(^|/)sam_vit_[hlb]_\w+\.pth(#|$)', _SAM),
+    (r'^open_clip://.*:openai$', _CLIP),
+)
 
 
 @dataclass(frozen=True)
@@ -48,13 +58,14 @@ class _Record:
         return (now.st_size, now.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
-def is_address(name) -> bool:
-    """Whether this is something that `fetch` takes.
-
-    Args:
-        name (str | Path): An address or a file.
-    """
+def is_address(name: str | Path) -> bool:
+    """Whether this is something that `fetch` takes."""
     return str(name).startswith(ADDRESSES)
+
+
+def licence_of(address: str) -> str | None:
+    """On what terms a file at an address, or of a released one's name, is offered, if known."""
+    return next((known for pattern, known in _LICENCES if re.search(pattern, address)), None)
 
 
 def fetch(address: str) -> Path:
@@ -113,6 +124,12 @@ def kept(address: str, name: str, make: Callable[[Path], None]) -> Path:
     return _looked_after(address, make_it)
 
 
+def recorded_sha256(address: str) -> str | None:
+    """SHA-256 of what was fetched from an address; None if nothing was."""
+    record = _read_record(_downloads(), address)
+    return record.sha256 if record else None
+
+
 def _looked_after(address: str, get: Callable) -> Path:
     """What `get` returns, under a lock: the licence is shown before, the hash checked after."""
     folder = _downloads()
@@ -120,14 +137,13 @@ def _looked_after(address: str, get: Callable) -> Path:
     try:
         with _lock(folder, address):
             record = _read_record(folder, address)
-            known = SHA256.get(address) in (None, record and record.sha256)
-            if record is not None and known and record.is_unchanged():
+            if record is not None and record.is_unchanged():
                 return Path(record.path)  # no library has to be asked, nor a server
             if record is None and (licence := licence_of(address)):
                 print_log(f'{address}: {licence}', logger='current', level=logging.WARNING)
             path, revision = get(address, record.revision if record else None)
-            _check(Path(path), address, folder, record, revision)
-        return Path(path)
+            _check(path, address, folder, record, revision)
+        return path
     except (DownloadError, io.UnsupportedOperation):
         raise
     except Exception as error:  # of four libraries, which differ from version to version
@@ -142,7 +158,7 @@ def _from_hub(address: str, revision: str | None) -> tuple[Path, str | None]:
         raise ValueError(f'{address} is incomplete: expected hf://OWNER/REPOSITORY/FILE.')
     owner, repository, filename = parts
     repository, _, given = repository.partition('@')
-    return hub_file(f'{owner}/{repository}', [filename], revision or given or None)
+    return _hub_file(f'{owner}/{repository}', [filename], revision or given or None)
 
 
 def _from_open_clip(address: str, revision: str | None) -> tuple[Path, str | None]:
@@ -167,20 +183,44 @@ def _from_open_clip(address: str, revision: str | None) -> tuple[Path, str | Non
         filenames = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin']
     elif filename.endswith(('.bin', '.pth')):
         filenames.insert(0, f'{filename[:-4]}.safetensors')
-    return hub_file(repository, filenames, revision)
+    return _hub_file(repository, filenames, revision)
+
+
+def _hub_file(
+    repository: str, filenames: Sequence[str], revision: str | None
+) -> tuple[Path, str | None]:
+    """The first of some files that a repository of the hub has, and its commit where it is known.
+
+    huggingface_hub asks a server that cannot be reached for half a minute; here it is asked once,
+    and without an answer the cache has to do.
+    """
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    reason = is_reachable(constants.ENDPOINT)
+    settings = dict(revision=revision, local_files_only=reason is not None)
+    for filename in filenames:
+        try:
+            path = Path(hf_hub_download(repository, filename, **settings))
+        except (EntryNotFoundError, LocalEntryNotFoundError) as error:
+            if filename != filenames[-1]:
+                continue
+            if isinstance(error, LocalEntryNotFoundError):
+                raise error from reason or error.__cause__
+            raise
+        folders = path.parts[: -len(Path(filename).parts)]  # .../snapshots/COMMIT
+        return path, folders[-1] if folders[-2:-1] == ('snapshots',) else None
 
 
 def _check(path: Path, address: str, folder, record: _Record | None, revision) -> None:
-    """Compare a file with what is known of it, and note what it is."""
+    """Compare a file with what was recorded of it, and note what it is."""
     found = sha256_of(path)
-    expected = SHA256.get(address) or (record.sha256 if record else None)
-    if expected is not None and found != expected:
+    if record is not None and found != record.sha256:
         raise DownloadError(
-            f'{address} has the SHA-256 {found}, expected is {expected}: it is another file than '
-            f'before, or damaged. Delete {path.resolve()} to fetch it again'
-            + (f'; if the new one is meant, delete {_record_file(folder, address)} too.'
-               if folder else '.')
-        )  # fmt: skip
+            f'{address} has the SHA-256 {found}, expected is {record.sha256}: it is another file '
+            f'than before, or damaged. Delete {path.resolve()} to fetch it again; if the new one '
+            f'is meant, delete {_record_file(folder, address)} too.'
+        )
     if folder is not None:
         now = path.stat()
         about = dict(path=str(path), size=now.st_size, mtime_ns=now.st_mtime_ns)
@@ -198,12 +238,6 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def recorded_sha256(address: str) -> str | None:
-    """SHA-256 of what was fetched from an address; None if nothing was."""
-    record = _read_record(_downloads(), address)
-    return record.sha256 if record else None
-
-
 @contextlib.contextmanager
 def _lock(folder: Path | None, address: str) -> Iterator[None]:
     if folder is None:
@@ -212,7 +246,7 @@ def _lock(folder: Path | None, address: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f'{_key(address)}.lock')
     try:
-        lock.acquire(timeout=_WAIT)
+        lock.acquire(timeout=1)
     except Timeout:
         print_log(f'Another process fetches {address}: waiting for it.', logger='current')
         lock.acquire()

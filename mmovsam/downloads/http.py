@@ -1,10 +1,10 @@
-"""Files by plain HTTP: with a bar, and from where an interrupted download stopped."""
+"""Files by plain HTTP: whole, from where a stopped download was, or only what is read of them."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import http.client
+import io
 import os
 import shutil
 import sys
@@ -17,40 +17,25 @@ from tqdm import tqdm
 
 from ..version import __version__
 
-TIMEOUT = 30
-"""Seconds without a byte after which a connection counts as lost."""
-_PATIENCE = 10  # seconds for the first answer
-_CHUNK = 2**20
+_TIMEOUT = 30  # seconds without a byte after which a connection counts as lost
 _PAUSE = 1.0  # seconds before a lost connection is made again
 _LOST = (ConnectionError, TimeoutError, http.client.HTTPException)
 
 
 def request(url: str, **headers: str):
-    """The response of a GET request, through the proxy that the environment names.
-
-    Args:
-        url: An address.
-        **headers: With `_` in place of `-`.
-
-    Raises:
-        OSError: As urllib has them.
-    """
+    """The response of a GET request; headers have `_` in place of `-`."""
     headers = {key.replace('_', '-'): value for key, value in headers.items()}
     agent = {'User-Agent': f'mmovsam/{__version__}', 'Accept-Encoding': 'identity'}
     return urllib.request.urlopen(
-        urllib.request.Request(url, headers={**agent, **headers}), timeout=TIMEOUT
+        urllib.request.Request(url, headers={**agent, **headers}), timeout=_TIMEOUT
     )
 
 
 def is_reachable(url: str) -> OSError | None:
-    """None if a server answers, whatever it says; else why it does not.
-
-    Args:
-        url: Of the server.
-    """
+    """None if a server answers, whatever it says; else why it does not."""
     try:
         head = urllib.request.Request(url, method='HEAD')
-        urllib.request.urlopen(head, timeout=_PATIENCE).close()
+        urllib.request.urlopen(head, timeout=10).close()
     except urllib.error.HTTPError as error:
         error.close()
         return error if error.code == 407 else None
@@ -64,10 +49,6 @@ def download(url: str, target: Path) -> None:
 
     Until it is whole it lies beside `target` as `.part`. A lost connection is made again as long as
     that brings the file forward.
-
-    Args:
-        url: `http://` or `https://`.
-        target: File to write.
 
     Raises:
         OSError: The server, the connection or the disk failed.
@@ -89,7 +70,8 @@ def download(url: str, target: Path) -> None:
 
 def _go_on(url: str, part: Path) -> None:
     """Append to a file what is missing of it."""
-    start, version = _size(part), _read(_version_file(part))
+    start, noted = _size(part), _version_file(part)
+    version = noted.read_text() if noted.is_file() else ''
     headers = dict(Range=f'bytes={start}-', If_Range=version) if start and version else {}
     try:
         response = request(url, **headers)
@@ -105,10 +87,13 @@ def _go_on(url: str, part: Path) -> None:
         if response.status != 206:
             start = 0  # the file is another one by now, or the server cannot go on
             part.unlink(missing_ok=True)  # first: no part may stand beside another's version
-            _version_file(part).write_text(version_of(response) or '')
+            noted.write_text(_version_of(response) or '')
         length = response.headers.get('Content-Length')
         total = start + int(length) if length else None
-        _check_space(part.parent, total, start)
+        free = shutil.disk_usage(part.parent).free
+        if total is not None and total - start > free:
+            missing = f'{total - start:,} bytes are missing and {free:,} are free'
+            raise OSError(errno.ENOSPC, missing, str(part.parent))
         bar = tqdm(
             total=total,
             initial=start,
@@ -119,7 +104,7 @@ def _go_on(url: str, part: Path) -> None:
             file=sys.stderr,
         )
         with bar, open(part, 'ab' if start else 'wb') as file:
-            while chunk := response.read(_CHUNK):
+            while chunk := response.read(2**20):
                 file.write(chunk)
                 bar.update(len(chunk))
             file.flush()
@@ -130,18 +115,10 @@ def _go_on(url: str, part: Path) -> None:
         )
 
 
-def version_of(response) -> str | None:
+def _version_of(response) -> str | None:
     """What tells one version of a file from the next, as `If-Range` takes it."""
     etag = response.headers.get('ETag') or ''
     return response.headers.get('Last-Modified') if etag.startswith('W/') or not etag else etag
-
-
-def _check_space(folder: Path, total: int | None, start: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if total is not None and total - start > free:
-        raise OSError(
-            errno.ENOSPC, f'{total - start:,} bytes are missing and {free:,} are free', str(folder)
-        )
 
 
 def _version_file(part: Path) -> Path:
@@ -152,7 +129,92 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.is_file() else 0
 
 
-def _read(file: Path) -> str:
-    with contextlib.suppress(OSError):
-        return file.read_text()
-    return ''
+_BLOCK = 2**15
+_KEPT = 256  # blocks, 8 MiB
+
+
+class RangeFile(io.RawIOBase):
+    """A seekable file, read by HTTP range requests.
+
+    It is fetched in blocks of 32 KiB, several at once where more is read, and the blocks are
+    remembered, so that small reads beside each other cost one request.
+
+    Attributes:
+        received (int): Bytes that were fetched.
+        size (int): Bytes of the whole file.
+
+    Raises:
+        io.UnsupportedOperation: The server does not serve parts of files.
+        OSError: It cannot be reached, or has no such file.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.received = 0
+        self._position = 0
+        self._blocks: dict[int, bytes] = {}
+        self._version = None
+        with request(url, Range='bytes=0-0') as response:
+            if response.status != 206:
+                raise io.UnsupportedOperation(f'{url} is served as a whole only')
+            self.size = int(response.headers['Content-Range'].rpartition('/')[2])
+            self._version = _version_of(response)
+            self.received += len(response.read())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if start + offset < 0:
+            raise OSError(f'position {start + offset} is before the start of {self.url}')
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer) -> int:
+        end = min(self._position + len(buffer), self.size)
+        if end <= self._position:
+            return 0
+        first, last = self._position // _BLOCK, (end - 1) // _BLOCK
+        self._fetch([i for i in range(first, last + 1) if i not in self._blocks])
+        data = b''.join(self._blocks[i] for i in range(first, last + 1))
+        start = self._position - first * _BLOCK
+        count = end - self._position
+        buffer[:count] = data[start : start + count]
+        self._position = end
+        while len(self._blocks) > _KEPT:
+            self._blocks.pop(next(iter(self._blocks)))
+        return count
+
+    def _fetch(self, blocks: list[int]) -> None:
+        """Fetch blocks, those that lie beside each other by one request."""
+        while blocks:
+            count = next(
+                (n for n in range(1, len(blocks)) if blocks[n] != blocks[0] + n), len(blocks)
+            )
+            start = blocks[0] * _BLOCK
+            end = min((blocks[0] + count) * _BLOCK, self.size)
+            data = self._get(start, end)
+            for n in range(count):
+                self._blocks[blocks[n]] = data[n * _BLOCK : (n + 1) * _BLOCK]
+            blocks = blocks[count:]
+
+    def _get(self, start: int, end: int) -> bytes:
+        headers = dict(If_Range=self._version) if self._version else {}
+        with request(self.url, Range=f'bytes={start}-{end - 1}', **headers) as response:
+            if response.status != 206:
+                raise OSError(f'{self.url} was replaced by another file while it was read')
+            data = response.read()
+        self.received += len(data)
+        if len(data) != end - start:
+            raise ConnectionError(
+                f'the server closed the connection after {len(data)} of {end - start} bytes'
+            )
+        return data

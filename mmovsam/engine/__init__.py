@@ -1,3 +1,3 @@
 """What surrounds a training: hooks, exact resuming, and what the command lines share."""
 
-from . import hooks, resume, strategies  # noqa: F401
+from . import fsdp, hooks, resume  # noqa: F401

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.dist import is_distributed
 from mmengine.registry import LOOPS, RUNNERS, init_default_scope
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ..apis import OVSAMPredictor
 from ..checkpoints import safe_loading
 from ..checkpoints.required import weight_files
 from ..datasets.files import check_files, config_files
 from ..devices import choose_device, describe_device, half_precision
-from ..models.detectors import OVSAM
 from ..models.prepare import prepare_for_inference
+from ..pixels import checked_range
 from ..pretrained import MODELS, config_path, read_config
 from .processes import start_gloo
 from .resume import ResumableEpochLoop, ResumableIterLoop
@@ -42,19 +44,10 @@ class OptionsAction(DictAction):
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that training and testing share with MMDetection's tools.
-
-    Args:
-        parser (argparse.ArgumentParser): The parser of the command.
-    """
+    """Add the flags that training and testing share with MMDetection's tools."""
     parser.add_argument('--work-dir', help='folder for logs and results')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. train_cfg.max_epochs=2 '
-        'or a list as key="[a,b]", without white space',
+    add_config_options(
+        parser, 'train_cfg.max_epochs=2 or a list as key="[a,b]", without white space'
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='of jobs'
@@ -63,47 +56,19 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def load_config(args) -> Config:
-    """Read the config of a command and apply the flags of `add_common_arguments`.
-
-    Args:
-        args (argparse.Namespace): Has `config`, `work_dir`, `cfg_options`, `launcher`,
-            `local_rank`.
-
-    Returns:
-        Config: With `work_dir` and `launcher` set.
-
-    Raises:
-        FileNotFoundError: If the config does not exist.
-        ValueError: If it cannot be read or an option's key is unknown.
-    """
-    path = config_path(args.config)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    given = getattr(args, 'checkpoint', None)
-    try:
-        cfg = read_config(args.config, weights=given is None)
-    except (SyntaxError, AssertionError) as error:
-        raise ValueError(f'Config {path} is not valid: {error}') from error
-    if args.cfg_options:
-        _check_option_keys(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
-    _load_in_process(cfg)
-    cfg.launcher = args.launcher
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        name = args.config if args.config in MODELS else path.stem
-        cfg.work_dir = str(Path('work_dirs') / name)
-    return cfg
+def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add `--cfg-options`, which `load_config` applies."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help=f'override settings of the config, e.g. {example}',
+    )
 
 
 def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> None:
-    """Add the flags that say where a model runs.
-
-    Args:
-        parser: The parser of the command.
-        half: Whether the encoder may run in half precision.
-    """
+    """Add the flags that say where a model runs, and whether its encoder may in half precision."""
     parser.add_argument(
         '--device', help='cpu, cuda, or cuda:1 for one GPU (default: cuda if there is one)'
     )
@@ -116,27 +81,89 @@ def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> 
         )
 
 
-def add_value_range(parser: argparse.ArgumentParser) -> None:
-    """Add the flag for images of more than 8 bits, `value_range` of the predictor.
+def add_model_arguments(parser: argparse.ArgumentParser, value_range: bool = True) -> None:
+    """Add the flags of `load_predictor`, with or without that for images of more than 8 bits."""
+    add = parser.add_argument
+    add(
+        '--config',
+        default='photo/ovsam_photo.py',
+        help='of OVSAM, or the name of a pretrained model; by default the small one of photographs',
+    )
+    add(
+        '--checkpoint',
+        help="weights: a file, an address or the name of a pretrained model; without, the config's",
+    )
+    add_device_arguments(parser)
+    if value_range:
+        add_value_range(parser)
 
-    Args:
-        parser: The parser of the command.
-    """
+
+def add_value_range(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for images of more than 8 bits, `value_range` of the predictor."""
     parser.add_argument(
         '--value-range',
         nargs=2,
         type=float,
+        action=_RangeAction,
         metavar=('LOW', 'HIGH'),
         help='values that are black and white in images of more than 8 bits, e.g. 0 4095 '
         '(default: the 0.5th and the 99.5th percentile of each image)',
     )
 
 
+class _RangeAction(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        try:
+            setattr(namespace, self.dest, checked_range(values))
+        except ValueError as error:
+            parser.error(str(error))
+
+
+def load_predictor(args: argparse.Namespace, load=OVSAMPredictor.from_config, **settings):
+    """What `load`, the constructor of a predictor by default, makes of a command's flags.
+
+    It is called with a config, a checkpoint, a device and the settings, and returns a predictor,
+    or one and more.
+
+    Raises:
+        ValueError, FileNotFoundError, DownloadError: See `OVSAMPredictor.from_config`.
+    """
+    loaded = load(args.config, args.checkpoint, device_of(args), **settings)
+    predictor = loaded[0] if isinstance(loaded, tuple) else loaded
+    if getattr(args, 'half', False):
+        prepare_for_inference(predictor.model, half_precision(predictor.device))
+    predictor.value_range = getattr(args, 'value_range', None)
+    return loaded
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config of a command and apply those flags of `add_common_arguments` that it has.
+
+    Raises:
+        FileNotFoundError: The config does not exist.
+        ValueError: It cannot be read or an option's key is unknown.
+    """
+    path = config_path(args.config)
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    try:
+        cfg = read_config(args.config, weights=getattr(args, 'checkpoint', None) is None)
+    except (SyntaxError, AssertionError) as error:
+        raise ValueError(f'Config {path} is not valid: {error}') from error
+    if args.cfg_options:
+        _check_option_keys(cfg, args.cfg_options)
+        cfg.merge_from_dict(args.cfg_options)
+    _load_in_process(cfg)
+    cfg.launcher = getattr(args, 'launcher', 'none')
+    if getattr(args, 'work_dir', None) is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = args.config if args.config in MODELS else path.stem
+        cfg.work_dir = str(Path('work_dirs') / name)
+    return cfg
+
+
 def device_of(args: argparse.Namespace) -> torch.device:
     """The device of `add_device_arguments`, which is printed in a line.
-
-    Args:
-        args: Has `device`, and `half` where there is such a flag.
 
     Raises:
         ValueError: There is no such device.
@@ -148,29 +175,11 @@ def device_of(args: argparse.Namespace) -> torch.device:
     return device
 
 
-def use_half(model: OVSAM, args: argparse.Namespace) -> None:
-    """Prepare a model on its device for half precision, where `--half` asks for it.
-
-    Args:
-        model: In eval mode.
-        args: Has `half`.
-    """
-    if args.half:
-        prepare_for_inference(model, half_precision(next(model.parameters()).device))
-
-
 def build_runner(cfg: Config, training: bool) -> Runner:
-    """Build the runner of a config, on machines without a GPU too.
-
-    Args:
-        cfg (Config): The config, with `launcher`.
-        training (bool): Whether it will train, or test.
-
-    Returns:
-        Runner: MMEngine's, or that of `runner_type` in the config.
+    """Build the runner of a config with `launcher`, on machines without a GPU too.
 
     Raises:
-        FileNotFoundError: If data or weights are missing; one message names all of them.
+        FileNotFoundError: Data or weights are missing; one message names all of them.
     """
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     loops = ('train', 'val') if training else ('test',)
@@ -191,14 +200,8 @@ def build_runner(cfg: Config, training: bool) -> Runner:
 def readable_errors(when_stopped: str = ''):
     """Turn what a user can get wrong into one line and exit status 2.
 
-    In the block checkpoints are read as data, see `safe_loading`.
-
-    Args:
-        when_stopped (str): What to say after Ctrl-C.
-
-    Raises:
-        SystemExit: Instead of the errors that name a wrong value, file or key; with
-            `MMOVSAM_TRACEBACK=1` they are left as they are.
+    In the block checkpoints are read as data, see `safe_loading`. With `MMOVSAM_TRACEBACK=1` errors
+    are left as they are. `when_stopped` is what to say after Ctrl-C.
     """
     try:
         with safe_loading():
@@ -213,12 +216,11 @@ def readable_errors(when_stopped: str = ''):
         # PyTorch wraps what a worker of a data loader raises in the worker's traceback.
         inner = re.match(r'Caught .*Original Traceback .*\n[\w.]+: (.*)', str(text), re.DOTALL)
         message = (inner[1] if inner else str(text)).strip() or type(error).__name__
-        print(f'error: {message}', file=sys.stderr)
-        print(f'({TRACEBACK_SWITCH}=1 shows where)', file=sys.stderr)
+        print(f'error: {message}\n({TRACEBACK_SWITCH}=1 shows where)', file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def _check_loop(runner) -> None:
+def _check_loop(runner: Runner) -> None:
     """Say where a training that is killed cannot be resumed exactly."""
     settings = runner.cfg.get('train_cfg') or {}
     plain = 'EpochBasedTrainLoop' if settings.get('by_epoch') else 'IterBasedTrainLoop'
@@ -234,7 +236,7 @@ def _check_loop(runner) -> None:
     )
 
 
-def _check_option_keys(cfg, options) -> None:
+def _check_option_keys(cfg: Config, options) -> None:
     """A misspelt key would be added to the config silently and change nothing."""
     known = set(cfg.keys()) | set(inspect.signature(Runner.__init__).parameters) - {'self'}
     known |= {'runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'}
@@ -247,7 +249,7 @@ def _check_option_keys(cfg, options) -> None:
             raise ValueError(f'Unknown config key {top!r} in --cfg-options {key}. {hint}')
 
 
-def _load_in_process(cfg) -> None:
+def _load_in_process(cfg: Config) -> None:
     """Loaders without workers, which PyTorch refuses with the settings of those that have some."""
     for loop in ('train', 'val', 'test'):
         loaders = cfg.get(f'{loop}_dataloader')
@@ -257,10 +259,8 @@ def _load_in_process(cfg) -> None:
                     loader.pop(key, None)
 
 
-def _start_gloo(cfg) -> None:
+def _start_gloo(cfg: Config) -> None:
     """Create the process group and the wrapper settings that MMEngine would ask CUDA for."""
-    from mmengine.dist import is_distributed
-
     if cfg.launcher != 'pytorch':
         raise ValueError(f'--launcher {cfg.launcher} needs GPUs; on CPU use --launcher pytorch.')
     missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]

@@ -1,4 +1,4 @@
-"""Work that several processes share, outside of MMEngine's Runner."""
+"""Work that several processes share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from filelock import FileLock, Timeout
 from mmengine.dist import broadcast_object_list, get_dist_info, get_world_size, is_main_process
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
 
-_PATIENCE = timedelta(days=7)  # for others to end their share
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, without wrappers for several processes or test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def join_processes() -> None:
@@ -28,15 +37,11 @@ def join_processes() -> None:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    start_gloo(timeout=_PATIENCE)
+    start_gloo(timeout=timedelta(days=7))  # for others to end their share
 
 
 def start_gloo(**settings) -> None:
-    """Make a process group that needs no GPU, and end it before the interpreter ends.
-
-    Args:
-        settings: Of `torch.distributed.init_process_group`.
-    """
+    """Make a process group that needs no GPU, and end it before the interpreter ends."""
     torch.distributed.init_process_group('gloo', **settings)
     atexit.register(_end_group)
 
@@ -48,11 +53,7 @@ def _end_group() -> None:
 
 
 def by_main_process(function: Callable[[], Any]) -> Any:
-    """What a function returns in the main process, or its error, in all processes.
-
-    Args:
-        function: Called in the main process only; what it returns can be pickled.
-    """
+    """What a function returns in the main process, or its error, in all processes, pickled."""
     outcome: list = [None, None]
     if is_main_process():
         try:
@@ -63,6 +64,31 @@ def by_main_process(function: Callable[[], Any]) -> Any:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+@contextlib.contextmanager
+def only_run(lock_file: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, which is made; the main process locks it for its group.
+
+    Raises:
+        ValueError: Another run has the lock.
+    """
+    folder, lock = lock_file.parent, FileLock(lock_file)
+
+    def acquire() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(
+                f'Another run is filling {folder}: wait for it, or write somewhere else.'
+            ) from None
+
+    by_main_process(acquire)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -81,11 +107,7 @@ def ending_at_once() -> Iterator[None]:
 
 
 def end_at_once(reason: str) -> NoReturn:
-    """End this process, which other ones take part with, and those that load its data.
-
-    Args:
-        reason: What to print beside how to go on.
-    """
+    """End this process, which other ones take part with, and those that load its data."""
     rank, count = get_dist_info()
     print(
         f'{reason}\nerror: process {rank} of {count} cannot go on. If it is another one that was '

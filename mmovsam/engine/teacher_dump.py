@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -38,7 +35,7 @@ from ..teacher_features import (
     repair_store,
     weights_fingerprint,
 )
-from .processes import by_main_process
+from .processes import by_main_process, only_run
 
 DAMAGED = ('skip', 'recompute')
 _SPARE = 1.03  # room in bytes for each byte of a feature: the files have some of their own
@@ -91,7 +88,7 @@ def dump_teacher_features(
     Raises:
         FileNotFoundError: Data or weights are missing.
         ValueError: The config has no teacher, or transforms that move pixels; two images have the
-            same id; the store is of other features, or damaged; or another dump is filling it.
+            same id; the store is of other features, or damaged; or another run is filling it.
         OSError: The disk is too small.
     """
     if damaged not in (None, *DAMAGED):
@@ -119,7 +116,7 @@ def dump_teacher_features(
     )
     folder = Path(folder)
     prepare = partial(_prepare, folder, about, teacher.pos_embed, list(places), damaged, progress)
-    with _lock(folder):
+    with only_run(folder / '.lock'):
         todo, left = by_main_process(prepare)
         store = FeatureStore(folder)
         device = get_device()
@@ -182,27 +179,6 @@ def _shape(teacher: nn.Module, image_size: int) -> list[int]:
     return list(functional_call(teacher, tensors, inputs).shape[1:])
 
 
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keep a second dump out of a folder. The main process holds the lock for its whole group."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / '.lock')
-
-    def acquire() -> None:
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise ValueError(
-                f'Another dump is filling {folder}: wait for it, or choose another folder.'
-            ) from None
-
-    by_main_process(acquire)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _prepare(
     folder: Path,
     about: dict,
@@ -211,7 +187,7 @@ def _prepare(
     damaged: str | None,
     progress: bool,
 ) -> tuple[list, list[str]]:
-    """Open or make the store; returns the images still to be done, and the damage that stays."""
+    """Open or make the store; the images still to be done, and the damage that stays."""
     if (folder / 'store.json').exists():
         store = FeatureStore(folder)
         store.require(**about)

@@ -16,7 +16,6 @@ from ..vocabulary import TextClassifier
 from .onnx_model import ONNXModel
 from .vocabulary import VocabularyArrays
 
-TOLERANCE = 1e-4
 THRESHOLDS = (-1.0, 0.0, 1.0)
 """Of logits: where masks end, and what stability counts."""
 # how many prompts, how many points each has, whether they have boxes too
@@ -74,7 +73,7 @@ class Comparison:
         """Of all differences."""
         return max(self.differences.values())
 
-    def require(self, tolerance: float = TOLERANCE) -> None:
+    def require(self, tolerance: float = 1e-4) -> None:
         """Make sure that all differences are within a tolerance.
 
         Raises:
@@ -97,10 +96,7 @@ class Comparison:
 def compare(model: OVSAM, exported: ONNXModel, seed: int = 0) -> Comparison:
     """Compare an export with its model, for several numbers of prompts, points and names.
 
-    Args:
-        model: In eval mode. Its own vocabulary stays as it is.
-        exported: The export. Its vocabulary stays as it is.
-        seed: Of the image, the prompts and the vocabularies.
+    The model is in eval mode; both keep their own vocabulary.
     """
     random = torch.Generator().manual_seed(seed)
     size = model.input_size
@@ -139,15 +135,8 @@ def compare_prompts(
 ) -> None:
     """Add what both sides make of prompts of one image, each from its own features.
 
-    Args:
-        comparison: To add to.
-        model: In eval mode.
-        exported: Its export.
-        expected_features: Of the model's `extract_feat`.
-        features: Of the export's `encode`.
-        prompts: In pixels of the network's input.
-        img_shape: `(H, W)` of the image inside of it.
-        names: The vocabulary; None for a model without names.
+    Prompts are in pixels of the network's input, `img_shape` `(H, W)` is the image's inside of it,
+    and `names` the vocabulary; None for a model without names.
     """
     classifier = None if names is None else model.classifier.with_vocabulary(names)
     outputs = model.recognize(expected_features, prompts, classifier=classifier)
@@ -176,15 +165,7 @@ def compare_prompts(
 def random_prompts(
     num: int, num_points: int, boxed: bool, img_shape: tuple[int, int], random: torch.Generator
 ) -> Prompts:
-    """Prompts of one kind anywhere in an image.
-
-    Args:
-        num: How many.
-        num_points: Of each, in the foreground or the background.
-        boxed: Whether each has a box.
-        img_shape: `(H, W)` of the image.
-        random: Draws them.
-    """
+    """Prompts anywhere in an image `(H, W)`, each with so many points, and a box or not."""
     size = torch.tensor([img_shape[1], img_shape[0]], dtype=torch.float32)
     fields = {}
     if boxed:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import attention_pool_regions
+from ..layers import attention_pool_regions, roi_align
 from ..layers.bboxes import bboxes_of_logits
 from ..layers.mask_decoder import DecodedMasks
 from ..models.backbones import TimmBackbone
@@ -18,8 +18,6 @@ from ..models.heads.window_decoder import WindowPrompts
 
 FINE_MAPS = 3
 """High-resolution maps of an image, where there are any."""
-ROI_ALIGN_OPSET = 16
-"""The first whose RoIAlign knows half pixels, which `aligned` is in mmcv."""
 
 
 class EncoderGraph(nn.Module):
@@ -43,13 +41,9 @@ class EncoderGraph(nn.Module):
                 self.outputs += tuple(f'high_res_map_{level}' for level in range(FINE_MAPS))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Encode one image.
+        """The parts of `ImageFeatures` that are read, in the order of `outputs`.
 
-        Args:
-            image: `(1, 3, S, S)` RGB, normalized and padded.
-
-        Returns:
-            The parts of `ImageFeatures` that are read, in the order of `outputs`.
+        The image is `(1, 3, S, S)` RGB, normalized and padded.
         """
         features = self.model.extract_feat(image)
         if not self.model.recognizes:
@@ -209,9 +203,11 @@ class DecoderGraph(nn.Module):
             return (classifier.logit_scale * with_background).log_softmax(-1)
 
         by_tower = self._embed_by_tower(image.stage4, clip_bboxes, logits)
-        # a namer begins with what the tower says of the same boxes
-        known = by_tower if head_bboxes is clip_bboxes else None
-        of_head = log_probabilities(self._embed_by_head(image, head_bboxes, label_tokens, known))
+        known = by_tower
+        if self.model.region_namer is not None and head_bboxes is not clip_bboxes:
+            known = self._embed_by_tower(image.stage4, head_bboxes, None)
+        by_head = self.model.embed_regions(image, head_bboxes, label_tokens, known)
+        of_head = log_probabilities(by_head)
         of_clip = log_probabilities(by_tower)
         on_map = F.interpolate(
             logits, image.stage4.shape[-2:], mode='bilinear', align_corners=False
@@ -222,37 +218,6 @@ class DecoderGraph(nn.Module):
         alpha = alpha * visible[:, None]
         fused = (1 - alpha) * of_head + alpha * of_clip
         return fused.masked_fill(novel == -1, EXCLUDED).softmax(-1)[:, :-1]
-
-    def _embed_by_head(
-        self, image: ImageFeatures, bboxes: Tensor, label_tokens: Tensor, by_tower: Tensor | None
-    ) -> Tensor:
-        """As `OVSAM.embed_regions`.
-
-        Each level is asked about all boxes, those of other levels being empty there, which costs
-        next to nothing, and left out.
-        """
-        head, namer, region_maps = self.model.head, self.model.region_namer, image.region_maps
-        rois = torch.cat((torch.zeros_like(bboxes[:, :1]), bboxes), dim=1)
-        levels = head.roi_extractor.map_roi_levels(rois, len(region_maps))
-        regions = sum(
-            roi_align(
-                features,
-                bboxes * (levels == level)[:, None],
-                layer.output_size,
-                layer.spatial_scale,
-                layer.sampling_ratio,
-            )
-            * (levels == level)[:, None, None, None]
-            for level, (layer, features) in enumerate(
-                zip(head.roi_extractor.roi_layers, region_maps)
-            )
-        )
-        embeddings = head.mean_of(regions)
-        if namer is not None:
-            if by_tower is None:
-                by_tower = self._embed_by_tower(image.stage4, bboxes, None)
-            return namer(by_tower, embeddings, bboxes, self.model.input_size)
-        return head.embed_pooled(embeddings, label_tokens)
 
     def _embed_by_tower(self, stage4: Tensor, bboxes: Tensor, logits: Tensor | None) -> Tensor:
         """As `embed_regions` of the backbone."""
@@ -270,46 +235,9 @@ class DecoderGraph(nn.Module):
 
 
 def given_bboxes(coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes among the points of prompts.
+    """Boxes `(N, 4)` xyxy among the points of prompts, zeros without one; and which have one.
 
-    Args:
-        coords: `(N, P, 2)` xy.
-        labels: `(N, P)`, of which 2 and 3 are the corners of a box.
-
-    Returns:
-        `(N, 4)` xyxy, zeros for a prompt without a box; and `(N,)` bool, which have one.
+    A box is two points of the labels 2 and 3.
     """
     corners = [(coords * (labels == kind)[..., None]).sum(1) for kind in (2, 3)]
     return torch.cat(corners, dim=1), (labels == 2).any(1)
-
-
-def roi_align(
-    features: Tensor, bboxes: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int = 0
-) -> Tensor:
-    """ONNX's RoIAlign, which equals mmcv's; outside of an export it computes nothing.
-
-    Args:
-        features: `(1, C, h, w)`.
-        bboxes: `(N, 4)` xyxy in pixels of the network's input.
-        size: `(g, g)` of the result.
-        scale: From those pixels to the map's.
-        sampling_ratio: Samples in each direction of a bin; 0 for as many as it has pixels.
-
-    Returns:
-        `(N, C, *size)`; zeros for an empty box.
-    """
-    return torch.onnx.ops.symbolic(
-        'RoiAlign',
-        (features, bboxes, torch.zeros_like(bboxes[:, 0], dtype=torch.long)),
-        dict(
-            coordinate_transformation_mode='half_pixel',
-            mode='avg',
-            output_height=size[0],
-            output_width=size[1],
-            sampling_ratio=sampling_ratio,
-            spatial_scale=scale,
-        ),
-        dtype=features.dtype,
-        shape=(bboxes.shape[0], features.shape[1], *size),
-        version=ROI_ALIGN_OPSET,
-    )

@@ -57,7 +57,7 @@ def export_onnx(
     check_exportable(model, classifier)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    was_training = model.training
+    was_training, device = model.training, next(model.parameters()).device
     for leftover in folder.glob('.export.*.tmp'):  # of one that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     making = tempfile.TemporaryDirectory(
@@ -66,13 +66,13 @@ def export_onnx(
     with errors_naming(folder), making as temporary:
         temporary = Path(temporary)
         try:
-            settings = _write_graphs(model.eval(), temporary)
+            settings = _write_graphs(model.eval().to('cpu'), temporary)
             if classifier is not None:
                 VocabularyArrays.from_classifier(classifier).save(temporary / VOCABULARY)
             _write_settings(temporary, settings)
             comparison = compare(model, ONNXModel(temporary))
         finally:
-            model.train(was_training)
+            model.train(was_training).to(device)
         comparison.require()
         if int8:
             for part, file in FILES.items():
@@ -95,15 +95,7 @@ def _require_packages() -> None:
 
 
 def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
-    """Make sure that a model can be exported.
-
-    Args:
-        model: An OVSAM.
-        classifier: The vocabulary that goes with it.
-
-    Raises:
-        ValueError: Something cannot be exported; the message says what and why.
-    """
+    """Raise a `ValueError` that says what of a model, or of its vocabulary, cannot be exported."""
     dtypes = {parameter.dtype for parameter in model.parameters()}
     if dtypes != {torch.float32}:
         found = ', '.join(sorted(map(str, dtypes)))

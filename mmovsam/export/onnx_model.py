@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from .vocabulary import VocabularyArrays
 
 FORMAT = 'mmovsam ONNX, version 1'
 SETTINGS = 'model.json'
+PROVIDERS = ('CPUExecutionProvider',)
 BOX_CORNERS = (2, 3)
 PADDING = -1
 """Labels of points besides 1 (foreground) and 0 (background)."""
@@ -26,6 +27,8 @@ class ONNXModel:
         path: Its folder, or `model.json` in it.
         precision: `'float32'` or `'int8'`, of the weights.
         num_threads: For each operation; 0 for as many as there are cores.
+        providers: What computes, the preferred first, by onnxruntime's names: such as
+            `('CUDAExecutionProvider', 'CPUExecutionProvider')` with the package onnxruntime-gpu.
 
     Attributes:
         settings: What `model.json` says.
@@ -35,11 +38,16 @@ class ONNXModel:
     Raises:
         ImportError: onnxruntime is not installed.
         FileNotFoundError: There is no such export.
-        ValueError: It is something else, or has no weights in this precision.
+        ValueError: It is something else, has no weights in this precision, or onnxruntime has no
+            such provider.
     """
 
     def __init__(
-        self, path: str | PathLike, precision: str = 'float32', num_threads: int = 0
+        self,
+        path: str | PathLike,
+        precision: str = 'float32',
+        num_threads: int = 0,
+        providers: Sequence[str] = PROVIDERS,
     ) -> None:
         folder = Path(path).parent if Path(path).name == SETTINGS else Path(path)
         self.settings = _read_settings(folder / SETTINGS)
@@ -50,7 +58,8 @@ class ONNXModel:
                 f'{sorted(self.settings["files"])}. Write them with tools/export.py.'
             )
         self.encoder, self.decoder = (
-            _session(folder / files[part], num_threads) for part in ('encoder', 'decoder')
+            _session(folder / files[part], num_threads, providers)
+            for part in ('encoder', 'decoder')
         )
         self.vocabulary = None
         if 'vocabulary' in self.settings:
@@ -67,19 +76,11 @@ class ONNXModel:
         prompts: Prompts,
         img_shape: tuple[int, int],
     ) -> tuple[np.ndarray, ...]:
-        """Segment and name N prompts of one image.
+        """Segment and name N prompts, in pixels of the network's input, of one image.
 
-        Args:
-            features: Of `encode`.
-            prompts: In pixels of the network's input.
-            img_shape: `(H, W)` of the image inside of it.
-
-        Returns:
-            The decoder's outputs: logits `(N, 1, h, w)`, quality `(N,)` and, with names,
-            probabilities `(N, K)`.
-
-        Raises:
-            ValueError: A prompt has a mask.
+        The image is `(H, W)` inside of the input. The decoder's outputs are logits `(N, 1, h, w)`,
+        quality `(N,)` and, with names, probabilities `(N, K)`. A prompt with a mask is a
+        `ValueError`.
         """
         shared = dict(features, img_shape=np.array(img_shape[:2], np.int64))
         if self.vocabulary is not None:
@@ -125,17 +126,24 @@ def _is_complete(settings: dict) -> bool:
     )
 
 
-def _session(path: Path, num_threads: int):
+def _session(path: Path, num_threads: int, providers: Sequence[str]):
     try:
         import onnxruntime
     except ImportError as error:
         raise ImportError(f"This needs: pip install 'mmovsam[export]' ({error})") from None
+    there = onnxruntime.get_available_providers()
+    missing = [name for name in providers if name not in there]
+    if missing:
+        raise ValueError(
+            f'onnxruntime has no {", ".join(missing)}: it has {", ".join(there)}. Choose of these, '
+            'or install onnxruntime-gpu.'
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     if not path.is_file():
         raise FileNotFoundError(f'The export lacks {path}. Write it with tools/export.py.')
     try:
-        return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+        return onnxruntime.InferenceSession(path, options, providers=list(providers))
     except Exception as error:  # of classes that onnxruntime has for each of its codes
         reason = ' '.join(str(error).split())[:200]
         raise ValueError(
@@ -146,16 +154,11 @@ def _session(path: Path, num_threads: int):
 def point_groups(prompts: Prompts) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Prompts as the exported decoder takes them: those of one call have equally many points.
 
-    Args:
-        prompts: In pixels of the network's input.
+    A box is two points after the others; points without one are followed by padding.
 
     Yields:
-        `(indices, inputs)`: which prompts `(n,)`, and `point_coords` `(n, P, 2)` and
-        `point_labels` `(n, P)` of theirs. A box is two points after the others; points without
-        one are followed by padding.
-
-    Raises:
-        ValueError: A prompt has a mask.
+        `(indices, inputs)`: which prompts `(n,)`, and their `point_coords` `(n, P, 2)` and
+        `point_labels` `(n, P)`.
     """
     for index, group in prompts.groups():
         if group.mask_input is not None:

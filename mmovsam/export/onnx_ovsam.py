@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from mmdet.registry import MODELS
@@ -11,7 +13,7 @@ from torch import Tensor
 from ..models.detectors.prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier
-from .onnx_model import ONNXModel
+from .onnx_model import PROVIDERS, ONNXModel
 from .vocabulary import VocabularyArrays
 
 
@@ -31,6 +33,7 @@ class ONNXOVSAM(PromptedDetector):
         init_cfg: `dict(type='Pretrained', checkpoint='<folder>/model.json')`, the export.
         precision: `'float32'` or `'int8'`, of its weights.
         num_threads: Of onnxruntime; 0 for as many as there are cores.
+        providers: Of onnxruntime, as for `ONNXModel`.
         prompter: Where prompts come from in `predict`.
         test_cfg: See `OVSAM`; regions are always those of the masks.
         data_preprocessor: As the model that was exported has it.
@@ -46,11 +49,12 @@ class ONNXOVSAM(PromptedDetector):
         init_cfg: dict,
         precision: str = 'float32',
         num_threads: int = 0,
+        providers: Sequence[str] = PROVIDERS,
         prompter: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
-        exported = ONNXModel(init_cfg['checkpoint'], precision, num_threads)
+        exported = ONNXModel(init_cfg['checkpoint'], precision, num_threads, providers)
         classifier = None
         if exported.vocabulary is not None:
             classifier = dict(type='OpenVocabClassifier')
@@ -83,7 +87,8 @@ class ONNXOVSAM(PromptedDetector):
         Args:
             batch_inputs: `(B, 3, S, S)`, normalized and padded.
         """
-        return ONNXFeatures(self.exported.encode(image[None].numpy()) for image in batch_inputs)
+        images = batch_inputs.cpu().numpy()
+        return ONNXFeatures(self.exported.encode(image[None]) for image in images)
 
     def predict_chunk(
         self, features: dict[str, np.ndarray], prompts: Prompts, metainfo: dict

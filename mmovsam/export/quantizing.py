@@ -9,9 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-LARGEST = 127
-"""Of the weights of convolutions, which are symmetric, from -127 to 127."""
-
 
 def quantize_weights(source: Path, target: Path) -> None:
     """Write an ONNX file with weights of eight bits, and the same inputs and outputs.
@@ -66,7 +63,9 @@ def _store_convolutions_in_int8(graph) -> None:
     names = {node.input[1] for node in graph.node if node.op_type == 'Conv'}
     for tensor in [tensor for tensor in graph.initializer if tensor.name in names]:
         weights = numpy_helper.to_array(tensor)  # (channels, ...)
-        scales = np.abs(weights).reshape(len(weights), -1).max(1) / LARGEST
+        scales = (
+            np.abs(weights).reshape(len(weights), -1).max(1) / 127
+        )  # symmetric, from -127 to 127
         scales[scales == 0] = 1
         whole = np.rint(weights / scales.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int8)
         stored = [f'{tensor.name}_int8', f'{tensor.name}_scale']

@@ -18,8 +18,8 @@ from .tensors import at_least_float32
 def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scale: float) -> Tensor:
     """Pool what RoIAlign makes of boxes, without making it.
 
-    RoIAlign gives a region weighted means of positions of the map: the dot products of these with
-    a query are the same means of the positions' own. So queries meet the map, and a box costs the
+    RoIAlign gives a region weighted means of positions of the map: the dot products of these with a
+    query are the same means of the positions' own. So queries meet the map, and a box costs the
     more the larger it is.
 
     Args:
@@ -57,15 +57,7 @@ def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scal
 
 
 def attention_pool_regions(pool: nn.Module, regions: Tensor) -> Tensor:
-    """Pool regions as an open_clip `AttentionPool2d` does, with one query a region.
-
-    Args:
-        pool: The tower's `attnpool`.
-        regions: `(R, C, g, g)`, g the pool's own grid.
-
-    Returns:
-        `(R, D)`, not normalized.
-    """
+    """Pool regions `(R, C, g, g)` as an open_clip `AttentionPool2d` of grid g does: `(R, D)`."""
     tokens = regions.flatten(2).to(pool.q_proj.weight.dtype)
     position = pool.positional_embedding.to(tokens.dtype)
     mean = tokens.mean(-1, keepdim=True)

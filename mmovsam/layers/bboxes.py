@@ -7,13 +7,9 @@ from torch import Tensor
 
 
 def masks_to_bboxes(masks: Tensor) -> Tensor:
-    """Bounding boxes of masks.
+    """Bounding boxes `(N, 4)` xyxy in pixels of masks `(N, H, W)` bool.
 
-    Args:
-        masks: `(N, H, W)` bool.
-
-    Returns:
-        `(N, 4)` xyxy in pixels, the right and lower edges exclusive; zeros for an empty mask.
+    Right and lower edges are exclusive; an empty mask has zeros.
     """
     bboxes = []
     masks = masks.to(torch.uint8)  # whose maximum is far faster than `any` of bool
@@ -27,14 +23,9 @@ def masks_to_bboxes(masks: Tensor) -> Tensor:
 
 
 def bboxes_of_logits(low_res_logits: Tensor, input_size: int) -> Tensor:
-    """Bounding boxes of masks that are still logits, in the network's frame.
+    """Bounding boxes of masks that are still logits `(N, 1, h, w)` over the padded square.
 
-    Args:
-        low_res_logits: `(N, 1, h, w)` over the padded square.
-        input_size: Side of that square in pixels.
-
-    Returns:
-        `(N, 4)` xyxy in pixels of the network's input, in steps of a logit's size.
+    They are `(N, 4)` xyxy in pixels of the network's input, in steps of a logit's size.
     """
     stride = input_size // low_res_logits.shape[-1]
     return masks_to_bboxes(low_res_logits[:, 0] > 0).float() * stride

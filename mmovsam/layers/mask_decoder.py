@@ -145,14 +145,8 @@ class MaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Tokens `(N, T, C)` after the transformer and logits `(N, M, 4 * h, 4 * w)`.
 
-        On a CPU a few prompts at a time, so that what is made of them stays in the cache.
-
-        Args:
-            image: `(N or 1, h * w, C)`.
-            image_pe: `(1, h * w, C)`.
-            tokens: `(N, T, C)`.
-            size: `(h, w)`.
-            first_mask: Index of the first mask token.
+        On a CPU a few prompts at a time, so that what is made of them stays in the cache. The image
+        is `(N or 1, h * w, C)`, `first_mask` the index of the first mask token.
         """
         if not in_parts(tokens):
             return self._decode_chunk(image, image_pe, tokens, size, first_mask)
@@ -162,12 +156,8 @@ class MaskDecoder(nn.Module):
         decoded = []
         for start in range(0, max(len(tokens), 1), step):
             chunk = slice(start, start + step)
-            image_chunk = image if shared else image[chunk]
-            decoded.append(
-                self._decode_chunk(
-                    image_chunk, image_pe, tokens[chunk], size, first_mask, projected
-                )
-            )
+            inputs = image if shared else image[chunk], image_pe, tokens[chunk]
+            decoded.append(self._decode_chunk(*inputs, size, first_mask, projected))
         if len(decoded) == 1:
             return decoded[0]
         return tuple(torch.cat(parts) for parts in zip(*decoded))
@@ -227,15 +217,8 @@ class MaskDecoder(nn.Module):
         """The products of masks' weights and the upscaled image, channels last throughout.
 
         A transposed convolution whose stride is its kernel makes a square of each position and
-        mixes no two of them. So both are matrix products, and only the logits are put in order.
-
-        Args:
-            image: `(N, h * w, C)`.
-            weights: `(N, M, C / 8)`.
-            size: `(h, w)`.
-
-        Returns:
-            `(N, M, 4 * h, 4 * w)`.
+        mixes no two of them. So both are matrix products, and only the logits are put in order:
+        `(N, M, 4 * h, 4 * w)` of an image `(N, h * w, C)` and weights `(N, M, C / 8)`.
         """
         if in_parts(image):
             num, length = image.shape[:2]

@@ -10,10 +10,7 @@ PROMPT_MAPS = 2
 def box_coverage(bboxes: Tensor, size: int, stride: float) -> Tensor:
     """How much of each position lies in a box, `(N, size, size)` from 0 to 1.
 
-    Args:
-        bboxes: `(N, 4)` xyxy in pixels; with NaN for none, which covers nothing.
-        size: Side of the maps.
-        stride: Pixels to a position.
+    Boxes are `(N, 4)` xyxy in pixels, `stride` pixels to a position; NaN covers nothing.
     """
     low, high = (bboxes / stride).nan_to_num(0.0).unflatten(1, (2, 2)).unbind(1)
     start = torch.arange(size, device=bboxes.device, dtype=bboxes.dtype)
@@ -25,7 +22,9 @@ def box_coverage(bboxes: Tensor, size: int, stride: float) -> Tensor:
 def prompt_maps(
     bboxes: Tensor | None, mask_input: Tensor | None, count: int, size: int, stride: float
 ) -> Tensor | None:
-    """What a decoder of high resolution sees of the prompts.
+    """What a decoder of high resolution sees of the prompts, `(count, 2, size, size)`.
+
+    It is the coverage of the box, and the mask from -1 to 1; None without both.
 
     Args:
         bboxes: `(N, 4)` as for `box_coverage`; None if no prompt has a box.
@@ -33,10 +32,6 @@ def prompt_maps(
         count: N.
         size: Side of the maps.
         stride: Pixels to a position.
-
-    Returns:
-        `(N, 2, size, size)`: the coverage of the box, and the mask from -1 to 1; None without
-        both.
     """
     if bboxes is None and mask_input is None:
         return None

@@ -1,26 +1,65 @@
-"""RoIAlign of one map as matrix products."""
+"""RoIAlign of one map: as an operator, and as matrix products."""
 
+import mmcv.ops
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from .tensors import is_exporting
+
+
+def roi_align(
+    features: Tensor, bboxes: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int = 0
+) -> Tensor:
+    """RoIAlign (He et al., 2017), aligned and averaging: `(N, C, *size)`.
+
+    Args:
+        features: `(1, C, h, w)`.
+        bboxes: `(N, 4)` xyxy in pixels of the input. What lies outside of the map is 0.
+        size: Bins along each side of a region.
+        scale: From pixels of the input to positions of the map, 1 / stride.
+        sampling_ratio: Samples along each side of a bin; 0 for as many as it has positions.
+    """
+    if is_exporting():
+        return _onnx_roi_align(features, bboxes, size, scale, sampling_ratio)
+    rois = F.pad(bboxes, (1, 0))  # of the first image
+    if features.device.type in ('cpu', 'cuda'):
+        return mmcv.ops.roi_align(features, rois, size, scale, sampling_ratio, 'avg', True)
+    import torchvision  # has kernels for other GPUs, but a CPU build of PyTorch may come without
+
+    return torchvision.ops.roi_align(features, rois, size, scale, sampling_ratio, aligned=True)
+
+
+def _onnx_roi_align(
+    features: Tensor, bboxes: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int
+) -> Tensor:
+    """ONNX's operator; outside of an export it computes nothing."""
+    return torch.onnx.ops.symbolic(
+        'RoiAlign',
+        (features, bboxes, torch.zeros_like(bboxes[:, 0], dtype=torch.long)),
+        dict(
+            coordinate_transformation_mode='half_pixel',
+            mode='avg',
+            output_height=size[0],
+            output_width=size[1],
+            sampling_ratio=sampling_ratio,
+            spatial_scale=scale,
+        ),
+        dtype=features.dtype,
+        shape=(bboxes.shape[0], features.shape[1], *size),
+        version=16,  # the first that knows half pixels, which `aligned` is elsewhere
+    )
 
 
 def roi_align_weights(
     bboxes: Tensor, size: int, scale: float, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """What RoIAlign (He et al., 2017) does to a map, aligned, with as many samples as it chooses.
+    """What RoIAlign (He et al., 2017) does to a map `(h, w)`: `(N, size, h)` and `(N, size, w)`.
 
-    The samples of a region are a grid and their weights products of one for each axis, so a region
-    is `down @ features @ across^T`.
-
-    Args:
-        bboxes: `(N, 4)` xyxy in pixels of the input.
-        size: Side g of a region.
-        scale: From pixels of the input to positions of the map, 1 / stride.
-        height: h of the map.
-        width: w of the map.
-
-    Returns:
-        `(N, g, h)` and `(N, g, w)`.
+    It is aligned, with as many samples as it chooses. The samples of a region are a grid and their
+    weights products of one for each axis, so a region is `down @ features @ across^T`. Boxes are
+    `(N, 4)` xyxy in pixels of the input, `scale` is 1 / stride. On a GPU a box is at most twice
+    as long as the map: to learn how long the longest is would mean to wait.
     """
     starts, ends = (corners * scale - 0.5 for corners in bboxes.split(2, dim=1))
     across = _weights(starts[:, 0], ends[:, 0], size, width)
@@ -28,17 +67,16 @@ def roi_align_weights(
 
 
 def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:
-    """How much each of `length` positions counts in each bin of N intervals, `(N, size, length)`.
+    """How much each of `length` positions counts in each of `size` bins, `(N, size, length)`.
 
-    Args:
-        start: `(N,)`, in positions; a position's own value is at its whole number.
-        end: `(N,)`.
-        size: How many bins an interval has.
-        length: How many positions there are.
+    Intervals go from `start` to `end`, `(N,)`; a position's own value is at its whole number.
     """
     extent = end - start
     number = (extent / size).ceil().clamp(min=0)  # of samples in a bin
-    most = int(number.max()) if len(number) else 0
+    if start.device.type == 'cpu':
+        most = int(number.max()) if len(number) else 0
+    else:
+        most = -(-2 * length // size)
     sample = torch.arange(most, device=start.device)
     bins = torch.arange(size, device=start.device)
     per_bin = extent[:, None, None] / size

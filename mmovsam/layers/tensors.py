@@ -25,30 +25,26 @@ def without_autocast(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
+SMALL = 2**16
+"""Bytes that CUDA copies without waiting out of any memory of the host."""
+
+
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """A tensor on a device; one that comes from the host joins the queue of the device's work.
 
-    Args:
-        tensor: Of any shape, on any device; on the host it must not be changed afterwards.
-        device: Where it is wanted.
+    On the host it must not be changed afterwards.
     """
     from_host = tensor.device.type == 'cpu'
-    if from_host and torch.device(device).type == 'cuda':
+    if from_host and torch.device(device).type == 'cuda' and tensor.nbytes > SMALL:
         tensor = tensor.pin_memory()  # out of other memory it would wait for its turn
     return tensor.to(device, non_blocking=from_host)
 
 
 def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values of masks at points, as `mmcv.ops.point_sample` gives them for float masks.
+    """Bilinear values `(N, P)` of masks, as `mmcv.ops.point_sample` gives them for float masks.
 
-    The masks of a training image are large and the points few, so the masks stay as they are.
-
-    Args:
-        masks: `(N, H, W)` bool or uint8, 1 inside.
-        points: `(N, P, 2)` xy from 0 to 1.
-
-    Returns:
-        `(N, P)` of the type of `points`; what lies outside of a mask counts as 0.
+    The masks of a training image are large and the points few, so the masks stay as they are: `(N,
+    H, W)` bool or uint8, 1 inside. Points are `(N, P, 2)` xy from 0 to 1; outside counts as 0.
     """
     height, width = masks.shape[1:]
     place = torch.stack((points[..., 0] * width, points[..., 1] * height), dim=-1) - 0.5

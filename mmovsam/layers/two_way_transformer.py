@@ -48,16 +48,7 @@ class ProjectedAttention(nn.Module):
         self.out_proj = nn.Linear(inner, channels)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            q: `(N, Q, C)`.
-            k: `(N, K, C)`.
-            v: As `k`.
-
-        Returns:
-            `(N, Q, C)`.
-        """
+        """Attend with `(N, Q, C)` to keys and values `(N, K, C)`: `(N, Q, C)`."""
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
         attended = F.scaled_dot_product_attention(*map(self._heads, (q, k, v)))
         return self.out_proj(attended.transpose(1, 2).flatten(2))
@@ -69,16 +60,9 @@ class ProjectedAttention(nn.Module):
         image_with_pe: Tensor | None,
         projected: ProjectedImage | None = None,
     ) -> Tensor:
-        """What prompt tokens read from an image.
+        """What prompt tokens `(N, T, C)` read from an image `(N or 1, L, C)`: `(N, T, C)`.
 
-        Args:
-            tokens: `(N, T, C)`.
-            image: `(N or 1, L, C)`.
-            image_with_pe: The same with its position; not read where it was projected.
-            projected: The image's, where all prompts share it.
-
-        Returns:
-            `(N, T, C)`.
+        Where all prompts share the image and it was `projected`, its other forms are not read.
         """
         if is_exporting():  # a graph has any number of tokens, and linear layers to quantize
             return self(tokens, image_with_pe, image)
@@ -101,17 +85,9 @@ class ProjectedAttention(nn.Module):
         v: Tensor,
         projected: ProjectedImage | None = None,
     ) -> Tensor:
-        """An image with what it reads from prompt tokens added to it.
+        """An image `(N or 1, L, C)` with what it reads from tokens `(N, T, C)` added: `(N, L, C)`.
 
-        Args:
-            image: `(N or 1, L, C)`.
-            image_with_pe: The same with its position; not read where it was projected.
-            k: `(N, T, C)`.
-            v: As `k`.
-            projected: The image's, where all prompts share it.
-
-        Returns:
-            `(N, L, C)`.
+        Where it was `projected`, the form with its position is not read.
         """
         if is_exporting():
             return image + self(image_with_pe, k, v)
@@ -156,24 +132,21 @@ class TwoWayBlock(nn.Module):
         channels: Width C.
         num_heads: Heads of each attention.
         mlp_channels: Hidden width of the MLP on the tokens.
-        downsample_rate: Of the two cross attentions.
         first: Whether this is the first layer, whose self-attention replaces the tokens
             (no residual, no position), as in SAM.
     """
 
-    def __init__(
-        self, channels: int, num_heads: int, mlp_channels: int, downsample_rate: int, first: bool
-    ) -> None:
+    def __init__(self, channels: int, num_heads: int, mlp_channels: int, first: bool) -> None:
         super().__init__()
         self.first = first
         self.self_attn = ProjectedAttention(channels, num_heads)
         self.norm1 = nn.LayerNorm(channels)
-        self.cross_attn_token_to_image = ProjectedAttention(channels, num_heads, downsample_rate)
+        self.cross_attn_token_to_image = ProjectedAttention(channels, num_heads, 2)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = MLPBlock(channels, mlp_channels, nn.ReLU)
         self.norm3 = nn.LayerNorm(channels)
         self.norm4 = nn.LayerNorm(channels)
-        self.cross_attn_image_to_token = ProjectedAttention(channels, num_heads, downsample_rate)
+        self.cross_attn_image_to_token = ProjectedAttention(channels, num_heads, 2)
 
     def project(self, image: Tensor, image_pe: Tensor) -> ProjectedImage:
         """What the layer makes of an image `(1, L, C)` that all prompts share."""
@@ -190,15 +163,7 @@ class TwoWayBlock(nn.Module):
         image_pe: Tensor,
         projected: ProjectedImage | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer.
-
-        Args:
-            tokens: `(N, T, C)`.
-            image: `(N or 1, L, C)`.
-            token_pe: As `tokens`.
-            image_pe: `(1, L, C)`.
-            projected: The image's, where all prompts share it.
-        """
+        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer, see `TwoWayTransformer`."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
@@ -223,7 +188,6 @@ class TwoWayTransformer(nn.Module):
         channels: Width C.
         num_heads: Heads of each attention.
         mlp_channels: Hidden width of the MLPs.
-        downsample_rate: Narrowing inside the cross attentions.
     """
 
     def __init__(
@@ -232,14 +196,12 @@ class TwoWayTransformer(nn.Module):
         channels: int = 256,
         num_heads: int = 8,
         mlp_channels: int = 2048,
-        downsample_rate: int = 2,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            TwoWayBlock(channels, num_heads, mlp_channels, downsample_rate, first=i == 0)
-            for i in range(depth)
+            TwoWayBlock(channels, num_heads, mlp_channels, first=i == 0) for i in range(depth)
         )
-        self.final_attn_token_to_image = ProjectedAttention(channels, num_heads, downsample_rate)
+        self.final_attn_token_to_image = ProjectedAttention(channels, num_heads, 2)
         self.norm_final_attn = nn.LayerNorm(channels)
 
     def project(self, image: Tensor, image_pe: Tensor) -> ProjectedImage:

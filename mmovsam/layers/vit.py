@@ -13,18 +13,12 @@ from .tensors import in_parts
 # So much at a time keeps memory low and fits a CPU's cache:
 BIASES_AT_ONCE = 2**22
 POSITIONS_AT_ONCE = 2**10
+BIASES_AT_ONCE_ON_GPU = 2**28
+"""Those of an image in a global block of SAM's ViT-H: a gigabyte in float32."""
 
 
 def resample_rel_pos(table: Tensor, size: int) -> Tensor:
-    """Resample a table of relative positions to another extent, linearly.
-
-    Args:
-        table: `(2 * S - 1, C)`, one row for each distance of a grid of side S.
-        size: The side wanted.
-
-    Returns:
-        `(2 * size - 1, C)`.
-    """
+    """Resample relative positions `(2 * S - 1, C)`, a row for each distance, to another side."""
     length = 2 * size - 1
     if table.shape[0] == length:
         return table
@@ -72,11 +66,7 @@ class RelPosAttention(nn.Module):
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, head_channels))
 
     def _bias(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """The parts of the bias of queries `(B, heads, H, W, c)` that lie along each side.
-
-        Returns:
-            `(B, heads, H, W, H)` and `(B, heads, H, W, W)`.
-        """
+        """Parts `(B, heads, H, W, H or W)` of the bias of `(B, heads, H, W, c)` along each side."""
         height, width = query.shape[2:4]
         along_h = torch.arange(height, device=query.device)
         along_w = torch.arange(width, device=query.device)
@@ -100,19 +90,10 @@ class RelPosAttention(nn.Module):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias_h: Tensor, bias_w: Tensor) -> Tensor:
-    """Attention with a bias by its formula, a few rows of an image at a time.
+    """Attention of `(B, heads, H, W, c)` to `(B, heads, H * W, c)` with the two parts of the bias.
 
-    On a CPU this is faster than PyTorch's fused attention, which reads the whole bias.
-
-    Args:
-        query: `(B, heads, H, W, c)`.
-        key: `(B, heads, H * W, c)`.
-        value: As `key`.
-        bias_h: `(B, heads, H, W, H)`.
-        bias_w: `(B, heads, H, W, W)`.
-
-    Returns:
-        `(B, H * W, heads, c)`.
+    By its formula, a few rows of an image at a time: on a CPU this is faster than PyTorch's fused
+    attention, which reads the whole bias. The result is `(B, H * W, heads, c)`.
     """
     batch, heads, height, width, channels = query.shape
     attended = query.new_empty(batch, heads, height * width, channels)
@@ -135,7 +116,8 @@ def _attend_fused(
     # The bias of a global block would take a gigabyte: some images, or rows of one, at a time.
     # Parts of a split get their gradients put together once, slices would add up the whole.
     size = heads * width * height * width  # of a row's
-    images, rows = max(1, BIASES_AT_ONCE // (height * size)), max(1, BIASES_AT_ONCE // size)
+    limit = BIASES_AT_ONCE if query.device.type == 'cpu' else BIASES_AT_ONCE_ON_GPU
+    images, rows = max(1, limit // (height * size)), max(1, limit // size)
     attended = []
     for chunk in zip(*(each.split(images) for each in (key, value, query, bias_h, bias_w))):
         for part, along_h, along_w in zip(*(each.split(rows, dim=2) for each in chunk[2:])):
@@ -148,13 +130,7 @@ def _attend_fused(
 
 
 def _parts(heads: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Heads, or rows of one, whose biases fit into `BIASES_AT_ONCE`.
-
-    Args:
-        heads: How many.
-        rows: How many rows an image has.
-        size: How many biases a row of a head has.
-    """
+    """Heads, or rows of one, whose biases, `size` a row, fit into `BIASES_AT_ONCE`."""
     several, step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
     for first in range(0, heads, several):
         for row in range(0, rows, step):

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 from tqdm import tqdm
 
+from ..apis.image_input import read_image
 from ..datasets.annotations import (
     box,
     entries,
@@ -28,7 +29,6 @@ from ..datasets.annotations import (
     text,
 )
 from ..datasets.files import read_json
-from ..pixels import decode_image
 
 CANVAS = 512
 """Photographs with a longer side are made smaller."""
@@ -149,18 +149,8 @@ def _read_names(found: Photographs, folder: Path) -> None:
         found.objects.append(dict(image=len(found.paths), rle=None, name=name, id=None))
         found.paths.append(path)
         found.sources.append(folder.name)
-        height, width = _read_image(path).shape[:2]
+        height, width = read_image(path).shape[:2]
         found.sizes.append((height, width))
-
-
-def _read_image(path: Path) -> np.ndarray:
-    """`(H, W, 3)` uint8 RGB."""
-    if not path.is_file():
-        raise FileNotFoundError(f'The image {path} is missing.')
-    image = decode_image(path.read_bytes())
-    if image is None:
-        raise ValueError(f'{path} is no image that OpenCV can read.')
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 class PhotoData:
@@ -206,7 +196,7 @@ class PhotoData:
         return len(self.photographs.paths)
 
     def _decode(self, index: int) -> None:
-        image = _read_image(self.photographs.paths[index])
+        image = np.ascontiguousarray(read_image(self.photographs.paths[index])[..., ::-1])  # RGB
         scale = min(1.0, CANVAS / max(image.shape[:2]))
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -2,112 +2,61 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.detectors import OVSAM
+from ..prompts import Prompts
+from ..prompts.gt_prompter import deepest_point
 from .augmentation import make_batch
 from .data import CANVAS, PhotoData
-from .interaction import Interaction
-
-SMALL, MEDIUM = 32**2, 96**2
-"""Areas in pixels below which COCO calls an object small, and medium."""
+from .losses import mask_ious
 
 
 @torch.no_grad()
 def evaluate_masks(
-    model: OVSAM,
-    data: PhotoData,
-    batch_size: int = 8,
-    seed: int = 0,
-    clicks: int = 5,
-    autocast: bool = False,
+    model: OVSAM, data: PhotoData, seed: int = 0, autocast: bool = False
 ) -> dict[str, float]:
-    """Mean IoU at the size of the photographs.
+    """Mean IoU at the size of the photographs; `PhotoReport` measures more.
 
     Args:
         model: In eval mode, on the device of the data.
         data: Photographs with masks.
-        batch_size: Photographs at once.
-        seed: Of the boxes that are a tenth off.
-        clicks: How many are simulated, from the center on.
+        seed: Of the sides' directions.
         autocast: Whether to use bfloat16.
 
     Returns:
-        `box`, and of small, medium and large objects `box_small`, ...; `jitter`, boxes with each
-        side off by 10%; `point` and `point_best`, the mask of the best predicted IoU and the best
-        of three; `clicks_1`, `clicks_3`, `clicks_5`.
+        `box`; `jitter`, boxes with each side off by 10%; `point`, the deepest of each object, and
+        the first mask; and how many `objects` there are.
     """
-    generator = torch.Generator().manual_seed(seed)
-    on_device = torch.Generator(data.device).manual_seed(seed)
-    ious = defaultdict(list)
-    for start in range(0, len(data), batch_size):
-        indices = torch.arange(start, min(start + batch_size, len(data)))
-        batch = make_batch(data, indices, generator, max_objects=1000, augment=False)
-        if not len(batch.objects):
+    generator = torch.Generator(data.device).manual_seed(seed)
+    ious = dict(box=[], jitter=[], point=[])
+    for index in range(len(data)):
+        one = torch.tensor([index])
+        batch = make_batch(data, one, torch.Generator(), 1000, augment=False)
+        boxes = batch.bboxes
+        if not len(boxes):
             continue
+        height, width = data.sizes[index].tolist()
+        truth = data.masks_of(batch.objects)[:, 0, :height, :width].bool()
+        drawn = torch.rand(boxes.shape, generator=generator, device=boxes.device)
+        extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+        off = boxes + torch.where(drawn < 0.5, -0.1, 0.1) * extent
+        points = torch.tensor([deepest_point(mask) for mask in truth.cpu().numpy()])
+        points = (points[:, None] + 0.5) * (CANVAS / max(height, width)) - 0.5
+        prompts = dict(
+            box=Prompts(bboxes=boxes),
+            jitter=Prompts(bboxes=off),
+            point=Prompts(point_coords=points, point_labels=torch.ones(len(points), 1)),
+        )
         with torch.autocast(data.device.type, torch.bfloat16, enabled=autocast):
             features = model.extract_feat(batch.inputs)
-        sizes = data.sizes[indices]
-        for place in range(len(indices)):
-            rows = (batch.image_index == place).nonzero()[:, 0]
-            for part in rows.split(64):
-                with torch.autocast(data.device.type, torch.bfloat16, enabled=autocast):
-                    _one_image(model, features, batch, part, sizes[place], data, on_device, clicks,
-                               ious)  # fmt: skip
-    areas = torch.cat(ious.pop('area'))
+            for name, given in prompts.items():
+                logits = model.decode_masks(features, given).low_res_logits
+                ious[name].append(full_size_ious(logits, truth, data.sizes[index])[:, 0].cpu())
     result = {name: torch.cat(values).mean().item() for name, values in ious.items()}
-    box = torch.cat(ious['box'])
-    groups = dict(
-        small=areas < SMALL, medium=(areas >= SMALL) & (areas < MEDIUM), large=areas >= MEDIUM
-    )
-    for name, chosen in groups.items():
-        if chosen.any():
-            result[f'box_{name}'] = box[chosen].mean().item()
-    result['objects'] = len(box)
-    return result
-
-
-def _one_image(model, features, batch, rows, size, data, generator, clicks, ious) -> None:
-    image_index, masks = batch.image_index[rows], batch.masks[rows]
-    truth = data.masks_of(batch.objects[rows.cpu()])[:, 0, : size[0], : size[1]].bool()
-    ious['area'].append(truth.sum((1, 2)).float().cpu())
-    boxes = batch.bboxes[rows]
-    yes, no = (torch.full((len(rows),), flag, device=boxes.device) for flag in (True, False))
-
-    def begin(bboxes: Tensor, with_box: Tensor) -> Interaction:
-        return Interaction(
-            model, features, image_index, masks, bboxes, with_box, generator, deepest=True
-        )
-
-    def score(logits: Tensor) -> Tensor:
-        return full_size_ious(logits, truth, size)
-
-    ious['box'].append(score(begin(boxes, yes).decode().low_res_logits[:, :1])[:, 0].cpu())
-    off = boxes + _signs(boxes, generator) * 0.1 * (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    ious['jitter'].append(score(begin(off, yes).decode().low_res_logits[:, :1])[:, 0].cpu())
-    session = begin(boxes, no)
-    decoded = session.decode()
-    several = score(decoded.low_res_logits[:, 1:])
-    chosen = decoded.iou_predictions[:, 1:].argmax(1, keepdim=True)
-    ious['point'].append(several.gather(1, chosen)[:, 0].cpu())
-    ious['point_best'].append(several.amax(1).cpu())
-    rank = torch.arange(len(rows), device=boxes.device)
-    logits = decoded.low_res_logits[rank, 1 + chosen[:, 0]]
-    ious['clicks_1'].append(ious['point'][-1])
-    for number in range(2, clicks + 1):
-        session.click(logits)
-        logits = session.decode(logits[:, None]).low_res_logits[:, 0]
-        if number in (3, 5):
-            ious[f'clicks_{number}'].append(score(logits[:, None])[:, 0].cpu())
-
-
-def _signs(boxes: Tensor, generator: torch.Generator) -> Tensor:
-    drawn = torch.rand(boxes.shape, generator=generator, device=boxes.device)
-    return torch.where(drawn < 0.5, -1.0, 1.0)
+    return dict(result, objects=sum(map(len, ious['box'])))
 
 
 def full_size_ious(logits: Tensor, truth: Tensor, size: Tensor) -> Tensor:
@@ -117,6 +66,4 @@ def full_size_ious(logits: Tensor, truth: Tensor, size: Tensor) -> Tensor:
     logits = F.interpolate(logits.float(), (CANVAS, CANVAS), mode='bilinear', align_corners=False)
     logits = logits[..., : round(height * scale), : round(width * scale)]
     logits = F.interpolate(logits, (height, width), mode='bilinear', align_corners=False)
-    found, truth = logits > 0, truth[:, None]
-    union = (found | truth).sum((2, 3))
-    return (found & truth).sum((2, 3)) / union.clamp(min=1)
+    return mask_ious(logits, truth)

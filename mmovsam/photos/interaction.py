@@ -66,6 +66,28 @@ def draw_inside(depth: Tensor, generator: torch.Generator | None) -> Tensor:
     return draw_positions(torch.where(deep, depth**3, (depth > 0).float()), generator)
 
 
+def draw_corrections(
+    found: Tensor, wanted: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """A click where each mask is wrong, or anywhere inside of one that is right.
+
+    Args:
+        found: `(N, H, W)` bool.
+        wanted: `(N, H, W)` bool.
+        generator: On their device.
+
+    Returns:
+        `(N, 2)` int64, x and y, and `(N,)` bool, whether it says that the object is there.
+    """
+    depths = torch.stack((depth_of(wanted & ~found), depth_of(found & ~wanted)))
+    # the kind of error that is deeper, as a person would see it first
+    add = depths[0].amax((1, 2)) >= depths[1].amax((1, 2))
+    depth = torch.where(add[:, None, None], *depths)
+    wrong = depth.flatten(1).amax(1) > 0
+    depth = torch.where(wrong[:, None, None], depth, wanted.float())
+    return draw_inside(depth, generator), add | ~wrong
+
+
 class Interaction:
     """The prompts of N objects, which grow by a click at a time.
 
@@ -80,9 +102,6 @@ class Interaction:
         bboxes: `(N, 4)` xyxy in pixels of the input.
         with_box: `(N,)` bool, who begins with a box.
         generator: On the device.
-        deepest: Whether points are the deepest of where they may lie; else they are drawn, half of
-            them from deep inside.
-        first_points: `(N, 2)` xy in pixels of the input, in place of drawn ones.
     """
 
     def __init__(
@@ -94,8 +113,6 @@ class Interaction:
         bboxes: Tensor,
         with_box: Tensor,
         generator: torch.Generator | None = None,
-        deepest: bool = False,
-        first_points: Tensor | None = None,
     ) -> None:
         self.model = model
         self.image_index = image_index
@@ -107,11 +124,10 @@ class Interaction:
         self.bboxes = torch.where(with_box[:, None], bboxes, torch.nan)
         self.bboxes = self.bboxes * (features.embedding.shape[-1] / model.input_size)
         self.generator = generator
-        self.deepest = deepest
         self.stride = model.input_size / masks.shape[-1]
         encoder = model.prompt_encoder
         self.image_pe = encoder.dense_pe()
-        first = self._draw(self.inside) if first_points is None else first_points
+        first = self._input_points(draw_inside(depth_of(self.inside), generator))
         positive = torch.ones(len(first), 1, device=first.device)
         points = encoder._embed_points(first[:, None] + 0.5, positive)
         padding = encoder._embed_points(torch.zeros_like(first)[:, None], -positive)
@@ -123,14 +139,8 @@ class Interaction:
             torch.where(with_box, corners[:, 1:], padding),
         ]
 
-    def _draw(self, where: Tensor) -> Tensor:
-        """Points `(N, 2)` in pixels of the input, of positions of maps `(N, h, w)` bool."""
-        depth = depth_of(where)
-        if self.deepest:
-            weights = (depth >= depth.amax((1, 2), keepdim=True)) * depth
-            positions = draw_positions(weights, self.generator)
-        else:
-            positions = draw_inside(depth, self.generator)
+    def _input_points(self, positions: Tensor) -> Tensor:
+        """Points in pixels of the input, of positions of the masks."""
         return (positions + 0.5) * self.stride - 0.5
 
     def click(self, logits: Tensor) -> None:
@@ -139,16 +149,9 @@ class Interaction:
         Args:
             logits: `(N, h, w)` of the present masks.
         """
-        missing, extra = self.inside & (logits <= 0), ~self.inside & (logits > 0)
-        # the kind of error that is deeper, as a person would see it first
-        depths = torch.stack([depth_of(each).amax((1, 2)) for each in (missing, extra)])
-        add = depths[0] >= depths[1]
-        where = torch.where(add[:, None, None], missing, extra)
-        right = ~where.flatten(1).any(1)
-        where = torch.where(right[:, None, None], self.inside, where)
-        points = self._draw(where)
-        labels = (add | right).float()[:, None]
-        token = self.model.prompt_encoder._embed_points(points[:, None] + 0.5, labels)
+        positions, labels = draw_corrections(logits > 0, self.inside, self.generator)
+        points = self._input_points(positions)[:, None]
+        token = self.model.prompt_encoder._embed_points(points + 0.5, labels.float()[:, None])
         self.tokens.insert(1, token)
 
     def decode(

@@ -20,9 +20,10 @@ from ..prompts.gt_prompter import deepest_point
 from ..vocabulary import load_classifier, load_photo_text
 from ..vocabulary.photo_text import KernelMap
 from .data import Photographs, load_photographs
-from .evaluation import MEDIUM, SMALL
 from .name_training import accuracy
 
+SMALL, MEDIUM = 32**2, 96**2
+"""Areas in pixels below which COCO calls an object small, and medium."""
 OFF = 0.1
 """How far the sides of boxes are moved, in parts of the box."""
 

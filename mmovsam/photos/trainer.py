@@ -69,7 +69,6 @@ class PhotoTrainer:
         self.steps, self.batch_size, self.warmup = steps, batch_size, warmup
         self.clicks, self.max_objects, self.name_weight = clicks, max_objects, name_weight
         self.seed, self.amp, self.decay = seed, amp, ema
-        self.measure = evaluate_masks
         weights = set_weights or {}
         useful = [float(bool(own)) for own in data.objects_of]
         drawn = [weights.get(source, 1.0) for source in data.photographs.sources]
@@ -132,7 +131,7 @@ class PhotoTrainer:
     def _measure(self, work_dir: Path, val: PhotoData | None) -> None:
         if val is None:
             return
-        result = self.measure(self.averaged, val, autocast=self.amp)
+        result = evaluate_masks(self.averaged, val, autocast=self.amp)
         text = ' '.join(f'{name} {value:.4f}' for name, value in result.items())
         self._log(work_dir, f'step {self.step} val {text}')
 

@@ -19,11 +19,10 @@ from ..layers.windows import (
 )
 from ..models.detectors import OVSAM
 from ..models.heads.window_decoder import GRIDS, WindowPrompts, mirrored
-from .augmentation import MIN_AREA, MIN_VISIBLE, make_batch
+from .augmentation import MIN_AREA, MIN_VISIBLE
 from .data import CANVAS, PhotoData
 from .encoded import EncodedPhotos
-from .evaluation import full_size_ious
-from .interaction import depth_of, draw_inside, jittered
+from .interaction import depth_of, draw_corrections, draw_inside, jittered
 from .losses import dice_losses
 from .trainer import PhotoTrainer
 
@@ -93,7 +92,6 @@ class WindowTrainer(PhotoTrainer):
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith('window_decoder.'))
         super().__init__(model, data, **kwargs)
-        self.measure = evaluate_windows
         self.features = features
         with_mask = torch.zeros(len(data))
         with_mask[data.image_of[data.has_mask & (data.areas > 0)]] = 1
@@ -292,53 +290,8 @@ def next_points(
     Returns:
         Points `(N, 1, 2)` in pixels of the input and labels `(N, 1)`.
     """
-    wanted, found = targets.in_windows(windows)[:, 0] > 0.5, logits[:, 0] > 0
-    missing, extra = wanted & ~found, ~wanted & found
-    depths = torch.stack((depth_of(missing), depth_of(extra)))
-    add = depths[0].amax((1, 2)) >= depths[1].amax((1, 2))
-    depth = torch.where(add[:, None, None], *depths)
-    wrong = depth.flatten(1).amax(1) > 0
-    depth = torch.where(wrong[:, None, None], depth, wanted.float())
-    points = draw_inside(depth, generator)
+    wanted = targets.in_windows(windows)[:, 0] > 0.5
+    points, labels = draw_corrections(logits[:, 0] > 0, wanted, generator)
     origin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
     points = origin + (points + 0.5) / logits.shape[-1] * extent - 0.5
-    return points[:, None], torch.where(add | ~wrong, 1, 0)[:, None]
-
-
-@torch.no_grad()
-def evaluate_windows(
-    model: OVSAM, data: PhotoData, seed: int = 0, autocast: bool = False
-) -> dict[str, float]:
-    """Mean IoU with annotated boxes, and with boxes whose sides are off by 10%.
-
-    Args:
-        model: In eval mode, on the device of the data.
-        data: Photographs with masks.
-        seed: Of the sides' directions.
-        autocast: Whether to use bfloat16.
-    """
-    generator = torch.Generator(data.device).manual_seed(seed)
-    ious = dict(box=[], jitter=[])
-    for index in range(len(data)):
-        one = torch.tensor([index])
-        batch = make_batch(data, one, torch.Generator(), 1000, augment=False, target_stride=1)
-        boxes, count = batch.bboxes, len(batch.bboxes)
-        if not count:
-            continue
-        height, width = data.sizes[index].tolist()
-        truth = data.masks_of(batch.objects)[:, 0, :height, :width].bool()
-        extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-        drawn = torch.rand(boxes.shape, generator=generator, device=boxes.device)
-        off = boxes + torch.where(drawn < 0.5, -0.1, 0.1) * extent
-        size = model.window_decoder.logit_size
-        none = boxes.new_zeros(count, 1, size, size)
-        points = boxes.new_zeros(count, 1, 2), boxes.new_full((count, 1), -1)
-        with torch.autocast(data.device.type, torch.bfloat16, enabled=autocast):
-            maps = model.backbone(batch.inputs)
-            for name, given in dict(box=boxes, jitter=off).items():
-                with_box = torch.ones(count, dtype=torch.bool, device=boxes.device)
-                prompts = WindowPrompts(given, with_box, *points, none)
-                logits, _, windows = model.window_decoder(maps, prompts)
-                pasted = paste_windows(logits, windows, size, model.input_size)
-                ious[name].append(full_size_ious(pasted, truth, data.sizes[index])[:, 0].cpu())
-    return {name: torch.cat(values).mean().item() for name, values in ious.items()}
+    return points[:, None], labels.long()[:, None]

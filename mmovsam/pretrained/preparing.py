@@ -41,12 +41,7 @@ def read_config(config: str | PathLike, weights: bool = True) -> Config:
 
 
 def config_path(config: str | PathLike) -> Path:
-    """The file of a config, by its own name or by that of a pretrained model.
-
-    Raises:
-        FileNotFoundError: There is no such config.
-        ValueError: Likewise; the message has the names of models.
-    """
+    """The file of a config, by its own name or by that of a model; errors as of `read_config`."""
     name = str(config)
     if name in MODELS:
         return find_config(MODELS[name].config)
@@ -60,11 +55,7 @@ def config_path(config: str | PathLike) -> Path:
 
 
 def checkpoint_file(checkpoint: str | PathLike) -> str:
-    """What a tool can load of a checkpoint that is given as a file, an address, or a name.
-
-    Args:
-        checkpoint: A name of `MODELS`, an address as `mmovsam.downloads.fetch` takes it, or
-            anything else, which is returned as it is.
+    """The local file of a checkpoint that is a name of `MODELS` or an address; others as they are.
 
     Raises:
         DownloadError: It cannot be fetched.
@@ -81,9 +72,6 @@ def fetch_model(name: str) -> str | Path:
     The files that they are made of are fetched as `mmovsam.downloads.fetch` does, of SAM's the
     prompt encoder alone. What comes of them is kept in the cache (`MMOVSAM_CACHE`), by one process
     while others wait.
-
-    Args:
-        name: Of `MODELS`.
 
     Returns:
         A `.safetensors` file, or `mmovsam://NAME` of weights in the package.

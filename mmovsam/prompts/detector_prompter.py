@@ -228,7 +228,10 @@ class DetectorPrompter(Prompter):
 
 
 def _found(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Boxes (N, 4) and scores (N,) as float32 and, where there are some, labels (N,)."""
+    """Boxes (N, 4) and scores (N,) as float32 and, where there are some, labels (N,).
+
+    They come to the host, where it is decided which of them become prompts.
+    """
     found = result.pred_instances if 'pred_instances' in result else {}
     bboxes, scores = found.get('bboxes'), found.get('scores')
     if bboxes is None or scores is None:
@@ -242,10 +245,11 @@ def _found(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor
             f'{detector} returns boxes of shape {tuple(bboxes.shape)}, expected (N, 4), upright '
             'xyxy; detectors of rotated boxes cannot prompt'
         )
+    bboxes, scores, labels = bboxes.float().cpu(), scores.float().cpu(), found.get('labels')
     masks = found.get('masks')
     if isinstance(masks, Tensor) and len(masks) and not bboxes.any():
-        bboxes = mask2bbox(masks.bool())  # SOLO finds masks alone
-    return bboxes.float(), scores.float(), found.get('labels')
+        bboxes = mask2bbox(masks.bool()).cpu()  # SOLO finds masks alone
+    return bboxes, scores, None if labels is None else labels.cpu()
 
 
 def _ori_shape(result: DetDataSample, data_sample: DetDataSample, name: str) -> tuple:

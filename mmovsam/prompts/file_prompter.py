@@ -79,6 +79,11 @@ class FilePrompter(Prompter):
             self._load()
         return self._classes
 
+    @property
+    def images(self) -> list[int | str]:
+        """What the file calls its images: ids, or file names."""
+        return list(self._load().images)
+
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
         """The boxes of one image, in the file's order."""
         table = self._load()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -138,15 +138,15 @@ class Prompts:
         return cls(bboxes=torch.zeros(0, 4, device=device))
 
     def _present(self) -> dict[str, Tensor]:
-        named = ((field.name, getattr(self, field.name)) for field in fields(self))
+        named = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
         return {name: tensor for name, tensor in named if tensor is not None}
 
     @classmethod
     def _made(cls, present: dict[str, Tensor]) -> Prompts:
         """Prompts out of parts of some that were checked: to check reads values, on any device."""
         made = object.__new__(cls)
-        for field in fields(cls):
-            setattr(made, field.name, present.get(field.name))
+        for name in cls.__dataclass_fields__:
+            setattr(made, name, present.get(name))
         return made
 
     def _map(self, function) -> Prompts:

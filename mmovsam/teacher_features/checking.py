@@ -26,14 +26,12 @@ class StoreCheck:
 
     Attributes:
         num_features: How many features were read.
-        seconds: How long that took.
         speed: Of reading, in MiB/s.
         damaged: The images whose feature is damaged, and what is wrong.
         unreadable: The shards that cannot be read at all, and what is wrong.
     """
 
     num_features: int
-    seconds: float
     speed: float
     damaged: dict[int | str, str]
     unreadable: dict[Path, str]
@@ -70,20 +68,16 @@ def _twice(read: Callable, forget: Callable):
         return read()
 
 
-def check_store(
-    store: FeatureStore, num_workers: int = 1, from_disk: bool = True, progress: bool = False
-) -> StoreCheck:
+def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = False) -> StoreCheck:
     """Read all features in random order, as a training does, through PyTorch's data loader.
+
+    The system first forgets what it has in memory of the files, where it can (Linux), so that the
+    disk is what is checked and measured.
 
     Args:
         store: The store.
         num_workers: Of the data loader.
-        from_disk: Whether the system first forgets what it has in memory of the files, where it
-            can (Linux), so that the disk is what is checked and measured.
         progress: Whether to show a bar.
-
-    Returns:
-        What was found.
     """
     image_ids, unreadable = [], {}
     for path in store.shard_paths():
@@ -91,33 +85,28 @@ def check_store(
             image_ids += _twice(partial(store.shard_ids, path), partial(_forget, path))
         except DamagedFeatureError as error:
             unreadable[path] = str(error)
-        if from_disk:
-            _forget(path)
+        _forget(path)
     random.Random(0).shuffle(image_ids)
     store.close()
     loader = DataLoader(_Features(store, image_ids), batch_size=None, num_workers=num_workers)
     damaged = {}
     features = iter(loader)  # starts the workers
     start = perf_counter()
-    bar = tqdm(features, total=len(image_ids), unit='feature', disable=not progress)
-    for image_id, found in bar:
+    for image_id, found in tqdm(
+        features, total=len(image_ids), unit='feature', disable=not progress
+    ):
         if isinstance(found, str):
             damaged[image_id] = found
-    seconds = perf_counter() - start
+    speed = len(image_ids) * store.num_bytes / 2**20 / (perf_counter() - start)
     store.close()
-    speed = len(image_ids) * store.num_bytes / 2**20 / seconds
-    return StoreCheck(len(image_ids), seconds, speed, damaged, unreadable)
+    return StoreCheck(len(image_ids), speed, damaged, unreadable)
 
 
 def repair_store(store: FeatureStore, found: StoreCheck) -> None:
     """Set aside what a check has found damaged, so that it is missing and can be dumped again.
 
     A shard with a damaged feature is written anew with the others of it. The damaged file stays
-    beside it as `*.damaged`.
-
-    Args:
-        store: The store; nothing else may be writing to it.
-        found: What the check of it has found.
+    beside it as `*.damaged`. Nothing else may be writing to the store.
     """
     store.close()
     for path in found.unreadable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -33,10 +33,6 @@ class EncodedEmbedding:
     dtype: str
     shape: tuple[int, int, int]
 
-    def to(self, *args, **kwargs) -> EncodedEmbedding:
-        """The same on another device, with the arguments of `Tensor.to`."""
-        return replace(self, data=self.data.to(*args, **kwargs))
-
     def decode(self) -> Tensor:
         """The embedding `(C, H, W)` in float32."""
         if self.dtype != 'int8':
@@ -47,18 +43,12 @@ class EncodedEmbedding:
 
 
 def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
-    """Round an embedding to a type.
-
-    For int8 each channel's range is cut into 255 equal steps.
-
-    Args:
-        embedding: `(C, H, W)`, floating point.
-        dtype: One of `DTYPES`.
+    """Round an embedding `(C, H, W)` to one of `DTYPES`; for int8 a channel has 255 equal steps.
 
     Raises:
         ValueError: The type is unknown, or a value is not finite in it.
     """
-    check_dtype(dtype)
+    _check_dtype(dtype)
     embedding = embedding.float()
     if dtype == 'int8':
         low, high = embedding.flatten(1).aminmax(dim=1)
@@ -79,11 +69,10 @@ def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
 
 def num_bytes(shape: Sequence[int], dtype: str) -> int:
     """How many bytes an embedding `(C, H, W)` becomes."""
-    check_dtype(dtype)
+    _check_dtype(dtype)
     return prod(shape) * DTYPES[dtype].itemsize + (dtype == 'int8') * _SCALE_BYTES * shape[0]
 
 
-def check_dtype(dtype: str) -> None:
-    """Raise a `ValueError` if a type is unknown."""
+def _check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
         raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}.')

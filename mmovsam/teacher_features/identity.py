@@ -7,8 +7,6 @@ from torch import nn
 
 from ..checkpoints.fingerprint import hash_of, tensor_digest
 
-_PIXEL = (0, 128, 255)  # a pixel of unlike channels tells mean, deviation and their order
-
 
 def weights_fingerprint(teacher: nn.Module) -> str:
     """Hexadecimal SHA-256 of a teacher's weights: names, types, shapes and bytes."""
@@ -22,10 +20,7 @@ def weights_fingerprint(teacher: nn.Module) -> str:
 
 @torch.no_grad()
 def input_settings(data_preprocessor: nn.Module) -> dict:
-    """What a data preprocessor makes of an image, as a teacher sees it.
-
-    Args:
-        data_preprocessor: MMDetection's or a relative of it, which pads to a square.
+    """What a data preprocessor, which pads to a square, makes of an image.
 
     Returns:
         `image_size`, the side of the network's input in pixels, and `pixel`, what becomes of the
@@ -39,7 +34,8 @@ def input_settings(data_preprocessor: nn.Module) -> dict:
             'The data preprocessor has batch_augments, which stored features cannot follow. Remove '
             'them, or train with a live teacher.'
         )
-    image = torch.tensor(_PIXEL, dtype=torch.uint8).view(3, 1, 1)
+    # a pixel of unlike channels tells mean, deviation and their order
+    image = torch.tensor((0, 128, 255), dtype=torch.uint8).view(3, 1, 1)
     inputs = data_preprocessor(dict(inputs=[image], data_samples=None))['inputs']
     pixel = [round(value, 4) for value in inputs[0, :, 0, 0].tolist()]
     return dict(image_size=inputs.shape[-1], pixel=pixel)

@@ -46,6 +46,10 @@ class Shard:
         path: An existing file.
         writable: Whether records can be written. This also takes back a write that was killed,
             without which such a shard cannot be read.
+
+    Raises:
+        DamagedFeatureError: Of all methods, where the file does not hold what was written.
+        OSError: Likewise, where it cannot be read now, the disk is full, or another process writes.
     """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
@@ -56,12 +60,7 @@ class Shard:
 
     @classmethod
     def create(cls, path: Path, records: Iterable[Record] = ()) -> None:
-        """Write a new file, or replace one, whole or not at all.
-
-        Args:
-            path: The file.
-            records: What it holds at first.
-        """
+        """Write a new file with some records, or replace one, whole or not at all."""
         with (
             atomic_path(path) as temporary,
             contextlib.closing(cls(temporary, writable=True)) as shard,
@@ -77,25 +76,15 @@ class Shard:
             shard.write(records)
 
     def close(self) -> None:
-        """Close the file."""
         self._connection.close()
 
     def ids(self) -> list[int | str]:
-        """The images that have a record; the records themselves are not looked at.
-
-        Raises:
-            DamagedFeatureError: The list cannot be read.
-        """
+        """The images that have a record; the records themselves are not looked at."""
         with self._explained('Its list of images'):
             return [image_id for (image_id,) in self._connection.execute('SELECT id FROM features')]
 
     def read(self, image_id: int | str) -> Record | None:
-        """The record of an image; None if there is none.
-
-        Raises:
-            DamagedFeatureError: It is not what was written.
-            OSError: The file cannot be read now.
-        """
+        """The record of an image; None if there is none."""
         query = 'SELECT image_checksum, checksum, data FROM features WHERE id = ?'
         what = f'The feature of image {image_id!r}'
         with self._explained(what):
@@ -109,12 +98,7 @@ class Shard:
             return record
 
     def write(self, records: Iterable[Record]) -> None:
-        """Write records, all or none of them; they replace those of the same images.
-
-        Raises:
-            DamagedFeatureError: The file is damaged.
-            OSError: The disk is full, or another process writes to the file.
-        """
+        """Write records, all or none of them; they replace those of the same images."""
         rows = ((r.image_id, r.image_checksum, _checksum(r), r.data) for r in records)
         with self._explained('It'), self._connection:
             self._connection.executemany(

@@ -104,13 +104,10 @@ class FeatureStore:
     def create(
         cls, folder: str | os.PathLike, about: Mapping, pos_embed: Tensor, num_images: int
     ) -> FeatureStore:
-        """Make an empty store.
+        """Make an empty store for about so many images.
 
-        Args:
-            folder: Where; it may exist.
-            about: What `require` compares: at least `dtype` and `shape`.
-            pos_embed: The teacher's position embedding, which the student starts with.
-            num_images: About how many images it will hold.
+        It keeps `about`, which `require` compares, at least `dtype` and `shape`, and the teacher's
+        position embedding, which the student starts with.
         """
         folder = Path(folder)
         about = dict(
@@ -129,11 +126,7 @@ class FeatureStore:
 
     @property
     def pos_embed(self) -> Tensor:
-        """The teacher's position embedding.
-
-        Raises:
-            ValueError: Its file is damaged.
-        """
+        """The teacher's position embedding."""
         path = self.folder / 'pos_embed.safetensors'
         try:
             with errors_naming(path):
@@ -152,33 +145,19 @@ class FeatureStore:
         return num_bytes(self.about['shape'], self.about['dtype'])
 
     def require(self, **wanted) -> None:
-        """Make sure that the features were made as they would be now.
-
-        Args:
-            **wanted: Entries of `about` and the values that they should have.
-
-        Raises:
-            ValueError: One has another value.
-        """
+        """Raise a `ValueError` if an entry of `about` has another value than is wanted."""
         wanted = json.loads(json.dumps(wanted))
         different = [key for key in wanted if self.about.get(key) != wanted[key]]
         if different:
-            lines = [
-                f'The features in {self.folder} are not what is asked for:',
-                *(
-                    f'  {_MEANING[key]}: {self.about.get(key)}, not {wanted[key]}'
-                    for key in different
-                ),
-                'Correct the config, or dump features with it into another folder.',
-            ]
-            raise ValueError('\n'.join(lines))
+            lines = [f'{_MEANING[k]}: {self.about.get(k)}, not {wanted[k]}' for k in different]
+            raise ValueError(
+                f'The features in {self.folder} are not what is asked for:\n  '
+                + '\n  '.join(lines)
+                + '\nCorrect the config, or dump features with it into another folder.'
+            )
 
     def shard_of(self, image_id: int | str) -> int:
-        """The number of the shard that holds an image's feature.
-
-        Raises:
-            TypeError: The id is neither an integer nor text.
-        """
+        """The number of the shard that holds an image's feature."""
         return zlib.crc32(str(_checked(image_id)).encode()) % self.about['num_shards']
 
     def shard_path(self, number: int) -> Path:
@@ -222,9 +201,6 @@ class FeatureStore:
 
         They are on the disk when this returns. A kill before that leaves all or none of a shard's.
 
-        Args:
-            features: Embeddings of the store's `dtype` and `shape`.
-
         Raises:
             OSError: The disk is full, or another process writes to the same shard.
         """
@@ -241,17 +217,11 @@ class FeatureStore:
     def missing(
         self, image_ids: Iterable[int | str], skip_damaged: bool = False
     ) -> list[int | str]:
-        """Which images have no feature here, whatever is in those that there are.
-
-        Args:
-            image_ids: The images.
-            skip_damaged: Whether the images of a shard whose list cannot be read count as there.
-
-        Returns:
-            Each once, shard by shard.
+        """Which images have no feature here, each once and shard by shard.
 
         Raises:
-            DamagedFeatureError: The list of a shard cannot be read.
+            DamagedFeatureError: The list of a shard cannot be read; with `skip_damaged` its images
+                count as there.
         """
         by_shard = defaultdict(dict)
         for image_id in image_ids:

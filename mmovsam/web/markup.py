@@ -35,9 +35,9 @@ def picture(image: np.ndarray) -> str:
 
 def marks(session: Session) -> str:
     """All that is drawn on the picture: objects, the mask in work, points and the box."""
-    if session.image is None:
+    if session.shape is None:
         return ''
-    height, width = session.image.shape[:2]
+    height, width = session.shape
     shapes = [_outline('object', thing.outline, color(thing.number)) for thing in session.objects]
     if session.answer is not None:
         shapes.append(_outline('mask', session.answer.outline))
@@ -130,3 +130,14 @@ def examples(pictures: Mapping[str, np.ndarray]) -> str:
 def status(text: str, kind: str = '') -> str:
     """A line; `kind` is `'busy'` while something goes on, `'error'` for what went wrong."""
     return f'<div class="status {kind}" role="status">{escape(text)}</div>'
+
+
+def names_note(names: Sequence[str], own: bool) -> str:
+    """How many names there are to choose from, the model's own or those that were typed."""
+    number = count(len(names), 'name')
+    return f'{number}, those of the model.' if own else f'{number} in force.'
+
+
+def count(number: int, what: str) -> str:
+    """Such as '1 name' or '1,200 names'."""
+    return f'{number:,} {what}' if number == 1 else f'{number:,} {what}s'

@@ -1,34 +1,28 @@
-"""The page on Gradio: its layout, and what each event has the session do."""
+"""The page on Gradio: what each event has the session do."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..apis.image_input import read_sent_image
 from . import markup
-from .pictures import as_data_url, read_picture
+from .layout import CORNER, NOT_OBJECT, PageLayout, gr
+from .pictures import as_data_url, read_file
+from .project import LabeledPicture, read_project, write_project
 from .session import Session
 from .session_store import SessionStore
 
-try:
-    import gradio as gr
-except ImportError as error:
-    raise ImportError(f"The page needs Gradio: pip install 'mmovsam[web]' ({error}).") from error
-
-TITLE = 'Open-Vocabulary SAM'
-HELP = (
-    'Click an object to cut it out and name it. Right-click what does not belong to it. Or drag a '
-    'box around it.'
-)
-OBJECT, NOT_OBJECT, CORNER = 'Object', 'Not the object', 'Box corners'
+PROJECT_FILE = 'mmovsam_project.json'
 NEXT = 'Refine it with more clicks, or add it to the objects.'
 
 
-class Page:
+class Page(PageLayout):
     """The handlers of the page.
 
     Each returns the components that change. What a user can get wrong is said in a status line.
@@ -39,6 +33,7 @@ class Page:
             `max_names`.
         max_names: How many may be typed.
         max_pixels: Of a picture.
+        max_file_size: Of a project file, in characters.
         vocabularies: Names to choose from, each list by what it is called.
         examples: Pictures to choose from, `(H, W, 3)` uint8 RGB each, by their titles: what
             stands before a colon names exported files.
@@ -51,6 +46,7 @@ class Page:
         names: Sequence[str],
         max_names: int,
         max_pixels: int,
+        max_file_size: int = 20 * 2**20,
         vocabularies: Mapping[str, Sequence[str]] | None = None,
         examples: Mapping[str, np.ndarray] | None = None,
         value_range: Sequence[float] | None = None,
@@ -59,29 +55,35 @@ class Page:
         self.first_names = names
         self.max_names = max_names
         self.max_pixels = max_pixels
+        self.max_file_size = max_file_size
         self.value_range = value_range
         self.vocabularies = dict(vocabularies or {})
         self.examples = dict(examples or {})
+        self._order = itertools.count(1)
 
     # Handlers
 
     def upload(self, path: str, request: gr.Request) -> Iterator[dict]:
         """Open an uploaded file, and remove it from the disk."""
+        name = Path(path).name
         try:
-            image = read_picture(path, self.max_pixels, self.value_range)
+            data = read_file(path)
+            image = read_sent_image(data, name, self.max_pixels, self.value_range)
         except (ValueError, FileNotFoundError) as error:
             yield {self.status: markup.status(str(error), 'error')}
         else:
-            yield from self._open(image, Path(path).name, request)
+            yield from self._open(image, name, data, request)
         finally:
             Path(path).unlink(missing_ok=True)
 
     def example(self, event: gr.EventData, request: gr.Request) -> Iterator[dict]:
         """Open one of the examples."""
         title, image = list(self.examples.items())[event.key]
-        yield from self._open(image, f'{title.partition(":")[0]}.jpg', request)
+        yield from self._open(image, f'{title.partition(":")[0]}.jpg', None, request)
 
-    def _open(self, image: np.ndarray, name: str, request: gr.Request) -> Iterator[dict]:
+    def _open(
+        self, image: np.ndarray, name: str, data: bytes | None, request: gr.Request
+    ) -> Iterator[dict]:
         height, width = image.shape[:2]
         yield {
             self.picture: markup.picture(image),
@@ -93,8 +95,8 @@ class Page:
         }
         start = time.monotonic()
         with self._session(request) as session:
-            session.open(image, name)
-            changes = self._view(session)
+            session.open(image, name, data)
+            changes = self._view(session) | {self.kept: self._note(opened=session.key)}
         seconds = time.monotonic() - start
         status = markup.status(f'Encoded in {seconds:.1f} s. Click an object.')
         yield changes | {self.status: status}
@@ -136,7 +138,7 @@ class Page:
 
         def do(session: Session) -> str:
             session.set_names(names)
-            return _names_note(session.names, own=not names)
+            return markup.names_note(session.names, own=not names)
 
         return self._do(do, request, name, self.names_note)
 
@@ -159,6 +161,16 @@ class Page:
 
         yield self._do(do, request, name)
 
+    def find(self, text: str, name: str, request: gr.Request) -> Iterator[dict]:
+        """Put all objects of the names that were typed on the list."""
+        yield {self.status: markup.status(f'Looking for {text.strip()} …', 'busy')}
+
+        def do(session: Session) -> str:
+            count = session.find(text)
+            return f'{count} found of: {text.strip()}. Undo takes them off the list again.'
+
+        yield self._do(do, request, name)
+
     def rename(self, name: str, event: gr.EventData, request: gr.Request) -> dict:
         """Rename an object of the list."""
         return self._do(lambda session: session.rename(event.key, event.name), request, name)
@@ -166,6 +178,67 @@ class Page:
     def remove(self, name: str, event: gr.EventData, request: gr.Request) -> dict:
         """Take an object off the list."""
         return self._do(lambda session: session.remove(event.key), request, name)
+
+    def restore(self, name: str, event: gr.EventData, request: gr.Request) -> dict:
+        """Take the objects that the browser kept of the picture, as JSON; None if it kept none."""
+        if event.record is None:
+            with self._session(request) as session:
+                if session.shape is None or session.restored:
+                    return {self.status: gr.skip()}
+                session.restore(None)
+                return {self.kept: self._record(session) if session.objects else gr.skip()}
+
+        def do(session: Session) -> str:
+            try:
+                kept = LabeledPicture.from_json(event.record)
+            except ValueError as error:
+                raise ValueError(f'What was kept of this picture is damaged: {error}.') from None
+            session.restore(kept)
+            return f'{markup.count(len(kept.objects), "object")} of this picture came back.'
+
+        changes = self._do(do, request, name)
+        if event.sync:  # another tab wrote it; two that write in turn would never end
+            changes.pop(self.kept, None)
+        return changes
+
+    def remove_all(self, name: str, request: gr.Request) -> dict:
+        """Empty the list."""
+        return self._do(lambda session: session.remove_all(), request, name)
+
+    def open_project(self, event: gr.EventData) -> dict:
+        """Check a project file, and hand its pictures' objects to the browser to be kept."""
+        try:
+            if len(event.text) > self.max_file_size:
+                raise ValueError(
+                    f'{event.name} was not opened: it is larger than {self.max_file_size:,} bytes.'
+                )
+            pictures = read_project(event.text, event.name)
+        except ValueError as error:
+            return {self.status: markup.status(str(error), 'error')}
+        records = {picture.key: picture.to_json() for picture in pictures}
+        status = f'{event.name} has objects of {markup.count(len(pictures), "picture")}.'
+        return {self.kept: self._note(project=records), self.status: markup.status(status)}
+
+    def save_project(self, event: gr.EventData) -> dict:
+        """Hand all that the browser kept to it as one file."""
+        pictures, num_damaged = [], 0
+        for record in event.records:
+            try:
+                pictures.append(LabeledPicture.from_json(record))
+            except ValueError:
+                num_damaged += 1
+        pictures.sort(key=lambda picture: (picture.file_name, picture.key))
+        if not pictures:
+            status = markup.status('No objects are kept: add one first.', 'error')
+            return {self.file: [], self.status: status}
+        file = as_data_url(write_project(pictures), 'application/json')
+        status = f'Saved the objects of {markup.count(len(pictures), "picture")}.'
+        if num_damaged:
+            status += (
+                f' Those of {markup.count(num_damaged, "picture")} are damaged and were left out.'
+            )
+        kind = 'error' if num_damaged else ''
+        return {self.file: [PROJECT_FILE, file], self.status: markup.status(status, kind)}
 
     def save_json(self, request: gr.Request) -> dict:
         """Hand the list to the browser as a COCO JSON file."""
@@ -199,12 +272,14 @@ class Page:
         """
         line = line or self.status
         with self._session(request) as session:
-            given = _best_name(session)
+            given, before = _best_name(session), session.objects
             try:
                 text = do(session) or ''
             except ValueError as error:
                 return {line: markup.status(str(error), 'error')}
             changes = self._view(session) | {line: markup.status(text)}
+            if session.restored and session.objects is not before:
+                changes[self.kept] = self._record(session)
         if name.strip() and name != given:
             del changes[self.name]
         return changes
@@ -216,6 +291,14 @@ class Page:
             self.objects: markup.object_list(session.objects),
             self.name: _best_name(session),
         }
+
+    def _record(self, session: Session) -> dict:
+        record = session.labeled().to_json() if session.objects else None
+        return self._note(key=session.key, record=record)
+
+    def _note(self, **content) -> dict:
+        """What `kept.js` is to do; of two about a picture the later one counts."""
+        return dict(content, order=next(self._order))
 
     def _save(
         self,
@@ -232,119 +315,6 @@ class Page:
                 return {self.file: [], self.status: markup.status(str(error), 'error')}
         return {self.file: [name, file], self.status: markup.status(f'Saved {name}.')}
 
-    # Layout
-
-    def layout(self) -> gr.Blocks:
-        """The components, and which handler each event has."""
-        choices = _script('choices.js')
-        few = len(self.first_names) <= self.max_names
-        with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
-            gr.HTML(f'<h1>{TITLE}</h1><p>{HELP}</p>', elem_id='header', js_on_load=None)
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=5, min_width=480):
-                    with gr.Row(elem_id='toolbar'):
-                        upload = gr.UploadButton(
-                            'Open a picture', file_types=['image'], variant='primary', size='md'
-                        )
-                        mode = gr.Radio(
-                            [OBJECT, NOT_OBJECT, CORNER],
-                            value=OBJECT,
-                            label='What a click marks',
-                            show_label=False,
-                            container=False,
-                            elem_id='mode',
-                        )
-                        undo = gr.Button('Undo', size='md', elem_id='undo')
-                        clear = gr.Button('Clear', size='md')
-                        everything = gr.Button('Find everything', size='md')
-                    with gr.Column(elem_id='stage'):
-                        empty = markup.empty_stage(bool(self.examples))
-                        self.picture = gr.HTML(empty, js_on_load=None)
-                        self.marks = gr.HTML('', elem_id='marks', js_on_load=_script('stage.js'))
-                    self.status = gr.HTML(markup.status(''), js_on_load=None)
-                    examples = gr.HTML(markup.examples(self.examples), js_on_load=choices)
-                with gr.Column(scale=2, min_width=320, elem_id='side'):
-                    with gr.Column(elem_classes='card'):
-                        gr.HTML('<h2>What it is</h2>', js_on_load=None)
-                        self.answer = gr.HTML(markup.EMPTY_ANSWER, js_on_load=choices)
-                        with gr.Row(elem_classes='joined'):
-                            self.name = gr.Textbox(
-                                label='Name',
-                                show_label=False,
-                                container=False,
-                                placeholder='Choose a name, or type one',
-                                elem_id='name',
-                            )
-                            add = gr.Button('Add', variant='primary', size='md')
-                    with gr.Column(elem_classes='card'):
-                        gr.HTML('<h2>Objects</h2>', js_on_load=None)
-                        self.objects = gr.HTML(
-                            markup.EMPTY_LIST, js_on_load=choices, elem_id='objects'
-                        )
-                        with gr.Row():
-                            save_json = gr.Button('Save COCO JSON', size='md', min_width=120)
-                            save_picture = gr.Button('Save picture', size='md', min_width=120)
-                    with gr.Column(elem_classes='card'):
-                        gr.HTML('<h2>Names to choose from</h2>', js_on_load=None)
-                        with gr.Row(elem_id='vocabularies', visible=bool(self.vocabularies)):
-                            choices_of_names = [
-                                (gr.Button(title, size='sm'), '\n'.join(listed))
-                                for title, listed in self.vocabularies.items()
-                            ]
-                        names = gr.Textbox(
-                            '\n'.join(self.first_names) if few else '',
-                            label='Names to choose from, one a line',
-                            show_label=False,
-                            container=False,
-                            placeholder='One a line. Empty: those that the model brings.',
-                            lines=6,
-                            max_lines=6,
-                            elem_id='names',
-                        )
-                        self.names_note = gr.HTML(
-                            markup.status(_names_note(self.first_names, own=True)), js_on_load=None
-                        )
-            self.file = gr.JSON(visible=False)
-
-            view = [self.marks, self.answer, self.objects, self.name, self.status]
-            quiet = dict(show_progress='hidden', api_visibility='private')
-            # Gradio's queue, which reports progress, looks for news 20 times a second only.
-            queued = dict(quiet, concurrency_limit=4)
-            quick = dict(quiet, queue=False, trigger_mode='multiple')
-            upload.upload(self.upload, upload, [self.picture, *view], **queued)
-            examples.pick(self.example, None, [self.picture, *view], **queued)
-            everything.click(self.everything, self.name, view, **queued)
-            self.marks.gesture(self.gesture, [mode, self.name], view, **quick)
-            undo.click(self.undo, self.name, view, **quick)
-            clear.click(self.clear, None, view, **quick)
-            self.answer.pick(self.pick_name, None, self.name, **quick)
-            gr.on([add.click, self.name.submit], self.add, self.name, view, **quick)
-            self.objects.rename(self.rename, self.name, view, **quick)
-            self.objects.pick(self.remove, self.name, view, **quick)
-            for button, text in choices_of_names:  # as if they were typed
-                button.click(lambda text=text: text, None, names, **quick)
-            names.change(  # Gradio's input event misses what is pasted or deleted
-                self.edit_names,
-                [names, self.name],
-                [*view, self.names_note],
-                **dict(quick, trigger_mode='always_last'),
-            )
-            save = _script('save.js')
-            for button, handler in ((save_json, self.save_json), (save_picture, self.save_picture)):
-                made = button.click(handler, None, [self.file, self.status], **quick)
-                made.success(None, self.file, None, js=save, api_visibility='private')
-            blocks.unload(self.leave)
-        return blocks
-
 
 def _best_name(session: Session) -> str:
     return session.answer.names[0] if session.answer and session.answer.names else ''
-
-
-def _names_note(names: Sequence[str], own: bool) -> str:
-    count = '1 name' if len(names) == 1 else f'{len(names):,} names'
-    return f'{count}, those of the model.' if own else f'{count} in force.'
-
-
-def _script(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding='utf-8')

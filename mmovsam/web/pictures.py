@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from ..apis.image_input import read_sent_image
-
 SHOWN_SIDE = 1600
 
 
-def read_picture(
-    path: str | Path, max_pixels: int, value_range: Sequence[float] | None = None
-) -> np.ndarray:
-    """Read a file that somebody sent, see `read_sent_image`.
-
-    Returns:
-        `(H, W, 3)` uint8 RGB.
+def read_file(path: str | Path) -> bytes:
+    """What is in a file that somebody sent.
 
     Raises:
         FileNotFoundError: It is gone.
-        ValueError: As for `read_sent_image`.
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f'{path.name} is gone from the server: send it again.') from None
-    return read_sent_image(data, path.name, max_pixels, value_range)
 
 
 def data_url(image: np.ndarray, max_side: int = SHOWN_SIDE) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import socket
 import tempfile
@@ -16,9 +17,10 @@ import numpy as np
 
 from ..apis import OVSAMPredictor
 from ..apis.name_encoder import NameEncoder
-from .page import Page, gr
+from .layout import gr
+from .page import Page
 from .session import Session
-from .session_store import SessionStore
+from .session_store import RESTING, SessionStore
 
 SWEEP_SECONDS = 60.0
 UPLOAD_SECONDS = 600.0  # by then an uploaded file has been read, or never will be
@@ -55,6 +57,7 @@ def serving(
     host: str = '127.0.0.1',
     port: int | None = None,
     examples: Mapping[str, np.ndarray] | None = None,
+    password: str | None = None,
 ) -> Iterator[str]:
     """Serve the page for as long as the block runs; one page at a time in a process.
 
@@ -68,14 +71,18 @@ def serving(
         host: Address to listen on. The default is reached from this machine only.
         port: Port to listen on; None for a free one from 7860 on.
         examples: Pictures to choose from, see `Page`.
+        password: What everybody has to know who opens the page; None if they need none. Any user
+            name goes with it.
 
     Yields:
         The page's address.
 
     Raises:
         OSError: The port is taken, or the address is not of this machine.
-        ValueError: A limit leaves no session.
+        ValueError: A limit leaves no session, or the password is empty.
     """
+    if password == '':
+        raise ValueError('The password is empty: give one of at least one character.')
     try:  # Gradio would try an address of another machine for ever
         socket.create_server((host, port or 0)).close()
     except OSError as error:
@@ -91,6 +98,7 @@ def serving(
         predictor.vocabulary,
         name_encoder.max_names,
         limits.max_pixels,
+        limits.max_file_size,
         {title: built.names for title, built in name_encoder.built.items()},
         examples,
         predictor.value_range,
@@ -104,8 +112,10 @@ def serving(
             _, url, _ = blocks.launch(
                 server_name=host,
                 server_port=port,
+                auth=password and (lambda _, given: _is_same(given, password)),
+                auth_message='Any user name, and the password of this page.',
                 max_file_size=limits.max_file_size,
-                state_session_capacity=4 * limits.max_sessions,
+                state_session_capacity=(1 + RESTING) * limits.max_sessions,
                 css_paths=Path(__file__).parent / 'page.css',
                 theme=gr.themes.Default(  # fonts of the system, so that none is fetched
                     primary_hue='blue',
@@ -128,6 +138,11 @@ def serving(
             ended.set()
             blocks.close(verbose=False)
             os.environ.pop('GRADIO_TEMP_DIR', None)
+
+
+def _is_same(given: str, password: str) -> bool:
+    """In a time that does not tell how much of it was right."""
+    return hmac.compare_digest(given.encode(), password.encode())
 
 
 def _sweep(sessions: SessionStore, folder: str, ended: threading.Event) -> None:

@@ -15,9 +15,11 @@ from pycocotools import mask as coco_mask
 from ..apis import OVSAMPredictor
 from ..apis.auto_labeling.formats import UNNAMED, write_coco
 from ..apis.auto_labeling.overlay import draw_objects
+from ..apis.image_input import read_sent_image
 from ..apis.name_encoder import NameEncoder
 from .labels import Answer, LabeledObject, Prompt
 from .pictures import jpeg
+from .project import LabeledPicture, content_key
 
 TOP_K = 5
 MAX_UNDO = 100
@@ -41,8 +43,10 @@ class Session:
         name_encoder: Makes classifiers of typed names.
 
     Attributes:
-        image: `(H, W, 3)` uint8 RGB; None as long as no picture is open.
+        shape: Height and width of the picture in pixels; None as long as none is open.
+        key: Of the picture, see `content_key`.
         file_name: Of the picture.
+        restored: Whether `restore` was called since the picture was opened.
         answer: To the prompt; None where it asks for nothing.
         lock: For whoever calls from several threads.
     """
@@ -50,13 +54,16 @@ class Session:
     def __init__(self, predictor: OVSAMPredictor, name_encoder: NameEncoder) -> None:
         self.predictor = predictor
         self.name_encoder = name_encoder
-        self.image: np.ndarray | None = None
-        self.file_name = ''
+        self.shape: tuple[int, int] | None = None
+        self.key = self.file_name = ''
+        self.restored = False
         self.answer: Answer | None = None
         self.lock = threading.RLock()
         self._state = _State()
         self._history: deque[_State] = deque(maxlen=MAX_UNDO)
         self._count = 0
+        self._image: np.ndarray | None = None
+        self._data: bytes | None = None
 
     @property
     def prompt(self) -> Prompt:
@@ -73,18 +80,81 @@ class Session:
         """Those that things may have now."""
         return self.predictor.vocabulary
 
-    def open(self, image: np.ndarray, file_name: str) -> None:
-        """Take another picture, and encode it. What was there is forgotten.
+    def open(self, image: np.ndarray, file_name: str, data: bytes | None = None) -> None:
+        """Take another picture, and encode it. What was there is forgotten, see `labeled`.
 
         Args:
             image: `(H, W, 3)` uint8 RGB.
             file_name: What exported files call it.
+            data: The file that the image was read from, as `read_sent_image` takes it.
         """
-        self.image = self.answer = None
+        self.shape = self.answer = None
+        self.restored = False
         self._state = _State()
         self._history.clear()
         self.predictor.set_image(image)
-        self.image, self.file_name = image, Path(file_name).name
+        self.key, self.file_name = content_key(image, data), Path(file_name).name
+        self.shape, self._image, self._data = image.shape[:2], image, data
+
+    def rest(self) -> None:
+        """Free the memory of the encoded picture, and of its pixels if there is a file of them.
+
+        Whatever needs them reads and encodes the picture again. While another thread has the lock,
+        this does nothing.
+        """
+        if self.lock.acquire(blocking=False):
+            self.predictor.reset_image()
+            if self._data is not None:
+                self._image = None
+            self.lock.release()
+
+    @property
+    def image(self) -> np.ndarray:
+        """`(H, W, 3)` uint8 RGB.
+
+        Raises:
+            ValueError: No picture is open.
+        """
+        self._require_open()
+        if self._image is None:
+            num_pixels, value_range = self.shape[0] * self.shape[1], self.predictor.value_range
+            self._image = read_sent_image(self._data, self.file_name, num_pixels, value_range)
+        return self._image
+
+    # What is kept
+
+    def labeled(self) -> LabeledPicture:
+        """The picture and its objects, to be kept.
+
+        Raises:
+            ValueError: No picture is open.
+        """
+        self._require_open()
+        return LabeledPicture(self.key, self.file_name, self.shape, self.objects)
+
+    def restore(self, kept: LabeledPicture | None) -> None:
+        """Take the objects that were kept of the picture, None if there were none.
+
+        The first time since the picture was opened, objects that were added in the meantime stay;
+        later the kept ones take the place of all, and `undo` goes back.
+
+        Raises:
+            ValueError: No picture is open, or they are of another one.
+        """
+        self._require_open()
+        if kept is not None and (kept.key, kept.shape) != (self.key, self.shape):
+            raise ValueError(f'These objects are of another picture, {kept.file_name}: open it.')
+        objects = tuple(
+            replace(thing, number=self._count + index)
+            for index, thing in enumerate(kept.objects if kept else (), 1)
+        )
+        self._count += len(objects)
+        if self.restored:
+            self._commit(self.prompt, objects, self.answer)
+        elif objects:
+            self._state = replace(self._state, objects=(*objects, *self.objects))
+            self._history.clear()
+        self.restored = True
 
     # The object in work
 
@@ -137,6 +207,7 @@ class Session:
     def _answer_to(self, prompt: Prompt) -> Answer | None:
         if not prompt.asks:
             return None
+        self._require_picture()
         said = self.predictor.predict(
             [point[:2] for point in prompt.points] or None,
             [point[2] for point in prompt.points] or None,
@@ -157,9 +228,17 @@ class Session:
         self._history.append(self._state)
         self._state, self.answer = _State(prompt, objects), answer
 
+    def _require_open(self) -> None:
+        if self.shape is None:
+            raise ValueError(
+                'There is no picture: open one (again, if it was a while ago: its objects are '
+                'kept).'
+            )
+
     def _require_picture(self) -> None:
-        if self.image is None:
-            raise ValueError('There is no picture: open one (again, if it was a while ago).')
+        image = self.image
+        if not self.predictor.is_image_set:
+            self.predictor.set_image(image)
 
     # Names
 
@@ -196,13 +275,33 @@ class Session:
             ValueError: No picture is open.
         """
         self._require_picture()
+        return self._add_found(self.predictor.segment_everything(top_k=TOP_K))
+
+    def find(self, text: str) -> int:
+        """Put all objects of some names on the list, but what is there already.
+
+        Args:
+            text: The names, separated by commas.
+
+        Returns:
+            How many objects came.
+
+        Raises:
+            ValueError: No picture is open, or as for `NameEncoder.classifier`.
+        """
+        self._require_picture()
+        names = [name.strip() for name in text.split(',') if name.strip()]
+        classifier = self.name_encoder.classifier(names)
+        return self._add_found(self.predictor.find(classifier, top_k=TOP_K))
+
+    def _add_found(self, found: Sequence[dict]) -> int:
         there = [thing.segmentation for thing in self.objects]
         new = []
-        for found in self.predictor.segment_everything(top_k=TOP_K):
-            mask = found['segmentation']
+        for thing in found:
+            mask = thing['segmentation']
             if there and coco_mask.iou([mask], there, [0] * len(there)).max() > SAME:
                 continue
-            new.append(self._object(mask, found['names'], found['name_scores']))
+            new.append(self._object(mask, thing['names'], thing['name_scores']))
         if new:
             self._commit(self.prompt, (*self.objects, *new), self.answer)
         return len(new)
@@ -226,6 +325,11 @@ class Session:
         self._require_object(number)
         objects = (thing for thing in self.objects if thing.number != number)
         self._commit(self.prompt, tuple(objects), self.answer)
+
+    def remove_all(self) -> None:
+        """Empty the list."""
+        if self.objects:
+            self._commit(self.prompt, (), self.answer)
 
     def _object(
         self, segmentation: dict, names: Sequence[str], name_scores: Sequence[float]
@@ -269,7 +373,7 @@ class Session:
     def _record(self) -> dict:
         if not self.objects:
             raise ValueError('The list is empty: add an object first.')
-        height, width = self.image.shape[:2]
+        height, width = self.shape
         objects = [thing.as_record() for thing in self.objects]
         return dict(file_name=self.file_name, width=width, height=height, objects=objects)
 

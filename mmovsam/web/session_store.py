@@ -9,14 +9,17 @@ from collections.abc import Callable
 
 from .session import Session
 
+RESTING = 4
+
 
 class SessionStore:
     """Each user's session, made when it is first asked for. May be used by several threads.
 
     Args:
         make: Makes an empty session.
-        max_sessions: How many there are at most: when another comes, the one that was not used for
-            longest is forgotten.
+        max_sessions: How many hold an encoded picture: when another comes, the one that was not
+            used for longest rests, see `Session.rest`. `RESTING` times as many rest before one is
+            forgotten.
         forget_after: Seconds without use after which a session is forgotten.
         clock: Tells the time in seconds.
 
@@ -62,8 +65,10 @@ class SessionStore:
             _, session = self._sessions.pop(key, (None, None))
             session = session or self.make()
             self._sessions[key] = self.clock(), session
-            while len(self._sessions) > self.max_sessions:
+            while len(self._sessions) > (1 + RESTING) * self.max_sessions:
                 self._sessions.popitem(last=False)
+            for _, unused in list(self._sessions.values())[: -self.max_sessions]:
+                unused.rest()
             return session
 
     def leave(self, key: str) -> None:

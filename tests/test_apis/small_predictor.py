@@ -4,7 +4,6 @@ import numpy as np
 import tiny
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 HEIGHT, WIDTH = 60, 80
 """Of `picture`."""
@@ -13,7 +12,6 @@ BOX = [10, 12, 50, 40]
 
 def build(**changes):
     """A small random OVSAM with a vocabulary."""
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     model = MODELS.build(tiny.merged(tiny.OVSAM, changes))
     model.set_vocabulary(tiny.vocabulary())

@@ -117,13 +117,10 @@ def test_mask_input_refines_an_earlier_result(predictor, logits, more):
     assert same(predictor.predict(mask_input=torch.from_numpy(logits), **more), refined)
 
 
-@pytest.mark.parametrize('chunk_size', [1, 2, 64])
-def test_every_prompt_of_a_mix_gets_what_it_gets_alone_in_any_chunks(
-    predictor, mix, monkeypatch, chunk_size
-):
+def test_every_prompt_of_a_mix_gets_what_it_gets_alone_in_chunks(predictor, mix, monkeypatch):
     alone = [predictor.predict(**prompt) for prompt in mix]
     decoded, recognize = [], predictor.model.recognize
-    monkeypatch.setitem(predictor.model.test_cfg, 'chunk_size', chunk_size)
+    monkeypatch.setitem(predictor.model.test_cfg, 'chunk_size', 2)
     monkeypatch.setattr(
         predictor.model,
         'recognize',
@@ -132,7 +129,7 @@ def test_every_prompt_of_a_mix_gets_what_it_gets_alone_in_any_chunks(
         ),
     )
     together = predictor.predict_batch(mix)
-    assert max(decoded) <= chunk_size and sum(decoded) == len(mix) == len(together.masks)
+    assert max(decoded) <= 2 and sum(decoded) == len(mix) == len(together.masks)
     for i, one in enumerate(alone):
         np.testing.assert_allclose(
             together.low_res_logits[i], one.low_res_logits[0], rtol=1e-3, atol=1e-4

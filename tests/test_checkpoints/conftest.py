@@ -5,6 +5,7 @@ import itertools
 import pytest
 import reference
 import torch
+from hub_server import server  # noqa: F401  a fixture
 from mmengine.config import Config
 
 from mmovsam.checkpoints.convert import expected_tensors

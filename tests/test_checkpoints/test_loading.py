@@ -47,43 +47,42 @@ def test_weights_come_back_as_they_were(tmp_path, suffix, map_location):
     assert checkpoint['meta'] == {'epoch': '3'}
 
 
-def test_format_before_torch_1_6_is_read(tmp_path):
-    path = tmp_path / 'old.pth'
-    torch.save(WEIGHTS, path, _use_new_zipfile_serialization=False)
-    assert same(load_checkpoint_file(path), WEIGHTS)
-
-
-def test_bare_tensor_is_returned_as_it_is(tmp_path):
-    torch.save(torch.ones(3, 2, 4), tmp_path / 'classifier.pth')
-    assert load_checkpoint_file(tmp_path / 'classifier.pth').shape == (3, 2, 4)
-
-
-@pytest.mark.parametrize('legacy', [False, True])
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, legacy):
-    path = tmp_path / 'evil.pth'
-    marker = tmp_path / 'ran'
-    checkpoint = {'state_dict': WEIGHTS, 'meta': Malice(marker)}
-    torch.save(checkpoint, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(ValueError, match=r'evil\.pth holds more than .* refused') as caught:
-        load_checkpoint_file(path)
-    assert 'state_dict' in str(caught.value)  # the remedy
-    assert not marker.exists()
+@pytest.mark.parametrize('legacy', [False, True])  # the format before torch 1.6
+def test_other_contents_are_read_as_they_are_but_for_a_config_that_resuming_would_execute(
+    tmp_path, legacy
+):
+    path = tmp_path / 'a.pth'
+    meta = {'config': 'import os', 'epoch': 1}
+    for content, expected in (
+        ({'state_dict': WEIGHTS, 'meta': meta}, WEIGHTS),
+        ({'model': WEIGHTS, 'epoch': 2}, WEIGHTS),
+        ({'state_dict': {f'module.{name}': each for name, each in WEIGHTS.items()}}, WEIGHTS),
+        (torch.ones(3, 2, 4), None),
+    ):
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        checkpoint = load_checkpoint_file(path)
+        if expected is None:
+            assert checkpoint.shape == (3, 2, 4)
+        else:
+            assert same(state_dict_of(checkpoint), expected)
+            assert 'config' not in checkpoint.get('meta', {})
 
 
 @pytest.mark.filterwarnings('ignore:Detected pickle protocol')
-def test_plain_pickle_with_code_is_refused_and_not_run(tmp_path):
-    path = tmp_path / 'evil.pt'
-    path.write_bytes(pickle.dumps(Malice(tmp_path / 'ran')))
-    with pytest.raises(ValueError, match=r'evil\.pt'):
+@pytest.mark.parametrize('kind', ['zip', 'legacy', 'pickle'])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, kind):
+    path, marker = tmp_path / 'evil.pth', tmp_path / 'ran'
+    checkpoint = {'state_dict': WEIGHTS, 'meta': Malice(marker)}
+    if kind == 'pickle':
+        path.write_bytes(pickle.dumps(Malice(marker)))
+    else:
+        torch.save(checkpoint, path, _use_new_zipfile_serialization=kind == 'zip')
+    message = r'evil\.pth' if kind == 'pickle' else r'evil\.pth holds more than .* refused.*state_d'
+    with pytest.raises(ValueError, match=message):
         load_checkpoint_file(path)
-    assert not (tmp_path / 'ran').exists()
-
-
-def test_code_is_refused_through_mmengine_too(tmp_path):
-    torch.save({'state_dict': Malice(tmp_path / 'ran')}, tmp_path / 'evil.pth')
-    with safe_loading(), pytest.raises(ValueError, match='refused'):
-        _load_checkpoint(str(tmp_path / 'evil.pth'))
-    assert not (tmp_path / 'ran').exists()
+    with safe_loading(), pytest.raises(ValueError, match=message):
+        _load_checkpoint(str(path))  # MMEngine's
+    assert not marker.exists()
 
 
 def test_mmengine_has_its_own_loaders_but_within_blocks_which_may_overlap(tmp_path):
@@ -102,44 +101,30 @@ def test_mmengine_has_its_own_loaders_but_within_blocks_which_may_overlap(tmp_pa
 
 
 @pytest.mark.parametrize('name', ['tiny.safetensors', 'a/b.pth.safetensors', 'C:/x.safetensors'])
-def test_mmengine_reads_local_safetensors_by_our_loader(name):
-    assert CheckpointLoader._get_checkpoint_loader(name) is loading.load_from_local
-
-
-@pytest.mark.parametrize('name', ['s3://a/b.safetensors', 'https://a/b.safetensors', 'tiny.pth'])
-def test_mmengine_reads_what_it_can_by_its_own_loaders(name):
-    assert CheckpointLoader._get_checkpoint_loader(name).__module__.startswith('mmengine')
-
-
-def test_config_that_resuming_would_execute_is_dropped(tmp_path):
-    meta = {'config': 'import os', 'epoch': 1}
-    torch.save({'state_dict': WEIGHTS, 'meta': meta}, tmp_path / 'a.pth')
-    assert load_checkpoint_file(tmp_path / 'a.pth')['meta'] == {'epoch': 1}
+@pytest.mark.parametrize('other', ['s3://a/b.safetensors', 'https://a/b.safetensors', 'tiny.pth'])
+def test_mmengine_reads_by_our_loader_what_it_does_not_know_itself(name, other):
+    assert CheckpointLoader._get_checkpoint_loader(name) is loading.load_from_mmovsam
+    assert CheckpointLoader._get_checkpoint_loader(other).__module__.startswith('mmengine')
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-@pytest.mark.parametrize('keep', [0, 1, 40, -20])
-def test_truncated_file_is_named(tmp_path, suffix, keep):
+@pytest.mark.parametrize('keep', [0, 1, 40, -20, 'page'])
+def test_truncated_files_and_web_pages_are_named(tmp_path, suffix, keep):
     path = tmp_path / f'cut{suffix}'
     torch.save(WEIGHTS, path) if suffix == '.pth' else save_safetensors(WEIGHTS, path)
-    path.write_bytes(path.read_bytes()[:keep])
+    whole, page = path.read_bytes(), b'\n<!DOCTYPE html><html>Sign in</html>'
+    path.write_bytes(page if keep == 'page' else whole[:keep])
     with pytest.raises(ValueError, match=rf'cut\{suffix}.*(again|fetch)'):
         load_checkpoint_file(path)
 
 
-@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_web_page_is_no_checkpoint(tmp_path, suffix):
-    path = tmp_path / f'page{suffix}'
-    path.write_text('\n<!DOCTYPE html><html>Sign in</html>')
-    with pytest.raises(ValueError, match='page'):
-        load_checkpoint_file(path)
-
-
 def test_missing_file_and_folder_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'none\.pth does not exist'):
-        load_checkpoint_file(tmp_path / 'none.pth')
-    with pytest.raises(FileNotFoundError, match='is a folder'):
-        load_checkpoint_file(tmp_path)
+    for path, message in (
+        (tmp_path / 'none.pth', r'none\.pth does not exist'),
+        (tmp_path, 'folder'),
+    ):
+        with pytest.raises(FileNotFoundError, match=message):
+            load_checkpoint_file(path)
 
 
 @given(st.binary(max_size=300))
@@ -183,16 +168,6 @@ def test_failing_write_leaves_the_old_file(tmp_path):
 def test_what_holds_no_named_tensors_is_refused(wrong):
     with pytest.raises(ValueError, match='named tensors'):
         state_dict_of(wrong)
-
-
-@pytest.mark.parametrize('key', ['state_dict', 'model'])
-def test_wrapped_tensors_are_found(key):
-    assert same(state_dict_of({key: WEIGHTS, 'epoch': 2}), WEIGHTS)
-
-
-def test_the_prefix_of_distributed_training_is_taken_off():
-    wrapped = {f'module.{name}': tensor for name, tensor in WEIGHTS.items()}
-    assert same(state_dict_of({'state_dict': wrapped}), WEIGHTS)
 
 
 @pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])

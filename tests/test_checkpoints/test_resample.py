@@ -24,11 +24,6 @@ def shapes(tensors):
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def test_nothing_changes_at_the_same_size():
-    tensors = positions(8, 8)
-    assert resample_positions(tensors, shapes(tensors)) == {}
-
-
 @pytest.mark.parametrize('size', [(4, 4), (12, 12), (6, 10)])
 def test_positions_get_the_size_of_the_model(size):
     tensors, wanted = positions(8, 8), positions(*size)
@@ -47,15 +42,12 @@ def test_absolute_positions_are_bicubic_and_relative_ones_linear():
     assert torch.equal(resampled[HEIGHT], table[0].T)
 
 
-def test_table_of_another_window_is_left_alone():
-    resampled = resample_positions(positions(8, 8, window=5), shapes(positions(8, 8, window=7)))
-    assert resampled == {}
-
-
-def test_positions_of_another_width_are_left_alone():
+def test_what_fits_and_tables_of_another_window_or_width_are_left_alone():
+    tensors = positions(8, 8)
+    assert resample_positions(tensors, shapes(tensors)) == {}
+    assert resample_positions(tensors, shapes(positions(8, 8, window=7))) == {}
     tensors = {POSITION: torch.randn(1, 8, 8, 6), HEIGHT: torch.randn(15, 3)}
-    wanted = {POSITION: (1, 4, 4, 12), HEIGHT: (7, 6)}
-    assert resample_positions(tensors, wanted) == {}
+    assert resample_positions(tensors, {POSITION: (1, 4, 4, 12), HEIGHT: (7, 6)}) == {}
 
 
 @pytest.mark.parametrize('shape', [(), (3,), (8, 3), (1, 2, 8, 3)])

@@ -12,7 +12,6 @@ import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmovsam.engine.command_line import build_runner
@@ -90,7 +89,6 @@ def write_data(folder):
 @pytest.fixture
 def cfg(tmp_path, monkeypatch):
     """The config, its data, a vocabulary of random embeddings and a model that is small."""
-    init_default_scope('mmdet')
     write_data(tmp_path / 'data')
     monkeypatch.chdir(tmp_path)
     real = Config.fromfile(CONFIG)

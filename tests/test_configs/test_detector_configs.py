@@ -10,7 +10,6 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.registry import init_default_scope
 from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -32,7 +31,6 @@ def test_only_prompts_and_evaluators_differ_from_the_config_with_annotated_boxes
 
 def build(config):
     """The prompter of a config, in full size without its weights."""
-    init_default_scope('mmdet')
     with torch.device('meta'):
         return MODELS.build(config.model.prompter)
 
@@ -82,7 +80,6 @@ def found(tmp_path, monkeypatch):
 @pytest.mark.parametrize(('data', 'name'), [('coco', 'rtmdet'), ('lvis', 'mask_rcnn')])
 def test_boxes_of_a_detector_are_measured_by_overlap_and_average_precision(data, name, found):
     config = Config.fromfile(CONFIGS / f'ovsam_{data}_{name}.py')
-    init_default_scope('mmdet')
     dataset = DATASETS.build(config.test_dataloader.dataset)
     sample = dataset[0]['data_samples']
     person = dataset.metainfo['classes'].index('person')

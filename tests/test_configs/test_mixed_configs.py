@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mmovsam.datasets import config_files
 from mmovsam.datasets.mini_world import CATEGORIES, SHAPES
@@ -16,7 +15,6 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def read(name):
-    init_default_scope('mmdet')
     return Config.fromfile(CONFIGS / name)
 
 

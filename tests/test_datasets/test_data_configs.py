@@ -9,7 +9,7 @@ from mmcv.transforms import Compose
 from mmdet.registry import METRICS, MODELS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmengine.registry import PARAM_SCHEDULERS
 from PIL import Image
 from pycocotools import mask as mask_utils
 
@@ -20,7 +20,6 @@ EPOCH = 100  # iterations
 
 
 def read(name):
-    init_default_scope('mmdet')
     return Config.fromfile(CONFIGS / f'{name}.py')
 
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from mmdet.registry import DATASETS
-from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmovsam.vocabulary.sources import read_metainfo
@@ -21,7 +20,6 @@ def picture(path, size=(20, 10), exif=None):
 
 
 def build(folder, **kwargs):
-    init_default_scope('mmdet')
     return DATASETS.build(
         dict(type='ImageLabelDataset', data_root=str(folder), **{'pipeline': PIPELINE, **kwargs})
     )

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
-from mmengine.logging import MMLogger
 from PIL import Image, ImageOps
 
 from mmovsam.apis.image_input import read_image
@@ -144,7 +143,7 @@ def test_broken_exif_turns_nothing(tmp_path, image, exif):
         assert upright(opened).size == (60, 40)
 
 
-def test_damaged_and_missing_images_of_a_training_are_skipped_and_counted(tmp_path, image, caplog):
+def test_damaged_and_missing_images_of_a_training_are_skipped_and_counted(tmp_path, image, logged):
     class Images(CheckedImages, BaseDataset):
         backend_args = None
 
@@ -158,13 +157,10 @@ def test_damaged_and_missing_images_of_a_training_are_skipped_and_counted(tmp_pa
         with pytest.raises(error):
             Images(**settings)[index]
     dataset = Images(**settings, damaged='skip')
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
     for index in range(4):
         np.testing.assert_array_equal(dataset[index]['img'], image)
-    logger.removeHandler(caplog.handler)
-    assert '1.png is truncated' in caplog.text and 'gone.png is missing' in caplog.text
-    assert f'Skipped, {dataset.num_skipped} in this process' in caplog.text
+    assert '1.png is truncated' in logged.text and 'gone.png is missing' in logged.text
+    assert f'Skipped, {dataset.num_skipped} in this process' in logged.text
     for wrong in (dict(damaged='skip', test_mode=True), dict(damaged='pass')):
         with pytest.raises(ValueError, match='damaged'):
             Images(**settings, **wrong)

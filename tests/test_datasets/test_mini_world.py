@@ -2,12 +2,9 @@
 
 import colorsys
 import json
-import runpy
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -34,7 +31,6 @@ from mmovsam.datasets.mini_world import (
 from mmovsam.datasets.mini_world.drawing import draw_object
 from mmovsam.datasets.mini_world.writer import scene_rng
 
-TOOL = Path(__file__).parents[2] / 'dev' / 'make_mini_world.py'
 NOVEL = {category.id for category in CATEGORIES if category.novel}
 
 
@@ -313,15 +309,11 @@ def test_impossible_arguments_are_named(call, arguments, message):
         call(*arguments)
 
 
-def test_the_tool_ends_by_saying_where_the_result_is(tmp_path, monkeypatch, capsys):
-    def run(seed):
-        arguments = [str(tmp_path / 'out'), '--split', 'val', '--num-images', '2']
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments, '--seed', str(seed)])
-        runpy.run_path(str(TOOL), run_name='__main__')
-
-    run(1)
-    last = capsys.readouterr().out.splitlines()[-1]
+def test_the_tool_ends_by_saying_where_the_result_is(tmp_path, run_tool):
+    arguments = ['make_mini_world.py', tmp_path / 'out', '--split', 'val', '--num-images', '2']
+    status, out, err = run_tool(*arguments, '--seed', '1')
+    assert status == 0, out + err
+    last = out.splitlines()[-1]
     assert str(tmp_path / 'out' / 'val') in last
     assert str(tmp_path / 'out' / 'annotations' / 'mini_val.json') in last
-    with pytest.raises(SystemExit, match='--overwrite'):
-        run(2)
+    assert '--overwrite' in str(run_tool(*arguments, '--seed', '2'))

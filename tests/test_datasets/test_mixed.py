@@ -7,8 +7,6 @@ import tiny_data
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.dataset import pseudo_collate
-from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmovsam.vocabulary import TextClassifier
@@ -63,7 +61,6 @@ NAMES = ['masks', 'boxes', 'labels']
 
 
 def build(parts, names=NAMES, **kwargs):
-    init_default_scope('mmdet')
     return DATASETS.build(dict(type='MixedDataset', datasets=parts, names=names, **kwargs))
 
 
@@ -120,18 +117,15 @@ def test_frequencies_are_regions_of_an_image_drawn_in_the_ratios(parts):
     assert own == dict(masks=[0], boxes=[2], labels=[0, 2, 3])
 
 
-def test_what_was_joined_and_what_is_in_doubt_is_in_the_log(parts, tmp_path, caplog):
+def test_what_was_joined_and_what_is_in_doubt_is_in_the_log(parts, tmp_path, logged):
     content = json.loads((tmp_path / 'boxes.json').read_text())
     content['categories'][1]['name'] = 'plum (tree)'
     (tmp_path / 'boxes.json').write_text(json.dumps(content))
     content['annotations'][0]['iscrowd'] = 1
     (tmp_path / 'boxes.json').write_text(json.dumps(content))
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
     sample = build(parts)[2]['data_samples']
-    logger.removeHandler(caplog.handler)
     assert sample.ignored_instances.labels.tolist() == [2] and len(sample.gt_instances) == 0
-    text = caplog.text
+    text = logged.text
     assert "boxes: 'Bird_or_owl' is 'owl'" in text
     assert "boxes: 'plum (tree)' shares a name with 'plum' and stays a class of its own" in text
     assert 'masks (2 images, 2 classes)' in text

@@ -10,7 +10,6 @@ import tiny
 import tiny_data
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmovsam.vocabulary import TextClassifier, save_classifier
@@ -93,7 +92,6 @@ def folder(tmp_path, monkeypatch):
         values[39] = 255
         Image.fromarray(values).save(data / 'labels' / f'{i}.png')
     (data / 'names.txt').write_text('\nplum\nowl\n')
-    init_default_scope('mmdet')
     torch.save(MODELS.build(tiny.OVSAM).state_dict(), tmp_path / 'weights.pth')
     classifier = TextClassifier(torch.randn(2, 1, tiny.WIDTH), ('plum', 'owl'))
     save_classifier(tmp_path / 'my_vocabulary.safetensors', classifier)

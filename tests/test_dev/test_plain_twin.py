@@ -7,7 +7,6 @@ from benchmarks import plain_twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.layers import MaskDecoder, ViTBlock, mask_decoder, vit
 from mmovsam.prompts import Prompts
@@ -26,7 +25,6 @@ def random_(module, seed=0):
 
 def ovsam():
     """A small OVSAM, random throughout."""
-    init_default_scope('mmdet')
     model = random_(MODELS.build(tiny.OVSAM))
     model.set_vocabulary(tiny.vocabulary())
     return model

@@ -9,7 +9,6 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 import mmovsam  # noqa: F401
 from mmovsam.vocabulary import load_classifier
@@ -27,7 +26,6 @@ def train_mini():
 
 def build(name):
     cfg = Config.fromfile(ROOT / 'configs' / 'mini' / name)
-    init_default_scope('mmdet')
     return MODELS.build(cfg.model)
 
 

@@ -1,21 +1,10 @@
-"""A server, and caches of its own for each test."""
+"""A server, and a cache of its own for each test."""
 
 import pytest
-from hub_server import HubServer
+from hub_server import server  # noqa: F401  a fixture
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(server, tmp_path):  # noqa: F811
     """The folder of the package's cache."""
-    monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
     return tmp_path / 'cache'
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch, cache):
-    """A hub and file server that everything is fetched from."""
-    server = HubServer()
-    server.serve_as_hub(monkeypatch, tmp_path / 'hub')
-    monkeypatch.setattr('mmovsam.downloads.http._PAUSE', 0)
-    yield server
-    server.close()

@@ -35,29 +35,17 @@ def test_only_what_is_read_is_fetched_and_only_once(server, content):
         assert file.read(1000) == content[500_000:501_000]
     assert server.log.sent('/big') == file.received < 2 * 2**15 + 10
     assert len(server.log.requests) == 2
+    assert RangeFile(f'{server.url}/big').read(900_000) == content[:900_000]
+    assert len(server.log.requests) == 4  # blocks beside each other come with one request
 
 
-def test_blocks_beside_each_other_come_with_one_request(server, content):
+def test_what_cannot_be_read_is_told(server, content):
     file = RangeFile(f'{server.url}/big')
-    assert file.read(900_000) == content[:900_000]
-    assert len(server.log.requests) == 2
-
-
-def test_file_that_is_replaced_while_it_is_read_is_an_error(server, content):
-    file = RangeFile(f'{server.url}/big')
-    file.read(10)
+    with pytest.raises(OSError, match='before the start'):
+        file.seek(-1)
     server.files['/big'] = os.urandom(1_000_000)
-    file.seek(500_000)
     with pytest.raises(OSError, match='replaced by another file'):
         file.read(10)
-
-
-def test_server_without_ranges_is_told_apart(server, content):
     server.ranges = False
     with pytest.raises(io.UnsupportedOperation, match='as a whole only'):
         RangeFile(f'{server.url}/big')
-
-
-def test_position_before_the_start_is_refused(server, content):
-    with pytest.raises(OSError, match='before the start'):
-        RangeFile(f'{server.url}/big').seek(-1)

@@ -3,6 +3,8 @@
 from argparse import Namespace
 
 import pytest
+import tiny
+import tiny_training
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -10,8 +12,7 @@ from mmovsam.engine.command_line import build_runner, load_config
 from mmovsam.engine.resume import last_checkpoint
 
 
-@pytest.mark.parametrize('separator', ['/', '\\'])
-@pytest.mark.parametrize('original_is_there', [False, True])
+@pytest.mark.parametrize(('separator', 'original_is_there'), [('/', False), ('\\', True)])
 def test_a_training_that_was_moved_or_copied_goes_on_with_its_own(
     tmp_path, separator, original_is_there
 ):
@@ -58,3 +59,27 @@ def test_every_run_checks_its_images_if_the_config_does_not_say_otherwise(monkey
         cfg = Config(dict(launcher='none', model={}, default_hooks=hooks))
         assert build_runner(cfg, training=False).default_hooks.image_check == expected
     assert build_runner(Config(dict(launcher='none', model={})), False).default_hooks.image_check
+
+
+@pytest.mark.parametrize(
+    ('train_cfg', 'plain', 'remedy'),
+    [
+        (dict(type='EpochBasedTrainLoop', max_epochs=1), 'EpochBasedTrainLoop', 'ResumableEpoch'),
+        (dict(by_epoch=True, max_epochs=1), 'EpochBasedTrainLoop', 'ResumableEpochLoop'),
+        (dict(by_epoch=False, max_iters=1), 'IterBasedTrainLoop', 'ResumableIterLoop'),
+        (dict(type='ResumableIterLoop', max_iters=1), None, None),
+    ],
+)
+def test_a_loop_that_loses_exact_resume_is_named_with_the_remedy(
+    tmp_path, capfd, train_cfg, plain, remedy
+):
+    tiny_training.write_files(tmp_path)
+    cfg = tiny_training.config(tmp_path, tiny.DISTILLER, 4, launcher='none')
+    # MMEngine hands a logger on to the next runner of the same name, which may be a second's
+    cfg.merge_from_dict(dict(log_level='WARNING', experiment_name=tmp_path.name))
+    cfg.train_cfg = train_cfg
+    build_runner(cfg, training=True)
+    text = ' '.join(capfd.readouterr())
+    assert text.count('train_cfg.type is') == (plain is not None)
+    if plain:
+        assert f'train_cfg.type is {plain}: ' in text and remedy in text

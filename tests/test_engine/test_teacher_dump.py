@@ -1,5 +1,6 @@
 """Filling a store: whatever happens in between, each image's feature is computed once."""
 
+import copy
 import os
 import random
 import shutil
@@ -8,7 +9,6 @@ import time
 
 import numpy as np
 import pytest
-import tiny
 import tiny_dump
 import torch
 from filelock import FileLock
@@ -58,20 +58,38 @@ def taken(tmp_path):
     return take
 
 
+@pytest.fixture(scope='module')
+def first_dump(tmp_path_factory):
+    """Images, weights and a store of their features, and what dumping has said."""
+    folder = tmp_path_factory.mktemp('dumped')
+    cfg = tiny_dump.config(folder)
+    return folder, cfg, tiny_dump.dump(cfg, folder / 'out')
+
+
+@pytest.fixture
+def dumped(first_dump, config, tmp_path):
+    """Config and folder of a copy, in which each may be changed."""
+    cfg = config()
+    shutil.copytree(first_dump[0] / 'out', tmp_path / 'out')
+    return cfg, tmp_path / 'out'
+
+
 def features(folder, count=6):
     store = FeatureStore(folder)
     return [store.read(i).embedding.data for i in range(1, count + 1)]
 
 
-def test_features_are_what_the_teacher_says_of_each_image(config, tmp_path):
-    cfg = config()
-    cfg.train_dataloader.batch_size = 4  # the last batch has two
-    done = tiny_dump.dump(cfg, tmp_path / 'out')
+def same_features(one, other, count=6):
+    return all(map(torch.equal, features(one, count), features(other, count)))
+
+
+def test_features_are_what_the_teacher_says_of_each_image(first_dump):
+    folder, cfg, done = first_dump
     assert (done.num_features, done.damaged, done.rounding) == (6, [], 0)
     model = MODELS.build(cfg.model)
     model.init_weights()
-    dataset = DATASETS.build(tiny_dump.images(tmp_path / 'images'))
-    store = FeatureStore(tmp_path / 'out')
+    dataset = DATASETS.build(tiny_dump.images(folder / 'images'))
+    store = FeatureStore(folder / 'out')
     for index in range(6):
         item = dataset[index]
         inputs = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
@@ -83,20 +101,34 @@ def test_features_are_what_the_teacher_says_of_each_image(config, tmp_path):
     assert store.about['shape'] == list(expected.shape)
 
 
-def test_what_rounding_costs_is_measured(config, tmp_path):
-    cfg = config()
-    exact, rounded = (tiny_dump.dump(cfg, tmp_path / kind, kind) for kind in ('float32', 'int8'))
-    assert exact.rounding == 0
-    squares = [
-        (FeatureStore(tmp_path / 'int8').read(i).embedding.decode()
-         - FeatureStore(tmp_path / 'float32').read(i).embedding.decode()).square().mean()
-        for i in range(1, 7)
-    ]  # fmt: skip
+def test_what_rounding_costs_is_measured_of_a_data_set_with_stored_features_too(
+    first_dump, tmp_path
+):
+    folder, cfg, _ = first_dump
+    cfg = copy.deepcopy(cfg)
+    cfg.train_dataloader.batch_size = 4  # the last batch has two
+    cfg.model.features = str(folder / 'out')
+    cfg.train_dataloader.dataset = dict(
+        type='TeacherFeatureDataset',
+        features=cfg.model.features,
+        dataset=cfg.train_dataloader.dataset,
+    )
+    rounded = tiny_dump.dump(cfg, tmp_path / 'int8', 'int8')
+    stores = [FeatureStore(path) for path in (tmp_path / 'int8', folder / 'out')]
+    squares = []
+    for i in range(1, 7):
+        one, other = (store.read(i).embedding.decode() for store in stores)
+        squares.append((one - other).square().mean())
     assert rounded.rounding == pytest.approx(np.mean(squares), rel=1e-3)
 
 
-def test_a_second_call_computes_only_what_is_new(config, tmp_path, taken):
-    tiny_dump.dump(config(4), tmp_path / 'out')
+def test_a_second_call_computes_only_what_is_new_and_images_that_are_there_twice_once(
+    config, tmp_path, taken
+):
+    cfg = config(4)
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    assert tiny_dump.dump(cfg, tmp_path / 'out').num_features == 4
     assert sorted(taken()) == [1, 2, 3, 4]
     assert tiny_dump.dump(config(6), tmp_path / 'out').num_features == 6
     assert sorted(taken()) == [5, 6]
@@ -104,6 +136,7 @@ def test_a_second_call_computes_only_what_is_new(config, tmp_path, taken):
     assert taken() == []
 
 
+@pytest.mark.slow  # `test_store.py` kills what writes
 def test_kills_at_any_moment_cost_no_finished_image(config, tmp_path, taken):
     seed = random.SystemRandom().randrange(2**32)
     print(f'seed {seed}')
@@ -138,149 +171,102 @@ def test_kills_at_any_moment_cost_no_finished_image(config, tmp_path, taken):
         finished = stored
     assert kills >= 2
     tiny_dump.dump(cfg, tmp_path / 'out')
-    found = zip(features(tmp_path / 'out', count), features(tmp_path / 'whole', count))
-    assert all(torch.equal(killed, whole) for killed, whole in found)
+    assert same_features(tmp_path / 'out', tmp_path / 'whole', count)
 
 
-def test_two_processes_divide_the_images_and_give_the_same(config, tmp_path, taken):
-    count = 10
-    cfg = config(count)
-    tiny_dump.dump(cfg, tmp_path / 'one')
-    taken()
+def test_two_processes_divide_the_images_and_give_the_same(first_dump, config, tmp_path):
+    cfg = config()
 
     def run(rank):
         cfg.train_dataloader.dataset.notes = str(tmp_path / f'notes{rank}')
-        assert tiny_dump.dump(cfg, tmp_path / 'two').num_features == count
+        assert tiny_dump.dump(cfg, tmp_path / 'two').num_features == 6
 
     assert tiny_dump.in_two_processes(run) == [0, 0]
     shares = [set(map(int, tiny_dump.lines(tmp_path / f'notes{rank}'))) for rank in (0, 1)]
-    assert all(shares) and shares[0] | shares[1] == set(range(1, count + 1))
+    assert all(shares) and shares[0] | shares[1] == set(range(1, 7))
     store = FeatureStore(tmp_path / 'two')
     shards = [{store.shard_of(i) for i in share} for share in shares]
     assert not shards[0] & shards[1]
-    found = zip(features(tmp_path / 'two', count), features(tmp_path / 'one', count))
-    assert all(torch.equal(two, one) for two, one in found)
+    assert same_features(tmp_path / 'two', first_dump[0] / 'out')
 
 
-def test_a_damaged_feature_is_computed_again_on_demand_and_no_other(config, tmp_path, taken):
-    cfg, folder = config(), tmp_path / 'out'
-    tiny_dump.dump(cfg, folder)
-    before = features(folder)
-    store = FeatureStore(folder)
-    tiny_dump.flip_bit(store, 3)
-    taken()
+def test_a_damaged_feature_is_computed_again_on_demand_and_no_other(first_dump, dumped, taken):
+    cfg, folder = dumped
+    tiny_dump.flip_bit(FeatureStore(folder), 3)
     tiny_dump.dump(cfg, folder)
     assert taken() == []  # nothing reads what is there unless it is asked to
     done = tiny_dump.dump(cfg, folder, damaged='skip')
     assert len(done.damaged) == 1 and 'image 3 ' in done.damaged[0] and taken() == []
     assert tiny_dump.dump(cfg, folder, damaged='recompute').damaged == []
     assert taken() == [3]
-    assert all(torch.equal(a, b) for a, b in zip(features(folder), before))
+    assert same_features(folder, first_dump[0] / 'out')
 
 
-def test_a_truncated_shard_is_named_passed_over_or_computed_again(config, tmp_path, taken):
-    cfg, folder = config(), tmp_path / 'out'
-    tiny_dump.dump(cfg, folder)
-    before = features(folder)
+def test_a_truncated_shard_is_named_passed_over_or_computed_again(first_dump, dumped, taken):
+    cfg, folder = dumped
     store = FeatureStore(folder)
     path = tiny_dump.shard_with(store, 3)
     lost = [i for i in range(1, 7) if tiny_dump.shard_with(store, i) == path]
-    store.close()
     path.write_bytes(path.read_bytes()[:-70_000])
-    taken()
     with pytest.raises(DamagedFeatureError, match=f'{path.name} is damaged.*--damaged recompute'):
         tiny_dump.dump(cfg, folder)
     assert path.name in tiny_dump.dump(cfg, folder, damaged='skip').damaged[0]
     assert taken() == []
     tiny_dump.dump(cfg, folder, damaged='recompute')
     assert sorted(taken()) == lost
-    assert all(torch.equal(a, b) for a, b in zip(features(folder), before))
+    assert same_features(folder, first_dump[0] / 'out')
 
 
 def test_the_size_is_said_at_the_start_and_a_small_disk_is_refused(
-    config, tmp_path, monkeypatch, capsys
+    first_dump, tmp_path, monkeypatch, capsys
 ):
-    cfg = config()
+    cfg = first_dump[1]
     free = shutil.disk_usage(tmp_path)._replace(free=20_000)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: free)
     with pytest.raises(OSError, match='6 images take 27.8 KiB as float32.*int8'):
         dump_teacher_features(cfg, tmp_path / 'out', 'float32')  # 4608 bytes each
     dump_teacher_features(cfg, tmp_path / 'out8', 'int8')  # 1408 bytes each
-    said = '6 images, 0 of them done. As int8 the others take about 8.5 KiB, all 8.5 KiB;'
-    assert said in capsys.readouterr().out
+    text = '6 images, 0 of them done. As int8 the others take about 8.5 KiB, all 8.5 KiB;'
+    assert text in capsys.readouterr().out
 
 
-def test_another_type_teacher_or_size_does_not_mix_into_a_store(config, tmp_path):
-    cfg, folder = config(), tmp_path / 'out'
-    tiny_dump.dump(cfg, folder)
-    with pytest.raises(ValueError, match='type of the values: float32, not int8'):
-        tiny_dump.dump(cfg, folder, 'int8')
-    tiny_dump.write_teacher(tmp_path / 'sam.pth', seed=1)
-    with pytest.raises(ValueError, match='fingerprint'):
-        tiny_dump.dump(cfg, folder)
+LOAD, RESIZE, PACK = tiny_dump.PIPELINE
+FLIP = dict(type='RandomFlip', prob=0.5)
+REFUSED = dict(
+    pipeline=(
+        lambda cfg: cfg.train_dataloader.dataset.update(pipeline=[LOAD, RESIZE, FLIP, PACK]),
+        'RandomFlip moves pixels',
+    ),
+    weightless=(lambda cfg: cfg.model.teacher.pop('init_cfg'), 'none of the files'),
+    none=(lambda cfg: cfg.model.pop('teacher'), 'no teacher'),
+    missing=(
+        lambda cfg: cfg.model.teacher.init_cfg.update(checkpoint='sam_vit_h_4b8939.pth'),
+        'sam_vit_h_4b8939.pth\n.*segment-anything',
+    ),
+)
 
 
-def test_moving_augmentation_is_refused_before_anything_is_written(config, tmp_path):
-    load, resize, pack = tiny_dump.PIPELINE
-    cfg = config(pipeline=[load, resize, dict(type='RandomFlip', prob=0.5), pack])
-    with pytest.raises(ValueError, match='RandomFlip moves pixels'):
+@pytest.mark.parametrize('kind', REFUSED)
+def test_what_cannot_be_dumped_is_told_before_anything_is_written(first_dump, tmp_path, kind):
+    change, message = REFUSED[kind]
+    cfg = copy.deepcopy(first_dump[1])
+    change(cfg)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         tiny_dump.dump(cfg, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_config_whose_data_set_has_stored_features_can_be_dumped(config, tmp_path):
-    cfg = config()
-    folder = str(tmp_path / 'out')
-    cfg.model.features = folder
-    inner = cfg.train_dataloader.dataset
-    cfg.train_dataloader.dataset = dict(
-        type='TeacherFeatureDataset', features=folder, dataset=inner
-    )
-    assert tiny_dump.dump(cfg, folder).num_features == 6
-    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 6
-
-
-def test_two_images_of_one_id_are_refused(config, tmp_path):
-    cfg = config()
-    (tmp_path / 'images' / 'sa_x_3.jpg').write_bytes(
-        (tmp_path / 'images' / 'sa_2.jpg').read_bytes()
-    )
-    with pytest.raises(ValueError, match=r'sa_3.jpg and .*sa_x_3.jpg have the same id, 3'):
-        tiny_dump.dump(cfg, tmp_path / 'out')
-
-
-def test_an_image_that_is_there_twice_is_computed_once(config, tmp_path, taken):
-    cfg = config()
-    cfg.train_dataloader.dataset = dict(
-        type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset
-    )
-    assert tiny_dump.dump(cfg, tmp_path / 'out').num_features == 6
-    assert sorted(taken()) == [1, 2, 3, 4, 5, 6]
-
-
-def test_a_second_dump_into_the_same_folder_is_refused(config, tmp_path):
-    (tmp_path / 'out').mkdir()
-    with FileLock(tmp_path / 'out' / '.lock'), pytest.raises(ValueError, match='Another dump'):
-        tiny_dump.dump(config(), tmp_path / 'out')
-
-
-def test_a_teacher_without_weights_is_refused(config, tmp_path):
-    cfg = config()
-    cfg.model.teacher = tiny.SAM_ENCODER
-    with pytest.raises(ValueError, match='none of the files'):
-        tiny_dump.dump(cfg, tmp_path / 'out')
-    cfg.model.teacher = None
-    with pytest.raises(ValueError, match='no teacher'):
-        tiny_dump.dump(cfg, tmp_path / 'out')
-
-
-def test_missing_weights_are_named_with_how_to_get_them(config, tmp_path):
-    cfg = config()
-    cfg.model.teacher.init_cfg.checkpoint = str(tmp_path / 'sam_vit_h_4b8939.pth')
-    with pytest.raises(FileNotFoundError, match='sam_vit_h_4b8939.pth\n.*segment-anything'):
-        tiny_dump.dump(cfg, tmp_path / 'out')
-
-
-def test_another_word_for_damaged_is_refused(config, tmp_path):
+def test_what_does_not_go_with_the_folder_is_refused(dumped, tmp_path):
+    cfg, folder = dumped
+    with pytest.raises(ValueError, match='type of the values: float32, not int8'):
+        tiny_dump.dump(cfg, folder, 'int8')
     with pytest.raises(ValueError, match="not 'repair'"):
-        tiny_dump.dump(config(), tmp_path / 'out', damaged='repair')
+        tiny_dump.dump(cfg, folder, damaged='repair')
+    with FileLock(folder / '.lock'), pytest.raises(ValueError, match='Another run'):
+        tiny_dump.dump(cfg, folder)
+    tiny_dump.write_teacher(tmp_path / 'sam.pth', seed=1)
+    with pytest.raises(ValueError, match='fingerprint'):
+        tiny_dump.dump(cfg, folder)
+    shutil.copy(tmp_path / 'images/sa_2.jpg', tmp_path / 'images/sa_x_3.jpg')
+    with pytest.raises(ValueError, match=r'sa_3.jpg and .*sa_x_3.jpg have the same id, 3'):
+        tiny_dump.dump(cfg, folder)

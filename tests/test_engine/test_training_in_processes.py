@@ -11,31 +11,30 @@ from tiny_training import train, write_files
 
 OVSAM = tiny.merged(
     tiny.OVSAM,
-    dict(
-        classifier=dict(classifier='names.safetensors'),
-        train_cfg=dict(max_instances=4),
-    ),
+    dict(classifier=dict(classifier='names.safetensors'), train_cfg=dict(max_instances=4)),
+)
+WRAPPER = dict(
+    auto_wrap_policy=dict(
+        type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy', min_num_params=5000
+    )
 )
 FSDP = dict(
     runner_type='FlexibleRunner',
-    strategy=dict(
-        type='FullStateFSDPStrategy',
-        model_wrapper=dict(
-            auto_wrap_policy=dict(
-                type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy', min_num_params=5000
-            )
-        ),
-    ),
+    strategy=dict(type='FullStateFSDPStrategy', model_wrapper=WRAPPER),
 )
 
 
 @pytest.fixture
 def config(tmp_path):
-    """`config(model, batch_size)`: of a training of 4 steps on 8 images, if the batch is 4."""
+    """`config(model, batch_size, epochs)`: of 2 steps an epoch on 8 images, if the batch is 4."""
     write_files(tmp_path)
-    return lambda model, batch_size, **changes: tiny_training.config(
-        tmp_path, model, batch_size, **changes
-    )
+
+    def make_config(model, batch_size, epochs=2, **changes):
+        cfg = tiny_training.config(tmp_path, model, batch_size, **changes)
+        cfg.train_cfg.max_epochs = epochs
+        return cfg
+
+    return make_config
 
 
 def compare(one, many):
@@ -49,7 +48,7 @@ def compare(one, many):
 
 @pytest.fixture(scope='module')
 def distilled(tmp_path_factory):
-    """The steps of SAM2CLIP in one process."""
+    """The four steps of SAM2CLIP in one process."""
     folder = tmp_path_factory.mktemp('one')
     write_files(folder)
     states, (one,) = train(tiny_training.config(folder, tiny.DISTILLER, 4), 'one')
@@ -57,13 +56,45 @@ def distilled(tmp_path_factory):
     return one
 
 
-@pytest.mark.parametrize('model', [OVSAM, tiny.SAM], ids=['ovsam', 'sam'])
-def test_the_loss_of_two_processes_is_that_of_one(config, model):
-    states, (one,) = train(config(model, 4), 'one')
-    assert states == [0] and len(one) == 4
-    states, many = train(config(model, 2), 'many', processes=2)
+@pytest.mark.parametrize(
+    ('model', 'epochs'), [(OVSAM, 1), pytest.param(tiny.SAM, 2, marks=pytest.mark.slow)]
+)
+def test_the_loss_of_two_processes_is_that_of_one(config, model, epochs):
+    states, (one,) = train(config(model, 4, epochs), 'one')
+    assert states == [0] and len(one) == 2 * epochs
+    states, many = train(config(model, 2, epochs), 'many', processes=2)
     assert states == [0, 0]
     compare(one, many)
+
+
+@pytest.mark.parametrize('resumed', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(
+    config, distilled, resumed
+):
+    model = tiny.merged(tiny.DISTILLER, dict(neck=dict(with_cp=True)))
+    states, many = train(config(model, 2, 1, **FSDP), 'many', processes=2)
+    assert states == [0, 0]
+    compare(distilled[:2], many)
+    if resumed:
+        states, rest = train(config(model, 2, resume=True, **FSDP), 'rest', processes=2)
+        assert states == [0, 0]
+        compare(distilled[2:], rest)
+
+
+@pytest.mark.slow
+def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config, distilled):
+    halves = config(tiny.DISTILLER, 1)
+    halves.optim_wrapper.accumulative_counts = 2
+    states, many = train(halves, 'many', processes=2)
+    assert states == [0, 0]
+    means = [
+        [((a + b) / 2, [*first, *second]) for (a, first), (b, second) in zip(part[::2], part[1::2])]
+        for part in many
+    ]
+    compare(distilled, means)
+
+
+# `test_processes.py` has the same without a training
 
 
 def kill(step):
@@ -72,6 +103,7 @@ def kill(step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(
     config, distilled, tmp_path
 ):
@@ -84,8 +116,9 @@ def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(
     compare(distilled[2:], [rest])
 
 
+@pytest.mark.slow
 def test_a_silent_machine_ends_the_others_and_a_slow_process_does_not(config, tmp_path):
-    said = tmp_path / 'many0.err'
+    errors = tmp_path / 'many0.err'
 
     def slow_then_silent(step):
         if step == 0:
@@ -95,7 +128,7 @@ def test_a_silent_machine_ends_the_others_and_a_slow_process_does_not(config, tm
             if os.fork():
                 os.kill(pid, signal.SIGSTOP)  # with open connections, as where power is lost
             until = time.monotonic() + 60
-            while time.monotonic() < until and '--resume' not in said.read_text():
+            while time.monotonic() < until and '--resume' not in errors.read_text():
                 time.sleep(0.2)
             os.kill(pid, signal.SIGKILL)
             os._exit(0)
@@ -103,29 +136,4 @@ def test_a_silent_machine_ends_the_others_and_a_slow_process_does_not(config, tm
     silent = config(tiny.DISTILLER, 1, heartbeat=3)  # 8 images make 4 steps an epoch
     states, (steps, _) = train(silent, 'many', processes=2, then=slow_then_silent)
     assert states == [1 << 8, signal.SIGKILL] and len(steps) == 3
-    assert 'No sign of life' in said.read_text()
-
-
-def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(config, distilled):
-    neck = dict(neck=dict(with_cp=True))
-    sharded = config(tiny.merged(tiny.DISTILLER, neck), 2, **FSDP)
-    sharded.train_cfg.max_epochs = 1
-    states, many = train(sharded, 'many', processes=2)
-    assert states == [0, 0]
-    compare(distilled[:2], many)
-    sharded.train_cfg.max_epochs, sharded.resume = 2, True
-    states, rest = train(sharded, 'rest', processes=2)
-    assert states == [0, 0]
-    compare(distilled[2:], rest)
-
-
-def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config, distilled):
-    halves = config(tiny.DISTILLER, 1)
-    halves.optim_wrapper.accumulative_counts = 2
-    states, many = train(halves, 'many', processes=2)
-    assert states == [0, 0]
-    means = [
-        [((a + b) / 2, [*first, *second]) for (a, first), (b, second) in zip(part[::2], part[1::2])]
-        for part in many
-    ]
-    compare(distilled, means)
+    assert 'No sign of life' in errors.read_text()

@@ -50,22 +50,19 @@ def test_settings_that_onnx_cannot_express_are_named(random_model, changes, mess
         check_exportable(random_model(**changes), tiny.vocabulary())
 
 
-def test_half_precision_is_refused(random_model):
+def test_other_precisions_and_vocabularies_are_refused(random_model):
+    model = random_model()
+    for classifier, message in (
+        (tiny.vocabulary(width=7), 'width 7 and the model 32'),
+        (None, 'export it with a vocabulary'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_exportable(model, classifier)
     with pytest.raises(ValueError, match='these are torch.bfloat16'):
         check_exportable(random_model().bfloat16(), tiny.vocabulary())
-    model = prepare_for_inference(random_model().eval(), torch.bfloat16)
+    model = prepare_for_inference(model, torch.bfloat16)
     with pytest.raises(ValueError, match='prepared to encode in torch.bfloat16'):
         check_exportable(model, tiny.vocabulary())
-
-
-def test_names_of_another_clip_are_refused(random_model):
-    with pytest.raises(ValueError, match='width 7 and the model 32'):
-        check_exportable(random_model(), tiny.vocabulary(width=7))
-
-
-def test_a_model_with_names_needs_a_vocabulary(random_model):
-    with pytest.raises(ValueError, match='export it with a vocabulary'):
-        check_exportable(random_model(), None)
 
 
 def test_files_that_say_something_else_than_the_model_get_no_place(

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
+from other_device import other_device
 
 from mmovsam.checkpoints import names_all_weights
 from mmovsam.export import Comparison, ONNXModel
 from mmovsam.export.checking import compare_prompts, random_prompts
 from mmovsam.export.onnx_model import point_groups
-from mmovsam.models.detectors.ovsam import ImageFeatures
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier
 
@@ -34,11 +34,6 @@ def random_names(counts, split, random):
         kinds = torch.randint(3, (len(counts),), generator=random).tolist()
         novel = tuple((True, False, None)[kind] for kind in kinds)
     return TextClassifier(embeddings, novel=novel, counts=tuple(counts))
-
-
-def said_by_pytorch(model, features, prompts):
-    said = model.recognize(features, prompts)
-    return said.low_res_logits, model.classifier.probabilities(said.fused_logits)
 
 
 def test_export_checked_itself_against_pytorch(exported):
@@ -70,7 +65,7 @@ def test_any_number_of_prompts_points_and_names_equals_pytorch(
     assert comparison.borderline <= 1, comparison
 
 
-def test_prompts_of_many_kinds_are_each_what_they_are_in_pytorch(exported, encoded):
+def test_prompts_of_many_kinds_none_and_masks(exported, encoded):
     nan = float('nan')
     prompts = Prompts(
         bboxes=[[nan] * 4, [5, 6, 50, 40], [nan] * 4, [1, 2, 90, 80]],
@@ -78,23 +73,22 @@ def test_prompts_of_many_kinds_are_each_what_they_are_in_pytorch(exported, encod
         point_labels=[[1, 0], [-1, -1], [1, -1], [0, -1]],
     )
     logits, scores, probabilities = exported.onnx.decode(encoded[1], prompts, (SIZE, SIZE))
-    expected = said_by_pytorch(exported.model, encoded[0], prompts)
-    np.testing.assert_allclose(logits, expected[0], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(probabilities, expected[1], rtol=0, atol=1e-4)
+    expected = exported.model.recognize(encoded[0], prompts)
+    np.testing.assert_allclose(logits, expected.low_res_logits, rtol=0, atol=1e-4)
+    expected = exported.model.classifier.probabilities(expected.fused_logits)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-4)
     assert scores.shape == (4,)
-
-
-def test_no_prompts_give_no_masks(exported, encoded):
-    logits, scores, probabilities = exported.onnx.decode(encoded[1], Prompts.empty(), (SIZE, SIZE))
-    assert logits.shape == (0, 1, SIZE // 4, SIZE // 4)
-    assert scores.shape == (0,) and probabilities.shape == (0, len(tiny.NAMES))
-
-
-def test_quality_leaves_out_the_padding(exported, encoded):
-    prompts = Prompts(bboxes=[[5, 6, 50, 40], [0, 0, 90, 90]])
-    whole = exported.onnx.decode(encoded[1], prompts, (SIZE, SIZE))[1]
-    part = exported.onnx.decode(encoded[1], prompts, (SIZE // 2, SIZE))[1]
-    assert (whole > 0).all() and not np.isclose(whole, part).any()
+    boxes = Prompts(bboxes=[[5, 6, 50, 40], [0, 0, 90, 90]])
+    whole, without_padding = (
+        exported.onnx.decode(encoded[1], boxes, shape)[1]
+        for shape in ((SIZE, SIZE), (SIZE // 2, SIZE))
+    )
+    assert (whole > 0).all() and not np.isclose(whole, without_padding).any()
+    none = exported.onnx.decode(encoded[1], Prompts.empty(), (SIZE, SIZE))
+    assert [len(part) for part in none] == [0, 0, 0]
+    masks = Prompts(mask_input=torch.zeros(1, 1, SIZE // 4, SIZE // 4))
+    with pytest.raises(ValueError, match='no mask_input'):
+        exported.onnx.decode(encoded[1], masks, (SIZE, SIZE))
 
 
 def test_weights_of_eight_bits_say_nearly_the_same_in_smaller_files(exported, encoded):
@@ -125,18 +119,6 @@ def test_a_box_is_two_points_and_points_alone_are_padded():
     assert points['point_labels'].tolist() == [[1, -1]]
 
 
-def test_masks_as_prompts_are_refused(exported, encoded):
-    prompts = Prompts(mask_input=torch.zeros(1, 1, SIZE // 4, SIZE // 4))
-    with pytest.raises(ValueError, match='no mask_input'):
-        exported.onnx.decode(encoded[1], prompts, (SIZE, SIZE))
-
-
-def test_features_keep_the_order_of_their_names(exported, encoded):
-    assert isinstance(encoded[0], ImageFeatures)
-    assert list(encoded[1]) == exported.onnx.settings['encoder']['outputs']
-    assert encoded[1]['stage4'].shape == tuple(encoded[0].stage4.shape)
-
-
 def test_detector_on_an_export_predicts_what_its_model_does(exported):
     detector = MODELS.build(
         dict(
@@ -160,3 +142,25 @@ def test_detector_on_an_export_predicts_what_its_model_does(exported):
         assert (got.masks != expected.masks).float().mean() < 1e-3
     with pytest.raises(ValueError, match='cannot be trained'):
         detector.loss(data['inputs'], data['data_samples'])
+
+
+def test_an_export_answers_for_images_and_prompts_of_another_device(exported):
+    detector = MODELS.build(
+        dict(
+            type='ONNXOVSAM',
+            data_preprocessor=tiny.PREPROCESSOR,
+            init_cfg=dict(type='Pretrained', checkpoint=str(exported.folder / 'model.json')),
+        )
+    ).to('meta')
+    prompts = Prompts(bboxes=[[4.0, 4, 30, 30]])
+    meta = dict(img_shape=(72, 96), ori_shape=(60, 80), scale_factor=(1.2, 1.2))
+    with other_device(), torch.no_grad():
+        features = detector.extract_feat(torch.zeros(1, 3, SIZE, SIZE, device='meta'))
+        for place in ('cpu', 'meta'):
+            found = detector.predict_prompts(features.image(0), prompts.to(place), meta)
+            assert found.masks.shape == (1, 60, 80) and found.labels.shape == (1,)
+
+
+def test_what_onnxruntime_cannot_compute_with_is_refused(exported):
+    with pytest.raises(ValueError, match='no NoSuchProvider: it has .*CPUExecutionProvider'):
+        ONNXModel(exported.folder, providers=['NoSuchProvider'])

@@ -1,5 +1,7 @@
 """Export of a model with fine maps, a decoder of windows and a namer of regions."""
 
+from types import SimpleNamespace
+
 import pytest
 import tiny
 import tiny_photo
@@ -8,24 +10,61 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmovsam.export import Comparison, ONNXModel, export_onnx
-from mmovsam.export.checking import compare_prompts, random_prompts
+from mmovsam.export.checking import compare, compare_prompts, random_prompts
+from mmovsam.export.graphs import DecoderGraph, EncoderGraph
 
 SIZE = tiny_photo.SIZE
 VOCABULARY = tiny.vocabulary(width=tiny_photo.EMBED_DIM)
 
 
-@pytest.fixture(scope='module')
-def photo(tmp_path_factory):
-    """A model and what became of it in onnxruntime."""
+class EagerModel(ONNXModel):
+    """The graphs of an export, run by PyTorch as they are."""
+
+    def __init__(self, model):
+        self.vocabulary, self.settings = None, {}
+        encoder = EncoderGraph(model).eval()
+        decoder = DecoderGraph(model, encoder.outputs).eval()
+        count = len(encoder.outputs)
+        for name, graph in dict(encoder=encoder, decoder=decoder).items():
+            self.settings[name] = dict(outputs=graph.outputs)
+
+        @torch.no_grad()
+        def encode(_, inputs):
+            return [each.numpy() for each in encoder(torch.from_numpy(inputs['image']))]
+
+        @torch.no_grad()
+        def decode(_, inputs):
+            parts = [torch.from_numpy(inputs[name]) for name in decoder.inputs]
+            return [each.numpy() for each in decoder(tuple(parts[:count]), *parts[count:])]
+
+        self.encoder, self.decoder = SimpleNamespace(run=encode), SimpleNamespace(run=decode)
+
+
+def build():
+    """A model whose logits are on both sides of all thresholds."""
     model = tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
     with torch.no_grad():
         torch.nn.init.normal_(model.region_namer.lin2.weight, std=0.1)
         model.window_decoder.mask.weight.mul_(20)
-    folder = tmp_path_factory.mktemp('photo')
+    return model
+
+
+def test_graph_decodes_windows_as_the_model_does():
+    model = build()
+    found = compare(model, EagerModel(model)).differences
+    found.pop('probabilities')  # which need ONNX's own RoIAlign
+    assert len(found) > 5 and max(found.values()) < 1e-3
+
+
+@pytest.fixture(scope='module')
+def photo(tmp_path_factory):
+    """A model and what became of it in onnxruntime."""
+    model, folder = build(), tmp_path_factory.mktemp('photo')
     comparison = export_onnx(model, folder, VOCABULARY)
     return model, ONNXModel(folder, num_threads=1), comparison
 
 
+@pytest.mark.slow
 def test_export_equals_pytorch(photo):
     _, exported, comparison = photo
     comparison.require(1e-3)
@@ -33,6 +72,7 @@ def test_export_equals_pytorch(photo):
     assert len(fine) == 3 and set(fine) < set(comparison.differences)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     num=st.integers(1, 6),

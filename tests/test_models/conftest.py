@@ -4,13 +4,11 @@ import pytest
 import tiny
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 
 @pytest.fixture
 def build():
     """`build('ovsam', head=dict(...))`: a small model, some of its settings replaced."""
-    init_default_scope('mmdet')
 
     def build_model(kind='ovsam', **changes):
         torch.manual_seed(0)

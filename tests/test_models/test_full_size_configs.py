@@ -7,7 +7,6 @@ import reference
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mmovsam.pretrained import MODELS as PRETRAINED
 
@@ -15,7 +14,6 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def build(name):
-    init_default_scope('mmdet')
     with torch.device('meta'):
         return MODELS.build(Config.fromfile(CONFIGS / f'{name}.py').model)
 

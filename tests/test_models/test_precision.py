@@ -6,7 +6,6 @@ import torch
 KINDS = [('ovsam', {}), ('baseline', dict(region='image')), ('baseline', dict(region='feature'))]
 PRECISIONS = [
     pytest.param(lambda model: model.half(), None, id='half'),
-    pytest.param(lambda model: model.to(torch.bfloat16), None, id='bfloat16'),
     pytest.param(lambda model: model.double(), None, id='double'),
     pytest.param(lambda model: model, torch.bfloat16, id='autocast'),
 ]

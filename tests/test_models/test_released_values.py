@@ -5,7 +5,6 @@ import reference
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier
@@ -33,7 +32,6 @@ def want():
 
 @pytest.fixture(scope='module')
 def model():
-    init_default_scope('mmdet')
     model = MODELS.build(
         dict(
             type='OVSAM',

@@ -6,7 +6,6 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TOWERS = {  # channels, width of CLIP's space, side of the attention pooling, side of CLIP's images
@@ -18,7 +17,6 @@ TOWERS = {  # channels, width of CLIP's space, side of the attention pooling, si
 
 
 def load(name):
-    init_default_scope('mmdet')
     return Config.fromfile(CONFIGS / f'{name}.py')
 
 
@@ -49,7 +47,7 @@ def test_ovsam_on_other_towers_has_parts_that_fit_together(name):
     assert shapes(model) == [(1, 256, 64, 64), (1, channels[-1], 32, 32), *pyramid]
 
 
-@pytest.mark.parametrize('name', TOWERS)
+@pytest.mark.parametrize('name', ['rn50x64', 'vit_l14'])
 def test_adapter_on_other_towers_learns_sams_embedding(name):
     model = build(f'towers/sam2clip_{name}')
     trained = {key.split('.')[0] for key, value in model.named_parameters() if value.requires_grad}

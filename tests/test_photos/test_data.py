@@ -168,7 +168,7 @@ def test_missing_image_of_a_list_of_names_is_named(tmp_path):
 def test_broken_image_is_named(tmp_path):
     tiny_photo.write_set(tmp_path)
     (tmp_path / 'set/images/1.png').write_bytes(b'no image')
-    with pytest.raises(ValueError, match=r'1\.png is no image'):
+    with pytest.raises(ValueError, match=r'1\.png is truncated or no image'):
         decode(tmp_path)
 
 

@@ -6,7 +6,13 @@ import pytest
 import tiny_photo
 import torch
 
-from mmovsam.photos.interaction import Interaction, depth_of, draw_positions, jittered
+from mmovsam.photos.interaction import (
+    Interaction,
+    depth_of,
+    draw_inside,
+    draw_positions,
+    jittered,
+)
 from mmovsam.prompts import Prompts
 
 SEED = 10
@@ -94,23 +100,22 @@ def objects():
     return masks, torch.tensor(sides) * 2.0, torch.tensor([0, 1, 1, 0])
 
 
-def begin(model, features, with_box, **settings):
+def begin(model, features, with_box):
     masks, bboxes, image_index = objects()
     with_box = torch.tensor(with_box)
-    return Interaction(
-        model, features, image_index, masks, bboxes, with_box, generator(), **settings
-    )
+    return Interaction(model, features, image_index, masks, bboxes, with_box, generator())
 
 
 def recorded(monkeypatch):
-    """Points that are drawn from now on."""
-    points, draw = [], Interaction._draw
+    """Points, in pixels of the input, that are drawn from now on."""
+    points = []
 
-    def drawn(session, where):
-        points.append(draw(session, where))
-        return points[-1]
+    def drawn(depth, generator):
+        positions = draw_inside(depth, generator)
+        points.append(2 * positions + 0.5)
+        return positions
 
-    monkeypatch.setattr(Interaction, '_draw', drawn)
+    monkeypatch.setattr('mmovsam.photos.interaction.draw_inside', drawn)
     return points
 
 
@@ -140,7 +145,7 @@ def test_prompts_are_decoded_as_the_model_decodes_them(
             prompt['mask_input'] = mask_input[i : i + 1]
         image = features.image(int(image_index[i]))
         for several, chosen in ((False, slice(0, 1)), (True, slice(1, None))):
-            want = model._decode(image, Prompts(**prompt), several)
+            want = model.decode_masks(image, Prompts(**prompt), several)
             assert torch.allclose(got.low_res_logits[i, chosen], want.low_res_logits[0], atol=1e-4)
             assert torch.allclose(
                 got.iou_predictions[i, chosen], want.iou_predictions[0], atol=1e-4
@@ -154,23 +159,16 @@ def test_masks_can_be_the_only_prompts(model, features):
     got = begin(model, features, [True, True, False, False]).decode(mask, without_tokens=True)
     for i in range(4):
         image = features.image(int(image_index[i]))
-        want = model._decode(image, Prompts(mask_input=mask[i : i + 1])).low_res_logits[0, 0]
+        want = model.decode_masks(image, Prompts(mask_input=mask[i : i + 1])).low_res_logits[0, 0]
         assert torch.allclose(got.low_res_logits[i, 0], want, atol=1e-4)
 
 
-@pytest.mark.parametrize('deepest', [False, True])
-def test_first_points_are_inside_and_the_deepest_where_that_is_asked_for(
-    model, features, deepest, monkeypatch
-):
+def test_first_points_are_inside(model, features, monkeypatch):
     print('seed', SEED)
     points = recorded(monkeypatch)
-    begin(model, features, [False] * 4, deepest=deepest)
-    masks = objects()[0]
+    begin(model, features, [False] * 4)
     x, y = ((points[0] + 0.5) / 2).long().unbind(1)
-    assert masks[torch.arange(4), y, x].all()
-    if deepest:
-        depth = depth_of(masks > 0)
-        assert torch.equal(depth[torch.arange(4), y, x], depth.amax((1, 2)))
+    assert objects()[0][torch.arange(4), y, x].all()
 
 
 def test_clicks_are_foreground_where_masks_lack_and_background_where_they_are_too_large(

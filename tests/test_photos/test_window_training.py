@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 
 from mmovsam.models.heads.mask_ranker import MaskRanker
+from mmovsam.photos import evaluate_masks
 from mmovsam.photos.augmentation import make_batch
 from mmovsam.photos.augmentation import test_transforms as as_in_a_test
 from mmovsam.photos.encoded import EncodedPhotos
@@ -15,7 +16,6 @@ from mmovsam.photos.ranking import Candidates, draw_candidates, train_ranker
 from mmovsam.photos.window_training import (
     Targets,
     WindowTrainer,
-    evaluate_windows,
     first_points,
     next_points,
     window_losses,
@@ -252,11 +252,13 @@ def test_photographs_without_masks_are_refused(make_trainer, data):
         make_trainer()
 
 
-def test_evaluation_gives_an_iou_of_boxes_and_of_boxes_that_are_off(make_trainer, data):
+def test_evaluation_gives_an_iou_of_boxes_of_boxes_that_are_off_and_of_points(make_trainer, data):
     trainer = make_trainer()
-    found = evaluate_windows(trainer.averaged, data)
+    data.objects_of[0] = []  # a photograph without objects is passed over
+    found = evaluate_masks(trainer.averaged, data)
     # an untrained decoder draws the ellipse that these objects are, more or less
     assert 0.2 < found['jitter'] < found['box'] < 1
+    assert 0 < found['point'] < 1 and found['objects'] == 6
 
 
 @torch.no_grad()

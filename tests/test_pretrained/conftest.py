@@ -3,9 +3,8 @@
 import pytest
 import tiny
 import torch
-from hub_server import HubServer
+from hub_server import server  # noqa: F401  a fixture
 from mmdet.registry import MODELS as BUILDERS
-from mmengine.registry import init_default_scope
 
 from mmovsam.checkpoints.released import FORMATS, locate
 from mmovsam.pretrained import MODELS, PretrainedModel
@@ -28,25 +27,14 @@ model['classifier'].update(classifier={names!r}, text_encoder=text_encoder)
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """With an empty cache."""
-    server = HubServer()
-    monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
-    server.serve_as_hub(monkeypatch, tmp_path / 'hub')
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def weights():
     """Of the model, by its own names."""
-    init_default_scope('mmdet')
     torch.manual_seed(1)
     return BUILDERS.build(tiny.OVSAM).state_dict()
 
 
 @pytest.fixture
-def model(server, weights, tmp_path, monkeypatch):
+def model(server, weights, tmp_path, monkeypatch):  # noqa: F811
     """The registered model, whose files are on the server."""
     import open_clip
 

@@ -1,5 +1,7 @@
 """Models by name: their files fetched, converted and kept."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,41 +15,57 @@ NAMES = ('cat', 'dog', 'red car')
 IMAGE = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
 
 
-def test_two_lines_give_a_mask_and_a_name(model, server):
+def test_two_lines_give_a_mask_and_a_name_and_the_second_time_no_server_is_asked(
+    model, server, weights, tmp_path
+):
     predictor = OVSAMPredictor.from_pretrained(model.name)
     predictor.set_image(IMAGE)
     result = predictor.predict(box=[10, 10, 50, 40], multimask_output=False)
     assert result.masks.shape == (1, 60, 80)
-    assert result.names[0][0] in NAMES
     assert sorted(result.names[0]) == sorted(NAMES)
+    predictor.set_vocabulary(['espresso', 'a saucer'])
+    assert predictor.vocabulary == ('espresso', 'a saucer')
     size = len(server.files['/files/sam_vit_t.pth'])
     assert server.log.sent('sam_vit_t.pth') < size / 50 < 2**20
-
-
-def test_weights_are_those_of_the_files(model, weights):
+    server.close()
     found = load_checkpoint_file(fetch_model(model.name))['state_dict']
     assert found.keys() == weights.keys()
     assert all(torch.equal(found[name], value) for name, value in weights.items())
-
-
-def test_second_time_asks_no_server_for_anything(model, server):
-    OVSAMPredictor.from_pretrained(model.name).vocabulary  # noqa: B018
-    before = len(server.log.requests)
-    server.close()
-    assert OVSAMPredictor.from_pretrained(model.name).vocabulary == NAMES
-    assert len(server.log.requests) == before
-
-
-def test_text_tower_reads_other_names_too(model):
-    predictor = OVSAMPredictor.from_pretrained(model.name)
-    predictor.set_vocabulary(['espresso', 'a saucer'])
-    assert predictor.vocabulary == ('espresso', 'a saucer')
-
-
-def test_inferencer_takes_the_name_and_prompts(model):
+    predictor = OVSAMPredictor.from_config(tmp_path / 'ovsam_tiny.py', model.name)
+    assert predictor.vocabulary == NAMES
+    assert checkpoint_file(model.name) == str(fetch_model(model.name))
     inferencer = OVSAMInferencer(model.name, device='cpu', show_progress=False)
     result = inferencer(IMAGE, prompts=dict(box=[10, 10, 50, 40]), no_save_vis=True)
     assert result['predictions'][0]['names'][0] in NAMES
+
+
+def test_other_weights_are_files_and_addresses_and_fetch_nothing_else(
+    model, server, tmp_path, weights
+):
+    torch.save(weights, tmp_path / 'whole.pth')
+    content = (tmp_path / 'whole.pth').read_bytes()
+    server.files['/own/models/whole.pth'] = server.files['/files/whole.pth'] = content
+    for checkpoint in (
+        tmp_path / 'whole.pth',
+        'hf://own/models/whole.pth',
+        f'{server.url}/files/whole.pth',
+    ):
+        OVSAMPredictor.from_config(model.name, checkpoint)
+    read_config(model.name, weights=False)
+    assert not server.log.sent('sam2clip') and not server.log.sent('sam_vit_t')
+
+
+def test_other_and_moved_files_are_refused_and_nothing_is_kept(model, server, tmp_path):
+    torch.save({'neck_student.strange': torch.ones(2)}, tmp_path / 'strange')
+    server.files['/own/models/sam2clip.pth'] = (tmp_path / 'strange').read_bytes()
+    with pytest.raises(ValueError, match='Nothing was written'):
+        fetch_model(model.name)
+    del server.files['/own/models/clip2sam.pth']
+    shutil.rmtree(tmp_path / 'cache')
+    shutil.rmtree(tmp_path / 'hub')
+    with pytest.raises(DownloadError, match='hf://own/models/clip2sam.pth is not there'):
+        OVSAMPredictor.from_pretrained(model.name)
+    assert not list((tmp_path / 'cache').rglob(f'{model.name}.safetensors'))
 
 
 def test_inferencer_puts_a_detector_before_the_model(model, monkeypatch):
@@ -66,44 +84,6 @@ def test_inferencer_puts_a_detector_before_the_model(model, monkeypatch):
         OVSAMInferencer(model.name, detector='a', prompter=dict(type='GridPrompter'))
 
 
-def test_name_takes_the_place_of_a_checkpoint(model, tmp_path):
-    predictor = OVSAMPredictor.from_config(tmp_path / 'ovsam_tiny.py', model.name)
-    assert predictor.vocabulary == NAMES
-    assert checkpoint_file(model.name) == str(fetch_model(model.name))
-
-
-def test_other_weights_for_a_named_model_fetch_nothing_of_its_own(model, server, tmp_path):
-    file = tmp_path / 'mine.pth'
-    torch.save(load_checkpoint_file(fetch_model(model.name))['state_dict'], file)
-    before = len(server.log.requests)
-    read_config(model.name, weights=False)
-    OVSAMPredictor.from_config(model.name, file)
-    assert len(server.log.requests) == before
-
-
-def test_addresses_are_checkpoints_too(model, server, tmp_path, weights):
-    torch.save(weights, tmp_path / 'whole.pth')
-    content = (tmp_path / 'whole.pth').read_bytes()
-    server.files['/own/models/whole.pth'] = server.files['/files/whole.pth'] = content
-    for address in ('hf://own/models/whole.pth', f'{server.url}/files/whole.pth'):
-        predictor = OVSAMPredictor.from_config(tmp_path / 'ovsam_tiny.py', address)
-        assert predictor.vocabulary == NAMES
-
-
-def test_file_of_another_model_is_refused_and_nothing_is_kept(model, server, tmp_path):
-    torch.save({'neck_student.strange': torch.ones(2)}, tmp_path / 'strange')
-    server.files['/own/models/sam2clip.pth'] = (tmp_path / 'strange').read_bytes()
-    with pytest.raises(ValueError, match='Nothing was written'):
-        fetch_model(model.name)
-    assert not list((tmp_path / 'cache').rglob(f'{model.name}.safetensors'))
-
-
-def test_moved_file_is_named(model, server):
-    del server.files['/own/models/clip2sam.pth']
-    with pytest.raises(DownloadError, match='hf://own/models/clip2sam.pth is not there'):
-        OVSAMPredictor.from_pretrained(model.name)
-
-
 def test_models_of_the_package_need_no_cache_and_no_network(monkeypatch):
     monkeypatch.setenv('MMOVSAM_CACHE', 'off')
     for name in ('ovsam-photo', 'ovsam-mini'):
@@ -116,9 +96,6 @@ def test_wrong_name_is_answered_with_the_names(wrong):
     for ask in (find_pretrained, read_config, OVSAMPredictor.from_pretrained, OVSAMInferencer):
         with pytest.raises(ValueError, match='ovsam-photo.*Did you mean .ovsam-lvis-rn50x16'):
             ask(wrong)
-
-
-def test_name_of_nothing_is_a_missing_config():
     with pytest.raises(FileNotFoundError, match='There is no config nothing'):
         read_config('nothing')
 

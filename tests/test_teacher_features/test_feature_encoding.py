@@ -1,11 +1,12 @@
 """How embeddings become bytes, and what is lost."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mmovsam.checkpoints import load_checkpoint_file
 from mmovsam.config_files import find_config
@@ -42,39 +43,29 @@ def test_int8_is_off_by_half_a_step_of_its_channel_at_most():
 
 @pytest.mark.parametrize('value', [0.0, -7.25, 1e30])
 def test_a_constant_channel_survives_int8(value):
-    embedding = torch.full((2, 3, 3), value)
+    embedding = torch.full((2, 1, 3), value)
     assert torch.equal(encode(embedding, 'int8').decode(), embedding)
 
 
-def test_an_odd_number_of_values_can_be_decoded():
-    embedding = torch.randn(3, 1, 5)
-    assert encode(embedding, 'int8').to('cpu').decode().shape == (3, 1, 5)
-
-
-@pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_what_is_not_finite_is_refused(dtype, value):
+@pytest.mark.parametrize(
+    ('value', 'dtype', 'message'),
+    [
+        *((value, dtype, 'not finite') for dtype in DTYPES for value in (math.nan, math.inf)),
+        (1e5, 'float16', 'float16.*bfloat16'),
+        (0.0, 'int4', "not 'int4'"),
+    ],
+)
+def test_what_a_type_cannot_hold_is_refused(value, dtype, message):
     embedding = torch.zeros(2, 3, 3)
     embedding[1, 1, 1] = value
-    with pytest.raises(ValueError, match='not finite'):
+    with pytest.raises(ValueError, match=message):
         encode(embedding, dtype)
-
-
-def test_what_float16_cannot_hold_is_refused_and_bfloat16_named():
-    with pytest.raises(ValueError, match='float16.*bfloat16'):
-        encode(torch.full((1, 2, 2), 1e5), 'float16')
-
-
-def test_an_unknown_type_is_named():
-    with pytest.raises(ValueError, match="not 'int4'"):
-        encode(torch.zeros(1, 1, 1), 'int4')
 
 
 @pytest.fixture(scope='module')
 def student():
     """The shipped adapter, which is trained to its end, and what the small SAM would teach it."""
     print(f'seed {SEED}')
-    init_default_scope('mmdet')
     cfg = Config.fromfile(find_config('mini/sam2clip_mini.py')).model
     model = MODELS.build(cfg)
     for part, file, prefix in (

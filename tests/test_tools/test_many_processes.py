@@ -10,7 +10,6 @@ import pytest
 import tiny
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 from tiny_data import annotation, dataset_config, write_data
 
 from mmovsam.vocabulary import TextClassifier, save_classifier
@@ -30,7 +29,6 @@ def folder(tmp_path, monkeypatch):
         for i in range(count)
     ]
     (tmp_path / 'proposals.json').write_text(json.dumps(proposals))
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     torch.save(dict(state_dict=MODELS.build(tiny.OVSAM).state_dict()), tmp_path / 'model.pth')
     save_classifier(

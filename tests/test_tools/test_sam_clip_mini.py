@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mmovsam.checkpoints import save_safetensors
 from mmovsam.datasets.mini_world import CATEGORIES, write_split
@@ -41,7 +40,6 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp('baseline')
     write_split(folder / 'scenes', 'test', 1, 20261122)
     torch.manual_seed(0)
-    init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(CONFIGS / 'sam_clip_mini_image.py').model)
     sam, parts = {}, dict(backbone='image_encoder', prompt_encoder='prompt_encoder')
     for name, value in model.sam.state_dict().items():

@@ -1,7 +1,9 @@
 """tools/web_demo.py in this process."""
 
+import contextlib
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,3 +41,30 @@ def test_unknown_config_is_named(run):
     pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[test]'")
     status, _, err = run('no_such.py')
     assert status == 2 and 'There is no config no_such.py' in err
+
+
+def test_a_page_for_other_machines_wants_a_password(run, monkeypatch):
+    serving = pytest.importorskip('mmovsam.web.serving', reason='no Gradio')
+    given = []
+
+    @contextlib.contextmanager
+    def serve(*args):
+        given.append(args[-1])
+        yield 'http://a'
+
+    monkeypatch.setattr(serving, 'serving', serve)
+    monkeypatch.setattr('mmovsam.web.loading.load', lambda *args: [SimpleNamespace(model=None)])
+    monkeypatch.setattr('getpass.getpass', lambda prompt: 'typed')
+    monkeypatch.delenv('MMOVSAM_PASSWORD', raising=False)
+    for arguments, warned in (
+        (('--host', '0.0.0.0'), True),
+        (('--host', 'localhost'), False),
+        ((), False),
+        (('--host', '0.0.0.0', '--password'), False),
+    ):
+        _, _, err = run(*arguments)
+        assert ('warning: without a password everybody who reaches 0.0.0.0' in err) == warned
+    monkeypatch.setenv('MMOVSAM_PASSWORD', 'secret')
+    _, out, err = run('--host', '0.0.0.0')
+    assert 'warning' not in err and 'secret' not in out + err
+    assert given == [None, None, None, 'typed', 'secret']

@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.datasets import CocoDataset
-from mmengine.logging import MMLogger
 from torch import nn
 
 from mmovsam.datasets import OVCocoDataset, OVLVISDataset
@@ -41,13 +40,10 @@ def test_classifier_has_every_name_of_a_class_after_those_of_the_one_before():
     torch.testing.assert_close(classifier.embeddings, F.normalize(expected, dim=1))
 
 
-def test_a_name_of_two_classes_is_encoded_once_and_stands_for_both(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
+def test_a_name_of_two_classes_is_encoded_once_and_stands_for_both(logged):
     vocabulary = Vocabulary(['cat/pet', 'dog/pet pet'], [[], ['pet']], templates=['{}'])
-    logger.removeHandler(caplog.handler)
     text = "1 names mean several classes, such as 'pet' 'cat/pet' and 'dog/pet pet'"
-    assert text in caplog.text
+    assert text in logged.text
     model = LengthModel()
     classifier = build(vocabulary, model)
     assert sorted(model.texts) == ['cat', 'dog', 'pet', 'pet pet']

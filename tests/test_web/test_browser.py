@@ -5,17 +5,15 @@ Skipped where Playwright, Gradio or a Chromium is missing; the reason says how t
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
+from browsing import PATIENCE, SCENE, User, answer_to
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
-from mmovsam.datasets.mini_world.writer import scene_rng
-from mmovsam.web import loading
+from mmovsam.datasets.mini_world import CATEGORIES
 
 playwright = pytest.importorskip(
     'playwright.sync_api', reason="no Playwright: pip install 'mmovsam[test]'"
@@ -24,44 +22,9 @@ pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[test]'")
 
 from mmovsam.web.serving import Limits, serving  # noqa: E402
 
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
-SCENES_SEED = 20261123
-SCENE = 3
 EVIL = '<b id=evil onclick=alert(1)>&amp;${1}{{2}}`'
-PATIENCE = 120_000  # milliseconds; the machine may have other things to do
 expect = playwright.expect
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope='module')
-def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip('no Chromium: apt-get install chromium (Debian, Ubuntu), or install Chrome')
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope='module')
-def shared():
-    predictor, name_encoder = loading.load('mini/ovsam_mini_boxes.py')
-    own = name_encoder.own
-    name_encoder.built = dict(All=own, Two=name_encoder.classifier(own.names[:2]))
-    return predictor, name_encoder
-
-
-@pytest.fixture(scope='module')
-def scenes():
-    return [
-        draw_scene(scene_rng(SCENES_SEED, 'test', number), 'test') for number in range(SCENE + 1)
-    ]
-
-
-@pytest.fixture(scope='module')
-def scene(scenes):
-    return scenes[SCENE]
 
 
 @pytest.fixture(scope='module')
@@ -101,97 +64,6 @@ def user(the_user):
     """Somebody who has just opened the scene."""
     the_user.open_scene(SCENE)
     return the_user
-
-
-class User:
-    """What people do on the page, in pixels of the picture."""
-
-    def __init__(self, page):
-        self.page = page
-        self.name = page.locator('#name input, #name textarea')
-        self.best = page.locator('.best')
-        self.names = page.locator('ol.names span')
-
-    def open_scene(self, number):
-        status = self.page.locator('.status').first
-        status.evaluate('line => { line.textContent = "" }')  # it may say so of another picture
-        self.page.locator('.examples button').nth(number).click()
-        self.wait_status('Encoded in')
-
-    def open_file(self, path, status):
-        with self.page.expect_file_chooser() as chooser:
-            self.press('Open a picture')
-        chooser.value.set_files(path)
-        self.wait_status(status)
-
-    def wait_status(self, text):
-        self.page.wait_for_selector(f'.status:has-text("{text}")')
-
-    def on_screen(self, x, y):
-        box = self.page.locator('#marks svg').bounding_box()
-        width, height = map(float, self.marks('svg').get_attribute('viewBox').split()[2:])
-        return box['x'] + x / width * box['width'], box['y'] + y / height * box['height']
-
-    def click(self, x, y, kind='yes', **kwargs):
-        before = self.marks(f'.dot.{kind}:not(.core)').count()
-        self.page.mouse.click(*self.on_screen(x, y), **kwargs)
-        self.marks(f'.dot.{kind}:not(.core)').nth(before).wait_for(state='attached')
-
-    def drag(self, x1, y1, x2, y2):
-        mouse = self.page.mouse
-        mouse.move(*self.on_screen(x1, y1))
-        mouse.down()
-        mouse.move(*self.on_screen((x1 + x2) / 2, y2))
-        assert self.marks('.band').is_visible()
-        mouse.move(*self.on_screen(x2, y2))
-        mouse.up()
-        self.marks('rect.box').wait_for(state='attached')
-
-    def press(self, name):
-        self.page.get_by_role('button', name=name, exact=True).click()
-
-    def choose(self, mode):
-        self.page.get_by_text(mode, exact=True).click()
-
-    def save(self, name, folder):
-        with self.page.expect_download() as download:
-            self.press(name)
-        path = folder / download.value.suggested_filename
-        download.value.save_as(path)
-        return path
-
-    def marks(self, selector):
-        return self.page.locator(f'#marks {selector}')
-
-    @property
-    def objects(self):
-        return [field.input_value() for field in self.page.locator('ul.objects input').all()]
-
-    def wait_objects(self, number):
-        self.page.wait_for_function(
-            'number => document.querySelectorAll("ul.objects li").length === number', arg=number
-        )
-
-
-def answer_to(shared, image, **prompt):
-    predictor = shared[0].fork()
-    predictor.set_image(image)
-    return predictor.predict(**prompt, multimask_output=False)
-
-
-@pytest.fixture(scope='module')
-def known(shared, scene):
-    """Points of objects that the model knows, `(x, y, name)`."""
-    found = []
-    for category_id, mask in zip(scene.category_ids, scene.masks):
-        rows, columns = np.nonzero(mask)
-        middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-        point = float(columns[middle]) + 0.5, float(rows[middle]) + 0.5
-        said = answer_to(shared, scene.image, point_coords=[point], point_labels=[1])
-        if said.names[0][0] == CATEGORIES[category_id - 1].name:
-            found.append((*point, said.names[0][0]))
-    assert len(found) >= 2, 'the small model knows too little of this scene: choose another'
-    return found
 
 
 def test_clicks_give_the_mask_the_name_and_five_names_with_scores(user, known):
@@ -327,6 +199,21 @@ def test_objects_are_listed_renamed_removed_and_saved(user, shared, scene, known
     user.wait_objects(2)
 
 
+def test_objects_of_a_typed_name_come_to_the_list(user, scenes):
+    user.open_scene(SCENE)
+    names = [CATEGORIES[number - 1].name for number in scenes[SCENE].category_ids]
+    field = user.page.locator('#wanted').get_by_role('textbox')
+    field.fill(', '.join(names))
+    field.press('Enter')
+    user.page.locator('ul.objects li').nth(2).wait_for()
+    user.wait_status('found of')
+    listed = user.page.locator('ul.objects input')
+    found = [listed.nth(row).input_value() for row in range(listed.count())]
+    assert set(found) <= set(names)
+    user.press('Undo')
+    user.wait_objects(0)
+
+
 def test_users_do_not_see_each_others_pictures(user, new_user, known):
     user.click(*known[0][:2])
     user.press('Add')
@@ -357,3 +244,27 @@ def test_uploaded_pictures_are_opened_and_bad_ones_refused(user, scene, tmp_path
     chooser.value.set_files(path)
     user.page.get_by_text(re.compile('exceed|too large|maximum', re.I)).first.wait_for()
     assert user.page.locator('#stage img').get_attribute('alt') == shown
+
+
+def test_keys_stand_for_buttons_but_not_where_something_is_typed(user, known, tmp_path):
+    x, y, name = known[0]
+    user.click(x, y)
+    user.page.keyboard.press('Escape')
+    user.marks('.dot').first.wait_for(state='detached')
+    user.click(x, y)
+    user.page.keyboard.press('Enter')
+    user.wait_objects(1)
+    with user.page.expect_download() as download:
+        user.page.keyboard.press('s')
+    assert download.value.suggested_filename.endswith('.json')
+    user.name.press_sequentially('zsh')
+    expect(user.name).to_have_value('zsh')
+    user.click(x, y)
+    user.page.keyboard.press('z')
+    user.marks('.dot').first.wait_for(state='detached')
+    user.page.keyboard.press('z')
+    user.wait_objects(0)
+    keys = user.page.locator('#keys')
+    assert not keys.is_visible()
+    user.page.keyboard.press('h')
+    expect(keys).to_be_visible()

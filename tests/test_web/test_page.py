@@ -1,5 +1,6 @@
 """The page as a server: what it hands out, takes in, and keeps for itself."""
 
+import base64
 import json
 import os
 import re
@@ -19,8 +20,9 @@ from mmovsam.web import Session, SessionStore  # noqa: E402
 from mmovsam.web.loading import load_examples  # noqa: E402
 from mmovsam.web.page import Page  # noqa: E402
 from mmovsam.web.serving import Limits, remove_old_files, serving  # noqa: E402
+from mmovsam.web.session_store import RESTING  # noqa: E402
 
-LIMITS = Limits(max_file_size=30_000, max_pixels=5000, max_sessions=4)
+LIMITS = Limits(max_file_size=30_000, max_pixels=5000, max_sessions=1)
 
 
 @pytest.fixture(scope='module')
@@ -163,13 +165,73 @@ def test_names_of_the_model_are_shown_if_they_fit():
         assert (field['value'] or '') == shown
 
 
-def test_sessions_are_those_of_the_store_and_bounded(client, call, png):
-    for user in range(LIMITS.max_sessions + 2):
+def test_sessions_rest_before_they_are_forgotten(client, call, png):
+    last = 1 + RESTING
+    for user in range(last + 1):
         (path,) = upload(client, png).json()
         assert call('upload', as_input(path), session=f'user{user}')['success']
-    said = json.dumps(call('everything', '', session='user0'))
-    assert 'no picture: open one' in said
-    assert 'no picture' not in json.dumps(call('everything', '', session='user5'))
+    assert 'no picture: open one' in json.dumps(call('everything', '', session='user0'))
+    for user in (2, last):
+        assert 'found of: cat' in json.dumps(call('find', 'cat', '', session=f'user{user}'))
+
+
+@pytest.fixture
+def page(predictor, name_encoder, picture):
+    """With an example, and one session."""
+    session = Session(predictor.fork(), name_encoder)
+    page = Page(SessionStore(lambda: session), (), 2, 9, 2000, examples={'cat: mine': picture})
+    page.layout()
+    return page
+
+
+ANN = SimpleNamespace(session_hash='ann')
+
+
+def test_what_the_browser_is_to_keep_follows_the_list(page, picture):
+    (_, said) = page.example(SimpleNamespace(key=0), ANN)
+    key = said[page.kept]['opened']
+    click = SimpleNamespace(start=(20, 30), end=(20, 30), drag=False, background=False)
+    nothing = SimpleNamespace(record=None, sync=False)
+    page.gesture('Object', '', click, ANN)
+    early = page.add('plum', ANN)  # before the browser has said what it has
+    assert page.kept not in early
+    first = page.restore('', nothing, ANN)[page.kept]
+    assert page.kept not in page.gesture('Object', '', click, ANN)
+    second = page.add('cat', ANN)[page.kept]
+    assert first['key'] == second['key'] == key and first['order'] < second['order']
+    names = [[thing['name'] for thing in json.loads(note['record'])['objects']]
+             for note in (first, second)]  # fmt: skip
+    assert names == [['plum'], ['plum', 'cat']]
+    assert page.remove_all('', ANN)[page.kept]['record'] is None
+
+    list(page.example(SimpleNamespace(key=0), ANN))
+    wrong = SimpleNamespace(record=second['record'][:-9], sync=False)
+    said = page.restore('', wrong, ANN)
+    assert 'kept of this picture is damaged' in said[page.status] and page.kept not in said
+    said = page.restore('', SimpleNamespace(record=second['record'], sync=False), ANN)
+    assert '2 objects of this picture came back' in said[page.status]
+    said = page.restore('', SimpleNamespace(record=first['record'], sync=True), ANN)
+    assert 'value="plum"' in said[page.objects] and 'value="cat"' not in said[page.objects]
+    assert page.kept not in said
+
+
+def test_projects_are_saved_and_opened(page):
+    (_, said) = page.example(SimpleNamespace(key=0), ANN)
+    page.restore('', SimpleNamespace(record=None, sync=False), ANN)
+    click = SimpleNamespace(start=(20, 30), end=(20, 30), drag=False, background=False)
+    page.gesture('Object', '', click, ANN)
+    record = page.add('Käse', ANN)[page.kept]['record']
+    assert 'No objects are kept' in page.save_project(SimpleNamespace(records=[]))[page.status]
+    said = page.save_project(SimpleNamespace(records=['{', record]))
+    assert 'Those of 1 picture are damaged' in said[page.status]
+    name, address = said[page.file]
+    text = base64.b64decode(address.partition(',')[2]).decode()
+    said = page.open_project(SimpleNamespace(name=name, text=text))
+    assert list(said[page.kept]['project'].values()) == [record]
+    for wrong, message in ((text[:-5], 'cut off'), (text + ' ' * 2000, 'larger than 2,000')):
+        said = page.open_project(SimpleNamespace(name=name, text=wrong))
+        assert message in said[page.status] and 'error' in said[page.status]
+        assert page.kept not in said
 
 
 def test_who_closes_the_page_makes_room_first(client, monkeypatch):
@@ -193,3 +255,23 @@ def test_limits_that_let_nothing_in_and_addresses_of_others_are_refused(
             serving(predictor, name_encoder, host=host, port=port),
         ):
             pass
+
+
+def test_a_password_lets_in_who_knows_it(predictor, name_encoder):
+    with (
+        serving(predictor, name_encoder, LIMITS, password='pässword') as url,
+        httpx.Client(base_url=url) as client,
+    ):
+        for path in ('config', 'gradio_api/info'):
+            assert client.get(path).status_code == 401
+        assert upload(client, b'x').status_code == 401
+        for wrong in ('', 'pässwor', 'pässword ', 'ключ'):
+            said = client.post('login', data=dict(username='ann', password=wrong))
+            assert said.status_code >= 400 and client.get('config').status_code == 401
+        said = client.post('login', data=dict(username='ann', password='pässword'))
+        assert said.status_code == 200 and client.get('config').status_code == 200
+    with (
+        pytest.raises(ValueError, match='password is empty'),
+        serving(predictor, name_encoder, password=''),
+    ):
+        pass

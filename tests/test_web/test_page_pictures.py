@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmovsam.apis.image_input import read_sent_image
 from mmovsam.pixels import to_color
-from mmovsam.web.pictures import data_url, read_picture
+from mmovsam.web.pictures import data_url, read_file
+
+
+def read_picture(path, *limits):
+    return read_sent_image(read_file(path), path.name, *limits)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from pycocotools.coco import COCO
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.web import Prompt, Session, SessionStore
+from mmovsam.web.project import LabeledPicture
+from mmovsam.web.session_store import RESTING
 
 
 @pytest.fixture
@@ -197,6 +199,65 @@ def test_everything_comes_to_the_list_but_what_is_there(opened, monkeypatch):
     assert not opened.objects
 
 
+def test_what_is_looked_for_comes_to_the_list_by_its_name(opened, num_encoded):
+    predictor = opened.predictor
+    predictor.everything = dict(quality_thr=0, stability_thr=0)
+    find = predictor.find
+    predictor.find = lambda *args, **kw: find(*args, score_thr=0, **kw)  # of a random model
+    count = opened.find(', '.join(tiny.NAMES[:5]))
+    assert count == len(opened.objects) > 0
+    assert {thing.name for thing in opened.objects} <= set(tiny.NAMES[:5])
+    assert opened.find(', '.join(tiny.NAMES[:5])) == 0  # they are there
+    assert num_encoded() == 0
+    with pytest.raises(ValueError, match='no name: give at least one'):
+        opened.find(' , ')
+    opened.undo()
+    assert not opened.objects
+
+
+def test_a_picture_that_rests_is_read_and_encoded_again(opened, num_encoded, picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, 'PNG')
+    opened.open(picture, 'cat.png', file.getvalue())
+    opened.click(20, 30)
+    opened.add('plum')
+    opened.click(20, 30)
+    before, drawn = state(opened), opened.to_jpeg()
+    opened.rest()
+    assert not opened.predictor.is_image_set and state(opened) == before
+    assert opened.to_jpeg() == drawn and not opened.predictor.is_image_set
+    opened.undo()
+    opened.click(20, 30)
+    assert opened.predictor.is_image_set and state(opened) == before
+    assert np.array_equal(opened.image, picture)
+
+
+def test_objects_that_were_kept_come_back_to_their_picture(opened, picture):
+    opened.restore(None)
+    opened.click(20, 30)
+    opened.add()
+    opened.drag(10, 12, 70, 50)
+    opened.add('Käse')
+    coco, kept = opened.to_coco(), opened.labeled().to_json()
+    opened.open(picture[:, ::-1].copy(), 'dog.png')
+    with pytest.raises(ValueError, match=r'of another picture, cat\.png: open it'):
+        opened.restore(LabeledPicture.from_json(kept))
+    assert not opened.objects and not opened.restored
+    opened.open(picture, 'cat.png')
+    opened.click(60, 20)
+    opened.add('early')
+    opened.restore(LabeledPicture.from_json(kept))
+    assert [thing.name for thing in opened.objects][1:] == ['Käse', 'early']
+    assert len({thing.number for thing in opened.objects}) == 3
+    opened.restore(LabeledPicture.from_json(kept))  # another tab has it otherwise
+    assert opened.to_coco() == coco and opened.labeled().to_json() == kept
+    opened.undo()
+    assert len(opened.objects) == 3
+    opened.remove_all()
+    opened.undo()
+    assert len(opened.objects) == 3
+
+
 # Files
 
 
@@ -243,23 +304,34 @@ def test_models_that_only_segment_leave_the_names_to_people(picture, name_encode
 # The sessions of all users
 
 
-def test_sessions_are_ones_own_and_bounded_and_forgotten_in_time():
+class Visits(list):
+    """In place of a session."""
+
+    def rest(self):
+        self.append('rest')
+
+
+def test_sessions_are_ones_own_and_rest_before_they_are_forgotten():
     now = [0.0]
-    store = SessionStore(list, max_sessions=3, forget_after=60, clock=lambda: now[0])
-    for user in ('ann', 'bob', 'cid', 'ann', 'dan'):  # lists in place of sessions
+    store = SessionStore(Visits, max_sessions=1, forget_after=60, clock=lambda: now[0])
+    for user in ('ann', 'bob', 'ann'):
         store.get(user).append(user)
-    assert len(store) == 3 and store.get('ann') == ['ann', 'ann']
-    assert store.get('bob') == []  # it was not used for longest when another one came
+    assert store.get('ann') == ['ann', 'rest', 'ann']  # it rested while bob came
+    for user in range(RESTING):
+        store.get(f'user {user}')
+    assert len(store) == 1 + RESTING
+    assert store.get('ann')[-1] == 'rest'
+    assert store.get('bob') == []  # it was not used for longest
     store.leave('ann')
     store.leave('nobody')
-    assert store.get('ann') == ['ann', 'ann']  # who seems to have left may come back
+    assert store.get('ann')[0] == 'ann'  # who seems to have left may come back
     store.leave('ann')
     store.get('cid')
-    assert store.get('dan') == ['dan'] and store.get('ann') == []
+    assert store.get('ann') == []
     now[0] = 50
-    assert store.get('dan') == ['dan']
+    store.get('cid').append('cid')
     now[0] = 70
-    assert store.get('ann') == [] and store.get('dan') == ['dan']
+    assert 'cid' in store.get('cid') and len(store) == 1
     now[0] = 200
     store.drop_idle()
     assert len(store) == 0

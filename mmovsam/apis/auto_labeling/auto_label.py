@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from mmengine.dist import barrier, get_dist_info
 from tqdm import tqdm
 
-from ...engine.processes import by_main_process
+from ...engine.processes import by_main_process, only_run
 from ...fonts import font_families
 from ..input_list import list_images
 from ..predictor import OVSAMPredictor
@@ -70,10 +68,11 @@ def auto_label(
     Args:
         predictor: With the vocabulary that is wanted. The images that it has set stay set.
         images: See `list_images`.
-        out: A file for COCO; a folder for LabelMe and YOLO.
+        out: A file for COCO; a folder for LabelMe and YOLO; see `label_files`.
         prompter: What says where objects are: see `find_source`.
         prompter_options: More arguments of it.
-        format: `'coco'`, `'labelme'` or `'yolo'`: see `write_coco`, `write_labelme`, `write_yolo`.
+        format: `'coco'`, `'coco_panoptic'`, `'labelme'` or `'yolo'`: see `write_coco`,
+            `write_coco_panoptic`, `write_labelme`, `write_yolo`.
         polygons: For COCO: polygons in place of run lengths.
         score_thr: Objects with a lower score are left out.
         unknown_below: Objects whose best name is less probable are called `unknown`, the last
@@ -125,7 +124,8 @@ def auto_label(
     batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
     settings = dict(labeler.settings, batch_size=batch_size)
     journal = Journal(out.with_name(f'{out.name}.journal'), settings)
-    with _only_run(journal.folder, files, overwrite):
+    by_main_process(partial(_check_new, files, journal, overwrite))
+    with only_run(journal.folder / 'lock'):
         todo = by_main_process(partial(_todo, journal, batches, overwrite, progress))
         _label(labeler, paths, [batches[i] for i in todo], journal, progress)
         barrier()
@@ -133,31 +133,14 @@ def auto_label(
         return by_main_process(partial(_finish, journal, paths, write))
 
 
-@contextmanager
-def _only_run(folder: Path, files: Iterable[Path], overwrite: bool) -> Iterator[None]:
-    """Keep a journal for one run, whose main process holds the lock for its whole group."""
-    lock = FileLock(folder / 'lock')
-
-    def acquire() -> None:
-        there = [str(file) for file in files if file.exists()]
-        if there and not folder.is_dir() and not overwrite:
-            raise FileExistsError(
-                f'There is already {", ".join(there[:3])}{" ..." * (len(there) > 3)}. Write '
-                'somewhere else, or replace it with overwrite (--overwrite).'
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise ValueError(
-                f'Another run is filling {folder}: wait for it, or write somewhere else.'
-            ) from None
-
-    by_main_process(acquire)
-    try:
-        yield
-    finally:
-        lock.release()
+def _check_new(files: Iterable[Path], journal: Journal, overwrite: bool) -> None:
+    """Make sure that no result is replaced, unless it is that of a run that goes on."""
+    there = [str(file) for file in files if file.exists()]
+    if there and not journal.folder.is_dir() and not overwrite:
+        raise FileExistsError(
+            f'There is already {", ".join(there[:3])}{" ..." * (len(there) > 3)}. Write '
+            'somewhere else, or replace it with overwrite (--overwrite).'
+        )
 
 
 def _todo(

@@ -1,4 +1,4 @@
-"""Labels in the formats that annotation tools and trainers read: COCO, LabelMe, YOLO.
+"""Labels in the formats that annotation tools and trainers read: COCO (panoptic), LabelMe, YOLO.
 
 A record is what is known of an image: `file_name`, `width` and `height` in pixels, and `objects`,
 each a dict of
@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -22,8 +23,9 @@ from ...fileio import atomic_path, write_atomic
 from ...version import __version__
 from ..input_list import file_key
 from ..polygons import joined, mask_to_polygons
+from ..tidying import label_map, non_overlapping
 
-FORMATS = ('coco', 'labelme', 'yolo')
+FORMATS = ('coco', 'coco_panoptic', 'labelme', 'yolo')
 LABELME_VERSION = '5.5.0'  # the layout's
 
 
@@ -31,7 +33,8 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
     """The files that labels go to.
 
     Args:
-        out: A file for COCO, a folder for LabelMe and YOLO.
+        out: A file for COCO (for its panoptic form with a folder beside it, of the same name
+            without `.json`), a folder for LabelMe and YOLO.
         format: One of `FORMATS`.
         names: Of the images.
 
@@ -41,10 +44,14 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
     """
     if format not in FORMATS:
         raise ValueError(f'format is {format!r}; choose one of {", ".join(FORMATS)}.')
-    if format == 'coco':
+    if format in ('coco', 'coco_panoptic'):
         if out.is_dir():
             raise ValueError(f'{out} is a folder, expected a JSON file to write.')
-        return [out]
+        if format == 'coco':
+            return [out]
+        if out.suffix != '.json':
+            raise ValueError(f'{out} should end with .json: the folder beside it has the rest.')
+        return [out, *distinct_files({name: _label_file(out, format, name) for name in names})]
     if out.is_file():
         raise ValueError(f'{out} is a file, expected a folder to write to.')
     return distinct_files({name: _label_file(out, format, name) for name in names})
@@ -68,6 +75,8 @@ def distinct_files(files: Mapping[str, Path]) -> list[Path]:
 
 def _label_file(out: Path, format: str, name: str) -> Path:
     """The file of an image in a format that has one for each."""
+    if format == 'coco_panoptic':
+        return out.with_suffix('') / PurePosixPath(name).with_suffix('.png')
     if format == 'yolo':
         return out / 'labels' / PurePosixPath(name).with_suffix('.txt')
     return out / PurePosixPath(name).with_suffix('.json')
@@ -84,6 +93,8 @@ def write_labels(
     """Write labels in one of `FORMATS`; arguments as of `write_coco` and `write_labelme`."""
     if format == 'coco':
         write_coco(out, records, names, polygons)
+    elif format == 'coco_panoptic':
+        write_coco_panoptic(out, records, names)
     elif format == 'labelme':
         write_labelme(out, records, images)
     else:
@@ -106,18 +117,62 @@ def write_coco(
         polygons: Whether masks are polygons, see `mask_to_polygons`, or run lengths.
     """
     ids = {name: number for number, name in enumerate(names, 1)}
+    _write_coco(out, records, ids, _coco_annotations(records, ids, polygons))
+
+
+def write_coco_panoptic(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> None:
+    """Write COCO's panoptic layout: a file, and beside it a PNG of ids for each image.
+
+    Masks that overlap are made to share no pixel, see `mmovsam.apis.non_overlapping`. The id of a
+    pixel is R + 256 G + 65536 B, 0 where there is no object; `segments_info` has `name` and `score`
+    besides COCO's fields.
+
+    Args:
+        out: The file; the PNGs are in the folder of its name without `.json`, by the images' names.
+        records: Iterated twice, so that memory does not grow with their number.
+        names: Of the categories, all of which are things.
+    """
+    ids = {name: number for number, name in enumerate(names, 1)}
+    _write_coco(out, records, ids, _panoptic_annotations(out, records, names), isthing=1)
+
+
+def _panoptic_annotations(
+    out: Path, records: Iterable[Mapping], names: Sequence[str]
+) -> Iterator[dict]:
+    for image_id, record in enumerate(records, 1):
+        things = [dict(thing, segmentation=_rle(record, thing)) for thing in record['objects']]
+        shape = record['height'], record['width']
+        ids, segments = label_map(non_overlapping(things), shape, names)
+        path = _label_file(out, 'coco_panoptic', record['file_name'])
+        colors = np.stack([ids >> 16, ids >> 8, ids], axis=2).astype(np.uint8)  # as OpenCV has BGR
+        write_atomic(path, cv2.imencode('.png', colors)[1].tobytes())
+        file_name = path.relative_to(out.with_suffix('')).as_posix()
+        yield dict(image_id=image_id, file_name=file_name, segments_info=segments)
+
+
+def _write_coco(
+    out: Path,
+    records: Iterable[Mapping],
+    ids: Mapping[str, int],
+    annotations: Iterable[Mapping],
+    **about_category,
+) -> None:
     info = dict(description=f'Labeled by mmovsam {__version__}', version=__version__)
     images = (
         dict(id=i, **{key: record[key] for key in ('file_name', 'width', 'height')})
         for i, record in enumerate(records, 1)
     )
+    categories = (
+        dict(id=number, name=name, supercategory='', **about_category)
+        for name, number in ids.items()
+    )
     with atomic_path(out) as path, path.open('w', encoding='utf-8') as file:
         file.write(f'{{\n"info": {json.dumps(info)},\n"licenses": [],\n"categories": ')
-        _write_list(file, (dict(id=ids[name], name=name, supercategory='') for name in names))
+        _write_list(file, categories)
         file.write(',\n"images": ')
         _write_list(file, images)
         file.write(',\n"annotations": ')
-        _write_list(file, _coco_annotations(records, ids, polygons))
+        _write_list(file, annotations)
         file.write('\n}\n')
 
 

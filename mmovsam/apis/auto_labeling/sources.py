@@ -15,11 +15,12 @@ from mmdet.structures import DetDataSample
 
 from ...checkpoints.fingerprint import module_fingerprint
 from ...prompts import DetectorPrompter, FilePrompter, Prompter
-from ...prompts.result_files import PICKLES, read_results
+from ...prompts.result_files import PICKLES
 from ..predictor import OVSAMPredictor
 from .proposals import match_images
 
 EVERYTHING = 'everything'
+FIND = 'find'
 
 
 class Found(NamedTuple):
@@ -86,7 +87,7 @@ class EverythingSource(Source):
                 predictor.segment_everything(image_index=index, top_k=top_k, **self.options)
                 for index in range(len(images))
             ]
-        return [[Found(*(thing[key] for key in Found._fields)) for thing in of] for of in found]
+        return [[_first(thing) for thing in things] for things in found]
 
 
 class PromptSource(Source):
@@ -125,10 +126,7 @@ class PromptSource(Source):
         if self.ids is not None and name not in self.ids:
             return []
         img_id = name if self.ids is None else self.ids[name]
-        sample = DetDataSample(
-            metainfo=dict(img_id=img_id, img_path=name, ori_img=image, ori_shape=image.shape[:2])
-        )
-        (prompts,) = self.prompter([sample])
+        (prompts,) = self.prompter([_sample(img_id, name, image)])
         said = predictor.predict_batch(
             prompts, top_k=top_k, mask_format='rle', image_index=index, keep_logits=False
         )
@@ -138,14 +136,70 @@ class PromptSource(Source):
         return list(map(Found, said.masks, scores.tolist(), said.names, said.name_scores.tolist()))
 
 
+class FindSource(Source):
+    """What `OVSAMPredictor.find` finds of the names of the predictor's vocabulary.
+
+    Args:
+        options: Arguments of `find`, and `detector`, whose boxes are the candidates then: see
+            `DetectorPrompter`, which keeps those of a score of 0.3 or more here.
+
+    Raises:
+        ValueError: An argument is unknown.
+    """
+
+    def __init__(self, options: Mapping) -> None:
+        taken = ('self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode')
+        known = _arguments(OVSAMPredictor.find, *taken, 'top_k')
+        _check_options(options, [*known, 'detector'])
+        score_thr = options.get('score_thr', 0)
+        if not 0 <= score_thr <= 1:
+            raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr}.')
+        self.options = dict(options)
+        self.settings = dict(prompter=FIND, options=dict(options))
+        detector = self.options.pop('detector', None)
+        self.prompter = None
+        if detector is not None:
+            self.prompter = DetectorPrompter(detector, score_thr=0.3)
+            self.prompter.init_weights()
+            self.settings['content'] = module_fingerprint(self.prompter.detector)
+
+    def find(
+        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
+    ) -> list[list[Found]]:
+        """See `Source.find`."""
+        classifier = predictor.classifier
+        names = classifier.subset(range(classifier.num_classes), predictor.vocabulary)
+        predictor.set_image_batch(list(images.values()), 'BGR')
+        found = []
+        for index, (name, image) in enumerate(images.items()):
+            boxes = None
+            if self.prompter is not None:
+                (boxes,) = self.prompter.to(predictor.device)([_sample(name, name, image)])
+            things = predictor.find(
+                names, image_index=index, bboxes=boxes, top_k=top_k, **self.options
+            )
+            found.append([_first(thing) for thing in things])
+        return found
+
+
+def _first(thing: Mapping) -> Found:
+    return Found(*(thing[key] for key in Found._fields))
+
+
+def _sample(img_id: int | str, name: str, image: np.ndarray) -> DetDataSample:
+    return DetDataSample(
+        metainfo=dict(img_id=img_id, img_path=name, ori_img=image, ori_shape=image.shape[:2])
+    )
+
+
 def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]) -> Source:
     """The source that a user names.
 
     Args:
-        prompter: `'everything'`; a file of proposals, see `FilePrompter`; or a detector, see
-            `DetectorPrompter`.
-        options: Arguments of `segment_everything`, of `DetectorPrompter`, or `filter` of
-            `FilePrompter` and `annotations` of `match_images`.
+        prompter: `'everything'`; `'find'`, see `FindSource`; a file of proposals, see
+            `FilePrompter`; or a detector, see `DetectorPrompter`.
+        options: Arguments of `segment_everything`, of `find`, of `DetectorPrompter`, or `filter`
+            of `FilePrompter` and `annotations` of `match_images`.
         names: What the images are called.
 
     Raises:
@@ -154,12 +208,13 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
     """
     if str(prompter) == EVERYTHING:
         return EverythingSource(options)
+    if str(prompter) == FIND:
+        return FindSource(options)
     settings = dict(prompter=str(prompter), options=dict(options))
     if Path(prompter).suffix in ('.json', *PICKLES):
         _check_options(options, ('annotations', 'filter'))
         boxes = FilePrompter(prompter, filter=options.get('filter'))
-        keys = list(read_results(prompter).images)
-        ids = match_images(keys, names, prompter, options.get('annotations'))
+        ids = match_images(boxes.images, names, prompter, options.get('annotations'))
         content = np.memmap(prompter, np.uint8, 'r')
         settings['content'] = hashlib.sha256(content).hexdigest()
         return PromptSource(boxes, settings, ids)

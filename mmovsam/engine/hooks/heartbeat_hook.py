@@ -20,8 +20,7 @@ class HeartbeatHook(Hook):
     """End this process when another one has not given a sign of life for some time.
 
     A machine that loses power closes no connection: those that wait for it notice nothing. A thread
-    of each process meets those of the others every few seconds, whatever the training does
-    meanwhile, and so also while one process loads data, validates or writes a checkpoint.
+    of each process meets those of the others every few seconds, whatever the training does.
 
     Args:
         seconds: How long a process may be silent.
@@ -38,16 +37,15 @@ class HeartbeatHook(Hook):
         self.interval = interval
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
-        self._leaving = False  # as this process ends, and not because another one is lost
+        self._leaving = threading.Event()  # this process ends, and not as another one is lost
 
     def before_train(self, runner: Runner) -> None:
-        """Begin, where there are others."""
         if not is_distributed():
             return
         group = self._connect(runner)
         if group is None:
             return
-        atexit.register(self._leave)
+        atexit.register(self._leaving.set)
         self._done.clear()
         self._thread = threading.Thread(target=self._beat, args=[group], daemon=True)
         self._thread.start()
@@ -71,7 +69,6 @@ class HeartbeatHook(Hook):
         return None
 
     def after_train(self, runner: Runner) -> None:
-        """Meet until all have come to the end."""
         if self._thread is not None:
             self._done.set()
             self._thread.join()
@@ -84,8 +81,5 @@ class HeartbeatHook(Hook):
                 training.fill_(not self._done.is_set())
                 torch.distributed.all_reduce(training, torch.distributed.ReduceOp.MAX, group)
         except RuntimeError as error:
-            if not self._leaving:
+            if not self._leaving.is_set():
                 end_at_once(f'No sign of life of another process: {error}')
-
-    def _leave(self) -> None:
-        self._leaving = True

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...prompts import Prompts
-from ..unwrap import unwrap
+from ..processes import unwrap
 
 
 class NonFiniteLossError(ValueError):
@@ -62,11 +62,6 @@ class NonFiniteLossHook(Hook):
         self._pending: list[_Forward] = []
 
     def before_train(self, runner) -> None:
-        """Look on when the model gives its losses, and before the optimizer's steps.
-
-        Raises:
-            TypeError: There are several optimizers.
-        """
         if isinstance(runner.optim_wrapper, OptimWrapperDict):
             raise TypeError(
                 'NonFiniteLossHook watches one optimizer, and optim_wrapper has '
@@ -75,10 +70,12 @@ class NonFiniteLossHook(Hook):
             )
         self._runner = runner
         unwrap(runner.model).register_forward_hook(self._after_forward, with_kwargs=True)
-        runner.optim_wrapper.optimizer.register_step_pre_hook(self._before_step)
+        runner.optim_wrapper.optimizer.register_step_pre_hook(
+            lambda optimizer, args, kwargs: self._decide(optimizer)
+        )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Look at losses for which the scaler of mixed precision has prevented the step."""
+        # losses for which the scaler of mixed precision has prevented the step
         if self._pending and runner.optim_wrapper.should_update():
             self._decide(None)
 
@@ -94,18 +91,15 @@ class NonFiniteLossHook(Hook):
         values = torch.stack([value.float() for value in losses.values()])
         self._pending.append(_Forward(tuple(losses), values, batch))
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
-        self._decide(optimizer)
-
     def _decide(self, optimizer: torch.optim.Optimizer | None) -> None:
         pending, self._pending = self._pending, []
         if not pending:
             return
-        norm = 0.0 if optimizer is None else _gradient_norm(self._runner.optim_wrapper)
+        norm, wrapper = 0.0, self._runner.optim_wrapper
+        if optimizer and wrapper.clip_grad_kwargs and wrapper.grad_name == 'grad_norm':
+            norm = wrapper.message_hub.get_scalar('train/grad_norm').current()  # of clipping
         wrong = ~torch.cat([forward.losses for forward in pending]).isfinite().all()
-        if not math.isfinite(norm):
-            wrong |= True
-        wrong = wrong.float()
+        wrong = (wrong | (not math.isfinite(norm))).float()
         all_reduce(wrong, 'max')
         if not wrong.item():
             self._skipped = 0
@@ -152,14 +146,7 @@ class NonFiniteLossHook(Hook):
 
 
 def describe_batch(batch: Mapping[str, Any]) -> list[str]:
-    """What tells the images of a batch from others, a line each.
-
-    Args:
-        batch: What a model is given: `data_samples`, or lists with an item for each image.
-
-    Returns:
-        File or number of each image, its source and its prompts, where they are known.
-    """
+    """File or number of each image of a batch, its source and its prompts, where they are known."""
     samples = batch.get('data_samples')
     if samples is not None:
         return [_describe_sample(sample) for sample in samples]
@@ -202,13 +189,6 @@ def _describe_prompts(prompts: Prompts) -> str:
 
 def _rounded(numbers: Tensor) -> list[float]:
     return [round(number, 1) for number in numbers.tolist()]
-
-
-def _gradient_norm(optim_wrapper) -> float:
-    """The norm that clipping has just read, 0 without clipping by norm."""
-    if optim_wrapper.clip_grad_kwargs and optim_wrapper.grad_name == 'grad_norm':
-        return optim_wrapper.message_hub.get_scalar('train/grad_norm').current()
-    return 0.0
 
 
 def _broken_statistics(model: nn.Module) -> str | None:

@@ -9,29 +9,16 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from ...fileio import write_atomic
-from ..unwrap import unwrap
+from ..processes import unwrap
 
 
 class AtomicBackend(LocalBackend):
     """MMEngine's local files, written whole or not at all."""
 
     def put(self, obj: bytes, filepath) -> None:
-        """Write bytes to a file.
-
-        Args:
-            obj (bytes): The content.
-            filepath (str | Path): The file.
-        """
         write_atomic(filepath, obj, durable=True)
 
     def put_text(self, obj: str, filepath, encoding: str = 'utf-8') -> None:
-        """Write text to a file.
-
-        Args:
-            obj (str): The content.
-            filepath (str | Path): The file.
-            encoding (str): Its encoding.
-        """
         write_atomic(filepath, obj.encode(encoding), durable=True)
 
 
@@ -65,13 +52,8 @@ class AtomicCheckpointHook(CheckpointHook):
     A checkpoint gets its name when it is complete, `last_checkpoint` points to it after that,
     and only then are outdated ones removed; MMEngine's own hook does these the other way round. So
     it is with the best ones (`save_best`): one is removed when a better one, and a checkpoint that
-    knows of it, are there.
-    Gradients that wait to be accumulated with others are in the checkpoint too.
-
-    Args:
-        backend_args (dict | None): Where to write, as in `CheckpointHook`; local files by
-            default.
-        **kwargs: Those of `CheckpointHook`.
+    knows of it, are there. Gradients that wait to be accumulated with others are in the checkpoint
+    too. Arguments are those of `CheckpointHook`.
     """
 
     def __init__(self, *args, backend_args=None, **kwargs):
@@ -91,13 +73,9 @@ class AtomicCheckpointHook(CheckpointHook):
             runner._load_from = last_checkpoint(runner.work_dir)
 
     def before_train(self, runner) -> None:
-        """Prepare the output folder; remove what an earlier kill left unfinished there.
-
-        Args:
-            runner (Runner): The runner of the training.
-        """
         super().before_train(runner)
         if is_main_process() and isinstance(self.file_backend, AtomicBackend):
+            # what an earlier kill left unfinished
             for pattern in ('.*.pth.*.tmp', '.last_checkpoint.*.tmp'):
                 for leftover in Path(self.out_dir).glob(pattern):
                     leftover.unlink(missing_ok=True)
@@ -108,15 +86,9 @@ class AtomicCheckpointHook(CheckpointHook):
         self._gradients = {}
 
     def before_save_checkpoint(self, runner, checkpoint) -> None:
-        """Add gradients that have not changed the weights yet.
-
-        Args:
-            runner (Runner): The runner of the training.
-            checkpoint (dict): What will be saved.
-        """
         wrapper = runner.optim_wrapper
         if getattr(wrapper, '_accumulative_counts', 1) > 1 and not wrapper.should_update():
-            gradients = {
+            gradients = {  # that have not changed the weights yet
                 name: parameter.grad.detach().clone()
                 for name, parameter in unwrap(runner.model).named_parameters()
                 if parameter.grad is not None
@@ -126,12 +98,6 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint['gradients'] = {name: grad.cpu() for name, grad in gradients.items()}
 
     def after_load_checkpoint(self, runner, checkpoint) -> None:
-        """Keep gradients that wait for others.
-
-        Args:
-            runner (Runner): The runner of the training.
-            checkpoint (dict): What was read.
-        """
         self._gradients = checkpoint.get('gradients', {})
 
     def _save_checkpoint_with_step(self, runner, step, meta):

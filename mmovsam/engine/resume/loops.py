@@ -23,16 +23,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     Batches, augmentation and what the model draws depend on the seed and on how far training is,
     not on what has run in this process or in a worker. Resumed on another number of processes,
-    training goes on at the same place of the data.
-
-    Args:
-        runner (Runner): The runner of the training.
-        dataloader (Mapping): Config of the data loader.
-        max_epochs (int): When training ends.
-        **kwargs: As `EpochBasedTrainLoop`.
+    training goes on at the same place of the data. Arguments are those of `EpochBasedTrainLoop`.
 
     Raises:
-        TypeError: If the data loader is not given as a config.
+        TypeError: The data loader is not given as a config.
     """
 
     def __init__(self, runner, dataloader: Mapping, max_epochs: int, **kwargs) -> None:
@@ -40,7 +34,6 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._first_seed = runner.seed
 
     def run_epoch(self) -> None:
-        """Train what is left of an epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         # MMEngine's loop leaves no trace of where in an epoch it is but the iterations in all
@@ -52,12 +45,6 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
-        """Train one batch.
-
-        Args:
-            idx: Its number in the epoch.
-            data_batch: The batch.
-        """
         seed_step(self.runner.seed, self._iter, get_rank())
         super().run_iter(idx, data_batch)
 
@@ -67,20 +54,12 @@ class ResumableIterLoop(IterBasedTrainLoop):
     """MMEngine's `IterBasedTrainLoop`, which does not load again what a checkpoint has trained.
 
     As `ResumableEpochLoop`, with the passes over the data as one endless epoch: data loading
-    workers go on at the end of a pass, with samplers that end and with those that do not.
-
-    Args:
-        runner (Runner): The runner of the training.
-        dataloader (Mapping): Config of the data loader.
-        max_iters (int): When training ends.
-        val_begin (int): The first iteration that may be validated.
-        val_interval (int): Iterations from one validation to the next.
-        dynamic_intervals (Sequence[tuple[int, int]] | None): Iterations, and the `val_interval`
-            from each on.
+    workers go on at the end of a pass, with samplers that end and with those that do not. Arguments
+    are those of `IterBasedTrainLoop`.
 
     Raises:
-        TypeError: If the data loader is not given as a config.
-        ValueError: If there are no training data.
+        TypeError: The data loader is not given as a config.
+        ValueError: There are no training data.
     """
 
     def __init__(
@@ -108,11 +87,6 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self._first_seed = runner.seed
 
     def run(self):
-        """Train to the end.
-
-        Returns:
-            torch.nn.Module: The model.
-        """
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         batches = _batches_from(self, self._iter)
@@ -128,11 +102,6 @@ class ResumableIterLoop(IterBasedTrainLoop):
         return self.runner.model
 
     def run_iter(self, data_batch: Sequence[dict]) -> None:
-        """Train one batch.
-
-        Args:
-            data_batch: The batch.
-        """
         seed_step(self.runner.seed, self._iter, get_rank())
         super().run_iter(data_batch)
 
@@ -157,9 +126,7 @@ def _seeded(dataloader: Mapping, endless: bool = False) -> dict:
 def _batches_from(loop: BaseLoop, default: int) -> Iterator[tuple[int, Any]]:
     """Batches with their numbers, from where training is; it is noted when one goes out.
 
-    Args:
-        loop: The loop.
-        default: Number of the first batch if the checkpoint is of MMEngine's loops.
+    `default` is the number of the first batch if the checkpoint is of MMEngine's loops.
     """
     hub, seed = loop.runner.message_hub, loop.runner.seed
     batch_sampler = loop.dataloader.batch_sampler
@@ -177,11 +144,8 @@ def _batches_from(loop: BaseLoop, default: int) -> Iterator[tuple[int, Any]]:
 def _seed_samples(data_batch: Any, first: int, seed: int, epoch: int) -> None:
     """Give each sample a `seed` for what the model draws, the same in any number of processes.
 
-    Args:
-        data_batch: `data_samples` of this process, as they are dealt out by turns.
-        first: Place of the first sample of the batch in the epoch, over all processes.
-        seed: Of the training.
-        epoch: Number of the epoch.
+    `first` is the place of the first sample of the batch in the epoch, over all processes, to which
+    samples are dealt out by turns.
     """
     samples = data_batch.get('data_samples', ()) if isinstance(data_batch, dict) else ()
     rank, world_size = get_dist_info()

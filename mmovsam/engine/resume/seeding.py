@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from mmengine.dist import get_dist_info
@@ -16,42 +17,27 @@ _SAMPLE, _STEP = 1, 2  # what a seed is for
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed the generators of Python, numpy and torch, on all devices, for a training step.
-
-    Args:
-        seed: Of the training.
-        step: Number of the iteration.
-        rank: Of this process.
-    """
+    """Seed the generators of Python, numpy and torch, on all devices, for a training step."""
     torch.manual_seed(seed_numpy_and_python(seed, _STEP, step, rank))
 
 
 def seed_sample(seed: int, epoch: int, place: int) -> None:
     """Seed the generators of Python, numpy and torch, on the CPU, for loading one sample.
 
-    Args:
-        seed: Of the training.
-        epoch: Number of the epoch.
-        place: Of the sample in the epoch, over all processes.
+    `place` is that of the sample in the epoch, over all processes.
     """
     torch.default_generator.manual_seed(seed_numpy_and_python(seed, _SAMPLE, epoch, place))
 
 
+@dataclass
 class SeededBatch:
-    """The indices of a batch. Before it hands one out, it seeds the process that will load it.
+    """The indices of a batch. Before it hands one out, it seeds the process that will load it."""
 
-    Args:
-        indices: Of samples in a data set.
-        seed: See `seed_sample`.
-        epoch: See `seed_sample`.
-        places: See `seed_sample`, one for each index.
-    """
-
-    def __init__(self, indices: Sequence[int], seed: int, epoch: int, places: Sequence[int]):
-        self.indices = indices
-        self.seed = seed
-        self.epoch = epoch
-        self.places = places
+    indices: Sequence[int]
+    seed: int
+    epoch: int
+    places: Sequence[int]
+    """One for each index."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -104,13 +90,7 @@ class SeededBatchSampler(Sampler):
         self.start_at(seed=0)
 
     def start_at(self, seed: int, epoch: int = 0, first: int = 0) -> None:
-        """Choose which batches come next.
-
-        Args:
-            seed: Of the training.
-            epoch: Number of the epoch.
-            first: Number of the first batch; those before it are not loaded.
-        """
+        """Choose which batches come next: from number `first`, those before it are not loaded."""
         self.seed, self.epoch, self.first = seed, epoch, first
 
     def __len__(self) -> int:

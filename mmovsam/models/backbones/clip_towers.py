@@ -19,14 +19,9 @@ STRIDES = (4, 8, 16, 32)
 
 
 def masked_mean(features: Tensor, mask_logits: Tensor) -> Tensor:
-    """Mean of a map over each mask.
+    """Means `(N, C)` of a map `(1, C, h, w)` over masks, `(N, 1, H, W)` logits of its extent.
 
-    Args:
-        features: `(1, C, h, w)`.
-        mask_logits: `(N, 1, H, W)` over the same extent; inside is above 0 after a bilinear resize.
-
-    Returns:
-        `(N, C)`; zeros where a mask has no pixel on the map.
+    Inside is above 0 after a bilinear resize; a mask without a pixel on the map has zeros.
     """
     logits = F.interpolate(
         mask_logits, size=features.shape[-2:], mode='bilinear', align_corners=False

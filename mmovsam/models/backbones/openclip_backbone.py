@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from ...layers import without_autocast
 from ...vocabulary import clip_model_config
+from ..freezable import Freezable
 from .clip_towers import STRIDES, describe_tower
 
 
 @MODELS.register_module()
-class OpenCLIPBackbone(BaseModule):
+class OpenCLIPBackbone(Freezable):
     """An open_clip image tower: four maps at strides 4, 8, 16 and 32, and region embeddings.
 
     Supported are the ResNet, ConvNeXt and ViT families; how each embeds a region is written in
@@ -22,7 +22,6 @@ class OpenCLIPBackbone(BaseModule):
 
     Args:
         model: A name that open_clip knows, or a configuration in its form. Nothing is downloaded.
-        pretrained: A tag or file that open_clip loads at once; only where asked for.
         frozen: Keep the tower in eval mode and without gradients.
         init_cfg: MMEngine's initialization.
 
@@ -33,22 +32,16 @@ class OpenCLIPBackbone(BaseModule):
     def __init__(
         self,
         model: str | dict = 'RN50x16',
-        pretrained: str | None = None,
         frozen: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         import open_clip
 
-        if pretrained:
-            if not isinstance(model, str):
-                raise ValueError('`pretrained` needs `model` to be a name that open_clip knows.')
-            self.visual = open_clip.create_model(model, pretrained=pretrained).visual
-        else:
-            config = clip_model_config(model)
-            self.visual = open_clip.model._build_vision_tower(
-                config['embed_dim'], config['vision_cfg'], config.get('quick_gelu', False)
-            )
+        config = clip_model_config(model)
+        self.visual = open_clip.model._build_vision_tower(
+            config['embed_dim'], config['vision_cfg'], config.get('quick_gelu', False)
+        )
         self.tower = describe_tower(self.visual)
         if self.tower is None:
             kind = type(getattr(self.visual, 'trunk', self.visual)).__name__
@@ -57,10 +50,7 @@ class OpenCLIPBackbone(BaseModule):
                 'ResNets with attention pooling (RN50, RN50x16, ...), ConvNeXt (convnext_base, '
                 '...) and plain ViTs (ViT-B-16, ViT-L-14, ...).'
             )
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
-            self.eval()
+        self.freeze(frozen)
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -93,43 +83,23 @@ class OpenCLIPBackbone(BaseModule):
         if self.init_cfg:
             super().init_weights()
 
-    def train(self, mode: bool = True) -> OpenCLIPBackbone:
-        return super().train(mode and not self.frozen)
-
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Encode images.
-
-        Args:
-            x: `(B, 3, H, W)`, normalized.
-
-        Returns:
-            Four maps `(B, C_i, H / s_i, W / s_i)`.
-        """
+        """Four maps `(B, C_i, H / s_i, W / s_i)` of normalized images `(B, 3, H, W)`."""
         return self.tower.pyramid(self.visual, x.to(self.dtype))
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """CLIP's own embedding of whole images.
-
-        Args:
-            images: `(B, 3, *image_size)`, normalized as CLIP was trained.
-
-        Returns:
-            `(B, D)`, not normalized.
-        """
+        """CLIP's own embedding `(B, D)` of whole images `(B, 3, *image_size)`, not normalized."""
         embeddings = self.visual(images.to(self.dtype))
         # Some towers are configured to give their patch tokens too.
         return embeddings[0] if isinstance(embeddings, tuple) else embeddings
 
     def embed_regions(self, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor) -> Tensor:
-        """CLIP's embedding of regions of one image.
+        """CLIP's embedding `(N, D)` of regions of one image, not normalized.
 
         Args:
             stage4: `(1, C, h, w)`, the last map of the image.
             bboxes: `(N, 4)` xyxy in pixels of the network's input.
             mask_logits: `(N, 1, H, W)` over the network's input.
-
-        Returns:
-            `(N, D)`, not normalized.
         """
         if len(bboxes) == 0:
             return stage4.new_zeros(0, self.embed_dim)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...layers import ViTBlock, sam_neck
+from ..freezable import Freezable
 
 
 class PatchEmbed(nn.Module):
@@ -24,7 +24,7 @@ class PatchEmbed(nn.Module):
 
 
 @MODELS.register_module()
-class SAMImageEncoder(BaseModule):
+class SAMImageEncoder(Freezable):
     """The ViT of Segment Anything with window and global attention.
 
     The defaults are ViT-H. ViT-L: `embed_dim=1024, depth=24, global_attn_indexes=(5, 11, 17, 23)`;
@@ -79,25 +79,13 @@ class SAMImageEncoder(BaseModule):
             for i in range(depth)
         )
         self.neck = sam_neck(embed_dim, out_channels)
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
-            self.eval()
-
-    def train(self, mode: bool = True) -> SAMImageEncoder:
-        return super().train(mode and not self.frozen)
+        self.freeze(frozen)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode images.
-
-        Args:
-            x: `(B, 3, S, S)`, normalized and padded, S the constructor's `image_size`.
-
-        Returns:
-            `(B, out_channels, S / p, S / p)`.
+        """Embeddings `(B, out_channels, S / p, S / p)` of normalized images `(B, 3, S, S)`.
 
         Raises:
-            ValueError: The input has another size.
+            ValueError: S is not the constructor's `image_size`.
         """
         if tuple(x.shape[-2:]) != (self.image_size, self.image_size):
             raise ValueError(

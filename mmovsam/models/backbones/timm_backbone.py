@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...layers import at_least_float32, roi_align_weights, without_autocast
+from ..freezable import Freezable
 
 POOL_SIZE = 7
 """Bins along each side of a region, all of which are averaged."""
 
 
 @MODELS.register_module()
-class TimmBackbone(BaseModule):
+class TimmBackbone(Freezable):
     """A convolutional classifier of timm: maps at five strides, and region embeddings.
 
     Where CLIP has a joint space of images and texts, this tower has the space of its classifier's
@@ -56,39 +56,23 @@ class TimmBackbone(BaseModule):
             )
         self.embed_dim = embed_dim
         self.projection = nn.Linear(self.visual.head_hidden_size, embed_dim)
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
+        self.freeze(frozen)
         self.eval()
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        super().train(mode and not self.frozen)
+        super().train(mode)
         for module in self.visual.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Encode images.
-
-        Args:
-            x: `(B, 3, H, W)`, normalized.
-
-        Returns:
-            Maps `(B, C_i, H / s_i, W / s_i)`, from stride 2 to 32.
-        """
+        """Maps `(B, C_i, H / s_i, W / s_i)`, fine ones first, of images `(B, 3, H, W)`."""
         x = x.contiguous(memory_format=torch.channels_last)
         return tuple(self.visual.forward_intermediates(x, intermediates_only=True))
 
     def embed_map(self, stage4: Tensor) -> Tensor:
-        """The space of names at each position of the last map.
-
-        Args:
-            stage4: `(B, C, h, w)`.
-
-        Returns:
-            `(B, F, h, w)`, features as the classifier averages them.
-        """
+        """Features `(B, F, h, w)` as the classifier averages them, of the map `(B, C, h, w)`."""
         stage4 = stage4.contiguous(memory_format=torch.channels_last)
         if not hasattr(self.visual, 'bn2'):  # no EfficientNet: what follows is behind the mean
             return stage4
@@ -97,15 +81,12 @@ class TimmBackbone(BaseModule):
     def embed_regions(
         self, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor | None = None
     ) -> Tensor:
-        """Embeddings of regions of one image.
+        """Embeddings `(N, D)` of regions of one image, not normalized.
 
         Args:
             stage4: `(1, C, h, w)`, the last map of the image.
             bboxes: `(N, 4)` xyxy in pixels of the network's input.
             mask_logits: Not used.
-
-        Returns:
-            `(N, D)`, not normalized.
         """
         features = self.embed_map(stage4.to(self.projection.weight.dtype))
         image_index = torch.zeros(len(bboxes), dtype=torch.long, device=stage4.device)
@@ -116,15 +97,10 @@ class TimmBackbone(BaseModule):
         return self.projection(self.visual.forward_head(features[..., None, None]))
 
     def pool_regions(self, features: Tensor, image_index: Tensor, bboxes: Tensor) -> Tensor:
-        """Means of maps over regions, as RoIAlign takes them.
+        """Means `(N, F)` of maps `(B, F, h, w)` over regions, as RoIAlign takes them.
 
-        Args:
-            features: `(B, F, h, w)`.
-            image_index: `(N,)`, the image of each region.
-            bboxes: `(N, 4)` xyxy in pixels of the network's input.
-
-        Returns:
-            `(N, F)`.
+        Of each region there are the image, in `(N,)`, and the box, in `(N, 4)` xyxy in pixels of
+        the network's input.
         """
         features = at_least_float32(features)
         height, width = features.shape[-2:]

@@ -32,8 +32,7 @@ class CLIPPretrainer(BaseModel):
         dtype: Precision of the image tower, `'float32'` or `'bfloat16'` (autocast); text tower
             and loss are in float32.
         templates: Sentences with one `{}`; each caption takes one at random.
-        logit_scale: Initial inverse temperature; learned up to `max_logit_scale`.
-        max_logit_scale: What recognition uses (100, exp(4.6052)).
+        logit_scale: Initial inverse temperature; learned up to 100, what recognition uses.
         data_preprocessor: Normalizes the pictures.
         init_cfg: MMEngine's initialization.
     """
@@ -46,7 +45,6 @@ class CLIPPretrainer(BaseModel):
         dtype: str = 'float32',
         templates: Sequence[str] = OVSAM_TEMPLATES,
         logit_scale: float = 30.0,
-        max_logit_scale: float = 100.0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -57,7 +55,6 @@ class CLIPPretrainer(BaseModel):
         self.clip = with_global_statistics(open_clip.CLIP(**config))
         self.clip.visual.to(memory_format=torch.channels_last)  # a third faster on a CPU
         self.clip.logit_scale.data.fill_(logit_scale).log_()
-        self.max_logit_scale = max_logit_scale
         if isinstance(names, str):
             names = DATASETS.get(names).METAINFO['classes']
         self.names = tuple(names or ())
@@ -75,15 +72,10 @@ class CLIPPretrainer(BaseModel):
         mode: str = 'tensor',
         **_,
     ) -> Tensor | dict | list:
-        """Encode pictures, or compare them with their captions.
+        """Encode normalized pictures `(B, 3, H, W)`, or compare them with captions.
 
-        Args:
-            inputs: `(B, 3, H, W)`, normalized.
-            name: What each picture shows.
-            mode: `'tensor'` for image embeddings `(B, D)`, `'loss'` for the losses.
-
-        Raises:
-            ValueError: Another mode.
+        In mode `'tensor'` embeddings are `(B, D)`, in mode `'loss'` there are losses for the name
+        of each.
         """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         if mode == 'tensor':
@@ -106,7 +98,7 @@ class CLIPPretrainer(BaseModel):
 
             images = torch.cat(all_gather(images))
         texts = self.clip.encode_text(tokens)
-        scale = self.clip.logit_scale.exp().clamp(max=self.max_logit_scale)
+        scale = self.clip.logit_scale.exp().clamp(max=100)
         # (pictures, captions)
         logits = scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
 

@@ -17,15 +17,10 @@ CLIP_STD = tuple(255 * value for value in (0.26862954, 0.26130258, 0.27577711))
 
 
 def crop_windows(bboxes: Tensor, margin: float, square: bool) -> Tensor:
-    """What to cut out around boxes.
+    """What to cut out around boxes, `(N, 4)` int64 xyxy in pixels, at least one each way.
 
-    Args:
-        bboxes: `(N, 4)` xyxy in pixels.
-        margin: Added on each side, as a share of the box's longer side.
-        square: Whether the shorter side grows to the longer one.
-
-    Returns:
-        `(N, 4)` int64 xyxy in pixels, at least one pixel each way; it may reach out of the image.
+    Added on each side is `margin`, a share of the box's longer side; a `square` window has the
+    longer side both ways. It may reach out of the image.
     """
     bboxes = bboxes.double()
     sides = bboxes[:, 2:] - bboxes[:, :2]
@@ -81,14 +76,11 @@ class MaskCropper:
         )
 
     def __call__(self, image: np.ndarray, masks: Tensor) -> Tensor:
-        """Cut out what each mask covers.
+        """Crops `(N, 3, *size)` float32, normalized, of what each mask covers.
 
         Args:
             image: `(H, W, 3)` uint8 RGB.
             masks: `(N, H, W)` bool, N at least 1; an empty one stands for the whole image.
-
-        Returns:
-            `(N, 3, *size)` float32, normalized.
 
         Raises:
             ValueError: Image and masks differ in size.
@@ -99,7 +91,8 @@ class MaskCropper:
                 f'{masks.shape[2]}x{masks.shape[1]}: give the original image.'
             )
         masks = masks | ~masks.flatten(1).any(1)[:, None, None]
-        windows = crop_windows(masks_to_bboxes(masks), self.margin, self.square).tolist()
+        bboxes = masks_to_bboxes(masks).cpu()  # not every device has double precision
+        windows = crop_windows(bboxes, self.margin, self.square).tolist()
         crops = [self._cut(image, window) for window in windows]
         return torch.stack([self.transform(Image.fromarray(crop)) for crop in crops])
 

@@ -8,29 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers import to_device
 from ...layers.bboxes import bboxes_of_logits, masks_to_bboxes  # noqa: F401
-from .run_lengths import bboxes_of_runs, encode_logits
+from .run_lengths import PIXELS_AT_ONCE, bboxes_of_runs, encode_logits
 
-PIXELS_AT_ONCE = 2**25
 MASK_FORMATS = ('tensor', 'rle')
 
 
 def stability_scores(
     low_res_logits: Tensor, input_size: int, img_shape: tuple, offset: float = 1.0
 ) -> Tensor:
-    """How little masks change with their threshold, which tells good ones from bad.
+    """How little masks change with their threshold, which tells good ones from bad: `(N,)`, 0 to 1.
 
-    It is the intersection over union of the masks at two thresholds (Segment Anything,
-    arXiv 2304.02643), without the padding.
-
-    Args:
-        low_res_logits: `(N, 1, h, w)` over the padded square.
-        input_size: Side of that square in pixels.
-        img_shape: `(H, W)` of the image inside the square.
-        offset: The thresholds are this far above and below 0.
-
-    Returns:
-        `(N,)` float32 from 0 to 1; 0 for a mask without a logit above the lower threshold.
+    It is the intersection over union of the masks at thresholds `offset` above and below 0 (Segment
+    Anything, arXiv 2304.02643), without the padding; 0 for a mask without a logit above the lower
+    one. Arguments are those of `enlarge_logits`.
     """
     stride = input_size // low_res_logits.shape[-1]
     height, width = (-(-side // stride) for side in img_shape[:2])
@@ -42,11 +34,7 @@ def stability_scores(
 def enlarge_masks(
     low_res_logits: Tensor, input_size: int, img_shape: tuple, ori_shape: tuple | None
 ) -> Iterator[Tensor]:
-    """Masks at the image's size, see `enlarge_logits`.
-
-    Yields:
-        `(n, H, W)` bool, the next n masks.
-    """
+    """Masks `(n, H, W)` bool at the image's size, a few at a time: see `enlarge_logits`."""
     for logits in enlarge_logits(low_res_logits, input_size, img_shape, ori_shape):
         yield logits > 0
 
@@ -103,19 +91,12 @@ class MaskWriter:
         self.done = 0
 
     def add(self, low_res_logits: Tensor) -> Tensor:
-        """Add the next masks.
-
-        Args:
-            low_res_logits: `(n, 1, h, w)` over the padded square.
-
-        Returns:
-            The boxes `(n, 4)` of the masks, xyxy in pixels of their frame.
-        """
+        """Add the next logits `(n, 1, h, w)`; returns boxes `(n, 4)` xyxy of the masks."""
         if self.mask_format == 'rle':
             size = self.ori_shape or self.img_shape
             runs = encode_logits(low_res_logits, self.input_size, self.img_shape, size)
             self.masks += runs
-            return bboxes_of_runs(runs).to(low_res_logits.device)
+            return to_device(bboxes_of_runs(runs), low_res_logits.device)
         if self.done == 0:
             self.masks = torch.empty(
                 self.num,

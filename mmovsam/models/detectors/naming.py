@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...layers import to_device
 from ...prompts import Prompts
 from ...vocabulary import split_name
 
@@ -47,6 +49,7 @@ class ClassMap:
         self.missing = tuple(name for name, label in zip(classes, found) if label < 0)
 
 
+@dataclass(frozen=True)
 class LabelFusion:
     """Give instances their `labels` and `scores`.
 
@@ -61,15 +64,9 @@ class LabelFusion:
         detector_alpha: The detector's share in fused names, 0 to 1.
     """
 
-    def __init__(self, names: str, score: str, detector_alpha: float) -> None:
-        self.names = names
-        self.score = score
-        self.detector_alpha = detector_alpha
-
-    @property
-    def needs_detector(self) -> bool:
-        """Whether the detector's names are needed."""
-        return self.names != 'recognition'
+    names: str
+    score: str
+    detector_alpha: float
 
     def __call__(
         self,
@@ -112,7 +109,7 @@ class LabelFusion:
         device = probabilities.device
         labels = class_map.labels.to(device)[prompts.labels.to(device)]
         if self.names == 'fused':
-            fused = self._fuse(probabilities, labels, prompts.scores, class_map.known.to(device))
+            fused = self._fuse(probabilities, labels, prompts.scores, class_map.known)
             return fused, fused
         labeled = (labels >= 0).nonzero()[:, 0]
         ranking = probabilities.clone()
@@ -122,24 +119,28 @@ class LabelFusion:
     def _fuse(
         self, probabilities: Tensor, labels: Tensor, scores: Tensor | None, known: Tensor
     ) -> Tensor:
-        """Both opinions in one: `(N, K)`; rows without a label in the vocabulary stay."""
+        """Both opinions in one: `(N, K)`; rows without a label in the vocabulary stay.
+
+        `known` is on the host.
+        """
         labeled = (labels >= 0).nonzero()[:, 0]
         if len(labeled) == 0:
             return probabilities
-        count = int(known.sum())
-        probs = probabilities[labeled][:, known]
+        count, device = int(known.sum()), probabilities.device
+        columns = to_device(known.nonzero()[:, 0], device)
+        probs = probabilities[labeled].index_select(1, columns)
         # The detector gives its class its score and the others equal parts of the rest. A score
         # that is lower than by chance is no evidence for the others.
         sure = torch.ones_like(probs[:, 0]) if scores is None else scores[labeled].to(probs)
         sure = sure.clamp(1 / count, 1 - 1e-4)
         detector_probs = ((1 - sure) / max(count - 1, 1))[:, None].expand(-1, count).clone()
-        place = known.cumsum(0)[labels[labeled]] - 1
+        place = to_device(known.cumsum(0) - 1, device)[labels[labeled]]
         detector_probs.scatter_(1, place[:, None], sure[:, None])
         least = torch.finfo(probs.dtype).tiny
         mean = torch.lerp(probs.clamp(min=least).log(), detector_probs.log(), self.detector_alpha)
         fused = probabilities.clone()
         total = probs.sum(1, keepdim=True)
-        fused[labeled[:, None], known.nonzero()[:, 0]] = mean.softmax(1) * total
+        fused[labeled[:, None], columns] = mean.softmax(1) * total
         return fused
 
 

@@ -68,6 +68,17 @@ class ImageFeatures(NamedTuple):
         return self.map(lambda tensor: tensor.to(dtype or tensor.dtype).contiguous())
 
 
+class RegionEmbeddings(NamedTuple):
+    """What N regions of one image are named by, in any vocabulary."""
+
+    by_head: Tensor
+    """`(N, D)`, what learned names."""
+    by_tower: Tensor
+    """`(N, D)`, CLIP's pooling."""
+    visible: Tensor
+    """`(N,)` bool, whether the mask covers anything on the tower's last map."""
+
+
 class RecognitionOutput(NamedTuple):
     """N masks of one image and the logits of their names, in the network's frame."""
 
@@ -81,6 +92,8 @@ class RecognitionOutput(NamedTuple):
     """`(N, K + 1)`, from CLIP's pooling."""
     fused_logits: Tensor | None
     """`(N, K + 1)`, logarithms."""
+    regions: RegionEmbeddings | None = None
+    """What the logits were made of; None without names or without prompts."""
 
 
 @MODELS.register_module()
@@ -105,15 +118,15 @@ class OVSAM(PromptedDetector):
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
-        test_cfg: `chunk_size` (prompts decoded at once, 32); `names` (`'recognition'`, the default,
-            `'detector'` or `'fused'`), `score` (`'recognition'`, `'detector'` or `'geometric'`, the
-            default) and `detector_alpha` (0.5), see `LabelFusion`; `bboxes` (`'prompt'`: a prompt's
-            box stays as it is, the default, or `'mask'`: the box of the mask); `mask_format`
-            (`'tensor'`, the default, or `'rle'`), see `MaskWriter`; `head_region` and `clip_region`
-            (`'mask'`: the box of the predicted mask, the default; `'prompt'`: the prompt's box
-            where it has one; `'annotated'`: the `annotated_bboxes` of the prompts, even when the
-            prompt is a point, as the released evaluation does for `clip_region`, which no honest
-            test can).
+        test_cfg: `chunk_size` (prompts decoded at once; by default 32 on a CPU and 128 elsewhere);
+            `names` (`'recognition'`, the default, `'detector'` or `'fused'`), `score`
+            (`'recognition'`, `'detector'` or `'geometric'`, the default) and `detector_alpha`
+            (0.5), see `LabelFusion`; `bboxes` (`'prompt'`: a prompt's box stays as it is, the
+            default, or `'mask'`: the box of the mask); `mask_format` (`'tensor'`, the default, or
+            `'rle'`), see `MaskWriter`; `head_region` and `clip_region` (`'mask'`: the box of the
+            predicted mask, the default; `'prompt'`: the prompt's box where it has one;
+            `'annotated'`: the `annotated_bboxes` of the prompts, even when the prompt is a point,
+            as the released evaluation does for `clip_region`, which no honest test can).
         data_preprocessor: `OVSAMDataPreprocessor`.
         init_cfg: MMEngine's initialization.
 
@@ -141,12 +154,10 @@ class OVSAM(PromptedDetector):
     ) -> None:
         super().__init__(classifier, prompter, test_cfg, data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(neck) if neck else None
-        self.region_neck = MODELS.build(region_neck) if region_neck else None
-        self.high_res_neck = MODELS.build(high_res_neck) if high_res_neck else None
-        self.window_decoder = MODELS.build(window_decoder) if window_decoder else None
-        self.region_namer = MODELS.build(region_namer) if region_namer else None
-        self.prompt_encoder = MODELS.build(prompt_encoder) if prompt_encoder else None
+        parts = dict(neck=neck, region_neck=region_neck, high_res_neck=high_res_neck)
+        parts.update(window_decoder=window_decoder, region_namer=region_namer)
+        for name, cfg in dict(parts, prompt_encoder=prompt_encoder).items():
+            setattr(self, name, MODELS.build(cfg) if cfg else None)
         self.head = MODELS.build(head)
         if (self.window_decoder is None) == (self.prompt_encoder is None):
             raise ValueError('OVSAM has either a prompt_encoder or a window_decoder.')
@@ -187,11 +198,8 @@ class OVSAM(PromptedDetector):
             return ImageFeatures(*maps)
         if self.neck is None:
             return ImageFeatures(pyramid, None, ())
-        return self._features(pyramid, _read(self.neck, pyramid))
-
-    def _features(self, pyramid: Sequence[Tensor], embedding: Tensor) -> ImageFeatures:
         return ImageFeatures(
-            embedding,
+            _read(self.neck, pyramid),
             pyramid[-1],
             tuple(_read(self.region_neck, pyramid)) if self.region_neck else (),
             tuple(_read(self.high_res_neck, pyramid)) if self.high_res_neck else (),
@@ -199,74 +207,70 @@ class OVSAM(PromptedDetector):
 
     @torch.no_grad()
     def propose(self, features: ImageFeatures, points: Prompts) -> tuple[Tensor, Tensor | None]:
-        """Masks that single points of one image may mean, before any is chosen.
+        """Masks that N single points of one image may mean, before any is chosen.
 
-        Args:
-            features: Of the image.
-            points: N, in pixels of the network's input.
-
-        Returns:
-            Logits `(N, M, h, w)`, and their predicted IoU `(N, M)` or None.
+        Points are in pixels of the network's input, best on the host. There are logits
+        `(N, M, h, w)`, and their predicted IoU `(N, M)` or None.
         """
         if self.window_decoder is not None:
+            points = points.to(features.embedding.device)
             coords, labels = points.point_coords, points.point_labels
             _, quality, _, logits = self.window_decoder.propose(features.pyramid, coords, labels)
             return logits, quality
-        decoded = self._decode(features, points, multimask_output=True)
+        decoded = self.decode_masks(features, points, multimask_output=True)
         return decoded.low_res_logits, decoded.iou_predictions
 
     def _decode_windows(
         self, features: ImageFeatures, prompts: Prompts, multimask_output: bool
     ) -> DecodedMasks:
-        """As `_decode`, by the window decoder: points alone, and prompts that tell the extent."""
-        decoder, maps = self.window_decoder, features.pyramid
-        device, number = features.embedding.device, len(prompts)
-        prompts = prompts.to(device)
-        points, labels = prompts.point_coords, prompts.point_labels
-        if points is None or not points.shape[1]:
-            points, labels = torch.zeros(number, 1, 2), torch.full((number, 1), -1)
-        points, labels = points.to(device).nan_to_num(0.0), labels.to(device)
-        size = decoder.logit_size
-        previous = torch.zeros(number, 1, size, size, device=device)
-        bboxes = torch.zeros(number, 4, device=device)
-        if prompts.mask_input is not None:
-            mask_input = prompts.mask_input.to(previous)
-            previous = torch.where(prompts.has_mask[:, None, None, None], mask_input, previous)
-            bboxes = bboxes_of_logits(previous, self.input_size)
-        if prompts.bboxes is not None:
-            bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes.to(bboxes))
+        """`decode_masks` by the window decoder: points alone, and prompts that tell the extent."""
+        prompts, device = prompts.to('cpu'), features.embedding.device
         alone = ~prompts.has_bbox & ~prompts.has_mask
         count = self.masks_per_prompt if multimask_output else 1
-        logits = previous.new_empty(number, count, size, size)
-        quality = previous.new_empty(number, count)
-        rows = alone.nonzero()[:, 0]
-        if len(rows):
-            found = decoder.segment_points(maps, points[rows], labels[rows], count)
-            logits[rows], quality[rows] = (part.to(logits.dtype) for part in found)
-        rows = (~alone).nonzero()[:, 0]
-        if len(rows):
-            about = WindowPrompts(bboxes, prompts.has_bbox, points, labels, previous)
-            about = WindowPrompts(*(part[rows] for part in about))
-            found = decoder.segment_windows(maps, about, count)
-            logits[rows], quality[rows] = (part.to(logits.dtype) for part in found)
+        decoded, order = [], []
+        for flags, segment in ((alone, self._segment_points), (~alone, self._segment_windows)):
+            rows = flags.nonzero()[:, 0]
+            if len(rows) or not len(prompts) and not order:
+                decoded.append(segment(features.pyramid, prompts[rows].to(device), count))
+                order.append(rows)
+        logits, quality = (torch.cat(parts).to(torch.float32) for parts in zip(*decoded))
+        if len(order) > 1:
+            back = to_device(torch.cat(order).argsort(), device)
+            logits, quality = logits[back], quality[back]
         return DecodedMasks(logits, quality, None)
+
+    def _segment_points(
+        self, maps: Sequence[Tensor], prompts: Prompts, count: int
+    ) -> tuple[Tensor, Tensor]:
+        return self.window_decoder.segment_points(maps, *_points_of(prompts), count)
+
+    def _segment_windows(
+        self, maps: Sequence[Tensor], prompts: Prompts, count: int
+    ) -> tuple[Tensor, Tensor]:
+        size = self.window_decoder.logit_size
+        previous = torch.zeros(len(prompts), 1, size, size, device=prompts.device)
+        bboxes = torch.zeros(len(prompts), 4, device=prompts.device)
+        if prompts.mask_input is not None:
+            with_mask = prompts.has_mask[:, None, None, None]
+            previous = torch.where(with_mask, prompts.mask_input, previous)
+            bboxes = bboxes_of_logits(previous, self.input_size)
+        if prompts.bboxes is not None:
+            bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes)
+        about = WindowPrompts(bboxes, prompts.has_bbox, *_points_of(prompts), previous)
+        return self.window_decoder.segment_windows(maps, about, count)
 
     # Training
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
         """CLIP2SAM training, or SAM's own without a classifier.
 
-        Args:
-            batch_inputs: `(B, 3, S, S)`, normalized and padded.
-            batch_data_samples: With `gt_instances` in pixels of the network's input.
+        Samples have `gt_instances` in pixels of the network's input. There are `loss_mask`,
+        `loss_dice` and, with names, `loss_cls`; and for the log `acc`, and parts by source where
+        samples have a `source`: see `mask_losses` and `cls_losses`. Objects without masks, such as
+        those of image-level labels, have no loss of masks.
 
         Raises:
             RuntimeError: The model was prepared for inference.
-
-        Returns:
-            `loss_mask`, `loss_dice` and, with names, `loss_cls`; and for the log `acc`, and parts
-            by source where samples have a `source`: see `mask_losses` and `cls_losses`. Objects
-            without masks, such as those of image-level labels, have no loss of masks.
         """
         if self.window_decoder is not None:
             raise ValueError('A window decoder is trained by tools/train_photo.py.')
@@ -296,7 +300,7 @@ class OVSAM(PromptedDetector):
         logits = masks = points = tokens = embeddings = None
         has_masks = 'masks' in instances
         if has_masks or (self.recognizes and self.head.use_label_token):
-            logits, _, tokens = self._decode(features, prompts)
+            logits, _, tokens = self.decode_masks(features, prompts)
         if has_masks:
             masks = to_device(instances.masks.to_tensor(torch.uint8, 'cpu'), logits.device)
             points = self.head.sample_points(logits)
@@ -308,7 +312,7 @@ class OVSAM(PromptedDetector):
         source = sample.metainfo.get('source')
         return TrainedImage(source, logits, masks, points, embeddings, instances.labels, about)
 
-    def _decode(
+    def decode_masks(
         self,
         features: ImageFeatures,
         prompts: Prompts,
@@ -402,7 +406,8 @@ class OVSAM(PromptedDetector):
 
         Args:
             features: Of this image.
-            prompts: In pixels of the network's input.
+            prompts: In pixels of the network's input; best on the host, where it is decided what
+                the device has to do.
             multimask_output: Whether a prompt gets, in place of the decoder's first mask, its
                 others, where it has more than one.
             classifier: Names the masks; None for the model's own.
@@ -410,7 +415,7 @@ class OVSAM(PromptedDetector):
         Returns:
             Of all masks, those of one prompt after those of another.
         """
-        decoded = self._decode(features, prompts, multimask_output)
+        decoded = self.decode_masks(features, prompts, multimask_output)
         count = decoded.low_res_logits.shape[1]  # masks of each prompt
         logits = decoded.low_res_logits.flatten(0, 1)[:, None]
         iou = None if decoded.iou_predictions is None else decoded.iou_predictions.flatten()
@@ -428,7 +433,7 @@ class OVSAM(PromptedDetector):
             given = _proper(given, self.input_size)
             regions['prompt'] = torch.where(with_box, given, regions['mask'])
         if prompts.annotated_bboxes is not None:
-            given = prompts.annotated_bboxes.to(logits).repeat_interleave(count, 0)
+            given = to_device(prompts.annotated_bboxes, logits.device).repeat_interleave(count, 0)
             regions['annotated'] = _proper(given, self.input_size)
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
@@ -437,14 +442,15 @@ class OVSAM(PromptedDetector):
         by_tower = self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
         # a namer begins with what the tower says of the same boxes
         known = by_tower if head_bboxes is clip_bboxes else None
-        head_logits = classifier.logits(self.embed_regions(features, head_bboxes, tokens, known))
-        clip_logits = classifier.logits(by_tower)
+        by_head = self.embed_regions(features, head_bboxes, tokens, known)
+        head_logits, clip_logits = classifier.logits(by_head), classifier.logits(by_tower)
         on_map = F.interpolate(
             logits, features.stage4.shape[-2:], mode='bilinear', align_corners=False
         )
         visible = (on_map > 0).flatten(1).any(1)
         fused = classifier.fuse(head_logits, clip_logits, visible)
-        return RecognitionOutput(logits, iou, head_logits, clip_logits, fused)
+        regions = RegionEmbeddings(by_head, by_tower, visible)
+        return RecognitionOutput(logits, iou, head_logits, clip_logits, fused, regions)
 
     def embed_regions(
         self,
@@ -455,11 +461,9 @@ class OVSAM(PromptedDetector):
     ) -> Tensor:
         """Embeddings `(N, D)` of regions of one image, by what learned names.
 
-        Args:
-            features: Of the image.
-            bboxes: `(N, 4)` xyxy in pixels of the network's input.
-            label_tokens: `(N, 1, C)`, read by a head that uses them.
-            by_tower: `(N, D)`, the tower's embeddings of the same boxes, if they are known.
+        Boxes are `(N, 4)` xyxy in pixels of the network's input; label tokens `(N, 1, C)` are read
+        by a head that uses them, and `by_tower` are the tower's embeddings of the same boxes, if
+        they are known.
         """
         if self.region_namer is None:
             return self.head.embed_regions(features.region_maps, bboxes, label_tokens)
@@ -476,6 +480,11 @@ class OVSAM(PromptedDetector):
     def input_size(self) -> int:
         """Side of the square network input in pixels."""
         return (self.window_decoder or self.prompt_encoder).image_size
+
+    @property
+    def predicts_quality(self) -> bool:
+        """Whether masks come with their predicted IoU."""
+        return bool(self.window_decoder) or self.head.mask_decoder.iou_token is not None
 
     @property
     def masks_per_prompt(self) -> int:
@@ -501,6 +510,15 @@ class OVSAM(PromptedDetector):
 def _read(neck: nn.Module, pyramid: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
     """What a neck makes of the coarsest maps, as many as it takes."""
     return neck(pyramid[-len(neck.in_channels) :])
+
+
+def _points_of(prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """Points `(N, P, 2)` and labels `(N, P)` of prompts, P at least 1: padding is -1."""
+    points, labels = prompts.point_coords, prompts.point_labels
+    if points is None or not points.shape[1]:
+        points = torch.zeros(len(prompts), 1, 2, device=prompts.device)
+        labels = torch.full((len(prompts), 1), -1, device=prompts.device)
+    return points.nan_to_num(0.0), labels
 
 
 def _proper(bboxes: Tensor, size: int) -> Tensor:

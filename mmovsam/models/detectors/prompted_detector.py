@@ -82,13 +82,16 @@ class PromptedDetector(BaseDetector):
 
     @abstractmethod
     def predict_chunk(self, features: Any, prompts: Prompts, metainfo: dict) -> PromptOutput:
-        """Segment and name prompts of one image, all at once.
+        """Segment and name prompts of one image, in pixels of the original one, all at once.
 
-        Args:
-            features: Of this image, from `extract_feat`.
-            prompts: In pixels of the original image.
-            metainfo: See `predict_prompts`.
+        They are on the host.
         """
+
+    @property
+    def chunk_size(self) -> int:
+        """Prompts that are decoded at once."""
+        on_cpu = self.data_preprocessor.device.type == 'cpu'
+        return self.test_cfg['chunk_size'] or (32 if on_cpu else 128)
 
     def set_vocabulary(self, classifier: TextClassifier) -> None:
         """Change the vocabulary; features of images stay valid."""
@@ -139,7 +142,6 @@ class PromptedDetector(BaseDetector):
         all_prompts = self.prompter(batch_data_samples)
         results = []
         for index, (sample, prompts) in enumerate(zip(batch_data_samples, all_prompts)):
-            prompts = prompts.to(batch_inputs.device)
             results.append(
                 self.predict_prompts(
                     features.image(index), prompts, sample.metainfo, rescale, class_map
@@ -168,18 +170,20 @@ class PromptedDetector(BaseDetector):
         Returns:
             See `predict`.
         """
+        prompts = prompts.to('cpu')  # where it is decided what the device has to do
         shown = prompts if rescale else prompts.scaled(scale_factor_of(metainfo))
         masks = MaskWriter(
             len(prompts), metainfo, self.input_size, rescale, self.test_cfg['mask_format']
         )
         chunks = []
-        step = self.test_cfg['chunk_size']
+        step = self.chunk_size
         for start in range(0, max(len(prompts), 1), step):
             chunk = slice(start, start + step)
             output = self.predict_chunk(features, prompts[chunk], metainfo)
+            asked = shown[chunk].to(output.low_res_logits.device)
             instances = InstanceData()
-            instances.bboxes = self._bboxes(shown[chunk], masks.add(output.low_res_logits))
-            self.label_fusion(instances, shown[chunk], output.probabilities, class_map)
+            instances.bboxes = self._bboxes(asked, masks.add(output.low_res_logits))
+            self.label_fusion(instances, asked, output.probabilities, class_map)
             chunks.append(instances)
         instances = InstanceData.cat(chunks)
         instances.masks = masks.masks
@@ -192,7 +196,7 @@ class PromptedDetector(BaseDetector):
 
     def _class_map(self) -> ClassMap | None:
         """What the labels of the prompter's detector mean in the present vocabulary."""
-        if self.classifier is None or not self.label_fusion.needs_detector:
+        if self.classifier is None or self.label_fusion.names == 'recognition':
             return None
         classes = getattr(self.prompter, 'classes', None)
         if not classes:
@@ -238,7 +242,7 @@ def scale_factor_of(metainfo: dict) -> tuple[float, float]:
 
 def _checked_test_cfg(test_cfg: dict | None) -> dict:
     settings = {key: choices[0] for key, choices in CHOICES.items()}
-    settings.update(chunk_size=32, detector_alpha=0.5)
+    settings.update(chunk_size=None, detector_alpha=0.5)
     unknown = set(test_cfg or {}) - set(settings)
     if unknown:
         raise ValueError(f'test_cfg has no {sorted(unknown)}; it has {sorted(settings)}.')
@@ -246,7 +250,7 @@ def _checked_test_cfg(test_cfg: dict | None) -> dict:
     for key, choices in CHOICES.items():
         if settings[key] not in choices:
             raise ValueError(f'test_cfg.{key} is {settings[key]!r}; choose one of {choices}.')
-    if settings['chunk_size'] < 1:
+    if settings['chunk_size'] is not None and settings['chunk_size'] < 1:
         raise ValueError(f'test_cfg.chunk_size must be at least 1, not {settings["chunk_size"]}.')
     if not 0 <= settings['detector_alpha'] <= 1:
         raise ValueError(

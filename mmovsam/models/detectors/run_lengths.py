@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -11,42 +11,33 @@ import torch.nn.functional as F
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from ...layers import without_autocast
+from ...layers import to_device, without_autocast
+from ...layers.tensors import in_parts
+
+PIXELS_AT_ONCE = 2**25
 
 
 def encode_logits(
     low_res_logits: Tensor, input_size: int, img_shape: Sequence[int], ori_shape: Sequence[int]
 ) -> list[dict]:
-    """Masks at an image's size as run-length encodings, those of `enlarge_masks`.
+    """Masks at an image's size as run-length encodings of pycocotools, those of `enlarge_masks`.
 
-    The two resizes of an axis are one matrix, and only the part of an image is looked at that
-    logits above 0 reach.
-
-    Args:
-        low_res_logits: `(N, 1, h, w)` over the padded square.
-        input_size: Side of that square in pixels.
-        img_shape: `(H, W)` of the image inside the square.
-        ori_shape: `(H, W)` wanted.
-
-    Returns:
-        N encodings as pycocotools has them.
+    The two resizes of an axis are one matrix. On a CPU only the part of an image is looked at that
+    the logits above 0 of a mask reach; a GPU makes several masks whole, and only where their runs
+    begin and end comes to the host. Arguments are those of `enlarge_masks`.
     """
     logits = low_res_logits[:, 0].detach().float()
     sizes = zip(logits.shape[1:], img_shape, ori_shape)
     matrices = [_resize(low, input_size, *size, logits.device) for low, *size in sizes]
     with without_autocast(logits):
-        return [_encode(mask, *matrices) for mask in logits]
+        if in_parts(logits):
+            return [_encode(mask, *matrices) for mask in logits]
+        step = max(1, PIXELS_AT_ONCE // (len(matrices[0]) * len(matrices[1])))
+        return [run for part in logits.split(step) for run in _encode_whole(part, *matrices)]
 
 
 def bboxes_of_runs(masks: Sequence[dict]) -> Tensor:
-    """Bounding boxes of run-length encodings.
-
-    Args:
-        masks: N of them, as pycocotools has them.
-
-    Returns:
-        `(N, 4)` float32 xyxy in pixels, right and lower edges exclusive; zeros for an empty mask.
-    """
+    """Bounding boxes `(N, 4)` float32 of run-length encodings: see `masks_to_bboxes`."""
     if not masks:
         return torch.zeros(0, 4)
     bboxes = torch.from_numpy(coco_mask.toBbox(list(masks))).float()
@@ -55,12 +46,7 @@ def bboxes_of_runs(masks: Sequence[dict]) -> Tensor:
 
 
 def decode_runs(masks: Sequence[dict], size: Sequence[int]) -> np.ndarray:
-    """Masks `(N, H, W)` bool of run-length encodings.
-
-    Args:
-        masks: N of them, as pycocotools has them.
-        size: `(H, W)` of each.
-    """
+    """Masks `(N, H, W)` bool of run-length encodings, each of `size` `(H, W)`."""
     decoded = np.zeros((len(masks), *size[:2]), bool)
     for mask, encoded in zip(decoded, masks):
         mask[:] = coco_mask.decode(encoded)
@@ -71,7 +57,19 @@ def decode_runs(masks: Sequence[dict], size: Sequence[int]) -> np.ndarray:
 def _resize(low: int, input_size: int, within: int, final: int, device: torch.device) -> Tensor:
     """Matrix `(final, low)` of the resizes along one axis: to the input, cropped, to the image."""
     weights = F.interpolate(torch.eye(low)[None], input_size, mode='linear')[..., :within]
-    return F.interpolate(weights, final, mode='linear')[0].T.contiguous().to(device)
+    return to_device(F.interpolate(weights, final, mode='linear')[0].T.contiguous(), device)
+
+
+def _encode_whole(logits: Tensor, down: Tensor, across: Tensor) -> Iterator[dict]:
+    """Masks of logits `(n, h, w)`, by the matrices of the height and of the width."""
+    size = [len(down), len(across)]
+    inside = (across @ logits.mT @ down.T > 0).flatten(1)  # column by column
+    outside = inside.new_zeros(len(inside), 1)
+    changes = torch.diff(inside, dim=1, prepend=outside, append=outside).nonzero()
+    number, borders = changes.cpu().numpy().T
+    ends = np.searchsorted(number, np.arange(len(logits) + 1))
+    for start, end in zip(ends, ends[1:]):
+        yield _of_borders(borders[start:end], size)
 
 
 def _encode(logits: Tensor, down: Tensor, across: Tensor) -> dict:
@@ -89,9 +87,13 @@ def _encode(logits: Tensor, down: Tensor, across: Tensor) -> dict:
     column, row = np.divmod(borders, max(ys.stop - ys.start, 1))
     borders = (column + xs.start) * height + row + ys.start
     borders[1::2] += 1
-    counts = np.diff(borders, prepend=0, append=height * width)
+    return _of_borders(borders, [height, width])
+
+
+def _of_borders(borders: np.ndarray, size: list[int]) -> dict:
+    """The encoding of the places, column by column, where runs begin and end."""
+    counts = np.diff(borders, prepend=0, append=size[0] * size[1])
     counts = counts[: len(counts) - (counts[-1] == 0)]
-    size = [height, width]
     return coco_mask.frPyObjects(dict(size=size, counts=counts.tolist()), *size)
 
 

@@ -97,18 +97,16 @@ class SAM2CLIPDistiller(BaseModel):
         data_samples: Sequence[DetDataSample] | None = None,
         mode: str = 'tensor',
     ) -> Tensor | dict[str, Tensor]:
-        """Adapt a batch, or compare it with the teacher.
+        """Adapt a batch, to `(B, C, S / 16, S / 16)`, or compare it with the teacher.
 
         Args:
             inputs: `(B, 3, S, S)`, normalized and padded.
             data_samples: B samples, which the loss needs: `teacher_embedding`, if it is stored, and
                 `img_shape`, if padding is left out.
-            mode: `'tensor'` for the student's embedding `(B, C, S / 16, S / 16)`, `'loss'` for
-                the loss.
+            mode: `'tensor'` or `'loss'`.
 
         Raises:
-            ValueError: Another mode; or a sample lacks its embedding or has that of another
-                teacher.
+            ValueError: Another mode; or a sample lacks its embedding, or has another teacher's.
         """
         if mode not in ('tensor', 'loss'):
             raise ValueError(f"SAM2CLIPDistiller has modes 'tensor' and 'loss', not {mode!r}.")

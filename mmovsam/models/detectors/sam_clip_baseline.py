@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmcv
-import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -16,8 +15,6 @@ from .instances import bboxes_of_logits, enlarge_masks
 from .naming import ClassMap
 from .ovsam import ImageFeatures
 from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
-
-REGIONS = ('image', 'feature')
 
 
 @MODELS.register_module()
@@ -58,8 +55,8 @@ class SAMCLIPBaseline(PromptedDetector):
     ) -> None:
         sam = MODELS.build(sam)
         super().__init__(classifier, prompter, sam.test_cfg, data_preprocessor, init_cfg)
-        if region not in REGIONS:
-            raise ValueError(f'region is {region!r}; choose one of {REGIONS}.')
+        if region not in ('image', 'feature'):
+            raise ValueError(f"region is {region!r}; choose one of ('image', 'feature').")
         if crop_batch_size < 1:
             raise ValueError(f'crop_batch_size must be at least 1, not {crop_batch_size}.')
         self.sam = sam
@@ -83,22 +80,14 @@ class SAMCLIPBaseline(PromptedDetector):
         return self.sam.logit_size
 
     def extract_feat(self, batch_inputs: Tensor) -> ImageFeatures:
-        """Encode images by SAM and, for region `'feature'`, by CLIP.
-
-        Args:
-            batch_inputs: `(B, 3, S, S)`, normalized and padded.
-        """
+        """Encode images `(B, 3, S, S)` by SAM and, for region `'feature'`, by CLIP."""
         features = self.sam.extract_feat(batch_inputs)
         if self.region == 'image':
             return features
         return features._replace(stage4=self.clip(batch_inputs)[-1])
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
-        """There is none.
-
-        Raises:
-            ValueError: Always.
-        """
+        """There is none: a `ValueError`."""
         raise ValueError(
             'SAMCLIPBaseline has nothing to train: it is for comparison. Test it with '
             'tools/test.py, and train an OVSAM.'
@@ -140,26 +129,17 @@ class SAMCLIPBaseline(PromptedDetector):
         else:
             image = metainfo['ori_img'][..., ::-1]  # RGB
             shapes = metainfo['img_shape'], metainfo['ori_shape']
-            embeddings = torch.cat(
-                [
-                    self._embed_crops(image, masks)
-                    for masks in enlarge_masks(logits, self.input_size, *shapes)
-                ]
-            )
+            embeddings = [
+                self.clip.embed_images(self.cropper(image, part).to(logits.device))
+                for masks in enlarge_masks(logits, self.input_size, *shapes)
+                for part in masks.split(self.crop_batch_size)
+            ]
+            embeddings = torch.cat(embeddings)
         clip_logits = self.classifier.logits(embeddings)
         # Fused with itself CLIP's opinion stays what it is, but for classes that are excluded.
         everywhere = torch.ones_like(clip_logits[:, 0], dtype=torch.bool)
         fused_logits = self.classifier.fuse(clip_logits, clip_logits, everywhere)
         return PromptOutput(logits, self.classifier.probabilities(fused_logits))
-
-    def _embed_crops(self, image: np.ndarray, masks: Tensor) -> Tensor:
-        """CLIP's embeddings `(N, D)` of what masks `(N, H, W)` cover, a few crops at a time."""
-        return torch.cat(
-            [
-                self.clip.embed_images(self.cropper(image, part).to(masks.device))
-                for part in masks.split(self.crop_batch_size)
-            ]
-        )
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None

@@ -35,16 +35,11 @@ class TrainedImage(NamedTuple):
 def mask_losses(
     head: CLIP2SAMHead, images: Sequence[TrainedImage], zero: Tensor
 ) -> dict[str, Tensor]:
-    """The losses of the masks, where there are any.
+    """The losses of the masks, where there are any; of several processes each has to call this.
 
-    Args:
-        head: Has the losses of masks.
-        images: Of the batch; of several processes each has to call this, with or without any.
-        zero: What `loss_mask` is where there is no mask.
-
-    Returns:
-        `loss_mask` and `loss_dice`, means over all objects with a mask in all processes; and for
-        the log each source's part of them as `{source}/mask` and `{source}/dice`.
+    `loss_mask`, `zero` without a mask, and `loss_dice` are means over all objects with a mask in
+    all processes; for the log there is each source's part of them as `{source}/mask` and
+    `{source}/dice`.
     """
     images = [image for image in images if image.masks is not None]
     total = sum(len(image.masks) for image in images)
@@ -67,19 +62,12 @@ def cls_losses(
     images: Sequence[TrainedImage],
     zero: Tensor,
 ) -> dict[str, Tensor]:
-    """The loss of the names.
+    """The loss of the names; of several processes each has to call this, with images or without.
 
-    Args:
-        head: Has the loss of embeddings.
-        classifier: The vocabulary.
-        images: Of the batch; of several processes each has to call this, with or without any.
-        zero: On the device of the model.
-
-    Returns:
-        `loss_cls`, a mean over all processes, unless there are no images; and for the log `acc`,
-        the percentage of objects whose label is the best of the classes it was compared with, and
-        both of each source as `{source}/cls` and `{source}/acc`. A source without an object whose
-        label counts is left out.
+    `loss_cls` is a mean over all processes, unless there are no images; for the log there are
+    `acc`, the percentage of objects whose label is the best of the classes it was compared with,
+    and both of each source as `{source}/cls` and `{source}/acc`. A source without an object whose
+    label counts is left out. `zero` is on the device of the model.
     """
     if not images:
         reduce_mean(zero.detach().float())

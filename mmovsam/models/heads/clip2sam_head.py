@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import point_sample
+from mmcv.ops import RoIAlign, point_sample
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from mmdet.registry import MODELS
@@ -18,11 +18,15 @@ from ...layers import (
     MaskDecoder,
     at_least_float32,
     prompt_maps,
+    roi_align,
     sample_masks,
     to_device,
     without_autocast,
 )
 from ...layers.mask_decoder import DecodedMasks
+
+OUTSIDE = -1e4
+"""A coordinate that lies outside of every map."""
 
 
 @MODELS.register_module()
@@ -45,8 +49,6 @@ class CLIP2SAMHead(BaseModule):
         loss_dice: Loss of the overlap of sampled masks.
         loss_cls: Loss of region embeddings; `VocabularyLoss` by default.
         num_points: Points sampled on each mask for its losses.
-        oversample_ratio: Candidates drawn for each uncertain point.
-        importance_sample_ratio: Share of the points that are the most uncertain candidates.
         init_cfg: MMEngine's initialization of the mask decoder, for example from SAM's file with
             `prefix='mask_decoder'`; of its masks the first ones are taken.
     """
@@ -64,8 +66,6 @@ class CLIP2SAMHead(BaseModule):
         loss_dice: dict | None = None,
         loss_cls: dict | None = None,
         num_points: int = 12544,
-        oversample_ratio: float = 3.0,
-        importance_sample_ratio: float = 0.75,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -101,8 +101,6 @@ class CLIP2SAMHead(BaseModule):
         )
         self.loss_cls = MODELS.build(loss_cls or dict(type='VocabularyLoss'))
         self.num_points = num_points
-        self.oversample_ratio = oversample_ratio
-        self.importance_sample_ratio = importance_sample_ratio
 
     def init_weights(self) -> None:
         """Initialize the mask decoder as `init_cfg` says; the rest is as constructed."""
@@ -146,17 +144,12 @@ class CLIP2SAMHead(BaseModule):
     def embed_regions(
         self, region_maps: tuple[Tensor, ...], bboxes: Tensor, label_tokens: Tensor | None = None
     ) -> Tensor:
-        """Embed regions of one image.
+        """Embeddings `(N, D)` of regions of one image, not normalized.
 
         Args:
             region_maps: Maps `(1, C, H / s, W / s)` at the extractor's strides.
-            bboxes: `(N, 4)` xyxy in pixels of the network's input; best on the host, where it is
-                decided which map each is read from.
-            label_tokens: `(N, 1, C)`, the label token after the decoder; read if
-                `use_label_token` is set.
-
-        Returns:
-            `(N, D)`, not normalized.
+            bboxes: `(N, 4)` xyxy in pixels of the network's input.
+            label_tokens: `(N, 1, C)` after the decoder; read if `use_label_token` is set.
         """
         with without_autocast(region_maps[0]):
             return self.embed_pooled(self.pool_regions(region_maps, bboxes), label_tokens)
@@ -165,7 +158,8 @@ class CLIP2SAMHead(BaseModule):
         """Means `(N, H)` of regions, see `embed_regions`; H is `region_hidden`, or D."""
         # RoIAlign has no bfloat16
         maps = tuple(map(at_least_float32, region_maps[: self.roi_extractor.num_inputs]))
-        regions = self._extract(maps, bboxes.to('cpu', maps[0].dtype)).to(self.roi_conv.weight)
+        bboxes = to_device(bboxes, maps[0].device).to(maps[0].dtype)
+        regions = self._extract(maps, bboxes).to(self.roi_conv.weight)
         with without_autocast(regions):
             return self.mean_of(regions)
 
@@ -182,23 +176,27 @@ class CLIP2SAMHead(BaseModule):
         return embeddings
 
     def _extract(self, maps: tuple[Tensor, ...], bboxes: Tensor) -> Tensor:
-        """What `roi_extractor` makes of boxes that are on the host, `(N, C, r, r)`.
+        """What `roi_extractor` makes of boxes, `(N, C, r, r)`.
 
-        MMDetection's own loop over levels waits for the device, and sums up each map without a box.
+        Each map is asked about all boxes, those that are read from other maps lying outside of it:
+        MMDetection's own loop waits to be told which are its own.
         """
         extractor = self.roi_extractor
         rois = F.pad(bboxes, (1, 0))  # of the first image
-        if not isinstance(extractor, SingleRoIExtractor):
-            return extractor(maps, to_device(rois, maps[0].device))
+        if not _is_plain(extractor):
+            return extractor(maps, rois)
         levels = extractor.map_roi_levels(rois, len(maps))
-        size = extractor.roi_layers[0].output_size
-        regions = maps[0].new_zeros(len(rois), extractor.out_channels, *size)
-        for level, (layer, feats) in enumerate(zip(extractor.roi_layers, maps)):
-            index = (levels == level).nonzero()[:, 0]
-            if len(index):
-                pooled = layer(feats, to_device(rois[index], feats.device))
-                regions.index_copy_(0, to_device(index, feats.device), pooled)
-        return regions
+        regions = [
+            roi_align(
+                features,
+                bboxes.masked_fill((levels != level)[:, None], OUTSIDE),
+                layer.output_size,
+                layer.spatial_scale,
+                layer.sampling_ratio,
+            )
+            for level, (layer, features) in enumerate(zip(extractor.roi_layers, maps))
+        ]
+        return sum(regions[1:], regions[0])
 
     @torch.no_grad()
     def sample_points(self, low_res_logits: Tensor) -> Tensor:
@@ -207,12 +205,9 @@ class CLIP2SAMHead(BaseModule):
         Returns:
             `(N, P, 2)`, x and y in shares of the extent (PointRend, Mask2Former).
         """
+        # of three candidates for each point the most uncertain ones, for three of four points
         return get_uncertain_point_coords_with_randomness(
-            low_res_logits,
-            None,
-            self.num_points,
-            self.oversample_ratio,
-            self.importance_sample_ratio,
+            low_res_logits, None, self.num_points, 3.0, 0.75
         )
 
     def mask_losses(
@@ -221,12 +216,9 @@ class CLIP2SAMHead(BaseModule):
         gt_masks: Tensor,
         points: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """BCE and Dice on sampled points.
+        """BCE and Dice of logits `(N, 1, h, w)` on points of masks `(N, H, W)`, 1 inside.
 
-        Args:
-            low_res_logits: `(N, 1, h, w)`.
-            gt_masks: `(N, H, W)` bool or uint8 over the same extent, 1 inside.
-            points: Those of `sample_points`; None to sample them.
+        Without `points` they are those of `sample_points`.
         """
         if points is None:
             points = self.sample_points(low_res_logits)
@@ -236,3 +228,11 @@ class CLIP2SAMHead(BaseModule):
             loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),
             loss_dice=self.loss_dice(logits, targets),
         )
+
+
+def _is_plain(extractor: nn.Module) -> bool:
+    """Whether it reads each region from one map, by RoIAlign as `mmovsam.layers.roi_align` does."""
+    return isinstance(extractor, SingleRoIExtractor) and all(
+        isinstance(layer, RoIAlign) and layer.aligned and layer.pool_mode == 'avg'
+        for layer in extractor.roi_layers
+    )

@@ -60,6 +60,7 @@ class OpenVocabClassifier(BaseModule):
         self.train_novel = train_novel
         self.novel = novel
         self.names: tuple[str, ...] | None = None
+        self.flags: tuple[bool | None, ...] | None = None  # of novel classes
         # Of each group of classes with equally many names: how many, and how many rows in all.
         self.counts: list[int] = []
         self.sizes: list[int] = []
@@ -121,6 +122,7 @@ class OpenVocabClassifier(BaseModule):
         self.alpha, self.excluded = alpha.to(device), excluded.to(device)
         self.trained = ~(excluded if self.train_novel else novel | excluded)
         self.names = classifier.names
+        self.flags = classifier.novel
         self.has_split = classifier.novel is not None
 
     def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
@@ -129,6 +131,33 @@ class OpenVocabClassifier(BaseModule):
         other = OpenVocabClassifier(None, *settings)
         other.to(self.embeddings.device).set_classifier(classifier)
         return other
+
+    def subset(self, labels: Sequence[int], names: Sequence[str]) -> TextClassifier:
+        """The text classifier of some of the classes.
+
+        Args:
+            labels: The classes, at least one.
+            names: What they are to be called.
+        """
+        self._require()
+        rows = [self._rows(int(self.order[label])) for label in labels]
+        flat = [row for own in rows for row in own]
+        return TextClassifier(
+            self.embeddings[flat].cpu(),
+            tuple(names),
+            self.flags and tuple(self.flags[label] for label in labels),
+            tuple(map(len, rows)),
+            self.bias[flat].cpu() if self.has_bias else None,
+        )
+
+    def _rows(self, place: int) -> range:
+        """Where the names of a class are, by its place among the classes in order of groups."""
+        start = 0
+        for count, size in zip(self.counts, self.sizes):
+            if place < size // count:
+                return range(start + place, start + size, size // count)
+            place, start = place - size // count, start + size
+        raise IndexError(f'There is no class at place {place}.')
 
     def _require(self) -> None:
         if not len(self.embeddings):
@@ -158,13 +187,9 @@ class OpenVocabClassifier(BaseModule):
         return dataclasses.replace(classifier, novel=flags)
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Scaled similarity to each class, the best of its names, the names' bias included.
+        """Scaled similarity `(N, K + 1)` of embeddings `(N, D)` to the best name of each class.
 
-        Args:
-            embeddings: `(N, D)`, not normalized.
-
-        Returns:
-            `(N, K + 1)`; the background, last, is 0.
+        The names' bias is included; the background, last, is 0.
         """
         embeddings = self._normalized(embeddings)
         groups = self.embeddings.to(embeddings).split(self.sizes)
@@ -191,19 +216,12 @@ class OpenVocabClassifier(BaseModule):
         return F.normalize(at_least_float32(embeddings), dim=-1)
 
     def fuse(self, head_logits: Tensor, clip_logits: Tensor, visible: Tensor) -> Tensor:
-        """Geometric mean of the head's and CLIP's probabilities (OVSAM, section 3.3).
+        """Geometric mean of the head's and CLIP's probabilities (OVSAM, section 3.3), logarithms.
 
-        Args:
-            head_logits: `(N, K + 1)`.
-            clip_logits: `(N, K + 1)`.
-            visible: `(N,)` bool, whether the mask covers anything on CLIP's map; where not, CLIP
-                has no say.
-
-        Returns:
-            `(N, K + 1)`, logarithms.
+        Both logits and the result are `(N, K + 1)`. Where a mask covers nothing on CLIP's map,
+        `visible` `(N,)` is False and CLIP has no say.
         """
-        alpha = self.alpha.to(head_logits) * visible[:, None]
-        fused = (1 - alpha) * head_logits.log_softmax(-1) + alpha * clip_logits.log_softmax(-1)
+        fused = fuse_opinions(head_logits, clip_logits, visible, self.alpha)
         return fused.masked_fill(self.excluded, EXCLUDED)
 
     def probabilities(self, fused_logits: Tensor) -> Tensor:
@@ -211,14 +229,9 @@ class OpenVocabClassifier(BaseModule):
         return fused_logits.softmax(-1)[:, :-1]
 
     def check_classes(self, classes: Sequence[str]) -> None:
-        """Make sure that labels of a data set mean the same classes here.
+        """Raise a `ValueError` if a data set has other classes, or another order.
 
-        Args:
-            classes: The K class names of the data set. If the vocabulary came without names,
-                their number is all that can be compared.
-
-        Raises:
-            ValueError: The data set has other classes, or another order.
+        If the vocabulary came without names, their number is all that can be compared.
         """
         remedy = 'Build the vocabulary from the data set: tools/build_vocabulary.py.'
         if len(classes) != self.num_classes and self.names is None:
@@ -243,20 +256,23 @@ class OpenVocabClassifier(BaseModule):
         )
 
 
+def fuse_opinions(
+    head_logits: Tensor, clip_logits: Tensor, visible: Tensor, alpha: Tensor
+) -> Tensor:
+    """`OpenVocabClassifier.fuse` of any columns, with CLIP's share `(K,)` in each."""
+    alpha = alpha.to(head_logits) * visible[:, None]
+    return (1 - alpha) * head_logits.log_softmax(-1) + alpha * clip_logits.log_softmax(-1)
+
+
 def _grouped_by_count(counts: Tensor) -> tuple[Tensor, Tensor, list[int], list[int]]:
-    """Bring classes that have equally many names together.
+    """Bring classes that have equally many names, `counts` `(K,)`, together.
 
     Their names make a dense block, whose maximum is fast. Padding all classes to the most names
     would make eight times as much of ImageNet-22k, most of whose classes have one or two.
 
-    Args:
-        counts: `(K,)`, how many names each class has.
-
     Returns:
-        rows: `(M,)`, the names' order: by count, then first names, second names, ...
-        order: `(K + 1,)`, where each class is then, and the background last.
-        counts: How many names the classes of each group have.
-        sizes: How many names each group has.
+        The names' order `(M,)`, by count, then first names, second names, ...; where each class is
+        then, and the background last, `(K + 1,)`; and of each group the count and how many names.
     """
     first = counts.cumsum(0) - counts
     rows, classes, sizes = [], [], []

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from ..freezable import Freezable
 
 PLACE_CHANNELS = 8
 
 
 @MODELS.register_module()
-class RegionNamer(BaseModule):
+class RegionNamer(Freezable):
     """A residual on the tower's embedding of a region, learned from labels.
 
     Without training it changes nothing: it then says what the tower says.
@@ -22,7 +23,7 @@ class RegionNamer(BaseModule):
         region_channels: Width H of what the head makes of regions.
         hidden: Of the two layers.
         dropout: In training, of what goes in and of the hidden layer.
-        frozen: Keep the module without gradients.
+        frozen: Keep the module in eval mode and without gradients.
         init_cfg: MMEngine's initialization.
     """
 
@@ -41,22 +42,15 @@ class RegionNamer(BaseModule):
         nn.init.zeros_(self.lin2.weight)
         nn.init.zeros_(self.lin2.bias)
         self.dropout = nn.Dropout(dropout)
-        if frozen:
-            self.requires_grad_(False)
+        self.freeze(frozen)
 
     def forward(
         self, embeddings: Tensor, regions: Tensor, bboxes: Tensor, input_size: int
     ) -> Tensor:
-        """Embed N regions.
+        """Embeddings `(N, D)`, normalized, of regions, from the tower's `(N, D)`.
 
-        Args:
-            embeddings: `(N, D)`, the tower's.
-            regions: `(N, H)`, of `CLIP2SAMHead.pool_regions`.
-            bboxes: `(N, 4)` xyxy in pixels of the network's input.
-            input_size: Its side.
-
-        Returns:
-            `(N, D)`, normalized.
+        Beside them it reads `CLIP2SAMHead.pool_regions`, `(N, H)`, and boxes `(N, 4)` xyxy in
+        pixels of the network's input.
         """
         embeddings = F.normalize(embeddings, dim=1)
         views = (embeddings, F.normalize(regions, dim=1), places_of(bboxes, input_size))

@@ -7,11 +7,11 @@ import math
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...layers import LayerNorm2d, at_least_float32, without_autocast
 from ...prompts import Prompts
+from ..freezable import Freezable
 
 
 class RandomPositionEncoding(nn.Module):
@@ -31,13 +31,12 @@ class RandomPositionEncoding(nn.Module):
 
 
 @MODELS.register_module()
-class SAMPromptEncoder(BaseModule):
+class SAMPromptEncoder(Freezable):
     """Points with labels, boxes and masks as embeddings (Kirillov et al., 2023, appendix A).
 
     Args:
         embed_dim: Width C.
         image_size: Side of the square network input in pixels.
-        embedding_stride: Stride of the image embedding.
         mask_channels: Inner width of the mask branch.
         train_masks: Whether the mask branch trains, as where earlier masks are refined.
         frozen: Keep the encoder in eval mode and without gradients.
@@ -48,7 +47,6 @@ class SAMPromptEncoder(BaseModule):
         self,
         embed_dim: int = 256,
         image_size: int = 1024,
-        embedding_stride: int = 16,
         mask_channels: int = 16,
         train_masks: bool = False,
         frozen: bool = False,
@@ -56,7 +54,7 @@ class SAMPromptEncoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.image_size = image_size
-        self.embedding_side = image_size // embedding_stride
+        self.embedding_side = image_size // 16
         self.pe_layer = RandomPositionEncoding(embed_dim // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, embed_dim)
@@ -72,27 +70,31 @@ class SAMPromptEncoder(BaseModule):
         )
         # Where no mask is a prompt it has no gradient, and must not be expected to have one.
         self.mask_downscaling.requires_grad_(train_masks)
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
-            self.eval()
-
-    def train(self, mode: bool = True) -> SAMPromptEncoder:
-        return super().train(mode and not self.frozen)
+        self._dense_pe: tuple[Tensor, int, Tensor] | None = None
+        self.freeze(frozen)
 
     def dense_pe(self) -> Tensor:
-        """Position of every place of the image embedding, `(1, C, h, w)`."""
+        """Position of every place of the image embedding, `(1, C, h, w)`; it is kept."""
+        if torch.compiler.is_compiling():
+            return self._made_dense_pe()
+        matrix = self.pe_layer.positional_encoding_gaussian_matrix
+        if self._dense_pe is not None:
+            of_matrix, version, dense_pe = self._dense_pe
+            if of_matrix is matrix and version == matrix._version:  # no weights loaded, not moved
+                return dense_pe
+        with torch.inference_mode(False):  # training may read it later
+            dense_pe = self._made_dense_pe()
+        self._dense_pe = matrix, matrix._version, dense_pe
+        return dense_pe
+
+    def _made_dense_pe(self) -> Tensor:
         side = self.embedding_side
         centers = (torch.arange(side, device=self.no_mask_embed.weight.device) + 0.5) / side
         grid = torch.stack(torch.meshgrid(centers, centers, indexing='xy'), dim=-1)
         return self.pe_layer(grid).permute(2, 0, 1)[None]
 
     def forward(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """Embed the prompts of one image.
-
-        Args:
-            prompts: All of one kind (each has the same parts), coordinates in pixels of the
-                network's input.
+        """Embed N prompts of one kind of one image, in pixels of the network's input.
 
         Returns:
             Sparse embeddings `(N, S, C)`, S the number of points and box corners, and dense

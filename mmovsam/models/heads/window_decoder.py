@@ -129,7 +129,8 @@ class WindowDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.image_size = image_size
-        self.point_sizes = tuple(point_sizes)
+        half_sides = torch.tensor(tuple(point_sizes))[:, None] * (image_size / 2)
+        self.register_buffer('half_sides', half_sides, persistent=False)  # (G, 1)
         coarse, middle, fine = channels
         self.inputs = nn.ModuleList(
             NormalizedConv(sum(in_channels[levels]), width)
@@ -149,7 +150,7 @@ class WindowDecoder(BaseModule):
         self.quality = nn.Sequential(
             nn.Linear(2 * coarse + MASK_SIGNS, coarse), nn.GELU(), nn.Linear(coarse, 1)
         )
-        self.ranker = MaskRanker(len(self.point_sizes))
+        self.ranker = MaskRanker(len(half_sides))
 
     @property
     def logit_size(self) -> int:
@@ -258,7 +259,7 @@ class WindowDecoder(BaseModule):
         """Boxes `(N, G, 4)` of several sizes around what is clicked."""
         clicked = (labels == 1).to(points)[..., None]
         center = (points * clicked).sum(1, keepdim=True) / clicked.sum(1, keepdim=True).clamp(min=1)
-        half = points.new_tensor(self.point_sizes)[:, None] * (self.image_size / 2)
+        half = self.half_sides.to(points)
         return torch.cat((center - half, center + half), dim=2)
 
     def segment_windows(

@@ -27,13 +27,10 @@ class ImageLabels(NamedTuple):
 
     @classmethod
     def of(cls, num: int, metainfo: Mapping, labels: Sequence[int]) -> ImageLabels:
-        """From an image's annotations.
+        """From the labels of all objects of an image and its metainfo.
 
-        Args:
-            num: How many regions it has.
-            metainfo: Of the image: `source`, `true_labels`, and as LVIS has them `neg_labels` and
-                `not_exhaustive_labels`, each of them where it is known.
-            labels: Of all objects annotated in the image.
+        That is `source`, `true_labels`, and as LVIS has them `neg_labels` and
+        `not_exhaustive_labels`, each of them where it is known.
         """
         verified = None
         if metainfo.get('neg_labels') is not None:
@@ -68,8 +65,13 @@ class VocabularyLoss(nn.Module):
             only that were verified in its image: those of its objects and its `neg_labels`,
             without those annotated in part. Otherwise with all classes, as other data.
         by_source: Whether a region is compared with the classes only that its own data set has
-            objects of (see `set_source_classes`). Otherwise those that only another one has are
-            pushed away from all regions of this one, also where they are finer names of the same.
+            objects of. Otherwise those that only another one has are pushed away from all regions
+            of this one, also where they are finer names of the same.
+
+    Attributes:
+        source_classes: `(K,)` bool, which classes a data set has objects of, by its name.
+        frequencies: `(K,)` on the host, in any unit, how frequent each class is in training. One
+            that never occurs is not compared with: it would only be pushed away.
     """
 
     def __init__(
@@ -86,24 +88,6 @@ class VocabularyLoss(nn.Module):
         self.by_source = by_source
         self.source_classes: Mapping[str, Tensor] = {}
         self.frequencies: Tensor | None = None
-
-    def set_frequencies(self, frequencies: Tensor) -> None:
-        """Tell how frequent each class is in training.
-
-        A class that never occurs is not compared with: it would only be pushed away.
-
-        Args:
-            frequencies: `(K,)`, not negative, in any unit.
-        """
-        self.frequencies = frequencies.cpu()
-
-    def set_source_classes(self, source_classes: Mapping[str, Tensor]) -> None:
-        """Tell which classes each of several data sets has objects of.
-
-        Args:
-            source_classes: `(K,)` bool, by the name of the data set.
-        """
-        self.source_classes = source_classes
 
     def forward(
         self, classifier, embeddings: Tensor, labels: Tensor, images: Sequence[ImageLabels]

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from ..freezable import Freezable
 
 
 @MODELS.register_module()
-class HighResolutionNeck(BaseModule):
+class HighResolutionNeck(Freezable):
     """Maps that the decoder adds to the embedding while it upscales it, as SAM 2 does.
 
     Top-down as in an FPN: what a coarse map means is added to the finer one. The maps belong to the
@@ -45,18 +46,10 @@ class HighResolutionNeck(BaseModule):
             nn.Conv2d(c, c, 3, padding=1) for c in channels[: len(out_channels)]
         )
         self.outputs = nn.ModuleList(nn.Conv2d(c, o, 1) for c, o in zip(channels, out_channels))
-        if frozen:
-            self.requires_grad_(False)
+        self.freeze(frozen)
 
     def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Fine maps of a batch.
-
-        Args:
-            stages: Maps `(B, C_i, H / s_i, W / s_i)`, from fine to coarse.
-
-        Returns:
-            `(B, out_channels_i, H / s_i, W / s_i)`, from fine to coarse.
-        """
+        """Maps of the finest stages, one for each of `out_channels`; all are fine ones first."""
         x, outputs = None, []
         for level in reversed(range(len(stages))):
             lateral = self.laterals[level](stages[level])

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...layers import ViTBlock, sam_neck
+from ..freezable import Freezable
 
 
 class StageProjection(nn.Module):
@@ -30,7 +30,7 @@ class StageProjection(nn.Module):
 
 
 @MODELS.register_module()
-class SAM2CLIPNeck(BaseModule):
+class SAM2CLIPNeck(Freezable):
     """Adapter that lets SAM's decoder read a frozen CLIP tower (OVSAM, section 3.2).
 
     Args:
@@ -86,23 +86,11 @@ class SAM2CLIPNeck(BaseModule):
             for i in range(num_blocks)
         )
         self.neck = sam_neck(embed_dim, out_channels)
-        self.frozen = frozen
         self.with_cp = with_cp
-        if frozen:
-            self.requires_grad_(False)
-            self.eval()
-
-    def train(self, mode: bool = True) -> SAM2CLIPNeck:
-        return super().train(mode and not self.frozen)
+        self.freeze(frozen)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """Adapt.
-
-        Args:
-            stages: Maps `(B, C_i, S / s_i, S / s_i)`.
-
-        Returns:
-            `(B, out_channels, S / 16, S / 16)`.
+        """Embeddings `(B, out_channels, S / 16, S / 16)` of maps `(B, C_i, S / s_i, S / s_i)`.
 
         Raises:
             ValueError: The maps belong to another input size.

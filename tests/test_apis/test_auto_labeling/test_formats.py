@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -138,7 +139,51 @@ def test_file_in_place_of_a_folder_is_refused_before_any_work(tmp_path):
     for format, out, message in (
         ('coco', tmp_path, 'is a folder, expected a JSON file'),
         ('yolo', tmp_path / 'file', 'is a file, expected a folder'),
-        ('voc', tmp_path, "format is 'voc'; choose one of coco, labelme, yolo"),
+        ('voc', tmp_path, "format is 'voc'; choose one of coco, coco_panoptic, labelme, yolo"),
     ):
         with pytest.raises(ValueError, match=message):
             label_files(out, format, ['1.jpg'])
+
+
+# COCO's panoptic form
+
+
+def test_panoptic_pictures_have_the_ids_of_the_file(tmp_path, records):
+    write(tmp_path / 'out.json', 'coco_panoptic', records)
+    content = json.loads((tmp_path / 'out.json').read_text())
+    assert [(each['id'], each['name'], each['isthing']) for each in content['categories']] == [
+        (number, name, 1) for number, name in enumerate(NAMES, 1)
+    ]
+    assert [each['file_name'] for each in content['images']] == [r['file_name'] for r in records]
+    assert len(content['annotations']) == len(records)
+    for record, annotation in zip(records, content['annotations']):
+        image = content['images'][annotation['image_id'] - 1]
+        assert annotation['file_name'] == image['file_name'].rpartition('.')[0] + '.png'
+        picture = np.asarray(Image.open(tmp_path / 'out' / annotation['file_name'])).astype(int)
+        assert picture.shape == (record['height'], record['width'], 3)
+        ids = picture @ [1, 256, 256**2]
+        segments = {each['id']: each for each in annotation['segments_info']}
+        assert set(np.unique(ids)) == {0, *segments}
+        assert len(segments) == len(record['objects'])
+        for number, segment in segments.items():
+            assert segment['area'] == (ids == number).sum()
+            assert NAMES[segment['category_id'] - 1] == segment['name']
+
+
+def test_panoptic_masks_share_no_pixel(tmp_path, records):
+    whole = np.ones((HEIGHT, WIDTH), bool)
+    records[0]['objects'].append(thing(whole, 'unknown', 0.9))
+    write(tmp_path / 'out.json', 'coco_panoptic', records)
+    segments = json.loads((tmp_path / 'out.json').read_text())['annotations'][0]['segments_info']
+    assert sum(each['area'] for each in segments) == whole.sum()
+    ring, pieces = masks()
+    assert [each['area'] for each in segments[:2]] == [(ring & ~pieces).sum(), pieces.sum()]
+
+
+def test_panoptic_files_are_a_json_and_pictures_beside_it(tmp_path):
+    files = label_files(tmp_path / 'out.json', 'coco_panoptic', ['a/1.jpg', '2.png'])
+    assert files == [tmp_path / name for name in ('out.json', 'out/a/1.png', 'out/2.png')]
+    with pytest.raises(ValueError, match='should end with .json'):
+        label_files(tmp_path / 'out', 'coco_panoptic', ['1.jpg'])
+    with pytest.raises(ValueError, match='would both be in'):
+        label_files(tmp_path / 'out.json', 'coco_panoptic', ['1.jpg', '1.png'])

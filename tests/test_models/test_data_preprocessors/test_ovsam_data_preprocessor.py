@@ -3,12 +3,10 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 
 @pytest.fixture
 def preprocessor():
-    init_default_scope('mmdet')
     return MODELS.build(dict(type='OVSAMDataPreprocessor', image_size=64))
 
 

@@ -39,15 +39,3 @@ def test_frozen_parts_build_no_graph_and_keep_nothing(build, make, kind):
         model(**data, mode='loss')
     assert set(ran) == set(RUNS[kind])
     assert kept == [] and with_graph == []
-
-
-def test_a_part_that_trains_is_told_from_a_frozen_one(build, make):
-    model = build('ovsam').train()
-    kept = []
-    with saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        pyramid = model.backbone(
-            model.data_preprocessor(make.batch(make.sample(1, training=True)), True)['inputs']
-        )
-        assert kept == []
-        assert all(level.requires_grad for level in model.region_neck(pyramid))
-    assert kept

@@ -51,19 +51,6 @@ def test_masks_are_resized_cropped_and_resized_again(side, shape, final, num, se
         assert torch.equal(masks[clear], (want > 0)[clear])
 
 
-@pytest.mark.parametrize('pixels', [1, 64 * 64 * 2, 2**25])
-def test_masks_do_not_depend_on_how_many_are_made_at_once(monkeypatch, pixels):
-    logits = torch.randn(5, 1, 8, 8)
-    (want,) = enlarge_masks(logits, 64, (40, 64), (20, 32))
-    monkeypatch.setattr(instances, 'PIXELS_AT_ONCE', pixels)
-    assert torch.equal(torch.cat(list(enlarge_masks(logits, 64, (40, 64), (20, 32)))), want)
-
-
-def test_shapes_with_a_number_of_channels_are_understood():
-    (masks,) = enlarge_masks(torch.randn(2, 1, 8, 8), 32, (20, 32, 3), (40, 64, 3))
-    assert masks.shape == (2, 40, 64)
-
-
 @pytest.mark.parametrize('rescale', [True, False])
 def test_masks_are_written_alike_as_tensor_and_as_runs_whatever_the_chunks(monkeypatch, rescale):
     monkeypatch.setattr(instances, 'PIXELS_AT_ONCE', 64 * 64 * 2)
@@ -82,13 +69,9 @@ def test_masks_are_written_alike_as_tensor_and_as_runs_whatever_the_chunks(monke
     decoded = decode(written['rle', 5][1]).transpose(2, 0, 1)
     assert torch.equal(torch.from_numpy(decoded).bool(), masks)
     assert all(torch.equal(other, bboxes) for other, _ in written.values())
-
-
-@pytest.mark.parametrize('mask_format', ['tensor', 'rle'])
-def test_no_prompts_make_no_masks(mask_format):
-    metainfo = dict(img_shape=(40, 64), ori_shape=(50, 80))
-    writer = MaskWriter(0, metainfo, 64, True, mask_format)
-    assert writer.add(torch.zeros(0, 1, 8, 8)).shape == (0, 4) and len(writer.masks) == 0
+    for mask_format in ('tensor', 'rle'):
+        writer = MaskWriter(0, metainfo, 64, rescale, mask_format)
+        assert writer.add(logits[:0]).shape == (0, 4) and len(writer.masks) == 0
 
 
 def test_stability_is_the_share_of_a_mask_that_two_thresholds_agree_about():

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from mmdet.structures.mask import BitmapMasks
 
 
 def loss(model, make, *samples):
@@ -16,8 +15,9 @@ def without_gradient(model):
     return [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
-@pytest.mark.parametrize('box_ratio', [0.0, 0.5, 1.0])
-@pytest.mark.parametrize('kind', ['ovsam', 'sam'])
+@pytest.mark.parametrize(
+    ('kind', 'box_ratio'), [('ovsam', 0.0), ('ovsam', 0.5), ('ovsam', 1.0), ('sam', 0.5)]
+)
 def test_every_trainable_parameter_gets_a_gradient(build, make, kind, box_ratio):
     model = build(kind, train_cfg=dict(box_ratio=box_ratio))
     samples = (make.sample(3, training=True), make.sample(2, (90, 50), 1.0, True, seed=1))
@@ -50,16 +50,6 @@ def test_batch_without_any_instance_has_a_loss_of_zero_with_gradients(build, mak
     assert total.item() == 0
     total.backward()
     assert without_gradient(model) == []
-
-
-def test_label_minus_one_counts_for_masks_and_not_for_names(build, make):
-    model = build(train_cfg=dict(box_ratio=1.0))
-    three = make.sample(3, training=True)
-    two = (three[0], three[1].clone())
-    two[1].gt_instances = three[1].gt_instances[:2]
-    three[1].gt_instances.labels[2] = -1
-    (ignored, _), (without, _) = loss(model, make, three), loss(model, make, two)
-    assert torch.allclose(ignored['loss_cls'], without['loss_cls'], atol=1e-5)
 
 
 def test_no_label_at_all_gives_a_zero_loss_of_names_with_gradients(build, make):
@@ -120,20 +110,3 @@ def test_masks_of_the_loss_are_in_the_order_of_the_logits(build, make, monkeypat
     features = model.extract_feat(data['inputs'])
     alone = [decode(features, prompts[i])[0] for i in range(6)]
     assert torch.allclose(seen['logits'], torch.cat(alone), atol=1e-4)
-
-
-def test_masks_are_padded_with_the_image(build, make):
-    model = build()
-    data = model.data_preprocessor(make.batch(make.sample(2, training=True)), training=True)
-    masks = data['data_samples'][0].gt_instances.masks
-    assert isinstance(masks, BitmapMasks)
-    assert (masks.height, masks.width) == (96, 96)
-    assert masks.masks[:, 72:].sum() == 0
-
-
-def test_bfloat16_autocast_trains(build, make):
-    model = build()
-    with torch.autocast('cpu', torch.bfloat16):
-        losses, total = loss(model, make, make.sample(3, training=True))
-    total.backward()
-    assert all(value.isfinite() for value in losses.values())

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmengine.model import BaseModule
-from pycocotools.mask import decode
 
 from mmovsam.prompts import Prompts
 
@@ -52,19 +51,14 @@ def test_names_of_a_detector_that_has_none_of_the_vocabulary_are_refused(build, 
     assert len(found(build, make, classes=classes)) == 3
 
 
-def test_masks_come_as_runs_that_hold_the_same_pixels(build, make):
-    tensor = found(build, make)
-    for size in (64, 2):
-        runs = found(build, make, mask_format='rle', chunk_size=size)
-        assert isinstance(runs.masks, list) and len(runs.masks) == 3
-        pixels = torch.from_numpy(decode(runs.masks).transpose(2, 0, 1)).bool()
-        assert (pixels != tensor.masks).sum() <= 3  # logits next to zero
-        assert torch.equal(runs.labels, tensor.labels)
-
-
 @pytest.mark.parametrize(
     'test_cfg, message',
     [
+        (dict(scores='detector'), r"test_cfg has no \['scores'\]"),
+        (dict(score='best'), "test_cfg.score is 'best'"),
+        (dict(bboxes='gt'), "test_cfg.bboxes is 'gt'"),
+        (dict(clip_region='box'), "test_cfg.clip_region is 'box'"),
+        (dict(chunk_size=0), 'chunk_size must be at least 1'),
         (dict(names='mine'), "test_cfg.names is 'mine'"),
         (dict(mask_format='png'), "test_cfg.mask_format is 'png'"),
         (dict(detector_alpha=1.5), 'detector_alpha must lie between 0 and 1, not 1.5'),

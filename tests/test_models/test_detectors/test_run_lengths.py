@@ -34,8 +34,16 @@ def encode(masks):
     return [coco_mask.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in masks]
 
 
-def check(found, logits, input_size, img_shape, ori_shape):
-    """Compare with the definition: two resizes, a threshold, and pycocotools' encoding."""
+def check(logits, input_size, img_shape, ori_shape):
+    """Compare mask by mask, as in inference on a CPU, and all at once with the definition."""
+    for together in (False, True):
+        with torch.set_grad_enabled(together):
+            found = encode_logits(logits, input_size, img_shape, ori_shape)
+        check_found(found, logits.float(), input_size, img_shape[:2], ori_shape[:2])
+
+
+def check_found(found, logits, input_size, img_shape, ori_shape):
+    """Two resizes, a threshold, and pycocotools' encoding."""
     enlarged = F.interpolate(logits, (input_size, input_size), mode='bilinear')
     enlarged = enlarged[..., : img_shape[0], : img_shape[1]]
     enlarged = F.interpolate(enlarged, ori_shape, mode='bilinear')[:, 0]
@@ -58,7 +66,7 @@ def check(found, logits, input_size, img_shape, ori_shape):
 @example(side=16, img_shape=(64, 3), ori_shape=(300, 14), share=1.0, seed=1)
 def test_runs_are_those_of_masks_that_are_enlarged_whole(side, img_shape, ori_shape, share, seed):
     logits = blobs(4, side, seed, share)
-    check(encode_logits(logits, 64, img_shape, ori_shape), logits, 64, img_shape, ori_shape)
+    check(logits, 64, img_shape, ori_shape)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +74,12 @@ def test_runs_are_those_of_masks_that_are_enlarged_whole(side, img_shape, ori_sh
 )
 def test_runs_at_the_size_of_the_full_model(img_shape, ori_shape):
     logits = blobs(3, 256, 0, 0.4)
-    found = encode_logits(logits, 1024, img_shape, ori_shape)
-    check(found, logits, 1024, img_shape, ori_shape)
+    check(logits, 1024, img_shape, ori_shape)
 
 
 @pytest.mark.parametrize('value', [-1.0, 0.0, 1.0])
 def test_masks_that_are_empty_or_full_have_one_run(value):
-    found = encode_logits(torch.full((2, 1, 8, 8), value), 32, (32, 20), (7, 5))
-    assert found == encode(torch.full((2, 7, 5), value > 0))
+    check(torch.full((2, 1, 8, 8), value), 32, (32, 20), (7, 5))
 
 
 @pytest.mark.parametrize('rows', [slice(0, 3), slice(3, 5), slice(5, 8)])
@@ -81,7 +87,7 @@ def test_columns_are_parted_where_a_mask_reaches_one_edge_and_joined_where_both(
     logits = torch.full((1, 1, 8, 8), -1.0)
     logits[..., rows, 2:6] = 1
     logits[..., 4] = 1
-    check(encode_logits(logits, 32, (32, 32), (20, 20)), logits, 32, (32, 32), (20, 20))
+    check(logits, 32, (32, 32), (20, 20))
 
 
 def test_mask_in_the_padding_alone_is_empty():
@@ -98,5 +104,4 @@ def test_no_logits_make_no_runs_and_no_boxes():
 def test_shapes_with_a_number_of_channels_and_half_precision_are_understood():
     logits = blobs(2, 8, 0, 0.5).to(torch.bfloat16)
     with torch.autocast('cpu', torch.bfloat16):
-        found = encode_logits(logits, 32, (20, 32, 3), (40, 64, 3))
-    check(found, logits.float(), 32, (20, 32), (40, 64))
+        check(logits, 32, (20, 32, 3), (40, 64, 3))

@@ -1,7 +1,5 @@
 """One step of every stage, through the optimizer that the Runner would build."""
 
-import os
-
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -27,9 +25,6 @@ MAY_STAY = (
     'head.mask_decoder.transformer.layers.0.cross_attn_token_to_image.k_proj.bias',
     'head.mask_decoder.transformer.layers.1.cross_attn_token_to_image.k_proj.bias',
     'head.mask_decoder.transformer.final_attn_token_to_image.k_proj.bias',
-)
-MODULES = dict(
-    ovsam=['backbone', 'neck', 'prompt_encoder'], sam=[], distiller=['backbone', 'teacher'], clip=[]
 )
 
 
@@ -61,25 +56,11 @@ def test_one_step_changes_what_trains_and_nothing_else(build, make, kind):
 
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     with_state = {names[id(parameter)] for parameter in optim_wrapper.optimizer.state}
+    assert any(name.endswith('running_mean') for name in changed) == (kind == 'clip')
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert with_state == trainable
     assert not any(name.startswith(FROZEN[kind]) for name in trainable)
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
-
-
-@pytest.mark.parametrize('kind', ['sam', 'distiller', 'ovsam'])
-def test_frozen_parts_stay_in_eval_mode_when_the_model_trains(build, kind):
-    model = build(kind).train()
-    assert model.training
-    for name in MODULES[kind]:
-        frozen = model.get_submodule(name)
-        assert not any(module.training for module in frozen.modules()), name
-
-
-def test_batch_statistics_change_in_the_training_of_clip_only(build, make):
-    for kind, expected in (('clip', True), ('distiller', False), ('ovsam', False)):
-        changed, _, _ = step(build(kind), kind, make)
-        assert any(name.endswith('running_mean') for name in changed) == expected
 
 
 @pytest.mark.parametrize('kind', ['clip', 'sam', 'distiller', 'ovsam'])
@@ -96,25 +77,3 @@ def test_ten_steps_on_one_batch_lower_the_loss(build, make, kind):
         losses.append(model.train_step(copied, optim_wrapper)['loss'].item())
     print(losses)
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
-
-
-@pytest.fixture
-def one_process(tmp_path):
-    """A process group of one process."""
-    store = torch.distributed.FileStore(os.fspath(tmp_path / 'store'), 1)
-    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.parametrize('kind', ['clip', 'sam', 'distiller', 'ovsam'])
-def test_distributed_training_misses_no_gradient(build, make, one_process, kind):
-    wrapped = torch.nn.parallel.DistributedDataParallel(build(kind))
-    wrapped.train()
-    for num in (3, 0, 2):
-        data = data_for(kind, make)
-        if kind != 'clip':
-            data = make.batch(make.sample(num, training=True, seed=num))
-        data = wrapped.module.data_preprocessor(data, training=True)
-        # With a parameter unused in the step before, the next forward raises.
-        sum(v for k, v in wrapped(**data, mode='loss').items() if 'loss' in k).backward()

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from tiny import padded
 
 from mmovsam.models.heads import OpenVocabClassifier
-from mmovsam.models.heads.open_vocab_classifier import LOGIT_SCALE
 from mmovsam.vocabulary import TextClassifier
 from mmovsam.vocabulary.text_classifier import save_classifier
 
@@ -23,19 +22,6 @@ def build(novel=NOVEL, **settings):
     names = tuple('abcd')
     classifier.set_classifier(TextClassifier(torch.randn(4, 3, 8) * 7, names, novel))
     return classifier
-
-
-def test_logit_is_the_scaled_cosine_with_the_best_name_and_zero_for_the_background():
-    text = torch.randn(4, 3, 8) * 7
-    classifier = OpenVocabClassifier()
-    classifier.set_classifier(TextClassifier(text))
-    x = torch.randn(5, 8)
-    logits = classifier.logits(x)
-    for n in range(5):
-        for k in range(4):
-            cosines = F.cosine_similarity(x[n], text[k])
-            assert torch.allclose(logits[n, k], math.exp(4.6052) * cosines.max(), atol=1e-3)
-    assert (logits[:, 4] == 0).all()
 
 
 @given(
@@ -58,6 +44,7 @@ def test_names_of_different_number_give_the_released_arithmetic_of_padded_ones(
     rows = F.normalize(torch.cat((rows, torch.zeros(1, max(counts), 16))), dim=-1)
     expected = torch.einsum('nd,kpd->nkp', F.normalize(x, dim=-1), rows).amax(-1)
     torch.testing.assert_close(classifier.logits(x), expected, atol=1e-6, rtol=0)
+    assert OpenVocabClassifier().logit_scale == pytest.approx(math.exp(4.6052))
 
 
 @given(counts=st.lists(st.integers(1, 5), min_size=2, max_size=12), seed=st.integers(0, 2**31))
@@ -90,15 +77,21 @@ def test_another_vocabulary_beside_ones_own_is_compared_alike():
     assert classifier.names is names and classifier.embeddings is embeddings
 
 
-def test_gradient_reaches_the_embedding_through_the_best_name_alone():
-    text = F.normalize(torch.tensor([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), dim=-1)
-    classifier = OpenVocabClassifier()
-    classifier.set_classifier(TextClassifier(text, counts=(2, 1)))
-    x = F.normalize(torch.tensor([[1.0, 0.1, 0.3]]), dim=-1).requires_grad_()
-    classifier.logits(x)[0, 0].backward()
-    own = x.detach()
-    expected = LOGIT_SCALE * (text[:1] - (text[:1] * own).sum() * own)  # through the normalization
-    torch.testing.assert_close(x.grad, expected)
+@pytest.mark.parametrize('with_bias', [False, True])
+def test_a_subset_compares_as_the_whole_does(with_bias):
+    counts = (2, 1, 3, 1, 2)
+    embeddings = torch.randn(sum(counts), 8, generator=torch.Generator().manual_seed(0))
+    bias = torch.linspace(-0.2, 0.2, sum(counts)) if with_bias else None
+    novel = (True, False, None, False, True)
+    whole = OpenVocabClassifier(logit_scale=10.0)
+    whole.set_classifier(TextClassifier(embeddings, tuple('abcde'), novel, counts, bias))
+    labels = [4, 0, 3, 2]
+    subset = whole.subset(labels, ['E', 'A', 'D', 'C'])
+    assert subset.names == ('E', 'A', 'D', 'C') and subset.counts == (2, 2, 1, 3)
+    assert subset.novel == (True, True, False, None)
+    regions = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
+    logits = whole.with_vocabulary(subset).logits(regions)
+    torch.testing.assert_close(logits, whole.logits(regions)[:, [*labels, 5]])
 
 
 def test_classifier_that_was_released_as_a_bare_tensor_is_read(tmp_path):
@@ -129,34 +122,18 @@ def test_fusion_is_the_weighted_geometric_mean_of_probabilities(seed, split):
         assert torch.allclose(fused[:, k], (q[:, k] ** (1 - a) * c[:, k] ** a).log(), atol=1e-3)
 
 
-def test_probabilities_leave_the_background_out_but_not_its_share():
-    classifier = build()
-    fused = torch.zeros(2, 5)
-    assert torch.allclose(classifier.probabilities(fused), torch.full((2, 4), 0.2))
-
-
 def test_training_sees_base_classes_the_background_and_novel_ones_if_told_to():
     assert build().trained.tolist() == [True, False, False, True, True]
     assert build(train_novel=True).trained.tolist() == [True, True, False, True, True]
     assert build(None).trained.all()
 
 
-def test_vocabulary_is_no_part_of_a_checkpoint():
-    assert not build().state_dict()
-
-
-def test_file_is_read_at_the_first_use(tmp_path):
+def test_file_is_read_at_first_use_and_given_novel_names_take_the_place_of_its_own(tmp_path):
     file = tmp_path / 'names.safetensors'
     classifier = OpenVocabClassifier(classifier=str(file))
     save_classifier(file, TextClassifier(torch.randn(4, 1, 8), tuple('abcd'), NOVEL))
-    assert classifier.num_classes == 4
-    assert classifier.names == tuple('abcd')
+    assert classifier.num_classes == 4 and classifier.names == tuple('abcd')
     assert classifier.trained.tolist() == [True, False, False, True, True]
-
-
-def test_given_novel_names_take_the_place_of_those_in_the_file(tmp_path):
-    file = tmp_path / 'names.safetensors'
-    save_classifier(file, TextClassifier(torch.randn(4, 1, 8), tuple('abcd'), NOVEL))
     classifier = OpenVocabClassifier(classifier=str(file), novel=['c', 'd'])
     assert classifier.num_classes == 4
     assert classifier.trained.tolist() == [True, True, False, False, True]
@@ -166,20 +143,15 @@ def test_given_novel_names_take_the_place_of_those_in_the_file(tmp_path):
         classifier.num_classes  # noqa: B018
 
 
-def test_missing_file_is_named_with_the_tool_that_makes_it(tmp_path):
+def test_what_is_missing_or_does_not_fit_is_told(tmp_path):
     file = tmp_path / 'names.safetensors'
     with pytest.raises(FileNotFoundError, match=r'names\.safetensors.*build_vocabulary'):
         OpenVocabClassifier(classifier=str(file)).logits(torch.randn(1, 8))
-
-
-def test_without_any_vocabulary_the_error_says_how_to_give_one():
     with pytest.raises(ValueError, match='has no vocabulary'):
         OpenVocabClassifier().num_classes  # noqa: B018
-
-
-def test_embeddings_of_another_width_are_refused():
     with pytest.raises(ValueError, match='width 8 and the model 12'):
         build().logits(torch.randn(1, 12))
+    assert not build().state_dict()  # a vocabulary is no part of a checkpoint
 
 
 def test_classes_of_a_data_set_must_be_those_of_the_vocabulary():

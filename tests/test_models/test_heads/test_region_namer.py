@@ -6,13 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.models.heads.region_namer import places_of
 
 
 def build(**settings):
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     return MODELS.build(
         dict(type='RegionNamer', embed_dim=8, region_channels=6, hidden=16, **settings)
@@ -51,26 +49,12 @@ def test_trained_it_reads_all_views_and_each_regions_own():
         assert (got[2] - plain[2]).abs().max() > 1e-3
 
 
-def test_what_is_learned_is_added_to_the_direction_of_the_tower():
-    namer, (embeddings, means, bboxes) = build().eval(), regions()
-    learned = torch.randn(8)
-    namer.lin2.bias.data = learned
-    want = F.normalize(F.normalize(embeddings, dim=1) + learned, dim=1)
-    assert torch.allclose(namer(embeddings, means, bboxes, 128), want, atol=1e-6)
-
-
 def test_scale_of_the_views_does_not_matter_but_the_place_in_the_input_does():
     namer, (embeddings, means, bboxes) = taught().eval(), regions()
     plain = namer(embeddings, means, bboxes, 128)
     assert torch.allclose(namer(3 * embeddings, 7 * means, bboxes, 128), plain, atol=1e-5)
     assert torch.allclose(namer(embeddings, means, 2 * bboxes, 256), plain, atol=1e-5)
     assert not torch.allclose(namer(embeddings, means, bboxes, 256), plain, atol=1e-3)
-
-
-def test_dropout_acts_in_training_only():
-    namer, given = taught(), regions()
-    assert torch.equal(namer.eval()(*given, 128), namer(*given, 128))
-    assert not torch.equal(namer.train()(*given, 128), namer(*given, 128))
 
 
 def test_places_are_corners_and_logarithms_of_the_extent():
@@ -85,8 +69,3 @@ def test_no_regions_and_empty_boxes_are_named():
     embeddings, means, _ = regions(2)
     empty = torch.tensor([[5.0, 5.0, 5.0, 5.0], [9.0, 9.0, 3.0, 3.0]])
     assert namer(embeddings, means, empty, 128).isfinite().all()
-
-
-@pytest.mark.parametrize('frozen', [False, True])
-def test_only_a_frozen_namer_has_no_gradients(frozen):
-    assert {p.requires_grad for p in build(frozen=frozen).parameters()} == {not frozen}

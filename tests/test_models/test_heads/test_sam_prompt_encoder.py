@@ -3,68 +3,33 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.prompts import Prompts
 
 
 @pytest.fixture
 def encoder():
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     config = dict(type='SAMPromptEncoder', embed_dim=16, image_size=64, mask_channels=8)
     return MODELS.build(config).eval()
 
 
-def test_boxes_give_two_tokens_and_one_dense_embedding_for_all(encoder):
-    sparse, dense = encoder(Prompts(bboxes=torch.rand(3, 4)))
-    assert sparse.shape == (3, 2, 16)
-    assert dense.shape == (1, 16, 4, 4)
-
-
-def test_points_without_a_box_get_a_padding_token(encoder):
-    coords, labels = torch.rand(3, 2, 2) * 60, torch.tensor([[1, 0], [1, -1], [0, 0]])
-    sparse, _ = encoder(Prompts(point_coords=coords, point_labels=labels))
-    assert sparse.shape == (3, 3, 16)
-    assert torch.allclose(sparse[:, 2], encoder.not_a_point_embed.weight.expand(3, -1))
-    assert torch.allclose(sparse[1, 1], encoder.not_a_point_embed.weight[0])
-
-
-def test_points_with_a_box_get_none(encoder):
-    given = dict(point_coords=torch.rand(3, 1, 2), point_labels=torch.ones(3, 1))
-    sparse, _ = encoder(Prompts(bboxes=torch.rand(3, 4), **given))
-    assert sparse.shape == (3, 3, 16)
-
-
-def test_masks_give_a_dense_embedding_each(encoder):
-    prompts = Prompts(bboxes=torch.rand(3, 4), mask_input=torch.randn(3, 1, 16, 16))
-    assert encoder(prompts)[1].shape == (3, 16, 4, 4)
-
-
-def test_masks_alone_give_no_tokens(encoder):
-    sparse, dense = encoder(Prompts(mask_input=torch.randn(3, 1, 16, 16)))
-    assert sparse.shape == (3, 0, 16)
-    assert dense.shape == (3, 16, 4, 4)
-
-
-def test_pixels_are_taken_at_their_center(encoder):
-    # The first place of the grid is the center of its 16 pixels: 7.5 in pixel indices.
-    point = Prompts(point_coords=torch.full((1, 1, 2), 7.5), point_labels=torch.tensor([[1]]))
-    sparse, _ = encoder(point)
-    want = encoder.dense_pe()[0, :, 0, 0] + encoder.point_embeddings[1].weight[0]
-    assert torch.allclose(sparse[0, 0], want, atol=1e-5)
-
-
-def test_frozen_encoder_has_no_gradients():
-    init_default_scope('mmdet')
-    encoder = MODELS.build(dict(type='SAMPromptEncoder', embed_dim=16, image_size=64, frozen=True))
-    assert not any(p.requires_grad for p in encoder.train().parameters())
-    assert not encoder.training
+@pytest.mark.parametrize(
+    ('kinds', 'tokens', 'dense'),
+    [('b', 2, 1), ('bp', 3, 1), ('bm', 2, 3), ('m', 0, 3), ('p', 2, 1)],
+)
+def test_parts_of_prompts_have_their_tokens_and_embeddings(encoder, kinds, tokens, dense):
+    given = dict(
+        b=dict(bboxes=torch.rand(3, 4)),
+        p=dict(point_coords=torch.rand(3, 1, 2), point_labels=torch.ones(3, 1)),
+        m=dict(mask_input=torch.randn(3, 1, 16, 16)),
+    )
+    found = encoder(Prompts(**{k: v for kind in kinds for k, v in given[kind].items()}))
+    assert [tuple(part.shape) for part in found] == [(3, tokens, 16), (dense, 16, 4, 4)]
 
 
 @pytest.mark.parametrize('train_masks', [False, True])
 def test_mask_branch_trains_only_where_it_is_asked_to(train_masks):
-    init_default_scope('mmdet')
     config = dict(type='SAMPromptEncoder', embed_dim=16, image_size=64, train_masks=train_masks)
     encoder = MODELS.build(config)
     trained = {name.split('.')[0] for name, p in encoder.named_parameters() if p.requires_grad}
@@ -79,3 +44,15 @@ def test_masks_of_a_finer_decoder_are_averaged_to_the_size_of_the_branch(encoder
     got = encoder(Prompts(mask_input=fine))[1]
     assert torch.allclose(got, encoder(Prompts(mask_input=masks))[1], atol=1e-5)
     assert torch.equal(got, encoder.embed_masks(fine))
+
+
+def test_positions_are_kept_until_weights_are_loaded_or_converted(encoder):
+    first = encoder.dense_pe()
+    assert encoder.dense_pe() is first
+    state = encoder.state_dict()
+    key = 'pe_layer.positional_encoding_gaussian_matrix'
+    encoder.load_state_dict({**state, key: state[key] + 1})
+    second = encoder.dense_pe()
+    assert not torch.allclose(second, first)
+    encoder.to(torch.float64)
+    assert encoder.dense_pe().dtype == torch.float64

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from mmovsam.layers.windows import (
     MIN_WINDOW,
@@ -24,7 +23,6 @@ SEED = 4
 
 
 def build(**settings):
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     config = dict(
         type='WindowDecoder',

@@ -81,7 +81,7 @@ def test_by_source_a_region_is_compared_with_classes_of_its_own_data_only():
     want[0, [i for i in range(30) if not own[i]]] = -torch.inf
     for by_source, expected in ((True, want), (False, named.logits(x))):
         loss = VocabularyLoss(by_source=by_source)
-        loss.set_source_classes(dict(a=own, b=torch.ones(30, dtype=torch.bool)))
+        loss.source_classes = dict(a=own, b=torch.ones(30, dtype=torch.bool))
         got, _, _ = run(loss, named, labels, images)
         expected = 2 * F.cross_entropy(expected, torch.tensor(labels))
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
@@ -111,12 +111,14 @@ def test_training_sees_base_classes_and_novel_ones_where_it_is_told_to(train_nov
 def test_classes_that_never_occur_in_training_are_not_pushed_away():
     named = classifier(4)
     loss = VocabularyLoss(loss_weight=1.0)
-    loss.set_frequencies(torch.tensor([0.5, 0, 2, 0]))
+    loss.frequencies = torch.tensor([0.5, 0, 2, 0])
     x = pictured(3)
     regions = loss(named, x, torch.tensor([0, 2, 1]), [ImageLabels(3)])
     want = F.cross_entropy(named.logits(x)[:2, [0, 2, 4]], torch.tensor([0, 1]), reduction='none')
     torch.testing.assert_close(regions.values[:2], want, atol=1e-4, rtol=1e-4)
     assert regions.weights.tolist() == [1, 1, 0]
+    with pytest.raises(ValueError, match='4 classes were set and the vocabulary has 12'):
+        loss(classifier(12), x, torch.tensor([0, 2, 1]), [ImageLabels(3)])
 
 
 def test_accuracy_is_that_of_the_most_similar_name():
@@ -127,10 +129,3 @@ def test_accuracy_is_that_of_the_most_similar_name():
     labels[:5] = (labels[:5] + 1) % 30
     _, _, correct = run(VocabularyLoss(), named, labels.tolist())
     assert correct.tolist() == [False] * 5 + [True] * 15
-
-
-def test_frequencies_of_another_vocabulary_are_refused():
-    named, loss = classifier(12), VocabularyLoss()
-    loss.set_frequencies(torch.ones(30))
-    with pytest.raises(ValueError, match='30 classes were set and the vocabulary has 12'):
-        loss(named, torch.randn(1, WIDTH), torch.tensor([3]), [ImageLabels(1)])

@@ -3,11 +3,9 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 
 
 def build(**settings):
-    init_default_scope('mmdet')
     torch.manual_seed(0)
     small = dict(in_channels=(4, 8, 12, 16), embed_dim=16, num_blocks=3, num_heads=4, window_size=4)
     small.update(out_channels=12, image_size=96, **settings)
@@ -20,20 +18,14 @@ def stages(size=96, num=2):
     ]
 
 
-def test_four_stages_become_one_map_of_stride_16():
-    assert build()(stages()).shape == (2, 12, 6, 6)
-
-
-def test_only_the_last_block_attends_globally():
-    assert [block.window_size for block in build().blocks] == [4, 4, 0]
-
-
 def test_position_is_a_buffer_and_reaches_the_output():
     neck = build()
+    assert [block.window_size for block in neck.blocks] == [4, 4, 0]  # the last is global
     assert 'pos_embed' in neck.state_dict()
     assert 'pos_embed' not in dict(neck.named_parameters())
     maps = stages()
     before = neck(maps)
+    assert before.shape == (2, 12, 6, 6)
     neck.pos_embed.normal_()
     assert not torch.allclose(neck(maps), before)
 
@@ -43,22 +35,6 @@ def test_every_level_and_its_encoding_reach_the_output():
     neck(stages()).square().mean().backward()
     assert all(p.grad is not None and p.grad.any() for p in neck.patch_embeds.parameters())
     assert neck.level_encoding.weight.grad.any(1).all()
-
-
-def test_frozen_neck_stays_in_eval_mode_without_gradients():
-    neck = build(frozen=True).train()
-    assert not any(module.training for module in neck.modules())
-    assert not any(parameter.requires_grad for parameter in neck.parameters())
-
-
-def test_maps_of_another_input_size_are_refused():
-    with pytest.raises(ValueError, match='built for 96x96 pixels and got maps of 64x64'):
-        build()(stages(64))
-
-
-def test_each_stage_needs_a_stride():
-    with pytest.raises(ValueError, match='4 in_channels but 2 strides'):
-        build(strides=(4, 8))
 
 
 def test_recomputed_activations_are_not_kept_and_change_no_gradient():
@@ -76,3 +52,10 @@ def test_recomputed_activations_are_not_kept_and_change_no_gradient():
     assert torch.equal(out, again)
     assert all(torch.equal(a, b) for a, b in zip(gradients, others))
     assert fewer < kept / 2
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match='built for 96x96 pixels and got maps of 64x64'):
+        build()(stages(64))
+    with pytest.raises(ValueError, match='4 in_channels but 2 strides'):
+        build(strides=(4, 8))

@@ -1,0 +1,201 @@
+"""What is measured on a GPU: encoders, prompts, everything-mode, a detector, training steps."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+import torchvision
+from mmcv.ops import roi_align
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from torch import nn
+
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.config_files import find_config
+from mmovsam.models.prepare import prepare_for_inference
+from mmovsam.prompts import DetectorPrompter
+from mmovsam.teacher_features import encode
+from .cases import build_model, random_boxes, random_click, random_vocabulary
+
+Case = tuple[str, int, Callable[[], object]]
+"""What a piece of work is called, of how many, and what runs it."""
+META = dict(ori_shape=(480, 640), img_shape=(768, 1024), scale_factor=(1.6, 1.6))
+CONFIGS = dict(
+    ovsam='ovsam_lvis.py',
+    distiller='sam2clip_rn50x16_store.py',
+    detector='mmdet::rtmdet/rtmdet_l_8xb32-300e_coco.py',
+)
+TINY_CONFIGS = dict(
+    ovsam='mini/ovsam_mini_boxes.py',
+    distiller='mini/sam2clip_mini_store.py',
+    detector='mini/rtmdet_mini.py',
+)
+
+
+@contextlib.contextmanager
+def tf32(enabled: bool) -> Iterator[None]:
+    """Have products and convolutions of float32 round their factors to ten bits, or not."""
+    flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = enabled
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = flags
+
+
+def inference(device: str, tiny: bool) -> Iterator[Case]:
+    """Encoding, clicks, boxes and everything-mode, in the order of their importance.
+
+    `tiny` takes small models and sizes, here as in the others.
+    """
+    model = build_model(_config('ovsam', tiny), None, device)
+    random_vocabulary(model, 20 if tiny else 1203)
+    model.test_cfg.update(head_region='prompt', clip_region='prompt')
+    prepare_for_inference(model)
+    size = model.input_size
+    scale = size / 1024
+    meta = dict(META, img_shape=(int(768 * scale), size), scale_factor=(1.6 * scale,) * 2)
+
+    def encoding(batch, dtype, rounded):
+        images = torch.randn(batch, 3, size, size, device=device)
+
+        def run():
+            model.encoder_dtype = dtype
+            with torch.no_grad(), tf32(rounded):
+                return model.extract_feat(images)
+
+        return run
+
+    kinds = [('bfloat16', torch.bfloat16, False), ('TF32', torch.float32, True)]
+    kinds.append(('float32', torch.float32, False))
+    for name, dtype, rounded in kinds:
+        for batch in (1, 2) if tiny else (1, 4, 8):
+            yield f'encode, {name}', batch, encoding(batch, dtype, rounded)
+
+    features = encoding(1, torch.bfloat16, False)()
+    to_original = (640 / size, 640 / size)
+
+    def answering(prompts):
+        return lambda: model.predict_prompts(features, prompts, meta)
+
+    yield 'click', 1, answering(random_click(size).scaled(to_original))
+    for number in (1, 5) if tiny else (1, 50, 300):
+        boxes = random_boxes(number, int(size * 0.75)).scaled(to_original)
+        yield 'boxes', number, answering(boxes)
+
+    first, then = encoding(1, torch.bfloat16, False), answering(boxes[:50])
+    yield 'encode, bfloat16, and boxes', len(boxes[:50]), lambda: (first(), then())
+
+    predictor = OVSAMPredictor(model, cache_size=0)
+    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    predictor.set_image(picture)
+    points = 4 if tiny else 32
+    # masks of random weights are noise: none is kept
+    everything = partial(predictor.segment_everything, points_per_side=points, stability_thr=1.0)
+    yield 'everything, points', points**2, everything
+
+
+def detector(device: str, tiny: bool) -> Iterator[Case]:
+    """Boxes of a detector with random weights."""
+    prompter = DetectorPrompter(_name('detector', tiny), score_thr=0.0).to(device)
+    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    sample = DetDataSample(metainfo=dict(META, img_id=0, ori_img=picture))
+    yield 'detector prompts', 1, lambda: prompter([sample])
+
+
+def training(device: str, tiny: bool) -> Iterator[Case]:
+    """Steps of both stages, and the teacher."""
+    model = build_model(_config('ovsam', tiny), None, device)
+    random_vocabulary(model, 20 if tiny else 1203)
+    number, size = (3, model.input_size) if tiny else (40, model.input_size)
+    samples = [_annotated(number, size, seed) for seed in range(2)]
+    yield 'CLIP2SAM step, bfloat16', 2, _step(model, samples, device)
+    del model
+
+    init_default_scope('mmdet')
+    cfg = _config('distiller', tiny).model
+    teacher = cfg.pop('teacher')
+    sam = MODELS.build({**teacher, 'init_cfg': None}).to(device).eval()
+    for batch in (1,) if tiny else (1, 4):
+        images = torch.randn(batch, 3, size, size, device=device)
+        features = partial(_bfloat16, sam, images)
+        yield 'SAM features, bfloat16', batch, features
+    embedding = features()[0].float().cpu()
+    del sam, features
+
+    distiller = MODELS.build({**cfg, 'features': 'stored', 'teacher': teacher}).to(device)
+    for _, sample in samples:
+        sample.teacher_embedding = encode(embedding, 'int8')
+        sample.set_metainfo(dict(teacher=distiller.fingerprint))
+    yield 'SAM2CLIP step from a store, bfloat16', 2, _step(distiller, samples, device)
+
+
+def _name(part: str, tiny: bool) -> str:
+    return (TINY_CONFIGS if tiny else CONFIGS)[part]
+
+
+def _config(part: str, tiny: bool) -> Config:
+    return Config.fromfile(find_config(_name(part, tiny)))
+
+
+@torch.no_grad()
+def _bfloat16(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(images.device.type, torch.bfloat16):
+        return module(images)
+
+
+def _step(model: nn.Module, samples: list, device: str) -> Callable[[], None]:
+    """Loss, gradients and the optimizer."""
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-9)
+    pictures, annotated = zip(*samples)
+    batch = dict(inputs=list(pictures), data_samples=list(annotated))
+
+    def run():
+        data = model.data_preprocessor(batch, True)
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            losses = model(**data, mode='loss')
+        model.parse_losses(losses)[0].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
+
+
+def _annotated(number: int, size: int, seed: int) -> tuple[torch.Tensor, DetDataSample]:
+    """A picture of noise and objects in it."""
+    random = np.random.default_rng(seed)
+    bboxes = random_boxes(number, size).bboxes
+    masks = np.zeros((number, size, size), np.uint8)
+    for mask, bbox in zip(masks, bboxes.int().tolist()):
+        mask[bbox[1] : bbox[3] + 1, bbox[0] : bbox[2] + 1] = 1
+    sample = DetDataSample(metainfo=dict(img_id=seed, img_shape=(size, size), seed=seed))
+    sample.gt_instances = InstanceData(
+        bboxes=bboxes,
+        labels=torch.from_numpy(random.integers(0, 20, number)),
+        masks=BitmapMasks(masks, size, size),
+    )
+    return torch.from_numpy(random.integers(0, 256, (3, size, size), dtype=np.uint8)), sample
+
+
+def regions(device: str, tiny: bool) -> Iterator[Case]:
+    """RoIAlign of the two packages that have it."""
+    side, channels = (16, 8) if tiny else (256, 256)
+    features = torch.randn(1, channels, side, side, device=device)
+    rois = nn.functional.pad(random_boxes(100, side * 4).bboxes.to(device), (1, 0))
+    yield 'RoIAlign, mmcv', 100, lambda: roi_align(features, rois, 12, 0.25, 0, 'avg', True)
+    if hasattr(torch.ops.torchvision, 'roi_align'):
+        ours = torchvision.ops.roi_align
+        yield 'RoIAlign, torchvision', 100, lambda: ours(features, rois, 12, 0.25, 0, True)
+
+
+GROUPS = (inference, training, detector, regions)

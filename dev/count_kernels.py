@@ -1,0 +1,79 @@
+"""Count what a model asks of a GPU, on a machine without one: kernels, waits, graph breaks."""
+
+import argparse
+from collections import Counter
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
+from benchmarks.cases import random_boxes, random_vocabulary
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmovsam.config_files import find_config
+from mmovsam.engine.command_line import readable_errors
+from other_device import other_device, stand_ins
+
+IMG_SHAPE, ORI_SHAPE = (768, 1024), (480, 640)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--config', default='ovsam_lvis.py', help='by default the full-size model')
+    parser.add_argument('--boxes', type=int, default=100)
+    parser.add_argument('--names', type=int, default=1203)
+    parser.add_argument('--chunk-size', type=int, help='boxes at once; by default a GPU gets 128')
+    parser.add_argument('--breaks', action='store_true', help='also count graph breaks: minutes')
+    parser.add_argument('--verbose', action='store_true', help='which kernels, and where it waits')
+    return parser.parse_args()
+
+
+def build(config, num_names, chunk_size):
+    """The model on `meta`, without weights."""
+    cfg = Config.fromfile(find_config(config)).model
+    init_default_scope('mmdet')
+    cfg.prompter = None
+    with torch.device('meta'):
+        model = MODELS.build(cfg).eval()
+    model.to('meta')  # tells the data preprocessor, too
+    random_vocabulary(model, num_names)
+    if chunk_size:
+        model.test_cfg['chunk_size'] = chunk_size
+    return model
+
+
+@torch.no_grad()
+def count(args):
+    model = build(args.config, args.names, args.chunk_size)
+    boxes = random_boxes(args.boxes, model.input_size).scaled((0.6, 0.45))
+    image = torch.empty(1, 3, model.input_size, model.input_size, device='meta')
+    meta = dict(img_shape=IMG_SHAPE, ori_shape=ORI_SHAPE, scale_factor=(1.6, 1.6))
+    with other_device() as encoding:
+        features = model.extract_feat(image)
+    with other_device() as answering:
+        model.recognize(features, boxes[: getattr(model, 'chunk_size', args.chunk_size)])
+    with other_device() as predicting:
+        model.predict_prompts(features, boxes, meta)
+    print(f'{args.boxes} boxes, {args.names} names: kernels, waits of the host')
+    parts = {
+        'encode': encoding,
+        'recognize, a chunk': answering,
+        'predict, with masks at the size of the image': predicting,
+    }
+    for name, work in parts.items():
+        print(f'{name:46} {work.num_kernels:6} {len(work.waits):4}')
+        if args.verbose:
+            print('  ', dict(work.kernels.most_common(30)))
+            print('  ', dict(Counter(work.waits)))
+    if args.breaks:
+        with stand_ins():
+            explained = torch._dynamo.explain(model.recognize)(features, boxes)
+        print(f'graph breaks in recognize: {explained.graph_break_count}')
+        if args.verbose:
+            for reason in explained.break_reasons:
+                print('  ', reason.reason.split('\n')[0], reason.user_stack[-1])
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors():
+        count(args)

@@ -1,0 +1,94 @@
+"""Check a GPU: run the tests that need one, and measure what it reaches. Six minutes at most."""
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import torch
+from benchmarks import machine, machine_rates
+from benchmarks.gpu import GROUPS
+from benchmarks.measuring import measure
+from mmovsam.fileio import write_atomic
+from torch.utils.flop_counter import FlopCounterMode
+
+TESTS = Path(__file__).resolve().parents[1] / 'tests' / 'test_cuda.py'
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--device', default='cuda')
+    parser.add_argument('--tiny', action='store_true', help='small models and sizes, on a CPU too')
+    parser.add_argument('--seconds', type=float, default=360, help='no work is begun after them')
+    parser.add_argument('--repeats', type=int, default=5, help='the median of so many is told')
+    parser.add_argument('--no-tests', action='store_true', help='measure only')
+    parser.add_argument('--out', default='gpu_check.json', help='what was found, also on the way')
+    return parser.parse_args()
+
+
+def run_tests():
+    """Exit status and the last lines of the tests that need a GPU."""
+    command = [sys.executable, '-m', 'pytest', '-m', 'cuda', str(TESTS)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parents[1])
+    lines = done.stdout.strip().splitlines()[-40:]
+    print('\n'.join(lines), flush=True)
+    return dict(status=done.returncode, output=lines)
+
+
+def measured(name, number, work, args, rate):
+    """A row of the table; what goes wrong is told in it."""
+    row = dict(work=name, number=number)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            work()
+        found = measure(name, number, work, None, args.repeats, args.device)
+        gflop = counter.get_total_flops() / 1e9
+        row.update(ms=1e3 * found.seconds, peak_mb=found.peak_mb, gflop=gflop)
+        row.update(share_of_product=gflop / found.seconds / rate)
+    except Exception as error:  # the rest is measured all the same
+        row.update(error=f'{type(error).__name__}: {error}'[:500])
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def check(args):
+    start = time.monotonic()
+    on_card = torch.device(args.device).type == 'cuda'
+    if args.tiny:
+        rates = dict.fromkeys(('float32', 'bfloat16'), 1.0)
+    else:
+        rates = {
+            name: machine_rates(getattr(torch, name), args.device)['product']
+            for name in ('float32', 'bfloat16')
+        }
+    report = dict(about=machine(), gflop_s=rates, tests=None, measured=[], left_out=[])
+    print(report['about'], rates, flush=True)
+    if on_card and not args.no_tests:
+        report['tests'] = run_tests()
+    for group in GROUPS:
+        try:
+            for name, number, work in group(args.device, args.tiny):
+                if time.monotonic() - start > args.seconds:
+                    report['left_out'].append(f'{name}, {number}')
+                    continue
+                rate = rates['float32' if 'float32' in name else 'bfloat16']
+                report['measured'].append(measured(name, number, work, args, rate))
+                write_atomic(args.out, json.dumps(report, indent=2) + '\n')
+        except Exception as error:  # a model that cannot be built: the other groups go on
+            row = dict(work=group.__name__, error=f'{type(error).__name__}: {error}'[:500])
+            report['measured'].append(row)
+            print(json.dumps(row), flush=True)
+        gc.collect()
+    report['seconds'] = time.monotonic() - start
+    write_atomic(args.out, json.dumps(report, indent=2) + '\n')
+    failed = [row['work'] for row in report['measured'] if 'error' in row]
+    if failed or (report['tests'] or {}).get('status'):
+        sys.exit(f'Failed: {", ".join(failed) or "tests"}')
+
+
+if __name__ == '__main__':
+    check(parse_args())

@@ -1,0 +1,279 @@
+"""Find the objects of an image that have a given name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from ..models.detectors.ovsam import RegionEmbeddings
+from ..models.heads import OpenVocabClassifier
+from ..prompts import Prompts
+from ..vocabulary import TextClassifier, split_name
+from .everything import OUTPUT_MODES
+from .name_contest import NameContest
+from .tidying import quality_of
+
+SCORE_THR = 0.5
+DUPLICATE = 0.5
+"""IoU above which two masks of one name are one object."""
+PART = 0.8
+"""Share of a mask inside of a larger one from which only the better of the two is kept."""
+CANDIDATES = (
+    'points_per_side',
+    'points_per_batch',
+    'quality_thr',
+    'stability_thr',
+    'nms_iou',
+    'min_area',
+)
+
+
+class FindMode:
+    """The part of `OVSAMPredictor` that finds objects by their names."""
+
+    def find(
+        self,
+        names: Sequence[str] | TextClassifier,
+        image=None,
+        *,
+        image_format: str = 'RGB',
+        image_index: int = 0,
+        bboxes: np.ndarray | Tensor | Prompts | None = None,
+        score_thr: float = SCORE_THR,
+        background: Sequence[str] | TextClassifier | None = None,
+        candidates: Mapping | None = None,
+        output_mode: str = 'rle',
+        top_k: int = 5,
+    ) -> list[dict]:
+        """All objects of some names, without a click.
+
+        The masks of `segment_everything`, or of the `bboxes` that are given, are the candidates. A
+        candidate is an object of a name if that is the likeliest among its competitors, and if the
+        `score` is high enough. The competitors are the other names and the `background`, without
+        those that may be right of the same thing, see `mmovsam.vocabulary.kinship.are_akin`. A mask
+        may have several names that do not compete, such as `'person'` and `'woman'`.
+
+        Of the masks of one name the best score comes first. A later one is left out if it overlaps
+        one that is kept by an IoU above 0.5, a duplicate; if 80% of it or more lie inside of that,
+        a part; or if 80% of that lie inside of it, a group or a whole that is less sure. So a
+        higher `score_thr` takes results away and changes none.
+
+        What is costly is remembered with the image: further calls with the same candidates compare
+        names only.
+
+        Args:
+            names: What to look for, in any words; or a text classifier with names.
+            image: As for `OVSAMPredictor.set_image`, and set by it; None for one that is set.
+            image_format: `'RGB'` or `'BGR'`, the channel order of an array.
+            image_index: Which of the images that are set.
+            bboxes: `(N, 4)` xyxy in pixels of the image, such as a detector's, or the `Prompts` of
+                a prompter, whose boxes are read; None to look everywhere.
+            score_thr: Objects are left out with a lower score, see below. The default was chosen
+                for the photo model, see docs/photo_model.md.
+            background: What else there may be; None for the model's own vocabulary, an empty list
+                for nothing.
+            candidates: Arguments of `segment_everything`: `points_per_side`, `points_per_batch`,
+                `quality_thr`, `stability_thr`, `nms_iou`, `min_area`.
+            output_mode: As for `segment_everything`.
+            top_k: How many names an object gets, at most.
+
+        Returns:
+            Dicts as those of `segment_everything`, the best score first. `name` is one of the
+            names; `names` and `name_scores` are it and its competitors, the likeliest first;
+            `score` is the name's probability times the quality of the mask, its `predicted_iou` or,
+            where the model predicts none, `stability_score`. In place of the point those of boxes
+            have `box`, what was asked, xyxy.
+
+        Raises:
+            FileNotFoundError: As for `OVSAMPredictor.set_image`.
+            RuntimeError: No image is given and none is set.
+            TypeError: The names are a single string, or are no strings.
+            ValueError: As for `set_image`, there is no name, one is empty or given twice, the text
+                tower is missing, an argument is out of range, a box is none, or the model has no
+                names.
+        """
+        if output_mode not in OUTPUT_MODES:
+            raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
+        if not 0 <= score_thr <= 1:
+            raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr}.')
+        if top_k < 1:
+            raise ValueError(f'top_k must be at least 1, not {top_k}.')
+        contest = self._contest(names, background)
+        if image is not None:
+            self.set_image(image, image_format)
+        if bboxes is None:
+            things = self._everywhere(image_index, dict(candidates or {}))
+        elif candidates:
+            raise ValueError('candidates are settings of a search without bboxes: give either.')
+        else:
+            things = self._in_boxes(image_index, bboxes)
+        with self._lock, torch.no_grad():
+            found = _of_names(things, contest, score_thr, top_k)
+        if output_mode == 'mask':
+            for thing in found:
+                thing['segmentation'] = coco_mask.decode(thing['segmentation']).astype(bool)
+        return found
+
+    def _contest(
+        self,
+        names: Sequence[str] | TextClassifier,
+        background: Sequence[str] | TextClassifier | None,
+    ) -> NameContest:
+        if not self.model.recognizes:
+            raise ValueError('This model segments only: it was built without a classifier.')
+        own = self.model.classifier
+        if background is None:
+            with self._lock:  # the model may read its vocabulary's file now
+                named = own.has_vocabulary and own.class_names
+            background = [own] if named else []
+        else:
+            background = self._classifiers_of(background, 'background') if len(background) else []
+        return NameContest(self._classifiers_of(names, 'names'), background)
+
+    def _classifiers_of(
+        self, names: Sequence[str] | TextClassifier, argument: str
+    ) -> list[OpenVocabClassifier]:
+        """One for names that the model knows and one for others, or what is given."""
+        own = self.model.classifier
+        if isinstance(names, TextClassifier):
+            if names.names is None:
+                raise ValueError(f'{argument} are a text classifier without names.')
+            return [own.with_vocabulary(names)]
+        names = _checked_names(names, argument)
+        with self._lock:
+            known = own.class_names or () if own.has_vocabulary else ()
+        labels = {split_name(name): label for label, name in enumerate(known)}
+        old = [name for name in names if split_name(name) in labels]
+        new = [name for name in names if split_name(name) not in labels]
+        found = []
+        if old:
+            found.append(own.subset([labels[split_name(name)] for name in old], old))
+        if new:
+            found.append(self._name_encoder.classifier(new))
+        return [own.with_vocabulary(each) for each in found]
+
+    def _everywhere(self, image_index: int, options: dict) -> list[dict]:
+        unknown = sorted(set(options) - set(CANDIDATES))
+        if unknown:
+            raise ValueError(
+                f'candidates have no {", ".join(unknown)}; they have {", ".join(CANDIDATES)}.'
+            )
+        return self._candidates(image_index, self._everything_settings(**options))
+
+    def _in_boxes(self, image_index: int, bboxes: np.ndarray | Tensor | Prompts) -> list[dict]:
+        """The answers to boxes, with what they are named by, remembered with the image."""
+        encoded = self._encoded(image_index)
+        prompts = _boxes(bboxes)
+        key = prompts.bboxes.numpy().tobytes()
+        if key in encoded.candidates:
+            return encoded.candidates[key]
+        said = self.predict_batch(
+            prompts,
+            top_k=1,
+            mask_format='rle',
+            image_index=image_index,
+            keep_logits=False,
+            keep_regions=True,
+        )
+        height, width = encoded.ori_shape
+        quality = 'predicted_iou' if self.model.predicts_quality else 'stability_score'
+        found = []
+        for row, mask in enumerate(said.masks):
+            thing = dict(
+                segmentation=mask,
+                area=int(coco_mask.area(mask)),
+                bbox=coco_mask.toBbox(mask).tolist(),
+                box=prompts.bboxes[row].tolist(),
+                crop_box=[0, 0, width, height],
+                regions=RegionEmbeddings(*(part[row] for part in said.regions)),
+            )
+            thing[quality] = float(said.scores[row])
+            if thing['area']:
+                found.append(thing)
+        encoded.candidates.clear()
+        encoded.candidates[key] = found
+        return found
+
+
+def _checked_names(names: Sequence[str], argument: str) -> list[str]:
+    if isinstance(names, str) or not hasattr(names, '__iter__'):
+        raise TypeError(f"{argument} are a list such as ['dog', 'a red cup'], not {names!r:.100}.")
+    names = list(names)
+    if not names:
+        raise ValueError(f"{argument} are empty: give at least one, such as ['dog'].")
+    seen: dict[tuple, str] = {}
+    for name in names:
+        other = seen.setdefault(split_name(name), name)  # says what is empty or no string
+        if other is not name or names.count(name) > 1:
+            raise ValueError(f'{argument} have {other!r} and {name!r}, which are one: drop one.')
+    return names
+
+
+def _boxes(bboxes: np.ndarray | Tensor | Prompts) -> Prompts:
+    if isinstance(bboxes, Prompts):
+        if bboxes.bboxes is None or not bool(bboxes.has_bbox.all()):
+            raise ValueError('bboxes are Prompts without boxes: have the prompter give some.')
+        bboxes = bboxes.bboxes
+    bboxes = torch.as_tensor(bboxes, dtype=torch.float32).detach().cpu()
+    if bboxes.numel() == 0:
+        bboxes = bboxes.reshape(0, 4)
+    if bboxes.ndim != 2 or bboxes.shape[1] != 4:
+        raise ValueError(f'bboxes are (N, 4) xyxy in pixels, got shape {tuple(bboxes.shape)}.')
+    return Prompts(bboxes=bboxes.contiguous())
+
+
+def _of_names(
+    things: Sequence[dict], contest: NameContest, score_thr: float, top_k: int
+) -> list[dict]:
+    """The candidates that have one of the names, the best first."""
+    if not things:
+        return []
+    regions = RegionEmbeddings(*map(torch.stack, zip(*(thing['regions'] for thing in things))))
+    quality = torch.tensor([quality_of(thing) for thing in things])
+    found = []
+    for name, probabilities, rivals in contest(regions):
+        scores = probabilities[:, 0].float() * quality
+        best = probabilities.float().topk(min(top_k, len(rivals)), dim=1)
+        chosen = (best.indices[:, 0] == 0) & (scores >= score_thr)
+        own = []
+        for row in chosen.nonzero()[:, 0].tolist():
+            thing = {key: value for key, value in things[row].items() if key != 'regions'}
+            thing.update(
+                name=name,
+                score=float(scores[row]),
+                names=[rivals[index] for index in best.indices[row].tolist()],
+                name_scores=best.values[row].tolist(),
+            )
+            own.append(thing)
+        found += one_mask_each(own)
+    return sorted(found, key=lambda thing: -thing['score'])
+
+
+def one_mask_each(things: Sequence[dict]) -> list[dict]:
+    """Without duplicates, parts and groups: the rule is in `FindMode.find`.
+
+    Args:
+        things: Objects of one name, with run lengths.
+
+    Returns:
+        The best score first.
+    """
+    kept: list[dict] = []
+    for thing in sorted(things, key=lambda thing: -thing['score']):
+        mask = thing['segmentation']
+        others = [other['segmentation'] for other in kept]
+        ious, inside, around = (
+            np.max(coco_mask.iou(masks, rivals, [int(crowd)] * len(rivals)), initial=0)
+            for masks, rivals, crowd in (
+                ([mask], others, False),
+                ([mask], others, True),  # of a crowd it is the share of the mask that lies in it
+                (others, [mask], True),
+            )
+        )
+        if ious <= DUPLICATE and max(inside, around) < PART:
+            kept.append(thing)
+    return kept

@@ -1,0 +1,177 @@
+"""What a run is checked for, and told, before it begins."""
+
+import logging
+from contextlib import ExitStack
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop
+
+from ...checkpoints import check_fit, load_initial_weights, names_all_weights, safe_loading
+from ...datasets.image_paths import image_paths, leaf_datasets, missing_files
+from ...models.heads import OpenVocabClassifier
+from ...models.losses import VocabularyLoss
+from ...models.prepare import PRECISIONS, prepare_for_inference
+from ..processes import unwrap
+
+_PRECISIONS = {str(dtype).removeprefix('torch.'): dtype for dtype in PRECISIONS}
+
+
+@HOOKS.register_module()
+class CheckpointCheckHook(Hook):
+    """Stop when a checkpoint does not fit the model; MMEngine would only log it and go on.
+
+    See `check_fit`; in a test each weight of the model has to be there. A test without a checkpoint
+    begins with the files that `init_cfg` names, if each part of the model has one; MMEngine would
+    read them for a training only.
+
+    What the runner loads before it trains or tests it reads as data, see `safe_loading`; so do
+    MMDetection's own tools with a config that has this hook.
+    """
+
+    def __init__(self) -> None:
+        self._loading = ExitStack()
+
+    def before_run(self, runner) -> None:
+        # MMEngine loads what the config names between this and the first iteration
+        self._loading.enter_context(safe_loading())
+
+    def after_load_checkpoint(self, runner, checkpoint) -> None:
+        check_fit(unwrap(runner.model), checkpoint, whole=not _trains(runner))
+
+    def before_train(self, runner) -> None:
+        self._loading.close()
+
+    def before_val(self, runner) -> None:
+        self._loading.close()
+
+    def before_test(self, runner) -> None:
+        self._loading.close()
+        untouched = not (runner._has_loaded or _trains(runner))
+        if untouched and names_all_weights(runner.cfg.get('model') or {}):
+            load_initial_weights(unwrap(runner.model))
+
+
+def _trains(runner) -> bool:
+    # The loop of a training is built before anything is loaded; in a test it stays a config.
+    return isinstance(runner._train_loop, BaseLoop)
+
+
+@HOOKS.register_module()
+class ClassCheckHook(Hook):
+    """Stop when label i means one class in the data and another in the text classifier.
+
+    Models without a text classifier, and data without classes, are left alone. Where the data tells
+    base from novel classes and the vocabulary does not, a warning says that names will be fused in
+    another way.
+    """
+
+    def before_train(self, runner) -> None:
+        self._check(runner.model, runner.train_dataloader)
+        if runner.val_loop is not None:  # now rather than after an epoch
+            self._check(runner.model, runner.val_dataloader)
+
+    def before_val(self, runner) -> None:
+        self._check(runner.model, runner.val_dataloader)
+
+    def before_test(self, runner) -> None:
+        self._check(runner.model, runner.test_dataloader)
+
+    @staticmethod
+    def _check(model, dataloader) -> None:
+        classifier = getattr(unwrap(model), 'classifier', None)
+        metainfo = getattr(dataloader.dataset, 'metainfo', None) or {}
+        classes = metainfo.get('classes')
+        if not isinstance(classifier, OpenVocabClassifier) or not classes:
+            return
+        classifier.check_classes(classes)
+        if True in (metainfo.get('novel') or ()) and not classifier.has_split:
+            print_log(
+                f'The data has {sum(flag is True for flag in metainfo["novel"])} novel classes, '
+                'and the vocabulary does not tell base from novel: all names are fused as novel '
+                "ones, and accuracies are not those of the paper's setting. Build the vocabulary "
+                'with a split: from the word lvis or coco, or from the config of the data '
+                '(tools/build_vocabulary.py); or name the classes in model.classifier.novel.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+@HOOKS.register_module()
+class ClassFrequencyHook(Hook):
+    """Tell a `VocabularyLoss` how frequent each class is in the training's data.
+
+    Classes that never occur are not compared with. A `MixedDataset` has `class_frequencies`, other
+    data sets have `class_counts`; with a data set that has neither, all classes are compared with.
+    """
+
+    def before_train(self, runner) -> None:
+        loss = getattr(getattr(unwrap(runner.model), 'head', None), 'loss_cls', None)
+        if not isinstance(loss, VocabularyLoss):
+            return
+        dataset = runner.train_dataloader.dataset
+        source_classes = getattr(dataset, 'source_classes', {})
+        loss.source_classes = {name: torch.as_tensor(own) for name, own in source_classes.items()}
+        counts = getattr(dataset, 'class_counts', None)
+        frequencies = getattr(dataset, 'class_frequencies', counts)
+        if frequencies is not None:
+            loss.frequencies = torch.as_tensor(frequencies, dtype=torch.float64)
+
+
+@HOOKS.register_module()
+class ImageCheckHook(Hook):
+    """Stop when images of the data are missing, in one pass over their folders.
+
+    Those of a data set with `damaged='skip'` are counted in a warning. Images that MMEngine's file
+    backends fetch from elsewhere are not looked for, nor those that a data set without a list found
+    in folders.
+    """
+
+    def before_train(self, runner) -> None:
+        loops = [runner.train_loop, runner.val_loop]
+        self._check([loop.dataloader.dataset for loop in loops if loop is not None])
+
+    def before_test(self, runner) -> None:
+        self._check([runner.test_dataloader.dataset])
+
+    @staticmethod
+    def _check(datasets) -> None:
+        missing, skipped, count = [], [], 0
+        for leaf in {id(leaf): leaf for each in datasets for leaf in leaf_datasets(each)}.values():
+            paths = image_paths(leaf) if getattr(leaf, 'ann_file', '') else []
+            skips = getattr(leaf, 'damaged', 'stop') == 'skip'
+            (skipped if skips else missing).extend(missing_files(paths))
+            count += len(paths)
+        for paths in filter(None, (skipped, missing)):
+            names = ', '.join(paths[:5]) + ' ...' * (len(paths) > 5)
+            message = f'{len(paths)} of {count} images are missing: {names}'
+            if paths is missing:
+                raise FileNotFoundError(
+                    f'{message}. Check data_root and data_prefix of your config, or get the images '
+                    "again; damaged='skip' in the data set trains without them."
+                )
+            print_log(f'{message}. They are skipped.', logger='current', level=logging.WARNING)
+
+
+@HOOKS.register_module()
+class PrepareForInferenceHook(Hook):
+    """Prepare an OVSAM before it is tested: see `mmovsam.apis.prepare_for_inference`.
+
+    Training and its validation are left alone.
+
+    Args:
+        dtype: Precision of the encoder: `'float32'`, `'bfloat16'` or `'float16'`.
+
+    Raises:
+        ValueError: The precision is none of these.
+    """
+
+    def __init__(self, dtype: str = 'float32') -> None:
+        if dtype not in _PRECISIONS:
+            raise ValueError(f'dtype is {dtype!r}; choose one of {", ".join(_PRECISIONS)}.')
+        self.dtype: torch.dtype = _PRECISIONS[dtype]
+
+    def before_test(self, runner) -> None:
+        prepare_for_inference(unwrap(runner.model).eval(), self.dtype)

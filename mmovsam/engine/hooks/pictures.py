@@ -1,0 +1,114 @@
+"""Pictures of what a model predicts, in a test and while it trains."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Mapping, Sequence
+
+import mmengine.fileio
+import numpy as np
+from mmdet.engine.hooks import DetVisualizationHook
+from mmdet.structures import DetDataSample
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from ...datasets.image_paths import image_paths, leaf_datasets, result_names
+from ...fonts import use_fonts
+from ...models.detectors.run_lengths import decode_runs
+from ...pixels import decode_image
+
+
+@HOOKS.register_module()
+class PictureHook(DetVisualizationHook):
+    """MMDetection's hook, whose pictures of images of one name do not replace each other.
+
+    Where images of different folders have the same name, their pictures lie in such folders below
+    `test_out_dir`. Images are read at any depth; names have fonts with their letters.
+    """
+
+    _names: Mapping[str, str] = {}
+
+    def before_test(self, runner) -> None:
+        if self.draw:
+            metainfo = self._visualizer.dataset_meta or {}
+            use_fonts(self._visualizer, metainfo.get('classes') or ())
+        if self.draw and self.test_out_dir is not None:
+            leaves = leaf_datasets(runner.test_dataloader.dataset)
+            self._names = result_names([path for leaf in leaves for path in image_paths(leaf)])
+
+    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        for sample in outputs if self.draw else ():
+            self._test_index += 1
+            path = sample.img_path
+            out_file = None
+            if self.test_out_dir is not None:
+                name = self._names.get(path, osp.basename(path))
+                out_file = osp.join(runner.work_dir, runner.timestamp, self.test_out_dir, name)
+            self._visualizer.add_datasample(
+                osp.basename(path) if self.show else 'test_img',
+                _read(path, self.backend_args),
+                _with_decoded_masks(sample),
+                show=self.show,
+                wait_time=self.wait_time,
+                pred_score_thr=self.score_thr,
+                out_file=out_file,
+                step=self._test_index,
+            )
+
+
+@HOOKS.register_module()
+class ValPictureHook(Hook):
+    """Give the visualizer a picture of the first images of each validation.
+
+    It shows what is annotated and what is predicted side by side. `LocalVisBackend` writes it
+    into `vis_data/vis_image` of the run, other back ends show it with the curves.
+
+    Args:
+        num_images: How many images, 0 for none.
+        score_thr: Predictions below that are not drawn.
+        backend_args: Of MMEngine's file backends, to read the images.
+    """
+
+    def __init__(
+        self, num_images: int = 1, score_thr: float = 0.3, backend_args: Mapping | None = None
+    ) -> None:
+        self.num_images = num_images
+        self.score_thr = score_thr
+        self.backend_args = backend_args
+        self._drawn = 0
+
+    def before_val_epoch(self, runner) -> None:
+        self._drawn = 0
+
+    def after_val_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: Sequence | None = None
+    ) -> None:
+        if not is_main_process():
+            return
+        samples = [sample for sample in outputs if isinstance(sample, DetDataSample)]
+        for sample in samples[: self.num_images - self._drawn]:
+            runner.visualizer.add_datasample(
+                f'val_{self._drawn}',
+                _read(sample.img_path, self.backend_args),
+                _with_decoded_masks(sample),
+                pred_score_thr=self.score_thr,
+                step=runner.iter,
+            )
+            self._drawn += 1
+
+
+def _read(path: str, backend_args: Mapping | None) -> np.ndarray:
+    """An image of any depth, `(H, W, 3)` uint8 RGB."""
+    return decode_image(mmengine.fileio.get(path, backend_args=backend_args))[..., ::-1]
+
+
+def _with_decoded_masks(sample: DetDataSample) -> DetDataSample:
+    """The sample, or a copy of it if its masks are run-length encoded."""
+    masks = sample.pred_instances.get('masks')
+    if not isinstance(masks, list):
+        return sample
+    sample = sample.clone()  # shares what is not replaced
+    sample.pred_instances = sample.pred_instances.clone()
+    sample.pred_instances.masks = decode_runs(masks, sample.ori_shape)
+    return sample

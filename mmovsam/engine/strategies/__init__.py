@@ -1,5 +1,0 @@
-"""Sharded training with MMEngine's FlexibleRunner."""
-
-from .fsdp import FullStateFSDPStrategy
-
-__all__ = ['FullStateFSDPStrategy']

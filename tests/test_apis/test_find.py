@@ -1,0 +1,341 @@
+"""Objects by their names."""
+
+import numpy as np
+import pytest
+import tiny
+import tiny_photo
+import torch
+from mmdet.registry import MODELS
+from pycocotools import mask as coco_mask
+from small_predictor import HEIGHT, WIDTH, build
+
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.apis.find import one_mask_each
+from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
+from mmovsam.prompts import Prompts
+from mmovsam.vocabulary import TextClassifier
+
+SEED = 3
+COARSE = dict(points_per_side=4, stability_thr=0, quality_thr=0, min_area=1)
+"""A random model's masks are of no quality."""
+ANY = dict(score_thr=0.0, candidates=COARSE)
+POINTS = dict(point_coords=torch.ones(1, 1, 2), point_labels=torch.ones(1, 1))
+BOXES = [[10, 12, 50, 40], [0, 0, 80, 60], [40, 5, 70, 55]]
+
+
+@pytest.fixture
+def typing(model, picture):
+    """A predictor that reads other names than its own."""
+    model.set_vocabulary(tiny.vocabulary())
+    predictor = OVSAMPredictor(model, dict(model=tiny.CLIP))
+    predictor.set_image(picture)
+    return predictor
+
+
+@pytest.fixture
+def num_decoded(monkeypatch):
+    """`num_decoded(model)`: a list that grows with every decoding."""
+
+    def count(model):
+        calls = []
+        decode = model._decode
+        monkeypatch.setattr(
+            model, '_decode', lambda *args, **kw: calls.append(1) or decode(*args, **kw)
+        )
+        return calls
+
+    return count
+
+
+def rle(mask):
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return dict(encoded, counts=encoded['counts'].decode())
+
+
+def boxes(bboxes):
+    return [dict(box=box) for box in bboxes]
+
+
+def thing(score, *rectangle):
+    """An object `(y1, y2, x1, x2)` on a canvas of 100x100 pixels."""
+    mask = np.zeros((100, 100), np.uint8)
+    y1, y2, x1, x2 = rectangle
+    mask[y1:y2, x1:x2] = 1
+    return dict(segmentation=rle(mask), area=int(mask.sum()), score=score)
+
+
+# What is found
+
+
+def test_objects_are_described_as_everything_describes_them(predictor):
+    everything = predictor.segment_everything(**COARSE)
+    found = predictor.find(['cat', 'owl', 'red car'], top_k=2, **ANY)
+    assert found
+    known = {tuple(each['point_coords'][0]): each for each in everything}
+    for each in found:
+        same = known[tuple(each['point_coords'][0])]
+        assert set(each) == set(same)
+        for key in ('segmentation', 'area', 'bbox', 'crop_box', 'stability_score'):
+            assert each[key] == same[key]
+        assert each['name'] in ('cat', 'owl', 'red car') and each['name'] == each['names'][0]
+        assert len(each['names']) == len(each['name_scores']) == 2
+        probability = each['name_scores'][0]
+        assert each['score'] == pytest.approx(probability * each['stability_score'])
+    scores = [each['score'] for each in found]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_names_of_the_model_are_as_probable_as_in_its_vocabulary(predictor):
+    names = list(tiny.NAMES)
+    said = predictor.predict_batch(boxes(BOXES), top_k=6)
+    found = predictor.find(names[:-1], bboxes=BOXES, score_thr=0.0, top_k=6)
+    assert found
+    for each in found:
+        row = BOXES.index(each['box'])
+        expected = dict(zip(said.names[row], said.name_scores[row]))
+        assert each['names'][0] == said.names[row][0]
+        assert 'boat' not in each['names']  # the vocabulary has it as never to be predicted
+        for name, score in zip(each['names'], each['name_scores']):
+            assert score == pytest.approx(expected[name], abs=1e-5)
+
+
+def test_score_is_a_limit_and_leaves_nothing_else_out(predictor):
+    everything = predictor.find(list(tiny.NAMES[:5]), bboxes=BOXES, score_thr=0.0)
+    middle = everything[len(everything) // 2]['score']
+    kept = predictor.find(list(tiny.NAMES[:5]), bboxes=BOXES, score_thr=middle)
+    assert kept == [each for each in everything if each['score'] >= middle]
+    assert predictor.find(list(tiny.NAMES[:5]), bboxes=BOXES, score_thr=1.0) == []
+
+
+def test_a_name_is_found_where_it_is_the_likeliest_only(predictor):
+    alone = predictor.find(['cat'], background=[], bboxes=BOXES, score_thr=0.0)
+    assert all(each['names'] == ['cat'] for each in alone) and alone
+    among = predictor.find(['cat'], bboxes=BOXES, score_thr=0.0)
+    others = predictor.find(['dog', 'red car', 'tree', 'owl'], bboxes=BOXES, score_thr=0.0)
+    assert {tuple(each['box']) for each in among}.isdisjoint(
+        tuple(each['box']) for each in others if each['name'] != 'cat'
+    )
+
+
+def test_what_may_be_right_as_well_does_not_speak_against_a_name(typing):
+    names = ['car', 'vessel', 'cat', 'dog', 'tree', 'owl']
+    found = typing.find(names, bboxes=BOXES, score_thr=0.0, top_k=99)
+    assert found
+    for each in found:
+        if each['name'] == 'car':
+            assert 'red car' not in each['names'] and 'tree' in each['names']
+        else:
+            assert {'red car', 'car', 'vessel'} <= set(each['names'])
+    both = typing.find(['car', 'red car'], bboxes=BOXES, score_thr=0.0, background=[])
+    assert {each['name'] for each in both} == {'car', 'red car'}
+    assert all(each['names'] == [each['name']] for each in both)
+
+
+def test_a_background_of_ones_own_and_a_text_classifier_are_taken(typing):
+    names = list(tiny.NAMES[:5])
+    own = typing.model.classifier.subset(range(5), names)
+    settings = dict(bboxes=BOXES, score_thr=0.0, background=['mug'], top_k=9)
+    by_text, built = typing.find(names, **settings), typing.find(own, **settings)
+    assert by_text == built and by_text
+    assert {name for each in by_text for name in each['names']} == {*names, 'mug'}
+
+
+def test_given_boxes_have_the_masks_that_they_prompt(predictor):
+    names = list(tiny.NAMES[:5])
+    found = predictor.find(names, bboxes=BOXES, score_thr=0.0, output_mode='mask')
+    said = predictor.predict_batch(boxes(BOXES))
+    assert found
+    for each in found:
+        row = BOXES.index(each['box'])
+        assert np.array_equal(each['segmentation'], said.masks[row])
+        assert each['area'] == said.masks[row].sum()
+        assert each['stability_score'] == pytest.approx(said.scores[row])
+    prompts = Prompts(bboxes=torch.tensor(BOXES).float())
+    again = predictor.find(names, bboxes=prompts, score_thr=0.0, output_mode='rle')
+    assert [each['box'] for each in again] == [each['box'] for each in found]
+    assert predictor.find(names, bboxes=np.zeros((0, 4))) == []
+
+
+def test_image_is_set_and_one_of_several_is_chosen(model, picture):
+    predictor = OVSAMPredictor(model)
+    expected = predictor.find(['cat', 'owl'], picture, **ANY)
+    bgr = np.ascontiguousarray(picture[..., ::-1])
+    assert predictor.find(['cat', 'owl'], bgr, image_format='BGR', **ANY) == expected
+    predictor.set_image_batch([picture[::-1].copy(), picture])
+    chosen = predictor.find(['cat', 'owl'], image_index=1, **ANY)
+    assert [each['bbox'] for each in chosen] == [each['bbox'] for each in expected]
+
+
+def test_a_window_decoder_judges_by_predicted_iou():
+    predictor = OVSAMPredictor(
+        tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
+    )
+    predictor.set_image(tiny_photo.drawn((HEIGHT, WIDTH), 0)[0])
+    names = list(tiny.NAMES[:5])
+    for options in (dict(candidates=COARSE), dict(bboxes=BOXES)):
+        found = predictor.find(names, score_thr=0.0, **options)
+        for each in found:
+            assert each['score'] == pytest.approx(each['name_scores'][0] * each['predicted_iou'])
+    assert found
+
+
+# Duplicates and parts
+
+
+def test_of_masks_that_overlap_the_best_stays():
+    best, worse, other = (
+        thing(0.9, 0, 50, 0, 50),
+        thing(0.8, 5, 55, 0, 50),
+        thing(0.3, 60, 90, 0, 50),
+    )
+    assert one_mask_each([worse, other, best]) == [best, other]
+
+
+@pytest.mark.parametrize('scores', [(0.9, 0.6), (0.6, 0.9)])
+def test_of_a_part_and_its_whole_the_better_stays(scores):
+    whole, part = thing(scores[0], 0, 80, 0, 80), thing(scores[1], 10, 40, 10, 40)
+    beside = thing(0.7, 60, 100, 60, 100)  # a quarter of it lies inside
+    better = max(whole, part, key=lambda each: each['score'])
+    assert one_mask_each([whole, part, beside]) == [better, beside]
+    assert one_mask_each([]) == []
+
+
+def test_of_a_group_and_its_members_those_stay_that_are_better():
+    group = thing(0.5, 0, 50, 0, 100)
+    members = [thing(0.8, 0, 50, 0, 45), thing(0.6, 0, 50, 50, 95)]
+    assert one_mask_each([group, *members]) == members
+    sure = dict(group, score=0.9)
+    assert one_mask_each([sure, *members]) == [sure]
+
+
+# Once for all names
+
+
+def test_candidates_are_looked_for_once(predictor, num_decoded, picture):
+    calls = num_decoded(predictor.model)
+    first = predictor.find(['cat', 'owl'], **ANY)
+    assert calls
+    calls.clear()
+    assert predictor.find(['cat', 'owl'], **ANY) == first
+    predictor.find(['dog'], **ANY)
+    assert not calls
+    fork = predictor.fork()
+    fork.set_image(picture)  # remembered by both
+    assert fork.find(['cat', 'owl'], **ANY) == first and not calls
+    predictor.find(['dog'], score_thr=0.0, candidates=dict(COARSE, points_per_side=2))
+    assert calls
+    calls.clear()
+    predictor.set_image(picture[::-1].copy())
+    predictor.find(['dog'], **ANY)
+    assert calls
+
+
+def test_boxes_are_asked_once(predictor, num_decoded):
+    calls = num_decoded(predictor.model)
+    first = predictor.find(['cat', 'owl'], bboxes=BOXES, score_thr=0.0)
+    assert calls
+    calls.clear()
+    assert predictor.find(['cat', 'owl'], bboxes=np.array(BOXES), score_thr=0.0) == first
+    assert not calls
+    predictor.find(['cat'], bboxes=BOXES[:2], score_thr=0.0)
+    assert calls
+
+
+def test_what_everything_found_is_not_looked_for_again(predictor, num_decoded):
+    predictor.segment_everything(**COARSE)
+    calls = num_decoded(predictor.model)
+    assert predictor.find(['cat', 'owl', 'dog', 'tree', 'red car'], **ANY)
+    assert not calls
+
+
+def test_results_may_be_changed_without_changing_later_ones(predictor):
+    first = predictor.find(['cat', 'owl'], **ANY)
+    for each in first:
+        each.clear()
+    assert all(predictor.find(['cat', 'owl'], **ANY))
+
+
+# What it is for
+
+
+def test_names_of_the_small_world_are_found_and_others_are_not():
+    print('seed', SEED)
+    predictor = OVSAMPredictor.from_config('mini/ovsam_mini_boxes.py')
+    scenes = [draw_scene(np.random.default_rng([SEED, index]), 'test') for index in range(2)]
+    names = [[CATEGORIES[i - 1].name for i in scene.category_ids] for scene in scenes]
+    for own, other, scene in zip(names, names[::-1], scenes):
+        found = predictor.find(own, scene.image)
+        right = 0
+        for each in found:
+            mask = coco_mask.decode(each['segmentation']).astype(bool)
+            right += any(
+                name == each['name'] and (mask & real).sum() > 0.5 * (mask | real).sum()
+                for name, real in zip(own, scene.masks)
+            )
+        assert right >= 0.6 * len(own) and right >= 0.7 * len(found)
+        absent = [name for name in other if name not in own]
+        assert len(predictor.find(absent)) <= 1
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    'names, error, message',
+    [
+        ([], ValueError, r'names are empty: give at least one'),
+        (['dog', ' '], ValueError, 'is empty; give every class a name'),
+        (['dog', 'Dog'], ValueError, "names have 'dog' and 'Dog', which are one"),
+        (['dog', 'dog'], ValueError, 'which are one'),
+        ('dog', TypeError, r"names are a list such as \['dog', 'a red cup'\], not 'dog'"),
+        ([3], TypeError, 'must be a string'),
+        (['a spoon'], ValueError, 'a spoon: this model knows its own names only'),
+    ],
+)
+def test_bad_names_are_refused(predictor, names, error, message):
+    with pytest.raises(error, match=message):
+        predictor.find(names, bboxes=BOXES)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(score_thr=1.5), 'score_thr must lie between 0 and 1, not 1.5'),
+        (dict(score_thr=float('nan')), 'score_thr must lie between 0 and 1, not nan'),
+        (dict(top_k=0), 'top_k must be at least 1, not 0'),
+        (dict(output_mode='png'), "output_mode is 'png'; choose one of"),
+        (dict(candidates=dict(points=3)), 'candidates have no points; they have points_per_side'),
+        (dict(candidates=dict(points_per_side=0)), 'points_per_side must be at least 1'),
+        (dict(bboxes=BOXES, candidates=COARSE), 'give either'),
+        (dict(bboxes=[1, 2, 3]), r'bboxes are \(N, 4\) xyxy in pixels, got shape \(3,\)'),
+        (dict(bboxes=[[5, 5, 2, 2]]), 'Prompt 0: Box .* is empty, inverted'),
+        (
+            dict(bboxes=Prompts(point_coords=torch.ones(1, 1, 2), point_labels=torch.ones(1, 1))),
+            'Prompts without boxes',
+        ),
+        (dict(background=['mug', 'Mug']), "background have 'mug' and 'Mug'"),
+        (dict(image_index=3), 'image_index is 3'),
+    ],
+)
+def test_bad_argument_is_refused(predictor, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        predictor.find(['dog'], **arguments)
+
+
+def test_without_image_names_or_a_named_classifier_the_error_says_so(model, predictor, picture):
+    with pytest.raises(RuntimeError, match='No image is set'):
+        OVSAMPredictor(model).find(['dog'])
+    with pytest.raises(ValueError, match='This model segments only'):
+        OVSAMPredictor(MODELS.build(tiny.SAM)).find(['dog'], picture)
+    unnamed = TextClassifier(tiny.vocabulary().embeddings)
+    with pytest.raises(ValueError, match='names are a text classifier without names'):
+        predictor.find(unnamed)
+
+
+def test_a_model_without_a_vocabulary_needs_a_background_of_none(picture):
+    model = build()
+    model.set_vocabulary(TextClassifier(tiny.vocabulary().embeddings))
+    predictor = OVSAMPredictor(model)
+    predictor.set_image(picture)
+    found = predictor.find(tiny.vocabulary(), bboxes=BOXES, score_thr=0.0, top_k=99)
+    assert found and {len(each['names']) for each in found} == {6}

@@ -1,0 +1,170 @@
+"""Masks made tidy."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+from small_predictor import HEIGHT, WIDTH
+
+from mmovsam.apis import label_map, non_overlapping, segment_everything
+from mmovsam.apis.tidying import remove_small_regions, tidy_regions, with_mask
+
+SEED = 5
+ALL = dict(quality_thr=0, stability_thr=0, min_area=1, points_per_side=4, nms_iou=1)
+CORNERS = np.ones((3, 3), int)  # pixels are connected by them too
+
+
+def thing(mask, name='cat', quality=0.5):
+    return with_mask(dict(name=name, score=0.7, predicted_iou=quality), mask)
+
+
+def mask_of(thing):
+    return coco_mask.decode(thing['segmentation']).astype(bool)
+
+
+def rectangle(y1, y2, x1, x2, shape=(40, 50)):
+    mask = np.zeros(shape, bool)
+    mask[y1:y2, x1:x2] = True
+    return mask
+
+
+def areas(mask):
+    regions, count = ndimage.label(mask, CORNERS)
+    return ndimage.sum_labels(mask, regions, range(1, count + 1)).tolist()
+
+
+# Islands and holes
+
+
+def test_islands_and_holes_below_the_area_go_and_others_stay():
+    mask = rectangle(5, 30, 5, 30)
+    mask[10:13, 10:13] = False  # a hole of 9
+    mask[18:22, 18:22] = False  # of 16
+    mask[35:38, 40:43] = True  # an island of 9
+    mask[34:38, 10:14] = True  # of 16
+    expected = mask.copy()
+    expected[10:13, 10:13], expected[35:38, 40:43] = True, False
+    tidy, changed = remove_small_regions(mask, 10)
+    assert changed and np.array_equal(tidy, expected)
+    again, changed = remove_small_regions(tidy, 10)
+    assert not changed and np.array_equal(again, tidy)
+
+
+def test_of_small_islands_only_the_largest_stays():
+    mask = rectangle(5, 8, 5, 8) | rectangle(20, 24, 20, 24)
+    tidy, changed = remove_small_regions(mask, 1000)
+    # what is not in a mask of small islands is larger than any hole
+    assert changed and np.array_equal(tidy, rectangle(20, 24, 20, 24))
+
+
+def test_nothing_small_is_left_of_random_masks():
+    print('seed', SEED)
+    random = np.random.default_rng(SEED)
+    for _ in range(10):
+        mask = ndimage.gaussian_filter(random.normal(size=(60, 70)), 2) > 0.02
+        tidy, changed = remove_small_regions(mask, 30)
+        assert changed
+        assert min(areas(tidy)) >= 30 or len(areas(tidy)) == 1
+
+
+def test_a_mask_that_was_tidy_stays_before_one_that_becomes_like_it():
+    tidy = rectangle(5, 30, 5, 30)
+    with_hole = tidy.copy()
+    with_hole[10:12, 10:12] = False
+    other = rectangle(32, 39, 5, 30)
+    things = [thing(with_hole, quality=0.9), thing(tidy, quality=0.6), thing(other)]
+    kept = tidy_regions(things, 10, nms_iou=0.7)
+    assert kept == things[1:]
+    both = tidy_regions(things, 10, nms_iou=1.0)
+    assert len(both) == 3 and both[0]['area'] == tidy.sum()
+    assert both[0]['bbox'] == things[1]['bbox'] and both[0]['predicted_iou'] == 0.9
+
+
+# Overlaps
+
+
+def test_the_smaller_lies_on_top():
+    whole, part = rectangle(0, 30, 0, 30), rectangle(5, 15, 20, 40)
+    left = non_overlapping([thing(whole, quality=0.9), thing(part, 'dog', 0.1)])
+    assert np.array_equal(mask_of(left[0]), whole & ~part)
+    assert np.array_equal(mask_of(left[1]), part)
+    assert left[0]['area'] == (whole & ~part).sum() and left[0]['bbox'] == [0, 0, 30, 30]
+    assert [each['name'] for each in left] == ['cat', 'dog']
+
+
+def test_of_equally_large_masks_the_earlier_lies_on_top_and_nothing_is_lost():
+    one, other = rectangle(0, 20, 0, 20), rectangle(0, 20, 10, 30)
+    left = non_overlapping([thing(one), thing(other)])
+    assert np.array_equal(mask_of(left[0]), one)
+    assert np.array_equal(mask_of(left[0]) | mask_of(left[1]), one | other)
+    assert not (mask_of(left[0]) & mask_of(left[1])).any()
+
+
+def test_what_is_covered_or_nearly_so_is_left_out():
+    whole = rectangle(0, 20, 0, 21)
+    halves = [rectangle(0, 20, 0, 10), rectangle(0, 20, 10, 20)]
+    things = [thing(mask) for mask in (whole, *halves)]
+    assert len(non_overlapping(things)) == 3  # a column of it is left
+    assert len(non_overlapping(things, min_area=21)) == 2
+    assert non_overlapping([]) == []
+
+
+# A label map
+
+
+def test_each_pixel_has_the_id_of_its_mask():
+    things = [
+        thing(rectangle(0, 10, 0, 10), 'dog'),
+        thing(rectangle(10, 30, 5, 25), 'cat'),
+        thing(rectangle(30, 40, 0, 50), 'dog'),
+    ]
+    ids, segments = label_map(things, (40, 50))
+    assert ids.shape == (40, 50) and ids.dtype == np.int32
+    for number, (each, segment) in enumerate(zip(things, segments), 1):
+        assert np.array_equal(ids == number, mask_of(each))
+        assert segment == dict(
+            id=number,
+            category_id=2 if each['name'] == 'cat' else 1,
+            name=each['name'],
+            score=0.7,
+            area=each['area'],
+            bbox=each['bbox'],
+            iscrowd=0,
+        )
+    _, segments = label_map(things, (40, 50), ['cat', 'dog'])
+    assert [each['category_id'] for each in segments] == [2, 1, 2]
+    assert label_map([], (3, 4))[0].tolist() == [[0] * 4] * 3
+
+
+def test_masks_that_overlap_make_no_label_map():
+    things = [thing(rectangle(0, 10, 0, 10)), thing(rectangle(9, 12, 9, 12))]
+    with pytest.raises(ValueError, match='Mask 2 overlaps another one.*non_overlapping=True'):
+        label_map(things, (40, 50))
+
+
+# In everything-mode
+
+
+def test_everything_without_overlaps_is_a_label_map(predictor):
+    overlapping = segment_everything(predictor, **ALL)
+    found = segment_everything(predictor, **ALL, non_overlapping=True)
+    owners = sum(mask_of(each).astype(int) for each in overlapping)
+    assert owners.max() > 1
+    ids, _ = label_map(found, (HEIGHT, WIDTH))
+    assert np.array_equal(ids > 0, owners > 0)
+    as_arrays = segment_everything(predictor, **ALL, non_overlapping=True, output_mode='mask')
+    assert np.array_equal(label_map(as_arrays, (HEIGHT, WIDTH))[0], ids)
+    assert [each['area'] for each in as_arrays] == [each['area'] for each in found]
+
+
+def test_everything_without_small_regions_has_none(predictor):
+    before = segment_everything(predictor, **ALL)
+    assert min(min(areas(mask_of(each))) for each in before) < 25
+    found = segment_everything(predictor, **ALL, min_mask_region_area=25)
+    assert found
+    for each in found:
+        mask = mask_of(each)
+        assert each['area'] == mask.sum()
+        assert len(areas(mask)) == 1 or min(areas(mask)) >= 25
+    with pytest.raises(ValueError, match='min_mask_region_area must be at least 0, not -1'):
+        segment_everything(predictor, **ALL, min_mask_region_area=-1)

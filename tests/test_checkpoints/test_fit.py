@@ -1,0 +1,102 @@
+"""Models whose weights are those of the files that their parts' `init_cfg` name."""
+
+import pytest
+import torch
+from mmengine.model import BaseModel, BaseModule
+
+from mmovsam.checkpoints import load_initial_weights, names_all_weights
+
+PRETRAINED = dict(type='Pretrained', checkpoint='file.pth')
+
+
+class Part(BaseModule):
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg)
+        self.linear = torch.nn.Linear(2, 2)
+        self.norm = torch.nn.BatchNorm1d(2)
+        self.scale = torch.nn.Parameter(torch.ones(2))
+        self.register_buffer('cache', torch.zeros(9), persistent=False)
+
+
+class Whole(BaseModel):
+    def __init__(self, file=None):
+        super().__init__()
+        pretrained = dict(type='Pretrained', checkpoint=str(file))
+        self.first = Part(dict(pretrained, prefix='a'))
+        self.second = Part(dict(pretrained, prefix='b'))
+
+    def forward(self, inputs):
+        return inputs
+
+
+def prefixed(module, prefix):
+    return {f'{prefix}.{name}': value for name, value in module.state_dict().items()}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Returns a function that writes the weights of two parts, with changes."""
+
+    def write(**changes):
+        torch.manual_seed(1)
+        state = {**prefixed(Part(), 'a'), **prefixed(Part(), 'b')}
+        for name, value in changes.items():
+            state[name.replace('__', '.')] = value
+        state = {name: value for name, value in state.items() if value is not None}
+        torch.save(state, tmp_path / 'file.pth')
+        return tmp_path / 'file.pth'
+
+    return write
+
+
+def test_all_weights_come_from_the_files(file):
+    path = file()
+    model = Whole(path)
+    load_initial_weights(model)
+    saved = torch.load(path, weights_only=True)
+    for part, prefix in ((model.first, 'a'), (model.second, 'b')):
+        for name, value in prefixed(part, prefix).items():
+            assert torch.equal(value, saved[name]), name
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(b__scale=None), r'1 of the 14 tensors .*\(second.scale\)'),
+        (dict(a__linear__weight=torch.ones(2, 3)), r'1 of the 14 .*\(first.linear.weight\)'),
+        (dict(b__norm__running_var=None), r'second.norm.running_var'),
+    ],
+)
+def test_weight_that_no_file_has_is_named(file, changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_initial_weights(Whole(file(**changes)))
+
+
+def test_missing_files_are_named_and_the_count_of_batches_may_be_missing(file, tmp_path):
+    path = file(a__norm__num_batches_tracked=None)
+    load_initial_weights(Whole(path))
+    model = Whole(path)
+    model.second.init_cfg = None
+    with pytest.raises(ValueError, match=r'7 of the 14 .*second.scale.*Give a checkpoint'):
+        load_initial_weights(model)
+    with pytest.raises(FileNotFoundError, match='none.pth'):
+        load_initial_weights(Whole(tmp_path / 'none.pth'))
+
+
+def test_config_names_all_weights_if_each_part_with_weights_does():
+    part = dict(type='Part', init_cfg=PRETRAINED)
+    model = dict(
+        type='Whole',
+        first=part,
+        second=dict(type='Both', inner=part, other=part, depth=3),
+        classifier=dict(type='OpenVocabClassifier'),
+        data_preprocessor=dict(type='OVSAMDataPreprocessor'),
+        prompter=dict(type='GTPrompter'),
+    )
+    assert names_all_weights(model)
+    assert names_all_weights(dict(type='Whole', first=dict(type='Part'), init_cfg=PRETRAINED))
+    for init_cfg in (None, dict(type='Xavier'), [dict(type='Xavier')]):
+        bare = dict(type='Part', init_cfg=init_cfg)
+        assert not names_all_weights(dict(model, third=bare))
+        assert not names_all_weights(dict(model, second=dict(type='Both', inner=part, other=bare)))
+    assert not names_all_weights(dict(type='Whole', depth=2))

@@ -1,0 +1,166 @@
+"""A GPU computes what the CPU does. These tests need one: pytest -m cuda."""
+
+import numpy as np
+import pytest
+import tiny
+import tiny_photo
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+
+from mmovsam.apis import OVSAMPredictor, prepare_for_inference
+from mmovsam.layers import roi_align, roi_align_weights
+from mmovsam.prompts import Prompts
+from mmovsam.randomness import seeded
+
+pytestmark = pytest.mark.cuda
+HALVES = (torch.bfloat16, torch.float16)
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    if not torch.cuda.is_available():
+        pytest.fail('PyTorch finds no GPU: run these tests on a machine with one.')
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def model_of(kind):
+    """A small model with random weights, the same each time."""
+    if kind == 'windows':
+        return tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
+    if kind == 'photo':
+        return tiny_photo.build()
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(tiny.CONFIGS[kind])
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    if getattr(model, 'classifier', None) is not None:
+        model.set_vocabulary(tiny.vocabulary())
+    return model.eval()
+
+
+def prompts_of(size):
+    """A box; a point; a box with a point; a mask; two points."""
+    nan, nothing = float('nan'), [float('nan')] * 4
+    mask_input = torch.full((5, 1, size, size), nan)
+    mask_input[3] = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    return Prompts(
+        bboxes=[[4.0, 4, 30, 30], nothing, [10, 8, 60, 50], nothing, nothing],
+        point_coords=[[[0.0, 0], [0, 0]], [[9, 9], [0, 0]], [[30, 20], [0, 0]]]
+        + [[[0, 0], [0, 0]], [[20, 20], [40, 8]]],
+        point_labels=[[-1, -1], [1, -1], [1, -1], [-1, -1], [1, 0]],
+        mask_input=mask_input,
+    )
+
+
+def close(found, wanted, atol):
+    assert found.is_cuda
+    assert torch.allclose(found.float().cpu(), wanted.float(), atol=atol, rtol=atol)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', ['ovsam', 'sam', 'photo', 'windows'])
+def test_features_masks_and_names_equal_the_cpus(kind):
+    outputs = []
+    for device in ('cpu', 'cuda'):
+        model = model_of(kind).to(device)
+        size = model.input_size
+        image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+        features = model.extract_feat(image.to(device))
+        outputs.append(model.recognize(features, prompts_of(model.logit_size)))
+    for wanted, found in zip(*outputs):
+        if wanted is not None:
+            close(found, wanted, 2e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('dtype', HALVES)
+def test_half_precision_gives_the_same_masks_but_for_their_edges(dtype):
+    image = torch.randn(1, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(1))
+    masks = []
+    for device, precision in (('cpu', torch.float32), ('cuda', dtype)):
+        model = prepare_for_inference(model_of('ovsam').to(device), precision)
+        features = model.extract_feat(image.to(device))
+        logits = model.recognize(features, Prompts(bboxes=[[8.0, 8, 80, 70]])).low_res_logits
+        assert logits.dtype == torch.float32
+        masks.append(logits.cpu() > 0)
+    assert (masks[0] == masks[1]).float().mean() > 0.97
+
+
+@pytest.mark.parametrize('kind', ['ovsam', 'sam', 'distiller'])
+def test_losses_and_gradients_equal_the_cpus(kind):
+    found = []
+    for device in ('cpu', 'cuda'):
+        model = model_of(kind).to(device)
+        samples = [tiny.sample(3, training=True, seed=seed) for seed in range(2)]
+        for seed, (_, sample) in enumerate(samples):
+            sample.set_metainfo(dict(seed=seed))
+        losses = model(**model.data_preprocessor(tiny.batch(*samples), True), mode='loss')
+        total, _ = model.parse_losses(losses)
+        total.backward()
+        norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
+        found.append((total.detach(), torch.stack(norms)))
+    # points of the mask losses are drawn on the device, by another generator
+    atol = 1e-3 if kind == 'distiller' else 0.3
+    close(found[1][0], found[0][0], atol)
+    assert found[1][1].isfinite().all() and len(found[0][1]) == len(found[1][1])
+
+
+def test_instances_of_every_mask_format_equal_the_cpus():
+    for mask_format in ('tensor', 'rle'):
+        results = []
+        for device in ('cpu', 'cuda'):
+            model = model_of('ovsam').to(device)
+            model.test_cfg['mask_format'] = mask_format
+            data = tiny.batch(tiny.sample(3), tiny.sample(2, (90, 50), 1.0, seed=1))
+            results.append([sample.pred_instances for sample in model.test_step(data)])
+        for wanted, found in zip(*results):
+            close(found.scores, wanted.scores, 1e-3)
+            assert torch.equal(found.labels.cpu(), wanted.labels)
+            assert len(found.masks) == len(wanted.masks)
+
+
+def test_a_predictor_on_a_gpu_answers_as_one_on_the_cpu():
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    answers = []
+    for device in ('cpu', 'cuda'):
+        predictor = OVSAMPredictor(model_of('windows').to(device))
+        predictor.set_image(picture)
+        first = predictor.predict(box=[10, 10, 60, 50], multimask_output=False)
+        click = dict(point_coords=[[30, 30]], point_labels=[1])
+        batch = predictor.predict_batch(
+            [click, dict(mask_input=first.low_res_logits[0][None])], mask_format='rle'
+        )
+        predictor.segment_everything(points_per_side=3)
+        answers.append((first, batch))
+    for wanted, found in zip(*answers):
+        assert np.allclose(wanted.scores, found.scores, atol=2e-3)
+        assert wanted.names == found.names
+
+
+def test_regions_of_a_map_equal_the_cpus():
+    features = torch.randn(1, 3, 8, 8)
+    bboxes = torch.tensor(
+        [[0.0, 0, 256, 256], [10, 20, 10, 20], [30, 40, 90, 250], [-64, 0, 40, 9]]
+    )
+    for ratio in (0, 2):
+        wanted = roi_align(features, bboxes, (7, 7), 1 / 32, ratio)
+        close(roi_align(features.cuda(), bboxes.cuda(), (7, 7), 1 / 32, ratio), wanted, 1e-4)
+    wanted = roi_align_weights(bboxes, 7, 1 / 32, 8, 8)
+    for found, expected in zip(roi_align_weights(bboxes.cuda(), 7, 1 / 32, 8, 8), wanted):
+        close(found, expected, 1e-4)
+
+
+def test_a_seed_draws_the_same_on_whichever_device_is_current():
+    device = torch.device('cuda', torch.cuda.device_count() - 1)
+    drawn = []
+    for _ in range(2):
+        with seeded(5, device):
+            drawn.append(torch.rand(4, device=device))
+    assert torch.equal(*drawn)
+    before = torch.cuda.get_rng_state(device)
+    with seeded(6, device):
+        torch.rand(4, device=device)
+    assert torch.equal(torch.cuda.get_rng_state(device), before)

@@ -1,0 +1,170 @@
+"""Whatever is asked of a model, its tensors meet on its device, and the host waits for none."""
+
+import numpy as np
+import pytest
+import tiny_photo
+import torch
+from other_device import other_device
+
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.apis.prompt_input import prompted
+from mmovsam.models.detectors.naming import ClassMap
+from mmovsam.prompts import Prompts
+
+NAN = float('nan')
+BBOXES = [[4.0, 4, 30, 30], [10, 8, 60, 50], [2, 20, 12, 44]]
+
+
+def boxes():
+    return Prompts(bboxes=BBOXES)
+
+
+def points():
+    coords = torch.tensor([[[5.0, 6], [9, 9]], [[20, 20], [0, 0]]])
+    return Prompts(point_coords=coords, point_labels=[[1, 0], [1, -1]])
+
+
+def masks(size):
+    return Prompts(mask_input=torch.randn(2, 1, size, size))
+
+
+def mixed(size):
+    """A box; a point; a box with a point; a mask; a mask with a box; nothing."""
+    nothing = [NAN] * 4
+    mask_input = torch.full((6, 1, size, size), NAN)
+    mask_input[3:5] = 1.0
+    return Prompts(
+        bboxes=[BBOXES[0], nothing, BBOXES[1], nothing, BBOXES[2], nothing],
+        point_coords=torch.full((6, 1, 2), 12.0),
+        point_labels=[[-1], [1], [1], [-1], [-1], [-1]],
+        mask_input=mask_input,
+    )
+
+
+def all_kinds(model):
+    size = model.logit_size
+    return dict(
+        boxes=boxes(), points=points(), masks=masks(size), mix=mixed(size), none=Prompts.empty()
+    )
+
+
+META = dict(img_shape=(72, 96), ori_shape=(60, 80), scale_factor=(1.2, 1.2))
+
+
+@pytest.fixture(params=['ovsam', 'sam', 'baseline', 'photo', 'windows'])
+def model(request, build):
+    if request.param == 'photo':
+        built = tiny_photo.build()
+    elif request.param == 'windows':
+        built = tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
+    elif request.param == 'baseline':
+        built = build('baseline', region='feature')
+    else:
+        built = build(request.param)
+    return built.to('meta')
+
+
+def features_of(model):
+    size = model.input_size
+    return model.extract_feat(torch.zeros(1, 3, size, size, device='meta'))
+
+
+@torch.no_grad()
+def test_between_the_encoder_and_the_masks_the_host_waits_for_nothing(model):
+    features = None
+    for kind, prompts in all_kinds(model).items():
+        with other_device() as work:
+            features = features or features_of(model)
+            output = model.predict_chunk(features, prompts, META)
+        assert (kind, work.waits) == (kind, [])
+        assert output.low_res_logits.is_meta and len(output.low_res_logits) == len(prompts)
+
+
+@torch.no_grad()
+def test_instances_are_on_the_device_of_the_model_wherever_prompts_are(model):
+    for place in ('cpu', 'meta'):
+        prompts = Prompts(bboxes=BBOXES, labels=[0, 1, 2], scores=[0.9, 0.8, 0.7])
+        with other_device():
+            found = model.predict_prompts(features_of(model), prompts.to(place), META)
+        assert {key for key, value in found.items() if not value.is_meta} == set()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('multimask_output', [False, True])
+def test_several_masks_of_a_prompt_are_decoded_without_waiting(model, multimask_output):
+    model = getattr(model, 'sam', model)  # of the baseline
+    prompts = mixed(model.logit_size)
+    with other_device() as work:
+        outputs = model.recognize(features_of(model), prompts, multimask_output)
+    assert work.waits == []
+    assert len(outputs.low_res_logits) % len(prompts) == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('names', ['recognition', 'detector', 'fused'])
+def test_names_of_a_detector_meet_those_of_recognition_on_one_device(build, names):
+    model = build(test_cfg=dict(names=names)).to('meta')
+    class_map = None
+    if names != 'recognition':
+        class_map = ClassMap(('owl', 'plum'), model.classifier.class_names)
+    prompts = Prompts(bboxes=BBOXES, labels=[0, 1, 0], scores=[0.9, 0.8, 0.7])
+    with other_device():
+        found = model.predict_prompts(features_of(model), prompts, META, class_map=class_map)
+    assert found.labels.is_meta and found.scores.is_meta
+
+
+@torch.no_grad()
+def test_crops_for_clip_are_cut_on_the_host(build):
+    model = build('baseline').to('meta')
+    meta = dict(META, ori_img=np.zeros((60, 80, 3), np.uint8))
+    with other_device():
+        found = model.predict_prompts(features_of(model), boxes(), meta)
+    assert found.labels.is_meta
+
+
+@pytest.mark.parametrize('mask_format', ['tensor', 'rle'])
+def test_a_batch_is_answered_on_one_device_whichever_the_prompter_uses(build, make, mask_format):
+    model = build(test_cfg=dict(mask_format=mask_format)).to('meta')
+    data = make.batch(make.sample(3), make.sample(2, (90, 50), 1.0, seed=1))
+    for place in ('cpu', 'meta'):
+        prompts = [Prompts(bboxes=BBOXES[:number]).to(place) for number in (3, 2)]
+        with other_device(), prompted(model, prompts):
+            found = [sample.pred_instances for sample in model.test_step(data)]
+        assert [len(each.masks) for each in found] == [3, 2]
+
+
+@pytest.mark.parametrize('kind', ['boxes', 'windows'])
+def test_a_predictor_answers_from_any_device(build, kind):
+    small = build() if kind == 'boxes' else tiny_photo.build(**tiny_photo.WINDOWS)
+    predictor = OVSAMPredictor(small.to('meta'))
+    click = dict(point_coords=[[30, 30]], point_labels=[1])
+    with other_device():
+        predictor.set_image(np.zeros((60, 80, 3), np.uint8))
+        first = predictor.predict(box=[10, 10, 60, 50], multimask_output=False)
+        again = dict(click, mask_input=first.low_res_logits[0][None])
+        answer = predictor.predict_batch([click, again, dict(box=[10, 10, 60, 50])])
+        predictor.segment_everything(points_per_side=3)
+    assert answer.masks.shape == (3, 60, 80)
+
+
+def test_a_tensor_of_the_host_among_those_of_the_device_is_an_error():
+    x, host = torch.zeros(4, 3, device='meta'), torch.ones(4, 3)
+    wrong = [
+        lambda: x + host,
+        lambda: host @ x.mT,
+        lambda: torch.cat((x, host)),
+        lambda: torch.where(x > 0, x, host),
+        lambda: host[torch.zeros(2, dtype=torch.long, device='meta')],
+    ]
+    with other_device():
+        for mix in wrong:
+            with pytest.raises(RuntimeError, match='device'):
+                mix()
+        assert (x + torch.tensor(1.0)).is_meta
+
+
+def test_kernels_are_counted_and_views_are_not():
+    x = torch.zeros(4, 3, device='meta')
+    with other_device() as work:
+        (x.T[1:] @ x + 1).relu().view(-1)
+    assert work.num_kernels == 3

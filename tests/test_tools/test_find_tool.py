@@ -1,0 +1,80 @@
+"""tools/find.py on scenes of the small world."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
+from mmovsam.evaluation.open_vocab_metric import mask_iou
+
+SEED = 21
+SMALL = ('--config', 'mini/ovsam_mini_boxes.py')
+
+
+@pytest.fixture(scope='module')
+def scene():
+    print('seed', SEED)
+    return draw_scene(np.random.default_rng([SEED, 0]), 'test')
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, scene):
+    (tmp_path / 'images').mkdir()
+    Image.fromarray(scene.image).save(tmp_path / 'images' / 'scene.png')
+    (tmp_path / 'images' / 'broken.jpg').write_text('no image')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_objects_of_the_names_are_printed_written_and_drawn(run_tool, folder, scene):
+    names = list(dict.fromkeys(CATEGORIES[i - 1].name for i in scene.category_ids))
+    absent = next(each.name for each in CATEGORIES if each.name not in names)
+    status, out, err = run_tool('find.py', 'images', '--names', *names, absent, *SMALL)
+    assert status == 0, err
+    assert 'left out broken.jpg' in err
+    content = json.loads((folder / 'outputs/find/found.json').read_text())
+    assert [each['name'] for each in content['categories']] == [*names, absent]
+    found = content['annotations']
+    assert f'{len(found)} objects in 1 images' in out and f'{absent}: ' in out
+    assert sum(line.startswith('scene.png') for line in out.splitlines()) == len(found)
+    right = 0
+    for each in found:
+        mask = coco_mask.decode(each['segmentation']).astype(bool)
+        right += any(
+            names[each['category_id'] - 1] == CATEGORIES[i - 1].name and mask_iou(mask, real) > 0.5
+            for i, real in zip(scene.category_ids, scene.masks)
+            if each['category_id'] <= len(names)
+        )
+        assert each['score'] >= 0.5
+    assert right >= 0.6 * len(names) and right >= 0.7 * len(found)
+    assert (folder / 'outputs/find/pictures/scene.png.jpg').is_file()
+    status, _, err = run_tool('find.py', 'images', '--names', absent, *SMALL)
+    assert status == 2 and 'There is already' in err
+
+
+def test_a_detector_says_where_to_look(run_tool, folder):
+    (folder / 'names.txt').write_text('plain red ring\ndotted blue star\n')
+    status, out, err = run_tool(
+        'find.py', 'images', '--names', 'dotted blue star', *SMALL, '--score-thr', 0.0,
+        '--detector', 'mini/rtmdet_mini.py', '--background', 'names.txt',
+    )  # fmt: skip
+    assert status == 0, err
+    assert 'dotted blue star: ' in out
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (('--names', 'dog', 'Dog'), "given more than once: 'dog', 'Dog'"),
+        (('--names', ''), 'is empty'),
+        (('--names', 'dog', '--score-thr', '2'), 'score_thr must lie between 0 and 1, not 2.0'),
+        (('--names', 'dog', '--points-per-side', '0'), 'points_per_side must be at least 1'),
+    ],
+)
+def test_mistakes_are_one_line(run_tool, folder, arguments, message):
+    (folder / 'images' / 'broken.jpg').unlink()
+    status, _, err = run_tool('find.py', 'images', *arguments, *SMALL)
+    assert status == 2 and message in err

@@ -1,0 +1,52 @@
+"""Which names may be right of the same thing."""
+
+import pytest
+
+from mmovsam.vocabulary.kinship import are_akin
+
+
+@pytest.mark.parametrize(
+    'one, other',
+    [
+        ('dog', 'Dog'),
+        ('a red cup', 'cup'),
+        ('the cup', 'a cup'),
+        ('cellphone', 'cell phone'),
+        ('sofa/couch', 'couch'),
+        ('sofa', 'couch'),  # WordNet has them as one meaning
+        ('automobile', 'car'),
+        ('doughnut', 'donut'),
+        ('puppy', 'dog'),
+        ('beagle', 'dog'),  # a breed of hound, which is a breed of dog
+        ('taxi', 'car'),
+        ('woman', 'person'),
+        ('man', 'person'),
+        ('fruit', 'banana'),
+    ],
+)
+def test_synonyms_kinds_and_described_things_are_akin(one, other):
+    assert are_akin(one, other) and are_akin(other, one)
+
+
+@pytest.mark.parametrize(
+    'one, other',
+    [
+        ('dog', 'cat'),
+        ('dog', 'hot dog'),
+        ('bear', 'teddy bear'),
+        ('cup', 'bowl'),
+        ('a red cup', 'red wine'),
+        ('car', 'truck'),
+        ('bus', 'train'),
+        ('scar', 'car'),
+        ('red star', 'blue star'),
+        ('qwxz', 'zxwq'),
+    ],
+)
+def test_other_things_are_not(one, other):
+    assert not are_akin(one, other) and not are_akin(other, one)
+
+
+def test_an_empty_name_is_refused():
+    with pytest.raises(ValueError, match='is empty'):
+        are_akin('dog', ' ')
