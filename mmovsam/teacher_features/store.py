@@ -166,7 +166,7 @@ class FeatureStore:
 
     def shard_paths(self) -> list[Path]:
         """All files that there are."""
-        found = self.folder.glob('*/*.sqlite')
+        found = [path for path in self.folder.glob('*/*.sqlite') if path.stem.isdecimal()]
         return sorted(path for path in found if path == self.shard_path(int(path.stem)))
 
     def read(self, image_id: int | str) -> Feature:
