@@ -43,18 +43,38 @@ def atomic_path(path):
         raises, so that `path` never holds half a file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        with errors_naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # a disk that fails is no news here
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def errors_naming(path):
+    """A block whose errors of the disk name a file, where they name none or a temporary one.
+
+    Args:
+        path (str | Path): What the block reads or writes.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_other = error.filename and f'.{Path(path).name}.' not in str(error.filename)
+        if error.errno is None or is_other:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_atomic(path, data, durable=False) -> None:

@@ -140,7 +140,10 @@ def read_values(data):
         where OpenCV reads no image.
     """
     for flag in (_ANY_DEPTH, 'unchanged'):  # the first does not take gray of 32 bits
-        image = mmcv.imfrombytes(data, flag=flag, backend='cv2')
+        try:
+            image = mmcv.imfrombytes(data, flag=flag, backend='cv2')
+        except cv2.error:  # a size of 0, or far too large
+            image = None
         if image is not None:
             return image
     return None

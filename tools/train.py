@@ -9,11 +9,11 @@ from mmovsam.devices import describe_device
 from mmovsam.engine.command_line import (
     add_common_arguments,
     build_runner,
-    last_checkpoint,
     load_config,
     readable_errors,
 )
 from mmovsam.engine.processes import ending_at_once
+from mmovsam.engine.resume import last_checkpoint
 
 
 def parse_args():

@@ -7,6 +7,7 @@ way, but within `safe_loading`, which is where our own commands and classes load
 """
 
 import contextlib
+import errno
 import re
 import threading
 import zipfile
@@ -26,6 +27,7 @@ from .torchscript import is_torchscript, read_torchscript
 SCHEME = 'mmovsam://'
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / 'weights'
+_DISK = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EMFILE)
 _hosts = {}  # the loaders of MMEngine that a block of `safe_loading` replaces
 _blocks = 0
 _blocks_lock = threading.Lock()
@@ -94,6 +96,7 @@ def load_checkpoint_file(path, map_location='cpu'):
                 mmap=map_location == 'cpu' and zipfile.is_zipfile(file),  # not before torch 1.6
             )
     except Exception as error:  # torch raises whatever the broken bytes led to
+        _check_disk(file, error)
         raise ValueError(_explain(file, error)) from error
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
         # Runner.resume executes a config that it finds under this key (today's MMEngine writes
@@ -153,11 +156,15 @@ def state_dict_of(checkpoint) -> dict:
 
 def save_safetensors(state_dict, path, metadata=None) -> None:
     """Write named tensors, and notes as text, to a `.safetensors` file, whole or not at all."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     notes = {str(k): str(v) for k, v in (metadata or {}).items()}
     with atomic_path(path) as temporary:
-        save_file(_own_memory(state_dict), str(temporary), metadata=notes)
+        try:
+            save_file(_own_memory(state_dict), str(temporary), metadata=notes)
+        except SafetensorError as error:
+            raise OSError(f'{path} could not be written: {error}') from error
 
 
 def save_checkpoint(state_dict, path, metadata=None) -> None:
@@ -175,7 +182,11 @@ def save_checkpoint(state_dict, path, metadata=None) -> None:
     if metadata is not None:
         content = {'state_dict': content, 'meta': dict(metadata)}
     with atomic_path(path) as temporary:
-        torch.save(content, str(temporary))
+        try:
+            torch.save(content, str(temporary))
+        except RuntimeError as error:  # so PyTorch calls a full disk
+            reason = ' '.join(str(error).split())[:200]
+            raise OSError(f'{path} could not be written: {reason}') from error
 
 
 def _own_memory(state_dict) -> dict:
@@ -205,11 +216,18 @@ def _load_safetensors(file, map_location):
             meta = dict(reader.metadata() or {})
             state_dict = from_int8({key: reader.get_tensor(key) for key in reader.keys()})
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
+        _check_disk(file, error)
         raise ValueError(
             f'{file} is no readable safetensors file ({error}). It is broken or was not '
             'downloaded completely: fetch it again.'
         ) from error
     return {'state_dict': _moved(state_dict, map_location), 'meta': meta}
+
+
+def _check_disk(file, error) -> None:
+    """Raise errors that say nothing of what is in a file, but that it cannot be read now."""
+    if isinstance(error, OSError) and error.errno in _DISK:
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def _explain(file, error) -> str:

@@ -2,11 +2,14 @@
 
 import io
 import logging
+import struct
+import zlib
 
 import mmengine.fileio
 from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
+from ..fileio import errors_naming
 from ..pixels import load_all_depths, read_values
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -15,6 +18,21 @@ _FORMATS = ('BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF'
 _JPEG_END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
 _TIFF_STARTS = (b'II*\0', b'MM\0*')  # of TIFF files and, in any container, of EXIF
+# What PIL's readers raise, by what the broken bytes led to: no error of an import or of memory.
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 _ORIENTATION = 0x0112  # EXIF's tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -96,7 +114,8 @@ def check_image(path, height=None, width=None, backend_args=None):
         ValueError: It is truncated, no image, or of another size.
     """
     try:
-        data = mmengine.fileio.get(path, backend_args=backend_args)
+        with errors_naming(path):
+            data = mmengine.fileio.get(path, backend_args=backend_args)
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(
             f'{path} is missing, though the annotations list it; check data_root and '
@@ -141,7 +160,7 @@ def whole_image_size(data):
         return _size(data)
     except UnidentifiedImageError:  # PIL has no colors of 32 bits
         return _size(data) if data[:4] in _TIFF_STARTS else None
-    except Exception:  # PIL raises whatever the broken bytes led to
+    except _BROKEN:
         return None
 
 

@@ -93,6 +93,11 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
             f'{CACHE_VARIABLE} (and HF_HOME).',
         ),
         (
+            errno.EIO in numbers,
+            f'The disk of {folder} fails ({_short(text)}), so {address} cannot be kept. See to it, '
+            f'or name a folder on another disk with {CACHE_VARIABLE} (and HF_HOME).',
+        ),
+        (
             any(part in text for part in _UNREACHABLE) or 'Connect' in names or 'Time' in names,
             f'{host} cannot be reached{f" through the proxy {proxy}" if proxy else ""} to fetch '
             f'{address} ({_short(str(chain[-1]))}). Is this machine online? Behind a proxy set '

@@ -86,6 +86,7 @@ def _go_on(url: str, part: Path) -> None:
     with response:
         if response.status != 206:
             start = 0  # the file is another one by now, or the server cannot go on
+            part.unlink(missing_ok=True)  # first: no part may stand beside another's version
             noted.write_text(_version_of(response) or '')
         length = response.headers.get('Content-Length')
         total = start + int(length) if length else None

@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import sys
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
@@ -160,20 +160,6 @@ def load_config(args: argparse.Namespace) -> Config:
         name = args.config if args.config in MODELS else path.stem
         cfg.work_dir = str(Path('work_dirs') / name)
     return cfg
-
-
-def last_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that a training goes on from; None if there is none yet.
-
-    MMEngine notes it by its absolute path. The file of that name in the folder itself comes first:
-    the folder may have been moved or copied.
-    """
-    pointer = Path(work_dir, 'last_checkpoint')
-    if not pointer.is_file():
-        return None
-    noted = pointer.read_text().strip()
-    inside = pointer.with_name(PureWindowsPath(noted).name)  # which takes both kinds of slashes
-    return str(inside) if inside.is_file() else noted
 
 
 def device_of(args: argparse.Namespace) -> torch.device:

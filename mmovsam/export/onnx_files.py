@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..fileio import errors_naming
 from ..models.detectors import OVSAM
 from ..version import __version__
 from ..vocabulary import TextClassifier
@@ -56,7 +58,12 @@ def export_onnx(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     was_training, device = model.training, next(model.parameters()).device
-    with tempfile.TemporaryDirectory(prefix='.export.', suffix='.tmp', dir=folder) as temporary:
+    for leftover in folder.glob('.export.*.tmp'):  # of one that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    making = tempfile.TemporaryDirectory(
+        prefix='.export.', suffix='.tmp', dir=folder, ignore_cleanup_errors=True
+    )
+    with errors_naming(folder), making as temporary:
         temporary = Path(temporary)
         try:
             settings = _write_graphs(model.eval().to('cpu'), temporary)
@@ -214,9 +221,19 @@ def _write_settings(folder: Path, settings: dict) -> None:
 
 def _move(source: Path, target: Path) -> None:
     """Put files into their place, the settings last: while they are missing, there is no export."""
-    (target / SETTINGS).unlink(missing_ok=True)
-    for old in (*target.glob('*coder*.onnx'), *target.glob('*coder*.onnx.data')):
-        old.unlink()
-    (target / VOCABULARY).unlink(missing_ok=True)
-    for path in sorted(source.iterdir(), key=lambda path: path.name == SETTINGS):
-        os.replace(path, target / path.name)
+    new = sorted(source.iterdir(), key=lambda path: path.name == SETTINGS)
+    patterns = (SETTINGS, '*coder*.onnx', '*coder*.onnx.data', VOCABULARY)
+    old = [path for pattern in patterns for path in target.glob(pattern)]
+    aside = source / 'old'
+    aside.mkdir()
+    moves = [(path, aside / path.name) for path in old]
+    moves += [(path, target / path.name) for path in new]
+    done = []
+    try:
+        for move in moves:
+            os.replace(*move)
+            done.append(move)
+    except BaseException:  # the earlier export stays
+        for before, after in reversed(done):
+            os.replace(after, before)
+        raise

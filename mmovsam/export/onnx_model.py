@@ -104,11 +104,26 @@ def _read_settings(path: Path) -> dict:
             f'There is no export {path} (the working folder is {Path.cwd()}). Write it with '
             'tools/export.py.'
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is damaged ({error}). Write it again.') from None
     if not isinstance(settings, dict) or settings.get('format') != FORMAT:
         raise ValueError(f'{path} is not of the format {FORMAT!r}. Export the model again.')
+    if not _is_complete(settings):
+        raise ValueError(f'{path} lacks settings or has wrong ones. Export the model again.')
     return settings
+
+
+def _is_complete(settings: dict) -> bool:
+    """Whether the files are named, each one of the folder, and the graphs' inputs and outputs."""
+    files = settings.get('files')
+    if not isinstance(files, dict) or not all(isinstance(each, dict) for each in files.values()):
+        return False
+    names = [each.get(part) for each in files.values() for part in ('encoder', 'decoder')]
+    names.append(settings.get('vocabulary', 'none'))
+    graphs = [settings.get(part) for part in ('encoder', 'decoder')]
+    return all(isinstance(name, str) and name and Path(name).name == name for name in names) and (
+        all(isinstance(graph, dict) and {'inputs', 'outputs'} <= {*graph} for graph in graphs)
+    )
 
 
 def _session(path: Path, num_threads: int, providers: Sequence[str]):
@@ -125,7 +140,15 @@ def _session(path: Path, num_threads: int, providers: Sequence[str]):
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
-    return onnxruntime.InferenceSession(path, options, providers=list(providers))
+    if not path.is_file():
+        raise FileNotFoundError(f'The export lacks {path}. Write it with tools/export.py.')
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=list(providers))
+    except Exception as error:  # of classes that onnxruntime has for each of its codes
+        reason = ' '.join(str(error).split())[:200]
+        raise ValueError(
+            f'{path} is no graph for onnxruntime ({reason}). Write it again.'
+        ) from None
 
 
 def point_groups(prompts: Prompts) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:

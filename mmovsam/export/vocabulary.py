@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import zipfile
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -76,6 +76,17 @@ class VocabularyArrays:
             tuple((1 + further.sum(1)).tolist()),
         )
 
+    def _check(self) -> None:
+        """Raise a `ValueError` if the arrays do not belong together."""
+        shapes = [array.shape for array in vars(self).values()]
+        embeddings, index, novel, names = shapes
+        fits = [len(embeddings), len(index), novel, names] == [2, 2, index[:1], index[:1]]
+        kinds = ''.join(array.dtype.kind for array in vars(self).values())
+        if not fits or kinds != 'fiiU' or 0 in (*embeddings, *index):
+            raise ValueError(f'shapes {shapes} of kinds {kinds}')
+        if self.name_index.min() < 0 or self.name_index.max() >= embeddings[0]:
+            raise ValueError('name_index names rows that there are not')
+
     def save(self, path: str | PathLike) -> None:
         """Write a `.npz` file, whole or not at all.
 
@@ -95,10 +106,13 @@ class VocabularyArrays:
             FileNotFoundError: There is no such file.
             ValueError: It is something else.
         """
+        data = Path(path).read_bytes()
         try:
-            with np.load(path) as arrays:
-                return cls(**arrays)
-        except (AttributeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            with np.load(io.BytesIO(data)) as arrays:
+                loaded = cls(**arrays)
+            loaded._check()
+            return loaded
+        except Exception as error:  # numpy raises whatever the broken bytes led to
             raise ValueError(
                 f'{path} is no vocabulary of an export ({error}). Write it with tools/export.py.'
             ) from None

@@ -48,7 +48,7 @@ def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
     Raises:
         ValueError: The type is unknown, or a value is not finite in it.
     """
-    _check_dtype(dtype)
+    check_dtype(dtype)
     embedding = embedding.float()
     if dtype == 'int8':
         low, high = embedding.flatten(1).aminmax(dim=1)
@@ -69,10 +69,10 @@ def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
 
 def num_bytes(shape: Sequence[int], dtype: str) -> int:
     """How many bytes an embedding `(C, H, W)` becomes."""
-    _check_dtype(dtype)
+    check_dtype(dtype)
     return prod(shape) * DTYPES[dtype].itemsize + (dtype == 'int8') * _SCALE_BYTES * shape[0]
 
 
-def _check_dtype(dtype: str) -> None:
+def check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
         raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}.')

@@ -61,18 +61,19 @@ class Shard:
     @classmethod
     def create(cls, path: Path, records: Iterable[Record] = ()) -> None:
         """Write a new file with some records, or replace one, whole or not at all."""
-        with atomic_path(path) as temporary:
-            connection = sqlite3.connect(temporary)
-            connection.execute(f'PRAGMA page_size = {_PAGE_SIZE}')
-            # without a type, integers and text stay what they are
-            connection.execute(
-                'CREATE TABLE features (id NOT NULL UNIQUE, image_checksum INTEGER NOT NULL, '
-                'checksum INTEGER NOT NULL, data BLOB NOT NULL)'
-            )
-            connection.close()
-            shard = cls(temporary, writable=True)
-            with contextlib.closing(shard):
-                shard.write(records)
+        with (
+            atomic_path(path) as temporary,
+            contextlib.closing(cls(temporary, writable=True)) as shard,
+        ):
+            shard.path = path  # for messages
+            with shard._explained('It'):
+                shard._connection.execute(f'PRAGMA page_size = {_PAGE_SIZE}')
+                # without a type, integers and text stay what they are
+                shard._connection.execute(
+                    'CREATE TABLE features (id NOT NULL UNIQUE, image_checksum INTEGER NOT NULL, '
+                    'checksum INTEGER NOT NULL, data BLOB NOT NULL)'
+                )
+            shard.write(records)
 
     def close(self) -> None:
         self._connection.close()

@@ -25,8 +25,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..checkpoints.fingerprint import tensor_digest
-from ..fileio import write_atomic
-from .encoding import EncodedEmbedding, num_bytes
+from ..fileio import errors_naming, write_atomic
+from .encoding import EncodedEmbedding, check_dtype, num_bytes
 from .shard import JOURNAL, DamagedFeatureError, Record, Shard
 
 _VERSION = 1  # of the format
@@ -85,7 +85,9 @@ class FeatureStore:
         try:
             self.about = json.loads(path.read_text(encoding='utf-8'))
             version = self.about['version']
-        except (ValueError, KeyError, TypeError) as error:
+            if version == _VERSION:
+                _check(self.about)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f'{path} is damaged ({error}), and with it the description of all features there. '
                 'Dump them again into another folder.'
@@ -127,10 +129,11 @@ class FeatureStore:
         """The teacher's position embedding."""
         path = self.folder / 'pos_embed.safetensors'
         try:
-            pos_embed = load(path.read_bytes())['pos_embed']
+            with errors_naming(path):
+                pos_embed = load(path.read_bytes())['pos_embed']
             if tensor_digest(pos_embed) != self.about['pos_embed']:
                 raise ValueError('its checksum is another')
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
             raise ValueError(
                 f'{path} cannot be read ({error}): dump the features again.'
             ) from error
@@ -163,8 +166,8 @@ class FeatureStore:
 
     def shard_paths(self) -> list[Path]:
         """All files that there are."""
-        paths = map(self.shard_path, range(self.about['num_shards']))
-        return [path for path in paths if path.exists()]
+        found = [path for path in self.folder.glob('*/*.sqlite') if path.stem.isdecimal()]
+        return sorted(path for path in found if path == self.shard_path(int(path.stem)))
 
     def read(self, image_id: int | str) -> Feature:
         """The feature of an image.
@@ -182,6 +185,12 @@ class FeatureStore:
             raise KeyError(
                 f'{self.folder} has no feature of image {image_id!r}. Dump the missing ones with: '
                 f'python tools/dump_teacher_features.py CONFIG --out {self.folder}'
+            )
+        if len(record.data) != self.num_bytes:
+            raise DamagedFeatureError(
+                f'{self.shard_path(number)}: the feature of image {image_id!r} has '
+                f'{len(record.data)} bytes, expected {self.num_bytes}. It is of another store: '
+                'dump the features again.'
             )
         data = torch.frombuffer(bytearray(record.data), dtype=torch.uint8)
         embedding = EncodedEmbedding(data, self.about['dtype'], tuple(self.about['shape']))
@@ -264,6 +273,17 @@ class FeatureStore:
         if len(self._shards) > _OPEN_SHARDS:
             self._shards.popitem(last=False)[1].close()
         return self._shards[key]
+
+
+def _check(about: Mapping) -> None:
+    """Raise a `ValueError` if a description cannot be one of a store."""
+    check_dtype(about['dtype'])
+    shape, num_shards = about['shape'], about['num_shards']
+    if not (isinstance(shape, list) and len(shape) == 3):
+        raise ValueError(f'the shape is {shape!r:.100}')
+    for number in (*shape, num_shards):
+        if type(number) is not int or number < 1:
+            raise ValueError(f'shape and num_shards are {shape!r:.100} and {num_shards!r:.100}')
 
 
 def _checked(image_id: int | str) -> int | str:

@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 
@@ -167,3 +168,16 @@ def test_failing_write_leaves_the_old_file(tmp_path):
 def test_what_holds_no_named_tensors_is_refused(wrong):
     with pytest.raises(ValueError, match='named tensors'):
         state_dict_of(wrong)
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_disk_that_fails_is_no_broken_checkpoint(tmp_path, monkeypatch, name):
+    def fail(*args, **kwargs):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / name).write_bytes(b'checkpoint')
+    monkeypatch.setattr('torch.load', fail)
+    monkeypatch.setattr('safetensors.safe_open', fail)
+    with pytest.raises(OSError, match=f'Input/output error.*{name}') as raised:
+        load_checkpoint_file(tmp_path / name)
+    assert 'broken' not in str(raised.value)

@@ -1,7 +1,10 @@
 """Image files that are missing, truncated, foreign, turned or of another size."""
 
+import errno
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +17,8 @@ from PIL import Image, ImageOps
 
 from mmovsam.apis.image_input import read_image
 from mmovsam.datasets.images import CheckedImages, check_image, upright, whole_image_size
+
+DATA = Path(__file__).parents[1] / 'data'
 
 
 @pytest.fixture
@@ -159,3 +164,31 @@ def test_damaged_and_missing_images_of_a_training_are_skipped_and_counted(tmp_pa
     for wrong in (dict(damaged='skip', test_mode=True), dict(damaged='pass')):
         with pytest.raises(ValueError, match='damaged'):
             Images(**settings, **wrong)
+
+
+def test_tiff_of_a_size_that_opencv_gives_up_on_is_refused():
+    """Found by fuzzing; `cv2.error` is no ValueError."""
+    path = DATA / 'fuzz' / 'negative_width.tiff'
+    for read in (read_image, check_image):
+        with pytest.raises(ValueError, match='negative_width.tiff is truncated or no image'):
+            read(str(path))
+
+
+@pytest.mark.parametrize('error', [ImportError('libjpeg.so.8'), MemoryError()])
+def test_image_is_not_called_broken_for_a_broken_installation(tmp_path, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    Image.new('RGB', (8, 6)).save(tmp_path / 'a.png')
+    monkeypatch.setattr(Image, 'open', fail)
+    with pytest.raises(type(error)):
+        check_image(str(tmp_path / 'a.png'))
+
+
+def test_disk_that_fails_is_no_truncated_image(monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr('mmengine.fileio.get', fail)
+    with pytest.raises(OSError, match='Input/output error.*a.png'):
+        check_image('a.png')

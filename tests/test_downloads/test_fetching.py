@@ -100,7 +100,7 @@ def address(server, content):
     return f'{server.url}/files/weights.pth'
 
 
-@pytest.mark.parametrize('kind', ['same', 'newer', 'no ranges'])
+@pytest.mark.parametrize('kind', ['same', 'newer', 'newer that did not fit', 'no ranges'])
 def test_download_of_a_killed_process_goes_on_or_starts_over(
     server, content, address, monkeypatch, kind
 ):
@@ -110,8 +110,13 @@ def test_download_of_a_killed_process_goes_on_or_starts_over(
         with pytest.raises(DownloadError, match='goes on where it was'):
             fetch(address)
     server.log.requests.clear()
-    if kind == 'newer':
+    if kind.startswith('newer'):
         server.files['/files/weights.pth'] = content = os.urandom(250_000)
+    if kind == 'newer that did not fit':
+        with monkeypatch.context() as patch, pytest.raises(DownloadError, match='does not fit'):
+            patch.setattr('shutil.disk_usage', lambda folder: SimpleNamespace(free=0))
+            fetch(address)
+        server.log.requests.clear()
     server.ranges = kind != 'no ranges'
     assert fetch(address).read_bytes() == content
     assert server.log.sent('weights.pth') == (180_000 if kind == 'same' else len(content))

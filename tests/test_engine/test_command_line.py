@@ -8,7 +8,8 @@ import tiny_training
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmovsam.engine.command_line import build_runner, last_checkpoint, load_config
+from mmovsam.engine.command_line import build_runner, load_config
+from mmovsam.engine.resume import last_checkpoint
 
 
 @pytest.mark.parametrize(('separator', 'original_is_there'), [('/', False), ('\\', True)])

@@ -1,5 +1,7 @@
 """Features in a folder, found by the ids of their images."""
 
+import errno
+import json
 import os
 import pickle
 import random
@@ -7,6 +9,7 @@ import signal
 import time
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +121,47 @@ def test_a_damaged_description_and_none_are_named(store, content, message):
         FeatureStore(store.folder)
     with pytest.raises(FileNotFoundError, match='dump_teacher_features.py CONFIG --out'):
         FeatureStore(store.folder.parent)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(num_shards=0),
+        dict(num_shards='64'),
+        dict(num_shards=None),
+        dict(shape=[4, 6]),
+        dict(shape=[4, -6, 5]),
+        dict(dtype='object'),
+    ],
+)
+def test_a_description_that_cannot_be_one_is_named(store, change):
+    about = dict(json.loads((store.folder / 'store.json').read_text()), **change)
+    (store.folder / 'store.json').write_text(json.dumps(about))
+    with pytest.raises(ValueError, match='store.json is damaged'):
+        FeatureStore(store.folder)
+
+
+def test_files_of_a_store_are_listed_however_many_it_says_that_there_are(store):
+    paths = store.shard_paths()
+    about = dict(json.loads((store.folder / 'store.json').read_text()), num_shards=10**18)
+    (store.folder / 'store.json').write_text(json.dumps(about))
+    assert paths and FeatureStore(store.folder).shard_paths() == paths
+
+
+def test_a_feature_of_another_size_is_refused(store):
+    about = dict(json.loads((store.folder / 'store.json').read_text()), shape=[4, 6, 6])
+    (store.folder / 'store.json').write_text(json.dumps(about))
+    with pytest.raises(DamagedFeatureError, match='sqlite: .*bytes, expected'):
+        FeatureStore(store.folder).read(IDS[0])
+
+
+def test_a_disk_that_fails_does_not_damage_the_position_embedding(store, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, 'read_bytes', fail)
+    with pytest.raises(OSError, match='Input/output error.*pos_embed.safetensors'):
+        _ = store.pos_embed
 
 
 @pytest.mark.parametrize('position', [-3, 0])

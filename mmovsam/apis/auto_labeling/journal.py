@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from ...fileio import errors_naming
+
 VERSION = 1
 
 
@@ -85,7 +87,8 @@ class Journal:
 
         The record is the system's when it returns, whatever befalls the process.
         """
-        with (self.folder / f'{rank}.jsonl').open('ab') as file:
+        path = self.folder / f'{rank}.jsonl'
+        with errors_naming(path), path.open('ab') as file:
 
             def write(record: Mapping) -> None:
                 text = json.dumps(record, separators=(',', ':')).encode()

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-import mmcv
+import cv2
 import numpy as np
 
 from ...checkpoints.fingerprint import hash_of, module_fingerprint
+from ...fileio import write_atomic
 from ...version import __version__
 from ..image_input import read_image
 from ..predictor import OVSAMPredictor
@@ -86,7 +87,8 @@ class Labeler:
             records.append(dict(file_name=name, width=width, height=height, objects=objects))
             if self.show_dir is not None:  # so that an image with a record has its picture
                 picture = draw_objects(images[name], objects, self.names, font=self.font)
-                mmcv.imwrite(picture, str(picture_path(self.show_dir, name)))
+                _, data = cv2.imencode('.jpg', picture)
+                write_atomic(picture_path(self.show_dir, name), data.tobytes())
         return records
 
     def _find(self, images: Mapping[str, np.ndarray], errors: dict) -> dict[str, list[Found]]:

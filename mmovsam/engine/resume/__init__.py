@@ -1,6 +1,6 @@
 """Trainings of MMEngine that are resumed exactly: loops, seeds and checkpoints. See README.md."""
 
-from .atomic_checkpoint_hook import AtomicBackend, AtomicCheckpointHook
+from .atomic_checkpoint_hook import AtomicBackend, AtomicCheckpointHook, last_checkpoint
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .seeding import SeededBatchSampler, seed_sample, seed_step
 
@@ -10,6 +10,7 @@ __all__ = [
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'SeededBatchSampler',
+    'last_checkpoint',
     'seed_sample',
     'seed_step',
 ]

@@ -1,7 +1,7 @@
 """Checkpoints that a kill, a power cut or a full disk cannot break."""
 
 import shutil
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from mmengine.dist import all_gather_object, all_reduce, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -25,6 +25,26 @@ class AtomicBackend(LocalBackend):
 register_backend('mmovsam_atomic', AtomicBackend, force=True)
 
 
+def last_checkpoint(work_dir):
+    """The checkpoint that a training goes on from; None if there is none yet.
+
+    MMEngine notes it by its absolute path. The file of that name in the folder itself comes first:
+    the folder may have been moved or copied.
+
+    Args:
+        work_dir (str): The folder of the training.
+
+    Returns:
+        str | None: Its path.
+    """
+    pointer = Path(work_dir, 'last_checkpoint')
+    if not pointer.is_file():
+        return None
+    noted = pointer.read_text().strip()
+    inside = pointer.with_name(PureWindowsPath(noted).name)  # which takes both kinds of slashes
+    return str(inside) if inside.is_file() else noted
+
+
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's `CheckpointHook`, safe against a kill at any moment.
@@ -42,6 +62,15 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args = dict(backend='mmovsam_atomic')
         super().__init__(*args, backend_args=backend_args, **kwargs)
         self._gradients = {}  # of the checkpoint that was read
+
+    def before_run(self, runner) -> None:
+        """Resume from the work folder's own checkpoint, where MMEngine would follow a path.
+
+        Args:
+            runner (Runner): The runner of the training.
+        """
+        if runner._resume and runner._load_from is None:
+            runner._load_from = last_checkpoint(runner.work_dir)
 
     def before_train(self, runner) -> None:
         super().before_train(runner)

@@ -1,0 +1,82 @@
+"""Exports of others: damaged settings, graphs and vocabularies are refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from mmovsam.export import ONNXModel, VocabularyArrays
+
+GRAPH = dict(inputs=['image'], outputs=['embedding'])
+SETTINGS = dict(
+    format='mmovsam ONNX, version 1',
+    files=dict(float32=dict(encoder='encoder.onnx', decoder='decoder.onnx')),
+    encoder=GRAPH,
+    decoder=GRAPH,
+)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(files=None),
+        dict(files=dict(float32='encoder.onnx')),
+        dict(files=dict(float32=dict(encoder='encoder.onnx'))),
+        dict(files=dict(float32=dict(encoder='../encoder.onnx', decoder='decoder.onnx'))),
+        dict(vocabulary=[]),
+        dict(vocabulary='/etc/names.npz'),
+        dict(decoder=dict(inputs=[])),
+    ],
+)
+def test_settings_that_lack_something_are_refused(tmp_path, change):
+    (tmp_path / 'model.json').write_text(json.dumps({**SETTINGS, **change}))
+    with pytest.raises(ValueError, match='model.json lacks settings or has wrong ones'):
+        ONNXModel(tmp_path)
+
+
+def test_graph_that_is_damaged_or_missing_is_named(tmp_path):
+    pytest.importorskip('onnxruntime')
+    (tmp_path / 'model.json').write_text(json.dumps(SETTINGS))
+    with pytest.raises(FileNotFoundError, match='lacks .*encoder.onnx'):
+        ONNXModel(tmp_path)
+    (tmp_path / 'encoder.onnx').write_bytes(b'no graph at all')
+    with pytest.raises(ValueError, match='encoder.onnx is no graph'):
+        ONNXModel(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(name_index=np.array([[7]] * len(tiny.NAMES))),
+        dict(name_index=np.array([[-1]] * len(tiny.NAMES))),
+        dict(novel=np.zeros(1, np.int64)),
+        dict(names=np.arange(len(tiny.NAMES))),
+        dict(text_embeddings=np.zeros((0, 4), np.float32)),
+        dict(more=np.zeros(1)),
+    ],
+)
+def test_vocabulary_whose_arrays_do_not_belong_together_is_refused(tmp_path, change):
+    arrays = vars(VocabularyArrays.from_classifier(tiny.vocabulary()))
+    if 'name_index' in change:
+        arrays = dict(arrays, text_embeddings=np.ones((2, 4), np.float32))
+    np.savez(tmp_path / 'a.npz', **{**arrays, **change})
+    with pytest.raises(ValueError, match='a.npz is no vocabulary of an export'):
+        VocabularyArrays.load(tmp_path / 'a.npz')
+
+
+@pytest.mark.parametrize('position', [0, 4, 30, 70, -60, -30, -10])
+def test_vocabulary_that_is_damaged_anywhere_is_refused_or_the_same(tmp_path, position):
+    arrays = VocabularyArrays.from_classifier(tiny.vocabulary())
+    path = tmp_path / 'a.npz'
+    arrays.save(path)
+    for value in range(0, 256, 5):
+        content = bytearray(path.read_bytes())
+        content[position] = value
+        (tmp_path / 'b.npz').write_bytes(content)
+        try:
+            found = VocabularyArrays.load(tmp_path / 'b.npz')
+        except ValueError as error:
+            assert 'b.npz is no vocabulary' in str(error)
+        else:
+            assert all(np.array_equal(vars(found)[key], vars(arrays)[key]) for key in vars(found))
