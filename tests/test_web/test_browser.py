@@ -54,16 +54,13 @@ def new_user(browser, url):
     assert requests and not [each for each in requests if not each.startswith(own)]
 
 
-@pytest.fixture(scope='module')
-def the_user(new_user):
-    return new_user()
-
-
 @pytest.fixture
-def user(the_user):
-    """Somebody who has just opened the scene."""
-    the_user.open_scene(SCENE)
-    return the_user
+def user(new_user):
+    """Somebody who has just opened the scene, and whose browser keeps no objects of it."""
+    user = new_user()
+    user.open_scene(SCENE)
+    yield user
+    user.page.context.close()
 
 
 def test_clicks_give_the_mask_the_name_and_five_names_with_scores(user, known):
