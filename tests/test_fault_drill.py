@@ -293,8 +293,8 @@ def drill(request, tmp_path, model):
                 raised = error
         print(f'{kind} from call {int(part * calls)} of {calls} on: {broken.failed}, {raised!r}')
         command.check()
-        by_mmengine = broken.failed and (
-            'vis_data' in broken.failed[1] or '.py' in broken.failed[1]
+        by_mmengine = broken.failed and any(
+            part in broken.failed[1] for part in ('vis_data', '.py', '.log')
         )
         if isinstance(raised, OSError) and not by_mmengine:  # which writes its config and logs
             names = (folder.name, inputs.name, '127.0.0.1')  # of a file there, or the address
