@@ -340,8 +340,8 @@ class EverythingSettings:
     min_mask_region_area: int = 0
 
     def __post_init__(self) -> None:
-        least = dict(points_per_side=1, points_per_batch=1, crop_layers=0, min_area=0, top_k=1)
-        least.update(min_mask_region_area=0)
+        least = dict(points_per_side=1, points_per_batch=1, top_k=1)
+        least |= dict(crop_layers=0, min_area=0, min_mask_region_area=0)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in least:

@@ -98,8 +98,7 @@ class FindMode:
         """
         if output_mode not in OUTPUT_MODES:
             raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
-        if not 0 <= score_thr <= 1:
-            raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr}.')
+        check_score_thr(score_thr)
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, not {top_k}.')
         contest = self._contest(names, background)
@@ -197,6 +196,12 @@ class FindMode:
         encoded.candidates.clear()
         encoded.candidates[key] = found
         return found
+
+
+def check_score_thr(score_thr: float) -> None:
+    """Raise a `ValueError` for a threshold that no score can be compared with."""
+    if not 0 <= score_thr <= 1:
+        raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr}.')
 
 
 def _checked_names(names: Sequence[str], argument: str) -> list[str]:

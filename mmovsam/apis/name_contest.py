@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +40,7 @@ class NameContest:
             for i, name in enumerate(names)
             if i < first or not (excluded[i] or split_name(name) in there)
         ]
-        self.names = [names[i] for i in kept]
+        self.names = tuple(names[i] for i in kept)
         self._kept = torch.tensor(kept)
         shares = torch.cat([each.alpha[:-1] for each in self.classifiers]).cpu()
         nothing = asked[0].alpha[-1:].cpu()  # the share of the column for none of the names
@@ -55,13 +57,9 @@ class NameContest:
             competitors, and what these are called, it first.
         """
         head, clip = (self._logits(each) for each in (regions.by_head, regions.by_tower))
+        rivals = _rivals(self.asked, self.names)
         for label, name in enumerate(self.asked):
-            rivals = [
-                place
-                for place, other in enumerate(self.names)
-                if place != label and not are_akin(name, other)
-            ]
-            columns = [label, *rivals, len(self.names)]
+            columns = [label, *rivals[label].tolist(), len(self.names)]
             opinions = head[:, columns], clip[:, columns]
             fused = fuse_opinions(*opinions, regions.visible, self._alpha[columns])
             yield name, fused.softmax(1)[:, :-1], [self.names[i] for i in columns[:-1]]
@@ -74,3 +72,12 @@ class NameContest:
         ]
         logits = torch.cat(logits, 1)[:, self._kept]
         return torch.cat((logits, logits.new_zeros(len(logits), 1)), 1)
+
+
+@lru_cache(maxsize=4)  # of many images the same is asked
+def _rivals(asked: tuple[str, ...], names: tuple[str, ...]) -> list[np.ndarray]:
+    """Which names compete with each that is asked for, as indices `(C,)`."""
+    return [
+        np.flatnonzero([not are_akin(name, other) for other in names]).astype(np.int32)
+        for name in asked
+    ]

@@ -195,7 +195,7 @@ def segmentation(annotation, where, height, width):
     if not isinstance(found, dict) or found.get('size') != [height, width]:
         raise ValueError(f'{where} has segmentation {_shortened(found)}, {expected}')
     try:
-        runs = _run_lengths(found.get('counts'))
+        runs = run_lengths(found.get('counts'))
         if runs.min() < 0 or runs.sum() != height * width:
             raise ValueError(f'runs of {runs.min()} to {runs.max()} pixels, {runs.sum()} in all')
     except ValueError as error:
@@ -226,24 +226,31 @@ def _check_distinct(values, key, kind):
         raise ValueError(f'two {kind} have the {key} {twice[0]!r}; give each its own')
 
 
-def _run_lengths(counts):
-    """(N,) int64, the lengths of COCO's runs.
+def run_lengths(counts):
+    """(N,) int64, the lengths of COCO's runs, which pycocotools would trust.
 
     Text has five bits of a number in each character, the lowest first, and a sixth if more
-    follow. From the fourth on these are differences to the number before the last.
+    follow. From the fourth on these are differences to the number before the last. What the
+    lengths are in all is not checked.
+
+    Raises:
+        ValueError: The counts are neither whole numbers nor text of this kind.
     """
     if not isinstance(counts, str):
         if not counts or not _are_finite(counts) or any(count % 1 for count in counts):
             raise ValueError('counts are neither text nor whole numbers')
         return np.array(counts, np.float64).astype(np.int64)
-    codes = np.frombuffer(counts.encode('utf-8', 'replace'), np.uint8).astype(np.int64) - 48
+    characters = counts.encode() if counts.isascii() else b''
+    codes = np.frombuffer(characters, np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63:
         raise ValueError('counts have other characters than run lengths have, or none')
     (ends,) = np.nonzero(codes < 32)
     starts = np.concatenate(([0], ends[:-1] + 1))
     sizes = ends + 1 - starts
-    if codes[-1] >= 32 or sizes.max() > _CHARACTERS:
-        raise ValueError('counts are cut off, or have a run of more than 32 bits')
+    if codes[-1] >= 32:
+        raise ValueError('counts are cut off')
+    if sizes.max() > _CHARACTERS:
+        raise ValueError('counts have a run that is too large, of more than 32 bits')
     runs = np.add.reduceat(
         (codes & 31) << 5 * (np.arange(len(codes)) - starts.repeat(sizes)), starts
     )

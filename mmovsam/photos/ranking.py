@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..models.heads.mask_ranker import MaskRanker
+from .losses import mask_ious
 from .window_training import WindowTrainer, first_points
 
 
@@ -39,17 +40,16 @@ def draw_candidates(trainer: WindowTrainer, count: int, seed: int = 0) -> Candid
     with tqdm(total=count, desc='clicks to rank') as bar:
         while sum(map(len, ious)) < count:
             maps, targets = trainer.draw(host)
-            wanted = torch.ones(len(targets), dtype=torch.bool, device=targets.areas.device)
-            points, labels = first_points(targets, wanted, device)
+            every = torch.ones(len(targets), dtype=torch.bool, device=targets.areas.device)
+            points, labels = first_points(targets, every, device)
             start = 0
             for image_maps, number in maps:
                 rows = slice(start, start := start + number)
                 logits, quality, _, masks = decoder.propose(image_maps, points[rows], labels[rows])
                 features.append(decoder.ranker.features(masks, quality, logits))
                 whole = masks.new_tensor([[0.0, 0.0, decoder.image_size, decoder.image_size]])
-                truth = targets[rows].in_windows(whole.expand(number, 4), size) > 0.5
-                both, either = ((masks > 0) & truth).sum((2, 3)), ((masks > 0) | truth).sum((2, 3))
-                ious.append(both / either.clamp(min=1))
+                wanted = targets[rows].in_windows(whole.expand(number, 4), size)
+                ious.append(mask_ious(masks, wanted[:, 0]))
             bar.update(len(targets))
     return Candidates(torch.cat(features), torch.cat(ious))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..datasets.annotations import run_lengths
 from .labels import LabeledObject
 
 FORMAT, VERSION = 'mmovsam project', 1
@@ -109,26 +110,11 @@ def _checked_name(name: str) -> str:
 
 
 def _checked_counts(counts: str, shape: tuple[int, int]) -> str:
-    """COCO's compressed run lengths, if they make a mask of this shape that is not empty.
-
-    pycocotools trusts them: others may have it read or write beside the mask.
-    """
-    codes = np.array([], np.int64)
-    if counts.isascii():
-        codes = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
-    # a number is groups of 5 bits, the lowest first, each but the last with bit 5 set
-    (ends,) = np.nonzero(codes & 32 == 0)
-    if not len(ends) or ends[-1] != len(codes) - 1 or codes.min() < 0 or codes.max() > 63:
-        raise ValueError(f'{counts!r:.40} are no run lengths')
-    starts = np.append(0, ends[:-1] + 1)
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
-        raise ValueError(f'a run length of {counts!r:.40} is too large')
-    place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    runs = np.add.reduceat((codes & 31) << 5 * place, starts)
-    runs -= np.where(codes[ends] & 16, 1 << 5 * lengths, 0)  # the highest bit is the sign
-    for first in (1, 2):  # from the fourth number on, the difference to the last but one
-        runs[first::2] = np.cumsum(runs[first::2])
+    """COCO's compressed run lengths, if they make a mask of this shape that is not empty."""
+    try:
+        runs = run_lengths(counts)
+    except ValueError as error:
+        raise ValueError(f'{counts!r:.40} are no run lengths: {error}') from None
     height, width = shape
     if runs.min() < 0 or runs.sum() != height * width or not runs[1::2].any():
         raise ValueError(f'run lengths {counts!r:.40} are no mask of {width}x{height} pixels')

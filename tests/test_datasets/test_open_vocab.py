@@ -404,6 +404,7 @@ def test_a_file_with_anything_anywhere_is_read_or_named_in_an_error(data):
                 '',
                 'abc',
                 'äöü',
+                '\ud800i5',  # read as ?i5 it would be 15 and 185
                 COMPRESSED[:-1],
                 'o' * 30 + '0',
                 [210, -10],

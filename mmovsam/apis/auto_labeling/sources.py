@@ -16,6 +16,7 @@ from mmdet.structures import DetDataSample
 from ...checkpoints.fingerprint import module_fingerprint
 from ...prompts import DetectorPrompter, FilePrompter, Prompter
 from ...prompts.result_files import PICKLES
+from ..find import check_score_thr
 from ..predictor import OVSAMPredictor
 from .proposals import match_images
 
@@ -151,17 +152,13 @@ class FindSource(Source):
         taken = ('self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode')
         known = _arguments(OVSAMPredictor.find, *taken, 'top_k')
         _check_options(options, [*known, 'detector'])
-        score_thr = options.get('score_thr', 0)
-        if not 0 <= score_thr <= 1:
-            raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr}.')
+        check_score_thr(options.get('score_thr', 0))
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
         detector = self.options.pop('detector', None)
         self.prompter = None
         if detector is not None:
-            self.prompter = DetectorPrompter(detector, score_thr=0.3)
-            self.prompter.init_weights()
-            self.settings['content'] = module_fingerprint(self.prompter.detector)
+            self.prompter, self.settings['content'] = _detector(detector, score_thr=0.3)
 
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
@@ -219,10 +216,15 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
         settings['content'] = hashlib.sha256(content).hexdigest()
         return PromptSource(boxes, settings, ids)
     _check_options(options, _arguments(DetectorPrompter, 'detector'))
-    detector = DetectorPrompter(prompter, **options)
-    detector.init_weights()
-    settings['content'] = module_fingerprint(detector.detector)
+    detector, settings['content'] = _detector(prompter, **options)
     return PromptSource(detector, settings)
+
+
+def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, str]:
+    """A detector with its weights, and what tells it from others."""
+    prompter = DetectorPrompter(detector, **options)
+    prompter.init_weights()
+    return prompter, module_fingerprint(prompter.detector)
 
 
 def _arguments(function: Callable, *taken: str) -> list[str]:

@@ -54,11 +54,9 @@ class MaskRanker(nn.Module):
         """`(N, G, C)`: how good each mask is by itself, and how it lies to the others."""
         number = masks.shape[1]
         quality = quality.clamp(0, 1)
-        inside = (masks > 0).flatten(2).float()
-        both, areas = inside @ inside.transpose(1, 2), inside.sum(2)
-        ious = both / (areas[:, :, None] + areas[:, None] - both).clamp(min=1)
+        both, areas, ious = overlaps(masks)
         covered = both / areas[:, :, None].clamp(min=1)
-        size = (areas / inside.shape[2]).clamp(min=1e-5).log()
+        size = (areas / (masks.shape[2] * masks.shape[3])).clamp(min=1e-5).log()
         signs = mask_signs(logits.flatten(0, 1)[:, None].float().sigmoid())
         parts = [
             quality[:, :, None],  # first: it is corrected
@@ -73,6 +71,18 @@ class MaskRanker(nn.Module):
             (ious * quality[:, None]).sum(2, keepdim=True),
         ]
         return torch.cat(parts, dim=2)
+
+
+def overlaps(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the masks of each prompt, logits `(N, G, h, w)`, have in common.
+
+    Returns:
+        `(N, G, G)` positions that two have in common, `(N, G)` areas in positions, and `(N, G, G)`
+        intersections over unions.
+    """
+    inside = (masks > 0).flatten(2).float()
+    both, areas = inside @ inside.transpose(1, 2), inside.sum(2)
+    return both, areas, both / (areas[:, :, None] + areas[:, None] - both).clamp(min=1)
 
 
 def mask_signs(inside: Tensor) -> Tensor:
@@ -108,10 +118,7 @@ def best_different(masks: Tensor, quality: Tensor, count: int, max_iou: float = 
     """
     if count == 1:
         return quality.argmax(1, keepdim=True)
-    inside = (F.adaptive_max_pool2d(masks, 64) > 0).flatten(2).float()
-    both = inside @ inside.transpose(1, 2)
-    areas = inside.sum(2)
-    ious = both / (areas[:, :, None] + areas[:, None] - both).clamp(min=1)
+    _, _, ious = overlaps(F.adaptive_max_pool2d(masks, 64))
     left, chosen = quality.clone(), []
     for _ in range(count):
         best = left.argmax(1, keepdim=True)
