@@ -63,7 +63,8 @@ class BackendApp:
             status, answer = '200 OK', self._answer(environ)
         except Exception as error:
             code, message = _described(error)
-            logger.warning('%s %s: %s', environ.get('PATH_INFO'), code.value, message)
+            path = environ.get('PATH_INFO', '')
+            logger.warning('%s %s: %s', _printable(path), code.value, _printable(message))
             status, answer = f'{code.value} {_reason(message)}', {'error': message}
             if code == HTTPStatus.UNAUTHORIZED:
                 headers.append(('WWW-Authenticate', 'Basic realm="mmovsam"'))
@@ -140,6 +141,10 @@ def _described(error: Exception) -> tuple[HTTPStatus, str]:
 
 def _reason(message: str) -> str:
     """As much of a message as a status line takes: Latin-1 without control characters."""
-    line = ' '.join(message.split())[:MAX_REASON]
-    printable = ''.join(letter if letter.isprintable() else '?' for letter in line)
-    return printable.encode('latin-1', 'replace').decode('latin-1')
+    return _printable(message)[:MAX_REASON].encode('latin-1', 'replace').decode('latin-1')
+
+
+def _printable(text: str) -> str:
+    """One line, without what a log could not hold or would take for lines of its own."""
+    line = ' '.join(text.split())
+    return ''.join(letter if letter.isprintable() else '?' for letter in line)

@@ -101,6 +101,14 @@ def test_reason_is_one_line_that_http_allows(app, backend):
     assert 'X' not in headers and answer['error'] == str(backend.error)
 
 
+def test_log_has_a_line_that_any_file_takes(app, backend, caplog):
+    backend.error = ValueError('größer\r\n2026 INFO: all is well \ud800 三')
+    _, answer, _ = ask(app, 'POST', '/predict', {})
+    assert answer['error'] == str(backend.error)
+    (record,) = caplog.records
+    assert record.getMessage() == '/predict 400: größer 2026 INFO: all is well ? 三'
+
+
 @pytest.mark.parametrize(
     'method, path, body, code, message',
     [
