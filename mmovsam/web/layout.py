@@ -125,9 +125,10 @@ class PageLayout:
             quiet = dict(show_progress='hidden', api_visibility='private')
             # Gradio's queue, which reports progress, looks for news 20 times a second only.
             queued = dict(quiet, concurrency_limit=4)
+            opening = dict(queued, trigger_mode='always_last')  # another picture while one opens
             quick = dict(quiet, queue=False, trigger_mode='multiple')
-            upload.upload(self.upload, upload, [self.picture, *view], **queued)
-            examples.pick(self.example, None, [self.picture, *view], **queued)
+            upload.upload(self.upload, upload, [self.picture, *view], **opening)
+            examples.pick(self.example, None, [self.picture, *view], **opening)
             everything.click(self.everything, self.name, view, **queued)
             gr.on([find.click, wanted.submit], self.find, [wanted, self.name], view, **queued)
             self.marks.gesture(self.gesture, [mode, self.name], view, **quick)
