@@ -15,6 +15,7 @@ from mmovsam.photos import (
     data,
     evaluation,
     load_photographs,
+    proposal_training,
     region_names,
     window_training,
 )
@@ -96,10 +97,15 @@ WINDOWS = dict(  # in place of SAM's decoder and what it reads
     head=dict(decodes_masks=False, use_label_token=False),
 )
 NAMER = dict(type='RegionNamer', embed_dim=EMBED_DIM, region_channels=20, hidden=16)
+CROPS = dict(  # regions are looked at once more
+    region_crop=64,
+    crop_decoder=dict(WINDOWS['window_decoder'], image_size=64, point_sizes=()),
+)
+PROPOSALS = dict(type='ProposalHead', image_size=SIZE, in_channels=STAGES[2:], channels=16)
 
 
 def build(seed=0, **changes):
-    """A random model; `**WINDOWS` and `region_namer=NAMER` give it these parts."""
+    """A random model; `**WINDOWS`, `region_namer=NAMER` and the like give it these parts."""
     torch.manual_seed(seed)
     model = MODELS.build(tiny.merged(MODEL, changes))
     _level(model.backbone)
@@ -126,7 +132,14 @@ def _level(tower):
 
 def set_canvas(monkeypatch, size=SIZE):
     """Let training have inputs of another size than 512."""
-    for module in (data, augmentation, evaluation, region_names, window_training):
+    for module in (
+        data,
+        augmentation,
+        evaluation,
+        region_names,
+        window_training,
+        proposal_training,
+    ):
         monkeypatch.setattr(module, 'CANVAS', size)
 
 

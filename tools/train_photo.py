@@ -1,4 +1,4 @@
-"""Train the photo model in stages: its tower with SAM's decoder, windows, ranking of clicks, names.
+"""Train the photo model in stages, from its tower to its names.
 
 Stopped or killed, the same command goes on where it was. docs/photo_model.md says how the
 photographs are laid out, and what the shipped weights were trained with.
@@ -21,8 +21,10 @@ from mmovsam.engine.command_line import add_device_arguments, device_of, readabl
 from mmovsam.config_files import find_config
 from mmovsam.fileio import write_atomic
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
+from mmovsam.photos.crop_training import CropTrainer
 from mmovsam.photos.encoded import EncodedPhotos
 from mmovsam.photos.name_training import read_regions, teach_names
+from mmovsam.photos.proposal_training import ProposalTrainer
 from mmovsam.photos.ranking import draw_candidates, train_ranker
 from mmovsam.photos.region_names import RegionNames, crop_features
 from mmovsam.photos.tower import center_projection, set_imagenet_weights
@@ -40,10 +42,20 @@ SETS = {  # how often a photograph of each is drawn
     'balloon': 0.7,
     'imagenet_samples': 0.4,
 }
+PROPOSAL_SETS = {  # those whose objects are whole things
+    **dict.fromkeys(SETS, 0.0),
+    'coco_train': 3.0,
+    'coco_partial': 0.8,
+    'ecssd': 0.25,
+    'pets': 0.2,
+    'balloon': 0.5,
+}
 STAGES = {  # updates, learning rate, photographs an update
     'tower': (1500, 6e-4, 48),
     'windows': (10000, 1.5e-3, 16),
     'ranking': (0, 2e-3, 16),
+    'crops': (3000, 6e-4, 8),
+    'proposals': (1400, 1.5e-3, 8),
     'names': (0, 1e-3, 0),
 }
 # what labels of novel classes are called in the data sets: the tower is not tuned on them
@@ -59,6 +71,12 @@ def parse_args(argv=None):
     add('--config', default='photo/ovsam_photo.py')
     add('--tower-config', default='photo/ovsam_photo_sam_decoder.py', help='that of stage tower')
     add('--views', type=int, default=2, help='how often a photograph is encoded for windows')
+    add(
+        '--complete-sets',
+        nargs='+',
+        default=['coco_train'],
+        help='those with all objects annotated: proposals learn there what is no object',
+    )
     add('--clicks', type=int, default=4000, help='drawn for the ranking')
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
     add('--out', type=Path, default=Path('work_dirs/photo'))
@@ -134,6 +152,18 @@ def train_ranking(args, data, val) -> None:
     save_safetensors(halved(model.state_dict()), weights_file(args, 'ranking'), {})
 
 
+def train_crops(args, data, val) -> None:
+    model, features = encoded(args, data, 'crops')
+    run(args, 'crops', CropTrainer, model, data, val, features=features, tower_lr=1e-9)
+
+
+def train_proposals(args, data, val) -> None:
+    model, features = encoded(args, data, 'proposals')
+    kwargs = dict(features=features, tower_lr=1e-9, set_weights=PROPOSAL_SETS)
+    kwargs['complete'] = args.complete_sets
+    run(args, 'proposals', ProposalTrainer, model, data, val, **kwargs)
+
+
 def encoded(args, data, stage: str) -> tuple:
     """The model that a stage begins with, and the maps of its tower."""
     model = build_model(args.config, frozen_tower=True).to(args.device).eval()
@@ -143,7 +173,7 @@ def encoded(args, data, stage: str) -> tuple:
     return model, features
 
 
-def run(args, stage, trainer_type, model, data, val, **kwargs) -> None:
+def run(args, stage, trainer_type, model, data, val, set_weights=SETS, **kwargs) -> None:
     """Train a stage to its end, from its last state where there is one."""
     steps, lr, batch_size = STAGES[stage]
     trainer = trainer_type(
@@ -152,7 +182,7 @@ def run(args, stage, trainer_type, model, data, val, **kwargs) -> None:
         steps=args.steps or steps,
         batch_size=args.batch_size or batch_size,
         lr=args.lr or lr,
-        set_weights=SETS,
+        set_weights=set_weights,
         name_weight=args.name_weight,
         seed=args.seed,
         amp=args.amp,
@@ -170,8 +200,9 @@ def run(args, stage, trainer_type, model, data, val, **kwargs) -> None:
 def train_names(args, data, val) -> None:
     model = build_model(args.config, frozen_tower=True).to(args.device).eval()
     load_into(model, weights_before(args, 'names'))
-    regions, regions_of_val = (read_regions(model, each, amp=args.amp) for each in (data, val))
-    known, scores = teach_names(model.region_namer, regions, regions_of_val, seed=args.seed)
+    views = read_regions(model, data, amp=args.amp, jitter=0.07)
+    views_of_val = read_regions(model, val, amp=args.amp)
+    known, scores = teach_names(model.region_namer, views, views_of_val, seed=args.seed)
     print(' '.join(f'{name} {value:.1f}' for name, value in scores.items()))
     save_safetensors(halved(model.state_dict()), weights_file(args, 'names'), {})
     half = dataclasses.replace(known, embeddings=known.embeddings.half())
@@ -214,7 +245,12 @@ def main(args) -> None:
     torch.manual_seed(args.seed)
     args.device = device_of(args)
     stages = dict(
-        tower=train_tower, windows=train_windows, ranking=train_ranking, names=train_names
+        tower=train_tower,
+        windows=train_windows,
+        ranking=train_ranking,
+        crops=train_crops,
+        proposals=train_proposals,
+        names=train_names,
     )
     done = [stage for stage in args.stages if weights_file(args, stage).is_file()]
     for stage in done:

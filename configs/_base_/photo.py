@@ -10,6 +10,7 @@ vocabularies = {  # that the page offers, the first one is that of `classifier`
 }
 everything = dict(quality_thr=0.5, stability_thr=0.3)  # of segment_everything
 image_size = 512
+crop_size = 224
 embed_dim = 256
 stages = [16, 24, 48, 120, 352]  # EfficientNet-Lite2 at strides 2 to 32
 region_channels = 96
@@ -21,6 +22,11 @@ model = dict(
     backbone=dict(type='TimmBackbone', model='tf_efficientnet_lite2', embed_dim=embed_dim),
     region_neck=dict(type='FPN', in_channels=stages[2:], out_channels=region_channels, num_outs=3),
     region_namer=dict(type='RegionNamer', embed_dim=embed_dim),
+    region_crop=crop_size,
+    crop_decoder=dict(
+        type='WindowDecoder', image_size=crop_size, in_channels=stages, point_sizes=()
+    ),
+    proposal_head=dict(type='ProposalHead', image_size=image_size, in_channels=stages[2:]),
     window_decoder=dict(type='WindowDecoder', image_size=image_size, in_channels=stages),
     head=dict(
         type='CLIP2SAMHead',

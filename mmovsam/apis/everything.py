@@ -12,6 +12,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from pycocotools import mask as coco_mask
 
+from ..layers import to_device
 from ..models.detectors.instances import stability_scores
 from ..models.detectors.ovsam import RegionEmbeddings
 from ..prompts import GridPrompter, Prompts
@@ -23,6 +24,8 @@ from .tidying import distinct, quality_of, tidy_regions
 from .tidying import non_overlapping as without_overlaps
 
 OUTPUT_MODES = ('rle', 'mask')
+THRESHOLDS = dict(quality_thr=0.88, stability_thr=0.8, proposal_thr=0.1)
+POINTS_PER_SIDE = 16
 OVERLAP = 1 / 3  # of neighboring crops, in parts of a crop's side
 
 
@@ -35,8 +38,10 @@ class EverythingMode:
         *,
         image_format: str = 'RGB',
         image_index: int = 0,
-        points_per_side: int = 16,
+        points_per_side: int | None = None,
         points_per_batch: int = 64,
+        num_proposals: int = 100,
+        proposal_thr: float | None = None,
         quality_thr: float | None = None,
         stability_thr: float | None = None,
         crop_layers: int = 0,
@@ -48,12 +53,13 @@ class EverythingMode:
         min_mask_region_area: int = 0,
         non_overlapping: bool = False,
     ) -> list[dict]:
-        """Ask about a grid of points, and keep each good mask once (arXiv 2304.02643, appendix B).
+        """Ask about all of an image, and keep each good mask once (arXiv 2304.02643, appendix B).
 
-        Masks are judged and compared at the decoder's resolution. Only those that are kept get
-        names and their full size, a few at a time; all of them exist at full size as run lengths
-        only, or for `output_mode='mask'` in the result. So memory hardly grows with the number of
-        points.
+        A model with a `ProposalHead` is asked about the boxes that it proposes; another one, or one
+        with `points_per_side`, about a grid of points. Masks are judged and compared at the
+        decoder's resolution. Only those that are kept get names and their full size, a few at a
+        time; all of them exist at full size as run lengths only, or for `output_mode='mask'` in the
+        result. So memory hardly grows with the number of prompts.
 
         Args:
             image: As for `OVSAMPredictor.set_image`, and set by it; None for one that is set.
@@ -61,8 +67,11 @@ class EverythingMode:
             image_index: Which of the images that are set.
             points_per_side: Points along the longer side of the image; along the shorter one there
                 are as many as make the grid even. SAM has 32, for many small things, at four times
-                the cost.
-            points_per_batch: Points decoded at once.
+                the cost. None for no points where the model proposes boxes, else 16.
+            points_per_batch: Points, or boxes, decoded at once.
+            num_proposals: Boxes that are asked about, at most, where the model proposes them.
+            proposal_thr: Their masks are left out if the score of the box times the predicted IoU
+                is lower. None for what suits the model: `everything`, else 0.1.
             quality_thr: Masks are left out whose IoU, as the decoder predicts it, is lower; of no
                 effect on a decoder that predicts none, such as OVSAM's. None for what suits the
                 model: `everything`, else 0.88.
@@ -89,8 +98,10 @@ class EverythingMode:
             A dict for each mask, those of the best quality first. What SAM's users know:
 
             - `segmentation`, see `output_mode`; `area` in pixels; `bbox`, x, y, width, height;
-            - `point_coords`, `[[x, y]]`, what was asked; `crop_box`, x, y, width, height, of what;
-            - `stability_score`; `predicted_iou` where the decoder predicts it.
+            - `point_coords`, `[[x, y]]`, what was asked, or the center of the box that was;
+              `crop_box`, x, y, width, height, of what;
+            - `stability_score`; `predicted_iou` where the decoder predicts it; `proposal_score` of
+              a box that was proposed.
 
             And besides:
 
@@ -106,6 +117,8 @@ class EverythingMode:
         settings = self._everything_settings(
             points_per_side=points_per_side,
             points_per_batch=points_per_batch,
+            num_proposals=num_proposals,
+            proposal_thr=proposal_thr,
             quality_thr=quality_thr,
             stability_thr=stability_thr,
             crop_layers=crop_layers,
@@ -148,9 +161,11 @@ class EverythingMode:
 
     def _everything_settings(self, **given) -> EverythingSettings:
         """Settings of `segment_everything`, with the thresholds that suit the model for None."""
-        for key, default in dict(quality_thr=0.88, stability_thr=0.8).items():
+        for key, default in THRESHOLDS.items():
             if given.get(key) is None:
                 given[key] = self.everything.get(key, default)
+        if given.get('points_per_side') is None:
+            given['points_per_side'] = None if self.model.proposal_head else POINTS_PER_SIDE
         return EverythingSettings(**given)
 
     def _candidates(self, image_index: int, settings: EverythingSettings) -> list[dict]:
@@ -187,21 +202,22 @@ class EverythingMode:
     ) -> list[dict]:
         encoded = self._encoded(image_index)
         height, width = encoded.ori_shape
-        grid = GridPrompter(min(settings.points_per_side, max(height, width)), even=True)
-        points = grid.prompts_of(DetDataSample(metainfo=dict(ori_shape=encoded.ori_shape)))
-        decoder = self.model.window_decoder  # looks at several windows for each point
-        step = settings.points_per_batch if decoder is None else settings.points_per_batch // 4 + 1
+        prompts = self._everything_prompts(encoded, settings)
+        # a window decoder looks at several windows for each point
+        several = self.model.window_decoder is not None and prompts.bboxes is None
+        step = settings.points_per_batch // 4 + 1 if several else settings.points_per_batch
         candidates = [
             candidate
-            for start in range(0, len(points), step)
+            for start in range(0, len(prompts), step)
             for candidate in self._decode(
-                encoded, points, slice(start, start + step), settings, inner_edges
+                encoded, prompts, slice(start, start + step), settings, inner_edges
             )
         ]
         candidates.sort(key=quality_of, reverse=True)
         candidates = distinct(candidates, settings.nms_iou)
 
-        said, rows = self._recognize(image_index, points, candidates, settings)
+        said, rows = self._recognize(image_index, prompts, candidates, settings)
+        asked = _asked_points(prompts)
         found = []
         for candidate, row in zip(candidates, rows):
             mask, name_scores = said.masks[row], said.name_scores[row].tolist()
@@ -213,7 +229,7 @@ class EverythingMode:
                 segmentation=mask,
                 area=area,
                 bbox=coco_mask.toBbox(mask).tolist(),
-                point_coords=points.point_coords[candidate['point']].tolist(),
+                point_coords=[asked[candidate['prompt']]],
                 crop_box=[0, 0, width, height],
                 stability_score=candidate['stability_score'],
                 name=said.names[row][0] if name_scores else None,
@@ -222,8 +238,9 @@ class EverythingMode:
                 name_scores=name_scores,
                 regions=said.regions and RegionEmbeddings(*(part[row] for part in said.regions)),
             )
-            if 'predicted_iou' in candidate:
-                thing['predicted_iou'] = candidate['predicted_iou']
+            for key in ('predicted_iou', 'proposal_score'):
+                if key in candidate:
+                    thing[key] = candidate[key]
             if 'logits' in candidate:  # the mask is another one now
                 thing['predicted_iou'] = float(said.scores[row])
             found.append(thing)
@@ -232,10 +249,24 @@ class EverythingMode:
         found = [thing for thing in found if thing['predicted_iou'] >= settings.quality_thr]
         return distinct(sorted(found, key=quality_of, reverse=True), settings.nms_iou)
 
+    @torch.no_grad()
+    def _everything_prompts(self, encoded: EncodedImage, settings: EverythingSettings) -> Prompts:
+        """Boxes that the model proposes, or a grid of points, in pixels of the image."""
+        if settings.points_per_side is None:
+            with self._lock:
+                bboxes, scores = self.model.propose_bboxes(
+                    encoded.features, encoded.img_shape, settings.num_proposals
+                )
+            bboxes = bboxes.cpu() / torch.tensor(encoded.scale_factor).repeat(2)
+            return Prompts(bboxes=bboxes, scores=scores.cpu())
+        side = min(settings.points_per_side, max(encoded.ori_shape))
+        sample = DetDataSample(metainfo=dict(ori_shape=encoded.ori_shape))
+        return GridPrompter(side, even=True).prompts_of(sample)
+
     def _recognize(
         self,
         image_index: int,
-        points: Prompts,
+        prompts: Prompts,
         candidates: Sequence[dict],
         settings: EverythingSettings,
     ) -> tuple[Prediction, list[int]]:
@@ -245,18 +276,18 @@ class EverythingMode:
         more.
         """
         if self.model.window_decoder is not None:
-            prompts = points[[candidate['point'] for candidate in candidates]]
-            if candidates:
+            prompts = prompts[[candidate['prompt'] for candidate in candidates]]
+            if candidates and prompts.bboxes is None:
                 logits = torch.stack([candidate['logits'] for candidate in candidates])
                 size = self.model.logit_size
                 logits = F.interpolate(logits.float()[:, None], (size, size), mode='bilinear')
                 prompts = replace(prompts, mask_input=logits)
             rows, several = list(range(len(candidates))), False
         else:
-            asked = sorted({candidate['point'] for candidate in candidates})
-            prompts, several = points[asked], True
+            asked = sorted({candidate['prompt'] for candidate in candidates})
+            prompts, several = prompts[asked], True
             each = self.model.masks_per_prompt
-            rows = [asked.index(one['point']) * each + one['which'] for one in candidates]
+            rows = [asked.index(one['prompt']) * each + one['which'] for one in candidates]
         said = self.predict_batch(
             prompts,
             top_k=settings.top_k,
@@ -272,16 +303,19 @@ class EverythingMode:
     def _decode(
         self,
         encoded: EncodedImage,
-        points: Prompts,
+        prompts: Prompts,
         chunk: slice,
         settings: EverythingSettings,
         inner_edges: Sequence[bool],
     ) -> Iterator[dict]:
-        """The good masks of some points, as run lengths at low resolution, without the padding."""
+        """The good masks of some prompts, as run lengths at low resolution, without the padding."""
         model = self.model
-        prompts = points[chunk].scaled(encoded.scale_factor)
+        scaled = prompts[chunk].scaled(encoded.scale_factor)
         with self._lock:
-            logits, quality = model.propose(encoded.features, prompts)
+            if prompts.bboxes is None:
+                logits, quality = model.propose(encoded.features, scaled)
+            else:
+                logits, quality, _ = model.decode_masks(encoded.features, scaled)
         masks_of_each = logits.shape[1]
         logits = logits.float().flatten(0, 1)
         stability = stability_scores(logits[:, None], model.input_size, encoded.img_shape)
@@ -290,6 +324,9 @@ class EverythingMode:
         if quality is not None:
             scores['predicted_iou'] = quality.float().flatten()
             good &= scores['predicted_iou'] >= settings.quality_thr
+        if prompts.scores is not None:
+            scores['proposal_score'] = to_device(prompts.scores[chunk], stability.device)
+            good &= quality_of(scores) >= settings.proposal_thr
         stride = model.input_size // logits.shape[-1]
         height, width = (-(-side // stride) for side in encoded.img_shape)
         masks = logits[:, :height, :width] > 0
@@ -300,9 +337,10 @@ class EverythingMode:
         rows = good.nonzero()[:, 0].tolist()
         scores = {name: values.tolist() for name, values in scores.items()}
         for row, mask in zip(rows, encode_mask_results(masks[good].cpu().numpy())):
-            kept = {} if model.window_decoder is None else dict(logits=logits[row].half().cpu())
+            again = model.window_decoder is not None and prompts.bboxes is None
+            kept = dict(logits=logits[row].half().cpu()) if again else {}
             yield dict(
-                point=chunk.start + row // masks_of_each,
+                prompt=chunk.start + row // masks_of_each,
                 which=row % masks_of_each,
                 segmentation=mask,
                 **{name: values[row] for name, values in scores.items()},
@@ -330,8 +368,10 @@ class EverythingSettings:
 
     quality_thr: float
     stability_thr: float
-    points_per_side: int = 16
+    proposal_thr: float = THRESHOLDS['proposal_thr']
+    points_per_side: int | None = POINTS_PER_SIDE
     points_per_batch: int = 64
+    num_proposals: int = 100
     crop_layers: int = 0
     nms_iou: float = 0.7
     min_area: int = 20
@@ -340,10 +380,12 @@ class EverythingSettings:
     min_mask_region_area: int = 0
 
     def __post_init__(self) -> None:
-        least = dict(points_per_side=1, points_per_batch=1, top_k=1)
+        least = dict(points_per_side=1, points_per_batch=1, num_proposals=1, top_k=1)
         least |= dict(crop_layers=0, min_area=0, min_mask_region_area=0)
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is None:
+                continue
             if field.name in least:
                 if not value >= least[field.name]:
                     raise ValueError(
@@ -351,6 +393,13 @@ class EverythingSettings:
                     )
             elif not 0 <= value <= 1:
                 raise ValueError(f'{field.name} must lie between 0 and 1, not {value}.')
+
+
+def _asked_points(prompts: Prompts) -> list[list[float]]:
+    """The point `[x, y]` of each prompt, or the center of its box."""
+    if prompts.bboxes is not None:
+        return prompts.bboxes.unflatten(1, (2, 2)).mean(1).tolist()
+    return [] if prompts.point_coords is None else prompts.point_coords[:, 0].tolist()
 
 
 def _without_names(settings: EverythingSettings) -> EverythingSettings:

@@ -25,6 +25,8 @@ PART = 0.8
 CANDIDATES = (
     'points_per_side',
     'points_per_batch',
+    'num_proposals',
+    'proposal_thr',
     'quality_thr',
     'stability_thr',
     'nms_iou',

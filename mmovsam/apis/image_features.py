@@ -180,6 +180,8 @@ def _named(features: ImageFeatures) -> dict[str, Tensor]:
     named = {'embedding': features.embedding}
     if features.stage4 is not None:
         named['stage4'] = features.stage4
+    if features.inputs is not None:
+        named['inputs'] = features.inputs
     for group in ('region_maps', 'high_res_maps'):
         for level, tensor in enumerate(getattr(features, group)):
             named[f'{group}.{level}'] = tensor
@@ -196,6 +198,7 @@ def _unnamed(tensors: dict[str, Tensor], index: int) -> ImageFeatures:
         tensors.get(f'{index}.stage4'),
         maps('region_maps'),
         maps('high_res_maps'),
+        tensors.get(f'{index}.inputs'),
     )
 
 

@@ -12,8 +12,9 @@ from .inference_results import run_lengths
 
 
 def quality_of(thing: Mapping) -> float:
-    """The predicted IoU of a mask or, without, its stability."""
-    return thing['predicted_iou'] if 'predicted_iou' in thing else thing['stability_score']
+    """The predicted IoU of a mask or, without, its stability; times the score of a proposed box."""
+    quality = thing['predicted_iou'] if 'predicted_iou' in thing else thing['stability_score']
+    return quality * thing.get('proposal_score', 1.0)
 
 
 def distinct(things: Sequence[dict], nms_iou: float) -> list[dict]:

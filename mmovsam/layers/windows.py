@@ -84,7 +84,7 @@ def read_windows(features: Tensor, places: Tensor, input_size: int) -> Tensor:
 
 def read_windows_of_each(maps: Tensor, places: Tensor, input_size: int) -> Tensor:
     """As `read_windows`, of a map for each window: `(N, C, h, w)`."""
-    return F.grid_sample(maps, places * (2 / input_size) - 1, align_corners=False)
+    return F.grid_sample(maps.to(places), places * (2 / input_size) - 1, align_corners=False)
 
 
 def paste_windows(

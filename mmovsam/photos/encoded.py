@@ -68,8 +68,8 @@ class EncodedPhotos:
         bar = tqdm(total=len(self), initial=len(self) - len(left), desc='encoding photographs')
         for number in left:
             index = torch.tensor([number % len(self.data)])
-            generator = self._drawn(number)[1] if number >= len(self.data) else None
-            inputs = make_inputs(self.data, index, self.transforms[number][None], generator)
+            transform, colors = self.transforms[number][None], self.colors_of(number)
+            inputs = make_inputs(self.data, index, transform, colors)
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
                 maps = tower(inputs)
             if not self.levels:
@@ -89,6 +89,10 @@ class EncodedPhotos:
             torch.from_numpy(level[number : number + 1]).to(self.data.device).float()
             for level in self.levels
         )
+
+    def colors_of(self, number: int) -> torch.Generator | None:
+        """What draws the colors of a view; None for one as in a test."""
+        return self._drawn(number)[1] if number >= len(self.data) else None
 
     def _drawn(self, number: int) -> tuple[Tensor, torch.Generator]:
         """The transform of an augmented view, and what draws its colors."""

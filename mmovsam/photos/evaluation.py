@@ -53,7 +53,7 @@ def evaluate_masks(
         with torch.autocast(data.device.type, torch.bfloat16, enabled=autocast):
             features = model.extract_feat(batch.inputs)
             for name, given in prompts.items():
-                logits = model.decode_masks(features, given).low_res_logits
+                logits = model.recognize(features, given).low_res_logits
                 ious[name].append(full_size_ious(logits, truth, data.sizes[index])[:, 0].cpu())
     result = {name: torch.cat(values).mean().item() for name, values in ious.items()}
     return dict(result, objects=sum(map(len, ious['box'])))

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..models.detectors import OVSAM
+from ..models.detectors.region_crops import encode_crops, pool_crops
 from ..models.heads import RegionNamer
 from ..vocabulary import TextClassifier, Vocabulary, load_classifier, load_text_encoder
 from .augmentation import make_batch
 from .data import PhotoData
+from .interaction import jittered
 
 LOGIT_SCALE = 20.0
 RARITY = 0.4
@@ -29,7 +31,7 @@ class Regions:
     Attributes:
         embeddings: `(M, D)`, the tower's, not normalized.
         means: `(M, H)`, the head's.
-        bboxes: `(M, 4)` xyxy in pixels of the network's input.
+        bboxes: `(M, 4)` xyxy in pixels of the network's input, or of a crop enlarged to its size.
         names: Of the objects.
         sources: The data sets that they are from.
     """
@@ -42,7 +44,13 @@ class Regions:
 
 
 @torch.no_grad()
-def read_regions(model: OVSAM, data: PhotoData, batch_size: int = 4, amp: bool = False) -> Regions:
+def read_regions(
+    model: OVSAM,
+    data: PhotoData,
+    batch_size: int = 4,
+    amp: bool = False,
+    jitter: float = 0.0,
+) -> list[Regions]:
     """What a model sees of all objects that are large enough, with annotated boxes.
 
     Args:
@@ -50,8 +58,12 @@ def read_regions(model: OVSAM, data: PhotoData, batch_size: int = 4, amp: bool =
         data: On its device.
         batch_size: Photographs at once.
         amp: Whether to use bfloat16.
+        jitter: How far the boxes are moved in crops, see `jittered`.
+
+    Returns:
+        In the photographs, and for a model that looks at crops the same regions in those.
     """
-    parts, objects = [], []
+    views, objects = [[], []], []
     generator = torch.Generator().manual_seed(0)
     every = torch.arange(len(data))
     for indices in tqdm(every.split(batch_size), desc='reading regions', delay=2):
@@ -65,15 +77,24 @@ def read_regions(model: OVSAM, data: PhotoData, batch_size: int = 4, amp: bool =
             own, bboxes = features.image(place), batch.bboxes[rows]
             embeddings = model.backbone.embed_regions(own.stage4.float(), bboxes)
             means = model.head.pool_regions(own.region_maps, bboxes)
-            parts.append((embeddings.cpu(), means.cpu(), bboxes.cpu()))
+            views[0].append((embeddings.cpu(), means.cpu(), bboxes.cpu()))
             objects += batch.objects[rows.cpu()].tolist()
+            if own.inputs is not None:
+                moved = jittered(bboxes, jitter, generator) if jitter else bboxes
+                for part in moved.split(32):
+                    crops = encode_crops(model, own.inputs, part)
+                    *seen, inner = pool_crops(model, crops, part)
+                    inner = inner * (model.input_size / crops.size)
+                    views[1].append(tuple(each.cpu() for each in (*seen, inner)))
     about = data.photographs
     chosen = [about.objects[index] for index in objects]
-    return Regions(
-        *(torch.cat(part) for part in zip(*parts)),
-        [each['name'] for each in chosen],
-        [about.sources[each['image']] for each in chosen],
-    )
+    names = [each['name'] for each in chosen]
+    sources = [about.sources[each['image']] for each in chosen]
+    return [
+        Regions(*(torch.cat(part) for part in zip(*parts)), names, sources)
+        for parts in views
+        if parts
+    ]
 
 
 def train_names(
@@ -83,7 +104,7 @@ def train_names(
     labels: Tensor,
     taught: Tensor,
     input_size: int,
-    epochs: int = 25,
+    epochs: int = 8,
     batch_size: int = 512,
     lr: float = 1e-3,
     seed: int = 0,
@@ -142,8 +163,8 @@ def train_names(
 
 def teach_names(
     namer: RegionNamer,
-    regions: Regions,
-    regions_of_val: Regions | None = None,
+    views: Sequence[Regions],
+    views_of_val: Sequence[Regions] = (),
     without: Collection[str] = (),
     text_file: str = 'mmovsam://photo_text.safetensors',
     names_file: str = 'mmovsam://photo_names.safetensors',
@@ -154,8 +175,9 @@ def teach_names(
 
     Args:
         namer: Changed in place.
-        regions: To learn from; those of `imagenet_samples` are in the order of its classes.
-        regions_of_val: To measure by.
+        views: Regions to learn from, see `read_regions`; those of `imagenet_samples` are in the
+            order of its classes.
+        views_of_val: The same regions in one or two views, to measure by the mean of what is said.
         without: Names that are not taught, such as novel ones.
         text_file: Weights of the text side, where the names of the data sets begin.
         names_file: Known names, of which ImageNet's 1,000 come first.
@@ -163,34 +185,42 @@ def teach_names(
         **kwargs: As for `train_names`.
 
     Returns:
-        Rows of all known names, and the accuracy on `regions_of_val` among its names.
+        Rows of all known names, and the accuracy on `views_of_val` among its names.
     """
     known = load_classifier(names_file)
     imagenet, bias = F.normalize(known.flat()[0][:1000], dim=1), known.flat_bias()[:1000]
-    labelled = [source != 'imagenet_samples' for source in regions.sources]
-    names = {name for name, own in zip(regions.names, labelled) if own}
-    if regions_of_val is not None:
-        names |= set(regions_of_val.names)
+    names = {
+        name
+        for regions in views
+        for name, source in zip(regions.names, regions.sources)
+        if source != 'imagenet_samples'
+    }
+    names |= {name for regions in views_of_val for name in regions.names}
     names = sorted(names - {'object'})
     encoder = load_text_encoder('photo', text_file, names=None)
     texts = Vocabulary(names).build_classifier(*encoder).flat()[0]
     rows = torch.cat((F.normalize(texts, dim=1), imagenet))
     taught = torch.arange(len(rows)) < len(names)
     places = {name: index for index, name in enumerate(names) if name not in set(without)}
-    labels, of_imagenet = [], iter(range(len(names), len(rows)))
-    for name, own in zip(regions.names, labelled):
-        labels.append(places.get(name, -1) if own else next(of_imagenet))
-    rows = train_names(namer, regions, rows, torch.tensor(labels), taught, input_size, **kwargs)
+    labels = []
+    for regions in views:
+        of_imagenet = iter(range(len(names), len(rows)))
+        for name, source in zip(regions.names, regions.sources):
+            known_class = source == 'imagenet_samples'
+            labels.append(next(of_imagenet) if known_class else places.get(name, -1))
+    every = _joined(views)
+    rows = train_names(namer, every, rows, torch.tensor(labels), taught, input_size, **kwargs)
     scores = {}
-    if regions_of_val is not None:
-        chosen = sorted(set(regions_of_val.names))
+    if views_of_val:
+        chosen = sorted(set(views_of_val[0].names))
         own = rows[[names.index(name) for name in chosen]]
         with torch.no_grad():
-            embeddings = namer(
-                regions_of_val.embeddings, regions_of_val.means, regions_of_val.bboxes, input_size
+            embeddings = sum(
+                namer(regions.embeddings, regions.means, regions.bboxes, input_size)
+                for regions in views_of_val
             )
-        wanted = torch.tensor([chosen.index(name) for name in regions_of_val.names])
-        scores = accuracy(embeddings @ own.T, wanted)
+        wanted = torch.tensor([chosen.index(name) for name in views_of_val[0].names])
+        scores = accuracy(F.normalize(embeddings, dim=1) @ own.T, wanted)
     learned = [index for index, name in enumerate(names) if index in set(labels)]
     classifier = TextClassifier(
         torch.cat((imagenet, rows[learned])),
@@ -199,6 +229,13 @@ def teach_names(
         bias=torch.cat((bias, bias[:1].expand(len(learned)))),
     )
     return classifier, scores
+
+
+def _joined(views: Sequence[Regions]) -> Regions:
+    tensors = zip(*((each.embeddings, each.means, each.bboxes) for each in views))
+    names = [name for each in views for name in each.names]
+    sources = [source for each in views for source in each.sources]
+    return Regions(*map(torch.cat, tensors), names, sources)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:

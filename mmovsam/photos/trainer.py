@@ -131,9 +131,12 @@ class PhotoTrainer:
     def _measure(self, work_dir: Path, val: PhotoData | None) -> None:
         if val is None:
             return
-        result = evaluate_masks(self.averaged, val, autocast=self.amp)
-        text = ' '.join(f'{name} {value:.4f}' for name, value in result.items())
+        text = ' '.join(f'{name} {value:.4f}' for name, value in self.measure(val).items())
         self._log(work_dir, f'step {self.step} val {text}')
+
+    def measure(self, val: PhotoData) -> dict[str, float]:
+        """How good the averaged weights are: see `evaluate_masks`."""
+        return evaluate_masks(self.averaged, val, autocast=self.amp)
 
     def _log(self, work_dir: Path, line: str) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from ..layers.windows import (
     windows_of,
 )
 from ..models.detectors import OVSAM
-from ..models.heads.window_decoder import GRIDS, WindowPrompts, mirrored
+from ..models.heads.window_decoder import GRIDS, WindowDecoder, WindowPrompts, mirrored
 from .augmentation import MIN_AREA, MIN_VISIBLE
 from .data import CANVAS, PhotoData
 from .encoded import EncodedPhotos
@@ -88,9 +88,11 @@ class WindowTrainer(PhotoTrainer):
         kwargs: See `PhotoTrainer`.
     """
 
+    learned = 'window_decoder'
+
     def __init__(self, model: OVSAM, data: PhotoData, features: EncodedPhotos, **kwargs) -> None:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith('window_decoder.'))
+            parameter.requires_grad_(name.startswith(f'{self.learned}.'))
         super().__init__(model, data, **kwargs)
         self.features = features
         with_mask = torch.zeros(len(data))
@@ -118,6 +120,11 @@ class WindowTrainer(PhotoTrainer):
 
     def draw(self, host: torch.Generator) -> tuple[list[tuple[tuple[Tensor, ...], int]], Targets]:
         """Maps of views, with the number of objects of each, and the objects."""
+        views, targets = self.draw_objects(host)
+        return [(self.features.maps(number), count) for number, count in views], targets
+
+    def draw_objects(self, host: torch.Generator) -> tuple[list[tuple[int, int]], Targets]:
+        """Numbers of views, with the number of objects of each, and the objects."""
         data, objects, numbers = self.data, [], []
         drawn = torch.multinomial(self.image_weights, self.batch_size, True, generator=host)
         for number in drawn.tolist():
@@ -127,16 +134,13 @@ class WindowTrainer(PhotoTrainer):
             objects += shown
             numbers += [number] * len(shown)
         if not objects:
-            return self.draw(host)
+            return self.draw_objects(host)
         objects, numbers = torch.tensor(objects), torch.tensor(numbers)
         targets = Targets(data.masks_of(objects)[:, 0], self.features.transforms[numbers])
         full = data.areas[objects].to(data.device) * targets.scales.prod(1).abs()
         kept = (targets.areas >= MIN_AREA) & (targets.areas >= MIN_VISIBLE * full)
-        maps = [
-            (self.features.maps(number), count)
-            for number, count in Counter(numbers[kept.cpu()].tolist()).items()
-        ]
-        return (maps, targets[kept]) if maps else self.draw(host)
+        views = list(Counter(numbers[kept.cpu()].tolist()).items())
+        return (views, targets[kept]) if views else self.draw_objects(host)
 
     def _first_prompts(self, targets: Targets, generator: torch.Generator) -> WindowPrompts:
         """Boxes, or points with windows of any size around them."""
@@ -195,11 +199,19 @@ class WindowTrainer(PhotoTrainer):
         read = self._read(maps, prompts, windows)
         if generator is None:
             return (*decoder.decide(read), windows)
-        flip = torch.rand(len(windows), generator=generator, device=windows.device) < 0.5
+        return (*self._decide(decoder, read, generator), windows)
+
+    @staticmethod
+    def _decide(
+        decoder: WindowDecoder, read: list[Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """As `WindowDecoder.decide`, half of the objects mirrored."""
+        count, device = len(read[0]), read[0].device
+        flip = torch.rand(count, generator=generator, device=device) < 0.5
         flip = flip[:, None, None, None]
         other = mirrored(read)
         logits, quality = decoder.decide([torch.where(flip, *pair) for pair in zip(other, read)])
-        return torch.where(flip, logits.flip(3), logits), quality, windows
+        return torch.where(flip, logits.flip(3), logits), quality
 
     def _read(
         self,

@@ -84,3 +84,47 @@ def test_everything_mode_finds_masks_inside_the_image(predictor):
         assert mask.shape == (HEIGHT, WIDTH) and mask.sum() == thing['area'] > 0
         assert thing['name'] == thing['names'][0]
         assert np.isfinite([thing['predicted_iou'], thing['stability_score']]).all()
+
+
+@pytest.fixture(scope='module')
+def proposing():
+    """A model that proposes boxes and looks at crops."""
+    model = tiny_photo.build(**PARTS, proposal_head=tiny_photo.PROPOSALS, region_crop=64)
+    torch.nn.init.normal_(model.proposal_head.score.weight, std=0.5)
+    torch.nn.init.normal_(model.proposal_head.box.weight, std=0.05)
+    return model
+
+
+def test_everything_mode_asks_about_proposed_boxes(proposing, picture):
+    predictor = OVSAMPredictor(proposing)
+    predictor.set_image(picture)
+    settings = dict(quality_thr=0, stability_thr=0, proposal_thr=0, min_area=1)
+    found = predictor.segment_everything(num_proposals=20, nms_iou=1, **settings)
+    assert 0 < len(found) <= 20
+    quality = [thing['predicted_iou'] * thing['proposal_score'] for thing in found]
+    assert quality == sorted(quality, reverse=True) and all(quality)
+    thing = found[0]
+    (x, y), (left, top, width, height) = thing['point_coords'][0], thing['bbox']
+    assert 0 <= x <= WIDTH and 0 <= y <= HEIGHT
+    assert left + width <= WIDTH and top + height <= HEIGHT
+    few = predictor.segment_everything(num_proposals=3, nms_iou=1, **settings)
+    assert len(few) <= 3
+    settings['proposal_thr'] = (quality[0] + quality[-1]) / 2
+    good = predictor.segment_everything(num_proposals=20, nms_iou=1, **settings)
+    assert 0 < len(good) < len(found)
+    # points are asked where they are wanted
+    points = predictor.segment_everything(points_per_side=2, nms_iou=1, **settings)
+    assert points and 'proposal_score' not in points[0]
+
+
+def test_crops_are_named_from_a_file_of_features_too(proposing, picture, tmp_path):
+    predictor = OVSAMPredictor(proposing)
+    predictor.set_image(picture)
+    expected = predictor.predict(**PROMPTS['box'])
+    predictor.save_features(tmp_path / 'one.safetensors')
+    restored = OVSAMPredictor(proposing, cache_size=0)
+    restored.load_features(tmp_path / 'one.safetensors')
+    assert same(restored.predict(**PROMPTS['box']), expected)
+    without = OVSAMPredictor(tiny_photo.build(**PARTS))
+    without.set_image(picture)
+    assert not np.array_equal(without.predict(**PROMPTS['box']).name_scores, expected.name_scores)

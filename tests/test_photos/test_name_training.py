@@ -101,11 +101,30 @@ def test_regions_are_what_the_model_sees_of_annotated_boxes(tmp_path, monkeypatc
     shapes = ((90, 120), (128, 100), (80, 128))
     data = tiny_photo.photo_data(tmp_path, shapes=shapes, names=('cat', 'dog'))
     model = tiny_photo.build()
-    found = read_regions(model, data, batch_size=2)
+    (found,) = read_regions(model, data, batch_size=2)
     assert len(found.embeddings) == len(found.means) == len(found.bboxes) == 9
     assert found.names.count('cat') == 5 and set(found.sources) == {'set'}
-    other = read_regions(model, data, batch_size=3)
+    (other,) = read_regions(model, data, batch_size=3)
     order, want = (each.bboxes.sum(1).argsort() for each in (found, other))
     assert torch.allclose(found.embeddings[order], other.embeddings[want], atol=1e-4)
     assert torch.allclose(found.means[order], other.means[want], atol=1e-4)
     assert [found.names[i] for i in order] == [other.names[i] for i in want]
+
+
+def test_regions_are_seen_in_crops_too_and_names_are_learned_from_both(tmp_path, monkeypatch):
+    print('seed', SEED)
+    tiny_photo.set_canvas(monkeypatch)
+    data = tiny_photo.photo_data(tmp_path, shapes=((90, 120), (128, 100)), names=('cat', 'dog'))
+    parts = dict(tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
+    model = tiny_photo.build(**parts, region_crop=64)
+    whole, crops = read_regions(model, data)
+    assert whole.names == crops.names and whole.sources == crops.sources
+    (plain,) = read_regions(tiny_photo.build(**parts), data)
+    assert torch.allclose(whole.means, plain.means, atol=1e-4)
+    # a crop is 1.6 times as large as the longer side of the region, whose box it shows enlarged
+    longer = (crops.bboxes[:, 2:] - crops.bboxes[:, :2]).amax(1)
+    assert torch.allclose(longer, torch.full_like(longer, 128 / 1.6), atol=1e-2)
+    assert not torch.allclose(crops.means, whole.means, atol=0.1)
+    moved = read_regions(model, data, jitter=0.1)[1]
+    assert not torch.allclose(moved.means, crops.means, atol=1e-3)
+    assert (moved.bboxes - crops.bboxes).abs().max() > 1

@@ -11,6 +11,7 @@ from mmovsam.models.heads.mask_ranker import MaskRanker
 from mmovsam.photos import evaluate_masks
 from mmovsam.photos.augmentation import make_batch
 from mmovsam.photos.augmentation import test_transforms as as_in_a_test
+from mmovsam.photos.crop_training import CropTrainer
 from mmovsam.photos.encoded import EncodedPhotos
 from mmovsam.photos.ranking import Candidates, draw_candidates, train_ranker
 from mmovsam.photos.window_training import (
@@ -292,3 +293,26 @@ def test_ranking_learns_which_masks_are_meant():
     ious = 0.8 * (1 - features[..., 0]) + 0.1 * features[..., 9]  # the quality misleads
     alone, ranked, best = train_ranker(ranker, Candidates(features, ious), epochs=40).values()
     assert alone < ranked - 20 and ranked > best - 3
+
+
+def test_second_look_learns_alone_and_begins_as_the_first(tmp_path, data):
+    print('seed', SEED)
+    model = tiny_photo.build(
+        **tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER, **tiny_photo.CROPS
+    )
+    features = EncodedPhotos(tmp_path / 'encoded', data)
+    features.encode(model.backbone)
+    trainer = CropTrainer(model, data, features, steps=30, batch_size=4, warmup=1, seed=SEED)
+    trainer.begin()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for name, value in model.crop_decoder.state_dict().items():
+        assert torch.equal(value, before[f'window_decoder.{name}'])
+    losses = [trainer.update(step / 30)['mask'].item() for step in range(30)]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    changed = {
+        name.split('.')[0]
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {'crop_decoder'}
+    assert set(trainer.measure(data)) == {'box', 'jitter', 'point', 'objects'}

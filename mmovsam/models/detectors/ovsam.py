@@ -21,6 +21,7 @@ from ..heads.window_decoder import WindowPrompts
 from ..losses import ImageLabels
 from .instances import bboxes_of_logits
 from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
+from .region_crops import RegionCrops, embed_crops, encode_crops, refine_masks
 from .training import TrainedImage, cls_losses, mask_losses
 
 
@@ -35,6 +36,8 @@ class ImageFeatures(NamedTuple):
     """`(B, C, H / s, W / s)` each, read by the head's region embedding."""
     high_res_maps: tuple[Tensor, ...] = ()
     """`(B, C, H / s, W / s)` each, read by a mask decoder of high resolution."""
+    inputs: Tensor | None = None
+    """`(B, 3, S, S)`, the network's input, for a model that looks at crops of it."""
 
     @property
     def pyramid(self) -> tuple[Tensor, ...]:
@@ -48,6 +51,7 @@ class ImageFeatures(NamedTuple):
             None if self.stage4 is None else function(self.stage4),
             tuple(map(function, self.region_maps)),
             tuple(map(function, self.high_res_maps)),
+            None if self.inputs is None else function(self.inputs),
         )
 
     def image(self, index: int) -> ImageFeatures:
@@ -115,6 +119,11 @@ class OVSAM(PromptedDetector):
             it reads the tower's own maps, so there is no prompt encoder and no neck but
             `region_neck`.
         region_namer: `RegionNamer`, in place of the head's own embedding of regions.
+        proposal_head: `ProposalHead`, which proposes boxes for everything-mode.
+        crop_decoder: `WindowDecoder`, which looks at each mask once more in the region's crop.
+        region_crop: Side in pixels of a crop around each region that is encoded by itself, whose
+            embeddings and masks are averaged with those of the image; 0 for none. For a
+            `TimmBackbone` with a `region_namer`.
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
@@ -145,6 +154,9 @@ class OVSAM(PromptedDetector):
         high_res_neck: dict | None = None,
         window_decoder: dict | None = None,
         region_namer: dict | None = None,
+        proposal_head: dict | None = None,
+        crop_decoder: dict | None = None,
+        region_crop: int = 0,
         classifier: dict | None = None,
         prompter: dict | None = None,
         train_cfg: dict | None = None,
@@ -156,6 +168,7 @@ class OVSAM(PromptedDetector):
         self.backbone = MODELS.build(backbone)
         parts = dict(neck=neck, region_neck=region_neck, high_res_neck=high_res_neck)
         parts.update(window_decoder=window_decoder, region_namer=region_namer)
+        parts.update(proposal_head=proposal_head, crop_decoder=crop_decoder)
         for name, cfg in dict(parts, prompt_encoder=prompt_encoder).items():
             setattr(self, name, MODELS.build(cfg) if cfg else None)
         self.head = MODELS.build(head)
@@ -167,6 +180,12 @@ class OVSAM(PromptedDetector):
                 'OVSAM with a classifier names regions by `region_neck` and reads masks by `neck`: '
                 'give both (an FPN and a SAM2CLIPNeck), or no classifier.'
             )
+        if region_crop < 0 or region_crop and self.region_namer is None:
+            raise ValueError(
+                f'region_crop is {region_crop}: it is a number of pixels, for a model with a '
+                'region_namer; 0 for none.'
+            )
+        self.region_crop = region_crop
         self.encoder_dtype: torch.dtype | None = None  # set by `prepare_for_inference`
         self.train_cfg = dict(train_cfg or {})
         unknown = set(self.train_cfg) - _TRAIN_KEYS
@@ -194,8 +213,9 @@ class OVSAM(PromptedDetector):
         pyramid = self.backbone(batch_inputs)
         if self.window_decoder is not None:
             *fine, embedding, stage4 = pyramid
-            maps = (embedding, stage4, tuple(_read(self.region_neck, pyramid)), tuple(fine))
-            return ImageFeatures(*maps)
+            regions = tuple(_read(self.region_neck, pyramid))
+            inputs = batch_inputs if self.region_crop else None
+            return ImageFeatures(embedding, stage4, regions, tuple(fine), inputs)
         if self.neck is None:
             return ImageFeatures(pyramid, None, ())
         return ImageFeatures(
@@ -219,6 +239,16 @@ class OVSAM(PromptedDetector):
             return logits, quality
         decoded = self.decode_masks(features, points, multimask_output=True)
         return decoded.low_res_logits, decoded.iou_predictions
+
+    def propose_bboxes(
+        self, features: ImageFeatures, img_shape: Sequence[int], count: int
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes of what may be objects in one image, and their scores: see `ProposalHead`.
+
+        Boxes are in pixels of the network's input; `img_shape` is the image's in it.
+        """
+        maps = features.pyramid[-len(self.proposal_head.strides) :]
+        return self.proposal_head.propose(maps, img_shape, count)
 
     def _decode_windows(
         self, features: ImageFeatures, prompts: Prompts, multimask_output: bool
@@ -258,6 +288,17 @@ class OVSAM(PromptedDetector):
             bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes)
         about = WindowPrompts(bboxes, prompts.has_bbox, *_points_of(prompts), previous)
         return self.window_decoder.segment_windows(maps, about, count)
+
+    def _refine(
+        self, crops: RegionCrops, prompts: Prompts, logits: Tensor, bboxes: Tensor
+    ) -> Tensor:
+        """Masks `(N * M, 1, h, w)` of N prompts after a second look, in crops around boxes."""
+        count = len(bboxes) // max(len(prompts), 1)
+        given = to_device(prompts.has_bbox, logits.device)
+        points = _points_of(prompts.to(logits.device))
+        about = (part.repeat_interleave(count, 0) for part in (given, *points))
+        given, coords, labels = about
+        return refine_masks(self, crops, WindowPrompts(bboxes, given, coords, labels, logits))
 
     # Training
 
@@ -435,6 +476,11 @@ class OVSAM(PromptedDetector):
         if prompts.annotated_bboxes is not None:
             given = to_device(prompts.annotated_bboxes, logits.device).repeat_interleave(count, 0)
             regions['annotated'] = _proper(given, self.input_size)
+        crops = None
+        if self.region_crop and features.inputs is not None:
+            crops = encode_crops(self, features.inputs, regions['prompt'])
+        if crops is not None and self.crop_decoder is not None:
+            logits = self._refine(crops, prompts, logits, regions['prompt'])
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
         tokens = decoded.extra_tokens
@@ -443,6 +489,11 @@ class OVSAM(PromptedDetector):
         # a namer begins with what the tower says of the same boxes
         known = by_tower if head_bboxes is clip_bboxes else None
         by_head = self.embed_regions(features, head_bboxes, tokens, known)
+        if crops is not None:
+            by_head, by_tower = (
+                F.normalize(whole.float(), dim=1) + F.normalize(crop.float(), dim=1)
+                for whole, crop in zip((by_head, by_tower), embed_crops(self, crops, head_bboxes))
+            )
         head_logits, clip_logits = classifier.logits(by_head), classifier.logits(by_tower)
         on_map = F.interpolate(
             logits, features.stage4.shape[-2:], mode='bilinear', align_corners=False

@@ -2,6 +2,7 @@
 
 from .clip2sam_head import CLIP2SAMHead
 from .open_vocab_classifier import OpenVocabClassifier
+from .proposal_head import ProposalHead
 from .region_namer import RegionNamer
 from .sam_prompt_encoder import SAMPromptEncoder
 from .window_decoder import WindowDecoder, WindowPrompts
@@ -9,6 +10,7 @@ from .window_decoder import WindowDecoder, WindowPrompts
 __all__ = [
     'CLIP2SAMHead',
     'OpenVocabClassifier',
+    'ProposalHead',
     'RegionNamer',
     'SAMPromptEncoder',
     'WindowPrompts',

@@ -113,7 +113,8 @@ class WindowDecoder(BaseModule):
         channels: Width on each grid.
         depth: Transformer blocks on the coarsest grid.
         num_heads: Of their attention.
-        point_sizes: Sides of the boxes that are tried around a point, in parts of the input's side.
+        point_sizes: Sides of the boxes that are tried around a point, in parts of the input's side;
+            none for a decoder that is never asked about points alone.
         init_cfg: MMEngine's initialization.
     """
 
@@ -129,7 +130,9 @@ class WindowDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.image_size = image_size
-        half_sides = torch.tensor(tuple(point_sizes))[:, None] * (image_size / 2)
+        half_sides = torch.tensor(tuple(point_sizes), dtype=torch.float32)[:, None] * (
+            image_size / 2
+        )
         self.register_buffer('half_sides', half_sides, persistent=False)  # (G, 1)
         coarse, middle, fine = channels
         self.inputs = nn.ModuleList(
@@ -150,7 +153,7 @@ class WindowDecoder(BaseModule):
         self.quality = nn.Sequential(
             nn.Linear(2 * coarse + MASK_SIGNS, coarse), nn.GELU(), nn.Linear(coarse, 1)
         )
-        self.ranker = MaskRanker(len(half_sides))
+        self.ranker = MaskRanker(len(half_sides)) if len(half_sides) else None
 
     @property
     def logit_size(self) -> int:
@@ -160,10 +163,10 @@ class WindowDecoder(BaseModule):
     def forward(
         self, maps: Sequence[Tensor], prompts: WindowPrompts
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks of N objects of one image.
+        """Masks of N objects of one image, or of one object of each of N images.
 
         Args:
-            maps: The tower's, `(1, C, S / s, S / s)` of strides 2 to 32.
+            maps: The tower's, `(1, C, S / s, S / s)` of strides 2 to 32, or `(N, ...)`.
             prompts: Of the objects.
 
         Returns:
@@ -292,15 +295,16 @@ class WindowDecoder(BaseModule):
         return torch.cat(masks, dim=1), torch.stack(quality, dim=1)
 
     def read(self, maps: Sequence[Tensor], prompts: WindowPrompts, windows: Tensor) -> list[Tensor]:
-        """What is in windows `(N, 4)` of one image.
+        """What is in windows `(N, 4)` of one image, or in one window of each of N images.
 
         Returns:
             Of each grid `(N, C, g, g)` features and then of each `(N, 9, g, g)` prompts.
         """
         read, painted = [], []
+        reader = read_windows if len(maps[0]) == 1 else read_windows_of_each
         for side, levels in zip(GRIDS, LEVELS):
             places = window_grid(windows, side)
-            sampled = [read_windows(each, places, self.image_size) for each in maps[levels]]
+            sampled = [reader(each, places, self.image_size) for each in maps[levels]]
             read.append(torch.cat(sampled, dim=1))
             painted.append(self._paint(prompts, windows, places))
         return read + painted

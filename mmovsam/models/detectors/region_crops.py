@@ -1,0 +1,136 @@
+"""Regions that the tower sees once more, each in a crop of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...layers.windows import paste_windows, read_windows, read_windows_of_each, window_grid
+from ..heads.window_decoder import WindowPrompts
+
+if TYPE_CHECKING:
+    from .ovsam import OVSAM
+
+CROP = 1.6
+"""Side of a crop, in longer sides of the box."""
+MIN_CROP = 16.0
+"""Its least side in pixels of the input."""
+
+
+class RegionCrops(NamedTuple):
+    """N square crops of the network's input, encoded each by itself."""
+
+    maps: tuple[Tensor, ...]
+    """Of the tower, `(N, C, size / s, size / s)` each."""
+    windows: Tensor
+    """`(N, 4)` xyxy in pixels of the input."""
+    size: int
+    """Side of a crop in its own pixels."""
+
+    def inside(self, places: Tensor) -> Tensor:
+        """Places `(N, P, 2)` of the input, xy, in pixels of the crops."""
+        extent = self.windows[:, 2:] - self.windows[:, :2]
+        return (places - self.windows[:, None, :2]) * (self.size / extent)[:, None]
+
+    def outside(self, bboxes: Tensor) -> Tensor:
+        """Boxes `(N, 4)` of the crops, xyxy, in pixels of the input."""
+        extent = self.windows[:, 2:] - self.windows[:, :2]
+        corners = bboxes.unflatten(1, (2, 2)) * (extent / self.size)[:, None]
+        return (corners + self.windows[:, None, :2]).flatten(1)
+
+
+def crop_windows(bboxes: Tensor) -> Tensor:
+    """Squares `(N, 4)` around boxes `(N, 4)`, xyxy."""
+    center = (bboxes[:, :2] + bboxes[:, 2:]) / 2
+    sides = (bboxes[:, 2:] - bboxes[:, :2]).amax(1, keepdim=True)
+    half = (CROP * sides).clamp(min=MIN_CROP) / 2
+    return torch.cat((center - half, center + half), dim=1)
+
+
+def cut_out(inputs: Tensor, windows: Tensor, size: int) -> Tensor:
+    """What is in windows `(N, 4)` of an input `(1, 3, S, S)`, as `(N, 3, size, size)`.
+
+    Beyond the input there is the mean color.
+    """
+    # twice as many positions are read and averaged: a crop may be much smaller than what it shows
+    places = window_grid(windows, 2 * size)
+    return F.avg_pool2d(read_windows(inputs, places, inputs.shape[-1]), 2)
+
+
+def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
+    """Encode crops around regions of one image.
+
+    Args:
+        model: With `region_crop`.
+        inputs: `(1, 3, S, S)`, the network's input.
+        bboxes: `(N, 4)` xyxy in pixels of it.
+    """
+    windows, dtype = crop_windows(bboxes), model.encoder_dtype or torch.float32
+    pixels = cut_out(inputs, windows, model.region_crop)
+    with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
+        maps = model.backbone(pixels)
+    return RegionCrops(tuple(each.float() for each in maps), windows, model.region_crop)
+
+
+def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `RegionNamer` reads of regions in crops.
+
+    Args:
+        model: With a `TimmBackbone` and a `RegionNamer`.
+        crops: Around the regions.
+        bboxes: Of the regions, `(N, 4)` xyxy in pixels of the input.
+
+    Returns:
+        The tower's embeddings `(N, D)`, the head's means `(N, H)`, and the boxes `(N, 4)` in pixels
+        of the crops.
+    """
+    bboxes = crops.inside(bboxes.unflatten(1, (2, 2))).flatten(1)
+    index = torch.arange(len(bboxes), device=bboxes.device)
+    last_map = model.backbone.embed_map(crops.maps[-1])
+    by_tower = model.backbone.project(model.backbone.pool_regions(last_map, index, bboxes))
+    maps = model.region_neck(crops.maps[-len(model.region_neck.in_channels) :])
+    maps = tuple(each.contiguous() for each in maps)  # as RoIAlign reads them
+    rois = torch.cat((index[:, None].to(bboxes), bboxes), dim=1)
+    return by_tower, model.head.mean_of(model.head.roi_extractor(maps, rois)), bboxes
+
+
+def embed_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings of regions as `RegionNamer` and the tower see them in crops.
+
+    Arguments are those of `pool_crops`. There are embeddings by the head and by the tower,
+    `(N, D)` each.
+    """
+    by_tower, pooled, inner = pool_crops(model, crops, bboxes)
+    return model.region_namer(by_tower, pooled, inner, crops.size), by_tower
+
+
+def prompts_in_crops(crops: RegionCrops, prompts: WindowPrompts, input_size: int) -> WindowPrompts:
+    """Prompts of an input of this size in pixels of the crops, with what of the masks is there."""
+    places = window_grid(crops.windows, crops.size // 2)
+    return WindowPrompts(
+        crops.inside(prompts.bboxes.unflatten(1, (2, 2))).flatten(1),
+        prompts.given,
+        crops.inside(prompts.points),
+        prompts.labels,
+        read_windows_of_each(prompts.previous, places, input_size),
+    )
+
+
+def refine_masks(model: OVSAM, crops: RegionCrops, prompts: WindowPrompts) -> Tensor:
+    """Masks after a second look, in crops: the mean of the earlier logits and the new ones.
+
+    Args:
+        model: With a `crop_decoder`.
+        crops: Around the boxes of the prompts.
+        prompts: In pixels of the input, with earlier masks of its size.
+
+    Returns:
+        Logits `(N, 1, h, w)`, as large as the earlier ones.
+    """
+    size, input_size = prompts.previous.shape[-1], model.input_size
+    seen = prompts_in_crops(crops, prompts, input_size)
+    logits, _, windows = model.crop_decoder(crops.maps, seen)
+    return (prompts.previous + paste_windows(logits, crops.outside(windows), size, input_size)) / 2
