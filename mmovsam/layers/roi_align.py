@@ -61,9 +61,11 @@ def roi_align_weights(
     `(N, 4)` xyxy in pixels of the input, `scale` is 1 / stride. On a GPU a box is at most twice
     as long as the map: to learn how long the longest is would mean to wait.
     """
-    starts, ends = (corners * scale - 0.5 for corners in bboxes.split(2, dim=1))
-    across = _weights(starts[:, 0], ends[:, 0], size, width)
-    return _weights(starts[:, 1], ends[:, 1], size, height), across
+    left, top, right, bottom = (bboxes.T * scale - 0.5).contiguous()
+    if height == width:  # both axes at once
+        starts, ends = torch.cat((top, left)), torch.cat((bottom, right))
+        return _weights(starts, ends, size, width).chunk(2)
+    return _weights(top, bottom, size, height), _weights(left, right, size, width)
 
 
 def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:

@@ -185,16 +185,12 @@ class CLIP2SAMHead(BaseModule):
         rois = F.pad(bboxes, (1, 0))  # of the first image
         if not _is_plain(extractor):
             return extractor(maps, rois)
-        levels = extractor.map_roi_levels(rois, len(maps))
+        levels = torch.arange(len(maps), device=bboxes.device)[:, None]
+        elsewhere = extractor.map_roi_levels(rois, len(maps)) != levels
+        each = torch.where(elsewhere[..., None], OUTSIDE, bboxes)
         regions = [
-            roi_align(
-                features,
-                bboxes.masked_fill((levels != level)[:, None], OUTSIDE),
-                layer.output_size,
-                layer.spatial_scale,
-                layer.sampling_ratio,
-            )
-            for level, (layer, features) in enumerate(zip(extractor.roi_layers, maps))
+            roi_align(features, own, layer.output_size, layer.spatial_scale, layer.sampling_ratio)
+            for own, layer, features in zip(each, extractor.roi_layers, maps)
         ]
         return sum(regions[1:], regions[0])
 
