@@ -23,9 +23,10 @@ def roi_align(
     if is_exporting():
         return _onnx_roi_align(features, bboxes, size, scale, sampling_ratio)
     rois = F.pad(bboxes, (1, 0))  # of the first image
-    if features.device.type in ('cpu', 'cuda'):
+    if features.device.type in ('cpu', 'cuda') and not torch.compiler.is_compiling():
         return mmcv.ops.roi_align(features, rois, size, scale, sampling_ratio, 'avg', True)
-    import torchvision  # has kernels for other GPUs, but a CPU build of PyTorch may come without
+    # for other GPUs, and to be compiled; with a CPU build of PyTorch it may come without operators
+    import torchvision
 
     return torchvision.ops.roi_align(features, rois, size, scale, sampling_ratio, aligned=True)
 

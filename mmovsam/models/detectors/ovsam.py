@@ -327,7 +327,7 @@ class OVSAM(PromptedDetector):
             return self._decode_windows(features, prompts, multimask_output)
         device = features.embedding.device
         batches = {}
-        for index, group in self._by_kind(prompts):
+        for index, group in self.sorted_prompts(prompts):
             sparse, dense = self.prompt_encoder(group.to(device))
             key = (sparse.shape[1], group.mask_input is None)
             batches.setdefault(key, []).append((index, sparse, dense, self._painted(group, device)))
@@ -360,8 +360,8 @@ class OVSAM(PromptedDetector):
             *(None if part[0] is None else torch.cat(part)[back] for part in zip(*decoded))
         )
 
-    def _by_kind(self, prompts: Prompts) -> list[tuple[Tensor, Prompts]]:
-        """Groups of `Prompts.groups`, on the host; a compiled model does this uncompiled."""
+    def sorted_prompts(self, prompts: Prompts) -> list[tuple[Tensor, Prompts]]:
+        """`Prompts.groups`, on the host: the one step that a compiled model leaves uncompiled."""
         return list(prompts.to('cpu').groups())
 
     def _painted(

@@ -219,7 +219,7 @@ class CLIP2SAMHead(BaseModule):
         if points is None:
             points = self.sample_points(low_res_logits)
         targets = sample_masks(gt_masks, points)
-        logits = point_sample(low_res_logits, points)[:, 0]
+        logits = point_sample(at_least_float32(low_res_logits), points)[:, 0]
         return dict(
             loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),
             loss_dice=self.loss_dice(logits, targets),
