@@ -175,7 +175,8 @@ class PromptedDetector(BaseDetector):
         masks = MaskWriter(
             len(prompts), metainfo, self.input_size, rescale, self.test_cfg['mask_format']
         )
-        boxed = self.test_cfg['bboxes'] == 'prompt' and bool(prompts.has_bbox.all())
+        given = self.test_cfg['bboxes'] == 'prompt' and prompts.bboxes is not None
+        boxed = given and bool(prompts.has_bbox.all())
         chunks = []
         step = self.chunk_size
         for start in range(0, max(len(prompts), 1), step):

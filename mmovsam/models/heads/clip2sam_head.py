@@ -187,7 +187,7 @@ class CLIP2SAMHead(BaseModule):
             return extractor(maps, rois)
         levels = torch.arange(len(maps), device=bboxes.device)[:, None]
         elsewhere = extractor.map_roi_levels(rois, len(maps)) != levels
-        each = torch.where(elsewhere[..., None], OUTSIDE, bboxes)
+        each = bboxes.expand(len(maps), -1, -1).masked_fill(elsewhere[..., None], OUTSIDE)
         regions = [
             roi_align(features, own, layer.output_size, layer.spatial_scale, layer.sampling_ratio)
             for own, layer, features in zip(each, extractor.roi_layers, maps)
