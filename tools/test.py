@@ -62,8 +62,9 @@ def apply_flags(cfg, args):
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     if args.half:
         dtype = str(half_precision(torch.device(get_device()))).removeprefix('torch.')
-        prepare = cfg.setdefault('default_hooks', {}).setdefault('prepare', {})
-        prepare.update(type='PrepareForInferenceHook', dtype=dtype)
+        hooks = cfg.get('default_hooks') or {}
+        prepare = dict(hooks.get('prepare') or {}, type='PrepareForInferenceHook', dtype=dtype)
+        cfg.default_hooks = dict(hooks, prepare=prepare)
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ValueError(f'--out expects a .pkl file, got {args.out}.')
 
