@@ -3,7 +3,7 @@ _base_ = [
     './_base_/models/ovsam_rn50x16.py',
     './_base_/datasets/ov_lvis.py',
     './_base_/schedules/clip2sam.py',
-    './_base_/default_runtime.py',
+    './_base_/gpu_runtime.py',
 ]
 model = dict(
     classifier=dict(classifier='lvis'),

@@ -2,7 +2,7 @@
 _base_ = [
     './_base_/models/ovsam_rn50x16.py',
     './_base_/sam2clip.py',
-    './_base_/default_runtime.py',
+    './_base_/gpu_runtime.py',
 ]
 model = dict(
     _delete_=True,

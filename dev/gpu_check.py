@@ -24,7 +24,9 @@ def parse_args():
     parser.add_argument('--device', default='cuda')
     parser.add_argument('--tiny', action='store_true', help='small models and sizes, on a CPU too')
     parser.add_argument('--seconds', type=float, default=360, help='no work is begun after them')
-    parser.add_argument('--repeats', type=int, default=5, help='the median of so many is told')
+    parser.add_argument(
+        '--repeats', type=int, help='the median of so many is told; by default 5, of small sizes 1'
+    )
     parser.add_argument('--no-tests', action='store_true', help='measure only')
     parser.add_argument('--out', default='gpu_check.json', help='what was found, also on the way')
     return parser.parse_args()
@@ -58,7 +60,9 @@ def measured(name, number, work, args, rate):
 def check(args):
     start = time.monotonic()
     on_card = torch.device(args.device).type == 'cuda'
+    args.repeats = args.repeats or (1 if args.tiny else 5)
     if args.tiny:
+        torch.set_num_threads(1)  # more would wait for each other where other programs run
         rates = dict.fromkeys(('float32', 'bfloat16'), 1.0)
     else:
         rates = {

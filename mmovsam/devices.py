@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+PRECISIONS = ('float32', 'bfloat16', 'float16', 'auto')
+
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
     """The device of a name; without one the GPU if there is one that CUDA knows, else the CPU.
@@ -41,6 +43,27 @@ def half_precision(device: torch.device) -> torch.dtype:
     if device.type == 'cuda' and not torch.cuda.is_bf16_supported():
         return torch.float16
     return torch.bfloat16
+
+
+def allow_tf32() -> None:
+    """Let GPUs round the factors of products in float32 to ten bits, throughout this process.
+
+    Of convolutions they do so by PyTorch's default.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+
+
+def precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of a name such as `'bfloat16'`; `'auto'` is half precision on a GPU, else float32.
+
+    Raises:
+        ValueError: It is no name of a precision.
+    """
+    if name not in PRECISIONS:
+        raise ValueError(f'dtype is {name!r}; choose one of {", ".join(PRECISIONS)}.')
+    if name == 'auto':
+        return half_precision(device) if device.type == 'cuda' else torch.float32
+    return getattr(torch, name)
 
 
 def describe_device(device: torch.device, dtype: torch.dtype = torch.float32) -> str:

@@ -1,27 +1,33 @@
-"""A GPU computes what the CPU does. These tests need one: pytest -m cuda."""
+"""A GPU computes what the CPU does: pytest -m cuda.
+
+Without a GPU the CPU takes its place, so that the tests themselves are tried.
+"""
 
 import numpy as np
 import pytest
 import tiny
 import tiny_photo
 import torch
+from benchmarks.gpu import tf32
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
+from torch.utils._pytree import tree_leaves
 
 from mmovsam.apis import OVSAMPredictor, prepare_for_inference
 from mmovsam.layers import roi_align, roi_align_weights
 from mmovsam.prompts import Prompts
 from mmovsam.randomness import seeded
 
-pytestmark = pytest.mark.cuda
 HALVES = (torch.bfloat16, torch.float16)
 
 
-@pytest.fixture(autouse=True)
-def exact():
-    if not torch.cuda.is_available():
+@pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
+def device(request):
+    """What is compared with the CPU, in exact float32."""
+    if request.param == 'cuda' and not torch.cuda.is_available():
         pytest.fail('PyTorch finds no GPU: run these tests on a machine with one.')
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    with tf32(False):
+        yield torch.device(request.param)
 
 
 def model_of(kind):
@@ -55,34 +61,34 @@ def prompts_of(size):
     )
 
 
-def close(found, wanted, atol):
-    assert found.is_cuda
+def close(found, wanted, atol, device):
+    assert found.device.type == device.type
     assert torch.allclose(found.float().cpu(), wanted.float(), atol=atol, rtol=atol)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('kind', ['ovsam', 'sam', 'photo', 'windows'])
-def test_features_masks_and_names_equal_the_cpus(kind):
+def test_features_masks_and_names_equal_the_cpus(device, kind):
     outputs = []
-    for device in ('cpu', 'cuda'):
-        model = model_of(kind).to(device)
+    for place in ('cpu', device):
+        model = model_of(kind).to(place)
         size = model.input_size
         image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
-        features = model.extract_feat(image.to(device))
+        features = model.extract_feat(image.to(place))
         outputs.append(model.recognize(features, prompts_of(model.logit_size)))
-    for wanted, found in zip(*outputs):
+    for wanted, found in zip(*map(tree_leaves, outputs)):
         if wanted is not None:
-            close(found, wanted, 2e-3)
+            close(found, wanted, 2e-3, device)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('dtype', HALVES)
-def test_half_precision_gives_the_same_masks_but_for_their_edges(dtype):
+def test_half_precision_gives_the_same_masks_but_for_their_edges(device, dtype):
     image = torch.randn(1, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(1))
     masks = []
-    for device, precision in (('cpu', torch.float32), ('cuda', dtype)):
-        model = prepare_for_inference(model_of('ovsam').to(device), precision)
-        features = model.extract_feat(image.to(device))
+    for place, precision in (('cpu', torch.float32), (device, dtype)):
+        model = prepare_for_inference(model_of('ovsam').to(place), precision)
+        features = model.extract_feat(image.to(place))
         logits = model.recognize(features, Prompts(bboxes=[[8.0, 8, 80, 70]])).low_res_logits
         assert logits.dtype == torch.float32
         masks.append(logits.cpu() > 0)
@@ -90,10 +96,10 @@ def test_half_precision_gives_the_same_masks_but_for_their_edges(dtype):
 
 
 @pytest.mark.parametrize('kind', ['ovsam', 'sam', 'distiller'])
-def test_losses_and_gradients_equal_the_cpus(kind):
+def test_losses_and_gradients_equal_the_cpus(device, kind):
     found = []
-    for device in ('cpu', 'cuda'):
-        model = model_of(kind).to(device)
+    for place in ('cpu', device):
+        model = model_of(kind).to(place)
         samples = [tiny.sample(3, training=True, seed=seed) for seed in range(2)]
         for seed, (_, sample) in enumerate(samples):
             sample.set_metainfo(dict(seed=seed))
@@ -104,29 +110,29 @@ def test_losses_and_gradients_equal_the_cpus(kind):
         found.append((total.detach(), torch.stack(norms)))
     # points of the mask losses are drawn on the device, by another generator
     atol = 1e-3 if kind == 'distiller' else 0.3
-    close(found[1][0], found[0][0], atol)
+    close(found[1][0], found[0][0], atol, device)
     assert found[1][1].isfinite().all() and len(found[0][1]) == len(found[1][1])
 
 
-def test_instances_of_every_mask_format_equal_the_cpus():
+def test_instances_of_every_mask_format_equal_the_cpus(device):
     for mask_format in ('tensor', 'rle'):
         results = []
-        for device in ('cpu', 'cuda'):
-            model = model_of('ovsam').to(device)
+        for place in ('cpu', device):
+            model = model_of('ovsam').to(place)
             model.test_cfg['mask_format'] = mask_format
             data = tiny.batch(tiny.sample(3), tiny.sample(2, (90, 50), 1.0, seed=1))
             results.append([sample.pred_instances for sample in model.test_step(data)])
         for wanted, found in zip(*results):
-            close(found.scores, wanted.scores, 1e-3)
+            close(found.scores, wanted.scores, 1e-3, device)
             assert torch.equal(found.labels.cpu(), wanted.labels)
             assert len(found.masks) == len(wanted.masks)
 
 
-def test_a_predictor_on_a_gpu_answers_as_one_on_the_cpu():
+def test_a_predictor_on_a_gpu_answers_as_one_on_the_cpu(device):
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     answers = []
-    for device in ('cpu', 'cuda'):
-        predictor = OVSAMPredictor(model_of('windows').to(device))
+    for place in ('cpu', device):
+        predictor = OVSAMPredictor(model_of('windows').to(place))
         predictor.set_image(picture)
         first = predictor.predict(box=[10, 10, 60, 50], multimask_output=False)
         click = dict(point_coords=[[30, 30]], point_labels=[1])
@@ -140,27 +146,31 @@ def test_a_predictor_on_a_gpu_answers_as_one_on_the_cpu():
         assert wanted.names == found.names
 
 
-def test_regions_of_a_map_equal_the_cpus():
+def test_regions_of_a_map_equal_the_cpus(device):
     features = torch.randn(1, 3, 8, 8)
     bboxes = torch.tensor(
         [[0.0, 0, 256, 256], [10, 20, 10, 20], [30, 40, 90, 250], [-64, 0, 40, 9]]
     )
     for ratio in (0, 2):
         wanted = roi_align(features, bboxes, (7, 7), 1 / 32, ratio)
-        close(roi_align(features.cuda(), bboxes.cuda(), (7, 7), 1 / 32, ratio), wanted, 1e-4)
+        found = roi_align(features.to(device), bboxes.to(device), (7, 7), 1 / 32, ratio)
+        close(found, wanted, 1e-4, device)
     wanted = roi_align_weights(bboxes, 7, 1 / 32, 8, 8)
-    for found, expected in zip(roi_align_weights(bboxes.cuda(), 7, 1 / 32, 8, 8), wanted):
-        close(found, expected, 1e-4)
+    for found, expected in zip(roi_align_weights(bboxes.to(device), 7, 1 / 32, 8, 8), wanted):
+        close(found, expected, 1e-4, device)
 
 
-def test_a_seed_draws_the_same_on_whichever_device_is_current():
-    device = torch.device('cuda', torch.cuda.device_count() - 1)
+def test_a_seed_draws_the_same_on_whichever_device_is_current(device):
+    if device.type == 'cuda':
+        device = torch.device('cuda', torch.cuda.device_count() - 1)
     drawn = []
     for _ in range(2):
         with seeded(5, device):
             drawn.append(torch.rand(4, device=device))
     assert torch.equal(*drawn)
-    before = torch.cuda.get_rng_state(device)
-    with seeded(6, device):
+    torch.manual_seed(6)  # of every device
+    undisturbed = torch.rand(4, device=device)
+    torch.manual_seed(6)
+    with seeded(5, device):
         torch.rand(4, device=device)
-    assert torch.equal(torch.cuda.get_rng_state(device), before)
+    assert torch.equal(torch.rand(4, device=device), undisturbed)

@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 
 import mmovsam  # noqa: F401
+
+# isort: split
+import torch
+from compare_precision import compare
+
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.evaluation.open_vocab_metric import mask_iou
@@ -64,3 +69,10 @@ def test_an_earlier_mask_does_not_spoil_the_next_one(predictor):
     refined = predictor.predict(box=box, mask_input=first.low_res_logits[:1])
     truth = scene.masks[0].astype(bool)
     assert mask_iou(refined.masks[0], truth) > mask_iou(first.masks[0], truth) - 0.02
+
+
+def test_half_precision_changes_few_names_and_hardly_a_mask():
+    said = compare('mini/ovsam_mini_boxes.py', torch.bfloat16, 6, SEED)
+    print(said)
+    assert said['objects'] > 30 and said['equal_labels'] > 0.95
+    assert said['mean_iou'] > 0.99 and said['least_iou'] > 0.9

@@ -6,7 +6,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
 from mmengine.device import get_device
 from mmovsam.checkpoints import names_all_weights
-from mmovsam.devices import describe_device, half_precision
+from mmovsam.devices import describe_device, half_precision, precision
 from mmovsam.engine.command_line import (
     add_common_arguments,
     build_runner,
@@ -62,10 +62,9 @@ def apply_flags(cfg, args):
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     if args.half:
         dtype = str(half_precision(torch.device(get_device()))).removeprefix('torch.')
-        cfg.custom_hooks = [
-            *cfg.get('custom_hooks', ()),
-            dict(type='PrepareForInferenceHook', dtype=dtype),
-        ]
+        hooks = cfg.get('default_hooks') or {}
+        prepare = dict(hooks.get('prepare') or {}, type='PrepareForInferenceHook', dtype=dtype)
+        cfg.default_hooks = dict(hooks, prepare=prepare)
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ValueError(f'--out expects a .pkl file, got {args.out}.')
 
@@ -76,7 +75,8 @@ def test(args):
     runner = build_runner(cfg, training=False)
     if runner.rank == 0:
         device = torch.device(get_device())
-        print(describe_device(device, half_precision(device) if args.half else torch.float32))
+        prepare = (cfg.get('default_hooks') or {}).get('prepare') or {}
+        print(describe_device(device, precision(prepare.get('dtype', 'float32'), device)))
     if args.out:
         from mmdet.evaluation import DumpDetResults
 

@@ -19,7 +19,7 @@ from mmovsam.engine.resume import last_checkpoint
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument('--amp', action='store_true', help='train in bfloat16, on a GPU')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
     )
@@ -39,8 +39,8 @@ def train(args):
     if args.amp:
         if not torch.cuda.is_available():
             raise ValueError('--amp needs a GPU: MMEngine trains with mixed precision there only.')
-        cfg.optim_wrapper = dict(cfg.optim_wrapper, type='AmpOptimWrapper')
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        bfloat16 = dict(dtype='bfloat16', loss_scale=dict(enabled=False))
+        cfg.optim_wrapper = {**bfloat16, **cfg.optim_wrapper, 'type': 'AmpOptimWrapper'}
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config.')

@@ -19,7 +19,7 @@ from ..apis import OVSAMPredictor
 from ..checkpoints import safe_loading
 from ..checkpoints.required import weight_files
 from ..datasets.files import check_files, config_files
-from ..devices import choose_device, describe_device, half_precision
+from ..devices import allow_tf32, choose_device, describe_device, half_precision
 from ..models.prepare import prepare_for_inference
 from ..pixels import checked_range
 from ..pretrained import MODELS, config_path, read_config
@@ -131,6 +131,7 @@ def load_predictor(args: argparse.Namespace, load=OVSAMPredictor.from_config, **
     loaded = load(args.config, args.checkpoint, device_of(args), **settings)
     predictor = loaded[0] if isinstance(loaded, tuple) else loaded
     if getattr(args, 'half', False):
+        allow_tf32()
         prepare_for_inference(predictor.model, half_precision(predictor.device))
     predictor.value_range = getattr(args, 'value_range', None)
     return loaded
@@ -184,6 +185,8 @@ def build_runner(cfg: Config, training: bool) -> Runner:
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     loops = ('train', 'val') if training else ('test',)
     check_files([*config_files(cfg, loops), *weight_files(cfg, training)], 'this config')
+    if training and 'optim_wrapper' in cfg:
+        cfg.optim_wrapper = fit_precision(cfg.optim_wrapper)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
     cfg.default_hooks = {
@@ -194,6 +197,25 @@ def build_runner(cfg: Config, training: bool) -> Runner:
     if training:
         _check_loop(runner)
     return runner
+
+
+def fit_precision(optim_wrapper: dict) -> dict:
+    """An optimizer wrapper's config for this machine, where it asks for bfloat16 or float32.
+
+    MMEngine trains with mixed precision on GPUs only: a CPU trains in float32. GPUs without
+    bfloat16 train in float16, with a scaled loss.
+    """
+    settings = dict(optim_wrapper)
+    dtype = settings.get('dtype')
+    if settings.get('type') != 'AmpOptimWrapper' or dtype not in ('bfloat16', 'float32'):
+        return optim_wrapper
+    if dtype == 'float32' or not torch.cuda.is_available():
+        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+            settings.pop(key, None)
+        return dict(settings, type='OptimWrapper')
+    if not torch.cuda.is_bf16_supported():
+        settings.update(dtype='float16', loss_scale='dynamic')
+    return settings
 
 
 @contextlib.contextmanager

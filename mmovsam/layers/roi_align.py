@@ -23,9 +23,10 @@ def roi_align(
     if is_exporting():
         return _onnx_roi_align(features, bboxes, size, scale, sampling_ratio)
     rois = F.pad(bboxes, (1, 0))  # of the first image
-    if features.device.type in ('cpu', 'cuda'):
+    if features.device.type in ('cpu', 'cuda') and not torch.compiler.is_compiling():
         return mmcv.ops.roi_align(features, rois, size, scale, sampling_ratio, 'avg', True)
-    import torchvision  # has kernels for other GPUs, but a CPU build of PyTorch may come without
+    # for other GPUs, and to be compiled; with a CPU build of PyTorch it may come without operators
+    import torchvision
 
     return torchvision.ops.roi_align(features, rois, size, scale, sampling_ratio, aligned=True)
 
@@ -61,9 +62,11 @@ def roi_align_weights(
     `(N, 4)` xyxy in pixels of the input, `scale` is 1 / stride. On a GPU a box is at most twice
     as long as the map: to learn how long the longest is would mean to wait.
     """
-    starts, ends = (corners * scale - 0.5 for corners in bboxes.split(2, dim=1))
-    across = _weights(starts[:, 0], ends[:, 0], size, width)
-    return _weights(starts[:, 1], ends[:, 1], size, height), across
+    left, top, right, bottom = (bboxes.T * scale - 0.5).contiguous()
+    if height == width:  # both axes at once
+        starts, ends = torch.cat((top, left)), torch.cat((bottom, right))
+        return _weights(starts, ends, size, width).chunk(2)
+    return _weights(top, bottom, size, height), _weights(left, right, size, width)
 
 
 def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:

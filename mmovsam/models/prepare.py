@@ -13,7 +13,9 @@ PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @torch.no_grad()
-def prepare_for_inference(model: OVSAM, dtype: torch.dtype = torch.float32) -> OVSAM:
+def prepare_for_inference(
+    model: OVSAM, dtype: torch.dtype = torch.float32, compile: bool = False
+) -> OVSAM:
     """Make an OVSAM faster, for good: to train it or to load other weights, build it again.
 
     The batch norms of CLIP's ResNets are folded into the convolutions before them, weights are
@@ -26,6 +28,9 @@ def prepare_for_inference(model: OVSAM, dtype: torch.dtype = torch.float32) -> O
         dtype: Precision of the encoder: `torch.float32`, or for more speed `torch.bfloat16` where
             the machine has it (`torch.float16` on GPUs). Features, prompts, masks and the
             comparison with names stay in float32.
+        compile: Whether `torch.compile` makes kernels of the encoder and, on a GPU, of what answers
+            prompts, for any number of them. The first images then take minutes. A CPU needs a C++
+            compiler, a GPU Triton and a torchvision with operators.
 
     Returns:
         The model.
@@ -52,6 +57,11 @@ def prepare_for_inference(model: OVSAM, dtype: torch.dtype = torch.float32) -> O
         if part is not None:
             part.to(memory_format=torch.channels_last)
     model.encoder_dtype = dtype
+    if compile:
+        model.extract_feat = torch.compile(model.extract_feat)
+        if next(model.parameters()).device.type != 'cpu':  # whose way depends on the prompts
+            model.sorted_prompts = torch.compiler.disable(model.sorted_prompts)
+            model.recognize = torch.compile(model.recognize, dynamic=True)
     model.register_state_dict_pre_hook(_refuse)
     model._register_load_state_dict_pre_hook(_refuse)
     return model

@@ -37,10 +37,11 @@ _UNUSED = re.compile(r'num_batches_tracked$|(^|\.)loss_')  # what detecting does
 class DetectorPrompter(Prompter):
     """Prompts OVSAM with the boxes of any MMDetection detector.
 
-    The detector sees the original image through its own test pipeline and data preprocessor, one
-    image at a time, so its boxes are those that `mmdet.apis.DetInferencer` returns, clipped to the
-    image. It is frozen, always in eval mode, and keeps its precision whatever OVSAM is converted
-    to and whether OVSAM runs under autocast. Masks and keypoints that it may predict are not used.
+    The detector sees the original image through its own test pipeline and data preprocessor, all
+    images at once that have the same size then, so its boxes are those that
+    `mmdet.apis.DetInferencer` returns, clipped to the image. It is frozen, always in eval mode, and
+    keeps its precision whatever OVSAM is converted to and whether OVSAM runs under autocast. Masks
+    and keypoints that it may predict are not used.
 
     Data samples need `img_path`, the original image's file; or `ori_img`, the original image
     itself as a uint8 (H, W, 3) BGR array, which is preferred. The prompts have `bboxes`, `labels`
@@ -185,12 +186,15 @@ class DetectorPrompter(Prompter):
     def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
         """What the detector finds in each image: see `Prompter.forward`."""
         self.init_weights()
-        return super().forward(data_samples)
+        found = zip(data_samples, self._detect(data_samples))
+        return [self.filter(self._prompts(*sample_and_result)) for sample_and_result in found]
 
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
         """All that the detector finds in one image, the best first."""
-        name = data_sample.get('img_path') or f'with img_id {data_sample.get("img_id")}'
-        result = self._detect(data_sample, name)
+        return self._prompts(data_sample, *self._detect([data_sample]))
+
+    def _prompts(self, data_sample: DetDataSample, result: DetDataSample) -> Prompts:
+        name = _name(data_sample)
         bboxes, scores, labels = _found(result, type(self.detector).__name__)
         clipped, has_area = clip_boxes(bboxes, _ori_shape(result, data_sample, name))
         finite = bboxes.isfinite().all(dim=1) & scores.isfinite()
@@ -211,7 +215,22 @@ class DetectorPrompter(Prompter):
             scores=scores[best],
         )
 
-    def _detect(self, data_sample: DetDataSample, name: str) -> DetDataSample:
+    def _detect(self, data_samples: list[DetDataSample]) -> list[DetDataSample]:
+        """What the detector returns; images of different sizes would pad each other."""
+        packed = [self._packed(data_sample) for data_sample in data_samples]
+        alike: dict = {}
+        for index, item in enumerate(packed):
+            alike.setdefault(item['inputs'].shape, []).append(index)
+        results = {}
+        for indices in alike.values():
+            names = ('inputs', 'data_samples')
+            batch = {name: [packed[index][name] for index in indices] for name in names}
+            with torch.autocast(self._settle().type, enabled=False):
+                results.update(zip(indices, self.detector.test_step(batch)))
+        return [results[index] for index in range(len(packed))]
+
+    def _packed(self, data_sample: DetDataSample) -> dict:
+        """An image in the form of the detector's input."""
         keys = [key for key in ('ori_img', 'img_path') if data_sample.get(key) is not None]
         if not keys:
             raise ValueError(
@@ -221,10 +240,14 @@ class DetectorPrompter(Prompter):
         image = {keys[0].replace('ori_img', 'img'): data_sample.get(keys[0])}
         packed = self.pipeline(dict(image, img_id=data_sample.get('img_id', 0)))
         if packed is None:
-            raise ValueError(f"the detector's test pipeline gives nothing for the image {name}")
-        batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        with torch.autocast(self._settle().type, enabled=False):
-            return self.detector.test_step(batch)[0]
+            raise ValueError(
+                f"the detector's test pipeline gives nothing for the image {_name(data_sample)}"
+            )
+        return packed
+
+
+def _name(data_sample: DetDataSample) -> str:
+    return data_sample.get('img_path') or f'with img_id {data_sample.get("img_id")}'
 
 
 def _found(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -13,6 +13,8 @@ from mmengine.registry import PARAM_SCHEDULERS
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from mmovsam.engine.command_line import fit_precision
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 OVSAM = ('ovsam_coco', 'ovsam_lvis')
 ALL = (*OVSAM, 'sam2clip_rn50x16')
@@ -108,7 +110,8 @@ def test_adamw_does_not_decay_norms(name, max_norm):
     model = build_on_meta(cfg.model)
     if name in OVSAM:  # half of them by boxes
         assert model.train_cfg == dict(max_instances=40)
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
+    wrapper = build_optim_wrapper(model, fit_precision(cfg.optim_wrapper))
     assert isinstance(wrapper.optimizer, torch.optim.AdamW)
     assert wrapper.clip_grad_kwargs == dict(max_norm=max_norm)
     decay = {}

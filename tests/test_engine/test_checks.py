@@ -73,6 +73,12 @@ def test_model_is_prepared_for_a_test_and_not_for_training():
         PrepareForInferenceHook('int8')
 
 
+def test_automatic_precision_leaves_a_model_on_a_cpu_as_it_is():
+    model = MODELS.build(tiny.CONFIGS['ovsam']).eval()
+    PrepareForInferenceHook('auto').before_test(SimpleNamespace(model=model))
+    assert model.encoder_dtype is None and model.state_dict()
+
+
 # Classes
 
 NAMES = ('cat', 'dog')

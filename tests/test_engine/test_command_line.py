@@ -8,7 +8,7 @@ import tiny_training
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmovsam.engine.command_line import build_runner, load_config
+from mmovsam.engine.command_line import build_runner, fit_precision, load_config
 from mmovsam.engine.resume import last_checkpoint
 
 
@@ -83,3 +83,19 @@ def test_a_loop_that_loses_exact_resume_is_named_with_the_remedy(
     assert text.count('train_cfg.type is') == (plain is not None)
     if plain:
         assert f'train_cfg.type is {plain}: ' in text and remedy in text
+
+
+def test_bfloat16_becomes_what_the_machine_has(monkeypatch):
+    asked = dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=dict(enabled=False), lr=1)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert fit_precision(asked) == dict(type='OptimWrapper', lr=1)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    for supported, found in (
+        (True, asked),
+        (False, dict(asked, dtype='float16', loss_scale='dynamic')),
+    ):
+        monkeypatch.setattr('torch.cuda.is_bf16_supported', lambda supported=supported: supported)
+        assert fit_precision(asked) == found
+    assert fit_precision(dict(asked, dtype='float32')) == dict(type='OptimWrapper', lr=1)
+    other = dict(asked, dtype='float16')
+    assert fit_precision(other) == other

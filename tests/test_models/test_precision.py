@@ -38,6 +38,22 @@ def test_answers_in_another_precision_are_near(build, two, kind, changes, conver
         assert (ours.masks == theirs.masks).float().mean() > 0.97
 
 
+def test_losses_under_autocast_are_near_and_in_float32(build, make):
+    losses = []
+    for enabled in (False, True):
+        sample = make.sample(3, training=True)
+        sample[1].set_metainfo(dict(seed=1))
+        model = build()
+        data = model.data_preprocessor(make.batch(sample), True)
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            losses.append(model(**data, mode='loss'))
+    wanted, found = losses
+    assert {value.dtype for value in found.values()} == {torch.float32}
+    for name, value in wanted.items():
+        if name != 'acc':
+            assert torch.allclose(found[name], value, rtol=0.1), name
+
+
 def test_autocast_does_not_move_a_point(build):
     encoder = build().prompt_encoder
     points = torch.tensor([[[10.0, 20.0]], [[10.5, 20.0]]]) / encoder.image_size

@@ -74,7 +74,8 @@ class FixedDetector(BaseModel):
         )
         if self.fields:
             kept = {name: found[name] for name in self.fields}
-            data_samples[0].pred_instances = InstanceData(**kept)
+            for data_sample in data_samples:
+                data_sample.pred_instances = InstanceData(**kept)
         return data_samples
 
 

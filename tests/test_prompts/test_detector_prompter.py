@@ -84,6 +84,22 @@ def test_boxes_of_a_detector_that_finds_masks_alone_are_those_of_the_masks():
     assert prompts.bboxes.tolist() == [[0, 0, 5, 5]] and prompts.mask_input is None
 
 
+def test_images_of_one_size_are_detected_together_and_the_answers_are_the_same(retinanet_file):
+    pipeline = [step for step in PIPELINE if step['type'] != 'Pad']
+    prompter = DetectorPrompter(WHOLE, retinanet_file, pipeline=pipeline)
+    samples = [of_array(40, 60), of_array(60, 40), of_array(20, 30), of_array(40, 60)]
+    batches = []
+    counted = prompter.detector.backbone
+    counted.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    together = prompter(samples)
+    assert batches == [3, 1]
+    for found, sample in zip(together, samples):
+        (alone,) = prompter([sample])
+        assert len(alone) > 3
+        assert torch.allclose(found.bboxes, alone.bboxes, atol=1e-3)
+        assert torch.equal(found.labels, alone.labels)
+
+
 def skipping():
     pipeline = [dict(PIPELINE[0], ignore_empty=True), *PIPELINE[1:]]
     return DetectorPrompter(dict(type='FixedDetector'), pipeline=pipeline)

@@ -1,6 +1,8 @@
 # 12 epochs at a batch of 16 images, steps at 8 and 11.
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='AmpOptimWrapper',  # on a CPU the tools train in float32
+    dtype='bfloat16',
+    loss_scale=dict(enabled=False),  # bfloat16 has the range of float32
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0),
     clip_grad=dict(max_norm=0.01),

@@ -11,12 +11,11 @@ from mmengine.runner import BaseLoop
 
 from ...checkpoints import check_fit, load_initial_weights, names_all_weights, safe_loading
 from ...datasets.image_paths import image_paths, leaf_datasets, missing_files
+from ...devices import allow_tf32, precision
 from ...models.heads import OpenVocabClassifier
 from ...models.losses import VocabularyLoss
-from ...models.prepare import PRECISIONS, prepare_for_inference
+from ...models.prepare import prepare_for_inference
 from ..processes import unwrap
-
-_PRECISIONS = {str(dtype).removeprefix('torch.'): dtype for dtype in PRECISIONS}
 
 
 @HOOKS.register_module()
@@ -159,19 +158,28 @@ class ImageCheckHook(Hook):
 class PrepareForInferenceHook(Hook):
     """Prepare an OVSAM before it is tested: see `mmovsam.apis.prepare_for_inference`.
 
-    Training and its validation are left alone.
+    Training and its validation are left alone. In half precision a GPU also rounds the factors of
+    products in float32, see `allow_tf32`.
 
     Args:
-        dtype: Precision of the encoder: `'float32'`, `'bfloat16'` or `'float16'`.
+        dtype: Precision of the encoder: `'float32'`, `'bfloat16'`, `'float16'`, or `'auto'`: half
+            precision on a GPU; on a CPU the model is left as it is.
+        compile: Whether to compile the model.
 
     Raises:
         ValueError: The precision is none of these.
     """
 
-    def __init__(self, dtype: str = 'float32') -> None:
-        if dtype not in _PRECISIONS:
-            raise ValueError(f'dtype is {dtype!r}; choose one of {", ".join(_PRECISIONS)}.')
-        self.dtype: torch.dtype = _PRECISIONS[dtype]
+    def __init__(self, dtype: str = 'float32', compile: bool = False) -> None:
+        precision(dtype, torch.device('cpu'))  # an unknown one is refused before anything is read
+        self.dtype = dtype
+        self.compile = compile
 
     def before_test(self, runner) -> None:
-        prepare_for_inference(unwrap(runner.model).eval(), self.dtype)
+        model = unwrap(runner.model).eval()
+        dtype = precision(self.dtype, next(model.parameters()).device)
+        if dtype != torch.float32:
+            allow_tf32()
+        elif self.dtype == 'auto' and not self.compile:
+            return
+        prepare_for_inference(model, dtype, self.compile)

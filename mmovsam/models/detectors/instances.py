@@ -55,7 +55,8 @@ def enlarge_logits(
     """
     height, width = img_shape[:2]
     final = (height, width) if ori_shape is None else tuple(ori_shape[:2])
-    step = max(1, PIXELS_AT_ONCE // max(input_size**2, final[0] * final[1]))
+    most = PIXELS_AT_ONCE if low_res_logits.device.type == 'cpu' else 4 * PIXELS_AT_ONCE
+    step = max(1, most // max(input_size**2, final[0] * final[1]))
     for start in range(0, len(low_res_logits), step):
         logits = low_res_logits[start : start + step]
         logits = F.interpolate(
@@ -90,12 +91,14 @@ class MaskWriter:
         self.masks: Tensor | list[dict] = []
         self.done = 0
 
-    def add(self, low_res_logits: Tensor) -> Tensor:
-        """Add the next logits `(n, 1, h, w)`; returns boxes `(n, 4)` xyxy of the masks."""
+    def add(self, low_res_logits: Tensor, with_bboxes: bool = True) -> Tensor | None:
+        """Add the next logits `(n, 1, h, w)`; returns boxes `(n, 4)` xyxy of the masks if asked."""
         if self.mask_format == 'rle':
             size = self.ori_shape or self.img_shape
             runs = encode_logits(low_res_logits, self.input_size, self.img_shape, size)
             self.masks += runs
+            if not with_bboxes:
+                return None
             return to_device(bboxes_of_runs(runs), low_res_logits.device)
         if self.done == 0:
             self.masks = torch.empty(
@@ -107,7 +110,8 @@ class MaskWriter:
         bboxes = [low_res_logits.new_zeros(0, 4, dtype=torch.float32)]
         shapes = self.img_shape, self.ori_shape
         for masks in enlarge_masks(low_res_logits, self.input_size, *shapes):
-            bboxes.append(masks_to_bboxes(masks).float())
+            if with_bboxes:
+                bboxes.append(masks_to_bboxes(masks).float())
             self.masks[self.done : self.done + len(masks)] = masks
             self.done += len(masks)
-        return torch.cat(bboxes)
+        return torch.cat(bboxes) if with_bboxes else None

@@ -368,7 +368,7 @@ class OVSAM(PromptedDetector):
             return self._decode_windows(features, prompts, multimask_output)
         device = features.embedding.device
         batches = {}
-        for index, group in prompts.to('cpu').groups():
+        for index, group in self.sorted_prompts(prompts):
             sparse, dense = self.prompt_encoder(group.to(device))
             key = (sparse.shape[1], group.mask_input is None)
             batches.setdefault(key, []).append((index, sparse, dense, self._painted(group, device)))
@@ -394,10 +394,16 @@ class OVSAM(PromptedDetector):
             none = features.embedding.new_zeros(0, 1)
             logits = features.embedding.new_zeros(0, 1, self.logit_size, self.logit_size)
             return DecodedMasks(logits, none, none)
+        if len(order) == 1:
+            return DecodedMasks(*decoded[0])
         back = to_device(torch.cat(order).argsort(), device)
         return DecodedMasks(
             *(None if part[0] is None else torch.cat(part)[back] for part in zip(*decoded))
         )
+
+    def sorted_prompts(self, prompts: Prompts) -> list[tuple[Tensor, Prompts]]:
+        """`Prompts.groups`, on the host: the one step that a compiled model leaves uncompiled."""
+        return list(prompts.to('cpu').groups())
 
     def _painted(
         self, prompts: Prompts, device: torch.device
@@ -470,9 +476,8 @@ class OVSAM(PromptedDetector):
         regions['prompt'] = regions['annotated'] = regions['mask']
         if prompts.bboxes is not None:
             given = to_device(prompts.bboxes, logits.device).repeat_interleave(count, 0)
-            with_box = given.isfinite().all(1, keepdim=True)
             given = _proper(given, self.input_size)
-            regions['prompt'] = torch.where(with_box, given, regions['mask'])
+            regions['prompt'] = torch.where(given.isnan(), regions['mask'], given)
         if prompts.annotated_bboxes is not None:
             given = to_device(prompts.annotated_bboxes, logits.device).repeat_interleave(count, 0)
             regions['annotated'] = _proper(given, self.input_size)
@@ -494,7 +499,7 @@ class OVSAM(PromptedDetector):
                 F.normalize(whole.float(), dim=1) + F.normalize(crop.float(), dim=1)
                 for whole, crop in zip((by_head, by_tower), embed_crops(self, crops, head_bboxes))
             )
-        head_logits, clip_logits = classifier.logits(by_head), classifier.logits(by_tower)
+        head_logits, clip_logits = classifier.logits(torch.cat((by_head, by_tower))).chunk(2)
         on_map = F.interpolate(
             logits, features.stage4.shape[-2:], mode='bilinear', align_corners=False
         )

@@ -175,6 +175,8 @@ class PromptedDetector(BaseDetector):
         masks = MaskWriter(
             len(prompts), metainfo, self.input_size, rescale, self.test_cfg['mask_format']
         )
+        given = self.test_cfg['bboxes'] == 'prompt' and prompts.bboxes is not None
+        boxed = given and bool(prompts.has_bbox.all())
         chunks = []
         step = self.chunk_size
         for start in range(0, max(len(prompts), 1), step):
@@ -182,7 +184,8 @@ class PromptedDetector(BaseDetector):
             output = self.predict_chunk(features, prompts[chunk], metainfo)
             asked = shown[chunk].to(output.low_res_logits.device)
             instances = InstanceData()
-            instances.bboxes = self._bboxes(asked, masks.add(output.low_res_logits))
+            of_masks = masks.add(output.low_res_logits, with_bboxes=not boxed)
+            instances.bboxes = asked.bboxes if boxed else self._bboxes(asked, of_masks)
             self.label_fusion(instances, asked, output.probabilities, class_map)
             chunks.append(instances)
         instances = InstanceData.cat(chunks)

@@ -185,16 +185,12 @@ class CLIP2SAMHead(BaseModule):
         rois = F.pad(bboxes, (1, 0))  # of the first image
         if not _is_plain(extractor):
             return extractor(maps, rois)
-        levels = extractor.map_roi_levels(rois, len(maps))
+        levels = torch.arange(len(maps), device=bboxes.device)[:, None]
+        elsewhere = extractor.map_roi_levels(rois, len(maps)) != levels
+        each = bboxes.expand(len(maps), -1, -1).masked_fill(elsewhere[..., None], OUTSIDE)
         regions = [
-            roi_align(
-                features,
-                bboxes.masked_fill((levels != level)[:, None], OUTSIDE),
-                layer.output_size,
-                layer.spatial_scale,
-                layer.sampling_ratio,
-            )
-            for level, (layer, features) in enumerate(zip(extractor.roi_layers, maps))
+            roi_align(features, own, layer.output_size, layer.spatial_scale, layer.sampling_ratio)
+            for own, layer, features in zip(each, extractor.roi_layers, maps)
         ]
         return sum(regions[1:], regions[0])
 
@@ -223,7 +219,7 @@ class CLIP2SAMHead(BaseModule):
         if points is None:
             points = self.sample_points(low_res_logits)
         targets = sample_masks(gt_masks, points)
-        logits = point_sample(low_res_logits, points)[:, 0]
+        logits = point_sample(at_least_float32(low_res_logits), points)[:, 0]
         return dict(
             loss_mask=self.loss_mask(logits.flatten(), targets.flatten()),
             loss_dice=self.loss_dice(logits, targets),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ...layers import LayerNorm2d, at_least_float32, without_autocast
+from ...layers import LayerNorm2d, at_least_float32
 from ...prompts import Prompts
 from ..freezable import Freezable
 
@@ -24,9 +24,9 @@ class RandomPositionEncoding(nn.Module):
     def forward(self, coords: Tensor) -> Tensor:
         """`(..., 2)` xy in [0, 1] to `(..., 2 * num_features)`."""
         matrix = at_least_float32(self.positional_encoding_gaussian_matrix)
-        # sixteen bits would move a point by pixels
-        with without_autocast(matrix):
-            angles = 2 * math.pi * ((2 * coords.to(matrix) - 1) @ matrix)
+        x, y = (2 * coords.to(matrix) - 1).split(1, dim=-1)
+        # no product of matrices, whose rounding (autocast, TF32) would move a point by pixels
+        angles = 2 * math.pi * (x * matrix[0] + y * matrix[1])
         return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 
