@@ -109,7 +109,7 @@ def auto_label(
             raise ValueError(f'{name} must be at least 1, not {value}.')
     if polygons and (format not in ('coco', 'label_studio') or label_config):
         whose = 'one with a label config' if label_config else format
-        raise ValueError(f'polygons are a choice of formats coco and label_studio, not of {whose}.')
+        raise ValueError(f'polygons are a choice of format coco or label_studio, not of {whose}.')
     if label_config and format != 'label_studio':
         raise ValueError(f'A label config is for format label_studio, not {format}.')
     font_families((), font)  # an unknown one is an error now
