@@ -70,6 +70,8 @@ mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
+cvat = ['cvat-sdk>=2.60']  # whose functions mmovsam.integrations.cvat has; from then on with scores
+fiftyone = ['fiftyone>=1']  # whose models mmovsam.integrations.fiftyone has
 export = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5']  # tools/export.py; torch>=2.8
 
 setup(
@@ -112,6 +114,8 @@ setup(
         'mim': ['openmim==0.3.9', 'openxlab==0.0.11', 'setuptools<81'],
         'lvis': lvis,
         'label-studio': label_studio,
+        'cvat': cvat,
+        'fiftyone': fiftyone,
         'export': export,
         'docs': docs,
         'mini': mini,

@@ -7,6 +7,8 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmovsam.apis import auto_label
+from mmovsam.apis.auto_labeling.formats import FORMATS
+from mmovsam.apis.auto_labeling.label_studio import read_label_config
 from mmovsam.engine.command_line import (
     OptionsAction,
     add_model_arguments,
@@ -21,7 +23,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('images', help='a folder with all folders in it, a glob, or a .txt with a path on a line')
-    add('out', help='COCO JSON to write; for labelme and yolo a folder')
+    add('out', help='JSON to write; for labelme and yolo a folder')
     add(
         '--vocabulary',
         help='names: a text file with a class on a line; coco, lvis, ...; or a classifier of '
@@ -46,8 +48,18 @@ def parse_args():
         '(COCO, which images are which) filter.score_thr=0.3 ...',
     )
     add_model_arguments(parser)
-    add('--format', default='coco', choices=['coco', 'coco_panoptic', 'labelme', 'yolo'])
-    add('--polygons', action='store_true', help='for coco: polygons in place of run lengths')
+    add('--format', default='coco', choices=FORMATS)
+    add(
+        '--polygons',
+        action='store_true',
+        help='for coco and label_studio: polygons in place of run lengths',
+    )
+    add(
+        '--label-config',
+        metavar='FILE',
+        help="for label_studio: the project's label config, whose labels are the vocabulary if "
+        'none is given',
+    )
     add('--score-thr', type=float, default=0.0, help='leave out objects with a lower score')
     add(
         '--unknown-below',
@@ -76,6 +88,8 @@ def label(args):
         predictor.set_vocabulary(
             (load_classifier if built else Vocabulary.from_source)(args.vocabulary)
         )
+    elif args.label_config:
+        predictor.set_vocabulary(read_label_config(args.label_config)[1].vocabulary())
     options = Config()
     options.merge_from_dict(args.prompter_options)  # a.b=1 becomes a=dict(b=1)
     done = auto_label(
@@ -86,6 +100,7 @@ def label(args):
         prompter_options=options.to_dict(),
         format=args.format,
         polygons=args.polygons,
+        label_config=args.label_config,
         score_thr=args.score_thr,
         unknown_below=args.unknown_below,
         top_k=args.top_k,

@@ -1,4 +1,4 @@
-"""Serve a model to Label Studio: clicks and rectangles become named brush masks."""
+"""Serve a model to Label Studio: clicks, rectangles and whole tasks become named regions."""
 
 import argparse
 import logging
@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
+from mmengine.config import Config
+from mmovsam.apis.auto_labeling.sources import find_source
+from mmovsam.engine.command_line import (
+    OptionsAction,
+    add_model_arguments,
+    load_predictor,
+    readable_errors,
+)
 from mmovsam.label_studio import MAX_BODY, BackendApp, ImageSource, LabelStudioBackend
 
 EPILOG = """environment: LABEL_STUDIO_API_KEY is the access token that images are fetched with;
@@ -17,6 +24,20 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add_model_arguments(parser)
+    add(
+        '--prompter',
+        default='find',
+        help="what finds the objects of whole tasks: find (the default, by the project's labels), "
+        'everything, or the config of a detector',
+    )
+    add(
+        '--prompter-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        default={},
+        help='of find: score_thr=0.4 ...; of the others as for mmovsam label',
+    )
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks')
     add('--port', type=int, default=9090)
     add(
@@ -65,7 +86,11 @@ def serve(args):
         value_range=args.value_range,
     )
     login = credentials()
-    backend = LabelStudioBackend(load_predictor(args), images, Path(args.config).stem)
+    options = Config()
+    options.merge_from_dict(args.prompter_options)
+    source = find_source(args.prompter, options.to_dict(), [])
+    predictor = load_predictor(args)
+    backend = LabelStudioBackend(predictor, images, Path(args.config).stem, source=source)
     waitress.serve(
         BackendApp(backend, login),
         host=args.host,

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+from pycocotools import mask as coco_mask
 
 from ..apis import OVSAMPredictor
-from ..vocabulary import Vocabulary
+from ..apis.auto_labeling.label_config import LabelSet, parse_label_config
+from ..apis.auto_labeling.label_studio import mask_regions, name_note, prediction
+from ..apis.auto_labeling.sources import FindSource, Source
 from .images import ImageSource, LocalImage
-from .label_config import LabelSet, parse_label_config
-from .regions import brush_region, read_prompts, target_image
+from .regions import read_prompts, target_image
 
 NUM_LABEL_SETS = 32  # whose encoded names are remembered
 SETUP_SECONDS = 2  # Label Studio waits for 3
@@ -20,15 +25,17 @@ TOP_K = 5  # names in the note of a region
 class LabelStudioBackend:
     """Answers Label Studio's requests, those of several projects and people at once.
 
-    Points and rectangles that somebody draws come back as brush masks, each with the best of the
-    project's own labels. An image is fetched and encoded once for all that is drawn on it. Methods
-    may be called from several threads.
+    Points and rectangles that somebody draws come back as brush masks, polygons or rectangles, as
+    the project has labels, each with the best of them; and whole tasks come back with all objects
+    that are found in them. An image is fetched and encoded once for all that is drawn on it.
+    Methods may be called from several threads.
 
     Args:
         predictor: Of any vocabulary; it stays as it is.
         images: Where images may come from.
         model_version: What Label Studio shows as the version of the model.
         num_images: How many images stay open: encoded, each for one label set.
+        source: What finds the objects of whole tasks; by default `find`, by the project's labels.
     """
 
     def __init__(
@@ -37,13 +44,16 @@ class LabelStudioBackend:
         images: ImageSource,
         model_version: str = 'mmovsam',
         num_images: int = 8,
+        source: Source | None = None,
     ) -> None:
         self.predictor = predictor
         self.images = images
+        self.source = source or FindSource({})
         self.model_version = model_version
         self._label_sets = lru_cache(NUM_LABEL_SETS)(parse_label_config)
         self._naming = lru_cache(NUM_LABEL_SETS)(self._make_naming)
         self._open = lru_cache(num_images)(self._open_image)
+        self._source_lock = Lock()
         self._background = ThreadPoolExecutor(max_workers=1)
 
     def health(self) -> dict:
@@ -57,7 +67,7 @@ class LabelStudioBackend:
             request: Has the label config as `schema`, or as `label_config`.
 
         Raises:
-            ValueError: The label config has no brush labels, or they make no vocabulary.
+            ValueError: The label config has no labels, or they make no vocabulary.
         """
         sets = self._label_sets(_label_config(request, 'schema'))
         # Many labels take longer than Label Studio waits; then it is their first click that does.
@@ -67,12 +77,14 @@ class LabelStudioBackend:
         return dict(model_version=self.model_version)
 
     def predict(self, request: Mapping) -> dict:
-        """The answer to `/predict`: what was drawn on a task's image becomes brush masks.
+        """The answer to `/predict`: regions for what was drawn on a task, or for a task as a whole.
 
         Args:
             request: Has `tasks`, `label_config` and, in `params.context.result`, the regions that
                 were drawn on the one task; see `read_prompts` for what they mean together. Without
-                a context there is nothing to find, and the answer has no prediction for any task.
+                a context all objects of the task are wanted. Label Studio sends many tasks at once
+                then, but waits only so long; so they get a single answer without a prediction, by
+                which it learns to send them one by one.
 
         Returns:
             `results`, one for each task, and `model_version`.
@@ -88,54 +100,75 @@ class LabelStudioBackend:
         if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
             raise ValueError('A request to /predict has a list of tasks.')
         context = _mapping(_mapping(request, 'params'), 'context')
-        if not context:
-            return dict(results=[[] for _ in tasks], model_version=self.model_version)
-        regions = context.get('result')
+        regions = context.get('result') if context else []
         if not isinstance(regions, list):
             raise ValueError('The context of a request to /predict has a list as result.')
-        if len(tasks) != 1:
+        if context and len(tasks) != 1:
             raise ValueError(f'Regions belong to one task, but there are {len(tasks)}.')
-        result = self._annotate(tasks[0], sets, regions)
-        score = sum(region['score'] for region in result) / max(len(result), 1)
-        prediction = dict(result=result, score=score, model_version=self.model_version)
-        return dict(results=[prediction], model_version=self.model_version)
+        if len(tasks) != 1:
+            return dict(results=[[]], model_version=self.model_version)
+        if context:
+            result = self._annotate(tasks[0], sets, regions)
+        else:
+            result = [
+                region
+                for to_name, labels in sets.items()
+                for page in range(len(_addresses(tasks[0], labels)))
+                for region in self._find_all(tasks[0], to_name, labels, page)
+            ]
+        results = [prediction(result, self.model_version)]
+        return dict(results=results, model_version=self.model_version)
 
     def _annotate(
         self, task: Mapping, sets: Mapping[str, LabelSet], regions: Sequence[Mapping]
     ) -> list[dict]:
-        to_name = target_image(regions)
-        if to_name is None:
+        target = target_image(regions)
+        if target is None:
             return []
+        to_name, page = target
         if to_name not in sets:
             raise ValueError(
-                f'The image {to_name!r:.100} has no <BrushLabels toName="{to_name:.100}"> in the '
-                f'label config, only {", ".join(sets)}.'
+                f'The image {to_name!r:.100} has no labels in the label config, only '
+                f'{", ".join(sets)}.'
             )
         labels = sets[to_name]
-        data = _mapping(task, 'data')
-        if labels.image_key not in data:
-            raise ValueError(
-                f"The task's data has no {labels.image_key!r}, which the label config names as its "
-                f'image, only {", ".join(map(str, data))}.'
-            )
-        predictor, width, height = self._open(labels, self.images.locate(data[labels.image_key]))
+        predictor, width, height = self._open(labels, self._locate(task, labels, page))
         prompts = read_prompts(regions, width, height)
         if not prompts:
             return []
         found = predictor.predict_batch(prompts, top_k=TOP_K)
-        label_of = {label.name: label for label in labels.labels}
+        things = zip(found.masks, found.names, found.name_scores.tolist())
         return [
-            brush_region(mask, label_of[names[0]], to_name, float(scores[0]), _note(names, scores))
-            for mask, names, scores in zip(found.masks, found.names, found.name_scores)
-            if mask.any()
+            region
+            for mask, names, scores in things
+            for region in _regions(mask, names, scores, scores[0], to_name, labels, page)
         ]
+
+    def _find_all(self, task: Mapping, to_name: str, labels: LabelSet, page: int) -> list[dict]:
+        """Regions of all objects of an image."""
+        image = self.images.read(self._locate(task, labels, page))
+        with self._source_lock:
+            (found,) = self.source.find(
+                self._naming(labels).fork(), {to_name: image[..., ::-1]}, TOP_K
+            )
+        return [
+            region
+            for mask, score, names, scores in found
+            for region in _regions(
+                coco_mask.decode(mask).astype(bool), names, scores, score, to_name, labels, page
+            )
+        ]
+
+    def _locate(self, task: Mapping, labels: LabelSet, page: int) -> str | LocalImage:
+        addresses = _addresses(task, labels)
+        if not 0 <= page < len(addresses):
+            raise ValueError(f'The task has no image {page}, only {len(addresses)}.')
+        return self.images.locate(addresses[page])
 
     def _make_naming(self, labels: LabelSet) -> OVSAMPredictor:
         """A predictor that names things as a label set does."""
         predictor = self.predictor.fork()
-        synonyms = [label.synonyms for label in labels.labels]
-        names = [label.name for label in labels.labels]
-        predictor.set_vocabulary(Vocabulary(names, synonyms=synonyms))
+        predictor.set_vocabulary(labels.vocabulary())
         return predictor
 
     def _open_image(
@@ -162,7 +195,33 @@ def _mapping(container: Mapping, key: str) -> Mapping:
     return value
 
 
-def _note(names: Sequence[str], scores: Sequence[float]) -> str:
-    """The best name, and the others that are not all but impossible."""
-    shown = [i for i in range(len(names)) if i == 0 or scores[i] >= 0.01]
-    return ', '.join(f'{names[i]} {scores[i]:.0%}' for i in shown)
+def _addresses(task: Mapping, labels: LabelSet) -> list:
+    """Where a task has the images of an `<Image>`."""
+    data = _mapping(task, 'data')
+    if labels.image_key not in data:
+        raise ValueError(
+            f"The task's data has no {labels.image_key!r}, which the label config names as its "
+            f'image, only {", ".join(map(str, data))}.'
+        )
+    addresses = data[labels.image_key]
+    if not labels.has_pages:
+        return [addresses]
+    if not isinstance(addresses, list):
+        raise ValueError(
+            f'{labels.image_key!r} of the task is a list of images, not {addresses!r:.100}.'
+        )
+    return addresses
+
+
+def _regions(
+    mask: np.ndarray,
+    names: Sequence[str],
+    scores: Sequence[float],
+    score: float,
+    to_name: str,
+    labels: LabelSet,
+    page: int,
+) -> list[dict]:
+    label = next(label for label in labels.labels if label.name == names[0])
+    note = name_note(names, scores)
+    return mask_regions(mask, label, to_name, score, note, page if labels.has_pages else None)

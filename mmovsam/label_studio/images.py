@@ -14,9 +14,9 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import numpy as np
 
+from ..apis.auto_labeling.label_studio import LOCAL_FILES
 from ..apis.image_input import read_sent_image
 
-LOCAL_FILES = '/data/local-files'  # where Label Studio serves files of its server
 MAX_REQUESTS = 5  # for an image that was moved
 CHUNK = 1 << 16
 KEPT = "!#$%&'()*+,/:;=?@[]~"  # what a URL that is quoted already consists of

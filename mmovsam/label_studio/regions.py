@@ -1,31 +1,27 @@
-"""Regions of Label Studio: those drawn become prompts, masks become those of a brush."""
+"""Regions that were drawn in Label Studio, as prompts."""
 
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
 import numpy as np
 
-from .label_config import BrushLabel
-
 POINT_TYPES = ('keypointlabels', 'keypoint')
 BOX_TYPES = ('rectanglelabels', 'rectangle')
 BACKGROUND = 'background'  # a label of points that are background, in any case of letters
-CHANNELS = 4  # of a brush mask: RGBA, all alike, 255 inside the mask and 0 outside
-VALUE_BITS = 8
-RUN_BITS = np.array([3, 4, 8, 16])  # a run says which of these widths its length has
-LONGEST = 1 << RUN_BITS[-1]
 
 
-def target_image(regions: Sequence[Mapping]) -> str | None:
-    """The name of the `<Image>` in which regions were drawn; None if there is nothing to read.
+def target_image(regions: Sequence[Mapping]) -> tuple[str, int] | None:
+    """The image in which regions were drawn: the name of the `<Image>`, and which of its images.
 
     Args:
         regions: `params.context.result` of a request; others than points and rectangles are not
             read.
+
+    Returns:
+        None if there is nothing to read.
 
     Raises:
         ValueError: There are regions, but no points or rectangles; or they are in several images.
@@ -39,10 +35,13 @@ def target_image(regions: Sequence[Mapping]) -> str | None:
             f'Regions of type {regions[0].get("type")!r} are no prompts. Draw with <KeyPointLabels '
             'smart="true"> or <RectangleLabels smart="true">.'
         )
-    names = {str(region.get('to_name')) for region in drawn}
-    if len(names) > 1:
-        raise ValueError(f'The regions are in several images: {sorted(names)}. Draw in one.')
-    return names.pop() if names else None
+    for region in drawn:
+        if not isinstance(region.get('item_index', 0), int):
+            raise ValueError(f'item_index is a number, not {region["item_index"]!r:.100}.')
+    images = {(str(region.get('to_name')), region.get('item_index', 0)) for region in drawn}
+    if len(images) > 1:
+        raise ValueError(f'The regions are in several images: {sorted(images)}. Draw in one.')
+    return images.pop() if images else None
 
 
 def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[dict]:
@@ -93,58 +92,6 @@ def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[di
         for box, members in groups
         if box is not None or any(foreground for *_, foreground in members)
     ]
-
-
-def brush_region(
-    mask: np.ndarray, label: BrushLabel, to_name: str, score: float, meta: str
-) -> dict:
-    """A mask as a region that Label Studio shows and stores.
-
-    Args:
-        mask: `(H, W)` bool.
-        label: What it is.
-        to_name: The name of the `<Image>`.
-        score: Probability of the label.
-        meta: A note that Label Studio shows with the region.
-    """
-    height, width = mask.shape
-    return dict(
-        id=uuid.uuid4().hex[:10],
-        type='brushlabels',
-        from_name=label.from_name,
-        to_name=to_name,
-        original_width=width,
-        original_height=height,
-        image_rotation=0,
-        value=dict(format='rle', rle=encode_brush(mask), brushlabels=[label.stored]),
-        score=score,
-        meta=dict(text=[meta]),
-    )
-
-
-def encode_brush(mask: np.ndarray) -> list[int]:
-    """The bytes of a mask `(H, W)` bool, as the `rle` of a result of type `brushlabels`.
-
-    The format is that of the JavaScript package `@thi.ng/rle-pack`. A head of 32 bits for the
-    number of values, 5 for the width of a value less 1 and 4 for each width in `RUN_BITS` less 1 is
-    followed by the runs. Each is a bit 1, 2 bits for the index of the width, the length less 1
-    in that width, and the value.
-    """
-    flat = mask.ravel()
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(starts, append=flat.size) * CHANNELS
-    parts = -(-lengths // LONGEST)
-    runs = np.full(parts.sum(), LONGEST)
-    runs[parts.cumsum() - 1] = lengths - (parts - 1) * LONGEST
-    values = np.repeat(np.where(flat[starts], 255, 0), parts)
-    index = np.searchsorted(1 << RUN_BITS, runs)
-    codes = ((4 | index) << RUN_BITS[index] | runs - 1) << VALUE_BITS | values
-    codes = np.concatenate([[flat.size * CHANNELS, VALUE_BITS - 1, *(RUN_BITS - 1)], codes])
-    widths = np.concatenate([[32, 5, *[4] * len(RUN_BITS)], 3 + RUN_BITS[index] + VALUE_BITS])
-    # the lowest bits of each code, as many as its width says, one after the other
-    ends = np.repeat(widths.cumsum(), widths)
-    bits = np.repeat(codes, widths) >> (ends - 1 - np.arange(len(ends))) & 1
-    return np.packbits(bits.astype(np.uint8)).tolist()
 
 
 def _check_image(region: Mapping, width: int, height: int) -> None:

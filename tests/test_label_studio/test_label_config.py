@@ -1,9 +1,11 @@
 """Label configs as people write them."""
 
+import xml.etree.ElementTree as ET
+
 import pytest
 from label_studio_requests import label_config
 
-from mmovsam.label_studio.label_config import parse_label_config
+from mmovsam.apis.auto_labeling.label_config import KINDS, make_label_config, parse_label_config
 
 
 def test_brush_labels_of_the_image_are_read_and_no_others():
@@ -34,6 +36,41 @@ def test_each_image_has_the_labels_that_point_at_it():
     assert found == {'front': ('a', [('fig', 'x')]), 'back': ('b', [('fig', 'x'), ('sky', 'y')])}
 
 
+@pytest.mark.parametrize('kind', KINDS)
+def test_label_says_what_becomes_of_a_mask(kind):
+    config = label_config(['plum']).replace('BrushLabels', kind)
+    ((label,),) = [labels.labels for labels in parse_label_config(config).values()]
+    assert (label.name, label.type) == ('plum', kind.lower())
+
+
+def test_brush_comes_before_polygons_and_these_before_rectangles():
+    tags = [
+        f'<{kind} name="{kind}" toName="image"><Label value="{kind[0]}"/></{kind}>'
+        for kind in ('RectangleLabels', 'PolygonLabels', 'BrushLabels')
+    ]
+    for number, expected in enumerate('RPB', 1):
+        config = f'<View><Image name="image" value="$a"/>{"".join(tags[:number])}</View>'
+        assert [label.name for label in parse_label_config(config)['image'].labels] == [expected]
+
+
+def test_image_may_have_pages():
+    config = label_config().replace('value="$picture"', 'valueList="$pictures"')
+    assert parse_label_config(config)['image'][:2] == ('pictures', True)
+    assert parse_label_config(label_config())['image'][:2] == ('picture', False)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_config_that_is_made_has_the_names_and_takes_clicks(kind):
+    names = ['a "cat" & co', 'Eule: grün', '<b>']
+    config = make_label_config(names, kind)
+    labels = parse_label_config(config)['image']
+    assert [label.name for label in labels.labels] == names
+    assert {label.type for label in labels.labels} == {kind.lower()}
+    assert labels.vocabulary().names == tuple(names)
+    smart = [tag.tag for tag in ET.fromstring(config) if tag.get('smart') == 'true']
+    assert smart == ['KeyPointLabels', 'RectangleLabels']
+
+
 @pytest.mark.parametrize(
     'config, message',
     [
@@ -41,12 +78,12 @@ def test_each_image_has_the_labels_that_point_at_it():
         ('<View>', 'is no XML'),
         ('<!DOCTYPE v [<!ENTITY a "b">]><View/>', 'has a document type'),
         ('<View/>', 'no <Image'),
-        (label_config().replace('BrushLabels', 'PolygonLabels'), '<BrushLabels>'),
+        (label_config().replace('BrushLabels', 'Labels'), '<BrushLabels>, <PolygonLabels>'),
+        (label_config().replace('smart="false"', 'smartOnly="true"'), 'are prompts'),
         (label_config([]), 'each name'),
-        (label_config().replace('value="$picture"', 'valueList="$pictures"'), 'valueList'),
         (label_config(['<Label/>']), 'each name'),
     ],
 )
-def test_config_without_brush_labels_is_refused(config, message):
+def test_config_without_labels_is_refused(config, message):
     with pytest.raises(ValueError, match=message):
         parse_label_config(config)

@@ -17,6 +17,7 @@ from label_studio_requests import (
 from PIL import Image
 
 from mmovsam.apis import OVSAMPredictor
+from mmovsam.apis.auto_labeling.sources import find_source
 from mmovsam.datasets.mini_world import CATEGORIES, Scene, draw_scene
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 from mmovsam.label_studio import ImageSource, LabelStudioBackend
@@ -191,9 +192,6 @@ def test_projects_and_people_at_once_encode_an_image_once(folder, task, monkeypa
 def test_nothing_drawn_or_found_gives_nothing(backend, task, monkeypatch):
     assert annotate(backend, task) == []  # the last region was deleted
     assert annotate(backend, task, task.click(0, positive=False)) == []
-    batch = prediction_request(None, 'https://nowhere.example/x.png', task.config)
-    batch['tasks'] *= 3
-    assert backend.predict(batch)['results'] == [[], [], []]
     predict = OVSAMPredictor.predict_batch
 
     def nothing(*args, **kwargs):
@@ -205,13 +203,83 @@ def test_nothing_drawn_or_found_gives_nothing(backend, task, monkeypatch):
     assert annotate(backend, task, task.around(0)) == []
 
 
+# Whole tasks
+
+
+def test_retrieved_predictions_are_what_find_finds_of_the_labels(backend, predictor, task):
+    (prediction,) = backend.predict(prediction_request(None, task.address, task.config))['results']
+    direct = predictor.fork()
+    direct.set_vocabulary(sorted({*task.names, *OTHER_NAMES}))
+    classifier = direct.classifier
+    names = classifier.subset(range(classifier.num_classes), direct.vocabulary)
+    expected = direct.find(names, task.scene.image, output_mode='mask')
+    assert len(expected) >= 2
+    for region, thing in zip(prediction['result'], expected, strict=True):
+        assert np.array_equal(task.decoded(region), thing['segmentation'])
+        assert region['value']['brushlabels'] == [thing['name']]
+        assert region['score'] == pytest.approx(thing['score'], abs=1e-3)
+    scores = [region['score'] for region in prediction['result']]
+    assert prediction['score'] == pytest.approx(np.mean(scores))
+
+
+def test_many_tasks_are_asked_for_one_by_one(backend, task):
+    """Label Studio asks again, task by task, if it gets one answer to several."""
+    batch = prediction_request(None, 'https://nowhere.example/x.png', task.config)
+    batch['tasks'] *= 3
+    assert backend.predict(batch)['results'] == [[]]
+
+
+@pytest.mark.parametrize('kind', ['PolygonLabels', 'RectangleLabels'])
+def test_label_studios_own_package_accepts_what_is_found(predictor, folder, task, kind):
+    interface = pytest.importorskip(
+        'label_studio_sdk.label_interface', reason='pip install label-studio-sdk, for its checks'
+    )
+    source = find_source('everything', dict(points_per_side=4), [])
+    backend = LabelStudioBackend(predictor, ImageSource(data_root=folder), source=source)
+    config = task.config.replace('BrushLabels', kind)
+    for regions in (None, [task.around(0)]):
+        request = prediction_request(regions, task.address, config)
+        (prediction,) = backend.predict(request)['results']
+        assert prediction['result'][0]['type'] == kind.lower()
+        checks = interface.LabelInterface(config)
+        assert checks.validate_prediction(prediction, return_errors=True) == []
+
+
+def test_image_of_several_pages_is_asked_page_by_page(backend, tasks):
+    config = label_config(sorted({name for task in tasks for name in task.names}))
+    pages = config.replace('value="$picture"', 'valueList="$picture"')
+    request = prediction_request(None, [task.address for task in tasks], pages)
+    (prediction,) = backend.predict(request)['results']
+    assert {region['item_index'] for region in prediction['result']} == {0, 1}
+    for page, task in enumerate(tasks):
+        (alone,) = backend.predict(prediction_request(None, task.address, config))['results']
+        found = [each for each in prediction['result'] if each['item_index'] == page]
+        assert [each['value'] for each in found] == [each['value'] for each in alone['result']]
+        click = {**task.click(0), 'item_index': page}
+        request['params']['context'] = dict(result=[click])
+        (region,) = backend.predict(request)['results'][0]['result']
+        (expected,) = annotate(backend, task, task.click(0), config=config)
+        assert region['value'] == expected['value'] and region['item_index'] == page
+    request['params']['context'] = dict(result=[{**task.click(0), 'item_index': 2}])
+    with pytest.raises(ValueError, match='no image 2, only 2'):
+        backend.predict(request)
+    request['tasks'][0]['data'] = dict(picture=task.address)
+    with pytest.raises(ValueError, match='is a list of images'):
+        backend.predict(request)
+
+
+def test_image_that_cannot_be_had_is_an_error_of_its_task(backend, task):
+    with pytest.raises(FileNotFoundError, match='missing.png'):
+        backend.predict(prediction_request(None, '/data/local-files/?d=missing.png', task.config))
+
+
 @pytest.mark.parametrize(
     'changes, message',
     [
         (dict(label_config=None), 'no label_config'),
-        (dict(label_config='<View/>'), '<BrushLabels>'),
+        (dict(label_config='<View/>'), '<BrushLabels>,'),
         (dict(label_config=label_config(['plum', 'Plum'])), 'more than once'),
-        (dict(label_config=label_config(image='photo')), "'image' has no <BrushLabels.*only photo"),
+        (dict(label_config=label_config(image='photo')), "'image' has no labels .*only photo"),
         (dict(tasks=None), 'has a list of tasks'),
         (dict(tasks=[3]), 'has a list of tasks'),
         (dict(tasks=[]), 'belong to one task, but there are 0'),
@@ -232,7 +300,7 @@ def test_setup_tells_the_version_or_what_is_wrong(backend):
         assert backend.setup({key: label_config()}) == dict(model_version='ovsam_mini')
     for schema, message in [
         (None, 'no schema'),
-        ('<View/>', '<BrushLabels>'),
+        ('<View/>', '<BrushLabels>,'),
         (label_config(['fig', 'fig']), 'more than once'),
     ]:
         with pytest.raises(ValueError, match=message):

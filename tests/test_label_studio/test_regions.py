@@ -1,14 +1,10 @@
-"""Regions that were drawn and the prompts that they mean; masks of Label Studio's brush."""
+"""Regions that were drawn and the prompts that they mean."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from label_studio_requests import decode_brush, point, rectangle
+from label_studio_requests import point, rectangle
 
-from mmovsam.label_studio.label_config import BrushLabel
-from mmovsam.label_studio.regions import brush_region, encode_brush, read_prompts, target_image
+from mmovsam.label_studio.regions import read_prompts, target_image
 
 WIDTH, HEIGHT = 80, 60
 BOX, OTHER_BOX = [8, 6, 40, 30], [44, 33, 76, 54]
@@ -66,7 +62,8 @@ def test_rectangles_that_were_only_clicked_or_that_are_turned():
 def test_other_regions_are_left_out():
     choice = dict(type='choices', to_name='image', value=dict(choices=['a']))
     assert prompts(at(20, 15), choice) == prompts(at(20, 15))
-    assert target_image([choice, at(20, 15)]) == 'image' and target_image([]) is None
+    assert target_image([choice, at(20, 15)]) == ('image', 0) and target_image([]) is None
+    assert target_image([at(20, 15, item_index=2)]) == ('image', 2)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +85,9 @@ def test_bad_region_is_refused(change, message):
 @pytest.mark.parametrize(
     'regions, message',
     [
-        ([at(1, 1), at(1, 1, to_name='back')], r"in several images: \['back', 'image'\]"),
+        ([at(1, 1), at(1, 1, to_name='back')], r"in several images: \[\('back', 0\), \('image"),
+        ([at(1, 1), at(1, 1, item_index=1)], 'in several images'),
+        ([at(1, 1, item_index=[])], r'item_index is a number, not \[\]'),
         ([dict(type='brushlabels', value=dict(rle=[]))], "'brushlabels' are no prompts.*smart"),
         (['point'], "each with a value, not 'point'"),
         ([dict(type='keypointlabels')], 'each with a value'),
@@ -97,61 +96,3 @@ def test_bad_region_is_refused(change, message):
 def test_regions_that_are_no_prompts_are_refused(regions, message):
     with pytest.raises(ValueError, match=message):
         target_image(regions)
-
-
-def test_mask_becomes_a_region_of_the_brush():
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[10:30, 20:50] = True
-    region = brush_region(mask, BrushLabel('plum', 'P', (), 'label'), 'image', 0.75, 'plum 75%')
-    value = region.pop('value')
-    assert np.array_equal(decode_brush(value.pop('rle'), mask.shape), mask)
-    assert value == dict(format='rle', brushlabels=['P'])
-    assert region.pop('id') != brush_region(mask, BrushLabel(*'ab', (), 'c'), 'd', 0, '')['id']
-    assert region == dict(
-        type='brushlabels',
-        from_name='label',
-        to_name='image',
-        original_width=WIDTH,
-        original_height=HEIGHT,
-        image_rotation=0,
-        score=0.75,
-        meta=dict(text=['plum 75%']),
-    )
-
-
-# Run lengths of the brush, decoded bit by bit and by Label Studio's own package
-
-
-def masks():
-    """Discs and diagonal stripes, whose runs have all lengths, and runs that have to be split."""
-    for shape in ((1, 1), (1, 9), (7, 1), (90, 170)):
-        rows, columns = np.ogrid[: shape[0], : shape[1]]
-        disc = np.hypot(rows - shape[0] / 2, columns - shape[1] / 2) < min(shape) / 3
-        yield from (np.zeros(shape, bool), disc, (rows * 3 + columns) % 31 < 9)
-    for pixels in (1 << 14, (1 << 14) + 1, (1 << 15) + 3):  # 4 values a pixel, 65,536 a run
-        yield np.ones((1, pixels), bool)
-
-
-@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_any_mask_survives(mask):
-    assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
-
-
-def test_masks_with_runs_of_all_lengths_survive():
-    for mask in masks():
-        assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
-    # 24 values of 8 bits; widths 3, 4, 8, 16; runs of 8 zeros, 4 times 255, 12 zeros
-    head = f'{24:032b}' + '00111' + '0010' + '0011' + '0111' + '1111'
-    runs = '10011100000000' + '10001111111111' + '101101100000000'
-    bits = head + runs + '0' * (-len(head + runs) % 8)
-    expected = [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
-    assert encode_brush(np.array([[False, False, True], [False, False, False]])) == expected
-
-
-def test_label_studios_own_decoder_reads_it():
-    brush = pytest.importorskip(
-        'label_studio_sdk.converter.brush', reason='pip install label-studio-sdk, for its decoder'
-    )
-    for mask in masks():
-        pixels = brush.decode_rle(encode_brush(mask)).reshape(*mask.shape, 4)
-        assert np.array_equal(pixels[..., 3] > 0, mask)

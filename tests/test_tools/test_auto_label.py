@@ -1,5 +1,6 @@
 """tools/auto_label.py with the shipped models, mostly on scenes of the small world."""
 
+import json
 import os
 import subprocess
 import sys
@@ -104,6 +105,23 @@ def test_own_names_are_the_classes(run):
     assert lines and {line.split()[0] for line in lines} <= {'0', '1'}
 
 
+def test_labels_of_a_label_studio_project_are_the_classes(run):
+    Path('config.xml').write_text(
+        '<View><Image name="photo" value="$url"/><PolygonLabels name="shape" toName="photo">'
+        '<Label value="a red thing"/><Label value="a blue thing"/></PolygonLabels></View>'
+    )
+    status, _, err = run(
+        f'images/0.png tasks.json --format label_studio --label-config config.xml {COARSE}'
+    )
+    assert status == 0, err
+    assert Path('tasks.xml').read_text() == Path('config.xml').read_text()
+    (task,) = json.loads(Path('tasks.json').read_text())
+    assert task['data'] == dict(url='/data/local-files/?d=images/0.png')
+    (prediction,) = task['predictions']
+    names = {region['value']['polygonlabels'][0] for region in prediction['result']}
+    assert names and names <= {'a red thing', 'a blue thing'}
+
+
 @pytest.mark.parametrize(
     'line, message',
     [
@@ -114,6 +132,7 @@ def test_own_names_are_the_classes(run):
         ('images out.json --config none.py', 'no config none.py'),
         ('images images', 'is a folder, expected a JSON file'),
         ('images names.txt', 'There is already names.txt'),
+        ('images out.json --label-config names.txt --format label_studio', 'is no XML'),
     ],
 )
 def test_mistake_is_told_in_a_line(run, line, message):

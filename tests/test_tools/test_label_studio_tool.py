@@ -37,6 +37,7 @@ def status_of(app):
 def test_model_of_photographs_is_served_to_this_machine_alone(run):
     status, ((app, how),), _ = run('')
     assert status == 0 and (how['host'], how['port']) == ('127.0.0.1', 9090)
+    assert app.backend.source.settings == dict(prompter='find', options={})
     line, answer = status_of(app)
     assert line == '200 OK' and answer['model_version'] == 'ovsam_photo'
 
@@ -47,11 +48,13 @@ def test_flags_and_environment_arrive(run, monkeypatch, tmp_path):
     monkeypatch.setenv('BASIC_AUTH_PASS', 'plum')
     _, ((app, how),), _ = run(
         f'--host 0.0.0.0 --port 7 --label-studio http://ls:8080 --data-root {tmp_path} '
-        '--allow-host a.example --allow-host b.example:81 --max-megabytes 2 --max-megapixels 1.5'
+        '--allow-host a.example --allow-host b.example:81 --max-megabytes 2 --max-megapixels 1.5 '
+        '--prompter everything --prompter-options points_per_side=8'
     )
     images = app.backend.images
     assert (how['host'], how['port']) == ('0.0.0.0', 7)
     assert (images.url, images.api_key, images.data_root) == ('http://ls:8080', 'key', tmp_path)
+    assert app.backend.source.settings['options'] == dict(points_per_side=8)
     assert images.allowed_hosts == {'a.example', 'b.example:81'}
     assert (images.max_bytes, images.max_pixels) == (2_000_000, 1_500_000)
     assert status_of(app)[0].startswith('401 ')
@@ -61,6 +64,7 @@ def test_flags_and_environment_arrive(run, monkeypatch, tmp_path):
     'line, installed, user, message',
     [
         ('--label-studio localhost:8080', True, '', 'no address of Label Studio'),
+        ('--prompter-options points=3', True, '', 'no option points; it has score_thr'),
         ('--data-root nowhere', True, '', 'nowhere does not exist'),
         ('--config no_such.py', True, '', 'There is no config no_such.py'),
         ('', False, '', "pip install 'mmovsam[label-studio]'"),

@@ -17,6 +17,7 @@ from ..input_list import list_images
 from ..predictor import OVSAMPredictor
 from .formats import distinct_files, label_files, write_labels
 from .journal import Journal, Place, read_record
+from .label_studio import label_config_of
 from .labeler import MAX_FAILED, Labeler, picture_path
 from .sources import EVERYTHING, find_source
 
@@ -45,6 +46,7 @@ def auto_label(
     prompter_options: Mapping | None = None,
     format: str = 'coco',
     polygons: bool = False,
+    label_config: str | PathLike | None = None,
     score_thr: float = 0.0,
     unknown_below: float | None = None,
     top_k: int = 5,
@@ -68,12 +70,16 @@ def auto_label(
     Args:
         predictor: With the vocabulary that is wanted. The images that it has set stay set.
         images: See `list_images`.
-        out: A file for COCO; a folder for LabelMe and YOLO; see `label_files`.
+        out: A file for COCO and Label Studio; a folder for LabelMe and YOLO; see `label_files`.
         prompter: What says where objects are: see `find_source`.
         prompter_options: More arguments of it.
-        format: `'coco'`, `'coco_panoptic'`, `'labelme'` or `'yolo'`: see `write_coco`,
-            `write_coco_panoptic`, `write_labelme`, `write_yolo`.
-        polygons: For COCO: polygons in place of run lengths.
+        format: `'coco'`, `'coco_panoptic'`, `'labelme'`, `'yolo'` or `'label_studio'`: see
+            `write_coco`, `write_coco_panoptic`, `write_labelme`, `write_yolo`,
+            `write_label_studio`.
+        polygons: For COCO and Label Studio: polygons in place of run lengths.
+        label_config: For Label Studio: the file of a project's label config, which says whether
+            labels are brush masks, polygons or rectangles, and has all names; by default one is
+            made.
         score_thr: Objects with a lower score are left out.
         unknown_below: Objects whose best name is less probable are called `unknown`, the last
             class; None to have no such class.
@@ -101,8 +107,11 @@ def auto_label(
     for name, value in dict(batch_size=batch_size, top_k=top_k).items():
         if value < 1:
             raise ValueError(f'{name} must be at least 1, not {value}.')
-    if polygons and format != 'coco':
-        raise ValueError(f'polygons are a choice of format coco only, not of {format}.')
+    if polygons and (format not in ('coco', 'label_studio') or label_config):
+        whose = 'one with a label config' if label_config else format
+        raise ValueError(f'polygons are a choice of format coco or label_studio, not of {whose}.')
+    if label_config and format != 'label_studio':
+        raise ValueError(f'A label config is for format label_studio, not {format}.')
     font_families((), font)  # an unknown one is an error now
     out = Path(out)
     # the others have the main process's list: a folder may grow while they look
@@ -120,6 +129,8 @@ def auto_label(
         font=font,
         max_failed=min(MAX_FAILED, len(paths)),
     )
+    if format == 'label_studio':
+        label_config = label_config_of(labeler.names, label_config, polygons)
     names = list(paths)
     batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
     settings = dict(labeler.settings, batch_size=batch_size)
@@ -129,7 +140,14 @@ def auto_label(
         todo = by_main_process(partial(_todo, journal, batches, overwrite, progress))
         _label(labeler, paths, [batches[i] for i in todo], journal, progress)
         barrier()
-        write = partial(write_labels, out, format, polygons=polygons, names=labeler.names)
+        write = partial(
+            write_labels,
+            out,
+            format,
+            names=labeler.names,
+            polygons=polygons,
+            label_config=label_config,
+        )
         return by_main_process(partial(_finish, journal, paths, write))
 
 

@@ -1,4 +1,4 @@
-"""Labels in the formats that annotation tools and trainers read: COCO (panoptic), LabelMe, YOLO.
+"""Labels in the formats that annotation tools and trainers read.
 
 A record is what is known of an image: `file_name`, `width` and `height` in pixels, and `objects`,
 each a dict of
@@ -24,8 +24,9 @@ from ...version import __version__
 from ..input_list import file_key
 from ..polygons import joined, mask_to_polygons
 from ..tidying import label_map, non_overlapping
+from .label_studio import label_studio_tasks
 
-FORMATS = ('coco', 'coco_panoptic', 'labelme', 'yolo')
+FORMATS = ('coco', 'coco_panoptic', 'labelme', 'yolo', 'label_studio')
 LABELME_VERSION = '5.5.0'  # the layout's
 
 
@@ -34,7 +35,8 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
 
     Args:
         out: A file for COCO (for its panoptic form with a folder beside it, of the same name
-            without `.json`), a folder for LabelMe and YOLO.
+            without `.json`) and for Label Studio (with `.xml` beside it), a folder for LabelMe and
+            YOLO.
         format: One of `FORMATS`.
         names: Of the images.
 
@@ -44,13 +46,15 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
     """
     if format not in FORMATS:
         raise ValueError(f'format is {format!r}; choose one of {", ".join(FORMATS)}.')
-    if format in ('coco', 'coco_panoptic'):
+    if format in ('coco', 'coco_panoptic', 'label_studio'):
         if out.is_dir():
             raise ValueError(f'{out} is a folder, expected a JSON file to write.')
         if format == 'coco':
             return [out]
         if out.suffix != '.json':
-            raise ValueError(f'{out} should end with .json: the folder beside it has the rest.')
+            raise ValueError(f'{out} should end with .json: what is beside it has the rest.')
+        if format == 'label_studio':
+            return [out, out.with_suffix('.xml')]
         return [out, *distinct_files({name: _label_file(out, format, name) for name in names})]
     if out.is_file():
         raise ValueError(f'{out} is a file, expected a folder to write to.')
@@ -89,14 +93,17 @@ def write_labels(
     images: Mapping[str, Path],
     names: Sequence[str],
     polygons: bool,
+    label_config: str | None = None,
 ) -> None:
-    """Write labels in one of `FORMATS`; arguments as of `write_coco` and `write_labelme`."""
+    """Write labels in one of `FORMATS`; arguments as of `write_coco` and those beside it."""
     if format == 'coco':
         write_coco(out, records, names, polygons)
     elif format == 'coco_panoptic':
         write_coco_panoptic(out, records, names)
     elif format == 'labelme':
         write_labelme(out, records, images)
+    elif format == 'label_studio':
+        write_label_studio(out, records, images, label_config)
     else:
         write_yolo(out, records, names)
 
@@ -272,6 +279,23 @@ def write_yolo(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> N
         f'  {number}: {json.dumps(name, ensure_ascii=False)}\n' for name, number in labels.items()
     )
     write_atomic(out / 'data.yaml', f'train: images\nval: images\nnames:\n{classes}')
+
+
+def write_label_studio(
+    out: Path, records: Iterable[Mapping], images: Mapping[str, Path], label_config: str
+) -> None:
+    """Write Label Studio's tasks with predictions, see `label_studio_tasks`, and its label config.
+
+    Args:
+        out: The file of the tasks; the label config is beside it, in a file that ends with `.xml`.
+        records: What to write.
+        images: The images' paths by `file_name`.
+        label_config: See `label_config_of`.
+    """
+    with atomic_path(out) as path, path.open('w', encoding='utf-8') as file:
+        _write_list(file, label_studio_tasks(records, images, label_config))
+        file.write('\n')
+    write_atomic(out.with_suffix('.xml'), label_config)
 
 
 def _rle(record: Mapping, thing: Mapping) -> dict:

@@ -366,6 +366,8 @@ def test_proposals_are_filtered_and_changed_ones_are_other_settings(run, stopped
         (dict(batch_size=0), ValueError, 'batch_size must be at least 1, not 0'),
         (dict(format='voc'), ValueError, "format is 'voc'"),
         (dict(format='yolo', polygons=True), ValueError, 'polygons are a choice of format coco'),
+        (dict(label_config='a.xml'), ValueError, 'A label config is for format label_studio'),
+        (dict(format='label_studio', label_config='a.xml'), FileNotFoundError, 'a.xml'),
         (dict(options=dict(points=3)), ValueError, 'no option points; it has points_per_side'),
         (dict(options=dict(points_per_side=0)), ValueError, 'points_per_side must be at least 1'),
         (dict(prompter='none.json', options={}), FileNotFoundError, 'no results file none.json'),

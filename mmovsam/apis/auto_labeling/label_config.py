@@ -1,0 +1,129 @@
+"""What a Label Studio project calls things: the labels of its label config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from mmdet.visualization import get_palette
+
+from ...vocabulary import Vocabulary
+
+KINDS = ('BrushLabels', 'PolygonLabels', 'RectangleLabels')
+EXAMPLE = (
+    '<View><Image name="image" value="$image"/><BrushLabels name="label" toName="image">'
+    '<Label value="cat"/><Label value="dog"/></BrushLabels></View>'
+)
+
+
+class Label(NamedTuple):
+    """A `<Label>` of one of the tags in `KINDS`."""
+
+    name: str
+    """Its `value`, what the model reads."""
+    stored: str
+    """What an annotation holds: its `alias` if it has one, else its `value`."""
+    synonyms: tuple[str, ...]
+    """Its `predicted_values`, where Label Studio has the names that a model uses for it."""
+    from_name: str
+    """The name of the tag that holds it."""
+    type: str
+    """Of its regions: `'brushlabels'`, `'polygonlabels'` or `'rectanglelabels'`."""
+
+
+class LabelSet(NamedTuple):
+    """What may be found in the images of one `<Image>`."""
+
+    image_key: str
+    """Where a task's data has the image, or the images."""
+    has_pages: bool
+    """Whether it is a list of images there."""
+    labels: tuple[Label, ...]
+
+    def vocabulary(self) -> Vocabulary:
+        """The labels as class names with their synonyms."""
+        synonyms = [label.synonyms for label in self.labels]
+        return Vocabulary([label.name for label in self.labels], synonyms=synonyms)
+
+
+def parse_label_config(config: str) -> dict[str, LabelSet]:
+    """Read the label sets of a project from its label config, XML.
+
+    The labels of an `<Image>` are those of the first of `KINDS` that it has. Tags with
+    `smartOnly="true"` are for prompts and hold none.
+
+    Returns:
+        For the name of each `<Image>` that has labels, those.
+
+    Raises:
+        ValueError: It is no XML, or no image in it has labels.
+    """
+    if not config.strip():
+        raise ValueError(f"The project's label config is missing: expected XML such as {EXAMPLE}")
+    if '<!DOCTYPE' in config:  # it could define entities without end
+        raise ValueError('The label config has a document type: leave <!DOCTYPE ...> out.')
+    try:
+        root = ElementTree.fromstring(config)
+    except ElementTree.ParseError as error:
+        raise ValueError(f'The label config is no XML: {error}.') from None
+    labels: dict[str, tuple[Label, ...]] = {}
+    for kind in KINDS:
+        found: dict[str, tuple[Label, ...]] = {}
+        for tag in _tags(root, kind):
+            if tag.get('smartOnly') != 'true':
+                for target in map(str.strip, tag.get('toName', '').split(',')):
+                    found[target] = found.get(target, ()) + _labels(tag, kind)
+        labels = found | labels
+    sets = {}
+    for tag in _tags(root, 'Image'):
+        name, pages = tag.get('name'), tag.get('valueList')
+        key = (pages or tag.get('value', '')).removeprefix('$')
+        if key and labels.get(name):
+            sets[name] = LabelSet(key, pages is not None, labels[name])
+    if not sets:
+        raise ValueError(
+            f'The label config has no <Image value="$..."> with <{">, <".join(KINDS)}> that hold a '
+            '<Label> each name (labels from task data are not supported; those with '
+            f'smartOnly="true" are prompts). Such as {EXAMPLE}'
+        )
+    return sets
+
+
+def make_label_config(names: Sequence[str], kind: str = KINDS[0]) -> str:
+    """A label config for images with regions of some names, and clicks and rectangles as prompts.
+
+    Args:
+        names: Of the labels.
+        kind: One of `KINDS`.
+    """
+    root = ElementTree.Element('View')
+    ElementTree.SubElement(root, 'Image', name='image', value='$image', zoom='true')
+    tag = ElementTree.SubElement(root, kind, name='label', toName='image')
+    for name, color in zip(names, get_palette('random', len(names))):
+        background = '#{:02x}{:02x}{:02x}'.format(*color)
+        ElementTree.SubElement(tag, 'Label', value=name, background=background)
+    smart = dict(toName='image', smart='true', smartOnly='true')
+    for kind, name in (('KeyPointLabels', 'point'), ('RectangleLabels', 'box')):
+        tag = ElementTree.SubElement(root, kind, name=name, **smart)
+        ElementTree.SubElement(tag, 'Label', value=f'Object by a {name}', background='#0080ff')
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding='unicode') + '\n'
+
+
+def _tags(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    return [tag for tag in root.iter() if tag.tag.lower() == name.lower()]
+
+
+def _labels(parent: ElementTree.Element, kind: str) -> tuple[Label, ...]:
+    return tuple(
+        Label(
+            tag.get('value'),
+            tag.get('alias') or tag.get('value'),
+            tuple(filter(None, map(str.strip, tag.get('predicted_values', '').split(',')))),
+            parent.get('name', ''),
+            kind.lower(),
+        )
+        for tag in _tags(parent, 'Label')
+        if tag.get('value')
+    )

@@ -1,0 +1,74 @@
+"""The objects of one image after another, for programs that ask image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..apis import OVSAMPredictor
+from ..apis.auto_labeling.sources import FIND, Found, find_source
+from ..apis.find import SCORE_THR, check_score_thr
+from ..vocabulary import Vocabulary
+from ..vocabulary.sources import WORDS
+
+
+class ObjectFinder:
+    """Finds the objects of an image, as `auto_label` does.
+
+    Args:
+        model: A config or the name of a pretrained model, see `OVSAMPredictor.from_config`.
+        checkpoint: Likewise.
+        names: What objects may be called: a list, names with commas between them in one text, or
+            what `Vocabulary.from_source` reads, such as `'lvis'` or a file; None for the model's.
+        prompter: What says where objects are, see `find_source`: `'find'`, `'everything'` or a
+            detector.
+        score_thr: Objects with a lower score are left out where a call says nothing else; None for
+            0.5 with `'find'`, for 0 with others.
+        device: As for `OVSAMPredictor.from_config`.
+        **options: Of the prompter.
+
+    Attributes:
+        names: Of the classes.
+        predictor: With these names.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: An argument is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = 'ovsam-photo',
+        checkpoint: str | Path | None = None,
+        names: str | Sequence[str] | PathLike | None = None,
+        prompter: str | Path = FIND,
+        score_thr: float | None = None,
+        device: str | torch.device | None = None,
+        **options,
+    ) -> None:
+        finds = prompter == FIND
+        self.score_thr = SCORE_THR * finds if score_thr is None else score_thr
+        check_score_thr(self.score_thr)
+        # all that there is: a higher threshold takes objects away and changes none
+        self._source = find_source(prompter, dict(options, score_thr=0) if finds else options, [])
+        self.predictor = OVSAMPredictor.from_config(model, checkpoint, device)
+        if names is not None:
+            if isinstance(names, str) and names not in WORDS and not Path(names).is_file():
+                names = [name.strip() for name in names.split(',') if name.strip()]
+            self.predictor.set_vocabulary(Vocabulary.from_source(names))
+        self.names = self.predictor.vocabulary
+
+    def __call__(self, image: np.ndarray, score_thr: float | None = None) -> list[Found]:
+        """The objects of an image.
+
+        Args:
+            image: `(H, W, 3)` uint8 RGB.
+            score_thr: None for the finder's own.
+        """
+        (found,) = self._source.find(self.predictor, {'image': image[..., ::-1]}, top_k=5)
+        least = self.score_thr if score_thr is None else score_thr
+        return [thing for thing in found if thing.score >= least]
