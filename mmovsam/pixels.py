@@ -176,7 +176,7 @@ def _is_replaceable(loader):
 
 
 class _LoadAnyDepth(LoadImageFromFile):
-    """`LoadImageFromFile` for images of any depth."""
+    """`LoadImageFromFile` for images of any depth, whose file may have been read already."""
 
     def __init__(self, loader, value_range):
         vars(self).update(vars(loader))
@@ -185,8 +185,11 @@ class _LoadAnyDepth(LoadImageFromFile):
     def transform(self, results):
         """As that of its base class."""
         path = results['img_path']
+        results = dict(results)
+        data = results.pop('img_bytes', None)
         try:
-            data = mmengine.fileio.get(path, backend_args=self.backend_args)
+            if data is None:
+                data = mmengine.fileio.get(path, backend_args=self.backend_args)
             image = decode_image(data, self.value_range)
             if image is None:
                 raise ValueError(f'{path} is truncated or no image ({len(data)} bytes)')

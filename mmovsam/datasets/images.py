@@ -49,13 +49,18 @@ class CheckedImages:
     """For datasets: each image is checked when it is read.
 
     A missing, truncated or foreign file is an error that names it, where OpenCV would fill what is
-    missing with gray. Pipelines stay MMDetection's own, so that its tools recognise them.
+    missing with gray. The file is opened once: its content is the item's `img_bytes`, which
+    `LoadImageFromFile` takes. Pipelines stay MMDetection's own, so that its tools recognise them.
 
     Args:
         damaged (str): What a training does about such a file: `'stop'`, or `'skip'` to log its name
             and take another image in its place.
         value_range (tuple[float, float], optional): The values that are black and white in images
             of more than 8 bits; by default percentiles of each, see `mmovsam.pixels.to_color`.
+
+    Attributes:
+        with_checksum (bool): Whether `data_samples` of an item get `image_checksum`, the CRC-32 of
+            the image's file, as meta information.
     """
 
     def __init__(self, *args, damaged='stop', value_range=None, **kwargs):
@@ -65,6 +70,7 @@ class CheckedImages:
             raise ValueError("damaged='skip' is for training; a test needs all of its images.")
         self.damaged = damaged
         self.num_skipped = 0
+        self.with_checksum = False
         super().__init__(*args, **kwargs)
         load_all_depths(self.pipeline, value_range)
 
@@ -81,7 +87,8 @@ class CheckedImages:
         data_info = self.get_data_info(idx)
         size = data_info.get('height'), data_info.get('width')
         try:
-            width, height = check_image(data_info['img_path'], *size, self.backend_args)
+            data = _content(data_info['img_path'], self.backend_args)
+            width, height = _checked_size(data_info['img_path'], data, *size)
         except (FileNotFoundError, ValueError) as error:
             if self.damaged == 'stop':
                 raise
@@ -93,7 +100,12 @@ class CheckedImages:
             )
             return None  # MMEngine takes another one
         data_info.update(width=width, height=height)
-        return self.pipeline(self.complete(data_info))
+        item = self.pipeline(dict(self.complete(data_info), img_bytes=data))
+        if item is not None:
+            item.pop('img_bytes', None)  # where another transform than ours loads the image
+            if self.with_checksum:
+                item['data_samples'].set_metainfo(dict(image_checksum=zlib.crc32(data)))
+        return item
 
     def complete(self, data_info):
         """An item with what depends on its image's size."""
@@ -113,14 +125,21 @@ def check_image(path, height=None, width=None, backend_args=None):
         FileNotFoundError: The image is missing.
         ValueError: It is truncated, no image, or of another size.
     """
+    return _checked_size(path, _content(path, backend_args), height, width)
+
+
+def _content(path, backend_args):
     try:
         with errors_naming(path):
-            data = mmengine.fileio.get(path, backend_args=backend_args)
+            return mmengine.fileio.get(path, backend_args=backend_args)
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(
             f'{path} is missing, though the annotations list it; check data_root and '
             'data_prefix of your config, or get the images again'
         ) from None
+
+
+def _checked_size(path, data, height, width):
     size = whole_image_size(data)
     if size and any(start in data for start in _TIFF_STARTS):
         image = read_values(data)  # the pipelines' reader says how the image is turned
