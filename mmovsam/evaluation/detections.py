@@ -42,7 +42,8 @@ class Detections:
                 dict(size=self.sizes[i], counts=counts)
                 for i, counts in zip(ids, self.counts[chosen])
             ]
-            areas = coco_mask.area(masks).astype(float) if masks else areas
+            # one by one: of more than 255 pycocotools 2.0.11 fails with numpy 2
+            areas = np.array([coco_mask.area(mask) for mask in masks], float)
         columns = self.classes - start, self.scores, self.bboxes
         classes, scores, bboxes = (column[chosen].tolist() for column in columns)
         entries = [
