@@ -19,6 +19,7 @@ from mmengine.fileio import get_file_backend, get_local_path
 from mmengine.logging import print_log
 
 from ..datasets.files import on_disk
+from ..heif import heif_extensions
 from ..vocabulary.names import read_lines
 
 OTHER_FORMATS = (
@@ -158,18 +159,19 @@ def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(IMG_EXTENSIONS)
+    return name.lower().endswith((*IMG_EXTENSIONS, *heif_extensions()))
 
 
 def _images_among(files: Sequence[str], source: str | os.PathLike) -> Iterator[str]:
     """Those whose format is read, by their ending; images of other formats are counted."""
     endings = Counter(os.path.splitext(file)[1].lower() for file in files)
-    not_taken = {ending: endings[ending] for ending in OTHER_FORMATS if endings[ending]}
+    others = [ending for ending in OTHER_FORMATS if ending not in heif_extensions()]
+    not_taken = {ending: endings[ending] for ending in others if endings[ending]}
     if not_taken:
         print_log(
             f'{source}: {sum(not_taken.values())} images are left out, their formats are not read: '
             f'{", ".join(f"{count} {ending}" for ending, count in not_taken.items())}. Convert '
-            'them to JPEG or PNG.',
+            "them to JPEG or PNG; HEIC is read after pip install 'mmovsam[heic]'.",
             logger='current',
             level=logging.WARNING,
         )

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
 from ..fileio import errors_naming
+from ..heif import heif_kind, require_heif_reader
 from ..pixels import load_all_depths, read_values
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -33,16 +34,6 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
-_ORIENTATION = 0x0112  # EXIF's tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class CheckedImages:
@@ -140,6 +131,7 @@ def _content(path, backend_args):
 
 
 def _checked_size(path, data, height, width):
+    require_heif_reader(data, path)
     size = whole_image_size(data)
     if size and any(start in data for start in _TIFF_STARTS):
         image = read_values(data)  # the pipelines' reader says how the image is turned
@@ -162,7 +154,10 @@ def whole_image_size(data):
     """Width and height, before EXIF turns it, of an image that is complete; else None.
 
     JPEG and PNG say so by their end mark; others, and JPEG with something behind it, are decoded.
+    Those of HEIC and AVIF, which have more ways to turn an image, are those that it is shown with.
     """
+    if heif_kind(data):
+        return _size(data)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.format == 'PNG':
@@ -186,13 +181,3 @@ def whole_image_size(data):
 def _size(data):
     image = read_values(data)
     return None if image is None else image.shape[1::-1]
-
-
-def upright(image):
-    """A PIL image turned as its EXIF says; as it is stored where EXIF is broken."""
-    image.load()
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
-    except Exception:  # PIL raises whatever the broken tags led to
-        turn = None
-    return image if turn is None else image.transpose(turn)
