@@ -81,7 +81,7 @@ def _listed_at(source: str) -> list[str] | None:
 
 
 def list_images(
-    source: str | os.PathLike, leave_out: str | os.PathLike | None = None
+    source: str | os.PathLike, leave_out: str | os.PathLike | Sequence = ()
 ) -> dict[str, Path]:
     """Find images to label.
 
@@ -89,7 +89,7 @@ def list_images(
         source: A folder, searched with all folders in it for files that end like images, but not
             for hidden ones; a glob such as `'photos/*/*.jpg'` (`**` for any depth); one image; or a
             text file (`.txt`) with a path on each line, relative to the folder of the file.
-        leave_out: A folder whose images do not count, such as that of pictures made of others.
+        leave_out: Folders whose images do not count, such as those of pictures made of others.
 
     Returns:
         Paths by their names, in the order of these. A name is the path relative to the folder, to
@@ -100,9 +100,10 @@ def list_images(
         ValueError: There is no image in it, or the list has a line twice.
     """
     root, paths = _find(source)
-    if leave_out is not None:
-        unwanted = Path(leave_out).resolve()
-        paths = (path for path in paths if unwanted not in path.resolve().parents)
+    folders = [leave_out] if isinstance(leave_out, (str, os.PathLike)) else leave_out or ()
+    unwanted = {Path(folder).resolve() for folder in folders}
+    if unwanted:  # where a link stands counts, not where it leads
+        paths = (p for p in paths if unwanted.isdisjoint((p.parent.resolve() / p.name).parents))
     # Both are absolute, so that there is a way from one to the other.
     root = Path(os.path.abspath(root))
     names = {}
