@@ -155,7 +155,11 @@ def read_values(data):
     if heif_kind(data):
         try:
             image = upright(open_heif(data)).convert('RGB')
-        except (OSError, ValueError, SyntaxError, EOFError, RuntimeError):
+        except Image.DecompressionBombError as error:
+            raise ValueError(f'The image is too large: {error}') from None
+        except (ImportError, MemoryError):  # not the image's fault
+            raise
+        except Exception:
             return None
         return np.ascontiguousarray(np.asarray(image)[..., ::-1])
     for flag in (_ANY_DEPTH, 'unchanged'):  # the first does not take gray of 32 bits

@@ -105,7 +105,7 @@ def read_sent_image(
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ValueError(f'{name} is too large ({error}); {limit}') from None
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError):
         raise ValueError(
             f'{name} is truncated or no image of the kinds {", ".join(FORMATS)}, AVIF, HEIC '
             f'({len(data)} bytes). Get it again, or convert it to JPEG or PNG.'
