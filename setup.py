@@ -69,6 +69,7 @@ docs = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6', 'mkdocstrings[python]>=1', 'ru
 mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
+heic = ['pillow-heif>=0.16']  # images of phones and cameras
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
 cvat = ['cvat-sdk>=2.60']  # whose functions mmovsam.integrations.cvat has; from then on with scores
 fiftyone = ['fiftyone>=1']  # whose models mmovsam.integrations.fiftyone has
@@ -113,6 +114,7 @@ setup(
         'onedl': onedl,
         'mim': ['openmim==0.3.9', 'openxlab==0.0.11', 'setuptools<81'],
         'lvis': lvis,
+        'heic': heic,
         'label-studio': label_studio,
         'cvat': cvat,
         'fiftyone': fiftyone,
@@ -123,6 +125,7 @@ setup(
         'test': [
             *mini,
             *lvis,
+            *heic,
             *label_studio,
             *web,
             *export,

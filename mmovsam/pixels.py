@@ -5,11 +5,24 @@ import mmcv
 import mmengine.fileio
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from PIL import Image
+
+from .heif import heif_kind, open_heif
 
 PERCENTILES = 0.5, 99.5
 _SAMPLE = 1_000_000  # pixels that percentiles are taken of
 _STEPS = 1 / 255, 1, 256, 257  # of 8 bits in a larger type, as programs convert them
 _ANY_DEPTH = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def to_color(pixels, value_range=None):
@@ -137,8 +150,18 @@ def read_values(data):
 
     Returns:
         numpy.ndarray | None: `(H, W, 3)` BGR of any depth, `(H, W)` of 32 bits and more; None
-        where OpenCV reads no image.
+        where OpenCV reads no image. HEIC and AVIF are read by Pillow, in 8 bits.
     """
+    if heif_kind(data):
+        try:
+            image = upright(open_heif(data)).convert('RGB')
+        except Image.DecompressionBombError as error:
+            raise ValueError(f'The image is too large: {error}') from None
+        except (ImportError, MemoryError):  # not the image's fault
+            raise
+        except Exception:
+            return None
+        return np.ascontiguousarray(np.asarray(image)[..., ::-1])
     for flag in (_ANY_DEPTH, 'unchanged'):  # the first does not take gray of 32 bits
         try:
             image = mmcv.imfrombytes(data, flag=flag, backend='cv2')
@@ -176,7 +199,7 @@ def _is_replaceable(loader):
 
 
 class _LoadAnyDepth(LoadImageFromFile):
-    """`LoadImageFromFile` for images of any depth."""
+    """`LoadImageFromFile` for images of any depth, whose file may have been read already."""
 
     def __init__(self, loader, value_range):
         vars(self).update(vars(loader))
@@ -185,8 +208,11 @@ class _LoadAnyDepth(LoadImageFromFile):
     def transform(self, results):
         """As that of its base class."""
         path = results['img_path']
+        results = dict(results)
+        data = results.pop('img_bytes', None)
         try:
-            data = mmengine.fileio.get(path, backend_args=self.backend_args)
+            if data is None:
+                data = mmengine.fileio.get(path, backend_args=self.backend_args)
             image = decode_image(data, self.value_range)
             if image is None:
                 raise ValueError(f'{path} is truncated or no image ({len(data)} bytes)')
@@ -197,3 +223,13 @@ class _LoadAnyDepth(LoadImageFromFile):
         if self.to_float32:
             image = image.astype(np.float32)
         return dict(results, img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+
+
+def upright(image):
+    """A PIL image turned as its EXIF says; as it is stored where EXIF is broken."""
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # PIL raises whatever the broken tags led to
+        turn = None
+    return image if turn is None else image.transpose(turn)

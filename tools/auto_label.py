@@ -71,6 +71,8 @@ def parse_args():
     add('--show-dir', help='folder for pictures of the labels')
     add('--font', help='of names in pictures: an installed family, or a file')
     add('--batch-size', type=int, default=1, help='images encoded at once')
+    add('--workers', type=int, default=2, help='threads of each process that read images ahead')
+    add('--shard', type=int, metavar='N', help='for coco: besides OUT, files of N images each')
     add(
         '--overwrite',
         action='store_true',
@@ -107,6 +109,8 @@ def label(args):
         show_dir=args.show_dir,
         font=args.font,
         batch_size=args.batch_size,
+        num_workers=args.workers,
+        shard=args.shard,
         overwrite=args.overwrite,
     )
     if is_main_process():

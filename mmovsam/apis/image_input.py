@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..datasets.images import upright, whole_image_size
-from ..pixels import decode_image, to_color
+from ..datasets.images import whole_image_size
+from ..heif import heif_kind, open_heif, require_heif_reader
+from ..pixels import decode_image, to_color, upright
 
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
 
@@ -22,7 +23,8 @@ def read_image(
     """An image in the channel order and orientation of MMDetection's pipelines.
 
     Files are read as `LoadImageFromFile` reads them: turned as their EXIF says, gray ones in three
-    equal channels, transparency ignored, deeper ones than 8 bits by `mmovsam.pixels.to_color`.
+    equal channels, transparency ignored, deeper ones than 8 bits by `mmovsam.pixels.to_color`. HEIC
+    is read with the extra `heic`, AVIF where Pillow does.
     Arrays and PIL images are treated alike; PIL itself takes the higher 8 of colors of 16 bits.
 
     Args:
@@ -66,6 +68,7 @@ def read_image(
 
 
 def _decoded(data: bytes, name: str, value_range: Sequence[float] | None) -> np.ndarray:
+    require_heif_reader(data, name)
     # OpenCV would fill the missing part of a truncated image with gray.
     image = decode_image(data, value_range) if whole_image_size(data) else None
     if image is None:
@@ -94,14 +97,18 @@ def read_sent_image(
         ValueError: It is truncated, no image, of another format, or too large.
     """
     limit = f'the limit here is {max_pixels / 1e6:g} million pixels. Make it smaller.'
+    require_heif_reader(data, name)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if heif_kind(data):
+            image = open_heif(data)
+        else:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ValueError(f'{name} is too large ({error}); {limit}') from None
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError):
         raise ValueError(
-            f'{name} is truncated or no image of the kinds {", ".join(FORMATS)} ({len(data)} '
-            'bytes). Get it again, or convert it to JPEG or PNG.'
+            f'{name} is truncated or no image of the kinds {", ".join(FORMATS)}, AVIF, HEIC '
+            f'({len(data)} bytes). Get it again, or convert it to JPEG or PNG.'
         ) from None
     width, height = image.size
     if width * height > max_pixels:

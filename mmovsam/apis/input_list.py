@@ -19,6 +19,7 @@ from mmengine.fileio import get_file_backend, get_local_path
 from mmengine.logging import print_log
 
 from ..datasets.files import on_disk
+from ..heif import heif_extensions
 from ..vocabulary.names import read_lines
 
 OTHER_FORMATS = (
@@ -80,7 +81,7 @@ def _listed_at(source: str) -> list[str] | None:
 
 
 def list_images(
-    source: str | os.PathLike, leave_out: str | os.PathLike | None = None
+    source: str | os.PathLike, leave_out: str | os.PathLike | Sequence = ()
 ) -> dict[str, Path]:
     """Find images to label.
 
@@ -88,7 +89,7 @@ def list_images(
         source: A folder, searched with all folders in it for files that end like images, but not
             for hidden ones; a glob such as `'photos/*/*.jpg'` (`**` for any depth); one image; or a
             text file (`.txt`) with a path on each line, relative to the folder of the file.
-        leave_out: A folder whose images do not count, such as that of pictures made of others.
+        leave_out: Folders whose images do not count, such as those of pictures made of others.
 
     Returns:
         Paths by their names, in the order of these. A name is the path relative to the folder, to
@@ -99,9 +100,10 @@ def list_images(
         ValueError: There is no image in it, or the list has a line twice.
     """
     root, paths = _find(source)
-    if leave_out is not None:
-        unwanted = Path(leave_out).resolve()
-        paths = (path for path in paths if unwanted not in path.resolve().parents)
+    folders = [leave_out] if isinstance(leave_out, (str, os.PathLike)) else leave_out or ()
+    unwanted = {Path(folder).resolve() for folder in folders}
+    if unwanted:  # where a link stands counts, not where it leads
+        paths = (p for p in paths if unwanted.isdisjoint((p.parent.resolve() / p.name).parents))
     # Both are absolute, so that there is a way from one to the other.
     root = Path(os.path.abspath(root))
     names = {}
@@ -158,18 +160,19 @@ def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(IMG_EXTENSIONS)
+    return name.lower().endswith((*IMG_EXTENSIONS, *heif_extensions()))
 
 
 def _images_among(files: Sequence[str], source: str | os.PathLike) -> Iterator[str]:
     """Those whose format is read, by their ending; images of other formats are counted."""
     endings = Counter(os.path.splitext(file)[1].lower() for file in files)
-    not_taken = {ending: endings[ending] for ending in OTHER_FORMATS if endings[ending]}
+    others = [ending for ending in OTHER_FORMATS if ending not in heif_extensions()]
+    not_taken = {ending: endings[ending] for ending in others if endings[ending]}
     if not_taken:
         print_log(
             f'{source}: {sum(not_taken.values())} images are left out, their formats are not read: '
             f'{", ".join(f"{count} {ending}" for ending, count in not_taken.items())}. Convert '
-            'them to JPEG or PNG.',
+            "them to JPEG or PNG; HEIC is read after pip install 'mmovsam[heic]'.",
             logger='current',
             level=logging.WARNING,
         )

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
 from ..fileio import errors_naming
+from ..heif import heif_kind, require_heif_reader
 from ..pixels import load_all_depths, read_values
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -33,29 +34,24 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
-_ORIENTATION = 0x0112  # EXIF's tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class CheckedImages:
     """For datasets: each image is checked when it is read.
 
     A missing, truncated or foreign file is an error that names it, where OpenCV would fill what is
-    missing with gray. Pipelines stay MMDetection's own, so that its tools recognise them.
+    missing with gray. The file is opened once: its content is the item's `img_bytes`, which
+    `LoadImageFromFile` takes. Pipelines stay MMDetection's own, so that its tools recognise them.
 
     Args:
         damaged (str): What a training does about such a file: `'stop'`, or `'skip'` to log its name
             and take another image in its place.
         value_range (tuple[float, float], optional): The values that are black and white in images
             of more than 8 bits; by default percentiles of each, see `mmovsam.pixels.to_color`.
+
+    Attributes:
+        with_checksum (bool): Whether `data_samples` of an item get `image_checksum`, the CRC-32 of
+            the image's file, as meta information.
     """
 
     def __init__(self, *args, damaged='stop', value_range=None, **kwargs):
@@ -65,6 +61,7 @@ class CheckedImages:
             raise ValueError("damaged='skip' is for training; a test needs all of its images.")
         self.damaged = damaged
         self.num_skipped = 0
+        self.with_checksum = False
         super().__init__(*args, **kwargs)
         load_all_depths(self.pipeline, value_range)
 
@@ -81,7 +78,8 @@ class CheckedImages:
         data_info = self.get_data_info(idx)
         size = data_info.get('height'), data_info.get('width')
         try:
-            width, height = check_image(data_info['img_path'], *size, self.backend_args)
+            data = _content(data_info['img_path'], self.backend_args)
+            width, height = _checked_size(data_info['img_path'], data, *size)
         except (FileNotFoundError, ValueError) as error:
             if self.damaged == 'stop':
                 raise
@@ -93,7 +91,12 @@ class CheckedImages:
             )
             return None  # MMEngine takes another one
         data_info.update(width=width, height=height)
-        return self.pipeline(self.complete(data_info))
+        item = self.pipeline(dict(self.complete(data_info), img_bytes=data))
+        if item is not None:
+            item.pop('img_bytes', None)  # where another transform than ours loads the image
+            if self.with_checksum:
+                item['data_samples'].set_metainfo(dict(image_checksum=zlib.crc32(data)))
+        return item
 
     def complete(self, data_info):
         """An item with what depends on its image's size."""
@@ -113,14 +116,22 @@ def check_image(path, height=None, width=None, backend_args=None):
         FileNotFoundError: The image is missing.
         ValueError: It is truncated, no image, or of another size.
     """
+    return _checked_size(path, _content(path, backend_args), height, width)
+
+
+def _content(path, backend_args):
     try:
         with errors_naming(path):
-            data = mmengine.fileio.get(path, backend_args=backend_args)
+            return mmengine.fileio.get(path, backend_args=backend_args)
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(
             f'{path} is missing, though the annotations list it; check data_root and '
             'data_prefix of your config, or get the images again'
         ) from None
+
+
+def _checked_size(path, data, height, width):
+    require_heif_reader(data, path)
     size = whole_image_size(data)
     if size and any(start in data for start in _TIFF_STARTS):
         image = read_values(data)  # the pipelines' reader says how the image is turned
@@ -143,7 +154,10 @@ def whole_image_size(data):
     """Width and height, before EXIF turns it, of an image that is complete; else None.
 
     JPEG and PNG say so by their end mark; others, and JPEG with something behind it, are decoded.
+    Those of HEIC and AVIF, which have more ways to turn an image, are those that it is shown with.
     """
+    if heif_kind(data):
+        return _size(data)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.format == 'PNG':
@@ -167,13 +181,3 @@ def whole_image_size(data):
 def _size(data):
     image = read_values(data)
     return None if image is None else image.shape[1::-1]
-
-
-def upright(image):
-    """A PIL image turned as its EXIF says; as it is stored where EXIF is broken."""
-    image.load()
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
-    except Exception:  # PIL raises whatever the broken tags led to
-        turn = None
-    return image if turn is None else image.transpose(turn)

@@ -45,7 +45,8 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
             part of a data set; they have no objects.
         masks_required (bool): Whether an annotation without `segmentation` is an error. Switch it
             off for data that has boxes only; where one has no mask, the pipeline loads none.
-        **kwargs: As MMDetection's `CocoDataset`.
+        **kwargs: As MMDetection's `CocoDataset`. `filter_cfg` may have `max_images` besides, in a
+            test too: of more images so many are taken, evenly spread.
 
     A segmentation may be polygons or run lengths, compressed or not. Crowds are ignored instances,
     as MMDetection has them. Annotations without area inside their image (empty or inverted boxes,
@@ -202,6 +203,8 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
     def filter_data(self):
         """Drops small images and, with `filter_empty_gt`, those that have nothing to learn from.
 
+        Of what is left `max_images` are taken, in a test too.
+
         Raises:
             ValueError: Nothing is left.
         """
@@ -219,7 +222,8 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                 f'{self.ann_file}: none of its {len(self.data_list)} images is left; check '
                 f'filter_cfg ({filter_cfg}), base_only ({self.base_only}) and the classes'
             )
-        return kept
+        most = (self.filter_cfg or {}).get('max_images') or len(kept)
+        return kept if len(kept) <= most else [kept[i * len(kept) // most] for i in range(most)]
 
     def _load_categories(self, categories):
         categories = sort_categories(categories)

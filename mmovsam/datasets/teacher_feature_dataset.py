@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 
 from ..teacher_features import DamagedFeatureError, Feature, FeatureStore
 from .fixed_pipeline import fixed_pipeline
+from .image_paths import leaf_datasets
 
 _NUM_COMPARED = 8  # about as many images are compared at the start, the others when they are read
 _MAX_SKIPPED = 100  # damaged features in a row, then there is more wrong than a few records
@@ -52,6 +53,7 @@ class TeacherFeatureDataset:
         self.store = FeatureStore(features)
         self.store.require(pipeline=fixed_pipeline(dataset))
         self.dataset = DATASETS.build(dataset)
+        add_checksums(self.dataset)
         self._check_images()
 
     def _check_images(self) -> None:
@@ -66,7 +68,9 @@ class TeacherFeatureDataset:
         for index in range(0, len(self), len(self) // _NUM_COMPARED or 1):
             info = self.dataset.get_data_info(index)
             try:
-                self._feature(info['img_id'], info['img_path'])
+                self._feature(
+                    info['img_id'], info['img_path'], file_checksum(info['img_path'], self.dataset)
+                )
             except DamagedFeatureError:
                 if not self.skip_damaged:
                     raise
@@ -97,7 +101,8 @@ class TeacherFeatureDataset:
             item = self.dataset[idx]
             sample = item['data_samples']
             try:
-                feature = self._feature(sample.img_id, sample.img_path)
+                checksum = image_checksum(sample, self.dataset)
+                feature = self._feature(sample.img_id, sample.img_path, checksum)
                 break
             except DamagedFeatureError as error:
                 if not self.skip_damaged:
@@ -112,9 +117,8 @@ class TeacherFeatureDataset:
         sample.teacher_embedding = feature.embedding
         return item
 
-    def _feature(self, image_id: int | str, path: str) -> Feature:
+    def _feature(self, image_id: int | str, path: str, checksum: int) -> Feature:
         feature = self.store.read(image_id)
-        checksum = image_checksum(path, getattr(self.dataset, 'backend_args', None))
         if feature.image_checksum != checksum:
             raise ValueError(
                 f'{path} is another image {image_id!r} than the one whose feature is in '
@@ -124,6 +128,20 @@ class TeacherFeatureDataset:
         return feature
 
 
-def image_checksum(path: str, backend_args: dict | None = None) -> int:
+def add_checksums(dataset: Any) -> None:
+    """Let a data set's items have their `image_checksum`, as far as it can tell."""
+    for leaf in leaf_datasets(dataset):
+        leaf.with_checksum = True
+
+
+def image_checksum(sample: Any, dataset: Any) -> int:
+    """CRC-32 of the file of an item's image, which is read where the item does not have it."""
+    if 'image_checksum' in sample:
+        return sample.image_checksum
+    return file_checksum(sample.img_path, dataset)
+
+
+def file_checksum(path: str, dataset: Any) -> int:
     """CRC-32 of an image's file."""
+    backend_args = getattr(dataset, 'backend_args', None)
     return zlib.crc32(mmengine.fileio.get(path, backend_args=backend_args))

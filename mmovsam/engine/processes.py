@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +65,28 @@ def by_main_process(function: Callable[[], Any]) -> Any:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+class SharedCounter:
+    """A number that all processes of a group add to; without a group, this one alone does.
+
+    All of them make it, in the same order as others.
+    """
+
+    def __init__(self) -> None:
+        self._value = 0
+        self._store = None
+        name = by_main_process(lambda: uuid.uuid4().hex)
+        if get_world_size() > 1:
+            default = torch.distributed.distributed_c10d._get_default_store()
+            self._store = torch.distributed.PrefixStore(name, default)
+
+    def add(self, amount: int) -> int:
+        """The number after adding to it."""
+        if self._store is not None:
+            return self._store.add('value', amount)
+        self._value += amount
+        return self._value
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from ..checkpoints import load_initial_weights
 from ..checkpoints.required import weight_files
 from ..datasets import check_files, config_files
 from ..datasets.fixed_pipeline import fixed_pipeline, with_pipeline
-from ..datasets.teacher_feature_dataset import image_checksum
+from ..datasets.teacher_feature_dataset import add_checksums, image_checksum
 from ..teacher_features import (
     Feature,
     FeatureStore,
@@ -144,6 +144,7 @@ class _ChecksummedImages(Dataset):
 
     def __init__(self, dataset) -> None:
         self.dataset = dataset
+        add_checksums(dataset)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -151,8 +152,7 @@ class _ChecksummedImages(Dataset):
     def __getitem__(self, index: int) -> dict:
         item = self.dataset[index]
         sample = item['data_samples']
-        backend_args = getattr(self.dataset, 'backend_args', None)
-        sample.set_metainfo(dict(image_checksum=image_checksum(sample.img_path, backend_args)))
+        sample.set_metainfo(dict(image_checksum=image_checksum(sample, self.dataset)))
         return item
 
 

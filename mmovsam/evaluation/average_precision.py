@@ -8,6 +8,7 @@ import logging
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Container, Sequence
+from itertools import chain
 
 import numpy as np
 from mmdet.registry import METRICS
@@ -34,6 +35,7 @@ from ..datasets.annotations import (
 )
 from ..datasets.files import check_files, read_json
 from ..prompts.boxes import check_units
+from .detections import Detections
 from .open_vocab_metric import log_table, to_numpy
 
 IOU_TYPES = ('bbox', 'segm')
@@ -99,7 +101,7 @@ class AveragePrecision(BaseMetric):
             best = np.argsort(-scores, kind='stable')[: self.max_per_img]
             bboxes = to_numpy(pred['bboxes'])[best].astype(float)
             bboxes[:, 2:] -= bboxes[:, :2]
-            masks = None
+            sizes = counts = None
             if 'segm' in self.metrics:
                 if 'masks' not in pred:
                     raise ValueError(
@@ -107,21 +109,25 @@ class AveragePrecision(BaseMetric):
                         f"{type(self).__name__}(metric='bbox')"
                     )
                 masks = [_to_rle(pred['masks'][i]) for i in best.tolist()]
+                sizes = np.array([mask['size'] for mask in masks], np.int32).reshape(-1, 2)
+                counts = [mask['counts'] for mask in masks]
             labels = to_numpy(pred['labels'])[best]
-            self.results.append((data_sample['img_id'], labels, scores[best], bboxes, masks))
+            found = labels, scores[best], bboxes, sizes, counts
+            self.results.append((data_sample['img_id'], *found))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """The values by name, without prefix; a table of them goes to the log.
 
         Args:
-            results: For each image its id and its predictions' labels, scores, boxes (xywh) and
-                masks (RLEs).
+            results: For each image its id and its predictions' labels, scores, boxes (xywh), and
+                sizes and counts of the masks' run lengths.
 
         Raises:
             ValueError: If an image or class is not in the annotation file, a label is none of the
                 classes', or a mask does not have its image's size.
         """
         category_ids = self._category_ids()
+        in_order = sorted(category_ids)
         images = {image['id']: image for image in self._ground_truth.dataset['images']}
         img_ids = {img_id for img_id, *_ in results}
         unknown = img_ids - set(images)
@@ -137,10 +143,10 @@ class AveragePrecision(BaseMetric):
                 level=logging.WARNING,
             )
         metrics, rows = {}, defaultdict(list)
+        detections = self._detections(results, category_ids, images)
         for iou_type in self.metrics:
-            detections = self._detections(results, category_ids, images, iou_type)
-            precision = self._precision(detections, sorted(img_ids), sorted(category_ids), iou_type)
-            for key, value in self._summarize(precision, sorted(category_ids)).items():
+            precision = self._precision(detections, img_ids, in_order, iou_type)
+            for key, value in self._summarize(precision, in_order).items():
                 metrics[f'{iou_type}_{key}'] = value
                 rows[key].append(f'{value:.3f}')
         log_table(self.metrics, rows)
@@ -235,57 +241,58 @@ class AveragePrecision(BaseMetric):
         """The categories of which predictions count in an image."""
         return self._ground_truth.cats
 
-    def _detections(
-        self, results: list, category_ids: list, images: dict, iou_type: str
-    ) -> list[dict]:
-        detections = []
-        for img_id, labels, scores, bboxes, masks in results:
-            size = [images[img_id]['height'], images[img_id]['width']]
-            counting = self._counting(images[img_id])
+    def _detections(self, results: list, category_ids: list, images: dict) -> Detections:
+        """Those that count of all images, class by class in the order of their ids."""
+        place = {i: number for number, i in enumerate(sorted(category_ids))}
+        places = np.array([place[i] for i in category_ids])
+        columns, all_counts, sizes = [], [], {}
+        for number, (img_id, labels, scores, bboxes, of_masks, counts) in enumerate(results):
+            size = sizes[img_id] = [images[img_id]['height'], images[img_id]['width']]
             unknown = labels[(labels < 0) | (labels >= len(category_ids))]
             if len(unknown):
                 raise ValueError(
                     f'image {img_id}: a prediction has label {unknown[0]}, but the tested dataset '
                     f'has {len(category_ids)} classes; give model and dataset the same classes'
                 )
-            for i, label in enumerate(labels.tolist()):
-                if category_ids[label] not in counting:
-                    continue
-                detection = dict(
-                    id=len(detections) + 1,
-                    image_id=img_id,
-                    category_id=category_ids[label],
-                    score=float(scores[i]),
-                    bbox=bboxes[i].tolist(),
-                    area=float(bboxes[i, 2] * bboxes[i, 3]),
-                    iscrowd=0,
-                )
-                if iou_type == 'segm':
-                    if list(masks[i]['size']) != size:
-                        raise ValueError(
-                            f'image {img_id}: a predicted mask has size {list(masks[i]["size"])}, '
-                            f'the annotated image {size}; predict at the original size'
-                        )
-                    detection.update(segmentation=masks[i], area=float(coco_mask.area(masks[i])))
-                detections.append(detection)
-        return detections
+            counting = self._counting(images[img_id])
+            counted = [i for i, k in enumerate(labels.tolist()) if category_ids[k] in counting]
+            if counts is not None:
+                others = of_masks[(of_masks != size).any(1)]
+                if len(others):
+                    raise ValueError(
+                        f'image {img_id}: a predicted mask has size {others[0].tolist()}, '
+                        f'the annotated image {size}; predict at the original size'
+                    )
+                all_counts += [counts[i] for i in counted]
+            image = np.full(len(counted), number)
+            columns.append((places[labels[counted]], image, scores[counted], bboxes[counted]))
+        classes, image, scores, bboxes = map(np.concatenate, zip(*columns))
+        order = np.argsort(classes, kind='stable')
+        ids = [img_id for img_id, *_ in results]
+        counts = all_counts and [all_counts[i] for i in order]
+        return Detections(
+            classes[order], image[order], scores[order], bboxes[order], counts, ids, sizes
+        )
 
     def _precision(
-        self, detections: list, img_ids: list, category_ids: list, iou_type: str
+        self, detections: Detections, img_ids: set, category_ids: list, iou_type: str
     ) -> np.ndarray:
         parts = []
         for start in range(0, len(category_ids), CLASSES_AT_ONCE):
             part = category_ids[start : start + CLASSES_AT_ONCE]
-            chosen = set(part)
-            found = [each for each in detections if each['category_id'] in chosen]
+            found = detections.entries(start, part, iou_type)
+            # images without any object or prediction of these classes make no difference
+            annotated = (self._ground_truth.catToImgs.get(i, ()) for i in part)
+            used = {*chain(*annotated), *(each['image_id'] for each in found)} & img_ids
             with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
                 index = self._index({**self._ground_truth.dataset, 'annotations': found})
                 evaluator = self._evaluator(self._ground_truth, index, iou_type)
-                evaluator.params.imgIds = img_ids
+                evaluator.params.imgIds = sorted(used or img_ids)
                 evaluator.params.catIds = part
                 evaluator.evaluate()
                 evaluator.accumulate()
             parts.append(evaluator.eval['precision'][..., -1])
+            del found, index, evaluator  # before the next ones are made
         return np.concatenate(parts, axis=2)
 
 

@@ -70,6 +70,15 @@ def learning_rates(name):
     return np.array(rates)
 
 
+@pytest.mark.parametrize('name', OVSAM)
+def test_each_epoch_is_validated_on_a_part_and_a_test_has_all(name):
+    cfg = read(name)
+    assert cfg.train_cfg.val_interval == 1
+    validation, test = cfg.val_dataloader.dataset, cfg.test_dataloader.dataset
+    assert validation.pop('filter_cfg') == dict(max_images=500)
+    assert validation == test and test.test_mode
+
+
 def test_training_crops_1024_pixels_out_of_0_1_to_2_times_1024(item):
     transforms = read('ovsam_lvis').train_dataloader.dataset.pipeline
     resize = Compose(transforms[:4])

@@ -16,7 +16,8 @@ from mmengine.dataset import BaseDataset
 from PIL import Image, ImageOps
 
 from mmovsam.apis.image_input import read_image
-from mmovsam.datasets.images import CheckedImages, check_image, upright, whole_image_size
+from mmovsam.datasets.images import CheckedImages, check_image, whole_image_size
+from mmovsam.pixels import upright
 
 DATA = Path(__file__).parents[1] / 'data'
 

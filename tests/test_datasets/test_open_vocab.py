@@ -167,6 +167,15 @@ def test_images_that_are_too_small_or_have_nothing_to_learn_are_left_out_of_trai
     assert len(read(changed('images', height=30), filter_cfg=dict(min_size=11))) == 1
 
 
+def test_a_part_of_the_images_is_spread_evenly_over_all(read):
+    images = [dict(CONTENT['images'][0], id=number) for number in range(7)]
+    content = dict(CONTENT, images=images, annotations=[])
+    for most, expected in ((3, [0, 2, 4]), (7, range(7)), (9, range(7))):
+        part = read(content, filter_cfg=dict(max_images=most), test_mode=True)
+        ids = [part.get_data_info(index)['img_id'] for index in range(len(part))]
+        assert ids == list(expected)
+
+
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp('world')

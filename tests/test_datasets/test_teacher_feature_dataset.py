@@ -1,6 +1,8 @@
 """Images with the teacher's stored embedding."""
 
 import pickle
+from collections import Counter
+from pathlib import Path
 from shutil import copytree
 
 import pytest
@@ -54,6 +56,25 @@ def test_each_item_has_the_feature_of_its_image(build, dumped):
         assert sample.teacher == store.about['teacher']
         other = pickle.loads(pickle.dumps(sample)).to('cpu')
         assert torch.equal(other.teacher_embedding.decode(), expected.decode())
+
+
+def test_each_image_is_opened_once_in_training_and_in_dumping(build, tmp_path, monkeypatch):
+    dataset, cfg = build(), tiny_dump.config(tmp_path)
+    opened, real = Counter(), open
+
+    def counting(file, *args, **kwargs):
+        if str(file).endswith('.jpg'):
+            opened[Path(file).name] += 1
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr('builtins.open', counting)
+    for index in range(6):
+        dataset[index]
+        dataset.dataset[index]  # without features
+    assert len(opened) == 6 and set(opened.values()) == {2}
+    opened.clear()
+    tiny_dump.dump(cfg, tmp_path / 'features', 'int8')
+    assert len(opened) == 6 and set(opened.values()) == {1}
 
 
 def test_workers_of_a_loader_read_the_same(build):

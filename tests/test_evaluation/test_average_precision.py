@@ -227,6 +227,7 @@ def test_masks_without_area_are_no_objects_as_for_the_dataset(tmp_path, segmenta
         # What matches nothing does not count where not all are annotated.
         ([image(1)], [thing(1, 1, ELSEWHERE, 0.9), thing(1, 1, BOX, 0.5)], 0.5),
         ([image(1, (), [1])], [thing(1, 1, ELSEWHERE, 0.9), thing(1, 1, BOX, 0.5)], 1),
+        ([image(1, [3])], [*[thing(1, 3, ELSEWHERE, 0.9)] * 299, thing(1, 1, BOX, 0.5)], 1),
         # 300 predictions an image count over all classes.
         ([image(1)], [*[thing(1, 3, ELSEWHERE, 0.9)] * 299, thing(1, 1, BOX, 0.5)], 1),
         ([image(1)], [*[thing(1, 3, ELSEWHERE, 0.9)] * 300, thing(1, 1, BOX, 0.5)], 0),

@@ -28,7 +28,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
+test_dataloader = dict(
     batch_size=4,
     num_workers=2,
     persistent_workers=True,
@@ -36,6 +36,10 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(test_mode=True, pipeline=test_pipeline),
 )
-test_dataloader = val_dataloader
+# each epoch is validated on a part
+val_dataloader = dict(
+    test_dataloader,
+    dataset=dict(test_dataloader['dataset'], filter_cfg=dict(max_images=500)),
+)
 val_evaluator = dict(type='OpenVocabMetric')
 test_evaluator = val_evaluator

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 from mmengine.dist import barrier, get_dist_info
 from tqdm import tqdm
 
-from ...engine.processes import by_main_process, only_run
+from ...engine.processes import SharedCounter, by_main_process, only_run
 from ...fonts import font_families
 from ..input_list import list_images
 from ..predictor import OVSAMPredictor
-from .formats import distinct_files, label_files, write_labels
+from .formats import distinct_files, label_files, picture_folder, shard_files, write_labels
 from .journal import Journal, Place, read_record
 from .label_studio import label_config_of
 from .labeler import MAX_FAILED, Labeler, picture_path
 from .sources import EVERYTHING, find_source
+from .yolo_pictures import picture_files
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ def auto_label(
     show_dir: str | PathLike | None = None,
     font: str | PathLike | None = None,
     batch_size: int = 1,
+    num_workers: int = 2,
+    shard: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Labeled:
@@ -64,8 +71,8 @@ def auto_label(
     device, with as many threads and, for a `batch_size` above 1, a predictor of `cache_size` 0.
     Images that could not be read are tried again.
 
-    Called by all processes of a process group, it shares the images out among them; all need to
-    see the folder of `out`.
+    Called by all processes of a process group, each of them takes the next images whenever it is
+    done with some; all need to see the folder of `out`.
 
     Args:
         predictor: With the vocabulary that is wanted. The images that it has set stay set.
@@ -88,9 +95,11 @@ def auto_label(
         font: Of the names in pictures: an installed family or a file; by default whichever fonts
             of the system have the letters.
         batch_size: Images encoded at once.
+        num_workers: Threads of each process that read images ahead.
+        shard: For COCO: besides `out`, files of so many images each, see `shard_files`.
         overwrite: Whether to replace files of an earlier run, and to forget an unfinished one that
             had other settings.
-        progress: Whether to show a bar.
+        progress: Whether to show a bar, for all processes together.
 
     Returns:
         The same in all processes.
@@ -104,19 +113,27 @@ def auto_label(
     for name, value in dict(score_thr=score_thr, unknown_below=unknown_below or 0).items():
         if not 0 <= value <= 1:
             raise ValueError(f'{name} must lie between 0 and 1, not {value}.')
-    for name, value in dict(batch_size=batch_size, top_k=top_k).items():
-        if value < 1:
+    least_one = dict(batch_size=batch_size, top_k=top_k, num_workers=num_workers, shard=shard)
+    for name, value in least_one.items():
+        if value is not None and value < 1:
             raise ValueError(f'{name} must be at least 1, not {value}.')
     if polygons and (format not in ('coco', 'label_studio') or label_config):
         whose = 'one with a label config' if label_config else format
         raise ValueError(f'polygons are a choice of format coco or label_studio, not of {whose}.')
     if label_config and format != 'label_studio':
         raise ValueError(f'A label config is for format label_studio, not {format}.')
+    if shard and format != 'coco':
+        raise ValueError(f'shards are a choice of format coco only, not of {format}.')
     font_families((), font)  # an unknown one is an error now
     out = Path(out)
     # the others have the main process's list: a folder may grow while they look
-    paths = by_main_process(partial(list_images, images, leave_out=show_dir))
+    made = [folder for folder in (show_dir, picture_folder(out, format, images)) if folder]
+    paths = by_main_process(partial(list_images, images, leave_out=made))
     files = label_files(out, format, paths)
+    if format == 'yolo':
+        files += picture_files(out, paths).values()
+    names = list(paths)
+    shards = shard_files(out, names, shard) if shard else {}
     if show_dir is not None:
         distinct_files({name: picture_path(Path(show_dir), name) for name in paths})
     labeler = Labeler(
@@ -127,28 +144,27 @@ def auto_label(
         top_k=top_k,
         show_dir=None if show_dir is None else Path(show_dir),
         font=font,
+        with_polygons=polygons and format == 'coco' or format in ('labelme', 'yolo'),
         max_failed=min(MAX_FAILED, len(paths)),
     )
     if format == 'label_studio':
         label_config = label_config_of(labeler.names, label_config, polygons)
-    names = list(paths)
     batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
     settings = dict(labeler.settings, batch_size=batch_size)
     journal = Journal(out.with_name(f'{out.name}.journal'), settings)
-    by_main_process(partial(_check_new, files, journal, overwrite))
+    by_main_process(partial(_check_new, [*files, *shards], journal, overwrite))
     with only_run(journal.folder / 'lock'):
         todo = by_main_process(partial(_todo, journal, batches, overwrite, progress))
-        _label(labeler, paths, [batches[i] for i in todo], journal, progress)
-        barrier()
+        _label(labeler, paths, [batches[i] for i in todo], num_workers, journal, progress)
         write = partial(
             write_labels,
-            out,
-            format,
-            names=labeler.names,
+            format=format,
             polygons=polygons,
+            names=labeler.names,
             label_config=label_config,
         )
-        return by_main_process(partial(_finish, journal, paths, write))
+        results = {out: names, **shards}
+        return by_main_process(partial(_finish, journal, paths, results, write, progress))
 
 
 def _check_new(files: Iterable[Path], journal: Journal, overwrite: bool) -> None:
@@ -177,57 +193,89 @@ def _label(
     labeler: Labeler,
     paths: Mapping[str, Path],
     todo: Sequence[Sequence[str]],
+    num_workers: int,
     journal: Journal,
     progress: bool,
 ) -> None:
-    """Label the batches of this process."""
+    """Label batches until, in all processes, none is left."""
     rank, num_processes = get_dist_info()
     if not journal.folder.is_dir():
         raise FileNotFoundError(
             f'Process {rank} does not see {journal.folder}, which the main process has made: all '
             'machines need to share its folder.'
         )
-    mine = todo[rank::num_processes]
+    taken, done = SharedCounter(), SharedCounter()
+    mine = iter(lambda: taken.add(1) - 1, None)
+    batches = (todo[number] for number in takewhile(len(todo).__gt__, mine))
     bar = tqdm(
-        total=sum(map(len, mine)),
+        total=sum(map(len, todo)),
         unit='image',
-        desc=f'process 1 of {num_processes}' if num_processes > 1 else None,
+        desc=f'{num_processes} processes' if num_processes > 1 else None,
         disable=not progress or rank > 0,
     )
     failed = []  # written last: if the run ends before, they are tried again
     with bar, journal.writer(rank) as write:
-        for batch in mine:
-            for record in labeler.label({name: paths[name] for name in batch}):
+        for images in _read_ahead(labeler, paths, batches, num_workers):
+            for record in labeler.label(images):
                 if 'error' in record:
                     failed.append(record)
                 else:
                     write(record)
-            bar.update(len(batch))
+            bar.update(done.add(len(images)) - bar.n)
         for record in failed:
             write(record)
+        barrier()
+        bar.update(done.add(0) - bar.n)
 
 
+def _read_ahead(
+    labeler: Labeler, paths: Mapping[str, Path], batches: Iterable[Sequence[str]], num_workers: int
+) -> Iterator[dict[str, np.ndarray | str]]:
+    """Batches of images by their names, read by threads while earlier ones are labeled."""
+    with ThreadPoolExecutor(num_workers) as pool:
+        ahead: deque[dict] = deque()
+        for batch in batches:
+            ahead.append({name: pool.submit(labeler.read, paths[name]) for name in batch})
+            if sum(map(len, ahead)) > num_workers and len(ahead) > 1:
+                yield {name: image.result() for name, image in ahead.popleft().items()}
+        while ahead:
+            yield {name: image.result() for name, image in ahead.popleft().items()}
+
+
+@dataclass(frozen=True)
 class _Records:
     """Records in the order of their places, read anew each time that one iterates."""
 
-    def __init__(self, places: Sequence[Place]) -> None:
-        self.places = places
+    places: Sequence[Place]
+    progress: bool
 
     def __iter__(self) -> Iterator[dict]:
-        return map(read_record, self.places)
+        bar = tqdm(self.places, 'writing', unit='image', disable=not self.progress, delay=5)
+        return map(read_record, bar)
 
 
-def _finish(journal: Journal, paths: Mapping[str, Path], write: Callable[..., None]) -> Labeled:
-    """Write the result and remove the journal."""
+def _finish(
+    journal: Journal,
+    paths: Mapping[str, Path],
+    files: Mapping[Path, Sequence[str]],
+    write: partial,
+    progress: bool,
+) -> Labeled:
+    """Write the result, files with the images of some names, and remove the journal."""
     places = journal.places()
-    unreadable, readable, num_objects = {}, {}, 0
-    for name, path in paths.items():
-        record = read_record(places[name])
-        if places[name].failed:
-            unreadable[name] = record['error']
-        else:
-            readable[name] = path
-            num_objects += len(record['objects'])
-    write(records=_Records([places[name] for name in readable]), images=readable)
+    unreadable = {name: read_record(places[name])['error'] for name in paths if places[name].failed}
+    readable = {name: path for name, path in paths.items() if name not in unreadable}
+    first_ids, next_ids = {}, (1, 1)
+    for name in readable:
+        first_ids[name] = next_ids
+        next_ids = next_ids[0] + 1, next_ids[1] + places[name].num_objects
+    for file, names in files.items():
+        chosen = [name for name in names if name in readable]
+        write(
+            file,
+            records=_Records([places[name] for name in chosen], progress),
+            images=readable,
+            first_ids=first_ids[chosen[0]] if chosen else (1, 1),
+        )
     journal.remove()
-    return Labeled(len(readable), num_objects, unreadable)
+    return Labeled(len(readable), next_ids[1] - 1, unreadable)

@@ -5,7 +5,8 @@ each a dict of
 
 - `name`, of a class; `score`; `top_k`, a `name` and a `score` for each of the best names;
 - `bbox`, x, y, width, height of the mask in pixels; `area`, its pixels;
-- `counts`, the mask's run lengths, as COCO's JSON has them in text.
+- `counts`, the mask's run lengths, as COCO's JSON has them in text;
+- perhaps `polygons`, see `polygons_of`, where they were made with the mask.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ...datasets.annotations import run_lengths
 from ...fileio import atomic_path, write_atomic
 from ...version import __version__
 from ..input_list import file_key
 from ..polygons import joined, mask_to_polygons
 from ..tidying import label_map, non_overlapping
 from .label_studio import label_studio_tasks
+from .yolo_pictures import link_or_copy, picture_files, split
 
 FORMATS = ('coco', 'coco_panoptic', 'labelme', 'yolo', 'label_studio')
 LABELME_VERSION = '5.5.0'  # the layout's
@@ -61,6 +65,23 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
     return distinct_files({name: _label_file(out, format, name) for name in names})
 
 
+def shard_files(out: Path, names: Sequence[str], size: int) -> dict[Path, Sequence[str]]:
+    """Files beside `out`, `labels-00001-of-00123.json`, and the images, `size` each, of each."""
+    parts = [names[start : start + size] for start in range(0, len(names), size)]
+    return {
+        out.with_name(f'{out.stem}-{number:05}-of-{len(parts):05}{out.suffix}'): part
+        for number, part in enumerate(parts, 1)
+    }
+
+
+def picture_folder(out: Path, format: str, source: str | os.PathLike) -> Path | None:
+    """The folder below `source` that pictures of a format go to, if it has them and it is there."""
+    folders = dict(yolo=out / 'images', coco_panoptic=out.with_suffix(''))
+    folder = folders.get(format)
+    is_below = folder is not None and Path(source).resolve() in folder.resolve().parents
+    return folder if is_below else None
+
+
 def distinct_files(files: Mapping[str, Path]) -> list[Path]:
     """The files that the results of images go to, by the images' names.
 
@@ -81,8 +102,9 @@ def _label_file(out: Path, format: str, name: str) -> Path:
     """The file of an image in a format that has one for each."""
     if format == 'coco_panoptic':
         return out.with_suffix('') / PurePosixPath(name).with_suffix('.png')
-    if format == 'yolo':
-        return out / 'labels' / PurePosixPath(name).with_suffix('.txt')
+    if format == 'yolo':  # as Ultralytics looks for it
+        start, _, end = f'{out.as_posix()}/images/{name}'.rpartition('/images/')
+        return Path(f'{start}/labels/{end}').with_suffix('.txt')
     return out / PurePosixPath(name).with_suffix('.json')
 
 
@@ -94,10 +116,11 @@ def write_labels(
     names: Sequence[str],
     polygons: bool,
     label_config: str | None = None,
+    first_ids: tuple[int, int] = (1, 1),
 ) -> None:
     """Write labels in one of `FORMATS`; arguments as of `write_coco` and those beside it."""
     if format == 'coco':
-        write_coco(out, records, names, polygons)
+        write_coco(out, records, names, polygons, first_ids)
     elif format == 'coco_panoptic':
         write_coco_panoptic(out, records, names)
     elif format == 'labelme':
@@ -105,15 +128,19 @@ def write_labels(
     elif format == 'label_studio':
         write_label_studio(out, records, images, label_config)
     else:
-        write_yolo(out, records, names)
+        write_yolo(out, records, images, names)
 
 
 def write_coco(
-    out: Path, records: Iterable[Mapping], names: Sequence[str], polygons: bool = False
+    out: Path,
+    records: Iterable[Mapping],
+    names: Sequence[str],
+    polygons: bool = False,
+    first_ids: tuple[int, int] = (1, 1),
 ) -> None:
     """Write one file in COCO's JSON layout.
 
-    Images, annotations and categories are numbered from 1; `file_name` is relative to the folder of
+    Images, annotations and categories are numbered; `file_name` is relative to the folder of
     the images. Beside COCO's fields annotations have `score` and `top_k`, a list of
     `dict(name=..., score=...)`.
 
@@ -122,9 +149,11 @@ def write_coco(
         records: Iterated twice, so that memory does not grow with their number.
         names: Of the categories.
         polygons: Whether masks are polygons, see `mask_to_polygons`, or run lengths.
+        first_ids: Of images and of annotations; categories begin with 1.
     """
     ids = {name: number for number, name in enumerate(names, 1)}
-    _write_coco(out, records, ids, _coco_annotations(records, ids, polygons))
+    annotations = _coco_annotations(records, ids, polygons, first_ids)
+    _write_coco(out, records, ids, annotations, first_ids[0])
 
 
 def write_coco_panoptic(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> None:
@@ -162,12 +191,13 @@ def _write_coco(
     records: Iterable[Mapping],
     ids: Mapping[str, int],
     annotations: Iterable[Mapping],
+    first_id: int = 1,
     **about_category,
 ) -> None:
     info = dict(description=f'Labeled by mmovsam {__version__}', version=__version__)
     images = (
         dict(id=i, **{key: record[key] for key in ('file_name', 'width', 'height')})
-        for i, record in enumerate(records, 1)
+        for i, record in enumerate(records, first_id)
     )
     categories = (
         dict(id=number, name=name, supercategory='', **about_category)
@@ -193,17 +223,16 @@ def _write_list(file, items: Iterable[Mapping]) -> None:
 
 
 def _coco_annotations(
-    records: Iterable[Mapping], ids: Mapping[str, int], polygons: bool
+    records: Iterable[Mapping], ids: Mapping[str, int], polygons: bool, first_ids: tuple[int, int]
 ) -> Iterator[dict]:
-    number = 0
-    for image_id, record in enumerate(records, 1):
+    numbers = count(first_ids[1])
+    for image_id, record in enumerate(records, first_ids[0]):
         for thing in record['objects']:
             segmentation = _rle(record, thing)
             if polygons:
-                segmentation = [p.flatten().tolist() for p in _polygons(record, thing)]
-            number += 1
+                segmentation = [p.flatten().tolist() for p in polygons_of(record, thing)]
             yield dict(
-                id=number,
+                id=next(numbers),
                 image_id=image_id,
                 category_id=ids[thing['name']],
                 segmentation=segmentation,
@@ -231,7 +260,7 @@ def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Pa
         path = _label_file(out, 'labelme', record['file_name'])
         shapes = []
         for number, thing in enumerate(record['objects'], 1):
-            pieces = _polygons(record, thing)
+            pieces = polygons_of(record, thing)
             shapes += (
                 dict(
                     label=thing['name'],
@@ -258,27 +287,45 @@ def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Pa
         write_atomic(path, json.dumps(content, indent=1) + '\n')
 
 
-def write_yolo(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> None:
-    """Write `labels/*.txt` and `data.yaml`, as Ultralytics' trainer reads them for segmentation.
+def write_yolo(
+    out: Path, records: Iterable[Mapping], images: Mapping[str, Path], names: Sequence[str]
+) -> None:
+    """Write a folder that Ultralytics' trainer reads as it is, for segmentation.
 
-    Each line is an object: its class, counted from 0, and a polygon in parts of the image's width
-    and height. A line has one polygon: the pieces of an object are joined, see `joined`. Scores
-    have no place. The images are expected in `out/images`. Files of the same names are replaced,
-    others are left alone.
+    - `images` has the pictures, see `picture_files`, and `labels` a text file for each, with a line
+      for each object: its class, counted from 0, and a polygon in parts of the image's width and
+      height. The pieces of an object are joined, see `joined`. Scores have no place.
+    - `train.txt` and `val.txt` list the pictures, see `split`.
+    - `data.yaml` names these, the classes, and the folder, by which it is found from anywhere.
+
+    Files of the same names are replaced, others are left alone.
+
+    Args:
+        out: The folder.
+        records: What to write.
+        images: The images' paths by `file_name`.
+        names: Of the classes.
     """
     labels = {name: number for number, name in enumerate(names)}
     for record in records:
         lines = []
         for thing in record['objects']:
-            ring = joined(_polygons(record, thing)) / (record['width'], record['height'])
+            ring = joined(polygons_of(record, thing)) / (record['width'], record['height'])
             numbers = ' '.join(f'{number:.6g}' for number in ring.flatten())
             lines.append(f'{labels[thing["name"]]} {numbers}\n')
         write_atomic(_label_file(out, 'yolo', record['file_name']), ''.join(lines))
+    for name, picture in picture_files(out, images).items():
+        link_or_copy(images[name], picture)
+    for file, chosen in split(out, images).items():
+        write_atomic(out / file, ''.join(f'./images/{name}\n' for name in chosen))
     # JSON's strings are YAML's too
     classes = ''.join(
         f'  {number}: {json.dumps(name, ensure_ascii=False)}\n' for name, number in labels.items()
     )
-    write_atomic(out / 'data.yaml', f'train: images\nval: images\nnames:\n{classes}')
+    folder = json.dumps(os.path.abspath(out))
+    write_atomic(
+        out / 'data.yaml', f'path: {folder}\ntrain: train.txt\nval: val.txt\nnames:\n{classes}'
+    )
 
 
 def write_label_studio(
@@ -302,8 +349,17 @@ def _rle(record: Mapping, thing: Mapping) -> dict:
     return dict(size=[record['height'], record['width']], counts=thing['counts'])
 
 
-def _polygons(record: Mapping, thing: Mapping) -> list[np.ndarray]:
-    return mask_to_polygons(coco_mask.decode(_rle(record, thing)).astype(bool))
+def polygons_of(record: Mapping, thing: Mapping) -> list[np.ndarray]:
+    """The pieces of an object, `(P, 2)` xy in pixels of the image: see `mask_to_polygons`."""
+    if 'polygons' in thing:
+        return list(map(np.array, thing['polygons']))
+    # only the part in its box is decoded: it may be a thousandth of the image
+    x, y, width, height = map(int, thing['bbox'])
+    columns = np.array([x, x + width]) * record['height']
+    runs = run_lengths(thing['counts'])
+    lengths = np.diff(runs.cumsum().clip(*columns), prepend=columns[0])
+    mask = (np.arange(len(runs)) % 2 == 1).repeat(lengths).reshape(width, record['height']).T
+    return [piece + (x, y) for piece in mask_to_polygons(mask[y : y + height])]
 
 
 UNNAMED = 'object'  # what a model that only segments calls everything

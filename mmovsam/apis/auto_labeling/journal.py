@@ -23,6 +23,7 @@ class Place(NamedTuple):
     size: int
     failed: bool
     """Whether it has an `error` in place of objects."""
+    num_objects: int
 
 
 class Journal:
@@ -134,7 +135,8 @@ def _lines(file: Path) -> Iterator[tuple[Place, dict]]:
             if line[-1:] != b'\n' or line[:9] != b'%08x ' % zlib.crc32(text):
                 return
             record = json.loads(text)
-            yield Place(file, start, len(line), 'error' in record), record
+            num_objects = len(record.get('objects', ()))
+            yield Place(file, start, len(line), 'error' in record, num_objects), record
             start += len(line)
 
 

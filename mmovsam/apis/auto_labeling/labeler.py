@@ -15,7 +15,7 @@ from ...fileio import write_atomic
 from ...version import __version__
 from ..image_input import read_image
 from ..predictor import OVSAMPredictor
-from .formats import UNNAMED, object_record
+from .formats import UNNAMED, object_record, polygons_of
 from .overlay import draw_objects
 from .sources import Found, Source
 
@@ -41,6 +41,7 @@ class Labeler:
     top_k: int
     show_dir: Path | None
     font: str | PathLike | None
+    with_polygons: bool
     max_failed: int
 
     def __post_init__(self) -> None:
@@ -63,28 +64,35 @@ class Labeler:
             pictures=self.show_dir is not None,
         )
 
-    def label(self, paths: Mapping[str, Path]) -> list[dict]:
-        """Label some images, given by their names, all at once.
+    def read(self, path: Path) -> np.ndarray | str:
+        """The image of a file, or the error for which it cannot be read."""
+        try:
+            return read_image(path, value_range=self.predictor.value_range)
+        except (OSError, ValueError) as error:
+            return str(error)
+        except Exception as error:  # no single image ends a run
+            return repr(error)
+
+    def label(self, given: Mapping[str, np.ndarray | str]) -> list[dict]:
+        """Label some images, given by their names as `read` returns them, all at once.
 
         Returns:
             A record for each image, see `formats`, or its `file_name` and the `error` for which it
             cannot be read.
         """
-        images, errors = {}, {}
-        for name, path in paths.items():
-            try:
-                images[name] = read_image(path, value_range=self.predictor.value_range)
-            except (OSError, ValueError) as error:
-                errors[name] = str(error)
-            except Exception as error:  # no single image ends a run
-                errors[name] = repr(error)
+        errors = {name: image for name, image in given.items() if isinstance(image, str)}
+        images = {name: image for name, image in given.items() if name not in errors}
         found = self._find(images, errors)
         records = [dict(file_name=name, error=error) for name, error in errors.items()]
         for name, things in found.items():
             height, width = images[name].shape[:2]
             objects = [self._object(thing) for thing in things]
             objects = [o for o in objects if o['area'] and o['score'] >= self.score_thr]
-            records.append(dict(file_name=name, width=width, height=height, objects=objects))
+            record = dict(file_name=name, width=width, height=height, objects=objects)
+            if self.with_polygons:
+                for thing in objects:
+                    thing['polygons'] = [ring.tolist() for ring in polygons_of(record, thing)]
+            records.append(record)
             if self.show_dir is not None:  # so that an image with a record has its picture
                 picture = draw_objects(images[name], objects, self.names, font=self.font)
                 _, data = cv2.imencode('.jpg', picture)

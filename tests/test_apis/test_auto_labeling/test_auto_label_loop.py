@@ -14,9 +14,10 @@ from filelock import FileLock
 from mmdet.registry import MODELS
 from PIL import Image
 from pycocotools import mask as coco_mask
+from tiny_dump import in_two_processes
 
 from mmovsam.apis import OVSAMPredictor, auto_label
-from mmovsam.apis.auto_labeling import labeler
+from mmovsam.apis.auto_labeling import formats, labeler
 from mmovsam.apis.auto_labeling.labeler import Labeler
 from mmovsam.apis.auto_labeling.sources import EverythingSource
 from mmovsam.apis.input_list import list_images
@@ -184,6 +185,24 @@ def test_finished_labels_are_not_replaced_unless_asked(run, folder):
         run('labels', format='labelme')
 
 
+@pytest.mark.parametrize('format', ['yolo', 'coco_panoptic'])
+def test_pictures_of_a_format_are_no_images_of_the_next_run(run, folder, format):
+    out = 'images/out.json' if format == 'coco_panoptic' else 'images/out'
+    for _ in range(2):
+        assert run(out, format=format, overwrite=True).num_images == 6
+
+
+def test_other_pictures_are_not_replaced_unless_asked(run, folder):
+    picture = folder / 'yolo' / 'images' / 'c.jpg'
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b'mine')
+    with pytest.raises(FileExistsError, match='already .*yolo/images/c.jpg'):
+        run('yolo', format='yolo')
+    assert picture.read_bytes() == b'mine'
+    run('yolo', format='yolo', overwrite=True)
+    assert picture.read_bytes() == (folder / 'images' / 'c.jpg').read_bytes()
+
+
 def test_second_run_into_one_file_is_refused(run, folder):
     (folder / 'out.json.journal').mkdir()
     with (
@@ -252,6 +271,58 @@ def test_all_processes_have_the_list_of_the_main_process(run, folder, monkeypatc
     monkeypatch.setattr(auto_label_module, 'by_main_process', of_another_process)
     done = run()
     assert asked[0] is list_images and done.num_images == 6 and done.unreadable == {}
+
+
+def test_process_that_is_quicker_takes_more_and_two_give_what_one_gives(run, folder):
+    label = Labeler.label
+
+    def label_in_two(rank):
+        def labeling(self, images):
+            with open(folder / f'by_{rank}', 'a') as file:
+                file.writelines(f'{name}\n' for name in images)
+            while not rank and len(by(1)) < 3:  # it is at its first image
+                time.sleep(0.01)
+            return label(self, images)
+
+        Labeler.label = labeling
+        assert run('two.json', num_workers=1).num_images == 6
+
+    def by(rank):
+        path = folder / f'by_{rank}'
+        return path.read_text().split() if path.exists() else []
+
+    assert in_two_processes(label_in_two) == [0, 0]
+    assert sorted(by(0) + by(1)) == sorted(NAMES) and len(by(1)) > 2
+    run()
+    assert (folder / 'two.json').read_bytes() == (folder / 'out.json').read_bytes()
+
+
+@pytest.mark.parametrize('arguments', [dict(polygons=True), dict(format='yolo')])
+def test_polygons_are_made_by_the_process_that_has_the_masks(run, monkeypatch, arguments):
+    write_labels = auto_label_module.write_labels
+
+    def writing(*args, **kwargs):
+        with monkeypatch.context() as patch:
+            patch.setattr(formats, 'mask_to_polygons', None)
+            write_labels(*args, **kwargs)
+
+    monkeypatch.setattr(auto_label_module, 'write_labels', writing)
+    assert run(**arguments).num_objects > 6
+
+
+def test_parts_of_so_many_images_are_the_whole_together(run, folder):
+    (folder / 'images' / 'd.png').write_bytes(b'')
+    run(shard=2)
+    names = [f'out-0000{number}-of-00003.json' for number in (1, 2, 3)]
+    assert sorted(os.listdir(folder)) == sorted(['images', 'out.json', *names])
+    whole, *parts = (read(folder / name) for name in ('out.json', *names))
+    assert [len(part['images']) for part in parts] == [2, 1, 2]
+    for key in ('images', 'annotations'):
+        assert [each for part in parts for each in part[key]] == whole[key]
+    assert all(part['categories'] == whole['categories'] for part in parts)
+    (folder / 'out.json').unlink()
+    with pytest.raises(FileExistsError, match='already .*out-00001-of-00003.json'):
+        run(shard=2)
 
 
 def test_unreadable_image_is_tried_again_by_the_run_that_goes_on(run, stopped, folder):
@@ -368,6 +439,9 @@ def test_proposals_are_filtered_and_changed_ones_are_other_settings(run, stopped
         (dict(format='yolo', polygons=True), ValueError, 'polygons are a choice of format coco'),
         (dict(label_config='a.xml'), ValueError, 'A label config is for format label_studio'),
         (dict(format='label_studio', label_config='a.xml'), FileNotFoundError, 'a.xml'),
+        (dict(format='labelme', shard=5), ValueError, 'shards are a choice of format coco'),
+        (dict(shard=0), ValueError, 'shard must be at least 1, not 0'),
+        (dict(num_workers=0), ValueError, 'num_workers must be at least 1, not 0'),
         (dict(options=dict(points=3)), ValueError, 'no option points; it has points_per_side'),
         (dict(options=dict(points_per_side=0)), ValueError, 'points_per_side must be at least 1'),
         (dict(prompter='none.json', options={}), FileNotFoundError, 'no results file none.json'),

@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmovsam.apis.auto_labeling.formats import label_files, object_record, write_labels
+from mmovsam.apis.auto_labeling.yolo_pictures import link_or_copy
 from mmovsam.apis.input_list import FileNames, file_key
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 
@@ -45,9 +46,11 @@ def records():
 
 
 def write(out, format, records, polygons=False):
-    images = {
-        record['file_name']: out.parent / 'images' / record['file_name'] for record in records
-    }
+    images = {}
+    for record in records:
+        path = images[record['file_name']] = out.parent / 'images' / record['file_name']
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (record['width'], record['height'])).save(path)
     write_labels(out, format, records, images, NAMES, polygons)
 
 
@@ -113,7 +116,38 @@ def test_yolo_has_its_classes_and_a_line_an_object_of_the_same_mask(tmp_path, re
     yaml = pytest.importorskip('yaml')  # MMEngine brings it
     content = yaml.safe_load((tmp_path / 'yolo' / 'data.yaml').read_text(encoding='utf-8'))
     assert content['names'] == dict(enumerate(NAMES))
-    assert content['train'] == content['val'] == 'images'
+    assert Path(content['path']) == tmp_path / 'yolo'
+
+
+def test_yolo_folder_has_pictures_and_a_split(tmp_path, records):
+    names = [*(f'{number}.png' for number in range(25)), 'in images/images/1.jpg', 'b\n.png']
+    records = [dict(records[1], file_name=name) for name in names]
+    write(tmp_path / 'yolo', 'yolo', records)
+    lists = [
+        (tmp_path / 'yolo' / f'{part}.txt').read_text().splitlines() for part in ('train', 'val')
+    ]
+    assert [len(each) for each in lists] == [24, 2]
+    assert sorted(sum(lists, [])) == sorted(f'./images/{name}' for name in names[:-1])
+    for line in sum(lists, []):
+        picture = tmp_path / 'yolo' / line
+        assert picture.samefile(tmp_path / line)
+        start, end = str(picture).rsplit('/images/', 1)  # as Ultralytics' img2label_paths
+        assert Path(f'{start}/labels/{end}').with_suffix('.txt').read_text() == ''
+    write(tmp_path / 'one', 'yolo', records[:1])
+    assert (tmp_path / 'one' / 'train.txt').read_text() == './images/0.png\n'
+    assert (tmp_path / 'one' / 'val.txt').read_text() == './images/0.png\n'
+
+
+def test_original_is_not_linked_where_ultralytics_would_rewrite_it(tmp_path):
+    whole, longer, target = (tmp_path / name for name in ('1.jpg', '2.jpg', 'out/3.jpg'))
+    Image.new('RGB', (30, 20)).save(whole)
+    longer.write_bytes(whole.read_bytes() + b'more')
+    for source in (whole, longer):
+        before = source.stat()
+        link_or_copy(source, target)
+        assert target.read_bytes() == source.read_bytes()
+        assert target.samefile(source) == (source == whole)
+        assert source.stat().st_mode == before.st_mode
 
 
 @pytest.mark.parametrize('other', ['CAF\u00c9.jpg', 'cafe\u0301.jpg', 'caf\u00e9.png'])
