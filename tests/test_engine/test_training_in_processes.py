@@ -97,25 +97,6 @@ def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config, di
 # `test_processes.py` has the same without a training
 
 
-def kill(step):
-    """End this process in its third step."""
-    if step == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.slow
-def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(
-    config, distilled, tmp_path
-):
-    states, many = train(config(tiny.DISTILLER, 2), 'many', processes=2, then=kill)
-    assert states == [1 << 8, signal.SIGKILL]
-    assert '--resume goes on from the last checkpoint' in (tmp_path / 'many0.err').read_text()
-    compare(distilled[:3], many)
-    states, (rest,) = train(config(tiny.DISTILLER, 4, resume=True), 'rest')
-    assert states == [0]
-    compare(distilled[2:], [rest])
-
-
 @pytest.mark.slow
 def test_a_silent_machine_ends_the_others_and_a_slow_process_does_not(config, tmp_path):
     errors = tmp_path / 'many0.err'

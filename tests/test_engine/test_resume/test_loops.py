@@ -55,18 +55,6 @@ def test_samples_before_the_checkpoint_are_not_loaded_again(tmp_path, settings):
     assert resumed.train_dataloader.dataset.loaded == indices(resumed.model.seen)
 
 
-def test_passes_of_an_iteration_based_training_are_shuffled_anew(tmp_path):
-    seen = indices(trained(tmp_path, by_epoch=False, sampler='DefaultSampler').model.seen)
-    assert sorted(seen[:8]) == sorted(seen[8:16]) == list(range(8))
-    assert seen[:8] != seen[8:16]
-
-
-def test_seed_changes_what_is_drawn(tmp_path):
-    runners = [trained(tmp_path / str(n), randomness=dict(seed=n)) for n in (5, 6)]
-    first, second = (torch.cat(runner.model.seen)[:, 1:] for runner in runners)
-    assert not (first == second).any()
-
-
 def test_larger_batches_and_checkpoints_of_other_loops_go_on_at_the_same_image(tmp_path):
     whole = indices(trained(tmp_path / 'whole').model.seen)
     trained(tmp_path, stop_at=3, saved_by_epoch=False, interval=2)

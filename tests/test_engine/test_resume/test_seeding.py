@@ -36,13 +36,3 @@ def test_sample_draws_the_same_wherever_it_is_loaded(monkeypatch):
         monkeypatch.setattr(seeding, 'get_dist_info', lambda rank=rank: (rank, 2))
         halves.update(draws(SeededBatchSampler(DefaultSampler(data, seed=1), 2)))
     assert whole == halves and len(set(whole.values())) == 12
-
-
-def test_epochs_draw_differently_and_batches_left_out_change_nothing():
-    sampler = SeededBatchSampler(range(6), 2)
-    sampler.start_at(seed=7, epoch=1)
-    whole = draws(sampler)
-    sampler.start_at(seed=7, epoch=1, first=2)
-    assert draws(sampler) == {index: whole[index] for index in (4, 5)}
-    sampler.start_at(seed=7, epoch=2)
-    assert not set(whole.values()) & set(draws(sampler).values())

@@ -64,14 +64,6 @@ def test_predictions_have_the_sizes_of_the_original_images(build, two):
         assert (found.labels != 5).all()  # neither base nor novel
 
 
-def test_without_rescale_masks_and_boxes_have_the_size_of_the_networks_image(build, make):
-    model = build()
-    data = model.data_preprocessor(make.batch(make.sample(3)))
-    found = model.predict(data['inputs'], data['data_samples'], rescale=False)[0]
-    assert found.pred_instances.masks.shape == (3, 72, 96)
-    assert torch.allclose(found.pred_instances.bboxes, found.gt_instances.bboxes * 1.2)
-
-
 def test_images_of_a_batch_do_not_touch_each_other_with_prompts_or_without(build, make):
     model = build()
     model.set_vocabulary(make.vocabulary(('cat', 'dog'), None))
@@ -84,20 +76,6 @@ def test_images_of_a_batch_do_not_touch_each_other_with_prompts_or_without(build
         equal(found, predict(model, make.batch(sample))[0])
     assert [tuple(found.topk_labels.shape) for found in together] == [(3, 2), (2, 2), (0, 2)]
     assert together[2].masks.shape == (0, 60, 80) and together[2].masks.dtype == torch.bool
-
-
-def test_forward_in_mode_tensor_gives_the_features(build, two):
-    model = build()
-    data = model.data_preprocessor(two)
-    outputs = model(**data, mode='tensor')
-    assert [tuple(t.shape) for t in outputs] == [
-        (2, 32, 6, 6),
-        (2, 256, 3, 3),
-        (2, 32, 24, 24),
-        (2, 32, 12, 12),
-        (2, 32, 6, 6),
-        (2, 32, 3, 3),
-    ]
 
 
 def test_prompts_of_mixed_kinds_get_what_they_get_alone_whatever_the_chunks(build, make):

@@ -98,16 +98,6 @@ def test_feature_crops_are_named_as_ovsams_clip_does(build, two):
         assert torch.allclose(found.topk_scores, want.values, atol=1e-5)
 
 
-@pytest.mark.parametrize('region', REGIONS)
-def test_chunks_and_batches_of_any_size_give_equal_results(build, two, region):
-    want = predict(build('baseline', region=region), two)
-    small = build(
-        'baseline', region=region, sam=dict(test_cfg=dict(chunk_size=2)), crop_batch_size=1
-    )
-    for found, expected in zip(predict(small, two), want):
-        equal(found, expected)
-
-
 def test_empty_masks_have_names_too(build, two, monkeypatch):
     for region in REGIONS:
         model = build('baseline', region=region)

@@ -94,17 +94,6 @@ def test_a_subset_compares_as_the_whole_does(with_bias):
     torch.testing.assert_close(logits, whole.logits(regions)[:, [*labels, 5]])
 
 
-def test_classifier_that_was_released_as_a_bare_tensor_is_read(tmp_path):
-    released = F.normalize(torch.randn(4, 3, 8), dim=-1)
-    released[0, 1:] = released[0, 0]
-    torch.save(released, tmp_path / 'released.pth')
-    classifier = OpenVocabClassifier(classifier=str(tmp_path / 'released.pth'), logit_scale=1.0)
-    assert classifier.num_classes == 4 and classifier.names is None
-    x = F.normalize(torch.randn(5, 8), dim=-1)
-    expected = torch.einsum('nd,kpd->nkp', x, released).amax(-1)
-    torch.testing.assert_close(classifier.logits(x)[:, :-1], expected, atol=1e-6, rtol=0)
-
-
 @given(seed=st.integers(0, 2**31), split=st.booleans())
 def test_fusion_is_the_weighted_geometric_mean_of_probabilities(seed, split):
     classifier = build(NOVEL if split else None)
@@ -120,12 +109,6 @@ def test_fusion_is_the_weighted_geometric_mean_of_probabilities(seed, split):
             continue
         a = a * visible
         assert torch.allclose(fused[:, k], (q[:, k] ** (1 - a) * c[:, k] ** a).log(), atol=1e-3)
-
-
-def test_training_sees_base_classes_the_background_and_novel_ones_if_told_to():
-    assert build().trained.tolist() == [True, False, False, True, True]
-    assert build(train_novel=True).trained.tolist() == [True, True, False, True, True]
-    assert build(None).trained.all()
 
 
 def test_file_is_read_at_first_use_and_given_novel_names_take_the_place_of_its_own(tmp_path):
