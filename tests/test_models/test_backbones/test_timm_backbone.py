@@ -59,17 +59,6 @@ def test_regions_are_pooled_as_roi_align_does(lite):
     assert torch.allclose(alone[image_index == 2], want[image_index == 2], atol=1e-5)
 
 
-@torch.no_grad()
-def test_no_regions_and_empty_ones_have_embeddings_and_half_precision_is_read(lite):
-    stage4 = torch.randn(1, lite.channels[-1], 4, 4)
-    assert lite.embed_regions(stage4, torch.zeros(0, 4)).shape == (0, 12)
-    whole = torch.tensor([[0.0, 0, 128, 128]])
-    rough, want = (lite.embed_regions(each, whole) for each in (stage4.bfloat16(), stage4))
-    assert rough.dtype == want.dtype and torch.cosine_similarity(rough, want).item() > 0.99
-    bboxes = torch.tensor([[30.0, 30, 30, 30], [128, 128, 128, 128], [900, 900, 950, 950]])
-    assert lite.embed_regions(stage4, bboxes).isfinite().all()
-
-
 def test_tower_that_trains_keeps_the_statistics_of_its_norms():
     tower = build(frozen=False).train()
     assert tower.training and tower.visual.training

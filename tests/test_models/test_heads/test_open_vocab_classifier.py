@@ -62,21 +62,6 @@ def test_bias_is_added_to_the_cosine_of_its_name_before_the_best_is_taken(counts
     assert not classifier.has_bias
 
 
-def test_another_vocabulary_beside_ones_own_is_compared_alike():
-    classifier = build(logit_scale=3.0, base_alpha=0.2, novel_alpha=0.7)
-    names, embeddings = classifier.names, classifier.embeddings
-    text = TextClassifier(torch.randn(2, 1, 8), ('x', 'y'), (True, False))
-    other = classifier.with_vocabulary(text)
-    expected = OpenVocabClassifier(None, 3.0, 0.2, 0.7)
-    expected.set_classifier(text)
-    x = torch.randn(5, 8)
-    logits = other.logits(x)
-    assert torch.equal(logits, expected.logits(x)) and other.names == ('x', 'y')
-    seen = torch.ones(5, dtype=torch.bool)
-    assert torch.equal(other.fuse(logits, -logits, seen), expected.fuse(logits, -logits, seen))
-    assert classifier.names is names and classifier.embeddings is embeddings
-
-
 @pytest.mark.parametrize('with_bias', [False, True])
 def test_a_subset_compares_as_the_whole_does(with_bias):
     counts = (2, 1, 3, 1, 2)

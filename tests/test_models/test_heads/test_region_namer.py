@@ -51,11 +51,3 @@ def test_scale_of_the_views_does_not_matter_but_the_place_in_the_input_does():
     assert torch.allclose(namer(3 * embeddings, 7 * means, bboxes, 128), plain, atol=1e-5)
     assert torch.allclose(namer(embeddings, means, 2 * bboxes, 256), plain, atol=1e-5)
     assert not torch.allclose(namer(embeddings, means, bboxes, 256), plain, atol=1e-3)
-
-
-def test_no_regions_and_empty_boxes_are_named():
-    namer = taught().eval()
-    assert namer(*regions(0), 128).shape == (0, 8)
-    embeddings, means, _ = regions(2)
-    empty = torch.tensor([[5.0, 5.0, 5.0, 5.0], [9.0, 9.0, 3.0, 3.0]])
-    assert namer(embeddings, means, empty, 128).isfinite().all()

@@ -7,7 +7,6 @@ from mmdet.registry import MODELS
 from mmovsam.layers.windows import (
     MIN_WINDOW,
     WINDOW,
-    around,
     cut_off,
     paste_windows,
     read_windows,
@@ -108,17 +107,6 @@ def test_mask_that_is_pasted_and_read_again_is_the_same():
 
 
 @torch.no_grad()
-def test_object_gets_alone_what_it_gets_among_others():
-    decoder, features, given = build(), maps(), prompts(BBOXES)
-    together = decoder(features, given)
-    assert [tuple(each.shape) for each in together] == [(4, 1, 64, 64), (4,), (4, 4)]
-    for i in range(len(BBOXES)):
-        own = WindowPrompts(*(part[i : i + 1] for part in given))
-        for got, want in zip(decoder(features, own), together):
-            assert torch.allclose(got, want[i : i + 1], atol=1e-5)
-
-
-@torch.no_grad()
 def test_every_map_and_every_part_of_a_prompt_counts():
     decoder, features, given = build(), maps(), prompts(BBOXES[:1])
     plain = decoder(features, given)[0]
@@ -138,21 +126,6 @@ def test_every_map_and_every_part_of_a_prompt_counts():
         changes.append((features, given._replace(**part)))
     for change in changes:
         assert (decoder(*change)[0] - plain).abs().max() > 1e-4
-
-
-@torch.no_grad()
-def test_padding_points_do_not_count_wherever_they_are():
-    decoder, given = build(), prompts(BBOXES)
-    extra = given._replace(
-        points=torch.cat((given.points, given.points - 9), dim=1),
-        labels=torch.cat((given.labels, -torch.ones_like(given.labels)), dim=1),
-    )
-    want = decoder(maps(), given)[0]
-    assert torch.allclose(decoder(maps(), extra)[0], want, atol=1e-5)
-    none = given._replace(points=given.points[:, :0], labels=given.labels[:, :0])
-    padded = given._replace(labels=-torch.ones_like(given.labels))
-    want = decoder(maps(), padded)[0]
-    assert torch.allclose(decoder(maps(), none)[0], want, atol=1e-5)
 
 
 @torch.no_grad()
@@ -233,17 +206,6 @@ def test_first_of_several_masks_is_what_is_prompted():
     assert masks.shape == (4, 3, 128, 128) and torch.equal(masks[:, :1], one)
     assert torch.equal(quality[:, :1], its_quality)
     assert (masks[:, 1:] - one).abs().amax((1, 2, 3)).min() > 1e-3
-
-
-@pytest.mark.parametrize('empty', [False, True])
-def test_box_of_a_mask_grows_to_the_foreground_points(empty):
-    bboxes = torch.tensor([[40.0, 40.0, 60.0, 50.0]]) * (not empty)
-    points = torch.tensor([[[70.0, 45.0], [50.0, 30.0], [5.0, 5.0], [1.0, 1.0]]])
-    got = around(bboxes, points, torch.tensor([[1, 1, 0, -1]]))
-    want = [50.0, 30.0, 70.0, 45.0] if empty else [40.0, 30.0, 70.0, 50.0]
-    assert got.tolist() == [want]
-    got = around(bboxes, points, torch.tensor([[0, 0, 0, -1]]))
-    assert got.tolist() == ([[0.0] * 4] if empty else [[40.0, 40.0, 60.0, 50.0]])
 
 
 def test_best_masks_differ_where_they_can():
