@@ -7,7 +7,6 @@ import pytest
 import tiny_dump
 import torch
 from mmdet.registry import DATASETS
-from torch.utils.data import DataLoader
 
 from mmovsam.datasets import TeacherFeatureDataset
 from mmovsam.teacher_features import FeatureStore
@@ -54,15 +53,6 @@ def test_each_item_has_the_feature_of_its_image(build, dumped):
         assert sample.teacher == store.about['teacher']
         other = pickle.loads(pickle.dumps(sample)).to('cpu')
         assert torch.equal(other.teacher_embedding.decode(), expected.decode())
-
-
-def test_workers_of_a_loader_read_the_same(build):
-    dataset = build()
-    dataset[0]  # a file is open here when the workers are forked
-    loader = DataLoader(dataset, batch_size=None, num_workers=2, collate_fn=lambda x: x)
-    for index, item in enumerate(loader):
-        expected = dataset[index]['data_samples'].teacher_embedding
-        assert torch.equal(item['data_samples'].teacher_embedding.data, expected.data)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ def test_a_training_that_was_moved_or_copied_goes_on_with_its_own(
     noted = f'{before}/epoch_2.pth'.replace('/', separator)
     (after / 'last_checkpoint').write_text(f'{noted}\n')
     assert last_checkpoint(str(after)) == str(after / 'epoch_2.pth')
-    (after / 'last_checkpoint').write_text('s3://bucket/epoch_2.pth')
-    assert last_checkpoint(str(after)) == 's3://bucket/epoch_2.pth'
+    (after / 'last_checkpoint').write_text('s3://bucket/epoch_3.pth')
+    assert last_checkpoint(str(after)) == 's3://bucket/epoch_3.pth'
     assert last_checkpoint(str(tmp_path)) is None  # none yet
 
 
