@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmovsam.checkpoints.resample import resample_positions
+from mmovsam.layers import resample_abs_pos, resample_rel_pos
 
 POSITION, HEIGHT = 'teacher.pos_embed', 'teacher.blocks.1.attn.rel_pos_h'
 WIDTH, WINDOW = 'teacher.blocks.1.attn.rel_pos_w', 'teacher.blocks.0.attn.rel_pos_h'
@@ -39,6 +40,8 @@ def test_absolute_positions_are_resized_bicubically_and_relative_ones_linearly(s
 def test_what_fits_or_is_of_another_kind_is_left_alone():
     for others in (positions(8, 8), positions(8, 8, window=7), positions(8, 8, channels=12)):
         assert resampled(positions(8, 8), others) == {}
+    table, position = torch.randn(27, 4), torch.randn(1, 8, 6, 4)
+    assert resample_rel_pos(table, 14) is table and resample_abs_pos(position, (8, 6)) is position
     for shape in ((), (3,), (8, 3), (1, 2, 8, 3)):
         odd = torch.ones(shape)
         wanted = {POSITION: torch.ones(1, 4, 4, 3), HEIGHT: torch.ones(7, 3)}

@@ -58,6 +58,18 @@ def test_every_pair_of_attributes_is_seen_among_base_categories():
         assert seen == set(product(range(sizes[first]), range(sizes[second])))
 
 
+@pytest.mark.parametrize('shape', SHAPES)
+def test_an_object_has_the_size_that_was_asked_for_and_antialiased_edges(shape):
+    category = category_named(f'plain red {shape}')
+    for size in (44, 150):
+        _, alpha = draw_object(rng(0), category, size, 0.0)
+        longest = max((alpha > 0.5).any(axis=axis).sum() for axis in (0, 1))
+        assert 0.75 * size <= longest <= size * 1.1
+    _, alpha = draw_object(rng(0), category, 80, 13.0)
+    assert alpha.dtype == np.float32 and alpha.min() >= 0 and alpha.max() == 1
+    assert 0 < np.mean((alpha > 0.02) & (alpha < 0.98)) < 0.25
+
+
 # Objects
 
 

@@ -183,3 +183,15 @@ def test_those_of_training_and_validation_and_of_wrappers_are_one_message(tmp_pa
     parts[1].damaged = 'skip'
     check_images(parts[1])
     assert '1 of 8 images are missing' in logged.text and 'skipped' in logged.text
+
+
+def test_images_with_labels_are_looked_for_where_a_list_names_them(tmp_path):
+    (tmp_path / 'owl').mkdir()
+    (tmp_path / 'owl/1.png').touch()
+    (tmp_path / 'list.txt').write_text('owl/1.png\towl\nowl/2.png\towl\n')
+    cfg = dict(type='ImageLabelDataset', data_root=str(tmp_path), pipeline=[], _scope_='mmdet')
+    with pytest.raises(FileNotFoundError, match=r'1 of 2 images are missing: .*owl/2\.png\.'):
+        check_images(DATASETS.build(dict(cfg, ann_file='list.txt')))
+    found = DATASETS.build(cfg)
+    (tmp_path / 'owl/1.png').unlink()
+    check_images(found)

@@ -1,5 +1,6 @@
 """Features in a folder, found by the ids of their images."""
 
+import errno
 import json
 import os
 import pickle
@@ -8,6 +9,7 @@ import signal
 import time
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,3 +226,12 @@ def test_what_was_written_before_a_kill_is_there_after_it(tmp_path):
     path.write_bytes(b'of a shard that somebody has removed')
     store.recover()
     assert not list(store.folder.glob('*/.*')) and not path.exists()
+
+
+def test_a_disk_that_fails_does_not_damage_the_position_embedding(store, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, 'read_bytes', fail)
+    with pytest.raises(OSError, match='Input/output error.*pos_embed.safetensors'):
+        _ = store.pos_embed

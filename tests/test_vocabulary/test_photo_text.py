@@ -16,6 +16,7 @@ from mmovsam.vocabulary import (
     load_text_encoder,
     save_classifier,
 )
+from mmovsam.vocabulary.photo_text import KernelMap
 from mmovsam.vocabulary.wordnet import Nouns, Synset, load_nouns
 
 TEXT = 'mmovsam://photo_text.safetensors'
@@ -38,6 +39,14 @@ def nearest(photo, name, count):
     similarity = model.rows @ build(photo, [name]).embeddings[0]
     best = similarity.topk(count).indices.tolist()
     return {tokenizer.names[index].split(',')[0].split(' (')[0] for index in best}
+
+
+def test_kernel_map_goes_through_its_texts_and_is_smooth_with_a_ridge():
+    texts, rows = F.normalize(torch.randn(20, 16)), torch.randn(20, 8)
+    exact = KernelMap.fit(texts, rows, sharpness=4.0, ridge=0.0)
+    torch.testing.assert_close(exact(texts), rows, atol=1e-3, rtol=1e-3)
+    smooth = KernelMap.fit(texts, rows, sharpness=4.0, ridge=1.0)
+    assert 0.2 < smooth(texts).norm() / rows.norm() < 0.9
 
 
 @pytest.mark.parametrize('name', ['tench', 'Tinca_tinca', 'tench, Tinca tinca', TENCH])

@@ -17,6 +17,7 @@ from tiny_dump import in_child
 
 from mmovsam import fileio
 from mmovsam.checkpoints import load_checkpoint_file
+from mmovsam.engine.resume import AtomicCheckpointHook
 from mmovsam.fileio import write_atomic
 
 WRITE = 'mmovsam.engine.resume.atomic_checkpoint_hook.write_atomic'
@@ -163,3 +164,15 @@ def test_work_folder_that_was_copied_is_resumed_from_its_own_checkpoint_by_mmeng
     runner = make_runner(tmp_path / 'new', resume=True)
     runner.train()
     assert len(runner.model.seen) == 8 and (tmp_path / 'new' / 'epoch_3.pth').is_file()
+
+
+def test_each_of_several_metrics_keeps_its_best_checkpoint(tmp_path):
+    validated_runner(tmp_path, [0.1, 0.5, 0.2], save_best=['a', 'b']).train()
+    assert names(tmp_path, 'best_*') == ['best_a_epoch_2.pth', 'best_b_epoch_1.pth']
+
+
+def test_remote_output_keeps_its_own_backend():
+    local = dict(backend='local')
+    assert AtomicCheckpointHook().backend_args == dict(backend='mmovsam_atomic')
+    assert AtomicCheckpointHook(out_dir='s3://bucket').backend_args is None
+    assert AtomicCheckpointHook(backend_args=local).backend_args == local

@@ -20,6 +20,22 @@ def test_pictures_of_one_name_are_positives_of_each_other(build, monkeypatch):
     assert losses['match_accuracy'] == 100
 
 
+@pytest.mark.parametrize('count, expected', [(1, 2), (5, 5), (1000, 640)])
+def test_captions_of_other_names_stand_beside_those_of_the_batch(
+    build, monkeypatch, count, expected
+):
+    model = build('clip', templates=('{}',), names='MiniWorldPictures', num_captions=count)
+    captions = []
+    tokenizer = model.tokenizer
+    monkeypatch.setattr(
+        model, 'tokenizer', lambda texts: captions.extend(texts) or tokenizer(texts)
+    )
+    model.loss(torch.randn(3, 3, 96, 96), ['plain red ring', 'dotted blue star', 'plain red ring'])
+    assert len(captions) == len(set(captions)) == expected
+    # in an order that does not depend on which process has which picture
+    assert captions[:2] == ['dotted blue star', 'plain red ring']
+
+
 def test_the_image_tower_alone_runs_in_a_lower_precision(build, monkeypatch):
     model = build('clip', dtype='bfloat16')
     with pytest.raises(ValueError, match="not 'predict'"):
