@@ -17,7 +17,6 @@ TOWERS = {  # channels, width of CLIP's space, side of the attention pooling, si
 }
 
 
-@functools.cache
 def load(name):
     return Config.fromfile(CONFIGS / f'{name}.py')
 
