@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -83,6 +84,21 @@ def test_full_disk_stops_training_and_the_last_good_checkpoint_is_named(
     assert load_checkpoint_file(latest)['meta']['epoch'] == 1
     make_runner(tmp_path, resume=True).train()
     assert (tmp_path / 'epoch_3.pth').is_file()
+
+
+def test_file_size_limit_of_the_system_leaves_no_half_checkpoint(tmp_path):
+    """A real refusal in the middle of a write."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    runner = make_runner(tmp_path)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(OSError, match=r'epoch_1\.pth could not be written: File too large'):
+            runner.train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not names(tmp_path) and not names(tmp_path, '.*.tmp')
 
 
 def test_kill_in_the_middle_of_a_write_leaves_the_old_file_and_training_tidies_up(tmp_path):
