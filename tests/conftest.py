@@ -11,7 +11,7 @@ os.environ['MMOVSAM_CACHE'] = 'off'  # a test that wants it names a folder of it
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 
@@ -22,7 +22,10 @@ from mmengine.runner import runner
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  hooks
 
 # no time limits: machines differ; a failing example is printed with what reproduces it
-settings.register_profile('mmovsam', deadline=None, print_blob=True, max_examples=30)
+slow = [HealthCheck.too_slow]
+settings.register_profile(
+    'mmovsam', deadline=None, print_blob=True, max_examples=30, suppress_health_check=slow
+)
 settings.load_profile('mmovsam')
 
 

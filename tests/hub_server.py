@@ -44,7 +44,7 @@ class HubServer(ThreadingHTTPServer):
         self.ranges = True
         self.commit = COMMIT
         self.log = Log()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self):

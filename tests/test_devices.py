@@ -13,13 +13,10 @@ def test_gpu_is_chosen_where_there_is_one(there, name, monkeypatch):
     assert choose_device(name).type == ('cuda' if there else 'cpu')
 
 
-def test_gpu_that_is_not_there_is_refused_with_what_to_do(monkeypatch):
+def test_what_is_not_there_or_no_device_is_refused_with_what_to_do(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError, match='There is no cuda:1: .* finds 0 GPUs. Use cpu'):
         choose_device('cuda:1')
-
-
-def test_word_that_is_no_device_is_refused():
     with pytest.raises(ValueError, match="'gpu' is no device: give cpu, cuda"):
         choose_device('gpu')
 

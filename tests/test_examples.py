@@ -45,23 +45,6 @@ def test_boxes_become_detections_of_supervision_in_a_picture(supervision_example
     assert Image.open('supervision.jpg').size == scene.image.shape[1::-1]
 
 
-def test_boxes_of_everything_are_corners_for_supervision():
-    pytest.importorskip('supervision')
-    example = runpy.run_path(str(EXAMPLES / 'with_supervision.py'))
-    mask = np.zeros((20, 30), bool)
-    mask[5:9, 10:16] = True
-    found = dict(
-        bbox=[10, 5, 6, 4], segmentation=mask, names=['cup', 'jug'], name_scores=[0.6, 0.3]
-    )
-    detections = example['detections_of_everything']([found])
-    assert detections.xyxy.tolist() == [[10, 5, 16, 9]] and detections.area.tolist() == [24]
-    assert detections.data['class_name'].tolist() == ['cup']
-    picture = example['annotate'](np.zeros((20, 30, 3), np.uint8), detections)
-    assert picture[6, 12].any() and not picture[18, 28].any()
-    nothing = example['detections_of_everything']([])
-    assert not example['annotate'](np.zeros((20, 30, 3), np.uint8), nothing).any()
-
-
 def test_the_notebook_is_stored_without_outputs():
     cells = json.loads(NOTEBOOK.read_text())['cells']
     code = [cell for cell in cells if cell['cell_type'] == 'code']

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from mmengine.visualization import Visualizer
 from pycocotools import mask as coco_mask
 
 from mmovsam import fonts
@@ -99,12 +98,3 @@ def test_pictures_have_the_letters_of_the_font(tmp_path, system, given):
     runs = (drawn[..., 0] > 200).sum(1)
     bar = runs[runs > 0]
     assert (bar > 40).sum() > 40
-
-
-def test_a_visualizer_draws_names_with_the_fonts(tmp_path):
-    path = make_font(tmp_path / 'a.ttf', 'Bars', CAT)
-    visualizer = Visualizer()
-    fonts.use_fonts(visualizer, [CAT], path)
-    visualizer.set_image(np.zeros((200, 200, 3), np.uint8))
-    visualizer.draw_texts(CAT, np.array([50, 50]), font_sizes=60, colors='w')
-    assert (visualizer.get_image() > 200).all(-1).sum() > 400

@@ -58,15 +58,21 @@ def numbered(shapes):
 
 
 @pytest.fixture
-def target():
-    """`target('ovsam', neck=dict(image_size=128))`: what `expected_tensors` says of a model."""
+def config():
+    """`config('ovsam', neck=dict(image_size=128))`: the config of a model, with changes."""
 
     def build(kind, **changes):
         config = Config(dict(model=MODELS[kind]))
         config.merge_from_dict(dict(model=changes))
-        return expected_tensors(config)
+        return config
 
     return build
+
+
+@pytest.fixture
+def target(config):
+    """The same, and what `expected_tensors` says of it."""
+    return lambda kind, **changes: expected_tensors(config(kind, **changes))
 
 
 @pytest.fixture

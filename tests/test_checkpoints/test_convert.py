@@ -2,25 +2,20 @@
 
 import open_clip
 import pytest
-import reference
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
 
 from mmovsam.checkpoints import load_checkpoint_file, save_safetensors
-from mmovsam.checkpoints.convert import convert, expected_tensors, export_released
-from mmovsam.checkpoints.released import FORMATS
+from mmovsam.checkpoints.convert import convert, export_released
+from mmovsam.checkpoints.released import FORMATS, locate
 
-RN50 = dict(
-    type='OVSAM',
-    backbone=dict(type='OpenCLIPBackbone', model='RN50'),
-    neck=dict(type='SAM2CLIPNeck', in_channels=[256, 512, 1024, 2048], embed_dim=64),
-    region_neck=dict(type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=4),
-    prompt_encoder=dict(type='SAMPromptEncoder'),
-    head=dict(type='CLIP2SAMHead', embed_dim=1024),
-    classifier=dict(type='OpenVocabClassifier'),
+PARTS = dict(
+    clip={'backbone'},
+    sam={'prompt_encoder', 'head'},
+    sam2clip={'neck'},
+    clip2sam={'region_neck', 'head'},
 )
-SUBSETS = [*((key,) for key in FORMATS), ('sam', 'clip2sam'), tuple(FORMATS)]
+ONES = torch.ones(3)
 
 
 def same(left, right):
@@ -34,73 +29,39 @@ def shapes(tensors):
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def load(path):
-    return load_checkpoint_file(path)['state_dict']
-
-
 def starts(names):
     return {name.split('.')[0] for name in names}
 
 
-@pytest.fixture(scope='module')
-def released():
-    """Files of the small released OVSAM by format, and all of their tensors by released names."""
-    every = {
-        name: torch.full(tuple(shape), i + 0.5 if len(shape) else i)
-        for i, (name, shape) in enumerate(reference.shapes('ovsam_rn50_small').items())
-    }
-    files = {key: {} for key in FORMATS}
-    for name, tensor in every.items():
-        if name.startswith('clip.'):
-            files['clip'][name.removeprefix('clip.')] = tensor
-        elif name.startswith('neck_student.'):
-            files['sam2clip'][name] = tensor
-        elif name.startswith('prompt_encoder.'):
-            files['sam'][name] = tensor
-        else:
-            files['clip2sam'][name] = tensor
-    return files, every
-
-
-def test_released_files_load_strictly_and_come_back_identical(tmp_path, released, write):
-    contents, every = released
-    conversion = convert(write(contents), expected_tensors(Config(dict(model=RN50))))
+def test_all_files_make_a_whole_checkpoint_and_come_back_identical(
+    tmp_path, contents, write, target, config
+):
+    conversion = convert(write(contents), target('ovsam'))
+    assert conversion.problems == conversion.left == []
+    assert shapes(conversion.tensors) == shapes(target('ovsam'))
     conversion.save(tmp_path / 'ovsam.pth')
     with torch.device('meta'):
-        model = MODELS.build(RN50)
-    model.load_state_dict(load(tmp_path / 'ovsam.pth'), strict=True, assign=True)
-    assert same(dict(model.state_dict()), reference.by_our_names(every))
-
+        model = MODELS.build(config('ovsam').model)
+    state = load_checkpoint_file(tmp_path / 'ovsam.pth')['state_dict']
+    model.load_state_dict(state, strict=True, assign=True)
     written = export_released(tmp_path / 'ovsam.pth', tmp_path / 'back')
     assert set(written) == set(FORMATS)
     for key, (path, num_tensors) in written.items():
-        tower = {k: v for k, v in contents[key].items() if key != 'clip' or 'visual.' in k}
-        assert path.name == f'{key}_ovsam.pth' and num_tensors == len(tower)
-        assert same(load_checkpoint_file(path), tower)
+        kept = dict(clip='visual.', sam='prompt_encoder.').get(key, '')  # what this model has
+        wanted = {name: each for name, each in contents[key].items() if name.startswith(kept)}
+        assert path.name == f'{key}_ovsam.pth' and num_tensors == len(wanted)
+        assert same(load_checkpoint_file(path), wanted)
 
 
-@pytest.mark.parametrize('subset', SUBSETS, ids='+'.join)
-def test_any_subset_makes_its_parts_complete(contents, write, target, subset):
-    files = {key: file for key, file in write(contents).items() if key in subset}
+@pytest.mark.parametrize('subset', [*((key,) for key in FORMATS), ('sam', 'clip2sam')])
+def test_some_files_make_their_parts_complete(contents, write, target, subset):
     ovsam = target('ovsam')
-    conversion = convert(files, ovsam)
+    conversion = convert(write({key: contents[key] for key in subset}), ovsam)
     assert conversion.problems == []
-    parts = dict(
-        clip={'backbone'},
-        sam={'prompt_encoder', 'head'},
-        sam2clip={'neck'},
-        clip2sam={'region_neck', 'head'},
-    )
-    expected = set().union(*(parts[key] for key in subset))
-    assert starts(conversion.tensors) == expected
-    assert all(conversion.tensors[name].shape == ovsam[name].shape for name in conversion.tensors)
+    assert starts(conversion.tensors) == set().union(*(PARTS[key] for key in subset))
     assert set(conversion.tensors) | set(conversion.left) == set(ovsam)
-    head = {name for name in ovsam if name.startswith('head.')}
-    if 'clip2sam' in subset:
-        assert head <= set(conversion.tensors)
-    elif 'sam' in subset:  # the decoder without the tokens and regions that SAM does not have
-        decoder = {name for name in head if name.startswith('head.mask_decoder.')}
-        assert head & set(conversion.tensors) == decoder
+    if 'clip2sam' not in subset:  # no tokens and regions, which SAM does not have
+        assert all('mask_decoder' in name for name in conversion.tensors if 'head.' in name)
 
 
 def test_decoder_is_that_of_clip2sam_or_the_first_mask_of_sam(contents, write, target):
@@ -122,13 +83,17 @@ def test_decoder_is_that_of_clip2sam_or_the_first_mask_of_sam(contents, write, t
     assert 'more masks, and their IoU' in report and 'image_encoder.* (65 tensors' in report
 
 
-def test_whole_sam_becomes_a_model_and_comes_back_identical(tmp_path, contents, write, target):
-    files = write({'sam': contents['sam']})
-    conversion = convert(files, target('sam'))
+def test_whole_sam_becomes_a_model_and_comes_back_also_as_safetensors(
+    tmp_path, contents, write, target
+):
+    save_safetensors(contents['sam'], tmp_path / 'sam.safetensors')
+    conversion = convert({'sam': str(tmp_path / 'sam.safetensors')}, target('sam'))
     assert conversion.problems == conversion.left == []
-    assert shapes(conversion.tensors) == shapes(target('sam'))
-    conversion.save(tmp_path / 'sam_model.pth')
-    ((path, _),) = export_released(tmp_path / 'sam_model.pth', tmp_path).values()
+    conversion.save(tmp_path / 'sam_model.safetensors')
+    checkpoint = load_checkpoint_file(tmp_path / 'sam_model.safetensors')
+    assert same(checkpoint['state_dict'], conversion.tensors)
+    assert checkpoint['meta']['sam_file'] == 'sam.safetensors'
+    ((path, _),) = export_released(tmp_path / 'sam_model.safetensors', tmp_path).values()
     assert same(load_checkpoint_file(path), contents['sam'])
 
 
@@ -147,17 +112,6 @@ def test_adapter_without_positions_has_those_of_its_teacher(contents, write, tar
     assert torch.equal(conversion.tensors['neck.pos_embed'], position)
 
 
-def test_safetensors_are_read_and_written(tmp_path, contents, write, target):
-    files = write(contents)
-    save_safetensors(contents['clip'], tmp_path / 'clip.safetensors')
-    files['clip'] = str(tmp_path / 'clip.safetensors')
-    conversion = convert(files, target('ovsam'))
-    conversion.save(tmp_path / 'out.safetensors')
-    checkpoint = load_checkpoint_file(tmp_path / 'out.safetensors')
-    assert same(checkpoint['state_dict'], conversion.tensors)
-    assert checkpoint['meta']['clip_file'] == 'clip.safetensors'
-
-
 def test_half_precision_becomes_what_the_model_has(contents, write, target):
     half = {k: v.half() if v.is_floating_point() else v for k, v in contents['clip'].items()}
     half['input_resolution'] = torch.tensor(64)  # of OpenAI's archives
@@ -168,26 +122,6 @@ def test_half_precision_becomes_what_the_model_has(contents, write, target):
         assert tensor.dtype == ovsam[name].dtype
         assert torch.equal(tensor, half[name.removeprefix('backbone.')].to(tensor.dtype))
     assert 'input_resolution (1 tensors' in conversion.report()
-
-
-def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target, monkeypatch):
-    file = write({'clip': contents['clip']})['clip']
-    fetched = []
-    listed = open_clip.pretrained._PRETRAINED['RN50x16']
-    monkeypatch.setitem(listed, 'openai', dict(file=file))
-    find = open_clip.pretrained.get_pretrained_cfg
-    monkeypatch.setattr(
-        open_clip.pretrained, 'get_pretrained_cfg', lambda *a: fetched.append(a) or find(*a)
-    )
-    by_tag = convert({'clip': 'RN50x16:openai'}, target('ovsam'))
-    assert by_tag.problems == [] and len(fetched) == 1
-    convert({'clip': file}, target('ovsam'))
-    assert len(fetched) == 1
-    with pytest.raises(ValueError, match=r"RN50x16:none is neither.* for 'RN50x16': openai"):
-        convert({'clip': 'RN50x16:none'}, target('ovsam'))
-    with pytest.raises(FileNotFoundError, match=r'nothing\.pt does not exist'):
-        convert({'clip': 'nothing.pt'}, target('ovsam'))
-    assert len(fetched) == 2
 
 
 def test_positions_of_another_image_size_are_resampled(contents, write, target):
@@ -203,16 +137,108 @@ def test_positions_of_another_image_size_are_resampled(contents, write, target):
     assert conversion.report().count('resampled to the image size') == 5
 
 
-def test_tensors_that_fit_are_not_copied(contents, write, target, monkeypatch):
-    from mmovsam.checkpoints import sources
+def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target, monkeypatch):
+    file = write({'clip': contents['clip']})['clip']
+    listed = open_clip.pretrained._PRETRAINED['RN50x16']
+    monkeypatch.setitem(listed, 'openai', dict(file=file))
+    assert convert({'clip': 'RN50x16:openai'}, target('ovsam')).problems == []
+    with pytest.raises(ValueError, match=r"RN50x16:none is neither.* for 'RN50x16': openai"):
+        convert({'clip': 'RN50x16:none'}, target('ovsam'))
+    with pytest.raises(FileNotFoundError, match=r'nothing\.pt does not exist'):
+        convert({'clip': 'nothing.pt'}, target('ovsam'))
 
-    read = {}
 
-    def load(path):
-        read.update(load_checkpoint_file(path))
-        return read
+@pytest.mark.parametrize(
+    'ours, place',
+    [
+        ('backbone.pos_embed', ('sam', 'image_encoder.pos_embed')),
+        ('teacher.neck.0.weight', ('sam', 'image_encoder.neck.0.weight')),
+        ('neck.neck.0.weight', ('sam2clip', 'neck_student.neck.0.weight')),
+        ('region_neck.fpn_convs.0.conv.bias', ('clip2sam', 'fpn_neck.fpn_convs.0.conv.bias')),
+        ('head.roi_conv.weight', ('clip2sam', 'mask_decoder.roi_conv.0.conv.weight')),
+        # of the naive combination of SAM and CLIP
+        ('clip.visual.conv1.weight', ('clip', 'visual.conv1.weight')),
+        ('sam.head.mask_decoder.iou_token.weight', ('sam', 'mask_decoder.iou_token.weight')),
+        ('prompter.detector.neck.conv.weight', None),
+    ],
+)
+def test_each_parameter_has_its_place_in_a_format(ours, place):
+    assert locate(ours, decoder_of='clip2sam') == locate(ours, decoder_of='sam') == place
 
-    monkeypatch.setattr(sources, 'load_checkpoint_file', load)
-    conversion = convert(write({'sam2clip': contents['sam2clip']}), target('ovsam'))
-    for name, tensor in conversion.tensors.items():
-        assert tensor.data_ptr() == read[name.replace('neck.', 'neck_student.', 1)].data_ptr()
+
+# What does not fit is found before anything is written
+
+
+def test_what_does_not_fit_is_found_in_all_files_at_once(tmp_path, contents, write, target):
+    del contents['clip']['visual.conv1.weight']
+    contents['sam2clip'].update({'extra.a': ONES, 'neck_student.b': ONES})
+    contents['clip2sam']['mask_decoder.label_token.weight'] = torch.ones(1, 7)
+    # a table of another window is another shape
+    conversion = convert(write(contents), target('ovsam', neck=dict(window_size=5)), ['other'])
+    for problem, (flag, text) in zip(
+        conversion.problems,
+        [
+            ('clip', 'lacks 1 tensors of the model (backbone.*)'),
+            ('sam2clip', '2 unexpected tensors (extra.*, neck_student.*)'),
+            ('sam2clip', 'has 2 tensors of another shape'),
+            ('clip2sam', 'has 1 tensors of another shape'),
+        ],
+        strict=True,
+    ):
+        assert problem.startswith(f'--{flag} ') and text in problem
+    report = conversion.report()
+    for line in (
+        '  missing: backbone.visual.conv1.weight',
+        '  unexpected: extra.a',
+        'mask_decoder.label_token.weight is (1, 7) in the file and (1, 256) in the model',
+    ):
+        assert line in report
+    with pytest.raises(ValueError, match='Nothing was written'):
+        conversion.save(tmp_path / 'out.pth')
+    assert not (tmp_path / 'out.pth').exists()
+
+
+def test_what_is_unexpected_or_missing_may_be_allowed_and_another_shape_may_not(
+    contents, write, target
+):
+    del contents['clip']['visual.conv1.weight']
+    contents['sam2clip'].update({'extra.a': ONES, 'neck_student.b': ONES})
+    files, ovsam = write(contents), target('ovsam')
+    allowed = ['extra.', 'neck_student.b'], ['backbone.visual.conv1']
+    assert convert(files, ovsam, *allowed).problems == []
+    contents['sam2clip']['neck_student.blocks.0.norm1.bias'] = ONES
+    (problem,) = convert(write(contents), ovsam, ['neck', 'extra'], ['backbone', 'neck']).problems
+    assert 'norm1.bias is (3,) in the file and (64,) in the model' in problem
+
+
+@pytest.mark.parametrize(
+    'given, actual, kind, message',
+    [
+        ('clip', 'sam', 'ovsam', 'looks like a file for --sam.'),
+        ('sam', 'clip2sam', 'ovsam', 'looks like a file for --clip2sam.'),
+        ('sam2clip', 'clip', 'ovsam', 'looks like a file for --clip.'),
+        ('sam2clip', 'sam2clip', 'sam', 'Does the config have this part?'),
+        ('sam2clip', 'strange', 'ovsam', 'Does the config have this part?'),
+    ],
+)
+def test_file_under_the_wrong_flag_is_recognized(
+    contents, write, target, given, actual, kind, message
+):
+    contents['strange'] = {'bbox_head.conv.weight': ONES}
+    files = write({actual: contents[actual]})
+    (problem,) = convert({given: files[actual]}, target(kind)).problems
+    assert 'gives this model nothing' in problem and message in problem
+
+
+def test_other_files_and_outputs_are_refused(tmp_path, contents, write, target):
+    torch.save(torch.ones(3, 2, 4), tmp_path / 'vocabulary.pth')
+    with pytest.raises(ValueError, match=r'vocabulary\.pth: Expected a checkpoint of named'):
+        convert({'sam': str(tmp_path / 'vocabulary.pth')}, target('ovsam'))
+    with pytest.raises(ValueError, match=r'out\.zip should end in one of \.pth'):
+        convert(write({'clip': contents['clip']}), target('ovsam')).save(tmp_path / 'out.zip')
+    torch.save({'bbox_head.conv.weight': ONES, 'neck.a': ONES}, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'1 tensors that belong to no .* \(bbox_head\.\*\)'):
+        export_released(tmp_path / 'a.pth', tmp_path / 'back')
+    assert not (tmp_path / 'back').exists()
+    written = export_released(tmp_path / 'a.pth', tmp_path / 'back', ['bbox_head'])
+    assert set(written) == {'sam2clip'}

@@ -5,14 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from mmovsam.checkpoints.resample import resample_positions
+from mmovsam.layers import resample_abs_pos, resample_rel_pos
 
 POSITION, HEIGHT = 'teacher.pos_embed', 'teacher.blocks.1.attn.rel_pos_h'
 WIDTH, WINDOW = 'teacher.blocks.1.attn.rel_pos_w', 'teacher.blocks.0.attn.rel_pos_h'
 
 
-def positions(height, width, window=5):
+def positions(height, width, window=5, channels=6):
     return {
-        POSITION: torch.randn(1, height, width, 6),
+        POSITION: torch.randn(1, height, width, channels),
         HEIGHT: torch.randn(2 * height - 1, 3),
         WIDTH: torch.randn(2 * width - 1, 3),
         WINDOW: torch.randn(2 * window - 1, 3),
@@ -20,40 +21,29 @@ def positions(height, width, window=5):
     }
 
 
-def shapes(tensors):
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+def resampled(tensors, wanted):
+    return resample_positions(tensors, {name: tuple(each.shape) for name, each in wanted.items()})
 
 
 @pytest.mark.parametrize('size', [(4, 4), (12, 12), (6, 10)])
-def test_positions_get_the_size_of_the_model(size):
+def test_absolute_positions_are_resized_bicubically_and_relative_ones_linearly(size):
     tensors, wanted = positions(8, 8), positions(*size)
-    resampled = resample_positions(tensors, shapes(wanted))
-    assert shapes(resampled) == {name: tuple(wanted[name].shape) for name in resampled}
-    assert set(resampled) == {POSITION, HEIGHT, WIDTH}
+    found = resampled(tensors, wanted)
+    assert set(found) == {POSITION, HEIGHT, WIDTH}
+    assert all(found[name].shape == wanted[name].shape for name in found)
+    maps = F.interpolate(tensors[POSITION].permute(0, 3, 1, 2), size, mode='bicubic')
+    assert torch.equal(found[POSITION], maps.permute(0, 2, 3, 1))
+    table = F.interpolate(tensors[HEIGHT].T[None], 2 * size[0] - 1, mode='linear')
+    assert torch.equal(found[HEIGHT], table[0].T)
 
 
-def test_absolute_positions_are_bicubic_and_relative_ones_linear():
-    tensors = positions(8, 8)
-    resampled = resample_positions(tensors, shapes(positions(6, 6)))
-    maps = tensors[POSITION].permute(0, 3, 1, 2)
-    maps = F.interpolate(maps, (6, 6), mode='bicubic', align_corners=False)
-    assert torch.equal(resampled[POSITION], maps.permute(0, 2, 3, 1))
-    table = F.interpolate(tensors[HEIGHT].T[None], 11, mode='linear', align_corners=False)
-    assert torch.equal(resampled[HEIGHT], table[0].T)
-
-
-def test_what_fits_and_tables_of_another_window_or_width_are_left_alone():
-    tensors = positions(8, 8)
-    assert resample_positions(tensors, shapes(tensors)) == {}
-    assert resample_positions(tensors, shapes(positions(8, 8, window=7))) == {}
-    tensors = {POSITION: torch.randn(1, 8, 8, 6), HEIGHT: torch.randn(15, 3)}
-    assert resample_positions(tensors, {POSITION: (1, 4, 4, 12), HEIGHT: (7, 6)}) == {}
-
-
-@pytest.mark.parametrize('shape', [(), (3,), (8, 3), (1, 2, 8, 3)])
-def test_positions_of_another_kind_are_left_alone(shape):
-    wanted = {POSITION: (1, 4, 4, 3), HEIGHT: (7, 3)}
-    odd = torch.ones(shape)
-    resampled = resample_positions({POSITION: odd, HEIGHT: torch.ones(15, 3)}, wanted)
-    assert HEIGHT not in resampled
-    assert resample_positions({POSITION: torch.ones(1, 4, 4, 3), HEIGHT: odd}, wanted) == {}
+def test_what_fits_or_is_of_another_kind_is_left_alone():
+    for others in (positions(8, 8), positions(8, 8, window=7), positions(8, 8, channels=12)):
+        assert resampled(positions(8, 8), others) == {}
+    table, position = torch.randn(27, 4), torch.randn(1, 8, 6, 4)
+    assert resample_rel_pos(table, 14) is table and resample_abs_pos(position, (8, 6)) is position
+    for shape in ((), (3,), (8, 3), (1, 2, 8, 3)):
+        odd = torch.ones(shape)
+        wanted = {POSITION: torch.ones(1, 4, 4, 3), HEIGHT: torch.ones(7, 3)}
+        assert HEIGHT not in resampled({POSITION: odd, HEIGHT: torch.ones(15, 3)}, wanted)
+        assert resampled({POSITION: torch.ones(1, 4, 4, 3), HEIGHT: odd}, wanted) == {}

@@ -12,16 +12,18 @@ from shrunk_detectors import found_alone, small_detector
 from mmovsam.prompts import DetectorPrompter
 
 FAMILIES = (
-    'atss/atss_r50_fpn_1x_coco.py',
-    'cascade_rcnn/cascade-mask-rcnn_r50_fpn_ms-3x_coco.py',
-    'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco.py',
     'detr/detr_r50_8xb2-150e_coco.py',
     'dino/dino-4scale_r50_8xb2-12e_coco.py',
     'faster_rcnn/faster-rcnn_r50_fpn_ms-3x_coco.py',
     'rpn/rpn_r50_fpn_1x_coco.py',
     'rtmdet/rtmdet_l_8xb32-300e_coco.py',
-    'seesaw_loss/mask-rcnn_r50_fpn_seesaw-loss_sample1e-3-ms-2x_lvis-v1.py',
     'yolox/yolox_l_8xb8-300e_coco.py',
+)
+RELATIVES = (  # of those above
+    'atss/atss_r50_fpn_1x_coco.py',
+    'cascade_rcnn/cascade-mask-rcnn_r50_fpn_ms-3x_coco.py',
+    'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco.py',
+    'seesaw_loss/mask-rcnn_r50_fpn_seesaw-loss_sample1e-3-ms-2x_lvis-v1.py',
 )
 SIZES = {
     'wide.jpg': (333, 217),
@@ -60,7 +62,9 @@ def inside(instances, size):
     return bboxes[order], scores[order], labels[order]
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize(
+    'name', [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in RELATIVES)]
+)
 def test_boxes_scores_and_labels_are_those_of_the_inferencer(name, pictures, tmp_path):
     config, weights = small_detector(f'mmdet::{name}', tmp_path)
     alone = found_alone(config, weights, list(pictures))

@@ -27,34 +27,36 @@ def test_ways_to_write_a_transform_are_one():
     assert fixed_pipeline(leaf(loading, written)) == expected
 
 
-@pytest.mark.parametrize(
-    'transform',
-    ['RandomFlip', 'RandomResize', 'RandomCrop', 'RandomAffine', 'Mosaic', 'CopyPaste', 'MyOwn'],
-)
-def test_what_moves_pixels_or_is_not_known_is_refused_by_its_name(transform):
-    with pytest.raises(ValueError, match=f'{transform} moves pixels.*live teacher'):
-        fixed_pipeline(leaf(LOAD, dict(type=transform), PACK))
+def wrapped(steps, inner=(LOAD,)):
+    mixed = dict(type='MultiImageMixDataset', dataset=leaf(*inner), pipeline=steps)
+    return dict(type='RepeatDataset', times=2, dataset=mixed)
+
+
+def joined(*parts):
+    return dict(type='ConcatDataset', datasets=list(parts))
 
 
 def test_transforms_of_wrappers_count():
-    mixed = dict(type='MultiImageMixDataset', dataset=leaf(LOAD), pipeline=[dict(type='Mosaic')])
-    with pytest.raises(ValueError, match='Mosaic'):
-        fixed_pipeline(dict(type='RepeatDataset', times=2, dataset=mixed))
-    mixed['pipeline'] = [RESIZE]
-    assert fixed_pipeline(mixed) == [LOAD, RESIZE]
+    assert fixed_pipeline(wrapped([RESIZE])) == [LOAD, RESIZE]
+    assert fixed_pipeline(joined(*[leaf(LOAD, RESIZE, PACK)] * 2)) == [LOAD, RESIZE]
 
 
-def test_parts_with_unlike_transforms_are_refused():
-    parts = [leaf(LOAD, RESIZE, PACK), leaf(LOAD, PACK)]
-    with pytest.raises(ValueError, match='different places'):
-        fixed_pipeline(dict(type='ConcatDataset', datasets=parts))
-    assert fixed_pipeline(dict(type='ConcatDataset', datasets=parts[:1] * 2)) == [LOAD, RESIZE]
-
-
-@pytest.mark.parametrize('transforms', [[], [RESIZE]])
-def test_a_pipeline_that_loads_no_image_is_refused(transforms):
-    with pytest.raises(ValueError, match='begins with'):
-        fixed_pipeline(leaf(*transforms))
+@pytest.mark.parametrize(
+    'dataset, message',
+    [
+        *(
+            (leaf(LOAD, dict(type=kind)), f'{kind} moves pixels.*live teacher')
+            for kind in ('RandomFlip', 'RandomResize', 'Mosaic', 'MyOwn')
+        ),
+        (wrapped([dict(type='Mosaic')]), 'Mosaic'),
+        (joined(leaf(LOAD, RESIZE, PACK), leaf(LOAD, PACK)), 'different places'),
+        (leaf(), 'begins with'),
+        (leaf(RESIZE), 'begins with'),
+    ],
+)
+def test_what_moves_pixels_or_is_not_known_is_refused(dataset, message):
+    with pytest.raises(ValueError, match=message):
+        fixed_pipeline(dataset)
 
 
 def test_pipelines_are_replaced_wherever_they_are():

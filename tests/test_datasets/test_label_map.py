@@ -3,13 +3,15 @@ import pytest
 from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 from PIL import Image
-from pycocotools import mask as mask_utils
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs'),
 ]
+
+
+MAP = 'labels/park/a.png'
 
 
 def label_map():
@@ -57,22 +59,44 @@ def objects(dataset, index=0):
     return [(names[each['bbox_label']], each['bbox']) for each in info['instances']]
 
 
-def test_each_connected_piece_of_a_class_is_an_object(root):
-    dataset = read(root)
-    assert dataset.metainfo['classes'] == ('plum', 'owl')
-    assert len(dataset.metainfo['palette']) == 2 and 'novel' not in dataset.metainfo
-    assert objects(dataset) == [
-        ('plum', [1, 1, 8, 8]),
-        ('plum', [10, 10, 20, 15]),
-        ('owl', [20, 0, 26, 4]),
-    ]
+PLUMS = [('plum', [1, 1, 8, 8]), ('plum', [10, 10, 20, 15])]
+OWL = ('owl', [20, 0, 26, 4])
+BOTH = ('plum', 'owl')
+NAMED = dict(classes=('background', 'plum', 'owl'))
 
 
-def test_all_pixels_of_a_class_are_one_object_on_request(root):
-    dataset = read(root, regions='classes')
-    assert objects(dataset) == [('plum', [1, 1, 20, 15]), ('owl', [20, 0, 26, 4])]
-    mask = mask_utils.decode(dataset.get_data_info(0)['instances'][0]['mask'])
-    np.testing.assert_array_equal(mask, label_map() == 1)
+@pytest.mark.parametrize(
+    'names, settings, classes, found',
+    [
+        # each connected piece of a class is an object, or all of its pixels are
+        (None, {}, BOTH, [*PLUMS, OWL]),
+        (None, dict(regions='classes'), BOTH, [('plum', [1, 1, 20, 15]), OWL]),
+        # novel classes are left out on request
+        (None, dict(novel=['owl']), BOTH, [*PLUMS, OWL]),
+        (None, dict(novel=['owl'], base_only=True), BOTH, PLUMS),
+        # classes name the values in their order, or choose among those of the file
+        (None, dict(names_file='', metainfo=NAMED), BOTH, [*PLUMS, OWL]),
+        (None, dict(metainfo=dict(classes=('owl',))), ('owl',), [OWL]),
+        # values without a class
+        ('\nplum\nowl\n', dict(ignore_index=255), BOTH, [*PLUMS, OWL]),
+        (
+            '{"2": "owl", "1": "plum"}',
+            dict(names_file='names.json'),
+            ('plum', 'owl'),
+            [*PLUMS, OWL],
+        ),
+    ],
+)
+def test_pieces_of_a_class_are_objects_and_settings_choose_them(
+    root, names, settings, classes, found
+):
+    if names:
+        (root / settings.get('names_file', 'names.txt')).write_text(names)
+    dataset = read(root, **settings)
+    assert dataset.metainfo['classes'] == classes
+    assert len(dataset.metainfo['palette']) == len(classes)
+    assert dataset.metainfo.get('novel') == ((False, True) if 'novel' in settings else None)
+    assert objects(dataset) == found
 
 
 def test_values_of_instance_maps_hold_class_and_number(root):
@@ -92,34 +116,6 @@ def test_samples_are_those_of_the_pipeline(root):
     assert instances.labels.tolist() == [0, 0, 1]
     assert instances.masks.masks.sum() == ((label_map() == 1) | (label_map() == 2)).sum()
     assert item['data_samples'].img_id == 'park/a.jpg'
-
-
-def test_novel_classes_are_told_and_left_out_on_request(root):
-    assert read(root, novel=['owl']).metainfo['novel'] == (False, True)
-    dataset = read(root, novel=['owl'], base_only=True)
-    assert dataset.metainfo['classes'] == ('plum', 'owl')
-    assert {name for name, _ in objects(dataset)} == {'plum'}
-
-
-def test_classes_alone_name_the_values_in_their_order(root):
-    dataset = read(root, names_file='', metainfo=dict(classes=('background', 'plum', 'owl')))
-    assert dataset.metainfo['classes'] == ('plum', 'owl')
-    assert len(objects(dataset)) == 3
-
-
-def test_classes_choose_among_those_that_the_file_names(root):
-    dataset = read(root, metainfo=dict(classes=('owl',)))
-    assert objects(dataset) == [('owl', [20, 0, 26, 4])]
-    with pytest.raises(ValueError, match=r"'background', which .*names\.txt does not name"):
-        read(root, metainfo=dict(classes=('owl', 'background')))
-
-
-def test_an_empty_line_and_a_json_file_leave_values_without_a_class(root):
-    (root / 'names.txt').write_text('\nplum\nowl\n')
-    assert len(objects(read(root, ignore_index=255))) == 3
-    (root / 'names.json').write_text('{"2": "owl", "1": "plum"}')
-    dataset = read(root, names_file='names.json')
-    assert dataset.metainfo['classes'] == ('plum', 'owl')
 
 
 def test_a_list_chooses_and_orders_images_with_suffix_or_without(root):
@@ -145,44 +141,33 @@ def test_images_and_label_maps_of_one_folder_differ_in_their_suffixes(tmp_path):
 # What is wrong is named
 
 
-def write_text(name, text):
-    return lambda root: (root / name).write_text(text)
-
-
-def write_map(values):
-    return lambda root: write(root, 'labels/park/a.png', values)
-
-
-def cut_map(kept):
-    def cut(root):
-        path = root / 'labels' / 'park' / 'a.png'
-        path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-
-    return cut
-
-
 @pytest.mark.parametrize(
-    ('change', 'settings', 'message'),
+    ('file', 'content', 'settings', 'message'),
     [
-        (None, dict(img_suffix='.tif'), r'no image to read: .*images has no name .*\.tif'),
-        (None, dict(names_file=''), 'needs the names of the values'),
-        (None, dict(regions='pieces'), "regions is 'pieces', expected one of 'components'"),
-        (None, dict(novel=['plumm']), "'plumm', which is no class"),
-        (write_text('names.txt', 'background\nplum\n'), {}, r'a\.png has .* class 2.*\[0, 255\]'),
-        (write_text('names.txt', '\n\n'), {}, r'names\.txt has no name'),
-        (write_text('names.txt', 'owl\nowl\n'), {}, r'names\.txt has a name twice'),
-        (write_text('n.json', '{"one": "owl"}'), dict(names_file='n.json'), 'no list of names'),
-        (write_text('n.json', '{"1": 5}'), dict(names_file='n.json'), 'no list of names'),
-        (write_text('n.json', '[]'), dict(names_file='n.json'), r'n\.json.*holds a list'),
-        (cut_map(0), {}, r'a\.png is truncated or no image'),
-        (cut_map(0.5), {}, r'a\.png is truncated or no image'),
-        (write_map(np.zeros((20, 30, 3), np.uint8)), {}, r'a\.png has colors \(mode RGB\)'),
-        (write_map(label_map()[:10]), {}, r'a\.jpg is 30x20 pixels, its annotation says 30x10'),
+        (None, None, dict(img_suffix='.tif'), r'no image to read: .*images has no name .*\.tif'),
+        (None, None, dict(names_file=''), 'needs the names of the values'),
+        (None, None, dict(regions='pieces'), "regions is 'pieces', expected one of 'components'"),
+        (None, None, dict(novel=['plumm']), "'plumm', which is no class"),
+        (None, None, dict(metainfo=NAMED), r"'background', which .*names\.txt does not name"),
+        ('names.txt', 'background\nplum\n', {}, r'a\.png has .* class 2.*\[0, 255\]'),
+        ('names.txt', '\n\n', {}, r'names\.txt has no name'),
+        ('names.txt', 'owl\nowl\n', {}, r'names\.txt has a name twice'),
+        ('n.json', '{"one": "owl"}', dict(names_file='n.json'), 'no list of names'),
+        ('n.json', '{"1": 5}', dict(names_file='n.json'), 'no list of names'),
+        ('n.json', '[]', dict(names_file='n.json'), r'n\.json.*holds a list'),
+        (MAP, 0.5, {}, r'a\.png is truncated or no image'),
+        (MAP, np.zeros((20, 30, 3), np.uint8), {}, r'a\.png has colors \(mode RGB\)'),
+        (MAP, label_map()[:10], {}, r'a\.jpg is 30x20 pixels, its annotation says 30x10'),
     ],
 )
-def test_wrong_files_and_settings_are_named(root, change, settings, message):
-    if change is not None:
-        change(root)
+def test_wrong_files_and_settings_are_named(root, file, content, settings, message):
+    if isinstance(content, str):
+        (root / file).write_text(content)
+    elif isinstance(content, float):  # so much of it is left
+        data = (root / file).read_bytes()
+        (root / file).write_bytes(data[: int(content * len(data))])
+    elif file:
+        write(root, file, content)
     with pytest.raises(ValueError, match=message):
         read(root, pipeline=PIPELINE, test_mode=True, **settings)[0]
 

@@ -1,6 +1,5 @@
 """The small world: categories, objects, scenes, pictures, and the files and data sets of them."""
 
-import colorsys
 import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -21,7 +20,6 @@ from mmovsam.datasets.mini_world import (
     PATTERNS,
     SHAPES,
     SPLITS,
-    draw_picture,
     draw_scene,
     lvis_categories,
     write_pictures,
@@ -60,9 +58,6 @@ def test_every_pair_of_attributes_is_seen_among_base_categories():
         assert seen == set(product(range(sizes[first]), range(sizes[second])))
 
 
-# Objects
-
-
 @pytest.mark.parametrize('shape', SHAPES)
 def test_an_object_has_the_size_that_was_asked_for_and_antialiased_edges(shape):
     category = category_named(f'plain red {shape}')
@@ -75,33 +70,7 @@ def test_an_object_has_the_size_that_was_asked_for_and_antialiased_edges(shape):
     assert 0 < np.mean((alpha > 0.02) & (alpha < 0.98)) < 0.25
 
 
-@pytest.mark.parametrize('color', COLORS)
-def test_color_jitter_keeps_every_shade_nearest_to_its_own_color(color):
-    hues = dict(red=357, orange=28, yellow=54, green=132, blue=224, purple=284)
-    for seed in range(20):
-        colors, _ = draw_object(rng(seed), category_named(f'plain {color} square'), 40, 0.0)
-        hue, saturation, value = colorsys.rgb_to_hsv(*(colors[20, 20] / 255.0))
-        if color in hues:
-            distance = {c: abs((hue * 360 - h + 180) % 360 - 180) for c, h in hues.items()}
-            assert min(distance, key=distance.get) == color, f'seed {seed}'
-        else:
-            assert saturation < 0.1 and (value > 0.8) == (color == 'white')
-
-
-@pytest.mark.parametrize('pattern', PATTERNS)
-def test_patterns_have_two_shades_even_on_the_smallest_objects(pattern):
-    colors, alpha = draw_object(rng(0), category_named(f'{pattern} blue circle'), 32, 30.0)
-    brightness = colors[alpha > 0.99].astype(float).mean(axis=1)
-    contrast = np.percentile(brightness, 90) - np.percentile(brightness, 10)
-    assert contrast < 1 if pattern == 'plain' else contrast > 40
-
-
-def test_the_pattern_turns_with_the_object():
-    category = category_named('striped red square')
-    upright, turned = (draw_object(rng(0), category, 80, angle)[0] for angle in (0.0, 90.0))
-    upright, turned = upright[20:50, 20:50].astype(float), turned[20:50, 20:50].astype(float)
-    assert upright.std(axis=1).mean() > 10 * upright.std(axis=0).mean()
-    assert turned.std(axis=0).mean() > 10 * turned.std(axis=1).mean()
+# Objects
 
 
 def test_digits_of_the_test_split_are_none_of_the_training_ones():
@@ -132,19 +101,6 @@ def test_scenes_have_three_to_ten_visible_objects_a_third_novel_outside_of_train
         assert scene.masks.sum(axis=(1, 2)).min() >= 200
     share = np.mean([i in NOVEL for scene in scenes(split) for i in scene.category_ids])
     assert share == 0 if split == 'train' else 0.23 < share < 0.43
-
-
-@pytest.mark.parametrize('size', [1, 64, 128])
-def test_pictures_have_their_size_and_depend_on_chance_alone(size):
-    (image, category_id), again = (draw_picture(rng(3), size) for _ in range(2))
-    assert image.shape == (size, size, 3) and image.dtype == np.uint8
-    assert category_id == again[1]
-    np.testing.assert_array_equal(image, again[0])
-
-
-def test_pictures_show_base_and_novel_categories_alike():
-    ids = [draw_picture(rng(1, i), 16)[1] for i in range(150)]
-    assert 0.1 < np.mean([i in NOVEL for i in ids]) < 0.33
 
 
 def test_pictures_of_a_data_set_depend_on_seed_and_index_only():

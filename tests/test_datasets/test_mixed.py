@@ -93,12 +93,9 @@ def test_labels_that_say_what_else_is_known_of_an_image_are_joint_ones_too(parts
     assert [classes[i] for i in masks.not_exhaustive_labels] == ['Bird_or_owl']
 
 
-def test_class_without_masks_is_base_if_labels_of_whole_images_teach_it(parts):
+def test_novel_is_what_no_data_set_teaches_and_data_without_names_teach_masks_only(parts):
     assert build(parts[::2], NAMES[::2]).metainfo['novel'] == (False, True, False, False)
     assert 'novel' not in build(parts).metainfo  # the boxes know the owl
-
-
-def test_data_without_names_teaches_masks_only(parts):
     dataset = build(parts, unnamed=['masks'])
     assert dataset.metainfo['classes'] == ('Bird_or_owl', 'boat', 'cloud', 'plum')
     assert dataset[1]['data_samples'].gt_instances.labels.tolist() == [-1]

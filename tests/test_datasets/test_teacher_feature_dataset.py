@@ -9,7 +9,6 @@ import pytest
 import tiny_dump
 import torch
 from mmdet.registry import DATASETS
-from torch.utils.data import DataLoader
 
 from mmovsam.datasets import TeacherFeatureDataset
 from mmovsam.teacher_features import FeatureStore
@@ -75,15 +74,6 @@ def test_each_image_is_opened_once_in_training_and_in_dumping(build, tmp_path, m
     opened.clear()
     tiny_dump.dump(cfg, tmp_path / 'features', 'int8')
     assert len(opened) == 6 and set(opened.values()) == {1}
-
-
-def test_workers_of_a_loader_read_the_same(build):
-    dataset = build()
-    dataset[0]  # a file is open here when the workers are forked
-    loader = DataLoader(dataset, batch_size=None, num_workers=2, collate_fn=lambda x: x)
-    for index, item in enumerate(loader):
-        expected = dataset[index]['data_samples'].teacher_embedding
-        assert torch.equal(item['data_samples'].teacher_embedding.data, expected.data)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_mask_decoder_equals_its_twin_for_any_number_of_prompts_and_points(
         assert difference(ours, theirs) < NEAR
 
 
-@pytest.mark.parametrize('num, points', [(1, 1), (3, 2), (9, 2), (2, 20)])
+@pytest.mark.parametrize('num, points', [(3, 2), (2, 20)])
 @pytest.mark.parametrize('shared', [True, False])
 def test_mask_decoder_has_the_gradients_of_its_twin(num, points, shared):
     decoder = random_(MaskDecoder(16, num_heads=4, mlp_channels=32))
@@ -99,25 +99,14 @@ def test_mask_decoder_has_the_gradients_of_its_twin(num, points, shared):
 
 
 @torch.no_grad()
-def test_prompts_decoded_a_few_at_a_time_equal_all_at_once(monkeypatch):
-    decoder = random_(MaskDecoder(16, num_heads=4, mlp_channels=32))
-    wanted = decode(decoder, 5, 2, (4, 4), 1)[1]
-    monkeypatch.setattr(mask_decoder, 'VALUES_AT_ONCE', 2 * 16 * 16)
-    for shared in (1, 5):
-        found = decode(decoder, 5, 2, (4, 4), shared)[1]
-        twin = decode(plain_twin(decoder), 5, 2, (4, 4), shared)[1]
-        for ours, theirs in zip(found, twin):
-            assert difference(ours, theirs) < NEAR
-        if shared == 1:
-            assert all(difference(a, b) < NEAR for a, b in zip(found, wanted))
-
-
-@torch.no_grad()
-@pytest.mark.parametrize('positions', [7, 1024])
-def test_masks_upscaled_a_few_positions_at_a_time_equal_those_of_the_twin(monkeypatch, positions):
+@pytest.mark.parametrize('shared', [1, 5])
+def test_few_prompts_and_positions_at_a_time_give_what_the_twin_gives_at_once(monkeypatch, shared):
     decoder = random_(MaskDecoder(128, 4, True, num_heads=2, mlp_channels=32))
-    monkeypatch.setattr(mask_decoder, 'POSITIONS_AT_ONCE', positions)
-    found, wanted = (decode(m, 5, 3, (6, 5), 1, True)[1] for m in (decoder, plain_twin(decoder)))
+    monkeypatch.setattr(mask_decoder, 'VALUES_AT_ONCE', 2 * 128 * 30)
+    monkeypatch.setattr(mask_decoder, 'POSITIONS_AT_ONCE', 7)
+    found, wanted = (
+        decode(m, 5, 3, (6, 5), shared, True)[1] for m in (decoder, plain_twin(decoder))
+    )
     for ours, theirs in zip(found, wanted):
         assert difference(ours, theirs) < NEAR
 

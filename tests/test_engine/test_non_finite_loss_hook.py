@@ -4,10 +4,8 @@ import os
 import signal
 
 import pytest
-import tiny
 import tiny_dump
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIM_WRAPPERS
@@ -89,8 +87,13 @@ def test_gradients_that_are_not_finite_stop_training_where_clipping_sees_them(tm
 
 
 @pytest.mark.parametrize('value', [NAN, INF])
-def test_skipped_batch_leaves_no_trace_and_training_goes_on(tmp_path, value):
+def test_skipped_batch_leaves_no_trace_and_training_goes_on_unless_many_follow(tmp_path, value):
+    many = BadModel(bad=range(4, 13), value=value)
+    with pytest.raises(NonFiniteLossError, match='2 steps in a row were skipped'):
+        runner_with(tmp_path / 'many', many, 'skip', max_skipped=2).train()
+    assert len(many.seen) == 6
     model = BadModel(value=value)
+    model.norm = torch.nn.BatchNorm1d(4)  # its statistics have seen no number that is not finite
     runner = runner_with(tmp_path, model, 'skip', wrapper=CLIP)
     runner.train()
     assert len(model.seen) == 12
@@ -108,16 +111,6 @@ def test_batches_that_are_summed_up_with_a_bad_one_are_skipped_and_not_blamed(tm
     assert len(model.seen) == 6
     bad = [f'{int(index)}.jpg' for index in model.seen[4][:, 0]]
     assert str(error.value).count('.jpg') == 2 and all(name in str(error.value) for name in bad)
-
-
-def test_skipping_ends_after_too_many_in_a_row_and_not_after_as_many_apart(tmp_path):
-    model = BadModel(bad=range(4, 13))
-    with pytest.raises(NonFiniteLossError, match='2 steps in a row were skipped'):
-        runner_with(tmp_path, model, 'skip', max_skipped=2).train()
-    assert len(model.seen) == 6
-    model = BadModel(bad=(2, 4, 6))
-    runner_with(tmp_path, model, 'skip', max_skipped=1).train()
-    assert len(model.seen) == 12
 
 
 def test_batch_that_broke_running_statistics_is_not_skipped(tmp_path):
@@ -168,9 +161,3 @@ def test_images_are_described_by_file_source_and_prompts():
         'point [5.0, 6.0]; background point [7.0, 8.0]',
         'image 9',
     ]
-    model = MODELS.build(tiny.OVSAM)  # a detector leaves its prompts for this
-    model.set_vocabulary(tiny.vocabulary())
-    data = model.data_preprocessor(tiny.batch(tiny.sample(training=True)), True)
-    model(**data, mode='loss')
-    text = describe_batch(data)[0]
-    assert text.startswith('0.jpg, prompts') and text.count('box [') + text.count('point [') == 3

@@ -9,30 +9,6 @@ from mmovsam.engine.hooks import SingleLoggerHook
 from mmovsam.engine.hooks.reports import sources_of
 
 
-class Named(NoisyData):
-    def __init__(self, source=None, ann_file=None):
-        super().__init__()
-        self.metainfo = dict(source=source) if source else dict(classes=('owl',))
-        if ann_file:
-            self.ann_file = ann_file
-
-
-class Wrapper:
-    def __init__(self, dataset, times=1):
-        self.dataset = dataset
-        self.times = times
-
-    def __len__(self):
-        return len(self.dataset) * self.times
-
-
-def test_images_are_counted_for_each_source():
-    data = ConcatDataset([Named('LVIS'), Named(ann_file='a.json'), NoisyData()])
-    expected = [('LVIS', 8), ('Named a.json', 8), ('NoisyData', 8)]
-    assert list(sources_of(data)) == list(sources_of(Wrapper(data))) == expected
-    assert list(sources_of(Wrapper(data, 2))) == [('Wrapper', 48)]
-
-
 @pytest.mark.parametrize(
     ('by_epoch', 'length', 'whole', 'count'),
     [
@@ -61,3 +37,27 @@ def test_only_the_main_process_writes_the_metrics_of_a_test(monkeypatch, rank):
     monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: rank)
     SingleLoggerHook().after_test_epoch(None, {})
     assert len(written) == (rank == 0)
+
+
+class Named(NoisyData):
+    def __init__(self, source=None, ann_file=None):
+        super().__init__()
+        self.metainfo = dict(source=source) if source else dict(classes=('owl',))
+        if ann_file:
+            self.ann_file = ann_file
+
+
+class Wrapper:
+    def __init__(self, dataset, times=1):
+        self.dataset = dataset
+        self.times = times
+
+    def __len__(self):
+        return len(self.dataset) * self.times
+
+
+def test_images_are_counted_for_each_source():
+    data = ConcatDataset([Named('LVIS'), Named(ann_file='a.json'), NoisyData()])
+    expected = [('LVIS', 8), ('Named a.json', 8), ('NoisyData', 8)]
+    assert list(sources_of(data)) == list(sources_of(Wrapper(data))) == expected
+    assert list(sources_of(Wrapper(data, 2))) == [('Wrapper', 48)]

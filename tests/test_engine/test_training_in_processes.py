@@ -67,18 +67,15 @@ def test_the_loss_of_two_processes_is_that_of_one(config, model, epochs):
     compare(one, many)
 
 
-@pytest.mark.parametrize('resumed', [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(
-    config, distilled, resumed
-):
+@pytest.mark.slow
+def test_shards_train_as_one_process_does_and_resume_with_their_optimizer(config, distilled):
     model = tiny.merged(tiny.DISTILLER, dict(neck=dict(with_cp=True)))
     states, many = train(config(model, 2, 1, **FSDP), 'many', processes=2)
     assert states == [0, 0]
     compare(distilled[:2], many)
-    if resumed:
-        states, rest = train(config(model, 2, resume=True, **FSDP), 'rest', processes=2)
-        assert states == [0, 0]
-        compare(distilled[2:], rest)
+    states, rest = train(config(model, 2, resume=True, **FSDP), 'rest', processes=2)
+    assert states == [0, 0]
+    compare(distilled[2:], rest)
 
 
 @pytest.mark.slow
@@ -95,25 +92,6 @@ def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config, di
 
 
 # `test_processes.py` has the same without a training
-
-
-def kill(step):
-    """End this process in its third step."""
-    if step == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.slow
-def test_a_lost_process_ends_the_other_and_one_goes_on_in_the_same_order(
-    config, distilled, tmp_path
-):
-    states, many = train(config(tiny.DISTILLER, 2), 'many', processes=2, then=kill)
-    assert states == [1 << 8, signal.SIGKILL]
-    assert '--resume goes on from the last checkpoint' in (tmp_path / 'many0.err').read_text()
-    compare(distilled[:3], many)
-    states, (rest,) = train(config(tiny.DISTILLER, 4, resume=True), 'rest')
-    assert states == [0]
-    compare(distilled[2:], [rest])
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from other_device import other_device
 from mmovsam.checkpoints import names_all_weights
 from mmovsam.export import Comparison, ONNXModel
 from mmovsam.export.checking import compare_prompts, random_prompts
-from mmovsam.export.onnx_model import point_groups
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier
 
@@ -106,19 +105,6 @@ def test_weights_of_eight_bits_say_nearly_the_same_in_smaller_files(exported, en
     assert sizes[1] < 0.6 * sizes[0]
 
 
-def test_a_box_is_two_points_and_points_alone_are_padded():
-    boxes, points = (
-        next(point_groups(prompts))[1]
-        for prompts in (
-            Prompts(bboxes=[[1, 2, 3, 4]], point_coords=[[[7, 8]]], point_labels=[[0]]),
-            Prompts(point_coords=[[[7, 8]]], point_labels=[[1]]),
-        )
-    )
-    assert boxes['point_coords'].tolist() == [[[7, 8], [1, 2], [3, 4]]]
-    assert boxes['point_labels'].tolist() == [[0, 2, 3]]
-    assert points['point_labels'].tolist() == [[1, -1]]
-
-
 def test_detector_on_an_export_predicts_what_its_model_does(exported):
     detector = MODELS.build(
         dict(
@@ -142,25 +128,10 @@ def test_detector_on_an_export_predicts_what_its_model_does(exported):
         assert (got.masks != expected.masks).float().mean() < 1e-3
     with pytest.raises(ValueError, match='cannot be trained'):
         detector.loss(data['inputs'], data['data_samples'])
-
-
-def test_an_export_answers_for_images_and_prompts_of_another_device(exported):
-    detector = MODELS.build(
-        dict(
-            type='ONNXOVSAM',
-            data_preprocessor=tiny.PREPROCESSOR,
-            init_cfg=dict(type='Pretrained', checkpoint=str(exported.folder / 'model.json')),
-        )
-    ).to('meta')
-    prompts = Prompts(bboxes=[[4.0, 4, 30, 30]])
+    detector.to('meta')  # as a GPU beside onnxruntime on the CPU
     meta = dict(img_shape=(72, 96), ori_shape=(60, 80), scale_factor=(1.2, 1.2))
     with other_device(), torch.no_grad():
         features = detector.extract_feat(torch.zeros(1, 3, SIZE, SIZE, device='meta'))
-        for place in ('cpu', 'meta'):
-            found = detector.predict_prompts(features.image(0), prompts.to(place), meta)
-            assert found.masks.shape == (1, 60, 80) and found.labels.shape == (1,)
-
-
-def test_what_onnxruntime_cannot_compute_with_is_refused(exported):
-    with pytest.raises(ValueError, match='no NoSuchProvider: it has .*CPUExecutionProvider'):
-        ONNXModel(exported.folder, providers=['NoSuchProvider'])
+        prompts = Prompts(bboxes=[[4.0, 4, 30, 30]])
+        found = detector.predict_prompts(features.image(0), prompts, meta)
+    assert found.masks.shape == (1, 60, 80) and found.labels.shape == (1,)

@@ -90,7 +90,6 @@ def test_it_reads_deep_images_as_the_predictor_does(dtype, factor, value_range):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (('{folder}', 'missing.png', '--points', '1,2'), "No such file or directory: 'missing.png"),
         (('nowhere', '{picture}', '--points', '1,2'), 'nowhere/model.json'),
         (('{folder}', '{picture}'), 'give a --box or --points'),
         (('{folder}', '{picture}', '--points', '1,2,7'), "invalid point value: '1,2,7'"),

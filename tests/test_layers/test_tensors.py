@@ -1,6 +1,5 @@
 """Functions of tensors: values of masks at points."""
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,10 +27,3 @@ def test_values_equal_those_of_float_masks_also_on_and_beyond_the_edge(
     if num and points:
         wanted = point_sample(masks[:, None].float(), coords)[:, 0]
         assert torch.allclose(found, wanted, atol=1e-5)
-
-
-@pytest.mark.parametrize('dtype', [torch.bool, torch.uint8])
-def test_center_of_a_pixel_has_its_value(dtype):
-    masks = torch.tensor([[[0, 1], [1, 0]]], dtype=dtype)
-    centers = torch.tensor([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]])
-    assert sample_masks(masks, centers).tolist() == [[0, 1, 1, 0]]

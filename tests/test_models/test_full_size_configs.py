@@ -1,5 +1,6 @@
 """The models of the paper, built from the configs without any file and without memory."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mmovsam.pretrained import MODELS as PRETRAINED
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
+@functools.cache
 def build(name):
     with torch.device('meta'):
         return MODELS.build(Config.fromfile(CONFIGS / f'{name}.py').model)

@@ -11,15 +11,6 @@ PRECISIONS = [
 ]
 
 
-@pytest.fixture
-def two(make):
-    batch = make.batch(make.sample(3), make.sample(2, (90, 50), 1.0, seed=1))
-    for sample in batch['data_samples']:
-        image = torch.randint(0, 256, (*sample.ori_shape, 3), dtype=torch.uint8)
-        sample.set_metainfo(dict(ori_img=image.numpy()))
-    return batch
-
-
 def predict(model, data, autocast=None):
     enabled = autocast is not None
     with torch.autocast('cpu', autocast or torch.bfloat16, enabled=enabled):

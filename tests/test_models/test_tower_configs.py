@@ -1,5 +1,6 @@
 """The configs of other CLIP towers and of the baselines, built without any file and memory."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ def load(name):
     return Config.fromfile(CONFIGS / f'{name}.py')
 
 
+@functools.cache
 def build(name):
     config = load(name)
     with torch.device('meta'):

@@ -1,14 +1,11 @@
 """Tools that are given the name of a model, or addresses, through the command `mmovsam`."""
 
 import argparse
-import json
 import logging
 import re
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import mmovsam_command
 from mmovsam.apis import OVSAMPredictor
@@ -63,20 +60,6 @@ def test_convert_takes_addresses_and_says_the_licences(model, server, call, tmp_
     found = load_checkpoint_file('out.safetensors')['state_dict']
     assert all(torch.equal(found[name], value) for name, value in weights.items())
     assert server.log.sent('sam_vit_t.pth') < len(server.files['/files/sam_vit_t.pth']) / 50
-
-
-def test_folder_is_labeled_by_a_named_model_in_half_precision(model, call, tmp_path):
-    (tmp_path / 'images').mkdir()
-    picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
-    Image.fromarray(picture).save(tmp_path / 'images' / '1.png')
-    status, printed = call(
-        *('label', tmp_path / 'images', 'out.json', '--config', model.name, '--half'),
-        *('--prompter-options', 'points_per_side=2', 'quality_thr=0', 'stability_thr=0'),
-    )
-    assert status == 0, printed
-    assert 'Device: cpu (' in printed and 'bfloat16' in printed
-    categories = json.loads((tmp_path / 'work' / 'out.json').read_text())['categories']
-    assert [category['name'] for category in categories] == list(NAMES)
 
 
 def test_vocabulary_is_read_by_the_text_tower_of_a_named_model(model, server, call, tmp_path):

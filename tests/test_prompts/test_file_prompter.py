@@ -13,7 +13,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
 from mmovsam.prompts import FilePrompter, PromptFilter
-from mmovsam.prompts.result_files import NO_CATEGORY, read_results
+from mmovsam.prompts.result_files import read_results
 
 CATEGORIES = [dict(id=18, name='dog'), dict(id=1, name='person'), dict(id=17, name='cat')]
 NAN, INF = float('nan'), float('inf')
@@ -104,22 +104,6 @@ def test_what_mmdetection_writes_is_read_to_the_last_bit(tmp_path):
         assert np.array_equal(table.category_ids[rows], expected.labels + 17)
 
 
-def test_boxes_of_an_image_need_not_stand_together(write):
-    table = read_results(
-        write(
-            entry('b', score=0.1, category_id=4),
-            entry(9, score=0.2, segmentation=dict(size=[4, 4], counts='04')),
-            entry('b', (5, 6, 1, 1.5), score=1.0000001, area=1.5),  # rounded up
-        )
-    )
-    assert (table.rows_of('b'), table.rows_of(9)) == (slice(0, 2), slice(2, 3))
-    assert table.bboxes.tolist() == [[1, 2, 4, 6], [5, 6, 6, 7.5], [1, 2, 4, 6]]
-    assert table.scores.tolist() == pytest.approx([0.1, 1, 0.2])
-    assert table.category_ids.tolist() == [4, NO_CATEGORY, NO_CATEGORY]
-    assert table.entries.tolist() == [0, 2, 1]
-    assert read_results(write()).bboxes.shape == (0, 4)
-
-
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -148,15 +132,24 @@ def test_wrong_results_are_refused_with_the_entry(write, content, message):
 # Prompts
 
 
-def test_each_image_gets_its_own_boxes_in_the_files_order(results):
-    prompter = results(
-        entry(2, (1, 2, 3, 4), 0.25), entry(5, (0, 0, 9, 9), 1), entry(2, (5, 5, 1, 1), 0.75)
+def test_each_image_gets_its_own_boxes_in_the_files_order_read_at_first_use(tmp_path, write):
+    prompter = FilePrompter(tmp_path / 'results.json')
+    with pytest.raises(FileNotFoundError, match='no results file .*results.json.*outfile_prefix'):
+        prompter([sample(1)])
+    path = write(
+        entry('b', score=0.1),
+        entry(9, score=0.2, segmentation=dict(size=[4, 4], counts='04')),
+        entry('b', (5, 6, 1, 1.5), score=1.0000001, area=1.5),  # rounded up
     )
-    two, one, five = prompter([sample(2), sample(1), sample(5)])
-    assert two.bboxes.tolist() == [[1, 2, 4, 6], [5, 5, 6, 6]]
-    assert two.scores.tolist() == [0.25, 0.75]
+    for _ in range(2):
+        two, one, nine = prompter([sample('b'), sample(1), sample(9)])
+        path.unlink(missing_ok=True)
+    assert two.bboxes.tolist() == [[1, 2, 4, 6], [5, 6, 6, 7.5]]
+    assert two.scores.tolist() == pytest.approx([0.1, 1])
     assert two.labels is None and prompter.classes is None
-    assert len(one) == 0 and five.bboxes.tolist() == [[0, 0, 9, 9]]
+    assert len(one) == 0 and nine.bboxes.tolist() == [[1, 2, 4, 6]]
+    with pytest.raises(ValueError, match='needs img_id or img_path'):
+        prompter([DetDataSample()])
 
 
 def test_boxes_are_cut_off_at_the_image_filtered_and_named(write):
@@ -203,14 +196,19 @@ def test_labels_follow_the_order_of_ids_or_of_classes(results, tmp_path):
     assert prompter([sample(1)])[0].labels.tolist() == [1, 2]
 
 
-def test_bad_boxes_are_dropped_and_counted_once(results, log):
+def test_bad_boxes_and_files_that_fit_no_image_for_long_are_told_once(results, log):
     bad = [(NAN, 0, 1, 1), (0, 0, INF, 1), (0, 0, 0, 5), (0, 0, -1, 5), (3, 3, 5, -1)]
     prompter = results(entry(score=NAN), *(entry(bbox=b) for b in bad), entry(2, (0, 0, 1, 1)))
     for _ in range(2):
         one, two = prompter([sample(1), sample(2)])
         assert len(one) == 0 and two.bboxes.tolist() == [[0, 0, 1, 1]]
-    ((message, level),) = log
-    assert 'of 7 boxes 3 that are not finite and 3 without area are dropped' in message
+    prompter = results(entry('a.jpg'))
+    prompter([sample(i, f'val/{i}.jpg') for i in range(19)])
+    assert len(log) == 1
+    prompter([sample(i, f'val/{i}.jpg') for i in range(19, 60)])
+    (dropped, level), (unfit, _) = log
+    assert 'of 7 boxes 3 that are not finite and 3 without area are dropped' in dropped
+    assert "none of the first 20 images: it knows images such as ['a.jpg']" in unfit
     assert level == logging.WARNING
 
 
@@ -223,27 +221,6 @@ def test_boxes_of_unknown_images_are_told_once_or_refused(results, tmp_path, log
     assert level == logging.WARNING
     with pytest.raises(ValueError, match='1 of the 1 images .* give the results on the same'):
         results(entry(2, category_id=1), categories=known)([sample(1)])
-
-
-def test_file_that_fits_no_image_for_long_is_told_once(results, log):
-    prompter = results(entry('a.jpg'))
-    prompter([sample(i, f'val/{i}.jpg') for i in range(19)])
-    assert not log
-    prompter([sample(i, f'val/{i}.jpg') for i in range(19, 60)])
-    results(entry('3'))([sample(i, f'val/{i}.jpg') for i in range(60)])
-    ((message, _),) = log
-    assert "none of the first 20 images: it knows images such as ['a.jpg']" in message
-
-
-def test_file_is_read_at_first_use_and_once(tmp_path, write):
-    path = tmp_path / 'results.json'
-    prompter = FilePrompter(path)
-    with pytest.raises(FileNotFoundError, match='no results file .*results.json.*outfile_prefix'):
-        prompter([sample(1)])
-    write(entry())
-    assert len(prompter([sample(1)])[0]) == 1
-    path.unlink()
-    assert len(prompter([sample(1)])[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -293,8 +270,3 @@ def test_wrong_annotation_files_are_refused(results, tmp_path, content, error, m
         (tmp_path / 'annotations.json').write_text(content)
     with pytest.raises(error, match=message):
         results(entry(), categories=tmp_path / 'annotations.json')([sample(1)])
-
-
-def test_image_without_id_and_path_is_refused(results):
-    with pytest.raises(ValueError, match='needs img_id or img_path'):
-        results(entry())([DetDataSample()])

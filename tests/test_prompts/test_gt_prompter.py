@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -12,7 +11,6 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
-from mmovsam.models.heads import SAMPromptEncoder
 from mmovsam.prompts import GridPrompter, GTPrompter
 from mmovsam.prompts.grid_prompter import grid_points
 from mmovsam.prompts.gt_prompter import deepest_point
@@ -105,19 +103,6 @@ def test_mask_prompt_lies_where_the_object_is_in_the_networks_input():
     assert (logits[:, 13:] == -10).all(), 'padding is outside'
 
 
-def test_mask_prompts_become_the_masks_again_and_fit_the_prompt_encoder():
-    rows, columns = np.mgrid[:60, :90]
-    masks = np.stack([(rows - 30) ** 2 + (columns - x) ** 2 < 20**2 for x in (25, 60)])
-    sample = in_network(masks, [[5, 10, 45, 50], [40, 10, 80, 50]], (64, 96), 96)
-    (prompts,) = GTPrompter('mask')([sample])
-    again = F.interpolate(prompts.mask_input, (96, 96), mode='bilinear')[..., :64, :]
-    again = F.interpolate(again, (60, 90), mode='bilinear')[:, 0].numpy() > 0
-    overlap = (again & masks).sum((1, 2)) / (again | masks).sum((1, 2))
-    assert overlap.min() > 0.95
-    sparse, dense = SAMPromptEncoder(embed_dim=8, image_size=96)(prompts)
-    assert sparse.shape == (2, 0, 8) and dense.shape == (2, 8, 6, 6)
-
-
 # A grid
 
 
@@ -126,11 +111,6 @@ def points(height, width, **arguments):
     (prompts,) = GridPrompter(**arguments)([sample])
     assert (prompts.point_labels == 1).all() and prompts.point_coords.shape[1:] == (1, 2)
     return prompts.point_coords[:, 0]
-
-
-def test_points_are_the_centers_of_cells_row_by_row():
-    found = points(4, 8, points_per_side=2)
-    assert found.tolist() == [[1.5, 0.5], [5.5, 0.5], [1.5, 2.5], [5.5, 2.5]]
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 9), st.integers(1, 9))
@@ -148,6 +128,8 @@ def test_even_grid_has_as_many_rows_as_make_cells_square(height, width, rows, co
     found = points(height, width, points_per_side=8, even=True)
     assert len(found[:, 0].unique()) == columns and len(found[:, 1].unique()) == rows
     assert len(points(height, width, points_per_side=8)) == 64
+    found = points(4, 8, points_per_side=2)  # the centers of cells, row by row
+    assert found.tolist() == [[1.5, 0.5], [5.5, 0.5], [1.5, 2.5], [5.5, 2.5]]
 
 
 # What is missing is named

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 
-from mmovsam.prompts import Prompter, PromptFilter, Prompts
+from mmovsam.prompts import PromptFilter, Prompts
 
 NAN = float('nan')
 
@@ -22,32 +22,50 @@ def chosen(prompts, **settings):
 SQUARES = [(10 * i, 0, 10 * i + 5, 5) for i in range(4)]
 
 
-def test_nothing_is_changed_by_default():
-    prompts = boxes(*SQUARES)
+OVERLAP = [(0, 0, 10, 10), (0, 0, 10, 9), (0, 0, 10, 6)]  # IoU 0.9 and 0.6 with the first
+POINTS = dict(point_coords=torch.ones(3, 1, 2), point_labels=torch.ones(3, 1), labels=range(3))
+MIXED = Prompts(
+    bboxes=[[0, 0, 9, 9], [NAN] * 4, [0, 0, 9, 9], [NAN] * 4],
+    point_coords=torch.ones(4, 1, 2),
+    point_labels=torch.ones(4, 1),
+    labels=range(4),
+)
+ALL = dict(score_thr=0.25, min_size=2, nms_iou=0.5, max_per_img=2)
+
+
+@pytest.mark.parametrize(
+    'prompts, settings, kept',
+    [
+        # the best in their order, the first among equals
+        (boxes(*SQUARES, scores=[0.5, 0.2, 0.9, 0.5]), dict(max_per_img=2), [0, 2]),
+        (boxes(*SQUARES, scores=[0.5, 0.2, 0.9, 0.5]), dict(max_per_img=3), [0, 2, 3]),
+        # a score at the threshold passes
+        (boxes(*SQUARES, scores=[0.5, 0.25, 0.125, 0.75]), dict(score_thr=0.25), [0, 1, 3]),
+        # the shorter side decides
+        (boxes((0, 0, 4, 90), (0, 0, 90, 4), (0, 0, 5, 5)), dict(min_size=5), [2]),
+        # one that overlaps a better one of another class is dropped
+        (boxes(*OVERLAP, scores=[0.9, 0.8, 0.7]), dict(nms_iou=0.7), [0, 2]),
+        (boxes(*OVERLAP, scores=[0.7, 0.9, 0.8]), dict(nms_iou=0.7), [1, 2]),
+        (boxes(*OVERLAP), dict(nms_iou=0.7), [0, 2]),
+        # what is dropped neither suppresses nor counts
+        (
+            boxes(*[OVERLAP[0]] * 2, OVERLAP[1], (20, 0, 30, 10), (0, 0, 1, 1),
+                  scores=[0.125, 0.5, 0.25, 0.25, 1.0]),
+            ALL,
+            [1, 3],
+        ),
+        # prompts without a box pass what is about boxes
+        (MIXED, dict(nms_iou=0.5), [0, 1, 3]),
+        (MIXED, dict(min_size=10), [1, 3]),
+        (Prompts(**POINTS, scores=[0.1, 0.9, 0.5]), dict(score_thr=0.3, min_size=50), [1, 2]),
+        (Prompts(**POINTS, scores=[0.1, 0.9, 0.5]), dict(max_per_img=1), [1]),
+        (Prompts(**POINTS), dict(score_thr=0.3, max_per_img=2), [0, 1]),
+    ],
+)  # fmt: skip
+def test_a_filter_keeps(prompts, settings, kept):
+    assert chosen(prompts, **settings) == kept
     assert PromptFilter()(prompts) is prompts
-
-
-def test_best_are_kept_in_their_order_and_the_first_among_equals():
-    prompts = boxes(*SQUARES, scores=[0.5, 0.2, 0.9, 0.5])
-    assert chosen(prompts, max_per_img=2) == [0, 2]
-    assert chosen(prompts, max_per_img=3) == [0, 2, 3]
-
-
-def test_score_at_the_threshold_passes():
-    prompts = boxes(*SQUARES, scores=[0.5, 0.25, 0.125, 0.75])
-    assert chosen(prompts, score_thr=0.25) == [0, 1, 3]
-
-
-def test_shorter_side_decides_about_size():
-    prompts = boxes((0, 0, 4, 90), (0, 0, 90, 4), (0, 0, 5, 5), (0, 0, 90, 90))
-    assert chosen(prompts, min_size=5) == [2, 3]
-
-
-def test_box_that_overlaps_a_better_one_of_another_class_is_dropped():
-    overlap = [(0, 0, 10, 10), (0, 0, 10, 9), (0, 0, 10, 6)]  # IoU 0.9 and 0.6 with the first
-    assert chosen(boxes(*overlap, scores=[0.9, 0.8, 0.7]), nms_iou=0.7) == [0, 2]
-    assert chosen(boxes(*overlap, scores=[0.7, 0.9, 0.8]), nms_iou=0.7) == [1, 2]
-    assert chosen(boxes(*overlap), nms_iou=0.7) == [0, 2], 'without scores the first is preferred'
+    assert len(PromptFilter(**settings)(Prompts.empty())) == 0
 
 
 @given(st.data(), st.floats(0, 1))
@@ -74,36 +92,6 @@ def test_suppression_agrees_with_the_definition(data, threshold):
     assert chosen(prompts, nms_iou=threshold) == sorted(kept)
 
 
-def test_dropped_boxes_neither_suppress_nor_count():
-    rows = [(0, 0, 10, 10), (0, 0, 10, 10), (0, 0, 10, 9), (20, 0, 30, 10), (0, 0, 1, 1)]
-    prompts = boxes(*rows, scores=[0.125, 0.5, 0.25, 0.25, 1.0])
-    assert chosen(prompts, score_thr=0.25, min_size=2, nms_iou=0.5, max_per_img=2) == [1, 3]
-
-
-def test_prompts_without_a_box_pass_what_is_about_boxes():
-    prompts = Prompts(
-        bboxes=[[0, 0, 9, 9], [NAN] * 4, [0, 0, 9, 9], [NAN] * 4],
-        point_coords=torch.ones(4, 1, 2),
-        point_labels=torch.ones(4, 1),
-        labels=range(4),
-    )
-    assert chosen(prompts, nms_iou=0.5) == [0, 1, 3]
-    assert chosen(prompts, min_size=10) == [1, 3]
-
-
-def test_points_have_scores_and_a_number_to_go_by():
-    points = dict(point_coords=torch.ones(3, 1, 2), point_labels=torch.ones(3, 1), labels=range(3))
-    scored = Prompts(**points, scores=[0.1, 0.9, 0.5])
-    assert chosen(scored, score_thr=0.3, nms_iou=0.1, min_size=50) == [1, 2]
-    assert chosen(scored, max_per_img=1) == [1]
-    assert chosen(Prompts(**points), score_thr=0.3, max_per_img=2) == [0, 1]
-
-
-def test_no_prompts_stay_none():
-    settings = dict(score_thr=0.5, max_per_img=1, nms_iou=0.5, min_size=1)
-    assert len(PromptFilter(**settings)(Prompts.empty())) == 0
-
-
 @pytest.mark.parametrize(
     ('cfg', 'message'),
     [
@@ -119,19 +107,11 @@ def test_bad_setting_is_refused(cfg, message):
         PromptFilter.from_cfg(cfg)
 
 
-@pytest.mark.parametrize('kind', ['GTPrompter', 'GridPrompter', 'FilePrompter'])
-def test_every_prompter_takes_a_filter_and_has_no_classes_unless_told(kind):
-    arguments = dict(file='absent.json') if kind == 'FilePrompter' else {}
-    prompter = MODELS.build(dict(type=kind, filter=dict(max_per_img=3), **arguments))
-    assert isinstance(prompter, Prompter)
-    assert prompter.filter.max_per_img == 3
-    assert prompter.classes is None
-
-
 def test_filter_is_applied_to_each_image_alone():
     prompter = MODELS.build(
         dict(type='GridPrompter', points_per_side=2, filter=dict(max_per_img=3))
     )
+    assert prompter.classes is None
     samples = [DetDataSample(metainfo=dict(ori_shape=shape)) for shape in ((8, 8), (4, 4))]
     first, second = prompter(samples)
     assert first.point_coords[:, 0].tolist() == [[1.5, 1.5], [5.5, 1.5], [1.5, 5.5]]

@@ -24,21 +24,14 @@ def numbered_prompts(n):
     )
 
 
-def test_fields_take_their_types_whatever_they_came_as():
-    prompts = Prompts(
-        bboxes=torch.zeros(1, 4, dtype=torch.float64), point_coords=[[[1, 2]]],
-        point_labels=[[1.0]], labels=[3], scores=[1],
-    )  # fmt: skip
-    for name in ('bboxes', 'point_coords', 'scores'):
-        assert getattr(prompts, name).dtype == torch.float32
-    assert prompts.labels.dtype == prompts.point_labels.dtype == torch.int64
-
-
-def test_empty_has_length_zero_and_no_group():
+def test_empty_has_length_zero_and_fields_take_their_types():
     prompts = Prompts.empty()
     assert len(prompts) == 0 and prompts.bboxes.shape == (0, 4)
     assert list(prompts.groups()) == []
     assert len(Prompts(bboxes=[])) == len(prompts.scaled((2, 2))) == 0
+    lists = Prompts(bboxes=torch.zeros(1, 4).double(), labels=[3.0], scores=[1])
+    assert (lists.bboxes.dtype, lists.scores.dtype) == (torch.float32, torch.float32)
+    assert lists.labels.dtype == torch.int64
 
 
 @given(n=st.integers(0, 6), data=st.data())
@@ -67,12 +60,6 @@ def test_indexing_takes_the_same_rows_of_every_field(n, data):
         assert torch.equal(getattr(chosen, field.name), values[rows]), field.name
 
 
-def test_integer_index_gives_a_set_of_one():
-    prompts = numbered_prompts(3)
-    assert prompts[1].labels.tolist() == [1] and prompts[-1].labels.tolist() == [2]
-    assert [p.labels.item() for p in prompts] == [0, 1, 2]
-
-
 @pytest.mark.parametrize(
     ('index', 'message'),
     [
@@ -82,7 +69,9 @@ def test_integer_index_gives_a_set_of_one():
         ([[0, 1]], r'not by \(1, 2\)'),
     ],
 )
-def test_index_out_of_range_is_refused(index, message):
+def test_an_integer_gives_a_set_of_one_and_none_out_of_range(index, message):
+    prompts = numbered_prompts(3)
+    assert [p.labels.item() for p in (prompts[1], prompts[-1], *prompts)] == [1, 2, 0, 1, 2]
     with pytest.raises(IndexError, match=message):
         numbered_prompts(3)[index]
 
@@ -102,28 +91,6 @@ def test_scaled_multiplies_boxes_and_points_and_nothing_else():
     for scale in ((1,), (1, 0), (1, -1), (1, NAN), (1, 2, 3)):
         with pytest.raises(ValueError, match='two positive numbers'):
             prompts.scaled(scale)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8))
-def test_groups_of_any_mix_partition_the_prompts_in_the_order_of_kinds(kinds):
-    prompts = Prompts(
-        bboxes=[[1, 2, 3, 4] if box else [NAN] * 4 for box, _ in kinds],
-        point_coords=[[[5, 6]] for _ in kinds],
-        point_labels=[[1 if point else -1] for _, point in kinds],
-        labels=range(len(kinds)),
-    )
-    seen, order = [], []
-    for indices, group in prompts.groups():
-        seen += indices.tolist()
-        assert group.labels.tolist() == indices.tolist()
-        (kind,) = {kinds[i] for i in indices.tolist()}
-        order.append([(True, False), (False, True), (True, True), (False, False)].index(kind))
-        box, point = kind
-        assert (group.bboxes is not None) == box
-        assert (group.point_labels is not None and (group.point_labels > 0).all()) == point
-        assert (group.point_labels is None) == (box and not point)
-        assert not box or not group.bboxes.isnan().any()
-    assert sorted(seen) == list(range(len(kinds))) and order == sorted(order)
 
 
 def test_groups_leave_no_prompt_what_it_would_not_have_alone():

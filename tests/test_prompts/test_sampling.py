@@ -8,7 +8,6 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 
 from mmovsam.prompts import sample_training_prompts
-from mmovsam.prompts.sampling import random_point
 
 
 def squares(n, side=4):
@@ -53,38 +52,34 @@ def test_at_most_max_instances_are_drawn_without_replacement():
     assert [len(part) for part in sample_training_prompts(none)] == [0, 0]
 
 
-@pytest.mark.parametrize(
-    ('ratio', 'least', 'most'), [(0.0, 0, 0), (0.5, 160, 240), (1.0, 400, 400)]
-)
-def test_box_ratio_is_the_share_of_boxes(ratio, least, most):
+def test_box_ratio_is_the_share_of_boxes_and_what_has_no_mask_is_a_box():
     generator = seeded()
-    boxes = sum(
-        sample_training_prompts(squares(10), box_ratio=ratio, generator=generator)[0].has_bbox.sum()
-        for _ in range(40)
-    )
-    assert least <= boxes <= most  # of 400; four standard deviations
-
-
-def test_point_is_uniform_over_the_pixels_of_the_mask():
-    mask = np.zeros((6, 8), dtype=np.uint8)
-    pixels = [(2, 1), (3, 1), (6, 4), (2, 5)]
-    for x, y in pixels:
-        mask[y, x] = 1
-    generator = seeded()
-    drawn = [random_point(mask, np.array([2.0, 1, 7, 6]), generator) for _ in range(400)]
-    assert set(drawn) == set(pixels)
-    assert min(drawn.count(pixel) for pixel in pixels) > 65  # of 100; four standard deviations
-    assert random_point(mask, np.array([0.0, 0, 2, 1])) in pixels, 'though the box misses it'
-    assert random_point(mask, np.array([-9.0, -9, -5, -5])) in pixels
-
-
-def test_objects_without_a_mask_are_prompted_by_their_box():
+    for ratio, least, most in ((0.0, 0, 0), (0.5, 8, 32), (1.0, 40, 40)):
+        prompts, _ = sample_training_prompts(squares(40), 40, ratio, generator)
+        assert least <= prompts.has_bbox.sum() <= most  # four standard deviations
     gt_instances = squares(3)
     gt_instances.masks.masks[1] = 0
     prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
     assert prompts.has_bbox.tolist() == [False, True, False]
     del gt_instances.masks
     assert sample_training_prompts(gt_instances, box_ratio=0)[0].has_bbox.all()
+    for arguments in (dict(max_instances=0), dict(box_ratio=1.5)):
+        with pytest.raises(ValueError, match=next(iter(arguments))):
+            sample_training_prompts(squares(1), **arguments)
+
+
+@pytest.mark.parametrize('bbox', [(2, 1, 7, 6), (0, 0, 2, 1), (-9, -9, -5, -5)])
+def test_points_are_pixels_of_the_mask_also_where_the_box_misses_it(bbox):
+    mask = torch.zeros(1, 6, 8, dtype=torch.bool)
+    pixels = [(2, 1), (3, 1), (6, 4), (2, 5)]
+    for x, y in pixels:
+        mask[0, y, x] = True
+    gt_instances = InstanceData(bboxes=torch.tensor([bbox]), masks=mask)
+    generator, drawn = seeded(), []
+    for _ in range(40):
+        prompts, _ = sample_training_prompts(gt_instances, 1, 0, generator)
+        drawn.append(tuple(prompts.point_coords[0, 0].int().tolist()))
+    assert set(drawn) == set(pixels)
 
 
 def test_polygons_tensors_and_box_classes_are_taken():
@@ -98,9 +93,3 @@ def test_polygons_tensors_and_box_classes_are_taken():
         assert (prompts.point_coords >= 7).all() and (prompts.point_coords <= 16).all()
         prompts, _ = sample_training_prompts(gt_instances, box_ratio=1)
         assert torch.equal(prompts.bboxes, bboxes)
-
-
-@pytest.mark.parametrize('arguments', [dict(max_instances=0), dict(box_ratio=1.5)])
-def test_argument_out_of_range_is_refused(arguments):
-    with pytest.raises(ValueError, match=next(iter(arguments))):
-        sample_training_prompts(squares(1), **arguments)

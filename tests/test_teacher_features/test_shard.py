@@ -27,15 +27,11 @@ def opened():
         yield open_shard
 
 
-def test_records_come_back(path, opened):
-    shard = opened(path)
+def test_records_come_back_and_replace_those_of_the_same_image_and_text_is_no_number(path, opened):
+    shard = opened(path, writable=True)
     assert sorted(shard.ids()) == [record.image_id for record in RECORDS]
     assert [shard.read(record.image_id) for record in RECORDS] == RECORDS
     assert shard.read(1000) is None
-
-
-def test_records_replace_those_of_the_same_image_and_text_is_no_number(path, opened):
-    shard = opened(path, writable=True)
     shard.write([Record('1', 5, b'text'), Record(2, 7, b'new')])
     assert shard.read('1').data == b'text' and shard.read(1) == RECORDS[0]
     assert shard.read('2') is None and shard.read(2) == Record(2, 7, b'new')

@@ -12,8 +12,5 @@ def test_a_photograph_is_answered_in_a_table_and_in_pictures(run_tool, tmp_path)
     assert 'demo.jpg' in out.splitlines()[-1]
     for file in (tmp_path / '0_coffee.jpg', tmp_path / 'demo.jpg'):
         assert cv2.imread(str(file)).shape[1] > 500
-
-
-def test_a_photograph_that_is_not_there_is_an_error(run_tool):
     status, _, err = run_tool('demo.py', '--photos', 'lena')
     assert status == 2 and 'invalid choice' in err

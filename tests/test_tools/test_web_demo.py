@@ -27,6 +27,8 @@ def test_it_serves_the_model_of_photographs_until_it_is_stopped(run):
     status, out, err = run()
     assert 'The page is at http://127.0.0.1:' in out
     assert status == 130 and 'The page has ended' in err
+    status, _, err = run('no_such.py')
+    assert status == 2 and 'There is no config no_such.py' in err
 
 
 def test_without_gradio_it_says_how_to_get_it(run, monkeypatch):
@@ -35,12 +37,6 @@ def test_without_gradio_it_says_how_to_get_it(run, monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', None)
     status, _, err = run()
     assert status == 2 and "pip install 'mmovsam[web]'" in err
-
-
-def test_unknown_config_is_named(run):
-    pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[test]'")
-    status, _, err = run('no_such.py')
-    assert status == 2 and 'There is no config no_such.py' in err
 
 
 def test_a_page_for_other_machines_wants_a_password(run, monkeypatch):

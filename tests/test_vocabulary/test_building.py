@@ -1,7 +1,5 @@
 """Text classifiers by their files, and built of what names their classes."""
 
-import threading
-
 import open_clip
 import pytest
 import tiny
@@ -44,15 +42,6 @@ def loads(monkeypatch):
     return count
 
 
-@pytest.mark.parametrize(
-    ('name', 'is_file'),
-    [('a/b.safetensors', True), ('b.pth', True), ('mmovsam://x', True), ('hf://a/b/c', True),
-     ('lvis', False), ('OVCocoDataset', False), ('names.txt', False)],
-)  # fmt: skip
-def test_files_are_told_from_words(name, is_file):
-    assert names_file(name) == is_file
-
-
 def test_source_is_built_by_its_text_encoder(encoder, names):
     found = find_classifier(names, encoder)
     own = Vocabulary.from_file(names).build_classifier(*building.load_text_encoder(**encoder))
@@ -82,28 +71,9 @@ def test_text_tower_of_a_file_may_change_and_is_asked_again(encoder, names, load
     torch.save(_build(tiny.CLIP).state_dict(), encoder['checkpoint'])
     assert not torch.equal(first.embeddings, find_classifier(names, encoder).embeddings)
     assert len(loads) == 2
-
-
-def test_one_encodes_and_the_others_wait(encoder, names, monkeypatch):
-    encoded = []
-    encode = Vocabulary.build_classifier
-    busy = threading.Lock()
-
-    def alone(self, *args, **kwargs):
-        assert busy.acquire(blocking=False)
-        try:
-            encoded.append(1)
-            return encode(self, *args, **kwargs)
-        finally:
-            busy.release()
-
-    monkeypatch.setattr(Vocabulary, 'build_classifier', alone)
-    threads = [threading.Thread(target=find_classifier, args=(names, encoder)) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(encoded) == 3
+    for name in ('a/b.safetensors', 'b.pth', 'mmovsam://x', 'hf://a/b/c'):
+        assert names_file(name)
+    assert not any(map(names_file, ('lvis', 'OVCocoDataset', 'names.txt')))
 
 
 @pytest.mark.parametrize('given', [None, dict(model='RN50x16')])
@@ -112,9 +82,3 @@ def test_missing_text_encoder_or_file_is_said_with_what_to_give(given, names):
         find_classifier(names, given)
     with pytest.raises(FileNotFoundError, match='There is no text classifier lvis.safetensors'):
         find_classifier('lvis.safetensors', given)
-
-
-def test_nothing_is_kept_where_the_cache_is_off(encoder, names, tmp_path, monkeypatch):
-    monkeypatch.setenv('MMOVSAM_CACHE', 'off')
-    assert len(find_classifier(names, encoder)) == 2
-    assert not (tmp_path / 'cache').exists()

@@ -33,39 +33,36 @@ def test_a_class_is_known_by_its_other_names_and_hands_them_on(first, second):
     assert set(vocabulary.prompt_names[0]) == {'sofa', 'couch'}
 
 
-def test_synonym_that_both_have_joins_nothing():
-    joined = join_vocabularies(
-        dict(
-            a=classes('dude', synonyms=[['fellow']]),
-            b=classes('chap', synonyms=[['fellow']]),
-        )
-    )
-    assert joined.labels == dict(a=(0,), b=(1,)) and joined.conflicts == ()
-
-
-def test_class_that_could_be_several_is_reported_and_stays_apart():
-    joined = join_vocabularies(dict(a=classes('pen', 'playpen'), b=classes('playpen, pen')))
-    assert joined.labels['b'] == (2,)
-    assert joined.conflicts == (
-        "b: 'playpen, pen' shares a name with 'pen', 'playpen' and stays a class of its own",
-    )
-
-
-def test_remark_in_parentheses_is_reported_and_joined_by_hand():
-    sources = dict(a=classes('bow_(weapon)', 'plum'), b=classes('bow', 'plum'))
-    joined = join_vocabularies(sources)
-    assert joined.labels['b'] == (2, 1)
-    assert joined.conflicts[0].startswith("b: 'bow' shares a name with 'bow_(weapon)'")
-    by_hand = join_vocabularies(sources, dict(b={'bow': 'bow_(weapon)'}))
-    assert by_hand.labels['b'] == (0, 1) and by_hand.conflicts == ()
-
-
-def test_classes_can_be_kept_apart_by_hand():
-    sources = dict(a=classes('bass, fish'), b=classes('bass'))
-    assert join_vocabularies(sources).labels['b'] == (0,)
-    assert join_vocabularies(sources, dict(b=dict(bass=None))).labels['b'] == (1,)
-    with pytest.raises(ValueError, match="'Plum' is to be another class than 'plum'"):
-        join_vocabularies(dict(a=classes('plum'), b=classes('Plum')), dict(b=dict(Plum=None)))
+@pytest.mark.parametrize(
+    'first, second, same, labels, conflict',
+    [
+        # a synonym that both have joins nothing
+        (classes('dude', synonyms=[['pal']]), classes('chap', synonyms=[['pal']]), {}, (1,), None),
+        # what could be several or has a remark is reported and stays apart
+        (
+            classes('pen', 'playpen'),
+            classes('playpen, pen'),
+            {},
+            (2,),
+            "b: 'playpen, pen' shares a name with 'pen', 'playpen' and stays a class of its own",
+        ),
+        (
+            classes('bow_(weapon)'),
+            classes('bow'),
+            {},
+            (1,),
+            "b: 'bow' shares a name with 'bow_(weapon)' and stays a class of its own",
+        ),
+        # both can be decided by hand
+        (classes('bow_(weapon)'), classes('bow'), {'bow': 'bow_(weapon)'}, (0,), None),
+        (classes('bass, fish'), classes('bass'), {}, (0,), None),
+        (classes('bass, fish'), classes('bass'), dict(bass=None), (1,), None),
+    ],
+)
+def test_classes_in_doubt_stay_apart_and_are_reported(first, second, same, labels, conflict):
+    joined = join_vocabularies(dict(a=first, b=second), dict(b=same))
+    assert joined.labels['b'] == labels
+    assert joined.conflicts == ((conflict,) if conflict else ())
 
 
 def test_a_class_is_novel_only_where_no_data_set_teaches_it():
@@ -90,10 +87,11 @@ def test_prompts_of_a_class_are_kept_under_its_joint_name():
     'same, message',
     [
         (dict(c={}), "'c', which is none of sources: 'a', 'b'"),
-        (dict(b=dict(dog='cat')), "'dog', which is none of the classes of b: 'owl'"),
+        (dict(b=dict(dog='cat')), "'dog', which is none of the classes of b: 'owl', 'Cat'"),
         (dict(b=dict(owl='dog')), "'dog', which is none of the classes before: 'cat'"),
+        (dict(b=dict(Cat=None)), "'Cat' is to be another class than 'cat'"),
     ],
 )
 def test_unknown_names_in_what_is_joined_by_hand_are_named(same, message):
     with pytest.raises(ValueError, match=message):
-        join_vocabularies(dict(a=classes('cat'), b=classes('owl')), same)
+        join_vocabularies(dict(a=classes('cat'), b=classes('owl', 'Cat')), same)

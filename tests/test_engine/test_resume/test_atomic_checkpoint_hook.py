@@ -172,6 +172,16 @@ def test_the_best_checkpoint_stays_until_a_better_one_is_written(tmp_path, monke
     assert names(tmp_path, 'best_*') == ['best_a_epoch_1.pth']
 
 
+def test_work_folder_that_was_copied_is_resumed_from_its_own_checkpoint_by_mmengine_too(tmp_path):
+    """As `mim train --resume` does it, which knows nothing of our commands."""
+    train(make_runner(tmp_path / 'old', stop_at=5))
+    shutil.copytree(tmp_path / 'old', tmp_path / 'new')
+    (tmp_path / 'old' / 'epoch_1.pth').write_bytes(b'of another training')
+    runner = make_runner(tmp_path / 'new', resume=True)
+    runner.train()
+    assert len(runner.model.seen) == 8 and (tmp_path / 'new' / 'epoch_3.pth').is_file()
+
+
 def test_each_of_several_metrics_keeps_its_best_checkpoint(tmp_path):
     validated_runner(tmp_path, [0.1, 0.5, 0.2], save_best=['a', 'b']).train()
     assert names(tmp_path, 'best_*') == ['best_a_epoch_2.pth', 'best_b_epoch_1.pth']
@@ -182,13 +192,3 @@ def test_remote_output_keeps_its_own_backend():
     assert AtomicCheckpointHook().backend_args == dict(backend='mmovsam_atomic')
     assert AtomicCheckpointHook(out_dir='s3://bucket').backend_args is None
     assert AtomicCheckpointHook(backend_args=local).backend_args == local
-
-
-def test_work_folder_that_was_copied_is_resumed_from_its_own_checkpoint_by_mmengine_too(tmp_path):
-    """As `mim train --resume` does it, which knows nothing of our commands."""
-    train(make_runner(tmp_path / 'old', stop_at=5))
-    shutil.copytree(tmp_path / 'old', tmp_path / 'new')
-    (tmp_path / 'old' / 'epoch_1.pth').write_bytes(b'of another training')
-    runner = make_runner(tmp_path / 'new', resume=True)
-    runner.train()
-    assert len(runner.model.seen) == 8 and (tmp_path / 'new' / 'epoch_3.pth').is_file()

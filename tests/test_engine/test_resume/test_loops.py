@@ -20,11 +20,8 @@ def trained(*args, **kwargs):
     [
         dict(workers=2),
         dict(workers=2, persistent=True, **BETWEEN),
-        dict(saved_by_epoch=False, interval=4),  # when the last batch is done
         dict(workers=2, persistent=True, **ITERATIONS),
-        dict(sampler='DefaultSampler', **ITERATIONS),
         dict(randomness=dict(seed=None), **BETWEEN),  # MMEngine draws the seed
-        dict(randomness=dict(seed=None), **ITERATIONS),
         dict(wrapper=dict(accumulative_counts=4), **BETWEEN),
         dict(loader=dict(batch_sampler=dict(type='mmdet.AspectRatioBatchSampler')), **BETWEEN),
     ],
@@ -41,9 +38,8 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path
 
 @pytest.mark.parametrize('by_epoch', [True, False])
 def test_number_of_workers_changes_nothing_and_no_number_is_drawn_twice(tmp_path, by_epoch):
-    runners = [trained(tmp_path / str(n), by_epoch, workers=n) for n in (0, 1, 2)]
-    first, *others = map(weights_of, runners)
-    assert all(torch.equal(first, other) for other in others)
+    runners = [trained(tmp_path / str(n), by_epoch, workers=n) for n in (0, 2)]
+    assert torch.equal(*map(weights_of, runners))
     numbers = torch.cat(runners[0].model.seen)[:, 1:]
     assert len(numbers.flatten().unique()) == numbers.numel() == 3 * (24 if by_epoch else 18)
 
@@ -53,18 +49,6 @@ def test_samples_before_the_checkpoint_are_not_loaded_again(tmp_path, settings):
     trained(tmp_path, stop_at=7, **settings)
     resumed = trained(tmp_path, resume=True, **settings)
     assert resumed.train_dataloader.dataset.loaded == indices(resumed.model.seen)
-
-
-def test_passes_of_an_iteration_based_training_are_shuffled_anew(tmp_path):
-    seen = indices(trained(tmp_path, by_epoch=False, sampler='DefaultSampler').model.seen)
-    assert sorted(seen[:8]) == sorted(seen[8:16]) == list(range(8))
-    assert seen[:8] != seen[8:16]
-
-
-def test_seed_changes_what_is_drawn(tmp_path):
-    runners = [trained(tmp_path / str(n), randomness=dict(seed=n)) for n in (5, 6)]
-    first, second = (torch.cat(runner.model.seen)[:, 1:] for runner in runners)
-    assert not (first == second).any()
 
 
 def test_larger_batches_and_checkpoints_of_other_loops_go_on_at_the_same_image(tmp_path):

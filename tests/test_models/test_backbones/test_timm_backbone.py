@@ -30,21 +30,16 @@ def lite():
 
 @torch.no_grad()
 @pytest.mark.parametrize('model', TOWERS)
-def test_maps_have_the_channels_and_strides_that_the_tower_names(model):
-    tower = build(model)
-    maps = tower(torch.randn(1, 3, 64, 96))
-    assert tower.strides == TOWERS[model]
-    assert [each.shape[1] for each in maps] == list(tower.channels)
-    assert [(64 // s, 96 // s) for s in tower.strides] == [tuple(m.shape[2:]) for m in maps]
-
-
-@torch.no_grad()
-@pytest.mark.parametrize('model', TOWERS)
-def test_mean_of_the_map_is_what_the_classifier_would_get(model):
+def test_maps_are_as_told_and_the_mean_of_the_last_is_what_the_classifier_would_get(model):
     tower = build(model)
     tower.projection.bias.zero_()  # random towers let little through
-    images = torch.randn(2, 3, 64, 64)
-    means = tower.embed_map(tower(images)[-1]).mean((2, 3))
+    images = torch.randn(2, 3, 64, 96)
+    maps = tower(images)
+    assert tower.strides == TOWERS[model]
+    assert [tuple(each.shape[1:]) for each in maps] == [
+        (c, 64 // s, 96 // s) for c, s in zip(tower.channels, tower.strides)
+    ]
+    means = tower.embed_map(maps[-1]).mean((2, 3))
     want = tower.projection(tower.visual(images))
     assert torch.allclose(tower.project(means), want, rtol=1e-3, atol=1e-3 * want.std().item())
 
@@ -60,22 +55,8 @@ def test_regions_are_pooled_as_roi_align_does(lite):
     rois = torch.cat((image_index[:, None].float(), bboxes), dim=1)
     want = roi_align(features, rois, 7, 1 / 32, 0, 'avg', True).mean((2, 3))
     assert torch.allclose(lite.pool_regions(features, image_index, bboxes), want, atol=1e-5)
-    alone = [
-        lite.pool_regions(features[i : i + 1], torch.zeros(1).long(), bbox[None])
-        for i, bbox in zip(image_index, bboxes)
-    ]
-    assert torch.allclose(torch.cat(alone), want, atol=1e-5)
-
-
-@torch.no_grad()
-def test_no_regions_and_empty_ones_have_embeddings_and_half_precision_is_read(lite):
-    stage4 = torch.randn(1, lite.channels[-1], 4, 4)
-    assert lite.embed_regions(stage4, torch.zeros(0, 4)).shape == (0, 12)
-    whole = torch.tensor([[0.0, 0, 128, 128]])
-    rough, want = (lite.embed_regions(each, whole) for each in (stage4.bfloat16(), stage4))
-    assert rough.dtype == want.dtype and torch.cosine_similarity(rough, want).item() > 0.99
-    bboxes = torch.tensor([[30.0, 30, 30, 30], [128, 128, 128, 128], [900, 900, 950, 950]])
-    assert lite.embed_regions(stage4, bboxes).isfinite().all()
+    alone = lite.pool_regions(features[2:], torch.zeros(20).long(), bboxes)  # of one image
+    assert torch.allclose(alone[image_index == 2], want[image_index == 2], atol=1e-5)
 
 
 def test_tower_that_trains_keeps_the_statistics_of_its_norms():

@@ -10,7 +10,6 @@ from PIL import Image
 
 from mmovsam.models.detectors.crops import MaskCropper, crop_windows
 
-PLAIN = dict(mean=(0, 0, 0), std=(255, 255, 255))  # crops as they are, from 0 to 1
 CORNER = st.integers(0, 40)
 SIDE = st.integers(1, 40)
 
@@ -68,15 +67,6 @@ def test_empty_mask_stands_for_the_whole_image():
     image, nothing = picture(), torch.zeros(1, 30, 40, dtype=torch.bool)
     assert torch.equal(cropper(image, nothing), cropper(image, ~nothing))
     assert not nothing.any()  # it stays as it was given
-
-
-def test_crops_show_the_pixels_of_each_box_and_its_surroundings():
-    image = picture()
-    masks = torch.cat([mask_of(15, 10, 25, 20), mask_of(11, 7, 21, 17)])
-    crops = MaskCropper((20, 20), margin=0.5, **PLAIN)(image, masks)
-    for crop, (x, y) in zip(crops, ((10, 5), (6, 2))):
-        want = torch.from_numpy(image[y : y + 20, x : x + 20].transpose(2, 0, 1)) / 255
-        assert torch.allclose(crop, want)
 
 
 def test_what_does_not_fit_is_refused():

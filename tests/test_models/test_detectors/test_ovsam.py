@@ -9,14 +9,6 @@ import torch
 from mmovsam.layers.bboxes import masks_to_bboxes
 from mmovsam.prompts import Prompts
 
-KEYS = ('bboxes', 'scores', 'labels', 'masks', 'topk_labels', 'topk_scores')
-
-
-@pytest.fixture
-def two(make):
-    """Two pictures of different size."""
-    return make.batch(make.sample(3), make.sample(2, (90, 50), 1.0, seed=1))
-
 
 def predict(model, data):
     model.eval()
@@ -26,13 +18,6 @@ def predict(model, data):
 def encoded(model, data):
     data = model.data_preprocessor(data)
     return model.extract_feat(data['inputs']), data['data_samples']
-
-
-def equal(some, others, keys=KEYS, atol=1e-5):
-    for key in keys:
-        a, b = some[key], others[key]
-        assert a.shape == b.shape, key
-        assert torch.allclose(a.float(), b.float(), atol=atol), key
 
 
 def random_prompts(kinds):
@@ -64,15 +49,7 @@ def test_predictions_have_the_sizes_of_the_original_images(build, two):
         assert (found.labels != 5).all()  # neither base nor novel
 
 
-def test_without_rescale_masks_and_boxes_have_the_size_of_the_networks_image(build, make):
-    model = build()
-    data = model.data_preprocessor(make.batch(make.sample(3)))
-    found = model.predict(data['inputs'], data['data_samples'], rescale=False)[0]
-    assert found.pred_instances.masks.shape == (3, 72, 96)
-    assert torch.allclose(found.pred_instances.bboxes, found.gt_instances.bboxes * 1.2)
-
-
-def test_images_of_a_batch_do_not_touch_each_other_with_prompts_or_without(build, make):
+def test_images_of_a_batch_do_not_touch_each_other_with_prompts_or_without(build, make, equal):
     model = build()
     model.set_vocabulary(make.vocabulary(('cat', 'dog'), None))
 
@@ -86,21 +63,7 @@ def test_images_of_a_batch_do_not_touch_each_other_with_prompts_or_without(build
     assert together[2].masks.shape == (0, 60, 80) and together[2].masks.dtype == torch.bool
 
 
-def test_forward_in_mode_tensor_gives_the_features(build, two):
-    model = build()
-    data = model.data_preprocessor(two)
-    outputs = model(**data, mode='tensor')
-    assert [tuple(t.shape) for t in outputs] == [
-        (2, 32, 6, 6),
-        (2, 256, 3, 3),
-        (2, 32, 24, 24),
-        (2, 32, 12, 12),
-        (2, 32, 6, 6),
-        (2, 32, 3, 3),
-    ]
-
-
-def test_prompts_of_mixed_kinds_get_what_they_get_alone_whatever_the_chunks(build, make):
+def test_prompts_of_mixed_kinds_get_what_they_get_alone_whatever_the_chunks(build, make, equal):
     model = build()
     features, samples = encoded(model, make.batch(make.sample(1)))
     features, meta = features.image(0), samples[0].metainfo

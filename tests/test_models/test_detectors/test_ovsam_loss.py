@@ -15,22 +15,6 @@ def without_gradient(model):
     return [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
-@pytest.mark.parametrize(
-    ('kind', 'box_ratio'), [('ovsam', 0.0), ('ovsam', 0.5), ('ovsam', 1.0), ('sam', 0.5)]
-)
-def test_every_trainable_parameter_gets_a_gradient(build, make, kind, box_ratio):
-    model = build(kind, train_cfg=dict(box_ratio=box_ratio))
-    samples = (make.sample(3, training=True), make.sample(2, (90, 50), 1.0, True, seed=1))
-    losses, total = loss(model, make, *samples)
-    names = {'loss_cls', 'acc'} if kind == 'ovsam' else set()
-    assert set(losses) == {'loss_mask', 'loss_dice'} | names
-    assert all(value.isfinite() for value in losses.values())
-    total.backward()
-    assert without_gradient(model) == []
-    frozen = [n for n, p in model.named_parameters() if not p.requires_grad and p.grad is not None]
-    assert frozen == []
-
-
 def test_images_without_instances_take_no_part_in_the_loss(build, make):
     model = build(train_cfg=dict(box_ratio=1.0))
     nothing = make.sample(0, training=True, seed=4)
@@ -62,20 +46,6 @@ def test_no_label_at_all_gives_a_zero_loss_of_names_with_gradients(build, make):
     total.backward()
     assert without_gradient(model) == []
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-
-
-@pytest.mark.parametrize('label', [2, 5])
-def test_novel_and_excluded_classes_have_no_part_in_the_training_softmax(build, make, label):
-    model = build(train_cfg=dict(box_ratio=1.0))
-    given = make.sample(2, training=True)
-    before = loss(model, make, given)[0]['loss_cls']
-    changed = make.vocabulary()
-    changed.embeddings[label] = torch.randn(2, 32)
-    model.set_vocabulary(changed)
-    assert torch.allclose(loss(model, make, given)[0]['loss_cls'], before, atol=1e-5)
-    given[1].gt_instances.labels[:] = label
-    losses, _ = loss(model, make, given)
-    assert losses['loss_cls'].item() == 0
 
 
 def test_masks_of_the_loss_are_in_the_order_of_the_logits(build, make, monkeypatch):

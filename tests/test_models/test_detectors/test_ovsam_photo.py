@@ -4,7 +4,6 @@ import pytest
 import tiny
 import tiny_photo
 import torch
-from mmdet.structures import DetDataSample
 
 from mmovsam.prompts import Prompts
 
@@ -115,13 +114,6 @@ def test_empty_set_of_prompts_has_an_empty_answer(model, features, several):
     assert found.masks.shape == (0, 60, 80) and found.bboxes.shape == (0, 4)
 
 
-def test_prompts_far_outside_have_finite_answers(model, features):
-    bboxes = [[500.0, 500, 900, 900], [-50, -50, -20, -20], [-300, -300, 300, 300]]
-    finite(model.recognize(features, Prompts(bboxes=bboxes)))
-    points = Prompts(point_coords=[[[700.0, -80.0]]], point_labels=[[1]])
-    finite(model.recognize(features, points))
-
-
 def test_masks_are_in_windows_around_the_boxes(model, features):
     prompts = Prompts(bboxes=torch.tensor([[20.0, 30.0, 60.0, 70.0]]))
     with torch.no_grad():
@@ -159,33 +151,6 @@ def test_masks_come_from_windows_or_from_prompt_tokens(both):
     changes = dict(prompt_encoder=encoder) if both else dict(window_decoder=None)
     with pytest.raises(ValueError, match='either a prompt_encoder or a window_decoder'):
         tiny_photo.build(**(dict(tiny_photo.WINDOWS) | changes))
-
-
-def test_untrained_namer_says_what_the_tower_says():
-    model = tiny_photo.build(**PARTS)
-    said = model.recognize(features_of(model), mixed())
-    assert torch.allclose(said.head_logits, said.clip_logits, atol=1e-4)
-
-
-def test_images_and_prompts_do_not_mix_whatever_the_chunks(model, monkeypatch):
-    pairs = [tiny.sample(num=3, scale=1.6, seed=seed) for seed in range(2)]
-
-    def predict(*chosen):
-        copies = [
-            (picture, DetDataSample(metainfo=s.metainfo, gt_instances=s.gt_instances))
-            for picture, s in chosen
-        ]
-        data = model.data_preprocessor(tiny.batch(*copies))
-        return [each.pred_instances for each in model.predict(data['inputs'], data['data_samples'])]
-
-    together = predict(*pairs)
-    monkeypatch.setitem(model.test_cfg, 'chunk_size', 2)
-    for one, pair in zip(together, pairs):
-        (other,) = predict(pair)
-        assert torch.equal(one.bboxes, pair[1].gt_instances.bboxes)
-        assert one.masks.shape == (3, 60, 80) and one.masks.dtype == torch.bool
-        assert (one.masks != other.masks).float().mean() < 1e-3
-        assert torch.allclose(one.scores, other.scores, atol=1e-4)
 
 
 def test_windows_are_not_trained_by_a_loss_of_prompts(model):

@@ -35,14 +35,6 @@ def test_labels_of_the_detector_become_labels_of_the_vocabulary(build, make):
     assert swapped.labels.tolist() == [2, 0, 0]
 
 
-@pytest.mark.parametrize('names', ['detector', 'fused'])
-def test_names_do_not_depend_on_the_chunks(build, make, names):
-    whole, parts = (found(build, make, chunk_size=size, names=names) for size in (64, 2))
-    assert torch.equal(whole.labels, parts.labels)
-    assert torch.allclose(whole.scores, parts.scores, atol=1e-5)
-    assert torch.allclose(whole.topk_scores, parts.topk_scores, atol=1e-5)
-
-
 @pytest.mark.parametrize('classes', [None, ('unicorn', 'yeti')])
 def test_names_of_a_detector_that_has_none_of_the_vocabulary_are_refused(build, make, classes):
     for names in ('detector', 'fused'):

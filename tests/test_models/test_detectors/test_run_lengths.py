@@ -77,31 +77,34 @@ def test_runs_at_the_size_of_the_full_model(img_shape, ori_shape):
     check(logits, 1024, img_shape, ori_shape)
 
 
-@pytest.mark.parametrize('value', [-1.0, 0.0, 1.0])
-def test_masks_that_are_empty_or_full_have_one_run(value):
-    check(torch.full((2, 1, 8, 8), value), 32, (32, 20), (7, 5))
+EMPTY = torch.full((1, 1, 8, 8), -1.0)
 
 
-@pytest.mark.parametrize('rows', [slice(0, 3), slice(3, 5), slice(5, 8)])
-def test_columns_are_parted_where_a_mask_reaches_one_edge_and_joined_where_both(rows):
-    logits = torch.full((1, 1, 8, 8), -1.0)
-    logits[..., rows, 2:6] = 1
-    logits[..., 4] = 1
-    check(logits, 32, (32, 32), (20, 20))
+def with_box(*places):
+    logits = EMPTY.clone()
+    for rows, columns in places:
+        logits[..., rows, columns] = 1
+    return logits
 
 
-def test_mask_in_the_padding_alone_is_empty():
-    logits = torch.full((1, 1, 8, 8), -1.0)
-    logits[..., 6:] = 1
-    assert coco_mask.area(encode_logits(logits, 32, (32, 16), (64, 32))).tolist() == [0]
+@pytest.mark.parametrize(
+    'logits',
+    [
+        *(torch.full((2, 1, 8, 8), value) for value in (-1.0, 0.0, 1.0)),
+        # a column beside which a mask reaches the upper, no, and the lower edge
+        *(
+            with_box((slice(*rows), slice(2, 6)), (slice(None), 4))
+            for rows in ((0, 3), (3, 5), (5, 8))
+        ),
+        with_box((slice(None), slice(6, None))),  # in the padding alone
+        blobs(2, 8, 0, 0.5).to(torch.bfloat16),
+    ],
+)
+def test_runs_of_masks_that_are_empty_or_full_or_reach_an_edge(logits):
+    with torch.autocast('cpu', torch.bfloat16, enabled=logits.dtype == torch.bfloat16):
+        check(logits, 32, (32, 20, 3), (40, 25, 3))
 
 
 def test_no_logits_make_no_runs_and_no_boxes():
-    assert encode_logits(torch.zeros(0, 1, 8, 8), 32, (32, 32), (5, 5)) == []
+    assert encode_logits(EMPTY[:0], 32, (32, 32), (5, 5)) == []
     assert bboxes_of_runs([]).shape == (0, 4)
-
-
-def test_shapes_with_a_number_of_channels_and_half_precision_are_understood():
-    logits = blobs(2, 8, 0, 0.5).to(torch.bfloat16)
-    with torch.autocast('cpu', torch.bfloat16):
-        check(logits, 32, (20, 32, 3), (40, 64, 3))

@@ -17,6 +17,12 @@ FROZEN = dict(
     distiller=('backbone.', 'teacher.', 'neck.pos_embed'),
     clip=('clip.attn_mask',),
 )
+LOSSES = dict(
+    ovsam={'loss_mask', 'loss_dice', 'loss_cls', 'acc'},
+    sam={'loss_mask', 'loss_dice'},
+    distiller={'loss_distill'},
+    clip={'loss_image', 'loss_text', 'match_accuracy'},
+)
 # Their gradient is zero in this step and nothing decays them: all regions of a picture so small are
 # on the first level.
 MAY_STAY = (
@@ -49,7 +55,7 @@ def step(model, kind, make):
 def test_one_step_changes_what_trains_and_nothing_else(build, make, kind):
     model = build(kind)
     changed, losses, optim_wrapper = step(model, kind, make)
-    assert torch.isfinite(losses['loss'])
+    assert torch.isfinite(losses['loss']) and set(losses) == {'loss', *LOSSES[kind]}
     assert [name for name in sorted(changed) if name.startswith(FROZEN[kind])] == []
     stayed = set(model.state_dict()) - changed
     assert [n for n in sorted(stayed) if not n.startswith((*FROZEN[kind], *MAY_STAY))] == []
@@ -61,19 +67,3 @@ def test_one_step_changes_what_trains_and_nothing_else(build, make, kind):
     assert with_state == trainable
     assert not any(name.startswith(FROZEN[kind]) for name in trainable)
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
-
-
-@pytest.mark.parametrize('kind', ['clip', 'sam', 'distiller', 'ovsam'])
-def test_ten_steps_on_one_batch_lower_the_loss(build, make, kind):
-    model = build(kind, **(dict(train_cfg=dict(box_ratio=1.0)) if 'sam' in kind else {}))
-    optim_wrapper = build_optim_wrapper(model, OPTIM)
-    model.train()
-    data = data_for(kind, make)
-    losses = []
-    for _ in range(10):
-        copied = {
-            k: [v.clone() if hasattr(v, 'clone') else v for v in vs] for k, vs in data.items()
-        }
-        losses.append(model.train_step(copied, optim_wrapper)['loss'].item())
-    print(losses)
-    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])

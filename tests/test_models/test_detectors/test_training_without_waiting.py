@@ -11,6 +11,7 @@ from other_device import other_device
 from mmovsam.engine.hooks import NonFiniteLossHook
 from mmovsam.teacher_features import encode
 
+FEDERATED = dict(type='VocabularyLoss', federated=True)
 OPTIM = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
 
 
@@ -32,38 +33,28 @@ def step(model, data, **optim):
 
 
 @pytest.mark.parametrize(
-    'changes',
+    'kind, changes',
     [
-        dict(head=dict(use_label_token=True)),
-        dict(head=dict(loss_cls=dict(type='VocabularyLoss', federated=True))),
+        ('ovsam', dict(head=dict(use_label_token=True, loss_cls=FEDERATED))),
+        ('sam', {}),
+        ('distiller', dict(ignore_padding=False)),
+        ('distiller', dict(ignore_padding=True)),
     ],
-    ids=['all classes', 'verified classes'],
 )
-def test_a_step_of_clip2sam_is_queued_without_waiting(build, make, changes):
-    samples = [make.sample(num, training=True, seed=num) for num in (4, 0, 3)]
-    samples[0][1].set_metainfo(dict(source='scenes', neg_labels=(1,)))
-    samples[2][1].gt_instances.labels[0] = 2  # novel: it does not count
-    data = make.batch(*samples, image_level(make))
-    assert step(build('ovsam', **changes), data) == []
+def test_a_step_is_queued_without_waiting(build, make, kind, changes):
+    numbers = (4, 0, 3) if kind == 'ovsam' else (3, 2)
+    samples = [make.sample(num, training=True, seed=num) for num in numbers]
+    if kind == 'ovsam':
+        samples[0][1].set_metainfo(dict(source='scenes', neg_labels=(1,)))
+        samples[2][1].gt_instances.labels[0] = 2  # novel: it does not count
+        samples.append(image_level(make))
+    assert step(build(kind, **changes), make.batch(*samples)) == []
 
 
-def test_a_step_of_sam_is_queued_without_waiting(build, make):
-    data = make.batch(*(make.sample(3, training=True, seed=seed) for seed in range(2)))
-    assert step(build('sam'), data) == []
-
-
-@pytest.mark.parametrize('ignore_padding', [False, True])
-def test_a_step_of_sam2clip_is_queued_without_waiting(build, make, ignore_padding):
-    model = build('distiller', ignore_padding=ignore_padding)
-    data = make.batch(*(make.sample(1, training=True, seed=seed) for seed in range(2)))
-    assert step(model, data) == []
-
-
-@pytest.mark.parametrize('dtype', ['int8', 'float16'])
-def test_a_step_with_stored_embeddings_is_queued_without_waiting(build, make, dtype):
+def test_a_step_with_stored_embeddings_is_queued_without_waiting(build, make):
     samples = [make.sample(1, training=True, seed=seed) for seed in range(2)]
     for _, sample in samples:
-        sample.teacher_embedding = encode(torch.randn(32, 6, 6), dtype)
+        sample.teacher_embedding = encode(torch.randn(32, 6, 6), 'int8')
         sample.set_metainfo(dict(teacher='a fingerprint'))
     model = build('distiller', features='a folder')
     assert step(model, make.batch(*samples)) == []

@@ -62,21 +62,6 @@ def test_bias_is_added_to_the_cosine_of_its_name_before_the_best_is_taken(counts
     assert not classifier.has_bias
 
 
-def test_another_vocabulary_beside_ones_own_is_compared_alike():
-    classifier = build(logit_scale=3.0, base_alpha=0.2, novel_alpha=0.7)
-    names, embeddings = classifier.names, classifier.embeddings
-    text = TextClassifier(torch.randn(2, 1, 8), ('x', 'y'), (True, False))
-    other = classifier.with_vocabulary(text)
-    expected = OpenVocabClassifier(None, 3.0, 0.2, 0.7)
-    expected.set_classifier(text)
-    x = torch.randn(5, 8)
-    logits = other.logits(x)
-    assert torch.equal(logits, expected.logits(x)) and other.names == ('x', 'y')
-    seen = torch.ones(5, dtype=torch.bool)
-    assert torch.equal(other.fuse(logits, -logits, seen), expected.fuse(logits, -logits, seen))
-    assert classifier.names is names and classifier.embeddings is embeddings
-
-
 @pytest.mark.parametrize('with_bias', [False, True])
 def test_a_subset_compares_as_the_whole_does(with_bias):
     counts = (2, 1, 3, 1, 2)
@@ -94,17 +79,6 @@ def test_a_subset_compares_as_the_whole_does(with_bias):
     torch.testing.assert_close(logits, whole.logits(regions)[:, [*labels, 5]])
 
 
-def test_classifier_that_was_released_as_a_bare_tensor_is_read(tmp_path):
-    released = F.normalize(torch.randn(4, 3, 8), dim=-1)
-    released[0, 1:] = released[0, 0]
-    torch.save(released, tmp_path / 'released.pth')
-    classifier = OpenVocabClassifier(classifier=str(tmp_path / 'released.pth'), logit_scale=1.0)
-    assert classifier.num_classes == 4 and classifier.names is None
-    x = F.normalize(torch.randn(5, 8), dim=-1)
-    expected = torch.einsum('nd,kpd->nkp', x, released).amax(-1)
-    torch.testing.assert_close(classifier.logits(x)[:, :-1], expected, atol=1e-6, rtol=0)
-
-
 @given(seed=st.integers(0, 2**31), split=st.booleans())
 def test_fusion_is_the_weighted_geometric_mean_of_probabilities(seed, split):
     classifier = build(NOVEL if split else None)
@@ -120,12 +94,6 @@ def test_fusion_is_the_weighted_geometric_mean_of_probabilities(seed, split):
             continue
         a = a * visible
         assert torch.allclose(fused[:, k], (q[:, k] ** (1 - a) * c[:, k] ** a).log(), atol=1e-3)
-
-
-def test_training_sees_base_classes_the_background_and_novel_ones_if_told_to():
-    assert build().trained.tolist() == [True, False, False, True, True]
-    assert build(train_novel=True).trained.tolist() == [True, True, False, True, True]
-    assert build(None).trained.all()
 
 
 def test_file_is_read_at_first_use_and_given_novel_names_take_the_place_of_its_own(tmp_path):

@@ -1,13 +1,9 @@
 """Names of regions from several views of them."""
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-
-from mmovsam.models.heads.region_namer import places_of
 
 
 def build(**settings):
@@ -55,17 +51,3 @@ def test_scale_of_the_views_does_not_matter_but_the_place_in_the_input_does():
     assert torch.allclose(namer(3 * embeddings, 7 * means, bboxes, 128), plain, atol=1e-5)
     assert torch.allclose(namer(embeddings, means, 2 * bboxes, 256), plain, atol=1e-5)
     assert not torch.allclose(namer(embeddings, means, bboxes, 256), plain, atol=1e-3)
-
-
-def test_places_are_corners_and_logarithms_of_the_extent():
-    (place,) = places_of(torch.tensor([[32.0, 0.0, 96.0, 32.0]]), 128)
-    want = [0.25, 0, 0.75, 0.25, math.log(0.5), math.log(0.25), math.log(2), math.sqrt(0.125)]
-    assert place.tolist() == pytest.approx(want)
-
-
-def test_no_regions_and_empty_boxes_are_named():
-    namer = taught().eval()
-    assert namer(*regions(0), 128).shape == (0, 8)
-    embeddings, means, _ = regions(2)
-    empty = torch.tensor([[5.0, 5.0, 5.0, 5.0], [9.0, 9.0, 3.0, 3.0]])
-    assert namer(embeddings, means, empty, 128).isfinite().all()

@@ -14,20 +14,6 @@ def encoder():
     return MODELS.build(config).eval()
 
 
-@pytest.mark.parametrize(
-    ('kinds', 'tokens', 'dense'),
-    [('b', 2, 1), ('bp', 3, 1), ('bm', 2, 3), ('m', 0, 3), ('p', 2, 1)],
-)
-def test_parts_of_prompts_have_their_tokens_and_embeddings(encoder, kinds, tokens, dense):
-    given = dict(
-        b=dict(bboxes=torch.rand(3, 4)),
-        p=dict(point_coords=torch.rand(3, 1, 2), point_labels=torch.ones(3, 1)),
-        m=dict(mask_input=torch.randn(3, 1, 16, 16)),
-    )
-    found = encoder(Prompts(**{k: v for kind in kinds for k, v in given[kind].items()}))
-    assert [tuple(part.shape) for part in found] == [(3, tokens, 16), (dense, 16, 4, 4)]
-
-
 @pytest.mark.parametrize('train_masks', [False, True])
 def test_mask_branch_trains_only_where_it_is_asked_to(train_masks):
     config = dict(type='SAMPromptEncoder', embed_dim=16, image_size=64, train_masks=train_masks)

@@ -7,7 +7,6 @@ from mmdet.registry import MODELS
 from mmovsam.layers.windows import (
     MIN_WINDOW,
     WINDOW,
-    around,
     cut_off,
     paste_windows,
     read_windows,
@@ -16,7 +15,7 @@ from mmovsam.layers.windows import (
     windows_of,
 )
 from mmovsam.models.heads import WindowPrompts
-from mmovsam.models.heads.mask_ranker import best_different, mask_signs
+from mmovsam.models.heads.mask_ranker import best_different
 
 SIZE = 128
 SEED = 4
@@ -84,12 +83,6 @@ def test_windows_are_around_the_centers_of_boxes_and_never_tiny():
     assert extent[2].tolist() == [MIN_WINDOW] * 2
 
 
-def test_grid_has_the_centers_of_a_windows_positions():
-    (grid,) = window_grid(torch.tensor([[10.0, 20.0, 18.0, 36.0]]), 4)
-    assert grid[0, :, 0].tolist() == [11, 13, 15, 17]
-    assert grid[:, 0, 1].tolist() == [22, 26, 30, 34]
-
-
 def test_maps_are_read_at_pixels_of_the_input():
     # a map that says where it is
     centers = (torch.arange(32) + 0.5) * 4
@@ -102,25 +95,6 @@ def test_maps_are_read_at_pixels_of_the_input():
     assert torch.allclose(each, want, atol=1e-3)
 
 
-def test_pasting_inverts_reading():
-    print('seed', SEED)
-    value = smooth(len(BBOXES))
-    windows = windows_of(BBOXES)
-    near = value(*window_grid(windows, 64).unbind(-1))[:, None]
-    size = 64
-    pasted = paste_windows(near, windows, size, SIZE)
-    centers = (torch.arange(size) + 0.5) * (SIZE / size)
-    x, y = torch.meshgrid(centers, centers, indexing='xy')
-    want = value(x[None], y[None])[:, None]
-    low, high = windows[:, None, None, :2], windows[:, None, None, 2:]
-    places = torch.stack((x, y), dim=-1)[None]
-    inside = ((places >= low) & (places <= high)).all(-1)[:, None]
-    assert inside.flatten(1).any(1).all()
-    # within half of a position of the edge the outermost value is taken
-    assert (pasted - want)[inside].abs().max() < 0.3
-    assert (pasted[~inside] == -10).all()
-
-
 def test_mask_that_is_pasted_and_read_again_is_the_same():
     print('seed', SEED)
     value = smooth(2)
@@ -130,17 +104,6 @@ def test_mask_that_is_pasted_and_read_again_is_the_same():
     again = read_windows_of_each(paste_windows(near, windows, SIZE, SIZE), places, SIZE)
     middle = slice(2, -2)
     assert (again - near)[..., middle, middle].abs().max() < 0.1
-
-
-@torch.no_grad()
-def test_object_gets_alone_what_it_gets_among_others():
-    decoder, features, given = build(), maps(), prompts(BBOXES)
-    together = decoder(features, given)
-    assert [tuple(each.shape) for each in together] == [(4, 1, 64, 64), (4,), (4, 4)]
-    for i in range(len(BBOXES)):
-        own = WindowPrompts(*(part[i : i + 1] for part in given))
-        for got, want in zip(decoder(features, own), together):
-            assert torch.allclose(got, want[i : i + 1], atol=1e-5)
 
 
 @torch.no_grad()
@@ -166,21 +129,6 @@ def test_every_map_and_every_part_of_a_prompt_counts():
 
 
 @torch.no_grad()
-def test_padding_points_do_not_count_wherever_they_are():
-    decoder, given = build(), prompts(BBOXES)
-    extra = given._replace(
-        points=torch.cat((given.points, given.points - 9), dim=1),
-        labels=torch.cat((given.labels, -torch.ones_like(given.labels)), dim=1),
-    )
-    want = decoder(maps(), given)[0]
-    assert torch.allclose(decoder(maps(), extra)[0], want, atol=1e-5)
-    none = given._replace(points=given.points[:, :0], labels=given.labels[:, :0])
-    padded = given._replace(labels=-torch.ones_like(given.labels))
-    want = decoder(maps(), padded)[0]
-    assert torch.allclose(decoder(maps(), none)[0], want, atol=1e-5)
-
-
-@torch.no_grad()
 @pytest.mark.parametrize(
     'bbox', [[500, 500, 600, 600], [-90, -90, -50, -60], [-900, -900, 900, 900], [64, 64, 64, 64]]
 )
@@ -193,13 +141,6 @@ def test_prompts_outside_of_the_image_have_finite_masks(bbox):
         assert (pasted == -10).all()
 
 
-@torch.no_grad()
-def test_no_objects_have_no_masks():
-    logits, quality, windows = build()(maps(), prompts(BBOXES[:0]))
-    assert (len(logits), len(quality), len(windows)) == (0, 0, 0)
-    assert paste_windows(logits, windows, 32, SIZE).shape == (0, 1, 32, 32)
-
-
 def test_gradients_reach_every_parameter():
     decoder = build().train()
     logits, quality, _ = decoder(maps(), prompts(BBOXES))
@@ -207,19 +148,6 @@ def test_gradients_reach_every_parameter():
     for name, parameter in decoder.named_parameters():
         if not name.startswith('ranker.'):  # which has a training of its own
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-
-
-@torch.no_grad()
-def test_normalization_is_part_of_the_convolution():
-    print('seed', SEED)
-    (conv, *_) = build().inputs
-    generator = torch.Generator().manual_seed(SEED)
-    x = 30 * torch.randn(2, conv.in_channels, 4, 4, generator=generator) + 5
-    conv.mean.copy_(x.mean((0, 2, 3)))
-    conv.std.copy_(x.std((0, 2, 3)))
-    normalized = (x - conv.mean[:, None, None]) / conv.std[:, None, None]
-    want = torch.nn.functional.conv2d(normalized, conv.weight, conv.bias)
-    assert torch.allclose(conv(x), want, atol=1e-4)
 
 
 @torch.no_grad()
@@ -271,13 +199,6 @@ def test_masks_of_a_point_are_those_of_its_windows_ranked():
 
 
 @torch.no_grad()
-def test_untrained_ranker_keeps_what_each_mask_has_alone():
-    decoder = build()
-    logits, quality, _, masks = decoder.propose(maps(), *POINTS)
-    assert torch.allclose(decoder.ranker(masks, quality, logits), quality.clamp(0, 1))
-
-
-@torch.no_grad()
 def test_first_of_several_masks_is_what_is_prompted():
     decoder, given = build(), prompts(BBOXES)
     masks, quality = decoder.segment_windows(maps(), given, 3)
@@ -285,17 +206,6 @@ def test_first_of_several_masks_is_what_is_prompted():
     assert masks.shape == (4, 3, 128, 128) and torch.equal(masks[:, :1], one)
     assert torch.equal(quality[:, :1], its_quality)
     assert (masks[:, 1:] - one).abs().amax((1, 2, 3)).min() > 1e-3
-
-
-@pytest.mark.parametrize('empty', [False, True])
-def test_box_of_a_mask_grows_to_the_foreground_points(empty):
-    bboxes = torch.tensor([[40.0, 40.0, 60.0, 50.0]]) * (not empty)
-    points = torch.tensor([[[70.0, 45.0], [50.0, 30.0], [5.0, 5.0], [1.0, 1.0]]])
-    got = around(bboxes, points, torch.tensor([[1, 1, 0, -1]]))
-    want = [50.0, 30.0, 70.0, 45.0] if empty else [40.0, 30.0, 70.0, 50.0]
-    assert got.tolist() == [want]
-    got = around(bboxes, points, torch.tensor([[0, 0, 0, -1]]))
-    assert got.tolist() == ([[0.0] * 4] if empty else [[40.0, 40.0, 60.0, 50.0]])
 
 
 def test_best_masks_differ_where_they_can():
@@ -315,12 +225,3 @@ def test_masks_are_cut_off_where_they_meet_a_side_inside_of_the_input():
     assert cut_off(logits, torch.tensor(windows), SIZE).tolist() == [False, False, True, True]
     logits[:, :, :, :9] = logits[:, :, :, -9:] = -1
     assert not cut_off(logits, torch.tensor(windows), SIZE).any()
-
-
-def test_signs_of_a_mask_tell_certainty_and_the_sides_that_it_meets():
-    inside = torch.zeros(2, 1, 64, 64)
-    inside[0, 0, :, 16:48] = 1  # from the upper to the lower side
-    inside[1, 0, 16:48, 16:48] = 0.6
-    signs = mask_signs(inside)
-    assert torch.allclose(signs[0], torch.tensor([0.5**0.5, 1, 1, 0.5, 0.5, 0, 0]))
-    assert torch.allclose(signs[1], torch.tensor([0.15**0.5, 0.6, 0, 0, 0, 0, 0]))

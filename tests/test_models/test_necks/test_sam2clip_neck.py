@@ -18,25 +18,6 @@ def stages(size=96, num=2):
     ]
 
 
-def test_position_is_a_buffer_and_reaches_the_output():
-    neck = build()
-    assert [block.window_size for block in neck.blocks] == [4, 4, 0]  # the last is global
-    assert 'pos_embed' in neck.state_dict()
-    assert 'pos_embed' not in dict(neck.named_parameters())
-    maps = stages()
-    before = neck(maps)
-    assert before.shape == (2, 12, 6, 6)
-    neck.pos_embed.normal_()
-    assert not torch.allclose(neck(maps), before)
-
-
-def test_every_level_and_its_encoding_reach_the_output():
-    neck = build()
-    neck(stages()).square().mean().backward()
-    assert all(p.grad is not None and p.grad.any() for p in neck.patch_embeds.parameters())
-    assert neck.level_encoding.weight.grad.any(1).all()
-
-
 def test_recomputed_activations_are_not_kept_and_change_no_gradient():
     results = []
     for with_cp in (False, True):
