@@ -30,6 +30,7 @@ from .image_input import read_image
 from .name_encoder import NameEncoder
 from .prediction import MASK_FORMATS, Prediction, PredictionWriter
 from .prompt_input import as_prompts, checked_prompt, checked_prompts
+from .sam_interface import SamInterface
 
 _LOCKS: WeakKeyDictionary[OVSAM, threading.RLock] = WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
@@ -46,12 +47,13 @@ def _class_names(classifier: OpenVocabClassifier | None) -> tuple[str, ...]:
     return classifier.class_names or tuple(map(str, range(classifier.num_classes)))
 
 
-class OVSAMPredictor(EverythingMode, FindMode):
+class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
     """Segment and name what is prompted in one image after another.
 
-    Takes the place of SAM's `SamPredictor`; `mmovsam.apis.Prediction` says what it adds. Several
-    predictors may share a model: each has its own images and its own vocabulary, and a lock has
-    them use the model one at a time, so that each may live in a thread of its own.
+    Takes the place of SAM's `SamPredictor`, with `predict_torch`, `transform` and the rest of it;
+    `mmovsam.apis.Prediction` says what it adds. Several predictors may share a model: each has its
+    own images and its own vocabulary, and a lock has them use the model one at a time, so that each
+    may live in a thread of its own.
 
     Args:
         model: An OVSAM; its weights are taken to stay as they are.
