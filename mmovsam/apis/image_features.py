@@ -43,6 +43,16 @@ class EncodedImage:
     candidates: dict = field(default_factory=dict)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the tensors take, and that `candidates` about take."""
+        things = [thing for found in self.candidates.values() for thing in found]
+        tensors = list(_named(self.features).values())
+        for thing in things:
+            tensors += thing.get('regions') or ()
+        texts = sum(len(thing['segmentation']['counts']) + 1000 for thing in things)
+        return texts + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    @property
     def metainfo(self) -> dict:
         """As data samples have it."""
         return dict(
