@@ -86,7 +86,7 @@ class FindRequest(_Request):
     bboxes: list[Box] | None = Field(
         None, max_length=MAX_PROMPTS, description='xyxy, where to look; null: everywhere.'
     )
-    points_per_side: Annotated[StrictInt, Field(ge=1, le=64)] | None = Field(
+    points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] | None = Field(
         None, description='Of the grid that is asked without boxes; null: 16.'
     )
     top_k: TopK = 5
@@ -97,7 +97,7 @@ class EverythingRequest(_Request):
     """Asks for everything in the image, see `segment_everything` in the documentation."""
 
     model_config = ConfigDict(json_schema_extra=dict(examples=[dict(points_per_side=8)]))
-    points_per_side: Annotated[StrictInt, Field(ge=1, le=64)] = 16
+    points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] = 16
     quality_thr: Share | None = None
     stability_thr: Share | None = None
     nms_iou: Share = 0.7

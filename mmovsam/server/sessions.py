@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from ..apis import OVSAMPredictor
@@ -54,13 +54,13 @@ class Sessions:
         self.max_sessions = max_sessions
         self.forget_after = forget_after
         self.clock = clock
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions: OrderedDict[Hashable, _Session] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(self, token: str | None = None) -> str:
+    def open(self, token: Hashable | None = None) -> Hashable:
         """Make a session and tell its token, a secret one unless it is given."""
         token = token or secrets.token_urlsafe(32)
         with self._lock:
@@ -69,7 +69,7 @@ class Sessions:
                 self._sessions.popitem(last=False)
         return token
 
-    def get(self, token: str) -> OVSAMPredictor | None:
+    def get(self, token: Hashable) -> OVSAMPredictor | None:
         """A session's predictor; None if there is no such session, or none any more."""
         with self._lock:
             self._drop_idle()
@@ -80,12 +80,12 @@ class Sessions:
             self._sessions.move_to_end(token)
             return session.predictor
 
-    def close(self, token: str) -> None:
+    def close(self, token: Hashable) -> None:
         """Forget a session."""
         with self._lock:
             self._sessions.pop(token, None)
 
-    def measure(self, token: str) -> None:
+    def measure(self, token: Hashable) -> None:
         """Note what memory a session takes now, and forget others until all fit."""
         with self._lock:
             self._drop_idle()

@@ -163,6 +163,7 @@ def test_unknown_route_and_method_are_told(client):
     for method, path, status in [('GET', '/nowhere', 404), ('GET', '/prompt', 405)]:
         answer = client.request(method, path)
         assert answer.status_code == status and f'{method} {path}' in answer.json()['error']
+    assert client.options('/vocabulary').headers['Allow'] == 'GET, PUT'
 
 
 def test_description_has_types_and_examples(client):
