@@ -215,7 +215,8 @@ def _prompts(marks: list[Mark], height: int, width: int) -> list[Prompt]:
 def _pieces(things: list[dict], label: str | None = None) -> list[dict]:
     shapes = []
     for number, thing in enumerate(things, 1):
-        pairs = zip(thing['names'], thing['name_scores'])
+        best = zip(thing['names'], thing['name_scores'])
+        likely = [f'{name} {score:.0%}' for name, score in best if score >= 0.01]
         pieces = [np.reshape(polygon, (-1, 2)).tolist() for polygon in thing['segmentation']]
         for corners in pieces:
             shapes.append(
@@ -223,7 +224,7 @@ def _pieces(things: list[dict], label: str | None = None) -> list[dict]:
                     label=label or thing['name'] or 'object',
                     points=[*corners, corners[0]],
                     score=thing['score'],
-                    description=', '.join(f'{name} {score:.0%}' for name, score in pairs),
+                    description=', '.join(likely),
                     group_id=number if len(pieces) > 1 else None,
                 )
             )
