@@ -17,6 +17,7 @@ COMMANDS = {
     'find': ('find.py', 'find all objects of some names in a folder of images'),
     'page': ('web_demo.py', 'serve a page on which a click gives a mask and a name'),
     'backend': ('label_studio_backend.py', 'serve a model to Label Studio'),
+    'serve': ('serve.py', 'serve a model over HTTP, to programs of any language'),
     'test': ('test.py', 'test a model on a data set'),
     'train': ('train.py', 'train a model'),
     'export': ('export.py', 'write a model as ONNX files'),

@@ -70,6 +70,7 @@ mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
 heic = ['pillow-heif>=0.16']  # images of phones and cameras
+serve = ['fastapi>=0.115,<1', 'uvicorn>=0.30']  # what tools/serve.py serves with
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
 cvat = ['cvat-sdk>=2.60']  # whose functions mmovsam.integrations.cvat has; from then on with scores
 fiftyone = ['fiftyone>=1']  # whose models mmovsam.integrations.fiftyone has
@@ -118,6 +119,7 @@ setup(
         'label-studio': label_studio,
         'cvat': cvat,
         'fiftyone': fiftyone,
+        'serve': serve,
         'export': export,
         'docs': docs,
         'mini': mini,
@@ -127,6 +129,8 @@ setup(
             *lvis,
             *heic,
             *label_studio,
+            *serve,
+            'httpx',
             *web,
             *export,
             'pytest',

@@ -13,9 +13,9 @@ import cv2
 from mmovsam.apis import EXAMPLE_PHOTOS
 from mmovsam.apis.auto_labeling.formats import object_record
 from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
+from mmovsam.apis.loading import load
 from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
 from mmovsam.fileio import write_atomic
-from mmovsam.web.loading import load
 from mmovsam.web.pictures import jpeg
 
 EVERYTHING = 'everything'

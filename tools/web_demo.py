@@ -1,24 +1,19 @@
 """Serve a page on which a click gives a mask and a name."""
 
 import argparse
-import getpass
-import ipaddress
-import os
 import signal
-import sys
 import time
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-
+from mmovsam.apis import loading
 from mmovsam.engine.command_line import (
     add_device_arguments,
+    add_network_arguments,
     add_value_range,
     load_predictor,
+    password_of,
     readable_errors,
 )
-from mmovsam.web import loading
-
-PASSWORD_VARIABLE = 'MMOVSAM_PASSWORD'
 
 
 def parse_args():
@@ -30,10 +25,7 @@ def parse_args():
         "model (default: the config's load_from)")  # fmt: skip
     add_device_arguments(parser)
     add_value_range(parser)
-    add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines '
-        'in (default: %(default)s)')  # fmt: skip
-    add('--password', action='store_true', help='ask for a password, which whoever opens the page '
-        f'has to know; it can also be in the environment, as {PASSWORD_VARIABLE}')  # fmt: skip
+    add_network_arguments(parser)
     add('--port', type=int, help='(default: a free one from 7860 on)')
     add('--max-file-size', type=float, default=20, help='of a picture, in MB (%(default)s)')
     add('--max-pixels', type=float, default=64, help='of a picture, in millions (%(default)s)')
@@ -42,27 +34,6 @@ def parse_args():
     add('--forget-after', type=float, default=60, help='minutes without use, after which a '
         "user's picture is forgotten (%(default)s)")  # fmt: skip
     return parser.parse_args()
-
-
-def password_of(args):
-    """What `serving` takes; never an argument, which all users of a machine can see."""
-    password = os.environ.get(PASSWORD_VARIABLE) or None
-    if args.password and password is None:
-        password = getpass.getpass('Password of the page: ')
-    if password is None and not is_local(args.host):
-        print(
-            f'warning: without a password everybody who reaches {args.host} can use this page: '
-            f'give --password, or set {PASSWORD_VARIABLE}.',
-            file=sys.stderr,
-        )
-    return password
-
-
-def is_local(host):
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == 'localhost'
 
 
 def main(args):

@@ -43,6 +43,16 @@ class EncodedImage:
     candidates: dict = field(default_factory=dict)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the tensors take, and that `candidates` about take."""
+        things = [thing for found in self.candidates.values() for thing in found]
+        tensors = list(_named(self.features).values())
+        for thing in things:
+            tensors += thing.get('regions') or ()
+        texts = sum(len(thing['segmentation']['counts']) + 1000 for thing in things)
+        return texts + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    @property
     def metainfo(self) -> dict:
         """As data samples have it."""
         return dict(
@@ -107,13 +117,24 @@ class ImageEncoder:
         about = [tensor_digest(content), resized['img_shape'], resized['ori_img'].shape]
         return hash_of([*about, self.device])
 
-    def _encode(self, resized: list[dict]) -> list[EncodedImage]:
-        inputs = [
-            torch.from_numpy(np.ascontiguousarray(each['img'].transpose(2, 0, 1)))
-            for each in resized
-        ]
+    def encode_tensor(self, image: Tensor, ori_shape: tuple[int, int]) -> EncodedImage:
+        """Encode an image, `(3, h, w)` BGR in the network's frame; it is not remembered."""
+        height, width = ori_shape
+        img_shape = tuple(image.shape[1:])
+        scale_factor = img_shape[1] / width, img_shape[0] / height
+        return EncodedImage(self._features([image]), ori_shape, img_shape, scale_factor)
+
+    def _features(self, inputs: list[Tensor]) -> ImageFeatures:
         data = self.model.data_preprocessor(dict(inputs=inputs, data_samples=None))
-        features = self.model.extract_feat(data['inputs'])
+        return self.model.extract_feat(data['inputs'])
+
+    def _encode(self, resized: list[dict]) -> list[EncodedImage]:
+        features = self._features(
+            [
+                torch.from_numpy(np.ascontiguousarray(each['img'].transpose(2, 0, 1)))
+                for each in resized
+            ]
+        )
         return [
             EncodedImage(
                 # of its own memory: one that is remembered must not keep the others

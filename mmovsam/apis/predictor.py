@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
@@ -22,6 +23,7 @@ from ..models.heads import OpenVocabClassifier
 from ..pixels import checked_range
 from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
+from ..prompts.gt_prompter import mask_logits
 from ..vocabulary import TextClassifier, Vocabulary
 from .everything import EverythingMode
 from .find import FindMode
@@ -30,6 +32,7 @@ from .image_input import read_image
 from .name_encoder import NameEncoder
 from .prediction import MASK_FORMATS, Prediction, PredictionWriter
 from .prompt_input import as_prompts, checked_prompt, checked_prompts
+from .sam_interface import SamInterface
 
 _LOCKS: WeakKeyDictionary[OVSAM, threading.RLock] = WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
@@ -46,12 +49,13 @@ def _class_names(classifier: OpenVocabClassifier | None) -> tuple[str, ...]:
     return classifier.class_names or tuple(map(str, range(classifier.num_classes)))
 
 
-class OVSAMPredictor(EverythingMode, FindMode):
+class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
     """Segment and name what is prompted in one image after another.
 
-    Takes the place of SAM's `SamPredictor`; `mmovsam.apis.Prediction` says what it adds. Several
-    predictors may share a model: each has its own images and its own vocabulary, and a lock has
-    them use the model one at a time, so that each may live in a thread of its own.
+    Takes the place of SAM's `SamPredictor`, with `predict_torch`, `transform` and the rest of it;
+    `mmovsam.apis.Prediction` says what it adds. Several predictors may share a model: each has its
+    own images and its own vocabulary, and a lock has them use the model one at a time, so that each
+    may live in a thread of its own.
 
     Args:
         model: An OVSAM; its weights are taken to stay as they are.
@@ -241,6 +245,13 @@ class OVSAMPredictor(EverythingMode, FindMode):
         self._images = []
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory that this predictor takes beside the model: its images and its names."""
+        own = self._classifier.buffers() if self._classifier is not None else ()
+        names = sum(tensor.numel() * tensor.element_size() for tensor in own)
+        return names + sum(image.nbytes for image in self._images)
+
+    @property
     def is_image_set(self) -> bool:
         """Whether prompts can be answered."""
         return bool(self._images)
@@ -325,6 +336,33 @@ class OVSAMPredictor(EverythingMode, FindMode):
         checked = checked_prompt(prompt, encoded.ori_shape, self.model.logit_size)
         prompts = as_prompts([checked], self.model.logit_size)
         return self._answer(encoded, prompts, multimask_output, top_k, mask_format, True)
+
+    def mask_input(self, mask: np.ndarray, image_index: int = 0) -> np.ndarray:
+        """A mask of the image as `mask_input`, to prompt with what is known already.
+
+        Args:
+            mask: `(H, W)` bool at the size of the image that is set.
+            image_index: Of the images that are set.
+
+        Returns:
+            `(1, h, w)` float32 logits.
+
+        Raises:
+            RuntimeError: No image has been set.
+            ValueError: The mask has another shape, or is empty.
+        """
+        encoded = self._encoded(image_index)
+        mask = np.asarray(mask, bool)
+        if mask.shape != encoded.ori_shape or not mask.any():
+            raise ValueError(
+                f'A mask is (H, W), here {encoded.ori_shape}, and not empty; got {mask.shape} with '
+                f'{mask.sum()} pixels.'
+            )
+        logits = mask_logits(mask, encoded.img_shape, (self.model.input_size,) * 2)[None]
+        size = (self.model.logit_size,) * 2
+        if logits.shape[1:] != size:
+            logits = F.interpolate(logits[None], size, mode='bilinear', antialias=True)[0]
+        return logits.numpy()
 
     def predict_batch(
         self,

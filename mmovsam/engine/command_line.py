@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import difflib
+import getpass
 import inspect
+import ipaddress
 import os
 import re
 import sys
@@ -27,6 +29,7 @@ from .processes import start_gloo
 from .resume import ResumableEpochLoop, ResumableIterLoop
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
+PASSWORD_VARIABLE = 'MMOVSAM_PASSWORD'
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 
 
@@ -109,6 +112,46 @@ def add_value_range(parser: argparse.ArgumentParser) -> None:
         help='values that are black and white in images of more than 8 bits, e.g. 0 4095 '
         '(default: the 0.5th and the 99.5th percentile of each image)',
     )
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a server that say who reaches it; see `password_of`."""
+    add = parser.add_argument
+    add(
+        '--host',
+        default='127.0.0.1',
+        help='address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)',
+    )
+    add(
+        '--password',
+        action='store_true',
+        help='ask for a password, which whoever uses the server has to know; it can also be in the '
+        f'environment, as {PASSWORD_VARIABLE}',
+    )
+
+
+def password_of(args: argparse.Namespace) -> str | None:
+    """The password of `add_network_arguments`, or None; warns of a server that is open to all.
+
+    It is typed or read from the environment; an argument could be seen by all users of a machine.
+    """
+    password = os.environ.get(PASSWORD_VARIABLE) or None
+    if args.password and password is None:
+        password = getpass.getpass('Password of this server: ')
+    if password is None and not _is_local(args.host):
+        print(
+            f'warning: without a password everybody who reaches {args.host} can use this server: '
+            f'give --password, or set {PASSWORD_VARIABLE}.',
+            file=sys.stderr,
+        )
+    return password
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
 
 
 class _RangeAction(argparse.Action):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from small_predictor import HEIGHT, WIDTH
 
 from mmovsam.apis import OVSAMPredictor
@@ -71,3 +72,116 @@ def test_objects_are_cut_out_by_a_click_or_a_box():
             by_box.append(mask_iou(cut_out_by_box(predictor, scene.image, box, (0, 0))[0], mask))
     print(f'IoU by a click {np.mean(by_click):.3f}, by a box {np.mean(by_box):.3f}')
     assert np.mean(by_click) > 0.7 and np.mean(by_box) > 0.8
+
+
+def masks_of_detections(predictor, image, boxes, device):
+    """As programs do that put SAM behind a text-prompted detector: all boxes in one call."""
+    predictor.set_image(image)
+    detected = torch.as_tensor(boxes, dtype=torch.float32)
+    transformed = predictor.transform.apply_boxes_torch(detected, image.shape[:2]).to(device)
+    masks, _, _ = predictor.predict_torch(
+        point_coords=None,
+        point_labels=None,
+        boxes=transformed,
+        multimask_output=False,
+    )
+    return masks.cpu().numpy()
+
+
+def masks_of_clicks(predictor, image, clicks):
+    """As programs do that keep images as tensors: a click each, then its mask once more."""
+    pixels = torch.as_tensor(image).permute(2, 0, 1)[None]
+    transform = predictor.transform
+    predictor.set_torch_image(transform.apply_image_torch(pixels), image.shape[:2])
+    coords = transform.apply_coords_torch(torch.tensor(clicks)[:, None], predictor.original_size)
+    labels = torch.ones(coords.shape[:2], dtype=torch.int)
+    masks, iou, low_res = predictor.predict_torch(coords, labels, multimask_output=True)
+    best = low_res[torch.arange(len(iou)), iou.argmax(1)][:, None]
+    soft, *_ = predictor.predict_torch(
+        coords, labels, None, best, multimask_output=False, return_logits=True
+    )
+    return masks, soft
+
+
+def scene_with_boxes(index=0):
+    scene = draw_scene(np.random.default_rng([SEED, index]), 'test')
+    places = [np.nonzero(mask) for mask in scene.masks]
+    boxes = [[x.min(), y.min(), x.max() + 1, y.max() + 1] for y, x in places]
+    clicks = [[x[len(x) // 2], y[len(y) // 2]] for y, x in places]
+    return scene, np.array(boxes), np.array(clicks)
+
+
+@pytest.mark.parametrize('name', ['ovsam-mini', 'ovsam-photo'])
+def test_boxes_and_clicks_as_tensors_give_what_arrays_give(name):
+    predictor = OVSAMPredictor.from_pretrained(name, device='cpu')
+    scene, boxes, clicks = scene_with_boxes()
+    masks = masks_of_detections(predictor, scene.image, boxes, predictor.device)
+    assert masks.shape == (len(boxes), 1, *scene.image.shape[:2]) and masks.dtype == bool
+    expected = predictor.predict_batch([dict(box=box) for box in boxes])
+    assert (masks[:, 0] != expected.masks).mean() < 1e-3
+    ious = [mask_iou(mask[0], truth.astype(bool)) for mask, truth in zip(masks, scene.masks)]
+    print(f'seed {SEED}: IoU of {name} {np.mean(ious):.3f}')
+    assert np.mean(ious) > (0.8 if name == 'ovsam-mini' else 0.5)
+    guesses, soft = masks_of_clicks(predictor, scene.image, clicks)
+    assert guesses.shape[:2] == (len(clicks), predictor.model.masks_per_prompt)
+    assert soft.shape == (len(clicks), 1, *scene.image.shape[:2])
+    inside = [mask[0, y, x] > 0 for mask, (x, y) in zip(soft, clicks)]
+    assert np.mean(inside) > 0.6
+
+
+def test_frame_of_the_network_is_where_set_image_puts_things(model, picture):
+    predictor = OVSAMPredictor(model)
+    transform, size = predictor.transform, picture.shape[:2]
+    assert predictor.original_size is predictor.input_size is predictor.features is None
+    with pytest.raises(RuntimeError, match='No image is set'):
+        predictor.get_image_embedding()
+    predictor.set_image(picture)
+    assert predictor.original_size == size == (HEIGHT, WIDTH)
+    assert max(predictor.input_size) == transform.target_length == model.input_size
+    assert transform.apply_image(picture).shape[:2] == predictor.input_size
+    corner, box = np.array([[WIDTH, HEIGHT]]), np.array([0, 0, WIDTH, HEIGHT])
+    far = predictor.input_size[::-1]
+    np.testing.assert_allclose(transform.apply_coords(corner, size), [far])
+    np.testing.assert_allclose(transform.apply_boxes(box, size), [[0, 0, *far]])
+    assert transform.apply_boxes_torch(torch.zeros(0, 4), size).shape == (0, 4)
+    embedding = predictor.get_image_embedding()
+    assert embedding is predictor.features and embedding.shape[0] == 1
+    resized = torch.from_numpy(transform.apply_image(picture)).permute(2, 0, 1)[None]
+    predictor.set_torch_image(resized, size)
+    torch.testing.assert_close(predictor.features, embedding)
+    predictor.reset_image()
+    assert not predictor.is_image_set and predictor.features is None
+
+
+def test_gray_deep_and_floating_point_arrays_are_the_same_picture(model, picture):
+    gray = picture[..., 0]
+    answers = []
+    for image in (gray.repeat(3).reshape(*gray.shape, 3), gray, gray / 255, gray * np.uint16(257)):
+        predictor = OVSAMPredictor(model)
+        predictor.set_image(image)
+        answers.append(predictor.predict(box=[10, 12, 50, 40]).low_res_logits)
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer, answers[0])
+
+
+def test_no_boxes_give_no_masks_and_wrong_tensors_are_named(predictor):
+    masks, iou, low_res = predictor.predict_torch(None, None, torch.zeros(0, 4))
+    assert len(masks) == len(iou) == len(low_res) == 0 and masks.shape[2:] == (HEIGHT, WIDTH)
+    for given, message in [
+        ((None, None), 'Prompts need bboxes, points or mask_input'),
+        ((torch.zeros(1, 1, 2), None), 'point_coords and point_labels together'),
+        ((None, None, None, torch.zeros(1, 1, 9, 9)), r'\(N, 1, 24, 24\).*got shape \(1, 1, 9, 9'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            predictor.predict_torch(*given)
+    with pytest.raises(ValueError, match=r'\(1, 3, 9, 9\), expected .* of 80x60 pixels'):
+        predictor.set_torch_image(torch.zeros(1, 3, 9, 9), (60, 80))
+    assert not predictor.is_image_set
+
+
+def test_photo_model_has_no_single_embedding():
+    predictor = OVSAMPredictor.from_pretrained('ovsam-photo', device='cpu')
+    predictor.set_image(np.zeros((40, 60, 3), np.uint8))
+    assert predictor.features is None and predictor.original_size == (40, 60)
+    with pytest.raises(ValueError, match='no one embedding.*save_features'):
+        predictor.get_image_embedding()

@@ -223,3 +223,22 @@ def test_predictions_of_a_batch_and_of_a_prompt_are_alike(predictor):
     several, single = (predictor.predict(box=BOX, multimask_output=m) for m in (True, False))
     assert len(several.masks) == 1 and same(several, single)  # a decoder of one mask
     close(predictor.predict_batch([dict(box=BOX)]), single)
+
+
+def test_mask_of_the_image_becomes_a_prompt(predictor):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[12:40, 10:50] = True
+    logits = predictor.mask_input(mask)
+    size, (height, width) = predictor.model.logit_size, predictor.input_size
+    assert logits.shape == (1, size, size)
+    ys, xs = np.mgrid[:size, :size] * predictor.model.input_size / size
+    inside = mask[
+        (ys * HEIGHT / height).astype(int).clip(0, HEIGHT - 1),
+        (xs * WIDTH / width).astype(int).clip(0, WIDTH - 1),
+    ]
+    inside &= (ys < height) & (xs < width)
+    assert ((logits[0] > 0) != inside).mean() < 0.1
+    assert predictor.predict(mask_input=logits).masks.shape == (1, HEIGHT, WIDTH)
+    for wrong in (mask[1:], np.zeros_like(mask)):
+        with pytest.raises(ValueError, match=r'here \(60, 80\), and not empty; got'):
+            predictor.mask_input(wrong)

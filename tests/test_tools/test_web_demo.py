@@ -49,7 +49,7 @@ def test_a_page_for_other_machines_wants_a_password(run, monkeypatch):
         yield 'http://a'
 
     monkeypatch.setattr(serving, 'serving', serve)
-    monkeypatch.setattr('mmovsam.web.loading.load', lambda *args: (SimpleNamespace(model=None),))
+    monkeypatch.setattr('mmovsam.apis.loading.load', lambda *args: (SimpleNamespace(model=None),))
     monkeypatch.setattr('getpass.getpass', lambda prompt: 'typed')
     monkeypatch.delenv('MMOVSAM_PASSWORD', raising=False)
     for arguments, warned in (

@@ -9,10 +9,10 @@ from browsing import SCENE, answer_to
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from mmovsam.apis import OVSAMPredictor
+from mmovsam.apis import OVSAMPredictor, loading
 from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.datasets.mini_world.writer import scene_rng
-from mmovsam.web import NameEncoder, Session, loading
+from mmovsam.web import NameEncoder, Session
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 SCENES_SEED = 20261123

@@ -16,8 +16,8 @@ gradio = pytest.importorskip('gradio', reason="no Gradio: pip install 'mmovsam[t
 
 import httpx  # noqa: E402  it comes with Gradio
 
+from mmovsam.apis.loading import load_examples  # noqa: E402
 from mmovsam.web import Session, SessionStore  # noqa: E402
-from mmovsam.web.loading import load_examples  # noqa: E402
 from mmovsam.web.page import Page  # noqa: E402
 from mmovsam.web.serving import Limits, remove_old_files, serving  # noqa: E402
 from mmovsam.web.session_store import RESTING  # noqa: E402

@@ -1,4 +1,4 @@
-"""What all sessions share: the model of a config, and examples."""
+"""What all users of a server share: the model of a config, and examples."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ..apis import EXAMPLE_PHOTOS, OVSAMPredictor
-from ..apis.name_encoder import NameEncoder
 from ..pretrained import read_config
 from ..vocabulary import load_classifier
+from .example_photos import EXAMPLE_PHOTOS
+from .name_encoder import NameEncoder
+from .predictor import OVSAMPredictor
 
 
 def load(
-    config: str | Path, checkpoint: str | Path | None = None, device: str | None = None
+    config: str | Path,
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    cache_size: int = 8,
 ) -> tuple[OVSAMPredictor, NameEncoder]:
     """Load a model, as `OVSAMPredictor.from_config`, and what reads the names typed for it."""
-    predictor = OVSAMPredictor.from_config(config, checkpoint, device)
+    predictor = OVSAMPredictor.from_config(config, checkpoint, device, cache_size)
     classifier = predictor.model.classifier
     own = classifier.read() if classifier is not None and classifier.file is not None else None
     cfg = read_config(config, weights=False)

@@ -1,0 +1,169 @@
+"""What the server is asked and what it answers, as types that its OpenAPI description shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+MAX_PROMPTS = 256
+MAX_POINTS = 1000  # of a prompt
+MAX_ASKED = 100  # names to find: each is compared with all others
+MAX_NAMES = 2000  # of a vocabulary
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
+Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
+Box = Annotated[list[Number], Field(min_length=4, max_length=4)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
+TopK = Annotated[StrictInt, Field(ge=1, le=100, description='Names of each mask, at most.')]
+MaskFormat = Annotated[
+    Literal['rle', 'polygons'],
+    Field(description="Masks as COCO's run lengths, which are exact, or as its polygons."),
+]
+COFFEE = dict(point_coords=[[290, 150]], point_labels=[1])
+
+
+class _Request(BaseModel):
+    """A request without unknown fields."""
+
+    model_config = ConfigDict(extra='forbid')
+
+
+class RunLengths(_Request):
+    """A mask as COCO's compressed run lengths, as pycocotools encodes it."""
+
+    size: Annotated[list[Count], Field(min_length=2, max_length=2, description='[H, W]')]
+    counts: StrictStr
+
+
+class SessionRequest(_Request):
+    """Asks for a session."""
+
+    password: StrictStr | None = Field(None, description='If the server was started with one.')
+
+
+class Prompt(_Request):
+    """What is known of one object, in pixels of the image, in any combination."""
+
+    point_coords: list[Point] | None = Field(None, max_length=MAX_POINTS, description='xy')
+    point_labels: list[Annotated[StrictInt, Field(ge=0, le=1)]] | None = Field(
+        None, max_length=MAX_POINTS, description='One for each point: 1 foreground, 0 background.'
+    )
+    box: Box | None = Field(None, description='xyxy')
+    mask: RunLengths | None = Field(None, description='A mask to refine, of the size of the image.')
+
+
+class PromptRequest(_Request):
+    """Asks for the masks of prompted objects, several at once."""
+
+    model_config = ConfigDict(json_schema_extra=dict(examples=[dict(prompts=[COFFEE])]))
+    prompts: list[Prompt] = Field(min_length=1, max_length=MAX_PROMPTS)
+    multimask_output: StrictBool = Field(
+        False, description='Three masks for each prompt, for those that may mean several things.'
+    )
+    top_k: TopK = 5
+    mask_format: MaskFormat = 'rle'
+
+
+class VocabularyRequest(_Request):
+    """Says what things may be called in this session."""
+
+    model_config = ConfigDict(json_schema_extra=dict(examples=[dict(names=['espresso', 'spoon'])]))
+    names: list[Name] = Field(max_length=MAX_NAMES, description="None: the model's own names.")
+
+
+class FindRequest(_Request):
+    """Asks for all objects of some names."""
+
+    model_config = ConfigDict(json_schema_extra=dict(examples=[dict(names=['cup', 'a spoon'])]))
+    names: list[Name] = Field(min_length=1, max_length=MAX_ASKED)
+    background: list[Name] | None = Field(
+        None, max_length=MAX_NAMES, description="What else there may be; null: the model's names."
+    )
+    score_thr: Share = 0.5
+    bboxes: list[Box] | None = Field(
+        None, max_length=MAX_PROMPTS, description='xyxy, where to look; null: everywhere.'
+    )
+    points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] | None = Field(
+        None, description='Of the grid that is asked without boxes; null: 16.'
+    )
+    top_k: TopK = 5
+    mask_format: MaskFormat = 'rle'
+
+
+class EverythingRequest(_Request):
+    """Asks for everything in the image, see `segment_everything` in the documentation."""
+
+    model_config = ConfigDict(json_schema_extra=dict(examples=[dict(points_per_side=8)]))
+    points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] = 16
+    quality_thr: Share | None = None
+    stability_thr: Share | None = None
+    nms_iou: Share = 0.7
+    min_area: Count = 20
+    name_score_thr: Share = 0.0
+    min_mask_region_area: Count = 0
+    non_overlapping: StrictBool = False
+    top_k: TopK = 5
+    mask_format: MaskFormat = 'rle'
+
+
+class SessionAnswer(BaseModel):
+    """A session, to be named by `Authorization: Bearer TOKEN` from now on."""
+
+    token: str
+    forgotten_after: float = Field(description='Seconds without use.')
+
+
+class ImageAnswer(BaseModel):
+    """The image that is set, turned as its EXIF says."""
+
+    width: int
+    height: int
+
+
+class VocabularyAnswer(BaseModel):
+    """The names in force."""
+
+    names: list[str]
+
+
+class Thing(BaseModel):
+    """A mask with its names."""
+
+    name: str | None = Field(description='The best of `names`; null of a model without names.')
+    score: float = Field(
+        description="The name's probability; of what was found, times the quality of the mask; "
+        'the quality of a model without names.'
+    )
+    names: list[str] = Field(description='The likeliest names, best first.')
+    name_scores: list[float] = Field(description='Their probabilities.')
+    prompt: int | None = Field(None, description='Which prompt it answers, from 0.')
+    predicted_iou: float | None = Field(None, description='Quality, where the model predicts it.')
+    stability_score: float | None = None
+    bbox: list[float] = Field(description='x, y, width, height in pixels')
+    area: int = Field(description='pixels')
+    segmentation: RunLengths | list[list[float]] = Field(
+        description='Run lengths, or a list of polygons, each x, y, x, y, ...'
+    )
+
+
+class ThingsAnswer(BaseModel):
+    """All masks: of prompts in their order, else the best first."""
+
+    objects: list[Thing]
+
+
+class HealthAnswer(BaseModel):
+    """The server answers."""
+
+    status: Literal['UP'] = 'UP'
+    model: str
+    version: str
+
+
+class Problem(BaseModel):
+    """What is wrong, and what to do."""
+
+    error: str
