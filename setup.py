@@ -69,6 +69,7 @@ docs = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6', 'mkdocstrings[python]>=1', 'ru
 mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
+large_images = ['rasterio>=1.3', 'tifffile>=2023']  # windows of images that exceed memory
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
 export = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5']  # tools/export.py; torch>=2.8
 
@@ -112,6 +113,7 @@ setup(
         'mim': ['openmim==0.3.9', 'openxlab==0.0.11', 'setuptools<81'],
         'lvis': lvis,
         'label-studio': label_studio,
+        'large-images': large_images,
         'export': export,
         'docs': docs,
         'mini': mini,

@@ -7,6 +7,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmovsam.apis import auto_label
+from mmovsam.apis.tiles import TILE_OVERLAP
 from mmovsam.engine.command_line import (
     OptionsAction,
     add_model_arguments,
@@ -45,6 +46,19 @@ def parse_args():
         'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
         '(COCO, which images are which) filter.score_thr=0.3 ...',
     )
+    add(
+        '--tile-size',
+        type=int,
+        metavar='PIXELS',
+        help='of everything and find: look at large images in tiles of this side, that overlap, '
+        'and put together what a seam cuts',
+    )
+    add(
+        '--tile-overlap',
+        type=float,
+        default=TILE_OVERLAP,
+        help='of neighboring tiles, in parts of their side (default: %(default)s)',
+    )
     add_model_arguments(parser)
     add('--format', default='coco', choices=['coco', 'coco_panoptic', 'labelme', 'yolo'])
     add('--polygons', action='store_true', help='for coco: polygons in place of run lengths')
@@ -78,6 +92,8 @@ def label(args):
         )
     options = Config()
     options.merge_from_dict(args.prompter_options)  # a.b=1 becomes a=dict(b=1)
+    if args.tile_size:
+        options.merge_from_dict(dict(tile_size=args.tile_size, tile_overlap=args.tile_overlap))
     done = auto_label(
         predictor,
         args.images,

@@ -13,7 +13,7 @@ import numpy as np
 from ...checkpoints.fingerprint import hash_of, module_fingerprint
 from ...fileio import write_atomic
 from ...version import __version__
-from ..image_input import read_image
+from ..large_image import LargeImage
 from ..predictor import OVSAMPredictor
 from .formats import UNNAMED, object_record
 from .overlay import draw_objects
@@ -73,7 +73,7 @@ class Labeler:
         images, errors = {}, {}
         for name, path in paths.items():
             try:
-                images[name] = read_image(path, value_range=self.predictor.value_range)
+                images[name] = self.source.read(path, self.predictor.value_range)
             except (OSError, ValueError) as error:
                 errors[name] = str(error)
             except Exception as error:  # no single image ends a run
@@ -86,12 +86,17 @@ class Labeler:
             objects = [o for o in objects if o['area'] and o['score'] >= self.score_thr]
             records.append(dict(file_name=name, width=width, height=height, objects=objects))
             if self.show_dir is not None:  # so that an image with a record has its picture
-                picture = draw_objects(images[name], objects, self.names, font=self.font)
+                image = images[name]
+                if isinstance(image, LargeImage):
+                    image = image.window(0, 0, width, height)
+                picture = draw_objects(image, objects, self.names, font=self.font)
                 _, data = cv2.imencode('.jpg', picture)
                 write_atomic(picture_path(self.show_dir, name), data.tobytes())
         return records
 
-    def _find(self, images: Mapping[str, np.ndarray], errors: dict) -> dict[str, list[Found]]:
+    def _find(
+        self, images: Mapping[str, np.ndarray | LargeImage], errors: dict
+    ) -> dict[str, list[Found]]:
         """The objects of images; where a batch fails, those of each that does not fail alone."""
         if not images:
             return {}

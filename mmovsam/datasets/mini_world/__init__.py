@@ -2,7 +2,7 @@
 
 from .categories import CATEGORIES, COLORS, PATTERNS, SHAPES, Category, lvis_categories
 from .pictures import draw_picture
-from .scenes import SPLITS, Scene, draw_scene
+from .scenes import SPLITS, Scene, draw_mosaic, draw_scene
 from .writer import write_pictures, write_split
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     'SPLITS',
     'Category',
     'Scene',
+    'draw_mosaic',
     'draw_picture',
     'draw_scene',
     'lvis_categories',
