@@ -9,10 +9,11 @@ import torch
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
-from mmovsam.apis import OVSAMPredictor
+from mmovsam.apis import OVSAMPredictor, semantic_map
 from mmovsam.apis.tiles import SAME, TILE_OVERLAP, in_image, tile_boxes
 from mmovsam.datasets.mini_world import CATEGORIES, draw_mosaic
 from mmovsam.engine.command_line import readable_errors
+from mmovsam.evaluation.semantic import semantic_scores
 
 
 def parse_args():
@@ -83,6 +84,15 @@ def count(scene, found, size):
     return counts
 
 
+def maps(scene, found, names):
+    """Predicted and annotated classes; what has no name is the last class."""
+    predicted = semantic_map(found, scene.image.shape, names)
+    annotated = np.full(predicted.shape, -1, np.int32)
+    for number, mask in zip(scene.category_ids, scene.masks):
+        annotated[mask] = number - 1
+    return [np.where(each < 0, len(names) - 1, each) for each in (predicted, annotated)]
+
+
 def main(args):
     torch.set_num_threads(args.threads)
     predictor = OVSAMPredictor.from_pretrained('ovsam-mini', 'cpu', cache_size=0)
@@ -91,10 +101,12 @@ def main(args):
         draw_mosaic(np.random.default_rng([args.seed, i]), 'test', *shape)
         for i in range(args.num_images)
     ]
+    names = [category.name for category in CATEGORIES] + ['background']
     height, width = scenes[0].image.shape[:2]
     print(f'{len(scenes)} mosaics of {width}x{height} pixels, tiles of {args.tile_size}')
     print(f'{"":<22}{"objects":>8}{"found":>7}{"recall":>8}{"precision":>11}{"IoU":>7}{"named":>7}'
-          f'{"across seams":>14}{"recall":>8}{"IoU":>7}{"CPU s":>8}')  # fmt: skip
+          f'{"across seams":>14}{"recall":>8}{"IoU":>7}{"CPU s":>8}'
+          f'{"mIoU":>7}{"mAcc":>7}{"aAcc":>7}')  # fmt: skip
     for about, look in ways(args.tile_size):
         counts, number, start = np.zeros((2, 4)), 0, time.process_time()
         results = [look(predictor, scene.image) for scene in scenes]
@@ -102,11 +114,15 @@ def main(args):
         for scene, found in zip(scenes, results):
             counts += count(scene, found, args.tile_size)
             number += len(found)
+        scores = semantic_scores(
+            [maps(scene, found, names) for scene, found in zip(scenes, results)], names
+        )
         (objects, right, named, iou), (across, seen, _, seam_iou) = counts
         print(
             f'{about:<22}{objects:>8.0f}{number:>7}{right / objects:>8.3f}{right / number:>11.3f}'
             f'{iou / max(right, 1):>7.3f}{named / max(right, 1):>7.3f}{across:>14.0f}'
-            f'{seen / max(across, 1):>8.3f}{seam_iou / max(seen, 1):>7.3f}{seconds:>8.1f}',
+            f'{seen / max(across, 1):>8.3f}{seam_iou / max(seen, 1):>7.3f}{seconds:>8.1f}'
+            f'{scores["mIoU"]:>7.1f}{scores["mAcc"]:>7.1f}{scores["aAcc"]:>7.1f}',
             flush=True,
         )
 

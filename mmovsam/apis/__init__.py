@@ -7,7 +7,7 @@ from .example_photos import EXAMPLE_PHOTOS, ExamplePhoto
 from .inferencer import OVSAMInferencer
 from .prediction import Prediction
 from .predictor import OVSAMPredictor
-from .tidying import label_map, non_overlapping
+from .tidying import label_map, non_overlapping, semantic_map
 
 __all__ = [
     'EXAMPLE_PHOTOS',
@@ -20,4 +20,5 @@ __all__ = [
     'non_overlapping',
     'prepare_for_inference',
     'segment_everything',
+    'semantic_map',
 ]

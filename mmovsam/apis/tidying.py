@@ -204,3 +204,27 @@ def label_map(
             )
         )
     return ids, segments
+
+
+def semantic_map(
+    things: Sequence[Mapping], shape: Sequence[int], names: Sequence[str]
+) -> np.ndarray:
+    """One image of classes.
+
+    A pixel of several masks gets the name of that with the best `score`.
+
+    Args:
+        things: Dicts of `segment_everything` or `find`, which may overlap.
+        shape: `(H, W)` of the image.
+        names: Of the classes; things of other names are left out.
+
+    Returns:
+        `(H, W)` int32, indices of names, and -1 where there is none.
+    """
+    labels = {name: label for label, name in enumerate(names)}
+    classes = np.full(shape[:2], -1, np.int32)
+    for thing in sorted(things, key=lambda thing: thing['score']):
+        if thing['name'] in labels:
+            mask, window = cut_out(thing)
+            classes[window][mask] = labels[thing['name']]
+    return classes
