@@ -16,6 +16,7 @@ COMMANDS = {
     'label': ('auto_label.py', 'label a folder of images'),
     'find': ('find.py', 'find all objects of some names in a folder of images'),
     'semantic': ('semantic.py', 'make maps of classes of images, and measure mIoU'),
+    'track': ('track.py', 'follow objects through a clip'),
     'page': ('web_demo.py', 'serve a page on which a click gives a mask and a name'),
     'backend': ('label_studio_backend.py', 'serve a model to Label Studio'),
     'test': ('test.py', 'test a model on a data set'),

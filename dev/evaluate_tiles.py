@@ -115,7 +115,8 @@ def main(args):
             counts += count(scene, found, args.tile_size)
             number += len(found)
         scores = semantic_scores(
-            [maps(scene, found, names) for scene, found in zip(scenes, results)], names
+            [maps(scene, found, names) for scene, found in zip(scenes, results)],
+            len(names),
         )
         (objects, right, named, iou), (across, seen, _, seam_iou) = counts
         print(

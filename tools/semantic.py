@@ -89,8 +89,12 @@ def main(args):
     if args.labels is None:
         list(maps)
     else:
-        scores = semantic_scores(maps, names)
-        print(', '.join(f'{key} {value:.2f}' for key, value in scores.items()))
+        scores = semantic_scores(maps, len(names))
+        print(f'{"class":<32}{"IoU":>7}{"Acc":>7}')
+        for name, iou, accuracy in zip(names, scores['IoU'], scores['Acc']):
+            if not np.isnan(iou):
+                print(f'{name:<32}{iou:>7.2f}{accuracy:>7.2f}')
+        print(', '.join(f'{key} {scores[key]:.2f}' for key in ('mIoU', 'mAcc', 'aAcc')))
     print(f'Done: {len(pairs)} images{f": {args.out}/" if args.out else ""}')
 
 
