@@ -143,7 +143,7 @@ class Tracker:
             if rivals and coco_mask.iou([said.masks[row]], rivals, [0] * len(rivals)).max() > SAME:
                 continue
             scores[track.track_id] = likeness * float(said.scores[row])
-            _update(track, said, row, likeness > self.refind_thr if self.refind_thr else False)
+            _update(track, said, row, likeness >= (self.refind_thr or 1))
         for track in self.tracks:
             track.missed = 0 if track.track_id in scores else track.missed + 1
         lost = [track for track in self.tracks if track.missed]
