@@ -301,11 +301,13 @@ def one_mask_each(things: Sequence[dict]) -> list[dict]:
     Returns:
         The best score first.
     """
-    kept: list[dict] = []
-    for thing in sorted(things, key=lambda thing: -thing['score']):
+    things = sorted(things, key=lambda thing: -thing['score'])
+    boxes = coco_mask.toBbox([thing['segmentation'] for thing in things]) if things else []
+    kept: list[int] = []
+    for number, thing in enumerate(things):
         mask = thing['segmentation']
-        near = touching(thing['bbox'], np.array([other['bbox'] for other in kept]).reshape(-1, 4))
-        others = [kept[index]['segmentation'] for index in np.flatnonzero(near)]
+        near = touching(boxes[number], boxes[kept])
+        others = [things[kept[index]]['segmentation'] for index in np.flatnonzero(near)]
         ious, inside, around = (
             np.max(coco_mask.iou(masks, rivals, [int(crowd)] * len(rivals)), initial=0)
             for masks, rivals, crowd in (
@@ -315,5 +317,5 @@ def one_mask_each(things: Sequence[dict]) -> list[dict]:
             )
         )
         if ious <= DUPLICATE and max(inside, around) < PART:
-            kept.append(thing)
-    return kept
+            kept.append(number)
+    return [things[number] for number in kept]
