@@ -15,6 +15,8 @@ COMMANDS = {
     'demo': ('demo.py', 'show on photographs what the model cuts out and names'),
     'label': ('auto_label.py', 'label a folder of images'),
     'find': ('find.py', 'find all objects of some names in a folder of images'),
+    'semantic': ('semantic.py', 'make maps of classes of images, and measure mIoU'),
+    'track': ('track.py', 'follow objects through a clip'),
     'page': ('web_demo.py', 'serve a page on which a click gives a mask and a name'),
     'backend': ('label_studio_backend.py', 'serve a model to Label Studio'),
     'serve': ('serve.py', 'serve a model over HTTP, to programs of any language'),

@@ -71,6 +71,7 @@ lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
 heic = ['pillow-heif>=0.16']  # images of phones and cameras
 serve = ['fastapi>=0.115,<1', 'uvicorn>=0.30']  # what tools/serve.py serves with
+large_images = ['rasterio>=1.3', 'tifffile>=2023']  # windows of images that exceed memory
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
 cvat = ['cvat-sdk>=2.60']  # whose functions mmovsam.integrations.cvat has; from then on with scores
 fiftyone = ['fiftyone>=1']  # whose models mmovsam.integrations.fiftyone has
@@ -120,6 +121,7 @@ setup(
         'cvat': cvat,
         'fiftyone': fiftyone,
         'serve': serve,
+        'large-images': large_images,
         'export': export,
         'docs': docs,
         'mini': mini,

@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmovsam.apis import auto_label
 from mmovsam.apis.auto_labeling.formats import FORMATS
 from mmovsam.apis.auto_labeling.label_studio import read_label_config
+from mmovsam.apis.tiles import TILE_OVERLAP
 from mmovsam.engine.command_line import (
     OptionsAction,
     add_model_arguments,
@@ -46,6 +47,19 @@ def parse_args():
         'candidates.points_per_side=32 ...; of a detector: '
         'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
         '(COCO, which images are which) filter.score_thr=0.3 ...',
+    )
+    add(
+        '--tile-size',
+        type=int,
+        metavar='PIXELS',
+        help='of everything and find: look at large images in tiles of this side, that overlap, '
+        'and put together what a seam cuts',
+    )
+    add(
+        '--tile-overlap',
+        type=float,
+        default=TILE_OVERLAP,
+        help='of neighboring tiles, in parts of their side (default: %(default)s)',
     )
     add_model_arguments(parser)
     add('--format', default='coco', choices=FORMATS)
@@ -94,6 +108,8 @@ def label(args):
         predictor.set_vocabulary(read_label_config(args.label_config)[1].vocabulary())
     options = Config()
     options.merge_from_dict(args.prompter_options)  # a.b=1 becomes a=dict(b=1)
+    if args.tile_size:
+        options.merge_from_dict(dict(tile_size=args.tile_size, tile_overlap=args.tile_overlap))
     done = auto_label(
         predictor,
         args.images,

@@ -10,6 +10,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmengine.dist import is_main_process
 from mmovsam.apis import auto_label
 from mmovsam.apis.find import SCORE_THR
+from mmovsam.apis.tiles import TILE_OVERLAP
 from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
 from mmovsam.engine.processes import join_processes
 from mmovsam.vocabulary import Vocabulary
@@ -27,6 +28,10 @@ def parse_args():
         "MMDetection's index")  # fmt: skip
     add('--points-per-side', type=int, default=16, help='32 finds smaller things, in four times '
         'the time')  # fmt: skip
+    add('--tile-size', type=int, metavar='PIXELS', help='look at a large image in tiles of this '
+        'side, that overlap, and put together what a seam cuts')  # fmt: skip
+    add('--tile-overlap', type=float, default=TILE_OVERLAP, help='of neighboring tiles, in parts '
+        'of their side (default: %(default)s)')  # fmt: skip
     add('--out', type=Path, default=Path('outputs/find'), help='folder for found.json, in COCO\'s '
         'layout, and pictures (default: %(default)s)')  # fmt: skip
     add_model_arguments(parser)
@@ -60,6 +65,8 @@ def main(args):
         options['detector'] = args.detector
     else:
         options['candidates'] = dict(points_per_side=args.points_per_side)
+    if args.tile_size:
+        options.update(tile_size=args.tile_size, tile_overlap=args.tile_overlap)
     out = args.out / 'found.json'
     done = auto_label(
         predictor,

@@ -7,7 +7,8 @@ from .example_photos import EXAMPLE_PHOTOS, ExamplePhoto
 from .inferencer import OVSAMInferencer
 from .prediction import Prediction
 from .predictor import OVSAMPredictor
-from .tidying import label_map, non_overlapping
+from .tidying import label_map, non_overlapping, semantic_map
+from .track import Tracker, track
 
 __all__ = [
     'EXAMPLE_PHOTOS',
@@ -15,9 +16,12 @@ __all__ = [
     'OVSAMInferencer',
     'OVSAMPredictor',
     'Prediction',
+    'Tracker',
     'auto_label',
     'label_map',
     'non_overlapping',
     'prepare_for_inference',
     'segment_everything',
+    'semantic_map',
+    'track',
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -18,10 +18,11 @@ from ..models.detectors.ovsam import RegionEmbeddings
 from ..prompts import GridPrompter, Prompts
 from .image_features import EncodedImage
 from .image_input import read_image
-from .inference_results import run_lengths
+from .large_image import open_large_image
 from .prediction import Prediction
 from .tidying import distinct, quality_of, tidy_regions
 from .tidying import non_overlapping as without_overlaps
+from .tiles import TILE_OVERLAP, in_image, in_tiles
 
 OUTPUT_MODES = ('rle', 'mask')
 THRESHOLDS = dict(quality_thr=0.88, stability_thr=0.8, proposal_thr=0.1)
@@ -52,6 +53,8 @@ class EverythingMode:
         top_k: int = 5,
         min_mask_region_area: int = 0,
         non_overlapping: bool = False,
+        tile_size: int | None = None,
+        tile_overlap: float = TILE_OVERLAP,
     ) -> list[dict]:
         """Ask about all of an image, and keep each good mask once (arXiv 2304.02643, appendix B).
 
@@ -93,6 +96,11 @@ class EverythingMode:
                 that were tidy already stay.
             non_overlapping: Whether masks have no pixel in common; a pixel of several goes to the
                 smallest of them, see `mmovsam.apis.non_overlapping`.
+            tile_size: Side in pixels of overlapping tiles that a large image is looked at in, each
+                encoded by itself and with a grid of its own; objects that a seam cuts are put
+                together, see `mmovsam.apis.tiles.in_tiles`. The image may be larger than memory,
+                see `open_large_image`; it is not set. None to look at it as a whole.
+            tile_overlap: Of neighboring tiles, in parts of their side.
 
         Returns:
             A dict for each mask, those of the best quality first. What SAM's users know:
@@ -111,8 +119,8 @@ class EverythingMode:
         Raises:
             FileNotFoundError: As for `OVSAMPredictor.set_image`.
             RuntimeError: No image is given and none is set.
-            ValueError: As for `set_image`, an argument is out of range, or crops are wanted of an
-                image that is not given.
+            ValueError: As for `set_image`, an argument is out of range, or crops or tiles are
+                wanted of an image that is not given.
         """
         settings = self._everything_settings(
             points_per_side=points_per_side,
@@ -130,24 +138,23 @@ class EverythingMode:
         )
         if output_mode not in OUTPUT_MODES:
             raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
-        if image is None and crop_layers:
-            raise ValueError('crop_layers need the image itself: give it to segment_everything.')
-        if image is not None:
-            image = read_image(image, image_format)
-            self.set_image(image, 'BGR')
-        found = self._segment(image_index, settings)
-        if crop_layers:
-            crops = self.fork()
-            height, width = image.shape[:2]
-            for box in _crop_boxes((height, width), crop_layers):
-                x1, y1, x2, y2 = box
-                crops.set_image(image[y1:y2, x1:x2], 'BGR')
-                inner_edges = x1 > 0, y1 > 0, x2 < width, y2 < height
-                for thing in crops._segment(0, settings, inner_edges):
-                    found.append(_moved(thing, box, (height, width)))
-            found.sort(key=lambda thing: (np.prod(thing['crop_box'][2:]), -quality_of(thing)))
-            found = distinct(found, nms_iou)
-            found.sort(key=quality_of, reverse=True)
+        if image is None and (crop_layers or tile_size is not None):
+            raise ValueError(
+                'crop_layers and tile_size need the image itself: give it to segment_everything.'
+            )
+        if crop_layers and tile_size is not None:
+            raise ValueError('Give crop_layers or tile_size: tiles have no crops.')
+        if tile_size is None:
+            found = self._in_whole(image, image_format, image_index, settings)
+        else:
+            found = self._in_tiles(
+                image,
+                image_format,
+                tile_size,
+                tile_overlap,
+                lambda tile: tile._segment(0, settings),
+            )
+            found = distinct(sorted(found, key=quality_of, reverse=True), nms_iou)
         found = [{key: thing[key] for key in thing if key != 'regions'} for thing in found]
         if min_mask_region_area:
             found = tidy_regions(found, min_mask_region_area, nms_iou)
@@ -158,6 +165,47 @@ class EverythingMode:
             for thing in found:
                 thing['segmentation'] = coco_mask.decode(thing['segmentation']).astype(bool)
         return found
+
+    def _in_whole(
+        self, image, image_format: str, image_index: int, settings: EverythingSettings
+    ) -> list[dict]:
+        """Everything in an image and in its crops."""
+        if image is not None:
+            image = read_image(image, image_format, self.value_range)
+            self.set_image(image, 'BGR')
+        found = self._segment(image_index, settings)
+        if not settings.crop_layers:
+            return found
+        crops = self.fork()
+        height, width = image.shape[:2]
+        for box in _crop_boxes((height, width), settings.crop_layers):
+            x1, y1, x2, y2 = box
+            crops.set_image(image[y1:y2, x1:x2], 'BGR')
+            inner_edges = x1 > 0, y1 > 0, x2 < width, y2 < height
+            for thing in crops._segment(0, settings, inner_edges):
+                found.append(in_image(thing, box, (height, width)))
+        found.sort(key=lambda thing: (np.prod(thing['crop_box'][2:]), -quality_of(thing)))
+        found = distinct(found, settings.nms_iou)
+        return sorted(found, key=quality_of, reverse=True)
+
+    def _in_tiles(
+        self,
+        image,
+        image_format: str,
+        tile_size: int,
+        tile_overlap: float,
+        find: Callable[[EverythingMode], list[dict]],
+        by_name: bool = False,
+    ) -> list[dict]:
+        """What is found in the tiles of an image, see `in_tiles`, by a predictor that has one."""
+        tile = self.fork()
+
+        def look(pixels: np.ndarray) -> list[dict]:
+            tile.set_image(pixels, 'BGR')
+            return find(tile)
+
+        image = open_large_image(image, image_format, self.value_range)
+        return in_tiles(image, look, tile_size, tile_overlap, by_name)
 
     def _everything_settings(self, **given) -> EverythingSettings:
         """Settings of `segment_everything`, with the thresholds that suit the model for None."""
@@ -418,18 +466,3 @@ def _crop_boxes(shape: Sequence[int], layers: int) -> Iterator[tuple[int, int, i
         for y1, y2 in spans[0]:
             for x1, x2 in spans[1]:
                 yield x1, y1, x2, y2
-
-
-def _moved(thing: dict, box: Sequence[int], shape: Sequence[int]) -> dict:
-    """What was found in a crop, in the pixels of the whole image."""
-    x1, y1, x2, y2 = box
-    whole = np.zeros(shape, np.uint8, order='F')
-    whole[y1:y2, x1:x2] = coco_mask.decode(thing['segmentation'])
-    left, top, width, height = thing['bbox']
-    return dict(
-        thing,
-        segmentation=run_lengths([coco_mask.encode(whole)])[0],
-        bbox=[left + x1, top + y1, width, height],
-        point_coords=[[x + x1, y + y1] for x, y in thing['point_coords']],
-        crop_box=[x1, y1, x2 - x1, y2 - y1],
-    )

@@ -15,7 +15,8 @@ from ..prompts import Prompts
 from ..vocabulary import TextClassifier, split_name
 from .everything import OUTPUT_MODES
 from .name_contest import NameContest
-from .tidying import quality_of
+from .tidying import quality_of, touching
+from .tiles import TILE_OVERLAP
 
 SCORE_THR = 0.5
 DUPLICATE = 0.5
@@ -50,6 +51,8 @@ class FindMode:
         candidates: Mapping | None = None,
         output_mode: str = 'rle',
         top_k: int = 5,
+        tile_size: int | None = None,
+        tile_overlap: float = TILE_OVERLAP,
     ) -> list[dict]:
         """All objects of some names, without a click.
 
@@ -82,6 +85,8 @@ class FindMode:
                 `quality_thr`, `stability_thr`, `nms_iou`, `min_area`.
             output_mode: As for `segment_everything`.
             top_k: How many names an object gets, at most.
+            tile_size: As for `segment_everything`: a large image is looked at tile by tile.
+            tile_overlap: Likewise.
 
         Returns:
             Dicts as those of `segment_everything`, the best score first. `name` is one of the
@@ -104,8 +109,41 @@ class FindMode:
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, not {top_k}.')
         contest = self._contest(names, background)
-        if image is not None:
-            self.set_image(image, image_format)
+        settings = candidates, score_thr, top_k
+        if tile_size is None:
+            if image is not None:
+                self.set_image(image, image_format)
+            found = self._find(contest, image_index, bboxes, *settings)
+        elif image is None or bboxes is not None:
+            raise ValueError('tile_size needs the image itself, and takes no bboxes.')
+        else:
+            things = self._in_tiles(
+                image,
+                image_format,
+                tile_size,
+                tile_overlap,
+                lambda tile: tile._find(contest, 0, None, *settings),
+                by_name=True,
+            )
+            found = []
+            for name in contest.asked:
+                found += one_mask_each([thing for thing in things if thing['name'] == name])
+            found.sort(key=lambda thing: -thing['score'])
+        if output_mode == 'mask':
+            for thing in found:
+                thing['segmentation'] = coco_mask.decode(thing['segmentation']).astype(bool)
+        return found
+
+    def _find(
+        self,
+        contest: NameContest,
+        image_index: int,
+        bboxes: np.ndarray | Tensor | Prompts | None,
+        candidates: Mapping | None,
+        score_thr: float,
+        top_k: int,
+    ) -> list[dict]:
+        """What `find` returns of one image that is set, as run lengths."""
         if bboxes is None:
             things = self._everywhere(image_index, dict(candidates or {}))
         elif candidates:
@@ -113,11 +151,7 @@ class FindMode:
         else:
             things = self._in_boxes(image_index, bboxes)
         with self._lock, torch.no_grad():
-            found = _of_names(things, contest, score_thr, top_k)
-        if output_mode == 'mask':
-            for thing in found:
-                thing['segmentation'] = coco_mask.decode(thing['segmentation']).astype(bool)
-        return found
+            return _of_names(things, contest, score_thr, top_k)
 
     def _contest(
         self,
@@ -269,10 +303,13 @@ def one_mask_each(things: Sequence[dict]) -> list[dict]:
     Returns:
         The best score first.
     """
-    kept: list[dict] = []
-    for thing in sorted(things, key=lambda thing: -thing['score']):
+    things = sorted(things, key=lambda thing: -thing['score'])
+    boxes = coco_mask.toBbox([thing['segmentation'] for thing in things]) if things else []
+    kept: list[int] = []
+    for number, thing in enumerate(things):
         mask = thing['segmentation']
-        others = [other['segmentation'] for other in kept]
+        near = touching(boxes[number], boxes[kept])
+        others = [things[kept[index]]['segmentation'] for index in np.flatnonzero(near)]
         ious, inside, around = (
             np.max(coco_mask.iou(masks, rivals, [int(crowd)] * len(rivals)), initial=0)
             for masks, rivals, crowd in (
@@ -282,5 +319,5 @@ def one_mask_each(things: Sequence[dict]) -> list[dict]:
             )
         )
         if ious <= DUPLICATE and max(inside, around) < PART:
-            kept.append(thing)
-    return kept
+            kept.append(number)
+    return [things[number] for number in kept]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 from mmdet.structures.mask import encode_mask_results
 from torch import Tensor
+
+from ..datasets.annotations import run_lengths as read_counts
+from ..models.detectors.run_lengths import encode_borders
 
 
 def run_lengths(masks: Tensor | list[dict]) -> list[dict]:
@@ -15,3 +21,31 @@ def run_lengths(masks: Tensor | list[dict]) -> list[dict]:
     if isinstance(masks, Tensor):
         masks = encode_mask_results(masks.cpu().numpy())
     return [dict(mask, counts=mask['counts'].decode()) for mask in masks]
+
+
+def moved(mask: Mapping, left: int, top: int, size: Sequence[int]) -> dict:
+    """A mask in another frame, larger or smaller, by its run lengths alone.
+
+    Args:
+        mask: Run lengths, `counts` as text.
+        left: Column of the other frame at which the first one of the mask's lies; may be negative.
+        top: Row, likewise.
+        size: `(H, W)` of the other frame, in which all of the mask lies.
+
+    Returns:
+        Run lengths, `counts` as text.
+    """
+    height = mask['size'][0]
+    borders = read_counts(mask['counts']).cumsum()
+    borders = borders[: len(borders) // 2 * 2].reshape(-1, 2)
+    starts, ends = borders[borders[:, 0] < borders[:, 1]].T
+    first = starts // height
+    columns = (ends - 1) // height - first + 1  # that a run goes through
+    column = np.arange(columns.sum()) + (first - columns.cumsum() + columns).repeat(columns)
+    starts = np.maximum(starts.repeat(columns), column * height)
+    ends = np.minimum(ends.repeat(columns), (column + 1) * height)
+    shift = (column + left) * size[0] + top - column * height
+    borders = np.stack((starts + shift, ends + shift), axis=1).ravel()
+    parted = np.append(True, np.append((borders[1:-1:2] != borders[2::2]).repeat(2), True))
+    borders = borders[parted] if len(borders) else borders
+    return run_lengths([encode_borders(borders, list(map(int, size[:2])))])[0]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .inference_results import run_lengths
+from .inference_results import moved, run_lengths
 
 
 def quality_of(thing: Mapping) -> float:
@@ -19,30 +19,68 @@ def quality_of(thing: Mapping) -> float:
 
 def distinct(things: Sequence[dict], nms_iou: float) -> list[dict]:
     """Those that overlap none of the earlier ones that are kept, by their run lengths."""
-    kept, rest = [], list(things)
-    while rest:
-        best, *rest = rest
-        kept.append(best)
-        masks = [thing['segmentation'] for thing in rest]
-        ious = coco_mask.iou(masks, [best['segmentation']], [0]) if masks else []
-        rest = [thing for thing, iou in zip(rest, ious) if iou <= nms_iou]
+    masks = [thing['segmentation'] for thing in things]
+    boxes = coco_mask.toBbox(masks) if masks else np.zeros((0, 4))
+    kept, left = [], np.ones(len(masks), bool)
+    for index, thing in enumerate(things):
+        if not left[index]:
+            continue
+        kept.append(thing)
+        near = (
+            index
+            + 1
+            + np.flatnonzero(left[index + 1 :] & touching(boxes[index], boxes[index + 1 :]))
+        )
+        if len(near):
+            ious = coco_mask.iou([masks[i] for i in near], [masks[index]], [0])[:, 0]
+            left[near[ious > nms_iou]] = False
     return kept
 
 
-def with_mask(thing: Mapping, mask: np.ndarray) -> dict:
+def touching(bbox: Sequence[float], bboxes: np.ndarray) -> np.ndarray:
+    """Which boxes `(N, 4)` have pixels in common with one, all of x, y, width, height: `(N,)`."""
+    x, y, width, height = bbox
+    left, top, widths, heights = bboxes.T
+    across = (left < x + width) & (x < left + widths)
+    return across & (top < y + height) & (y < top + heights)
+
+
+def with_mask(
+    thing: Mapping, mask: np.ndarray, corner: Sequence[int] = (0, 0), size: Sequence[int] = ()
+) -> dict:
     """The same thing with another mask.
 
     Args:
         thing: A dict of `segment_everything`.
-        mask: `(H, W)` bool.
+        mask: `(h, w)` bool.
+        corner: The pixel (x, y) of the image that is the mask's first.
+        size: `(H, W)` of the image; by default the mask's.
     """
     (segmentation,) = run_lengths([coco_mask.encode(np.asfortranarray(mask, np.uint8))])
+    if size:
+        segmentation = moved(segmentation, *corner, size)
     return dict(
         thing,
         segmentation=segmentation,
         area=int(mask.sum()),
         bbox=coco_mask.toBbox(segmentation).tolist(),
     )
+
+
+def cut_out(thing: Mapping) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """A mask within its box, and where that is; the rest of the image takes no memory.
+
+    Args:
+        thing: A dict of `segment_everything`, with run lengths or `(H, W)` bool.
+
+    Returns:
+        `(h, w)` bool, and the rows and columns of the image.
+    """
+    mask, (x, y, width, height) = thing['segmentation'], map(int, thing['bbox'])
+    window = slice(y, y + height), slice(x, x + width)
+    if not isinstance(mask, Mapping):
+        return mask[window], window
+    return coco_mask.decode(moved(mask, -x, -y, (height, width))).astype(bool), window
 
 
 def remove_small_regions(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
@@ -114,11 +152,16 @@ def non_overlapping(things: Sequence[dict], min_area: int = 1) -> list[dict]:
     """
     if not things:
         return []
-    order = sorted(range(len(things)), key=lambda index: (-things[index]['area'], -index))
-    owner = np.zeros(things[0]['segmentation']['size'], np.int32)
-    for index in order:
-        owner[coco_mask.decode(things[index]['segmentation']).astype(bool)] = index + 1
-    left = [with_mask(thing, owner == index) for index, thing in enumerate(things, 1)]
+    size = things[0]['segmentation']['size']
+    owner = np.zeros(size, np.int32)
+    for index in sorted(range(len(things)), key=lambda index: (-things[index]['area'], -index)):
+        mask, window = cut_out(things[index])
+        owner[window][mask] = index + 1
+    left = []
+    for index, thing in enumerate(things, 1):
+        x, y, width, height = map(int, thing['bbox'])
+        mask = owner[y : y + height, x : x + width] == index
+        left.append(with_mask(thing, mask, (x, y), size))
     return [thing for thing in left if thing['area'] >= max(min_area, 1)]
 
 
@@ -146,14 +189,13 @@ def label_map(
     ids = np.zeros(shape[:2], np.int32)
     segments = []
     for number, thing in enumerate(things, 1):
-        mask = thing['segmentation']
-        mask = (coco_mask.decode(mask) if isinstance(mask, Mapping) else mask).astype(bool)
-        if ids[mask].any():
+        mask, window = cut_out(thing)
+        if ids[window][mask].any():
             raise ValueError(
                 f'Mask {number} overlaps another one, and a pixel has one id: use '
                 'segment_everything(non_overlapping=True), or mmovsam.apis.non_overlapping.'
             )
-        ids[mask] = number
+        ids[window][mask] = number
         segments.append(
             dict(
                 id=number,
@@ -163,3 +205,27 @@ def label_map(
             )
         )
     return ids, segments
+
+
+def semantic_map(
+    things: Sequence[Mapping], shape: Sequence[int], names: Sequence[str]
+) -> np.ndarray:
+    """One image of classes.
+
+    A pixel of several masks gets the name of that with the best `score`.
+
+    Args:
+        things: Dicts of `segment_everything` or `find`, which may overlap.
+        shape: `(H, W)` of the image.
+        names: Of the classes; things of other names are left out.
+
+    Returns:
+        `(H, W)` int32, indices of names, and -1 where there is none.
+    """
+    labels = {name: label for label, name in enumerate(names)}
+    classes = np.full(shape[:2], -1, np.int32)
+    for thing in sorted(things, key=lambda thing: thing['score']):
+        if thing['name'] in labels:
+            mask, window = cut_out(thing)
+            classes[window][mask] = labels[thing['name']]
+    return classes

@@ -13,6 +13,7 @@ from .names import split_name
 from .wordnet import read_synsets
 
 _LVIS_FILE = Path(__file__).with_name('lvis_v1.json')
+_PASCAL_CONTEXT_FILE = Path(__file__).with_name('pascal_context.txt')
 
 
 def _coco() -> dict:
@@ -47,9 +48,23 @@ def _imagenet(subset: str) -> dict:
     return dict(classes=classes, synonyms=synonyms, prompts=prompts, synsets=wnids)
 
 
+def _ade20k() -> dict:
+    from mmdet.registry import DATASETS
+
+    classes = DATASETS.get('ADE20KSegDataset').METAINFO['classes']
+    return dict(classes=tuple(name.strip() for name in classes))
+
+
+def _pascal_context() -> dict:
+    # in the order of the values of its label maps, which begin at 1
+    return dict(classes=tuple(_PASCAL_CONTEXT_FILE.read_text(encoding='utf-8').splitlines()))
+
+
 WORDS = {
+    'ade20k': _ade20k,
     'coco': _coco,
     'lvis': _lvis,
+    'pascal_context': _pascal_context,
     'imagenet1k': lambda: _imagenet('imagenet1k'),
     'imagenet22k': lambda: _imagenet('imagenet22k'),
 }

@@ -163,6 +163,8 @@ class Vocabulary:
                   `OVCocoDataset`;
                 - `'lvis'`: 1,203 classes of LVIS v1 with synonyms, the 337 rare ones novel and the
                   others base, as in `OVLVISDataset`;
+                - `'ade20k'`: the 150 classes of ADE20K's semantic segmentation;
+                  `'pascal_context'`: the 59 of Pascal Context;
                 - `'imagenet1k'`, `'imagenet22k'`: 1,000 and 21,841 classes with WordNet's synonyms.
                   Those whose names all belong to another class too have WordNet's id in their name
                   and its definition in their prompt;

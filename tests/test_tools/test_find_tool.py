@@ -78,3 +78,17 @@ def test_mistakes_are_one_line(run_tool, folder, arguments, message):
     (folder / 'images' / 'broken.jpg').unlink()
     status, _, err = run_tool('find.py', 'images', *arguments, *SMALL)
     assert status == 2 and message in err
+
+
+def test_tiles_of_an_image(run_tool, folder, scene):
+    names = list(dict.fromkeys(CATEGORIES[i - 1].name for i in scene.category_ids))
+    tiles = ('--tile-size', 200, '--tile-overlap', 0.5)
+    status, out, err = run_tool('find.py', 'images', '--names', *names, *SMALL, *tiles)
+    assert status == 0, err
+    found = json.loads((folder / 'outputs/find/found.json').read_text())['annotations']
+    assert found and all(each['segmentation']['size'] == [*scene.image.shape[:2]] for each in found)
+    assert (folder / 'outputs/find/pictures/scene.png.jpg').is_file()
+    status, _, err = run_tool(
+        'find.py', 'images', '--names', *names, *SMALL, *tiles, '--overwrite', '--detector', 'x.py'
+    )
+    assert status == 2 and 'Give a detector or a tile_size' in err

@@ -13,7 +13,7 @@ import numpy as np
 from ...checkpoints.fingerprint import hash_of, module_fingerprint
 from ...fileio import write_atomic
 from ...version import __version__
-from ..image_input import read_image
+from ..large_image import LargeImage
 from ..predictor import OVSAMPredictor
 from .formats import UNNAMED, object_record, polygons_of
 from .overlay import draw_objects
@@ -64,10 +64,10 @@ class Labeler:
             pictures=self.show_dir is not None,
         )
 
-    def read(self, path: Path) -> np.ndarray | str:
+    def read(self, path: Path) -> np.ndarray | LargeImage | str:
         """The image of a file, or the error for which it cannot be read."""
         try:
-            return read_image(path, value_range=self.predictor.value_range)
+            return self.source.read(path, self.predictor.value_range)
         except (OSError, ValueError) as error:
             return str(error)
         except Exception as error:  # no single image ends a run
@@ -94,12 +94,17 @@ class Labeler:
                     thing['polygons'] = [ring.tolist() for ring in polygons_of(record, thing)]
             records.append(record)
             if self.show_dir is not None:  # so that an image with a record has its picture
-                picture = draw_objects(images[name], objects, self.names, font=self.font)
+                image = images[name]
+                if isinstance(image, LargeImage):
+                    image = image.window(0, 0, width, height)
+                picture = draw_objects(image, objects, self.names, font=self.font)
                 _, data = cv2.imencode('.jpg', picture)
                 write_atomic(picture_path(self.show_dir, name), data.tobytes())
         return records
 
-    def _find(self, images: Mapping[str, np.ndarray], errors: dict) -> dict[str, list[Found]]:
+    def _find(
+        self, images: Mapping[str, np.ndarray | LargeImage], errors: dict
+    ) -> dict[str, list[Found]]:
         """The objects of images; where a batch fails, those of each that does not fail alone."""
         if not images:
             return {}

@@ -17,6 +17,8 @@ from ...checkpoints.fingerprint import module_fingerprint
 from ...prompts import DetectorPrompter, FilePrompter, Prompter
 from ...prompts.result_files import PICKLES
 from ..find import check_score_thr
+from ..image_input import read_image
+from ..large_image import LargeImage, open_large_image
 from ..predictor import OVSAMPredictor
 from .proposals import match_images
 
@@ -43,6 +45,13 @@ class Source(ABC):
     """
 
     settings: dict
+    tile_size: int | None = None
+
+    def read(self, path: Path, value_range: Sequence[float] | None) -> np.ndarray | LargeImage:
+        """An image as `find` takes it."""
+        if self.tile_size is None:
+            return read_image(path, value_range=value_range)
+        return open_large_image(path, value_range=value_range)
 
     @abstractmethod
     def find(
@@ -52,7 +61,7 @@ class Source(ABC):
 
         Args:
             predictor: Its images are replaced.
-            images: `(H, W, 3)` uint8 BGR, by their names.
+            images: `(H, W, 3)` uint8 BGR, or what `read` gives, by their names.
             top_k: How many names an object gets, at most.
         """
 
@@ -71,13 +80,14 @@ class EverythingSource(Source):
         taken = ('self', 'image', 'image_format', 'image_index', 'output_mode', 'top_k')
         _check_options(options, _arguments(OVSAMPredictor.segment_everything, *taken))
         self.options = dict(options)
+        self.tile_size = self.options.get('tile_size')
         self.settings = dict(prompter=EVERYTHING, options=self.options)
 
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
     ) -> list[list[Found]]:
         """See `Source.find`."""
-        if self.options.get('crop_layers'):  # needs the image itself
+        if self.options.get('crop_layers') or self.tile_size:  # needs the image itself
             found = [
                 predictor.segment_everything(image, image_format='BGR', top_k=top_k, **self.options)
                 for image in images.values()
@@ -155,9 +165,12 @@ class FindSource(Source):
         check_score_thr(options.get('score_thr', 0))
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
+        self.tile_size = self.options.get('tile_size')
         detector = self.options.pop('detector', None)
         self.prompter = None
         if detector is not None:
+            if self.tile_size is not None:
+                raise ValueError('Give a detector or a tile_size: tiles take no boxes.')
             self.prompter, self.settings['content'] = _detector(detector, score_thr=0.3)
 
     def find(
@@ -166,15 +179,17 @@ class FindSource(Source):
         """See `Source.find`."""
         classifier = predictor.classifier
         names = classifier.subset(range(classifier.num_classes), predictor.vocabulary)
-        predictor.set_image_batch(list(images.values()), 'BGR')
+        if self.tile_size is None:
+            predictor.set_image_batch(list(images.values()), 'BGR')
         found = []
         for index, (name, image) in enumerate(images.items()):
             boxes = None
             if self.prompter is not None:
                 (boxes,) = self.prompter.to(predictor.device)([_sample(name, name, image)])
-            things = predictor.find(
-                names, image_index=index, bboxes=boxes, top_k=top_k, **self.options
-            )
+            which = dict(image_index=index, bboxes=boxes)
+            if self.tile_size is not None:
+                which = dict(image=image, image_format='BGR')
+            things = predictor.find(names, top_k=top_k, **which, **self.options)
             found.append([_first(thing) for thing in things])
         return found
 

@@ -76,6 +76,39 @@ def draw_scene(rng, split):
     return Scene(image, category_ids, masks)
 
 
+def draw_mosaic(rng, split, rows, columns, num_objects=6):
+    """Draws a scene as large as many, with objects across the borders of their backgrounds.
+
+    Args:
+        rng (numpy.random.Generator): Source of all chance.
+        split (str): As for `draw_scene`.
+        rows (int): Backgrounds, 320 pixels high and wide each, below each other.
+        columns (int): Backgrounds side by side.
+        num_objects (int): How many are tried for each background; some find no place.
+
+    Returns:
+        Scene: 320 times `rows` by 320 times `columns` pixels.
+    """
+    side = _LONG_SIDE
+    image = np.vstack(
+        [
+            np.hstack([draw_background(rng, side, side, split) for _ in range(columns)])
+            for _ in range(rows)
+        ]
+    )
+    owner = np.zeros(image.shape[:2], np.uint16)
+    areas, category_ids = [], []
+    for _ in range(num_objects * rows * columns):
+        category = _draw_category(rng, split)
+        pose = draw_pose(rng, category)
+        colors, alpha = draw_object(rng, category, *pose, held_out=split == 'test')
+        if _place(rng, image, owner, areas, colors, alpha):
+            category_ids.append(category.id)
+    image = add_noise(rng, _shade(rng, image))
+    masks = np.stack([owner == number for number in range(1, len(areas) + 1)])
+    return Scene(image, category_ids, masks)
+
+
 def draw_pose(rng, category):
     """An object's size in pixels and rotation in degrees; digits are larger and more upright."""
     low = _MIN_DIGIT_SIZE if category.is_digit else _SIZES[0]

@@ -69,7 +69,7 @@ def _encode_whole(logits: Tensor, down: Tensor, across: Tensor) -> Iterator[dict
     number, borders = changes.cpu().numpy().T
     ends = np.searchsorted(number, np.arange(len(logits) + 1))
     for start, end in zip(ends, ends[1:]):
-        yield _of_borders(borders[start:end], size)
+        yield encode_borders(borders[start:end], size)
 
 
 def _encode(logits: Tensor, down: Tensor, across: Tensor) -> dict:
@@ -87,10 +87,10 @@ def _encode(logits: Tensor, down: Tensor, across: Tensor) -> dict:
     column, row = np.divmod(borders, max(ys.stop - ys.start, 1))
     borders = (column + xs.start) * height + row + ys.start
     borders[1::2] += 1
-    return _of_borders(borders, [height, width])
+    return encode_borders(borders, [height, width])
 
 
-def _of_borders(borders: np.ndarray, size: list[int]) -> dict:
+def encode_borders(borders: np.ndarray, size: list[int]) -> dict:
     """The encoding of the places, column by column, where runs begin and end."""
     counts = np.diff(borders, prepend=0, append=size[0] * size[1])
     counts = counts[: len(counts) - (counts[-1] == 0)]

@@ -1,0 +1,51 @@
+"""The frames of a clip: images of a folder, or of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .image_input import read_image
+from .input_list import list_images
+
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.gif')
+
+
+def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
+    """The frames of a clip in their order.
+
+    Args:
+        source: A video that OpenCV reads; else images in the order of their names, see
+            `list_images`.
+
+    Yields:
+        The name of a frame, of a video such as `000012.jpg`, counted from 0; and `(H, W, 3)` uint8
+        BGR.
+
+    Raises:
+        FileNotFoundError: There is nothing of that name.
+        ValueError: It is no video, or an image is truncated.
+    """
+    path = Path(source)
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        for name, file in list_images(source).items():
+            yield name, read_image(file)
+        return
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no video {source}. The working folder is {Path.cwd()}.')
+    video, number = cv2.VideoCapture(str(path)), 0
+    try:
+        while True:
+            there, frame = video.read()
+            if not there:
+                break
+            yield f'{number:06d}.jpg', frame
+            number += 1
+    finally:
+        video.release()
+    if number == 0:
+        raise ValueError(f'{source} is truncated or no video that OpenCV reads. Convert it to MP4.')

@@ -1,0 +1,182 @@
+"""Images that are read window by window, so that they may be larger than memory."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ..pixels import PERCENTILES, checked_range, to_color
+from .image_input import read_image
+
+TIFF_SUFFIXES = ('.tif', '.tiff', '.btf', '.svs', '.scn', '.ndpi')
+SAMPLES = 5  # along each side, of windows that the range of values is taken from
+SAMPLE_SIDE = 256
+
+
+class LargeImage:
+    """An image of which windows are read.
+
+    Args:
+        read: Pixels `(h, w)` or `(h, w, C)` of rows and columns, given as `y1, y2, x1, x2`.
+        shape: `(H, W)`.
+        image_format: `'RGB'` or `'BGR'`, the order of the channels that `read` gives.
+        value_range: As for `mmovsam.apis.image_input.read_image`; by default percentiles of some
+            windows, the same for all.
+
+    Raises:
+        ValueError: It has 2**32 pixels or more, which COCO's run lengths cannot count.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int, int, int, int], np.ndarray],
+        shape: Sequence[int],
+        image_format: str = 'RGB',
+        value_range: Sequence[float] | None = None,
+    ) -> None:
+        height, width = map(int, shape)
+        if height * width >= 2**32:
+            raise ValueError(
+                f'The image has {width}x{height} pixels; run lengths count up to 2**32. Cut it in '
+                'parts.'
+            )
+        self.shape = height, width
+        self._read = read
+        self._is_bgr = image_format == 'BGR'
+        self.value_range = checked_range(value_range)
+
+    def window(self, x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
+        """A part, `(y2 - y1, x2 - x1, 3)` uint8 BGR."""
+        pixels = np.asarray(self._read(y1, y2, x1, x2))
+        if self.value_range is None and pixels.dtype != np.uint8:
+            self.value_range = self._percentiles()
+        pixels = to_color(pixels, self.value_range)
+        return pixels if self._is_bgr else np.ascontiguousarray(pixels[..., ::-1])
+
+    def _percentiles(self) -> tuple[float, float]:
+        starts = (
+            sorted({int(start) for start in np.linspace(0, max(side - SAMPLE_SIDE, 0), SAMPLES)})
+            for side in self.shape
+        )
+        windows = [
+            np.asarray(self._read(y, y + SAMPLE_SIDE, x, x + SAMPLE_SIDE)).ravel()
+            for y, x in itertools.product(*starts)
+        ]
+        sample = np.concatenate(windows).astype(np.float64)
+        low, high = np.percentile(sample[np.isfinite(sample)], PERCENTILES)
+        return (float(low), float(high)) if low < high else (float(low), float(low) + 1)
+
+
+def open_large_image(
+    image, image_format: str = 'RGB', value_range: Sequence[float] | None = None
+) -> LargeImage:
+    """An image of which windows are read.
+
+    TIFF files, with all that is called otherwise and built like them, are read in parts by rasterio
+    or else tifffile, whichever is installed (`mmovsam[large-images]`), as they are stored, at their
+    full resolution. So is what is sliced like an array: `numpy.memmap`, zarr, HDF5. All other
+    images are decoded as a whole.
+
+    Args:
+        image: As for `OVSAMPredictor.set_image`, or an array in a file.
+        image_format: `'RGB'` or `'BGR'`, the channel order of an array.
+        value_range: As for `LargeImage`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is truncated, no image, or too large.
+    """
+    if isinstance(image, LargeImage):
+        return image
+    if isinstance(image, (str, PathLike)) and Path(image).is_file():
+        if Path(image).suffix.lower() in TIFF_SUFFIXES:
+            for module, opened in (('rasterio', _by_rasterio), ('tifffile', _by_tifffile)):
+                found = opened(str(image)) if find_spec(module) else None
+                if found is not None:
+                    return LargeImage(*found, 'RGB', value_range)
+    elif hasattr(image, 'shape') and hasattr(image, 'dtype') and len(image.shape) in (2, 3):
+        return LargeImage(_slices(image), image.shape[:2], image_format, value_range)
+    array = read_image(image, image_format, value_range)
+    return LargeImage(_slices(array), array.shape[:2], 'BGR')
+
+
+def _slices(array) -> Callable[[int, int, int, int], np.ndarray]:
+    return lambda y1, y2, x1, x2: array[y1:y2, x1:x2]
+
+
+def _by_rasterio(path: str):
+    """How windows are read and `(H, W)`; None for what is to be read as a whole."""
+    import rasterio
+    from rasterio.windows import Window
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
+            file = rasterio.open(path)
+    except rasterio.errors.RasterioIOError as error:
+        raise ValueError(f'{path} is truncated or no image: {error}') from None
+    if file.count > 4 or rasterio.enums.ColorInterp.palette in file.colorinterp:
+        return None
+
+    def read(y1, y2, x1, x2):
+        window = Window.from_slices((y1, min(y2, file.height)), (x1, min(x2, file.width)))
+        try:
+            return file.read(window=window).transpose(1, 2, 0)
+        except rasterio.errors.RasterioIOError as error:
+            raise ValueError(f'{path} cannot be read at {x1}, {y1}: {error}') from None
+
+    return read, (file.height, file.width)
+
+
+def _by_tifffile(path: str):
+    """How windows are read and `(H, W)`; None for what is to be read as a whole."""
+    import tifffile
+
+    try:
+        file = tifffile.TiffFile(path)
+        page = file.pages.first
+    except (tifffile.TiffFileError, IndexError) as error:
+        raise ValueError(f'{path} is truncated or no image: {error}') from None
+    planes, depth, height, width, samples = page.shaped
+    if planes * samples > 4 or depth > 1 or page.colormap is not None:
+        return None
+    if page.is_memmappable:
+        pixels = tifffile.memmap(path, page=0, mode='r').reshape(page.shaped)[:, 0]
+        return lambda y1, y2, x1, x2: _planes_last(pixels[:, y1:y2, x1:x2]), (height, width)
+    rows, columns = (
+        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
+    )
+    across, down = -(-width // columns), -(-height // rows)
+
+    def read(y1, y2, x1, x2):
+        y2, x2 = min(y2, height), min(x2, width)
+        pixels = np.zeros((planes, y2 - y1, x2 - x1, samples), page.dtype)
+        numbers = np.arange(planes * down * across).reshape(planes, down, across)
+        numbers = numbers[:, y1 // rows : -(-y2 // rows), x1 // columns : -(-x2 // columns)]
+        for number in numbers.ravel().tolist():
+            file.filehandle.seek(page.dataoffsets[number])
+            data = file.filehandle.read(page.databytecounts[number])
+            try:
+                part, (plane, _, y, x, _), _ = page.decode(data, number, jpegtables=page.jpegtables)
+            except Exception as error:  # whatever the codec raises
+                raise ValueError(f'{path} cannot be read at {x1}, {y1}: {error}') from None
+            if part is not None:  # else it is empty
+                ys, xs = (slice(max(a - b, 0), None) for a, b in ((y1, y), (x1, x)))
+                part = part[0, ys, xs]
+                y, x = max(y - y1, 0), max(x - x1, 0)
+                place = pixels[plane, y : y + part.shape[0], x : x + part.shape[1]]
+                place[:] = part[: place.shape[0], : place.shape[1]]
+        return _planes_last(pixels)
+
+    return read, (height, width)
+
+
+def _planes_last(pixels: np.ndarray) -> np.ndarray:
+    """`(h, w, C)` of `(C, h, w, 1)` or `(1, h, w, C)`."""
+    return pixels[0] if len(pixels) == 1 else pixels[..., 0].transpose(1, 2, 0)

@@ -1,0 +1,84 @@
+"""Clips of the small world: objects that move, cross, leave and come back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .backgrounds import add_noise, draw_background
+from .categories import CATEGORIES
+from .drawing import draw_object
+from .scenes import draw_pose, paste
+
+_WIDTH, _HEIGHT = 320, 256
+
+
+@dataclass
+class Clip:
+    """A drawn clip.
+
+    Args:
+        images: T of (H, W, 3) uint8 RGB.
+        category_ids: Category id of each of the N objects, from 1.
+        masks: (T, N, H, W) bool, the visible pixels of each object; no two overlap.
+    """
+
+    images: list
+    category_ids: list
+    masks: np.ndarray
+
+
+def draw_clip(rng, num_frames=20, num_objects=4):
+    """Draws a clip of objects of different categories before a background that stays.
+
+    The first object leaves the picture to the left and comes back. The second and the third cross
+    each other, one before the other. The others drift.
+
+    Args:
+        rng (numpy.random.Generator): Source of all chance.
+        num_frames (int): T.
+        num_objects (int): N, at least 3.
+
+    Returns:
+        Clip: 320 by 256 pixels.
+    """
+    background = draw_background(rng, _WIDTH, _HEIGHT, 'test', clutter=2)
+    numbers = rng.choice(len(CATEGORIES), num_objects, replace=False)
+    patches, paths = [], []
+    for index, number in enumerate(numbers):
+        size, angle = draw_pose(rng, CATEGORIES[number])
+        patch = draw_object(rng, CATEGORIES[number], min(size, 90.0), angle, held_out=True)
+        patches.append(patch)
+        paths.append(_path(rng, index, patch[1].shape, num_frames))
+    images, masks = [], np.zeros((num_frames, num_objects, _HEIGHT, _WIDTH), bool)
+    for frame in range(num_frames):
+        image = background.copy()
+        for index, ((colors, alpha), path) in enumerate(zip(patches, paths)):
+            left, top = (int(round(value)) for value in path[frame])
+            height, width = alpha.shape
+            x1, y1 = max(left, 0), max(top, 0)
+            x2, y2 = min(left + width, _WIDTH), min(top + height, _HEIGHT)
+            if x1 >= x2 or y1 >= y2:
+                continue
+            paste(image, colors, alpha, left, top)
+            solid = alpha[y1 - top : y2 - top, x1 - left : x2 - left] > 0.5
+            masks[frame, :, y1:y2, x1:x2] &= ~solid
+            masks[frame, index, y1:y2, x1:x2] = solid
+        images.append(add_noise(rng, image))
+    return Clip(images, [CATEGORIES[number].id for number in numbers], masks)
+
+
+def _path(rng, index, shape, num_frames):
+    """Left and top of an object in each frame."""
+    height, width = shape
+    time = np.linspace(0, 1, num_frames)
+    x1, x2 = rng.uniform(0, _WIDTH - width, 2)
+    y1, y2 = rng.uniform(0, _HEIGHT - height, 2)
+    if index == 0:
+        x = -1.6 * width + np.abs(2 * time - 1) * (x1 + 1.6 * width)
+        return np.stack((x, np.full(num_frames, y1)), axis=1)
+    if index in (1, 2):
+        middle = _HEIGHT / 2 - height / 2
+        ends = (0.05 * _WIDTH, 0.95 * _WIDTH - width)
+        x1, x2 = ends if index == 1 else ends[::-1]
+        y1, y2 = middle + rng.uniform(-20, 20, 2)
+    return np.stack((x1 + time * (x2 - x1), y1 + time * (y2 - y1)), axis=1)

@@ -1,0 +1,117 @@
+"""Windows of images that are not read as a whole."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from mmovsam.apis import large_image
+from mmovsam.apis.large_image import open_large_image
+
+WINDOWS = ((0, 0, 130, 100), (30, 5, 70, 40), (48, 32, 96, 64), (129, 64, 130, 65))
+LAYOUTS = {
+    'tiles': dict(tile=(32, 48), compression='zlib'),
+    'strips': dict(rowsperstrip=17, compression='zlib'),
+    'uncompressed': {},
+    'uncompressed tiles': dict(tile=(32, 32)),
+}
+
+
+@pytest.fixture
+def pixels():
+    print('seed 3')
+    return np.random.default_rng(3).integers(0, 256, (100, 130, 3), dtype=np.uint8)
+
+
+def check(image, pixels):
+    """That windows of an image are those of RGB pixels."""
+    assert image.shape == pixels.shape[:2]
+    for x1, y1, x2, y2 in WINDOWS:
+        window = image.window(x1, y1, x2, y2)
+        assert np.array_equal(window, pixels[y1:y2, x1:x2, ::-1]) and window.dtype == np.uint8
+
+
+@pytest.mark.parametrize('planes', ['contig', 'separate'])
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_windows_of_tiff_files(tmp_path, monkeypatch, pixels, layout, planes):
+    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
+    path = tmp_path / 'image.TIF'
+    data = pixels if planes == 'contig' else pixels.transpose(2, 0, 1)
+    tifffile.imwrite(path, data, photometric='rgb', planarconfig=planes, **LAYOUTS[layout])
+    check(open_large_image(path), pixels)
+
+
+def test_a_tiff_file_is_read_tile_by_tile(tmp_path, monkeypatch, pixels):
+    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
+    path = tmp_path / 'image.tif'
+    tifffile.imwrite(path, pixels, photometric='rgb', tile=(32, 32), compression='zlib')
+    content = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        start, length = page.dataoffsets[-1], page.databytecounts[-1]
+    path.write_bytes(content[:start] + b'\xff' * length + content[start + length :])
+    image = open_large_image(path)
+    assert np.array_equal(image.window(0, 0, 96, 64), pixels[:64, :96, ::-1])
+    with pytest.raises(ValueError, match=r'image.tif cannot be read at 100, 80'):
+        image.window(100, 80, 130, 100)
+
+
+def test_rasterio_reads_windows_where_it_is(tmp_path, monkeypatch, pixels):
+    class Dataset:
+        height, width, count, colorinterp = 100, 130, 3, ('red', 'green', 'blue')
+
+        def read(self, window):
+            return pixels[window].transpose(2, 0, 1)
+
+    errors = types.ModuleType('rasterio.errors')
+    errors.RasterioIOError, errors.NotGeoreferencedWarning = OSError, UserWarning
+    windows = types.ModuleType('rasterio.windows')
+    windows.Window = types.SimpleNamespace(from_slices=lambda y, x: (slice(*y), slice(*x)))
+    rasterio = types.ModuleType('rasterio')
+    rasterio.open, rasterio.errors, rasterio.windows = lambda path: Dataset(), errors, windows
+    rasterio.enums = types.SimpleNamespace(ColorInterp=types.SimpleNamespace(palette='palette'))
+    for module in (rasterio, errors, windows):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'rasterio')
+    (tmp_path / 'image.tif').write_bytes(b'')
+    check(open_large_image(tmp_path / 'image.tif'), pixels)
+
+
+def test_other_images_and_arrays(tmp_path, monkeypatch, pixels):
+    monkeypatch.setattr(large_image, 'find_spec', lambda name: False)
+    Image.fromarray(pixels).save(tmp_path / 'image.png')
+    Image.fromarray(pixels).save(tmp_path / 'image.tif')
+    check(open_large_image(tmp_path / 'image.png'), pixels)
+    check(open_large_image(tmp_path / 'image.tif'), pixels)
+    check(open_large_image(pixels), pixels)
+    check(open_large_image(Image.fromarray(pixels)), pixels)
+    check(open_large_image(pixels[..., ::-1], image_format='BGR'), pixels)
+    np.save(tmp_path / 'image.npy', pixels)
+    check(open_large_image(np.load(tmp_path / 'image.npy', mmap_mode='r')), pixels)
+
+
+def test_all_windows_of_a_deep_image_have_one_range(pixels):
+    deep = pixels.astype(np.uint16) * 13 + np.arange(130)[None, :, None].astype(np.uint16)
+    low, high = np.percentile(deep, [0.5, 99.5])
+    image = open_large_image(deep)
+    window = image.window(0, 0, 20, 20).astype(int)
+    expected = np.clip((deep[:20, :20, ::-1] - low) / (high - low), 0, 1) * 255
+    assert np.abs(window - expected).max() <= 1
+    window = open_large_image(deep, value_range=(0, 4095)).window(0, 0, 20, 20).astype(int)
+    assert np.abs(window - deep[:20, :20, ::-1] / 4095 * 255).max() <= 1
+
+
+def test_what_is_no_image_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'broken.tif').write_text('no image')
+    for reader in (['tifffile'], []):
+        monkeypatch.setattr(large_image, 'find_spec', lambda name, reader=reader: name in reader)
+        with pytest.raises(ValueError, match=r'broken.tif is truncated or no image'):
+            open_large_image(tmp_path / 'broken.tif')
+    with pytest.raises(FileNotFoundError, match='missing.tif'):
+        open_large_image(tmp_path / 'missing.tif')
+    huge = types.SimpleNamespace(shape=(70000, 70000, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match=r'70000x70000 pixels.*2\*\*32'):
+        open_large_image(huge)

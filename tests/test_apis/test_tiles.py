@@ -1,0 +1,170 @@
+"""Large images in tiles: pieces that seams cut are put together, by masks alone."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+from small_predictor import build
+
+from mmovsam.apis import OVSAMPredictor
+from mmovsam.apis.inference_results import moved, run_lengths
+from mmovsam.apis.large_image import open_large_image
+from mmovsam.apis.tidying import distinct, label_map, with_mask
+from mmovsam.apis.tiles import in_tiles, tile_boxes
+from mmovsam.datasets.mini_world import draw_mosaic
+
+SEED = 11
+
+
+def rle(mask):
+    return run_lengths([coco_mask.encode(np.asfortranarray(mask, np.uint8))])[0]
+
+
+def thing(mask, **about):
+    return dict(with_mask(dict(name='cat', score=0.5, predicted_iou=0.5), mask), **about)
+
+
+def mask_of(thing):
+    return coco_mask.decode(thing['segmentation']).astype(bool)
+
+
+def perfect(pixels):
+    """What a perfect model finds in a tile: all pieces, connected by sides."""
+    regions, count = ndimage.label(pixels[..., 2] > 0)  # red
+    return [thing(regions == i, name=str(pixels[regions == i][0, 1])) for i in range(1, count + 1)]
+
+
+def as_image(mask, names=0):
+    return np.stack([mask * 255, mask * 0 + names, mask * 0], axis=2).astype(np.uint8)
+
+
+# Run lengths in another frame
+
+
+def test_a_mask_in_a_larger_frame_and_back():
+    print('seed', SEED)
+    random = np.random.default_rng(SEED)
+    for share in (0, 0.03, 0.5, 0.97, 1):
+        small = random.random((7, 9)) < share
+        for top, left, height, width in ((0, 0, 7, 9), (3, 5, 30, 20), (0, 4, 7, 13), (2, 0, 9, 9)):
+            whole = np.zeros((height, width), bool)
+            whole[top : top + 7, left : left + 9] = small
+            assert moved(rle(small), left, top, whole.shape) == rle(whole)
+            assert moved(rle(whole), -left, -top, small.shape) == rle(small)
+
+
+# Tiles
+
+
+def test_tiles_cover_the_image_and_overlap():
+    for shape in ((1000, 700), (320, 320), (100, 5000), (641, 320)):
+        seen = np.zeros(shape, int)
+        for x1, y1, x2, y2 in tile_boxes(shape, 320, 0.25):
+            assert y2 - y1 == min(320, shape[0]) and x2 - x1 == min(320, shape[1])
+            seen[y1:y2, x1:x2] += 1
+        assert seen.min() >= 1
+    columns = [tile[::2] for tile in tile_boxes((320, 1000), 320, 0.25)]
+    assert all(one[1] - other[0] >= 80 for one, other in zip(columns, columns[1:]))
+    assert list(tile_boxes((50, 60), 320, 0.5)) == [(0, 0, 60, 50)]
+
+
+@pytest.mark.parametrize('overlap', [0.1, 0.25, 0.5])
+def test_pieces_of_a_perfect_model_are_the_objects(overlap):
+    print('seed', SEED)
+    random = np.random.default_rng([SEED, int(100 * overlap)])
+    for _ in range(5):
+        shape = random.integers(100, 300, 2)
+        # large and small blobs without narrow places, where pieces would part within a tile
+        centers = [(y, x) for y in range(0, shape[0], 60) for x in range(0, shape[1], 60)]
+        mask = np.zeros(shape, bool)
+        for y, x in centers:
+            height, width = random.integers(3, 57, 2)
+            mask[y : y + height, x : x + width] = True
+        found = distinct(in_tiles(open_large_image(as_image(mask)), perfect, 64, overlap), 0.9)
+        regions, count = ndimage.label(mask)
+        expected = [rle(regions == i)['counts'] for i in range(1, count + 1)]
+        assert sorted(each['segmentation']['counts'] for each in found) == sorted(expected)
+        for each in found:
+            assert each['area'] == mask_of(each).sum()
+            assert each['bbox'] == coco_mask.toBbox(each['segmentation']).tolist()
+
+
+def test_an_object_across_many_tiles_is_one():
+    mask = np.zeros((300, 400), bool)
+    mask[20:280, 20:380] = True
+    (found,) = in_tiles(open_large_image(as_image(mask)), perfect, 64, 0.25)
+    assert np.array_equal(mask_of(found), mask) and found['crop_box'] == [0, 0, 400, 300]
+
+
+def test_pieces_of_other_names_stay_apart_if_names_are_asked_for():
+    mask = np.zeros((100, 200), bool)
+    mask[40:60, 20:180] = True
+    names = (np.arange(200) >= 80)[None] + np.zeros((100, 1))  # of the tile at the right it is 1
+    image = open_large_image(as_image(mask, names))
+    assert len(in_tiles(image, perfect, 120, 0.25)) == 1
+    assert len(in_tiles(image, perfect, 120, 0.25, by_name=True)) == 2
+
+
+def test_what_does_not_agree_in_the_overlap_stays_apart():
+    def look(pixels):  # the left tile sees the upper half, the right one the lower half
+        mask = np.zeros(pixels.shape[:2], bool)
+        mask[slice(0, 50) if pixels[0, 0, 0] else slice(50, 100)] = True
+        return [thing(mask)]
+
+    image = np.zeros((100, 150, 3), np.uint8)
+    image[:, :50] = 255
+    found = in_tiles(open_large_image(image), look, 100, 0.5)
+    assert sorted(each['area'] for each in found) == [5000, 5000]
+
+
+# By a model
+
+
+@pytest.fixture(scope='module')
+def mosaic():
+    print('seed', SEED)
+    return draw_mosaic(np.random.default_rng(SEED), 'test', 1, 2)
+
+
+@pytest.fixture(scope='module')
+def small_world():
+    return OVSAMPredictor.from_pretrained('ovsam-mini', 'cpu', cache_size=0)
+
+
+def test_objects_of_a_mosaic_are_found_across_the_seam(small_world, mosaic):
+    found = small_world.segment_everything(mosaic.image, tile_size=320, non_overlapping=True)
+    ids, _ = label_map(found, mosaic.image.shape)
+    assert not small_world.is_image_set
+    masks = [rle(mask) for mask in mosaic.masks]
+    ious = coco_mask.iou(masks, [each['segmentation'] for each in found], [0] * len(found))
+    assert (ious.max(1) > 0.5).mean() > 0.8
+    assert (ids > 0).sum() == sum(each['area'] for each in found)
+
+
+def test_names_are_found_in_tiles(small_world, mosaic):
+    from mmovsam.datasets.mini_world import CATEGORIES
+
+    names = list(dict.fromkeys(CATEGORIES[i - 1].name for i in mosaic.category_ids))
+    found = small_world.find(names, mosaic.image, tile_size=320, score_thr=0.3)
+    masks = [rle(mask) for mask in mosaic.masks]
+    right = 0
+    for each in found:
+        ious = coco_mask.iou(masks, [each['segmentation']], [0])[:, 0]
+        truth = CATEGORIES[mosaic.category_ids[ious.argmax()] - 1].name
+        right += ious.max() > 0.5 and each['name'] == truth
+    assert right >= 0.6 * len(masks) and right >= 0.7 * len(found)
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(tile_size=8), 'tile_size must be at least 16 pixels, not 8'),
+        (dict(tile_size=64, tile_overlap=0.9), 'tile_overlap must lie between 0 and 0.5, not 0.9'),
+        (dict(tile_size=64, crop_layers=1), 'Give crop_layers or tile_size'),
+        (dict(tile_size=64, image=None), 'need the image itself'),
+    ],
+)
+def test_mistakes_are_named(options, message):
+    options = dict(dict(image=np.zeros((70, 90, 3), np.uint8)), **options)
+    with pytest.raises(ValueError, match=message):
+        OVSAMPredictor(build()).segment_everything(**options)

@@ -1,0 +1,117 @@
+"""Objects followed through clips of the small world."""
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+from mmdet.registry import MODELS
+from pycocotools import mask as coco_mask
+
+from mmovsam.apis import OVSAMPredictor, Tracker, track
+from mmovsam.apis.frames import read_frames
+from mmovsam.datasets.mini_world import CATEGORIES, draw_clip
+
+SEED = 0
+
+
+@pytest.fixture(scope='module')
+def small_world():
+    return OVSAMPredictor.from_pretrained('ovsam-mini', 'cpu', cache_size=0)
+
+
+@pytest.fixture(scope='module')
+def clip():
+    print('seed', SEED)
+    return draw_clip(np.random.default_rng(SEED), num_frames=6, num_objects=3)
+
+
+def boxes_of(masks):
+    encoded = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
+    boxes = coco_mask.toBbox(encoded)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def iou(thing, mask):
+    found = coco_mask.decode(thing['segmentation']).astype(bool)
+    return (found & mask).sum() / (found | mask).sum()
+
+
+def test_objects_that_stand_still_keep_their_masks_and_numbers(small_world, clip):
+    tracker = Tracker(small_world)
+    first = tracker.start(clip.images[0], boxes_of(clip.masks[0]), ['a', 'b', 'c'])
+    again = tracker.step(clip.images[0])
+    assert [each['track_id'] for each in first] == [1, 2, 3]
+    assert [(each['track_id'], each['name']) for each in again] == [(1, 'a'), (2, 'b'), (3, 'c')]
+    for each, mask in zip(again, clip.masks[0]):
+        assert iou(each, mask) > 0.5 and 0 < each['score'] <= 1
+        assert each['bbox'] == coco_mask.toBbox(each['segmentation']).tolist()
+        assert each['area'] == coco_mask.area(each['segmentation'])
+
+
+def test_an_object_that_was_away_is_found_again_and_one_that_is_away_is_not(small_world, clip):
+    tracker = Tracker(small_world)
+    image, boxes = clip.images[0], boxes_of(clip.masks[0])
+    tracker.start(image, boxes)
+    nothing = np.full_like(image, 128)
+    assert tracker.step(nothing) == [] and [each.missed for each in tracker.tracks] == [1, 1, 1]
+    turned = np.ascontiguousarray(image[:, ::-1])  # so that they are elsewhere
+    found = tracker.step(turned)
+    assert found
+    for each in found:
+        assert iou(each, clip.masks[0][each['track_id'] - 1][:, ::-1]) > 0.5
+    tracker = Tracker(small_world, refind_thr=None)
+    tracker.start(image, boxes)
+    assert tracker.step(nothing) == [] and tracker.step(image) == []
+
+
+def test_a_clip_as_coco(small_world, clip, tmp_path):
+    names = [CATEGORIES[number - 1].name for number in clip.category_ids]
+    frames = [(f'{i}.jpg', image[..., ::-1]) for i, image in enumerate(clip.images[:2])]
+    seen = []
+    boxes = boxes_of(clip.masks[0])
+    content = track(
+        small_world, frames, bboxes=boxes, video='x', on_frame=lambda *frame: seen.append(frame)
+    )
+    assert content['videos'] == [dict(id=1, name='x')]
+    assert [(each['file_name'], each['frame_id']) for each in content['images']] == [
+        ('0.jpg', 0),
+        ('1.jpg', 1),
+    ]
+    assert [each[0] for each in seen] == ['0.jpg', '1.jpg']
+    assert sum(len(each[2]) for each in seen) == len(content['annotations'])
+    first = [each for each in content['annotations'] if each['image_id'] == 1]
+    assert [each['track_id'] for each in first] == [1, 2, 3]
+    named = track(small_world, frames[:1], names, score_thr=0.1)
+    assert [each['name'] for each in named['categories']] == names and named['annotations']
+
+
+def test_mistakes_are_named(small_world, tmp_path):
+    with pytest.raises(ValueError, match='Give names or bboxes'):
+        track(small_world, [])
+    with pytest.raises(ValueError, match='clip has no frame'):
+        track(small_world, [], ['ring'])
+    with pytest.raises(ValueError, match='this model has no names'):
+        Tracker(OVSAMPredictor(MODELS.build(tiny.SAM)))
+    (tmp_path / 'clip.mp4').write_text('no video')
+    with pytest.raises(ValueError, match='clip.mp4 is truncated or no video'):
+        list(read_frames(tmp_path / 'clip.mp4'))
+    with pytest.raises(FileNotFoundError, match='missing.mp4'):
+        list(read_frames(tmp_path / 'missing.mp4'))
+
+
+def test_frames_of_videos_and_folders(tmp_path, clip):
+    video = cv2.VideoWriter(
+        str(tmp_path / 'clip.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (320, 256)
+    )
+    (tmp_path / 'frames').mkdir()
+    for number, image in enumerate(clip.images):
+        video.write(np.ascontiguousarray(image[..., ::-1]))
+        cv2.imwrite(str(tmp_path / 'frames' / f'{number:02d}.png'), image[..., ::-1])
+    video.release()
+    read = list(read_frames(tmp_path / 'clip.avi'))
+    assert [name for name, _ in read] == [f'{number:06d}.jpg' for number in range(6)]
+    stored = list(read_frames(tmp_path / 'frames'))
+    for (_, frame), (_, exact), image in zip(read, stored, clip.images):
+        assert np.array_equal(exact, image[..., ::-1])
+        assert np.abs(frame.astype(int) - exact).mean() < 8

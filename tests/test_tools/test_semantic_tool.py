@@ -1,0 +1,48 @@
+"""tools/semantic.py on a scene of the small world."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
+
+SMALL = ('--config', 'mini/ovsam_mini_boxes.py', '--vocabulary', 'names.txt')
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    print('seed 8')
+    scene = draw_scene(np.random.default_rng(8), 'test')
+    names = list(dict.fromkeys(CATEGORIES[i - 1].name for i in scene.category_ids))
+    labels = np.zeros(scene.image.shape[:2], np.uint8)
+    for number, mask in zip(scene.category_ids, scene.masks):
+        labels[mask] = 1 + names.index(CATEGORIES[number - 1].name)
+    for name, content in (('images', scene.image), ('labels', labels)):
+        (tmp_path / name / 'a').mkdir(parents=True)
+        Image.fromarray(content).save(tmp_path / name / 'a' / 'scene.png')
+    (tmp_path / 'names.txt').write_text('\n'.join(names))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_maps_are_written_and_compared(run_tool, folder):
+    status, out, err = run_tool(
+        'semantic.py', 'images', '--labels', 'labels', '--out', 'maps', *SMALL
+    )
+    assert status == 0, err
+    found = np.asarray(Image.open(folder / 'maps/a/scene.png'))
+    labels = np.asarray(Image.open(folder / 'labels/a/scene.png'))
+    accuracy = 100 * (found == labels)[labels > 0].mean()
+    scores = re.search(r'mIoU ([\d.]+), mAcc ([\d.]+), aAcc ([\d.]+)', out)
+    assert float(scores[3]) == pytest.approx(accuracy, abs=0.01) and accuracy > 50
+    assert found.max() <= labels.max() and (found == 0).any()
+    Image.fromarray(labels[:-1]).save(folder / 'labels/a/scene.png')
+    status, _, err = run_tool('semantic.py', 'images', '--labels', 'labels', *SMALL)
+    assert status == 2 and 'has another size than' in err
+
+
+def test_something_has_to_come_of_it(run_tool, folder):
+    status, _, err = run_tool('semantic.py', 'images', *SMALL)
+    assert status == 2 and 'give --labels to compare with, --out to write to, or both' in err

@@ -1,0 +1,104 @@
+"""Make maps of classes of images, and compare them with annotated ones: mIoU."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+import numpy as np
+from mmovsam.apis import semantic_map
+from mmovsam.apis.input_list import list_images
+from mmovsam.apis.large_image import open_large_image
+from mmovsam.apis.tiles import TILE_OVERLAP
+from mmovsam.datasets import LabelMapDataset
+from mmovsam.datasets.label_map import read_label_map
+from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
+from mmovsam.evaluation.semantic import IGNORED, semantic_scores
+from mmovsam.fileio import write_atomic
+from mmovsam.vocabulary import Vocabulary
+from tqdm import tqdm
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('images', help='folder of images')
+    add('--vocabulary', required=True, help='names: ade20k, pascal_context, coco, ..., or a text '
+        'file with a class on a line')  # fmt: skip
+    add('--labels', help='folder of annotated maps: PNG files of one channel')
+    add('--first-value', type=int, default=1, help='of the first class in the maps; values of no '
+        'class do not count (default: %(default)s, as in ADE20K and Pascal Context)')  # fmt: skip
+    add('--out', type=Path, help='folder for maps of the same values; 0 is no class, or '
+        '65535 where 0 is one')  # fmt: skip
+    add('--points-per-side', type=int, default=16, help='32 finds smaller things, in four times '
+        'the time')  # fmt: skip
+    add('--tile-size', type=int, metavar='PIXELS', help='look at large images in tiles')
+    add('--tile-overlap', type=float, default=TILE_OVERLAP, help='of neighboring tiles')
+    add_model_arguments(parser)
+    args = parser.parse_args()
+    if not (args.labels or args.out):
+        parser.error('give --labels to compare with, --out to write to, or both')
+    return args
+
+
+def pairs_of(args, names):
+    """Paths of images, by what their maps are called, and of annotated maps, which may be None."""
+    if args.labels is None:
+        return [(name, path, None) for name, path in list_images(args.images).items()]
+    data = LabelMapDataset(
+        data_prefix=dict(img=args.images, seg=args.labels),
+        metainfo=dict(classes=[''] * args.first_value + list(names)),
+        pipeline=[],
+        test_mode=True,
+        lazy_init=True,
+    )
+    return [(each['img_id'], each['img_path'], each['seg_map_path'])
+            for each in data.load_data_list()]  # fmt: skip
+
+
+def predict(args, predictor, pairs, names):
+    """For each image its map of classes and the annotated one, if there is one."""
+    tiles = dict(tile_size=args.tile_size, tile_overlap=args.tile_overlap)
+    for name, path, label_path in tqdm(pairs, unit='image'):
+        image = open_large_image(path, value_range=predictor.value_range)
+        if args.tile_size is None:
+            predictor.set_image(image.window(0, 0, *image.shape[::-1]), 'BGR')
+        things = predictor.segment_everything(
+            points_per_side=args.points_per_side, **(tiles if args.tile_size else {}),
+            image=image if args.tile_size else None,
+        )  # fmt: skip
+        found = semantic_map(things, image.shape, names)
+        if args.out is not None:
+            values = np.where(found < 0, 0 if args.first_value else 65535, found + args.first_value)
+            data = cv2.imencode('.png', values.astype(np.uint16))[1].tobytes()
+            write_atomic((args.out / name).with_suffix('.png'), data)
+        if label_path is not None:
+            truth = read_label_map(label_path) - args.first_value
+            if truth.shape != found.shape:
+                raise ValueError(f'{label_path} has another size than {path}: {truth.shape}.')
+            yield found, np.where((truth >= 0) & (truth < len(names)), truth, IGNORED)
+
+
+def main(args):
+    vocabulary = Vocabulary.from_source(args.vocabulary)
+    names = vocabulary.names
+    pairs = pairs_of(args, names)
+    predictor = load_predictor(args, cache_size=0)
+    predictor.set_vocabulary(vocabulary)
+    maps = predict(args, predictor, pairs, names)
+    if args.labels is None:
+        list(maps)
+    else:
+        scores = semantic_scores(maps, len(names))
+        print(f'{"class":<32}{"IoU":>7}{"Acc":>7}')
+        for name, iou, accuracy in zip(names, scores['IoU'], scores['Acc']):
+            if not np.isnan(iou):
+                print(f'{name:<32}{iou:>7.2f}{accuracy:>7.2f}')
+        print(', '.join(f'{key} {scores[key]:.2f}' for key in ('mIoU', 'mAcc', 'aAcc')))
+    print(f'Done: {len(pairs)} images{f": {args.out}/" if args.out else ""}')
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors():
+        main(args)

@@ -1,0 +1,81 @@
+"""Follow objects through a clip, by prompting each frame with the last mask."""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
+from mmovsam.apis import track
+from mmovsam.apis.auto_labeling.overlay import draw_objects
+from mmovsam.apis.find import SCORE_THR
+from mmovsam.apis.frames import read_frames
+from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
+from mmovsam.fileio import write_atomic
+from tqdm import tqdm
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('clip', help='a video, or a folder of frames in the order of their names')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--names', nargs='+', help="follow all of these in the first frame that has "
+        "one: dog 'a red cup'")  # fmt: skip
+    what.add_argument('--box', nargs=4, type=float, action='append', metavar=('X1', 'Y1', 'X2',
+        'Y2'), help='follow what is in this box of the first frame; may be repeated')  # fmt: skip
+    add('--score-thr', type=float, default=SCORE_THR, help='of names: leave out objects with a '
+        'lower score')  # fmt: skip
+    add('--no-refind', action='store_true', help='do not look for lost objects: faster')
+    add('--out', type=Path, default=Path('outputs/track'), help='folder for tracks.json, in '
+        "COCO's layout with video_id and track_id (default: %(default)s)")  # fmt: skip
+    add('--show', action='store_true', help='write pictures of the frames, too')
+    add('--overwrite', action='store_true', help='replace what is in OUT')
+    add_model_arguments(parser)
+    return parser.parse_args()
+
+
+def main(args):
+    file = args.out / 'tracks.json'
+    if file.exists() and not args.overwrite:
+        raise FileExistsError(f'There is already {file}. Write somewhere else, or --overwrite it.')
+    predictor = load_predictor(args, cache_size=0)
+
+    def show(name, image, things):
+        bar.update()
+        if args.show:
+            objects = [
+                dict(thing, counts=thing['segmentation']['counts'],
+                     name=f'{thing["track_id"]} {thing["name"]}')
+                for thing in things
+            ]  # fmt: skip
+            labels = sorted({each['name'] for each in objects})
+            _, data = cv2.imencode('.jpg', draw_objects(image, objects, labels))
+            write_atomic((args.out / 'pictures' / name).with_suffix('.jpg'), data.tobytes())
+
+    with tqdm(unit='frame') as bar:
+        content = track(
+            predictor,
+            read_frames(args.clip),
+            args.names,
+            args.box,
+            video=Path(args.clip).name,
+            score_thr=args.score_thr,
+            on_frame=show,
+            **(dict(refind_thr=None) if args.no_refind else {}),
+        )
+    write_atomic(file, json.dumps(content))
+    names = {each['id']: each['name'] for each in content['categories']}
+    seen = {}
+    for each in content['annotations']:
+        seen.setdefault((each['track_id'], names[each['category_id']]), []).append(each['image_id'])
+    for (number, name), frames in seen.items():
+        print(f'{number:>4}  {name or "object":<32} in {len(frames)} frames, '
+              f'{frames[0] - 1} to {frames[-1] - 1}')  # fmt: skip
+    print(f'Done: {len(seen)} objects in {len(content["images"])} frames: {file}')
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    with readable_errors():
+        main(args)
