@@ -26,8 +26,8 @@ def parse_args():
     add('--score-thr', type=float, default=SCORE_THR, help='leave out objects with a lower score')
     add('--detector', help='look at the boxes of a detector only: its config, or a name of '
         "MMDetection's index")  # fmt: skip
-    add('--points-per-side', type=int, default=16, help='32 finds smaller things, in four times '
-        'the time')  # fmt: skip
+    add('--points-per-side', type=int, help='ask about a grid of points: 32 finds smaller '
+        'things than 16; by default what suits the model')  # fmt: skip
     add('--tile-size', type=int, metavar='PIXELS', help='look at a large image in tiles of this '
         'side, that overlap, and put together what a seam cuts')  # fmt: skip
     add('--tile-overlap', type=float, default=TILE_OVERLAP, help='of neighboring tiles, in parts '

@@ -30,8 +30,8 @@ def parse_args():
         'class do not count (default: %(default)s, as in ADE20K and Pascal Context)')  # fmt: skip
     add('--out', type=Path, help='folder for maps of the same values; 0 is no class, or '
         '65535 where 0 is one')  # fmt: skip
-    add('--points-per-side', type=int, default=16, help='32 finds smaller things, in four times '
-        'the time')  # fmt: skip
+    add('--points-per-side', type=int, help='ask about a grid of points: 32 finds smaller '
+        'things than 16; by default what suits the model')  # fmt: skip
     add('--tile-size', type=int, metavar='PIXELS', help='look at large images in tiles')
     add('--tile-overlap', type=float, default=TILE_OVERLAP, help='of neighboring tiles')
     add_model_arguments(parser)

@@ -17,6 +17,7 @@ from .find import SCORE_THR
 from .prediction import Prediction
 from .predictor import OVSAMPredictor
 
+POINTS_PER_SIDE = 12
 SAME = 0.7
 """IoU above which two tracks would have one object; the less alike of them is lost."""
 SIZES = 1 / 3, 3.0
@@ -64,7 +65,8 @@ class Tracker:
         likeness_thr: Least cosine of what the regions are named by, with the first or the last of
             the object.
         refind_thr: The same for an object that was lost; None to look for none.
-        points_per_side: Of the grid of points that lost objects are looked for with.
+        points_per_side: Of the grid of points that lost objects are looked for with; None for no
+            points where the model proposes boxes, else 12.
 
     Raises:
         ValueError: The model has no names, so there is nothing to compare.
@@ -79,7 +81,7 @@ class Tracker:
         iou_thr: float = 0.3,
         likeness_thr: float = 0.6,
         refind_thr: float | None = 0.75,
-        points_per_side: int = 12,
+        points_per_side: int | None = None,
     ) -> None:
         if not predictor.model.recognizes:
             raise ValueError('Tracking compares what names are read from: this model has no names.')
@@ -89,6 +91,8 @@ class Tracker:
         self.iou_thr = iou_thr
         self.likeness_thr = likeness_thr
         self.refind_thr = refind_thr
+        if points_per_side is None and not predictor.model.proposal_head:
+            points_per_side = POINTS_PER_SIDE
         self.points_per_side = points_per_side
         self.tracks: list[Track] = []
 

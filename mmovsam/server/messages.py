@@ -87,7 +87,7 @@ class FindRequest(_Request):
         None, max_length=MAX_PROMPTS, description='xyxy, where to look; null: everywhere.'
     )
     points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] | None = Field(
-        None, description='Of the grid that is asked without boxes; null: 16.'
+        None, description='Of a grid of points that is asked; null: what suits the model.'
     )
     top_k: TopK = 5
     mask_format: MaskFormat = 'rle'
@@ -97,7 +97,9 @@ class EverythingRequest(_Request):
     """Asks for everything in the image, see `segment_everything` in the documentation."""
 
     model_config = ConfigDict(json_schema_extra=dict(examples=[dict(points_per_side=8)]))
-    points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] = 16
+    points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] | None = Field(
+        None, description='Of a grid of points that is asked; null: what suits the model.'
+    )
     quality_thr: Share | None = None
     stability_thr: Share | None = None
     nms_iou: Share = 0.7
