@@ -231,7 +231,7 @@ def test_objects_of_the_small_world_are_found_and_named(shipped):
         (dict(quality_thr=-1), 'quality_thr must lie between 0 and 1, not -1'),
         (dict(nms_iou=float('nan')), 'nms_iou must lie between 0 and 1, not nan'),
         (dict(crop_layers=-1), 'crop_layers must be at least 0, not -1'),
-        (dict(crop_layers=1), 'crop_layers need the image itself'),
+        (dict(crop_layers=1), 'crop_layers and tile_size need the image itself'),
         (dict(top_k=0), 'top_k must be at least 1'),
         (dict(output_mode='binary_mask'), "output_mode is 'binary_mask'; choose one of"),
         (dict(image_index=1), 'image_index is 1'),

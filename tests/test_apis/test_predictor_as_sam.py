@@ -118,7 +118,7 @@ def test_boxes_and_clicks_as_tensors_give_what_arrays_give(name):
     masks = masks_of_detections(predictor, scene.image, boxes, predictor.device)
     assert masks.shape == (len(boxes), 1, *scene.image.shape[:2]) and masks.dtype == bool
     expected = predictor.predict_batch([dict(box=box) for box in boxes])
-    assert (masks[:, 0] != expected.masks).mean() < 1e-3
+    assert (masks[:, 0] != expected.masks).mean() < 5e-3  # boxes are rounded once more
     ious = [mask_iou(mask[0], truth.astype(bool)) for mask, truth in zip(masks, scene.masks)]
     print(f'seed {SEED}: IoU of {name} {np.mean(ious):.3f}')
     assert np.mean(ious) > (0.8 if name == 'ovsam-mini' else 0.5)

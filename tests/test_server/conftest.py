@@ -4,7 +4,7 @@ import pytest
 import tiny
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
-from rest_client import HEIGHT, WIDTH, User, png
+from rest_client import HEIGHT, MAX_FILE_SIZE, WIDTH, User, png
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.apis.name_encoder import NameEncoder
@@ -12,8 +12,6 @@ from mmovsam.apis.name_encoder import NameEncoder
 server = pytest.importorskip('mmovsam.server', reason="no FastAPI: pip install 'mmovsam[test]'")
 
 from fastapi.testclient import TestClient  # noqa: E402
-
-LIMITS = server.Limits(max_file_size=40_000, max_pixels=10_000)
 
 
 @pytest.fixture(scope='session')
@@ -30,7 +28,8 @@ def serve(predictor):
     """`serve(password='plum')`: what is served, and a client of it."""
     name_encoder = NameEncoder(tiny.vocabulary(), dict(model=tiny.CLIP))
 
-    def make(limits=LIMITS, **settings):
+    def make(limits=None, **settings):
+        limits = limits or server.Limits(max_file_size=MAX_FILE_SIZE, max_pixels=10_000)
         served = server.Served(predictor, name_encoder, limits, **settings)
         return served, TestClient(server.make_app(served), raise_server_exceptions=False)
 

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 HEIGHT, WIDTH = 60, 80
+MAX_FILE_SIZE = 40_000
 
 
 def png(seed=0, shape=(HEIGHT, WIDTH, 3)):

@@ -5,7 +5,6 @@ import dataclasses
 import threading
 
 import pytest
-from conftest import LIMITS
 from rest_client import User, png
 
 from mmovsam.server import Limits, Sessions
@@ -73,7 +72,7 @@ def test_memory_of_pictures_and_names_is_counted(serve):
     named = predictor.nbytes
     user.post('/everything', points_per_side=2, quality_thr=0, stability_thr=0, min_area=1)
     assert picture < named < predictor.nbytes
-    limits = dataclasses.replace(LIMITS, max_memory=int(picture * 2.5))
+    limits = dataclasses.replace(served.limits, max_memory=int(picture * 2.5))
     _, client = serve(limits)
     users = [User(client) for _ in range(3)]
     for user in users:

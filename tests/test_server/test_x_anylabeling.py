@@ -5,8 +5,7 @@ import base64
 import numpy as np
 import pytest
 import tiny
-from conftest import LIMITS
-from rest_client import HEIGHT, WIDTH, png
+from rest_client import HEIGHT, MAX_FILE_SIZE, WIDTH, png
 
 from mmovsam.apis.image_input import read_image
 
@@ -84,7 +83,7 @@ def test_limits_and_password_hold_here_too(serve):
     served, client = serve(password='plum')
     assert client.get('/v1/models').status_code == predict(client)[0] == 401
     assert predict(client, token='plum', marks=[POINT])[0] == 200
-    large = base64.b64encode(bytes(LIMITS.max_file_size + 1)).decode()
+    large = base64.b64encode(bytes(MAX_FILE_SIZE + 1)).decode()
     status, answer = predict(client, large, token='plum')
     assert status == 413 and 'larger' in answer['error']
     assert len(served.sessions) == 1

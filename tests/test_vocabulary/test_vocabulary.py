@@ -214,7 +214,7 @@ def test_word_comes_before_a_file_of_its_name_and_a_path_reaches_the_file(tmp_pa
     ('source', 'error', 'message'),
     [
         ('imagnet22k', ValueError, "no vocabulary 'imagnet22k'.*'imagenet22k'"),
-        ('LVIS', ValueError, "no vocabulary 'LVIS'.*words coco, lvis"),
+        ('LVIS', ValueError, "no vocabulary 'LVIS'.*words .*coco, lvis"),
         ('CocoDatset', ValueError, "no vocabulary 'CocoDatset'.*'CocoDataset'"),
         ('OVLVISDataset', ValueError, 'are in its annotation file.*its config'),
         (type('Built', (), dict(metainfo=dict(palette=())))(), ValueError, "no 'classes'"),

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from tiny_dump import in_two_processes
 
 from mmovsam.apis import OVSAMPredictor, auto_label
-from mmovsam.apis.auto_labeling import formats, labeler
+from mmovsam.apis.auto_labeling import formats, sources
 from mmovsam.apis.auto_labeling.labeler import Labeler
 from mmovsam.apis.auto_labeling.sources import EverythingSource
 from mmovsam.apis.input_list import list_images
@@ -216,7 +216,7 @@ def test_second_run_into_one_file_is_refused(run, folder):
 def test_no_single_image_ends_a_run_whatever_it_raises(run, folder, batch_size, monkeypatch):
     images = folder / 'images'
     (images / 'c.jpg').write_bytes((images / 'c.jpg').read_bytes()[:300])
-    read_image, find = labeler.read_image, EverythingSource.find
+    read_image, find = sources.read_image, EverythingSource.find
     hit, hit_too = (np.asarray(read_image(images / name)).shape for name in ('d.png', 'e.jpg'))
 
     def reading(path, **kwargs):
@@ -230,7 +230,7 @@ def test_no_single_image_ends_a_run_whatever_it_raises(run, folder, batch_size, 
             raise IndexError('out of range')
         return find(self, predictor, images, top_k)
 
-    monkeypatch.setattr(labeler, 'read_image', reading)
+    monkeypatch.setattr(sources, 'read_image', reading)
     monkeypatch.setattr(EverythingSource, 'find', finding)
     done = run(batch_size=batch_size)
     assert done.num_images == 3 and list(done.unreadable) == ['c.jpg', 'd.png', 'e.jpg']
