@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .backbones import TimmBackbone
 from .backbones.clip_towers import ResNetTower
 from .detectors import OVSAM
 
@@ -18,10 +19,11 @@ def prepare_for_inference(
 ) -> OVSAM:
     """Make an OVSAM faster, for good: to train it or to load other weights, build it again.
 
-    The batch norms of CLIP's ResNets are folded into the convolutions before them, weights are
-    laid out channels-last, and the encoder runs under autocast where half precision is asked for.
-    In float32 this changes results by rounding only. A prepared model refuses to train, to be saved
-    and to load weights, as its weights are no longer those of its config.
+    The batch norms of CLIP's ResNets and of EfficientNets are folded into the convolutions before
+    them, weights are laid out channels-last, and the encoder runs under autocast where half
+    precision is asked for. In float32 this changes results by rounding only. A prepared model
+    refuses to train, to be saved and to load weights, as its weights are no longer those of its
+    config.
 
     Args:
         model: In eval mode; changed in place.
@@ -53,6 +55,8 @@ def prepare_for_inference(
 
     if isinstance(getattr(model.backbone, 'tower', None), ResNetTower):
         _fold_batch_norms(model.backbone.visual)
+    elif isinstance(model.backbone, TimmBackbone):
+        model.backbone.fold_batch_norms()
     for part in (model.backbone, model.neck, model.region_neck, model.high_res_neck):
         if part is not None:
             part.to(memory_format=torch.channels_last)

@@ -71,6 +71,27 @@ def test_tower_that_trains_keeps_the_statistics_of_its_norms():
     assert not tower.eval().training
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('model', [LITE, 'mobilenetv3_small_050', 'resnet18'])
+def test_folded_norms_change_nothing(model):
+    print('seed', SEED)
+    tower, images = build(model), torch.randn(2, 3, 64, 96)
+    torch.manual_seed(SEED)
+    for norm in tower.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.normal_(std=0.1)
+            norm.running_var.uniform_(0.5, 2)
+    maps = tower(images)
+    embedded = tower.embed_map(maps[-1])
+    tower.fold_batch_norms()
+    for got, want in zip(tower(images), maps):
+        assert torch.allclose(got, want, rtol=1e-3, atol=1e-4 * want.abs().max())
+    assert torch.allclose(tower.embed_map(maps[-1]), embedded, rtol=1e-3, atol=1e-4)
+    left = any(isinstance(each, torch.nn.BatchNorm2d) for each in tower.modules())
+    assert left == (model == 'resnet18')  # which stays as it is
+    tower.fold_batch_norms()  # does nothing more
+
+
 def test_unknown_names_and_networks_without_a_pyramid_are_refused():
     with pytest.raises(ValueError, match=r"no model 'efficientnet_lite99'.*list_models"):
         build('efficientnet_lite99')
