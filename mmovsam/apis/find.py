@@ -15,12 +15,14 @@ from ..prompts import Prompts
 from ..vocabulary import TextClassifier, split_name
 from .everything import OUTPUT_MODES
 from .name_contest import NameContest
-from .tidying import quality_of, touching
+from .tidying import mask_quality, touching
 from .tiles import TILE_OVERLAP
 
 SCORE_THR = 0.5
 DUPLICATE = 0.5
 """IoU above which two masks of one name are one object."""
+CERTAIN = 0.44
+"""Score of a proposed box from which on its mask counts in full."""
 PART = 0.8
 """Share of a mask inside of a larger one from which only the better of the two is kept."""
 CANDIDATES = (
@@ -92,7 +94,8 @@ class FindMode:
             Dicts as those of `segment_everything`, the best score first. `name` is one of the
             names; `names` and `name_scores` are it and its competitors, the likeliest first;
             `score` is the name's probability times the quality of the mask, its `predicted_iou` or,
-            where the model predicts none, `stability_score`. In place of the point those of boxes
+            where the model predicts none, `stability_score`, and less for boxes that were proposed
+            without certainty. In place of the point those of boxes
             have `box`, what was asked, xyxy.
 
         Raises:
@@ -274,7 +277,7 @@ def _of_names(
     if not things:
         return []
     regions = RegionEmbeddings(*map(torch.stack, zip(*(thing['regions'] for thing in things))))
-    quality = torch.tensor([quality_of(thing) for thing in things])
+    quality = torch.tensor([_quality(thing) for thing in things])
     found = []
     for name, probabilities, rivals in contest(regions):
         scores = probabilities[:, 0].float() * quality
@@ -292,6 +295,11 @@ def _of_names(
             own.append(thing)
         found += one_mask_each(own)
     return sorted(found, key=lambda thing: -thing['score'])
+
+
+def _quality(thing: Mapping) -> float:
+    certainty = min(thing.get('proposal_score', CERTAIN) / CERTAIN, 1.0) ** 0.5
+    return mask_quality(thing) * certainty
 
 
 def one_mask_each(things: Sequence[dict]) -> list[dict]:

@@ -11,10 +11,14 @@ from pycocotools import mask as coco_mask
 from .inference_results import moved, run_lengths
 
 
+def mask_quality(thing: Mapping) -> float:
+    """The predicted IoU of a mask or, without, its stability."""
+    return thing['predicted_iou'] if 'predicted_iou' in thing else thing['stability_score']
+
+
 def quality_of(thing: Mapping) -> float:
-    """The predicted IoU of a mask or, without, its stability; times the score of a proposed box."""
-    quality = thing['predicted_iou'] if 'predicted_iou' in thing else thing['stability_score']
-    return quality * thing.get('proposal_score', 1.0)
+    """The quality of a mask, times the score of its box if that was proposed."""
+    return mask_quality(thing) * thing.get('proposal_score', 1.0)
 
 
 def distinct(things: Sequence[dict], nms_iou: float) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tiny
 import tiny_photo
 import torch
 from pycocotools import mask as coco_mask
@@ -128,3 +129,16 @@ def test_crops_are_named_from_a_file_of_features_too(proposing, picture, tmp_pat
     without = OVSAMPredictor(tiny_photo.build(**PARTS))
     without.set_image(picture)
     assert not np.array_equal(without.predict(**PROMPTS['box']).name_scores, expected.name_scores)
+
+
+def test_found_objects_count_less_the_less_certain_their_box_was(proposing, picture):
+    predictor = OVSAMPredictor(proposing)
+    predictor.set_image(picture)
+    settings = dict(quality_thr=0, stability_thr=0, proposal_thr=0, min_area=1, nms_iou=1)
+    names = list(tiny.NAMES)
+    found = predictor.find(names, score_thr=0.0, background=[], candidates=settings)
+    assert found
+    for thing in found:
+        highest = thing['name_scores'][0] * thing['predicted_iou']
+        certainty = min(1, thing['proposal_score'] / 0.44) ** 0.5
+        assert thing['score'] == pytest.approx(highest * certainty, rel=1e-3)
