@@ -72,7 +72,7 @@ def parse_args():
 def answers(predictor, case):
     """What the model says to each prompt of the image that is set, as `draw_objects` takes it."""
     if case.prompts == EVERYTHING:
-        found = predictor.segment_everything()
+        found = predictor.segment_everything(non_overlapping=True)
         found = [(x['segmentation'], x['name'], x['score'], x['predicted_iou']) for x in found]
     else:
         asked = [
