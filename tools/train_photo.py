@@ -168,6 +168,7 @@ def encoded(args, data, stage: str) -> tuple:
     """The model that a stage begins with, and the maps of its tower."""
     model = build_model(args.config, frozen_tower=True).to(args.device).eval()
     load_into(model, weights_before(args, stage))
+    model.backbone.half().float()  # as stages keep it, so that all of them have the same maps
     features = EncodedPhotos(args.out / 'encoded', data, args.views)
     features.encode(model.backbone, args.amp)
     return model, features
