@@ -107,9 +107,9 @@ class EverythingMode:
 
             - `segmentation`, see `output_mode`; `area` in pixels; `bbox`, x, y, width, height;
             - `point_coords`, `[[x, y]]`, what was asked, or the center of the box that was;
-              `crop_box`, x, y, width, height, of what;
-            - `stability_score`; `predicted_iou` where the decoder predicts it; `proposal_score` of
-              a box that was proposed.
+            - `crop_box`, x, y, width, height, of what it was asked;
+            - `stability_score`; `predicted_iou` where the decoder predicts it;
+            - `proposal_score` of a box that the model proposed.
 
             And besides:
 
