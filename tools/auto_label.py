@@ -4,16 +4,16 @@ import argparse
 import sys
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmovsam.apis import auto_label
 from mmovsam.apis.auto_labeling.formats import FORMATS
 from mmovsam.apis.auto_labeling.label_studio import read_label_config
 from mmovsam.apis.tiles import TILE_OVERLAP
 from mmovsam.engine.command_line import (
-    OptionsAction,
     add_model_arguments,
+    add_prompter_options,
     load_predictor,
+    prompter_options,
     readable_errors,
 )
 from mmovsam.engine.processes import join_processes
@@ -37,13 +37,9 @@ def parse_args():
         'objects of the vocabulary, against the names of the model), the config of a detector, or '
         'proposals, a .json of COCO results',
     )
-    add(
-        '--prompter-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        default={},
-        help='of everything: points_per_side=32 stability_thr=0.9 ...; of find: score_thr=0.4 '
+    add_prompter_options(
+        parser,
+        'of everything: points_per_side=32 stability_thr=0.9 ...; of find: score_thr=0.4 '
         'candidates.points_per_side=32 ...; of a detector: '
         'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
         '(COCO, which images are which) filter.score_thr=0.3 ...',
@@ -106,16 +102,15 @@ def label(args):
         )
     elif args.label_config:
         predictor.set_vocabulary(read_label_config(args.label_config)[1].vocabulary())
-    options = Config()
-    options.merge_from_dict(args.prompter_options)  # a.b=1 becomes a=dict(b=1)
+    tiles = {}
     if args.tile_size:
-        options.merge_from_dict(dict(tile_size=args.tile_size, tile_overlap=args.tile_overlap))
+        tiles = dict(tile_size=args.tile_size, tile_overlap=args.tile_overlap)
     done = auto_label(
         predictor,
         args.images,
         args.out,
         prompter=args.prompter,
-        prompter_options=options.to_dict(),
+        prompter_options=prompter_options(args, **tiles),
         format=args.format,
         polygons=args.polygons,
         label_config=args.label_config,

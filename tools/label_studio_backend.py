@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-from mmengine.config import Config
 from mmovsam.apis.auto_labeling.sources import find_source
 from mmovsam.engine.command_line import (
-    OptionsAction,
     add_model_arguments,
+    add_prompter_options,
     load_predictor,
+    prompter_options,
     readable_errors,
 )
 from mmovsam.label_studio import MAX_BODY, BackendApp, ImageSource, LabelStudioBackend
@@ -30,14 +30,7 @@ def parse_args():
         help="what finds the objects of whole tasks: find (the default, by the project's labels), "
         'everything, or the config of a detector',
     )
-    add(
-        '--prompter-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        default={},
-        help='of find: score_thr=0.4 ...; of the others as for mmovsam label',
-    )
+    add_prompter_options(parser, 'of find: score_thr=0.4 ...; of the others as for mmovsam label')
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks')
     add('--port', type=int, default=9090)
     add(
@@ -86,9 +79,7 @@ def serve(args):
         value_range=args.value_range,
     )
     login = credentials()
-    options = Config()
-    options.merge_from_dict(args.prompter_options)
-    source = find_source(args.prompter, options.to_dict(), [])
+    source = find_source(args.prompter, prompter_options(args), [])
     predictor = load_predictor(args)
     backend = LabelStudioBackend(predictor, images, Path(args.config).stem, source=source)
     waitress.serve(

@@ -7,8 +7,10 @@ from pathlib import Path
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.apis.loading import load
 from mmovsam.engine.command_line import (
+    add_limit_arguments,
     add_model_arguments,
     add_network_arguments,
+    limits_of,
     load_predictor,
     password_of,
     readable_errors,
@@ -21,12 +23,9 @@ def parse_args():
     add_model_arguments(parser)
     add_network_arguments(parser)
     add('--port', type=int, default=8000)
-    add('--max-file-size', type=float, default=20, help='of an image, in MB (%(default)s)')
-    add('--max-pixels', type=float, default=64, help='of an image, in millions (%(default)s)')
+    add_limit_arguments(parser)
     add('--max-memory', type=float, default=1024, help='for the encoded images and names of all '
         'sessions, in MB (%(default)s)')  # fmt: skip
-    add('--forget-after', type=float, default=60, help='minutes without use, after which a session '
-        'is forgotten (%(default)s)')  # fmt: skip
     return parser.parse_args()
 
 
@@ -34,12 +33,7 @@ def main(args):
     from mmovsam.server import Limits, Served, make_app  # says how to get FastAPI
     import uvicorn
 
-    limits = Limits(
-        max_file_size=round(args.max_file_size * 2**20),
-        max_pixels=round(args.max_pixels * 10**6),
-        max_memory=round(args.max_memory * 2**20),
-        forget_after=args.forget_after * 60,
-    )
+    limits = Limits(max_memory=round(args.max_memory * 2**20), **limits_of(args))
     password = password_of(args)
     try:  # before a model is loaded
         listening = socket.create_server((args.host, args.port))

@@ -8,8 +8,10 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.apis import loading
 from mmovsam.engine.command_line import (
     add_device_arguments,
+    add_limit_arguments,
     add_network_arguments,
     add_value_range,
+    limits_of,
     load_predictor,
     password_of,
     readable_errors,
@@ -27,24 +29,16 @@ def parse_args():
     add_value_range(parser)
     add_network_arguments(parser)
     add('--port', type=int, help='(default: a free one from 7860 on)')
-    add('--max-file-size', type=float, default=20, help='of a picture, in MB (%(default)s)')
-    add('--max-pixels', type=float, default=64, help='of a picture, in millions (%(default)s)')
+    add_limit_arguments(parser)
     add('--max-sessions', type=int, default=16, help='users whose pictures stay encoded '
         '(%(default)s)')  # fmt: skip
-    add('--forget-after', type=float, default=60, help='minutes without use, after which a '
-        "user's picture is forgotten (%(default)s)")  # fmt: skip
     return parser.parse_args()
 
 
 def main(args):
     from mmovsam.web.serving import Limits, serving  # says how to get Gradio
 
-    limits = Limits(
-        max_file_size=round(args.max_file_size * 2**20),
-        max_pixels=round(args.max_pixels * 10**6),
-        max_sessions=args.max_sessions,
-        forget_after=args.forget_after * 60,
-    )
+    limits = Limits(max_sessions=args.max_sessions, **limits_of(args))
     password = password_of(args)
     shared = load_predictor(args, loading.load)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does

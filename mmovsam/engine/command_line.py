@@ -114,6 +114,25 @@ def add_value_range(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_prompter_options(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add the flag of a prompter's arguments, see `prompter_options`; `help` says which."""
+    parser.add_argument(
+        '--prompter-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        default={},
+        help=help,
+    )
+
+
+def prompter_options(args: argparse.Namespace, **more) -> dict:
+    """The arguments of a prompter, and more of them; `a.b=1` becomes `a=dict(b=1)`."""
+    options = Config()
+    options.merge_from_dict(dict(args.prompter_options, **more))
+    return options.to_dict()
+
+
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a server that say who reaches it; see `password_of`."""
     add = parser.add_argument
@@ -127,6 +146,28 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='ask for a password, which whoever uses the server has to know; it can also be in the '
         f'environment, as {PASSWORD_VARIABLE}',
+    )
+
+
+def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a server that say what it takes and remembers; see `limits_of`."""
+    add = parser.add_argument
+    add('--max-file-size', type=float, default=20, help='of a picture, in MB (%(default)s)')
+    add('--max-pixels', type=float, default=64, help='of a picture, in millions (%(default)s)')
+    add(
+        '--forget-after',
+        type=float,
+        default=60,
+        help="minutes without use, after which a user's picture is forgotten (%(default)s)",
+    )
+
+
+def limits_of(args: argparse.Namespace) -> dict:
+    """The limits of `add_limit_arguments` in bytes, pixels and seconds."""
+    return dict(
+        max_file_size=round(args.max_file_size * 2**20),
+        max_pixels=round(args.max_pixels * 10**6),
+        forget_after=args.forget_after * 60,
     )
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..layers.bboxes import bboxes_of_logits
 from ..layers.windows import paste_windows, read_windows_of_each, window_grid, windows_of
 from ..models.detectors.region_crops import RegionCrops, crop_windows, cut_out, prompts_in_crops
-from ..models.heads.window_decoder import GRIDS, WindowPrompts
+from ..models.heads.window_decoder import GRIDS
 from .augmentation import make_inputs
-from .window_training import WindowTrainer, window_losses
+from .window_training import WindowTrainer, window_losses, with_masks
 
 
 class CropTrainer(WindowTrainer):
@@ -38,7 +37,7 @@ class CropTrainer(WindowTrainer):
                 maps = [(self.features.maps(number), count) for number, count in views]
                 earlier, _, windows = self._decode(maps, prompts)
                 earlier = paste_windows(earlier, windows, input_size // 2, input_size)
-                prompts = _with_masks(prompts, earlier, input_size)
+                prompts = with_masks(prompts, earlier, input_size)
                 crops = self.encode_crops(views, prompts.bboxes)
                 seen = prompts_in_crops(crops, prompts, input_size)
             windows = windows_of(seen.bboxes)
@@ -67,17 +66,9 @@ class CropTrainer(WindowTrainer):
     @torch.no_grad()
     def begin(self) -> None:
         """Begin with the window decoder's weights, unless it is trained already."""
-        if any((conv.std != 1).any() for conv in self.model.crop_decoder.inputs):
+        if any(conv.is_measured for conv in self.model.crop_decoder.inputs):
             return
         for model in (self.model, self.averaged):
             state = model.window_decoder.state_dict()
             own = model.crop_decoder.state_dict()
             model.crop_decoder.load_state_dict({name: state[name] for name in own})
-
-
-def _with_masks(prompts: WindowPrompts, masks: Tensor, input_size: int) -> WindowPrompts:
-    """The same prompts with masks `(N, 1, h, w)`, and their boxes where none is given."""
-    found = bboxes_of_logits(masks, input_size)
-    follow = ~prompts.given & (found[:, 2:] > found[:, :2]).all(1)
-    bboxes = torch.where(follow[:, None], found, prompts.bboxes)
-    return prompts._replace(bboxes=bboxes, previous=masks)

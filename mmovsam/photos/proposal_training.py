@@ -13,7 +13,7 @@ from ..models.detectors import OVSAM
 from .augmentation import MIN_VISIBLE, make_inputs, test_transforms
 from .data import CANVAS, PhotoData
 from .encoded import EncodedPhotos
-from .trainer import PhotoTrainer
+from .trainer import PhotoTrainer, freeze_all_but
 
 LIMITS = (0.0, 56.0, 144.0, float('inf'))
 """Longer sides in pixels of objects that are proposed on each level, from one to the next."""
@@ -46,8 +46,7 @@ class ProposalTrainer(PhotoTrainer):
         complete: Collection[str] = ('coco_train',),
         **kwargs,
     ) -> None:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith('proposal_head.'))
+        freeze_all_but(model, 'proposal_head')
         super().__init__(model, data, **kwargs)
         self.features = features
         sources = data.photographs.sources
@@ -114,15 +113,15 @@ class ProposalTrainer(PhotoTrainer):
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Measure what the head reads, so that it can be normalized."""
+        """Measure what the head reads, so that it can be normalized, unless that was done."""
+        if any(conv.is_measured for conv in self.model.proposal_head.inputs):
+            return
         host = torch.Generator().manual_seed(self.seed)
         drawn = torch.multinomial(self.image_weights, 64, True, generator=host).tolist()
         views = [self._maps(number, host)[0] for number in drawn]
         for index, level in enumerate(map(torch.cat, zip(*views))):
             for model in (self.model, self.averaged):
-                conv = model.proposal_head.inputs[index]
-                conv.mean.copy_(level.mean((0, 2, 3)))
-                conv.std.copy_(level.std((0, 2, 3)).clamp(min=1e-3))
+                model.proposal_head.inputs[index].measure(level)
 
     def measure(self, val: PhotoData) -> dict[str, float]:
         """Recall of all objects at an IoU of 0.5, by the best 30, 50 and 100 boxes."""

@@ -261,6 +261,12 @@ class PhotoTrainer:
         self.step = state['step']
 
 
+def freeze_all_but(model: OVSAM, part: str) -> None:
+    """Let one part of a model learn, and nothing else."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(f'{part}.'))
+
+
 def _groups(model: OVSAM, names: RegionNames | None, lr: float, tower_lr: float) -> Sequence[dict]:
     """Parameters by learning rate; norms, biases and tokens do not decay."""
     groups = defaultdict(list)

@@ -24,7 +24,7 @@ from .data import CANVAS, PhotoData
 from .encoded import EncodedPhotos
 from .interaction import depth_of, draw_corrections, draw_inside, jittered
 from .losses import dice_losses
-from .trainer import PhotoTrainer
+from .trainer import PhotoTrainer, freeze_all_but
 
 BOX_SHARE = 0.5
 """Of objects whose box is given; of the others a point is."""
@@ -91,8 +91,7 @@ class WindowTrainer(PhotoTrainer):
     learned = 'window_decoder'
 
     def __init__(self, model: OVSAM, data: PhotoData, features: EncodedPhotos, **kwargs) -> None:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith(f'{self.learned}.'))
+        freeze_all_but(model, self.learned)
         super().__init__(model, data, **kwargs)
         self.features = features
         with_mask = torch.zeros(len(data))
@@ -175,18 +174,17 @@ class WindowTrainer(PhotoTrainer):
         generator: torch.Generator,
     ) -> WindowPrompts:
         """With the mask before, most of them with a click where it is wrong."""
-        given = prompts.given
         pasted = paste_windows(logits, windows, PREVIOUS_SIZE, self.model.input_size)
-        found = bboxes_of_logits(pasted, self.model.input_size)
         point, label = next_points(logits, windows, targets, generator)
         clicked = torch.rand(label.shape, generator=generator, device=label.device) < CLICK_SHARE
         points = torch.cat((prompts.points, point), dim=1)
         labels = torch.cat((prompts.labels, torch.where(clicked, label, -1)), dim=1)
         # as in use: the window of the next round is around the mask and all clicks in it
-        follow = ~given & (found[:, 2:] > found[:, :2]).all(1)
-        boxes = torch.where(follow[:, None], found, prompts.bboxes)
-        boxes = torch.where(given[:, None], boxes, around(boxes, points, labels))
-        return WindowPrompts(boxes, given, points, labels, pasted)
+        prompts = with_masks(prompts, pasted, self.model.input_size)
+        boxes = torch.where(
+            prompts.given[:, None], prompts.bboxes, around(prompts.bboxes, points, labels)
+        )
+        return prompts._replace(bboxes=boxes, points=points, labels=labels)
 
     def _decode(
         self,
@@ -231,7 +229,7 @@ class WindowTrainer(PhotoTrainer):
     @torch.no_grad()
     def begin(self) -> None:
         """Measure what the decoder reads, so that it can be normalized, unless that was done."""
-        if any((conv.std != 1).any() for conv in self.model.window_decoder.inputs):
+        if any(conv.is_measured for conv in self.model.window_decoder.inputs):
             return
         host = torch.Generator().manual_seed(self.seed)
         drawn = []
@@ -241,9 +239,15 @@ class WindowTrainer(PhotoTrainer):
             drawn.append(self._read(maps, prompts, windows_of(prompts.bboxes))[: len(GRIDS)])
         for index, features in enumerate(map(torch.cat, zip(*drawn))):
             for model in (self.model, self.averaged):
-                conv = model.window_decoder.inputs[index]
-                conv.mean.copy_(features.mean((0, 2, 3)))
-                conv.std.copy_(features.std((0, 2, 3)).clamp(min=1e-3))
+                model.window_decoder.inputs[index].measure(features)
+
+
+def with_masks(prompts: WindowPrompts, masks: Tensor, input_size: int) -> WindowPrompts:
+    """The same prompts with masks `(N, 1, h, w)`, and their boxes where none is given."""
+    found = bboxes_of_logits(masks, input_size)
+    follow = ~prompts.given & (found[:, 2:] > found[:, :2]).all(1)
+    bboxes = torch.where(follow[:, None], found, prompts.bboxes)
+    return prompts._replace(bboxes=bboxes, previous=masks)
 
 
 def drawn_boxes(bboxes: Tensor, generator: torch.Generator) -> Tensor:

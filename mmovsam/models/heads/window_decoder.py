@@ -93,6 +93,16 @@ class NormalizedConv(nn.Conv2d):
         self.register_buffer('mean', torch.zeros(in_channels))
         self.register_buffer('std', torch.ones(in_channels))
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the constants are those of maps."""
+        return bool((self.std != 1).any())
+
+    def measure(self, maps: Tensor) -> None:
+        """Set the constants to those of maps `(N, C, h, w)`."""
+        self.mean.copy_(maps.mean((0, 2, 3)))
+        self.std.copy_(maps.std((0, 2, 3)).clamp(min=1e-3))
+
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight / self.std[:, None, None]
         return F.conv2d(x, weight, self.bias - (weight[:, :, 0, 0] * self.mean).sum(1))
