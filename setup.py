@@ -68,9 +68,8 @@ onedl = ['onedl-mmengine>=0.10.12', 'onedl-mmdetection>=3.5.1']
 docs = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6', 'mkdocstrings[python]>=1', 'ruff']  # make docs
 mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
-web = ['gradio>=6.31,<7']  # what tools/web_demo.py serves its page with
 heic = ['pillow-heif>=0.16']  # images of phones and cameras
-serve = ['fastapi>=0.115,<1', 'uvicorn>=0.30']  # what tools/serve.py serves with
+serve = ['fastapi>=0.115,<1', 'uvicorn>=0.30']  # what the page and the server are served with
 large_images = ['rasterio>=1.3', 'tifffile>=2023']  # windows of images that exceed memory
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
 cvat = ['cvat-sdk>=2.60']  # whose functions mmovsam.integrations.cvat has; from then on with scores
@@ -89,9 +88,7 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     py_modules=['mmovsam_command'],  # beside the package, whose import takes seconds
     entry_points={'console_scripts': ['mmovsam = mmovsam_command:main']},
-    package_data={
-        NAME: ['py.typed', 'weights/*', '**/*.json', '**/*.txt', 'web/*.css', 'web/*.js']
-    },
+    package_data={NAME: ['py.typed', 'weights/*', '**/*.json', '**/*.txt', 'server/static/*']},
     include_package_data=False,
     options={'egg_info': {'egg_base': 'build'}},
     cmdclass={'build_py': BuildPy},
@@ -125,7 +122,7 @@ setup(
         'export': export,
         'docs': docs,
         'mini': mini,
-        'web': [*mini, *web],
+        'web': [*mini, *serve],
         'test': [
             *mini,
             *lvis,
@@ -133,7 +130,6 @@ setup(
             *label_studio,
             *serve,
             'httpx',
-            *web,
             *export,
             'pytest',
             'hypothesis',

@@ -16,7 +16,6 @@ from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
 from mmovsam.apis.loading import load
 from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
 from mmovsam.fileio import write_atomic
-from mmovsam.web.pictures import jpeg
 
 EVERYTHING = 'everything'
 COLUMNS, WIDTH = 3, 1500  # of the sheet of all pictures, in pictures and in pixels
@@ -139,12 +138,18 @@ def main(args):
             FONT_SIZE,
             PALETTE * (1 + len(names) // len(PALETTE)),
         )[..., ::-1]
-        write_atomic(args.out / f'{number}_{case.photo}.jpg', jpeg(drawn))
+        write_jpeg(args.out / f'{number}_{case.photo}.jpg', drawn)
         sheet.append(drawn)
     print('\nPrompts: point x, y or box x1, y1, x2, y2. IoU: what the model expects of its mask.')
-    write_atomic(args.out / 'demo.jpg', jpeg(contact_sheet(sheet, COLUMNS, WIDTH), 80))
+    write_jpeg(args.out / 'demo.jpg', contact_sheet(sheet, COLUMNS, WIDTH), 80)
     out = os.path.relpath(args.out)
     print(f'Done in {time.monotonic() - start:.0f} s. Pictures: {out}/demo.jpg, {out}/*.jpg')
+
+
+def write_jpeg(path, image, quality=92):
+    """Write an image `(H, W, 3)` uint8 RGB."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    write_atomic(path, cv2.imencode('.jpg', image[..., ::-1], options)[1].tobytes())
 
 
 if __name__ == '__main__':

@@ -1,19 +1,14 @@
-"""Serve a page on which a click gives a mask and a name."""
+"""Serve a page on which a click gives a mask and a name, beside the routes of tools/serve.py."""
 
 import argparse
-import signal
-import time
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-from mmovsam.apis import loading
+from mmovsam.apis.loading import load_examples
 from mmovsam.engine.command_line import (
     add_device_arguments,
     add_limit_arguments,
     add_network_arguments,
     add_value_range,
-    limits_of,
-    load_predictor,
-    password_of,
     readable_errors,
 )
 
@@ -30,23 +25,15 @@ def parse_args():
     add_network_arguments(parser)
     add('--port', type=int, help='(default: a free one from 7860 on)')
     add_limit_arguments(parser)
-    add('--max-sessions', type=int, default=16, help='users whose pictures stay encoded '
-        '(%(default)s)')  # fmt: skip
     return parser.parse_args()
 
 
 def main(args):
-    from mmovsam.web.serving import Limits, serving  # says how to get Gradio
+    from mmovsam.server import add_page  # says how to get FastAPI
+    from mmovsam.server.serving import serve
 
-    limits = Limits(max_sessions=args.max_sessions, **limits_of(args))
-    password = password_of(args)
-    shared = load_predictor(args, loading.load)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
-    examples = loading.load_examples()
-    with serving(*shared, limits, args.host, args.port, examples, password) as url:
-        print(f'The page is at {url} (Ctrl-C ends it)', flush=True)
-        while True:
-            time.sleep(3600)
+    ports = range(7860, 7960) if args.port is None else [args.port]
+    serve(args, ports, lambda app, served: add_page(app, served, load_examples()))
 
 
 if __name__ == '__main__':

@@ -460,55 +460,35 @@ def _requests() -> list[bytes]:
     ]
 
 
-_UNFIT = (TypeError, AttributeError, KeyError, IndexError, ValueError, OverflowError)
-"""By which Gradio's own answer to an event is an error; the session must outlive it."""
-
-
-def ask_page(data: bytes) -> None:
-    """What a browser sends with an event of the page."""
-    from types import SimpleNamespace
-
-    import gradio
-
-    page, request = _page(), SimpleNamespace(session_hash='ann')
-    content = json.loads(data)
-    if not isinstance(content, dict):
-        raise ValueError('no request')
-    event = gradio.EventData(None, content.get('event'))
-    mode, name = (value if isinstance(value, str) else '' for value in map(content.get, 'mn'))
-    list(page.example(gradio.EventData(None, dict(key=0)), request))
-    for handler in (
-        lambda: page.gesture(mode, name, event, request),
-        lambda: page.pick_name(event, request),
-        lambda: page.add(name, request),
-        lambda: page.rename(name, event, request),
-        lambda: page.remove(name, event, request),
-        lambda: list(page.example(event, request)),
-    ):
-        with contextlib.suppress(gradio.Error, *_UNFIT):
-            handler()
-    page.save_json(request)
+def ask_server(data: bytes) -> None:
+    """A prompt of the page, or of another client of the server."""
+    client, headers = _client()
+    answer = client.post('/prompt', content=data, headers=headers)
+    if answer.status_code != 200:
+        assert answer.status_code in (400, 422), answer.text
+        raise ValueError(answer.json()['error'])
 
 
 @functools.cache
-def _page():
-    from mmovsam.web import NameEncoder, Session, SessionStore
-    from mmovsam.web.page import Page
+def _client():
+    from fastapi.testclient import TestClient
+
+    from mmovsam.apis.name_encoder import NameEncoder
+    from mmovsam.server import Served, make_app
 
     predictor = _predictor()
-    encoder = NameEncoder(predictor.classifier, None)
-    store = SessionStore(lambda: Session(predictor.fork(), encoder))
-    page = Page(store, (), 9, 10**6, examples=dict(a=np.zeros((8, 8, 3), np.uint8)))
-    with contextlib.suppress(Exception):
-        page.layout()
-    return page
+    client = TestClient(make_app(Served(predictor, NameEncoder(predictor.classifier, None))))
+    headers = dict(Authorization=f'Bearer {client.post("/sessions").json()["token"]}')
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(stream, 'PNG')
+    client.put('/image', content=stream.getvalue(), headers=headers)
+    return client, {**headers, 'Content-Type': 'application/json'}
 
 
-def _events() -> list[bytes]:
-    event = dict(start=[1, 2], end=[5, 6], drag=False, background=False, key=0, name='cat')
-    return [
-        _json(dict(m='Object', n='cat', event=dict(event, drag=drag))) for drag in (True, False)
-    ]
+def _prompts() -> list[bytes]:
+    points = dict(point_coords=[[1, 2], [5, 6]], point_labels=[1, 0])
+    mask = dict(size=[8, 8], counts='0h0')
+    return [_json(dict(prompts=[each])) for each in (points, dict(box=[1, 1, 6, 7], mask=mask))]
 
 
 READERS = dict(
@@ -527,5 +507,5 @@ READERS = dict(
     onnx_folder=Reader(read_onnx_folder, _onnx_folders, is_json=True),
     onnx_vocabulary=Reader(read_onnx_vocabulary, _onnx_vocabularies),
     label_studio=Reader(ask_backend, _requests, is_json=True),
-    page=Reader(ask_page, _events, is_json=True),
+    server=Reader(ask_server, _prompts, is_json=True),
 )

@@ -160,11 +160,18 @@ def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
         default=60,
         help="minutes without use, after which a user's picture is forgotten (%(default)s)",
     )
+    add(
+        '--max-memory',
+        type=float,
+        default=1024,
+        help='for the encoded images and names of all users, in MB (%(default)s)',
+    )
 
 
 def limits_of(args: argparse.Namespace) -> dict:
     """The limits of `add_limit_arguments` in bytes, pixels and seconds."""
     return dict(
+        max_memory=round(args.max_memory * 2**20),
         max_file_size=round(args.max_file_size * 2**20),
         max_pixels=round(args.max_pixels * 10**6),
         forget_after=args.forget_after * 60,

@@ -1,4 +1,4 @@
-"""A REST server: a session for each client, prompts and names in, masks out. Needs FastAPI."""
+"""A REST server and its page: prompts and names in, masks out. Needs FastAPI (extra `serve`)."""
 
 try:
     import fastapi  # noqa: F401
@@ -7,7 +7,8 @@ except ImportError as error:
 
 from .app import make_app
 from .limits import Limits
+from .page import add_page
 from .served import Served
 from .sessions import Sessions
 
-__all__ = ['Limits', 'Served', 'Sessions', 'make_app']
+__all__ = ['Limits', 'Served', 'Sessions', 'add_page', 'make_app']

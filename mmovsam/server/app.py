@@ -1,5 +1,6 @@
 """The server as an ASGI application: sessions, images, prompts, names."""
 
+import hashlib
 import logging
 from http import HTTPStatus
 from typing import Annotated
@@ -74,7 +75,7 @@ def make_app(served: Served) -> FastAPI:
         data = await request.body()
         pixels = served.limits.max_pixels
         width, height = await served.answer(session, answers.set_image, data, pixels)
-        return dict(width=width, height=height)
+        return dict(width=width, height=height, sha256=hashlib.sha256(data).hexdigest())
 
     @app.get('/vocabulary', response_model=messages.VocabularyAnswer, responses=OF_SESSION)
     async def get_vocabulary(session: session_of):
@@ -109,7 +110,11 @@ def make_app(served: Served) -> FastAPI:
 
     app.include_router(x_anylabeling.make_router(served))
     size = served.limits.max_file_size
-    sizes = {'/image': size, '/v1/predict': size * 4 // 3 + MAX_JSON}  # the latter in base 64
+    sizes = {
+        '/image': size,
+        '/page/decode': size,
+        '/v1/predict': size * 4 // 3 + MAX_JSON,
+    }  # the latter in base 64
     app.add_middleware(
         BodyLimit, limits=served.limits, max_bytes=lambda path: sizes.get(path, MAX_JSON)
     )

@@ -123,6 +123,7 @@ class ImageAnswer(BaseModel):
 
     width: int
     height: int
+    sha256: str = Field(description="Of the image's file, in hexadecimal.")
 
 
 class VocabularyAnswer(BaseModel):

@@ -5,7 +5,7 @@ import random
 import pytest
 
 pytest.importorskip('onnxruntime')
-pytest.importorskip('gradio')
+pytest.importorskip('fastapi')
 
 from fuzz.mutating import mutated_bytes, mutated_json
 from fuzz.readers import READERS, REFUSED

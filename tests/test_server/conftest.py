@@ -1,5 +1,7 @@
 """A small random model that is served, and a client in this process."""
 
+import hashlib
+
 import pytest
 import tiny
 from mmdet.registry import MODELS
@@ -45,5 +47,6 @@ def client(serve):
 def user(client):
     """One with a picture."""
     user = User(client)
-    assert user.image(png()) == (200, dict(width=WIDTH, height=HEIGHT))
+    digest = hashlib.sha256(png()).hexdigest()
+    assert user.image(png()) == (200, dict(width=WIDTH, height=HEIGHT, sha256=digest))
     return user

@@ -1,26 +1,31 @@
-"""tools/serve.py in this process, without answering."""
+"""tools/serve.py and tools/web_demo.py in this process, without answering."""
 
+import contextlib
+import re
 import socket
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+pytest.importorskip('fastapi', reason="no FastAPI: pip install 'mmovsam[test]'")
+
+from fastapi.testclient import TestClient
+
 
 @pytest.fixture
 def run(monkeypatch, run_tool):
     """`run('--port 0')`: exit status, the applications that were served, output, errors."""
-    pytest.importorskip('fastapi', reason="no FastAPI: pip install 'mmovsam[test]'")
     monkeypatch.delenv('MMOVSAM_PASSWORD', raising=False)
 
-    def call(line):
+    def call(line, tool='serve.py'):
         served = []
         uvicorn = SimpleNamespace(
             Config=lambda app, **_: app,
             Server=lambda app: SimpleNamespace(run=lambda sockets: served.append(app)),
         )
         monkeypatch.setitem(sys.modules, 'uvicorn', uvicorn)
-        status, out, err = run_tool('serve.py', *line.split())
+        status, out, err = run_tool(tool, *line.split())
         return status, served, out, err
 
     return call
@@ -30,6 +35,17 @@ def test_model_is_served_to_this_machine_alone(run):
     status, (app,), out, err = run('--port 0 --config mini/ovsam_mini_boxes.py --device cpu')
     assert status == 0 and app.title == 'mmovsam' and not err
     assert 'Serving at http://127.0.0.1:' in out
+
+
+def test_the_page_is_served_with_it_on_the_first_free_port(run):
+    line = 'mini/ovsam_mini_boxes.py --device cpu'
+    with contextlib.suppress(OSError), socket.create_server(('127.0.0.1', 7860)):
+        status, (app,), out, err = run(line, 'web_demo.py')
+    assert status == 0 and not err
+    assert re.search(r'Serving at http://127.0.0.1:78(6[1-9]|[7-9]\d)', out)
+    client = TestClient(app)
+    assert 'Open-Vocabulary SAM' in client.get('/').text
+    assert 'coffee: Rachel Michetti, CC0' in client.get('/page/settings').json()['examples']
 
 
 def test_what_is_wrong_is_told_in_a_line(run):

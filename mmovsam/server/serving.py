@@ -1,0 +1,58 @@
+"""Serving from the command line, until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from ..apis.loading import load
+from ..engine.command_line import limits_of, load_predictor, password_of
+from .app import make_app
+from .limits import Limits
+from .served import Served
+
+
+def serve(
+    args: argparse.Namespace,
+    ports: Iterable[int],
+    add_routes: Callable[[FastAPI, Served], None] | None = None,
+) -> None:
+    """Serve a model over HTTP.
+
+    Args:
+        args: Those of `add_model_arguments`, `add_network_arguments` and `add_limit_arguments`.
+        ports: The first of them that is free is taken.
+        add_routes: Adds what the description does not have, to the application.
+
+    Raises:
+        OSError: No port is free, or the address is not of this machine.
+    """
+    import uvicorn
+
+    limits = Limits(**limits_of(args))
+    password = password_of(args)
+    with _listen(args.host, ports) as listening:  # before a model is loaded
+        predictor, name_encoder = load_predictor(args, load, cache_size=0)
+        served = Served(predictor, name_encoder, limits, Path(args.config).stem, password)
+        app = make_app(served)
+        if add_routes:
+            add_routes(app, served)
+        config = uvicorn.Config(app, log_level='warning', server_header=False)
+        host, port = listening.getsockname()[:2]
+        print(f'Serving at http://{host}:{port} (Ctrl-C ends it)', flush=True)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, ports: Iterable[int]) -> socket.socket:
+    for port in ports:
+        try:
+            return socket.create_server((host, port))
+        except OSError as reason:
+            error = reason
+    raise OSError(
+        f'Cannot listen on {host}, port {port}: {error.strerror}. Choose another address or port.'
+    ) from error
