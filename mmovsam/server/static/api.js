@@ -13,11 +13,17 @@ export class Api {
     Object.assign(this, { askPassword, token: null, password: null, picture: null, names: null });
   }
 
-  async setImage(file) {
-    this.picture = null;
-    const answer = await this.inSession('PUT', '/image', file);
-    this.picture = file;
-    return answer;
+  /** Of several calls the last one counts, in whatever order the network has them. */
+  setImage(file) {
+    const before = this.setting;
+    this.setting = (async () => {
+      await before?.catch(() => {});
+      this.picture = null;
+      const answer = await this.inSession('PUT', '/image', file);
+      this.picture = file;
+      return answer;
+    })();
+    return this.setting;
   }
 
   async setNames(names) {

@@ -42,15 +42,20 @@ function outline(context, path, color, scale, alpha) {
 }
 
 export class Stage {
+  picture = null; // an ImageBitmap
+  scene = {};
+  cursor = null;
+  view = { scale: 1, x: 0, y: 0 }; // of the picture's corner, in pixels of the screen
+  pointers = new Map();
+  gesture = null;
+
   /**
-   * On a canvas. `on` has handlers of what is done, in pixels of the picture: `click(x, y, event)`,
-   * `drag(x1, y1, x2, y2)` and `stroke(places)`; and `brush()`, the radius where a drag paints or 0.
+   * Begins on a canvas. `on` has handlers of what is done, in pixels of the picture: `click(x, y,
+   * event)`, `drag(x1, y1, x2, y2)` and `stroke(places)`; and `brush()`, the radius where a drag
+   * paints or 0.
    */
-  constructor(canvas, on) {
-    Object.assign(this, { canvas, on, picture: null, scene: {}, cursor: null });
-    this.view = { scale: 1, x: 0, y: 0 }; // of the picture's corner, in pixels of the screen
-    this.pointers = new Map();
-    this.gesture = null;
+  open(canvas, on) {
+    Object.assign(this, { canvas, on });
     new ResizeObserver(() => this.resize()).observe(canvas);
     canvas.addEventListener('contextmenu', (event) => event.preventDefault());
     canvas.addEventListener('wheel', (event) => this.wheel(event), { passive: false });

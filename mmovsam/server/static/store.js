@@ -14,17 +14,18 @@ const done = (request) =>
   });
 
 export class Store {
-  /** `onChange(key)` is told of a record that another tab wrote. */
-  constructor(onChange) {
-    this.records = new Map(); // what is kept, and what the browser did not take
-    this.unkept = new Set();
-    this.database = null;
-    this.channel = new BroadcastChannel('mmovsam');
+  records = new Map(); // what is kept, and what the browser did not take
+  unkept = new Set();
+  database = null;
+  channel = new BroadcastChannel('mmovsam');
+  onChange = () => {}; // is told the key of a record that another tab wrote
+
+  constructor() {
     this.channel.onmessage = async ({ data: key }) => {
       const record = await done(this.table('readonly').get(key));
       if (record) this.records.set(key, record);
       else this.records.delete(key);
-      onChange(key);
+      this.onChange(key);
     };
   }
 

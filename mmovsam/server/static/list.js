@@ -1,0 +1,100 @@
+// The objects of the picture: what comes to the list and what is done with it.
+import { answered } from './prompting.js';
+import { NOTHING, UNNAMED, api, changed, commit, listed, maskOf, maskOfObject, namesOf, readMask, stage, state } from './state.js';
+import { count, element, say } from './widgets.js';
+
+const SAME = 0.8; // IoU from which two masks are of one object
+
+export function setName(value) {
+  element('#name').value = value;
+  state.typed = false;
+}
+
+export function chooseName(index) {
+  const name = namesOf(state.work.answer)[index]?.name;
+  if (name === undefined) return;
+  setName(name);
+  state.typed = true;
+}
+
+/** Drops the object in work. */
+export function clear() {
+  const { points, box, corner, answer, objects } = state.work;
+  if (points.length || box || corner || answer) commit({ ...NOTHING, objects });
+  setName('');
+}
+
+export async function add() {
+  await answered();
+  const { answer } = state.work, mask = answer && maskOf(answer);
+  if (!mask?.area) return say('There is no mask to add: click an object first.', 'error');
+  const top_k = namesOf(answer);
+  const name = element('#name').value.trim().split(/\s+/).join(' ') || (top_k[0]?.name ?? UNNAMED);
+  const thing = listed({ name, top_k, counts: mask.encode(stage.size) }, mask);
+  state.typed = false;
+  commit({ ...NOTHING, objects: [...state.work.objects, thing] });
+  say(`Added: ${name}. Click the next object.`);
+}
+
+export function replaceObject(thing, ...others) {
+  commit({ objects: state.work.objects.flatMap((each) => (each === thing ? others : [each])) });
+}
+
+export function rename(thing, name) {
+  const other = listed({ ...thing, name }, maskOfObject(thing));
+  if (state.hidden.has(thing)) state.hidden.add(other);
+  if (state.selected === thing) state.selected = other;
+  replaceObject(thing, other);
+}
+
+/** Takes an object off the list, to change its mask. */
+export function edit(thing) {
+  const answer = { masks: [{ mask: maskOfObject(thing), top_k: thing.top_k, quality: null }], chosen: 0 };
+  state.selected = null;
+  commit({ ...NOTHING, answer, objects: state.work.objects.filter((each) => each !== thing) });
+  setName(thing.name);
+  state.typed = true;
+  say('Change it with clicks or the brush, and add it again.');
+}
+
+export async function addFound(text, find) {
+  if (!stage.picture) return say('There is no picture: open one.', 'error');
+  say(`Looking for ${text} …`, 'busy');
+  const { record } = state.current;
+  let found;
+  try {
+    found = (await find()).map(readMask);
+  } catch (error) {
+    return say(error.message, 'error');
+  }
+  if (state.current?.record !== record) return; // of another picture
+  const there = state.work.objects.map(maskOfObject), fresh = [];
+  for (const { name, mask, top_k, counts } of found) {
+    if (there.some((other) => other.iou(mask) > SAME)) continue;
+    fresh.push(listed({ name, top_k, counts }, mask));
+  }
+  if (fresh.length) commit({ objects: [...state.work.objects, ...fresh] });
+  say(`${count(fresh.length, 'object')} came to the list, of ${text}.${fresh.length ? ' Undo takes them off again.' : ''}`);
+}
+
+export function find() {
+  const text = element('#wanted').value;
+  const names = text.split(',').map((name) => name.trim()).filter(Boolean);
+  if (!names.length) return say('What is to be found? Type a name.', 'error');
+  addFound(names.join(', '), () => api.find(names));
+}
+
+export function select(step) {
+  const { objects } = state.work;
+  if (!objects.length) return;
+  const index = objects.indexOf(state.selected);
+  const next = index < 0 && step < 0 ? objects.length - 1 : index + step;
+  state.selected = objects[(next + objects.length) % objects.length];
+  changed();
+}
+
+export function toggle(thing) {
+  if (state.hidden.has(thing)) state.hidden.delete(thing);
+  else state.hidden.add(thing);
+  changed();
+}

@@ -1,0 +1,43 @@
+// The names that things may have.
+import { answered, nameAnew } from './prompting.js';
+import { api, maskOf, state } from './state.js';
+import { count, element } from './widgets.js';
+
+let wanted = null;
+
+/** Puts the typed names in force; of several calls the last one counts. */
+export async function setVocabulary() {
+  const names = element('#vocabulary').value.split('\n').map((name) => name.trim()).filter(Boolean);
+  wanted = names;
+  try {
+    const inForce = await api.setNames(names);
+    if (wanted !== names) return;
+    state.vocabulary = inForce;
+    note(names.length ? `${count(inForce.length, 'name')} in force.` : `${count(inForce.length, 'name')}, those of the model.`);
+    remember('names', names.length ? names.join('\n') : null);
+    await answered();
+    if (state.work.answer && maskOf(state.work.answer).area) await nameAnew();
+  } catch (error) {
+    if (wanted === names) note(error.message, 'error');
+  }
+}
+
+export function note(text, kind = 'hint') {
+  const line = element('#vocabulary-note');
+  [line.textContent, line.className] = [text, kind];
+}
+
+function remember(key, value) {
+  try {
+    if (value === null) localStorage.removeItem(`mmovsam ${key}`);
+    else localStorage.setItem(`mmovsam ${key}`, value);
+  } catch {} // the browser forbids it
+}
+
+export function recall(key) {
+  try {
+    return localStorage.getItem(`mmovsam ${key}`);
+  } catch {
+    return null;
+  }
+}

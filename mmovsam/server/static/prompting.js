@@ -1,0 +1,152 @@
+// The object in work: what clicks, boxes and strokes ask, and what the model answers.
+import { Mask } from './mask.js';
+import { NOTHING, api, changed, commit, keep, maskOf, namesOf, readMask, rle, stage, state } from './state.js';
+import { element, say } from './widgets.js';
+
+export const tool = () => element('#tools input:checked').value;
+
+export function chooseTool(value) {
+  element(`#tools input[value=${value}]`).checked = true;
+  element('#radius').hidden = !['brush', 'eraser'].includes(value);
+  stage.draw();
+}
+
+export function radius() {
+  return ['brush', 'eraser'].includes(tool()) && stage.picture ? brushRadius() : 0;
+}
+
+function brushRadius() {
+  return (Number(element('#radius').value) / 400) * Math.max(stage.picture.width, stage.picture.height);
+}
+
+export function click(x, y, { button = 0, shiftKey = false } = {}) {
+  const isBackground = button === 2 || shiftKey || tool() === 'not';
+  if (tool() !== 'corners' || isBackground) {
+    prompt({ points: [...state.work.points, [x, y, isBackground ? 0 : 1]] });
+  } else if (state.work.corner) drag(...state.work.corner, x, y);
+  else {
+    commit({ corner: [x, y] });
+    say('Now click the opposite corner.');
+  }
+}
+
+/** A box begins the object anew. */
+export function drag(x1, y1, x2, y2) {
+  const box = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
+  prompt({ points: [], box, corner: null, answer: null });
+}
+
+function prompt(change) {
+  if (!stage.picture || !state.current) return say('There is no picture: open one.', 'error');
+  commit({ ...change, isAsked: false });
+  answerAll();
+}
+
+let answering = null;
+
+/** Settled when nothing is being asked. */
+export const answered = () => answering;
+
+/** Asks for masks until the latest prompt has its answer. */
+function answerAll() {
+  if (state.work.isAsked === false) {
+    answering ??= answerLatest().finally(() => {
+      answering = null;
+    });
+  }
+}
+
+async function answerLatest() {
+  while (state.work.isAsked === false) {
+    const asked = state.work;
+    asked.isAsked = true;
+    try {
+      asked.answer = await answerTo(asked);
+      if (asked === state.work) say('Refine it with more clicks, or add it to the objects.');
+    } catch (error) {
+      if (asked === state.work) {
+        state.work = state.history.pop() ?? NOTHING;
+        say(error.message, 'error');
+      }
+    }
+    if (asked === state.work || state.work.isAsked !== false) changed();
+  }
+}
+
+async function answerTo({ points, box, answer }) {
+  const prompt = {};
+  if (points.length) {
+    prompt.point_coords = points.map(([x, y]) => [x, y]);
+    prompt.point_labels = points.map(([, , label]) => label);
+  }
+  if (box) prompt.box = box;
+  const before = answer && maskOf(answer);
+  if (before?.area) prompt.mask = rle(before);
+  const isOpen = points.length === 1 && !box && !prompt.mask; // how large the object is
+  const masks = (await api.prompt([prompt], isOpen)).map(readMask);
+  const best = masks.reduce((a, b) => (b.quality > a.quality ? b : a));
+  return { prompt, masks, chosen: masks.indexOf(best) };
+}
+
+export function undo() {
+  if (!state.history.length) return say('There is nothing to undo.', 'error');
+  const before = state.work;
+  state.work = state.history.pop();
+  if (state.work.objects !== before.objects) keep();
+  state.typed = false;
+  changed();
+  answerAll();
+}
+
+export function nextMask() {
+  const { answer } = state.work;
+  if (answer?.masks.length > 1) commit({ answer: { ...answer, chosen: (answer.chosen + 1) % answer.masks.length } });
+}
+
+/** What the brush painted or the eraser erased, along `[x, y]` places. */
+export async function stroke(places) {
+  await answering;
+  const value = tool() === 'brush' ? 1 : 0;
+  const before = state.work.answer ? maskOf(state.work.answer) : new Mask(0, 0, 0, 0);
+  const mask = before.stroke(places, brushRadius(), value, stage.size);
+  const middle = places[Math.floor(places.length / 2)];
+  const top_k = namesOf(state.work.answer);
+  const painted = { masks: [{ mask, top_k, quality: null }], chosen: 0, stroke: [...middle, value] };
+  commit({ answer: painted });
+  if (!top_k.length && mask.area) await nameAnew();
+  say('G lets the model refine what is painted; Enter adds it as it is.');
+}
+
+/** Names of the masks in work, which stay as they are. */
+export async function nameAnew() {
+  const asked = state.work, { answer } = asked;
+  const [x, y, width, height] = maskOf(answer).bbox;
+  const prompt = answer.prompt ?? { box: [x, y, x + width, y + height], mask: rle(maskOf(answer)) };
+  try {
+    const named = (await api.prompt([prompt], answer.masks.length > 1)).map(readMask);
+    asked.answer = { ...answer, masks: answer.masks.map((each, index) => ({ ...each, top_k: named[index].top_k })) };
+    if (asked === state.work) changed();
+  } catch (error) {
+    say(error.message, 'error');
+  }
+}
+
+export function refine() {
+  const { answer, points } = state.work;
+  if (!answer) return say('There is no mask to refine: click an object first.', 'error');
+  prompt({ points: answer.stroke ? [...points, answer.stroke] : points.length ? points : [inside(maskOf(answer))] });
+}
+
+/** A place in a mask: the middle of the longest run of its middle row. */
+function inside(mask) {
+  const [x, y, width, height] = mask.bbox, row = y + Math.floor(height / 2);
+  let [best, start] = [[0, x], null];
+  for (let column = x; column <= x + width; column++) {
+    if (mask.has(column, row)) start ??= column;
+    else if (start !== null) {
+      if (column - start > best[0]) best = [column - start, start];
+      start = null;
+    }
+  }
+  return [best[1] + best[0] / 2, row + 0.5, 1];
+}

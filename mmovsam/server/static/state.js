@@ -1,0 +1,86 @@
+// What a user has in work, and what undo goes back to.
+import { Api } from './api.js';
+import { Mask } from './mask.js';
+import { Stage } from './stage.js';
+import { Store } from './store.js';
+import { ask } from './widgets.js';
+
+export const UNNAMED = 'object'; // what a model that only segments calls everything
+export const TOP = 5; // names to choose from
+const MAX_UNDO = 100;
+
+/** Nothing in work. Such states are never changed, but for the answer that comes to a prompt. */
+export const NOTHING = { points: [], box: null, corner: null, answer: null, objects: [] };
+
+export const state = {
+  pictures: [], // {file, name, record, work, history}, in the order of their names
+  current: null, // one of them
+  work: NOTHING,
+  history: [],
+  selected: null, // an object of the list
+  typed: false, // whether the name in the field is the user's
+  vocabulary: [],
+  hidden: new WeakSet(), // objects that are not drawn
+};
+
+export const api = new Api((wrong) =>
+  ask(wrong ? 'That is not it. Password of this server:' : 'Password of this server:', true));
+export const store = new Store();
+export const stage = new Stage();
+
+let show = () => {};
+
+/** `show()` is called whenever something has changed. */
+export function onChange(callback) {
+  show = callback;
+}
+
+export const changed = () => show();
+
+/** Changes what is in work, so that `undo` goes back. */
+export function commit(change) {
+  state.history.push(state.work);
+  if (state.history.length > MAX_UNDO) state.history.shift();
+  state.work = { ...state.work, ...change };
+  if (change.objects) keep();
+  changed();
+}
+
+/** Has the browser keep the objects of the picture. */
+export function keep() {
+  const { record } = state.current;
+  if (state.work.objects === store.records.get(record.key)?.objects) return;
+  if (!state.work.objects.length && !store.records.has(record.key)) return;
+  store.put({ ...record, objects: state.work.objects }).then(changed);
+}
+
+// Masks
+
+export const maskOf = (answer) => answer.masks[answer.chosen].mask;
+
+export const namesOf = (answer) => answer?.masks[answer.chosen].top_k ?? [];
+
+export const rle = (mask) => ({ size: stage.size, counts: mask.encode(stage.size) });
+
+const decoded = new WeakMap(); // masks of objects
+
+export function maskOfObject(thing) {
+  if (!decoded.has(thing)) decoded.set(thing, Mask.decode(thing.counts, stage.size));
+  return decoded.get(thing);
+}
+
+/** What is drawn of an object of the list. */
+export const drawn = (thing) => ({ name: thing.name, mask: maskOfObject(thing) });
+
+/** A new object of the list, by its mask. */
+export function listed(thing, mask) {
+  decoded.set(thing, mask);
+  return thing;
+}
+
+/** An object of the server's answer. */
+export function readMask({ name, names, name_scores, segmentation, predicted_iou, stability_score }) {
+  const top_k = names.map((name, index) => ({ name, score: Number(name_scores[index].toFixed(4)) }));
+  const mask = Mask.decode(segmentation.counts, segmentation.size);
+  return { name: name ?? UNNAMED, top_k, mask, counts: segmentation.counts, quality: predicted_iou ?? stability_score };
+}
