@@ -110,11 +110,8 @@ def make_app(served: Served) -> FastAPI:
 
     app.include_router(x_anylabeling.make_router(served))
     size = served.limits.max_file_size
-    sizes = {
-        '/image': size,
-        '/page/decode': size,
-        '/v1/predict': size * 4 // 3 + MAX_JSON,
-    }  # the latter in base 64
+    sizes = {'/image': size, '/page/decode': size}
+    sizes['/v1/predict'] = size * 4 // 3 + MAX_JSON  # in base 64
     app.add_middleware(
         BodyLimit, limits=served.limits, max_bytes=lambda path: sizes.get(path, MAX_JSON)
     )

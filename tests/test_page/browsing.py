@@ -25,7 +25,7 @@ def chromium():
 
 
 @contextlib.contextmanager
-def serving(shared, limits=Limits(), examples=None, port=0, **settings):
+def serving(shared, limits=None, examples=None, port=0, **settings):
     """The page's address, as long as the block runs."""
     served = Served(*shared, limits, **settings)
     app = make_app(served)

@@ -176,7 +176,7 @@ def test_a_project_is_checked_before_anything_of_it_is_used(user, known, tmp_pat
 def test_a_full_storage_is_told_and_nothing_is_lost_without_a_question(user, known, tmp_path):
     user.page.evaluate(
         """() => {
-            IDBObjectStore.prototype.put = () => { throw new DOMException('', 'QuotaExceededError') };
+            IDBObjectStore.prototype.put = () => { throw new Error('QuotaExceededError'); };
         }"""
     )
     add(user, known, 0)
