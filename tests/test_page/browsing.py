@@ -9,7 +9,7 @@ import time
 import pytest
 import uvicorn
 
-from mmovsam.server import Limits, Served, add_page, make_app
+from mmovsam.server import Served, add_page, make_app
 
 PATIENCE = 120_000  # milliseconds; the machine may have other things to do
 SCENE = 3
