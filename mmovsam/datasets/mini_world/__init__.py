@@ -1,6 +1,6 @@
 """A small world of drawn scenes: categories, drawing, files."""
 
-from .categories import CATEGORIES, COLORS, PATTERNS, SHAPES, Category, lvis_categories
+from .categories import CATEGORIES, COLORS, PATTERNS, SHAPES, Category
 from .clips import Clip, draw_clip
 from .pictures import draw_picture
 from .scenes import SPLITS, Scene, draw_mosaic, draw_scene
@@ -19,7 +19,6 @@ __all__ = [
     'draw_mosaic',
     'draw_picture',
     'draw_scene',
-    'lvis_categories',
     'write_pictures',
     'write_split',
 ]

@@ -7,7 +7,7 @@ import numpy as np
 from .backgrounds import add_noise, draw_background
 from .categories import CATEGORIES
 from .drawing import draw_object
-from .scenes import draw_pose, paste
+from .scenes import draw_pose, overlap, paste
 
 _WIDTH, _HEIGHT = 320, 256
 
@@ -28,43 +28,30 @@ class Clip:
 
 
 def draw_clip(rng, num_frames=20, num_objects=4):
-    """Draws a clip of objects of different categories before a background that stays.
+    """A clip, 320 by 256 pixels, of objects of different categories before a fixed background.
 
-    The first object leaves the picture to the left and comes back. The second and the third cross
-    each other, one before the other. The others drift.
-
-    Args:
-        rng (numpy.random.Generator): Source of all chance.
-        num_frames (int): T.
-        num_objects (int): N, at least 3.
-
-    Returns:
-        Clip: 320 by 256 pixels.
+    The first of the objects, at least 3, leaves the picture to the left and comes back. The second
+    and the third cross each other, one before the other. The others drift.
     """
     background = draw_background(rng, _WIDTH, _HEIGHT, 'test', clutter=2)
-    numbers = rng.choice(len(CATEGORIES), num_objects, replace=False)
-    patches, paths = [], []
-    for index, number in enumerate(numbers):
-        size, angle = draw_pose(rng, CATEGORIES[number])
-        patch = draw_object(rng, CATEGORIES[number], min(size, 90.0), angle, held_out=True)
-        patches.append(patch)
-        paths.append(_path(rng, index, patch[1].shape, num_frames))
+    categories = [CATEGORIES[i] for i in rng.choice(len(CATEGORIES), num_objects, replace=False)]
+    objects = []
+    for index, category in enumerate(categories):
+        size, angle = draw_pose(rng, category)
+        colors, alpha = draw_object(rng, category, min(size, 90.0), angle, held_out=True)
+        objects.append((colors, alpha, _path(rng, index, alpha.shape, num_frames)))
     images, masks = [], np.zeros((num_frames, num_objects, _HEIGHT, _WIDTH), bool)
     for frame in range(num_frames):
         image = background.copy()
-        for index, ((colors, alpha), path) in enumerate(zip(patches, paths)):
+        for index, (colors, alpha, path) in enumerate(objects):
             left, top = (int(round(value)) for value in path[frame])
-            height, width = alpha.shape
-            x1, y1 = max(left, 0), max(top, 0)
-            x2, y2 = min(left + width, _WIDTH), min(top + height, _HEIGHT)
-            if x1 >= x2 or y1 >= y2:
-                continue
+            (rows, columns), part = overlap(image.shape, alpha.shape, left, top)
             paste(image, colors, alpha, left, top)
-            solid = alpha[y1 - top : y2 - top, x1 - left : x2 - left] > 0.5
-            masks[frame, :, y1:y2, x1:x2] &= ~solid
-            masks[frame, index, y1:y2, x1:x2] = solid
+            solid = alpha[part] > 0.5
+            masks[frame, :, rows, columns] &= ~solid
+            masks[frame, index, rows, columns] = solid
         images.append(add_noise(rng, image))
-    return Clip(images, [CATEGORIES[number].id for number in numbers], masks)
+    return Clip(images, [category.id for category in categories], masks)
 
 
 def _path(rng, index, shape, num_frames):
