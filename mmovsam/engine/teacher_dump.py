@@ -17,14 +17,14 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..checkpoints import load_initial_weights
 from ..checkpoints.required import weight_files
 from ..datasets import check_files, config_files
 from ..datasets.fixed_pipeline import fixed_pipeline, with_pipeline
-from ..datasets.teacher_feature_dataset import add_checksums, image_checksum
+from ..datasets.teacher_feature_dataset import image_checksum
 from ..teacher_features import (
     Feature,
     FeatureStore,
@@ -125,7 +125,7 @@ def dump_teacher_features(
             preprocessor.to(device),
             store,
             DataLoader(
-                _ChecksummedImages(dataset),
+                dataset,
                 batch_size=loading.get('batch_size', 1),
                 sampler=[places[image_id] for image_id in _share(todo, store)],
                 num_workers=loading.get('num_workers', 0),
@@ -137,23 +137,6 @@ def dump_teacher_features(
         barrier()
     size = sum(path.stat().st_size for path in store.shard_paths())
     return DumpSummary(len(places), size, left, rounding)
-
-
-class _ChecksummedImages(Dataset):
-    """Items of a data set, with the checksum of the image's file among their meta information."""
-
-    def __init__(self, dataset) -> None:
-        self.dataset = dataset
-        add_checksums(dataset)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> dict:
-        item = self.dataset[index]
-        sample = item['data_samples']
-        sample.set_metainfo(dict(image_checksum=image_checksum(sample, self.dataset)))
-        return item
 
 
 def _places(dataset) -> dict:
@@ -262,7 +245,9 @@ def _dump(
             for sample, embedding in zip(data['data_samples'], embeddings):
                 encoded = encode(embedding, store.about['dtype'])
                 squares += (encoded.decode() - embedding).square().mean().item()
-                features.append(Feature(sample.img_id, sample.image_checksum, encoded))
+                features.append(
+                    Feature(sample.img_id, image_checksum(sample, loader.dataset), encoded)
+                )
             store.write(features)
             bar.update(len(features))
     return squares / len(loader.sampler) if len(loader.sampler) else None

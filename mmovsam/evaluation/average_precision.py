@@ -181,8 +181,8 @@ class AveragePrecision(BaseMetric):
     def _read(self):
         content = read_json(self.ann_file, self._remedy)
         try:
-            images, annotations, categories = (
-                entries(content, key) for key in ('images', 'annotations', 'categories')
+            images, annotations, categories = entries(
+                content, 'images', 'annotations', 'categories'
             )
             sort_categories(categories)
             group_by_image(images, annotations, categories)

@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 
 from ...checkpoints import check_fit, load_initial_weights, names_all_weights, safe_loading
-from ...datasets.image_paths import image_paths, leaf_datasets, missing_files
+from ...datasets.files import image_paths, leaf_datasets, missing_files
 from ...devices import allow_tf32, precision
 from ...models.heads import OpenVocabClassifier
 from ...models.losses import VocabularyLoss
