@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmdet.registry import DATASETS, MODELS
@@ -42,22 +42,18 @@ _SPARE = 1.03  # room in bytes for each byte of a feature: the files have some o
 _PACK = dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape'))
 
 
-@dataclass(frozen=True)
-class DumpSummary:
-    """What a dump has left.
-
-    Attributes:
-        num_features: How many features the data set has in the store.
-        num_bytes: Size of the store's files.
-        damaged: What was found damaged and left so, a sentence each.
-        rounding: What the type of the values adds to the mean squared error of a student, averaged
-            over the images that the main process has computed; None if there are none.
-    """
+class DumpSummary(NamedTuple):
+    """What a dump has left, the same in all processes but for `rounding`."""
 
     num_features: int
+    """How many features the data set has in the store."""
     num_bytes: int
+    """Size of the store's files."""
     damaged: list[str]
+    """What was found damaged and left so, a sentence each."""
     rounding: float | None
+    """What the type of the values adds to the mean squared error of a student, averaged over the
+    images that this process has computed; None if there are none."""
 
 
 def dump_teacher_features(
@@ -81,9 +77,6 @@ def dump_teacher_features(
         damaged: Read all that is stored first, and leave what is damaged (`'skip'`) or compute it
             again (`'recompute'`). By default only what cannot be listed is an error.
         progress: Whether to print what is to be done, and to show a bar.
-
-    Returns:
-        The same in all processes but for `rounding`.
 
     Raises:
         FileNotFoundError: Data or weights are missing.
@@ -177,15 +170,14 @@ def _prepare(
     else:
         store = FeatureStore.create(folder, about, pos_embed, len(image_ids))
     store.recover()
-    left = []
+    problems = []
     if damaged:
         found = check_store(store, progress=progress)
+        problems = found.problems
+        print(*problems, sep='\n', end='\n' * bool(problems))
         if damaged == 'recompute':
             repair_store(store, found)
-        else:
-            left = found.problems
-        for problem in found.problems:
-            print(problem)
+            problems = []
     todo = store.missing(image_ids, skip_damaged=damaged == 'skip')
     size = _SPARE * num_bytes(about['shape'], about['dtype'])
     free = shutil.disk_usage(folder).free
@@ -202,7 +194,7 @@ def _prepare(
             f'take {readable_size(len(todo) * size)} as {about["dtype"]}. Make room, choose a '
             'smaller --dtype (int8 is the smallest), or another disk.'
         )
-    return todo, left
+    return todo, problems
 
 
 def readable_size(num_bytes: float) -> str:
@@ -230,14 +222,10 @@ def _dump(
 ) -> float | None:
     """Compute and keep this process's share; returns the mean square of the rounding."""
     rank, num_processes = get_dist_info()
-    bar = tqdm(
-        total=len(loader.sampler),
-        unit='image',
-        desc=f'process 1 of {num_processes}' if num_processes > 1 else None,
-        disable=not progress or rank > 0,
-    )
+    description = f'process 1 of {num_processes}' if num_processes > 1 else None
+    hidden = not progress or rank > 0
     squares = 0.0
-    with bar:
+    with tqdm(total=len(loader.sampler), unit='image', desc=description, disable=hidden) as bar:
         for batch in loader:
             data = preprocessor(batch)
             embeddings = teacher(data['inputs'])

@@ -113,10 +113,9 @@ class ClassFrequencyHook(Hook):
         dataset = runner.train_dataloader.dataset
         source_classes = getattr(dataset, 'source_classes', {})
         loss.source_classes = {name: torch.as_tensor(own) for name, own in source_classes.items()}
-        counts = getattr(dataset, 'class_counts', None)
-        frequencies = getattr(dataset, 'class_frequencies', counts)
-        if frequencies is not None:
-            loss.frequencies = torch.as_tensor(frequencies, dtype=torch.float64)
+        for key in ('class_counts', 'class_frequencies'):
+            if hasattr(dataset, key):
+                loss.frequencies = torch.as_tensor(getattr(dataset, key), dtype=torch.float64)
 
 
 @HOOKS.register_module()
