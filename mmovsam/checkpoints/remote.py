@@ -17,7 +17,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..downloads import RangeFile, fetch, kept
+from ..downloads import fetch, kept, open_remote
 from ..fileio import atomic_path
 from .tensor_pickle import DTYPES, follow
 
@@ -74,7 +74,7 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
         ValueError: It holds more than named tensors, or no such names.
     """
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(RangeFile(url))
+        file = stack.enter_context(open_remote(url))
         try:
             archive = stack.enter_context(zipfile.ZipFile(file))
         except zipfile.BadZipFile as error:
@@ -101,8 +101,8 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
             raise ValueError(f'{url} has no tensors whose names begin with {prefix!r}.')
         tensors = {name: _read(archive, root, content[name], name, url) for name in names}
         print_log(
-            f'{len(tensors)} tensors {prefix}* of {url}: {file.received:,} of {file.size:,} bytes '
-            'were fetched.',
+            f'{len(tensors)} tensors {prefix}* of {url}: {file.raw.received:,} of '
+            f'{file.raw.size:,} bytes were fetched.',
             logger='current',
         )
     return tensors

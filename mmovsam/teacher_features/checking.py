@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -22,19 +19,16 @@ from .store import FeatureStore
 
 @dataclass(frozen=True)
 class StoreCheck:
-    """What a check has found.
-
-    Attributes:
-        num_features: How many features were read.
-        speed: Of reading, in MiB/s.
-        damaged: The images whose feature is damaged, and what is wrong.
-        unreadable: The shards that cannot be read at all, and what is wrong.
-    """
+    """What a check has found."""
 
     num_features: int
+    """How many features were read."""
     speed: float
+    """Of reading, in MiB/s."""
     damaged: dict[int | str, str]
+    """The images whose feature is damaged, and what is wrong."""
     unreadable: dict[Path, str]
+    """The shards that cannot be read at all, and what is wrong."""
 
     @property
     def problems(self) -> list[str]:
@@ -53,19 +47,9 @@ class _Features(Dataset):
     def __getitem__(self, index: int) -> tuple:
         image_id = self.image_ids[index]
         try:
-            feature = _twice(lambda: self.store.read(image_id), self.store.close)
+            return image_id, self.store.read(image_id).embedding.data
         except (DamagedFeatureError, KeyError) as error:  # damaged, or listed and not there
             return image_id, str(error)
-        return image_id, feature.embedding.data
-
-
-def _twice(read: Callable, forget: Callable):
-    """What is read; what seems to be damaged is read once more, from the file anew."""
-    try:
-        return read()
-    except DamagedFeatureError:
-        forget()
-        return read()
 
 
 def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = False) -> StoreCheck:
@@ -73,28 +57,24 @@ def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = Fals
 
     The system first forgets what it has in memory of the files, where it can (Linux), so that the
     disk is what is checked and measured.
-
-    Args:
-        store: The store.
-        num_workers: Of the data loader.
-        progress: Whether to show a bar.
     """
     image_ids, unreadable = [], {}
     for path in store.shard_paths():
         try:
-            image_ids += _twice(partial(store.shard_ids, path), partial(_forget, path))
+            image_ids += store.shard_ids(path)
         except DamagedFeatureError as error:
             unreadable[path] = str(error)
-        _forget(path)
+        if hasattr(os, 'posix_fadvise'):
+            with open(path, 'rb') as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     random.Random(0).shuffle(image_ids)
     store.close()
     loader = DataLoader(_Features(store, image_ids), batch_size=None, num_workers=num_workers)
     damaged = {}
     features = iter(loader)  # starts the workers
     start = perf_counter()
-    for image_id, found in tqdm(
-        features, total=len(image_ids), unit='feature', disable=not progress
-    ):
+    bar = tqdm(features, total=len(image_ids), unit='feature', disable=not progress)
+    for image_id, found in bar:
         if isinstance(found, str):
             damaged[image_id] = found
     speed = len(image_ids) * store.num_bytes / 2**20 / (perf_counter() - start)
@@ -123,15 +103,7 @@ def repair_store(store: FeatureStore, found: StoreCheck) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    names = (f'{path.name}.damaged{number}' for number in itertools.chain([''], itertools.count(2)))
-    free = next(name for name in names if not path.with_name(name).exists())
-    path.rename(path.with_name(free))
+    path.replace(f'{path}.damaged')
     journal = path.with_name(path.name + JOURNAL)
     if journal.exists():  # not for the next file
-        journal.rename(path.with_name(free + JOURNAL))
-
-
-def _forget(path: Path) -> None:
-    if hasattr(os, 'posix_fadvise'):
-        with open(path, 'rb') as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        journal.replace(f'{path}.damaged{JOURNAL}')
