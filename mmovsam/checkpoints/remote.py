@@ -11,7 +11,6 @@ import io
 import logging
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from mmengine.logging import print_log
@@ -19,20 +18,10 @@ from torch import Tensor
 
 from ..downloads import fetch, kept, open_remote
 from ..fileio import atomic_path
-from .tensor_pickle import DTYPES, follow
+from .tensor_pickle import Place, follow
 
 PART = '#'
 """Between the address of a file and the prefix of the names that are wanted of it."""
-
-
-class _Place(NamedTuple):
-    """Where a tensor is in the archive."""
-
-    record: str
-    dtype: torch.dtype
-    offset: int
-    size: tuple
-    stride: tuple
 
 
 def fetch_part(address: str) -> Path:
@@ -86,12 +75,8 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
             raise io.UnsupportedOperation(f'{url} is no file of torch.save')
         root = pickles[0].removesuffix('data.pkl')
         try:
-            content = follow(
-                archive.read(pickles[0]),
-                lambda reference: (reference[2], DTYPES[reference[1]]),
-                lambda storage, *place: _Place(*storage, *place),
-            )
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            content = follow(archive.read(pickles[0]))
+        except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f'{url} holds more than named tensors ({error}).') from error
         for key in ('state_dict', 'model'):
             if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -108,8 +93,8 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _read(archive: zipfile.ZipFile, root: str, place: _Place, name: str, url: str) -> Tensor:
-    if not isinstance(place, _Place):
+def _read(archive: zipfile.ZipFile, root: str, place: Place, name: str, url: str) -> Tensor:
+    if not isinstance(place, Place):
         raise ValueError(f'{name} of {url} is no tensor.')
     data = archive.read(f'{root}data/{place.record}')  # zipfile compares its checksum
     values = torch.frombuffer(bytearray(data), dtype=place.dtype) if data else torch.empty(0)

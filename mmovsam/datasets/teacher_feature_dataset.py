@@ -69,7 +69,6 @@ class TeacherFeatureDataset:
             except DamagedFeatureError:
                 if not self.skip_damaged:
                     raise
-        self.store.close()  # processes that are forked open the files for themselves
 
     @property
     def metainfo(self) -> dict:

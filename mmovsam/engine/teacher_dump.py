@@ -126,7 +126,6 @@ def dump_teacher_features(
             ),
             progress,
         )
-        store.close()
         barrier()
     size = sum(path.stat().st_size for path in store.shard_paths())
     return DumpSummary(len(places), size, left, rounding)

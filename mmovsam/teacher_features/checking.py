@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 from collections import defaultdict
@@ -13,6 +12,7 @@ from time import perf_counter
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from .encoding import num_bytes
 from .shard import JOURNAL, DamagedFeatureError, Shard
 from .store import FeatureStore
 
@@ -68,7 +68,6 @@ def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = Fals
             with open(path, 'rb') as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     random.Random(0).shuffle(image_ids)
-    store.close()
     loader = DataLoader(_Features(store, image_ids), batch_size=None, num_workers=num_workers)
     damaged = {}
     features = iter(loader)  # starts the workers
@@ -77,8 +76,8 @@ def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = Fals
     for image_id, found in bar:
         if isinstance(found, str):
             damaged[image_id] = found
-    speed = len(image_ids) * store.num_bytes / 2**20 / (perf_counter() - start)
-    store.close()
+    size = num_bytes(store.about['shape'], store.about['dtype'])
+    speed = len(image_ids) * size / 2**20 / (perf_counter() - start)
     return StoreCheck(len(image_ids), speed, damaged, unreadable)
 
 
@@ -88,7 +87,6 @@ def repair_store(store: FeatureStore, found: StoreCheck) -> None:
     A shard with a damaged feature is written anew with the others of it. The damaged file stays
     beside it as `*.damaged`. Nothing else may be writing to the store.
     """
-    store.close()
     for path in found.unreadable:
         _set_aside(path)
     damaged = defaultdict(set)
@@ -96,7 +94,7 @@ def repair_store(store: FeatureStore, found: StoreCheck) -> None:
         damaged[store.shard_path(store.shard_of(image_id))].add(image_id)
     for path, image_ids in damaged.items():
         mended = path.with_name(f'.{path.name}.tmp')
-        with contextlib.closing(Shard(path)) as old:
+        with Shard(path) as old:
             Shard.create(mended, (old.read(i) for i in old.ids() if i not in image_ids))
         _set_aside(path)
         mended.rename(path)

@@ -30,9 +30,6 @@ def sample_of(folder, number, form):
     return sample
 
 
-# Of each validation
-
-
 def draw(folder, form='tensor', **settings):
     visualizer = DetLocalVisualizer(
         name=f'val {folder}', vis_backends=[dict(type='LocalVisBackend')], save_dir=str(folder)
@@ -58,9 +55,6 @@ def test_each_validation_leaves_a_picture_of_annotations_and_predictions(tmp_pat
     inside = np.s_[15:25, 10:25]
     assert (annotated[inside] == 90).mean() > 0.5  # a box alone
     assert not (predicted[inside] == 90).all(-1).any()  # and a mask
-
-
-# Of a test
 
 
 class Images(BaseDataset):

@@ -4,9 +4,7 @@ import json
 import pickle
 import sys
 
-import numpy as np
 import pytest
-import slow_average_precision as slow
 import torch
 from detection_scenes import (
     SIDE,
@@ -17,8 +15,6 @@ from detection_scenes import (
     thing,
     to_rle,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from mmdet.evaluation import CocoMetric
 from mmengine.evaluator import Evaluator
 
@@ -113,40 +109,9 @@ def test_classes_that_are_neither_or_fewer_than_in_the_file(evaluate, novel, cla
     assert values(metrics, 'coco/bbox', expected) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize('kind', [OpenVocabCocoMetric, OpenVocabLVISMetric])
-@given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_scene_has_the_values_of_the_definition(evaluate, kind, seed):
-    lvis = kind is OpenVocabLVISMetric
-    images, categories, objects, predictions = random_scene(seed, crowds=not lvis)
-    ids = [category['id'] for category in categories]
-    groups = {letter: [c['id'] for c in categories if c['frequency'] == letter] for letter in 'rcf'}
-    if lvis:
-        given = dict(max_per_img=8)
-    else:
-        groups = dict(_novel=groups['r'], _base=groups['c'] + groups['f'])
-        given = dict(novel=tuple(i in groups['_novel'] for i in ids))
-    metrics = evaluate(kind, images, categories, objects, predictions, **given)
-    for iou_type in ('bbox', 'segm'):
-        by_class = slow.average_precisions(
-            images, ids, objects, predictions, iou_type, lvis, given.get('max_per_img')
-        )
-
-        def mean(chosen, threshold=slice(None), area='', by_class=by_class):
-            found = [by_class[i, area] for i in chosen if by_class[i, area] is not None]
-            return np.mean(np.array(found)[:, threshold]) if found else -1
-
-        expected = dict(AP=mean(ids), AP50=mean(ids, 0), AP75=mean(ids, 5))
-        expected |= {f'AP{area}': mean(ids, area=area) for area in 'sml'}
-        expected |= {f'AP{name}': mean(chosen) for name, chosen in groups.items()}
-        if not lvis:
-            expected |= {f'AP50{name}': mean(chosen, 0) for name, chosen in groups.items()}
-        got = values(metrics, f'{kind.default_prefix}/{iou_type}', expected)
-        assert got == pytest.approx(expected, abs=1e-9), iou_type
-
-
-def test_overall_values_are_those_of_mmdetection(tmp_path):
-    images, categories, objects, predictions = random_scene(3, crowds=True)
+@pytest.mark.parametrize('seed', [3, 4, 5])
+def test_overall_values_are_those_of_mmdetection(tmp_path, seed):
+    images, categories, objects, predictions = random_scene(seed, crowds=True)
     content = annotation_file(images, categories, objects)
     for number, annotation in enumerate(content['annotations'], 1):
         annotation['id'] = number  # pycocotools takes an annotation with id 0 for none
@@ -215,9 +180,6 @@ def test_masks_without_area_are_no_objects_as_for_the_dataset(tmp_path, segmenta
     OpenVocabCocoMetric(path, metric='bbox')
 
 
-# LVIS's rules
-
-
 @pytest.mark.parametrize(
     ('images', 'predictions', 'expected'),
     [
@@ -244,9 +206,6 @@ def test_values_do_not_depend_on_how_many_classes_are_evaluated_at_once(evaluate
     monkeypatch.setattr(average_precision, 'CLASSES_AT_ONCE', 2)
     assert evaluate(OpenVocabLVISMetric, images, categories, objects, predictions) == whole
     assert whole['lvis/segm_AP'] > 0
-
-
-# What does not belong together
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ def store(tmp_path):
     torch.manual_seed(0)
     store = FeatureStore.create(tmp_path, ABOUT, torch.zeros(1), 24)
     store.write(Feature(i, 0, encode(torch.randn(4, 16, 16), 'float16')) for i in range(24))
-    yield store
-    store.close()
+    return store
 
 
 def test_a_store_in_order_is_read_as_a_whole_and_stays_as_it_is(store):
@@ -60,7 +59,6 @@ def test_a_disk_that_fails_for_a_while_costs_no_feature(store, monkeypatch):
         def close(self):
             pass
 
-    store.close()
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, 'connect', lambda *_, **__: Failing())
         with pytest.raises(OSError, match='disk I/O error.*may be in order'):

@@ -22,7 +22,7 @@ def opened():
     with contextlib.ExitStack() as stack:
 
         def open_shard(*args, **kwargs):
-            return stack.enter_context(contextlib.closing(Shard(*args, **kwargs)))
+            return stack.enter_context(Shard(*args, **kwargs))
 
         yield open_shard
 
