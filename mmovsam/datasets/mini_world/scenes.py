@@ -54,24 +54,11 @@ def draw_scene(rng, split):
     width, height = (_LONG_SIDE, short) if rng.random() < 0.6 else (short, _LONG_SIDE)
     image = draw_background(rng, width, height, split)
     wanted = int(rng.integers(_NUM_OBJECTS[0], _NUM_OBJECTS[1] + 1))
-    return _add_objects(rng, image, split, wanted, at_least=_NUM_OBJECTS[0])
+    return add_objects(rng, image, split, wanted, at_least=_NUM_OBJECTS[0])
 
 
-def draw_mosaic(rng, split, rows, columns, num_objects=6):
-    """A scene of `rows` by `columns` backgrounds, 320 pixels wide and high each.
-
-    Objects lie across the borders of the backgrounds; `num_objects` are tried for each of them.
-    """
-
-    def background():
-        return draw_background(rng, _LONG_SIDE, _LONG_SIDE, split)
-
-    image = np.vstack([np.hstack([background() for _ in range(columns)]) for _ in range(rows)])
-    return _add_objects(rng, image, split, num_objects * rows * columns)
-
-
-def _add_objects(rng, image, split, num_attempts, at_least=0):
-    """Objects on a background; one that finds no place is left out."""
+def add_objects(rng, image, split, num_attempts, at_least=0):
+    """A scene of objects on a background (H, W, 3); one that finds no place is left out."""
     owner = np.zeros(image.shape[:2], np.uint16)  # number of the object that shows, 0 for none
     areas, category_ids = [], []
     attempts = 0

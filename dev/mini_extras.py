@@ -1,15 +1,16 @@
-"""Clips of the small world: objects that move, cross, leave and come back."""
+"""Drawings of the small world for measurements: clips of objects that move, and large mosaics."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from .backgrounds import add_noise, draw_background
-from .categories import CATEGORIES
-from .drawing import draw_object
-from .scenes import draw_pose, overlap, paste
+from mmovsam.datasets.mini_world import CATEGORIES
+from mmovsam.datasets.mini_world.backgrounds import add_noise, draw_background
+from mmovsam.datasets.mini_world.drawing import draw_object
+from mmovsam.datasets.mini_world.scenes import add_objects, draw_pose, overlap, paste
 
 _WIDTH, _HEIGHT = 320, 256
+_SIDE = 320
 
 
 @dataclass
@@ -69,3 +70,16 @@ def _path(rng, index, shape, num_frames):
         x1, x2 = ends if index == 1 else ends[::-1]
         y1, y2 = middle + rng.uniform(-20, 20, 2)
     return np.stack((x1 + time * (x2 - x1), y1 + time * (y2 - y1)), axis=1)
+
+
+def draw_mosaic(rng, split, rows, columns, num_objects=6):
+    """A scene of `rows` by `columns` backgrounds, 320 pixels wide and high each.
+
+    Objects lie across the borders of the backgrounds; `num_objects` are tried for each of them.
+    """
+
+    def background():
+        return draw_background(rng, _SIDE, _SIDE, split)
+
+    image = np.vstack([np.hstack([background() for _ in range(columns)]) for _ in range(rows)])
+    return add_objects(rng, image, split, num_objects * rows * columns)
