@@ -105,7 +105,7 @@ def box(annotation, where):
     found = field(annotation, 'bbox', where)
     if not (isinstance(found, list) and len(found) == 4 and _are_finite(found)):
         raise ValueError(
-            f'{where} has bbox {_shortened(found)}, expected finite numbers [left, top, width, '
+            f'{where} has bbox {found!r:.80}, expected finite numbers [left, top, width, '
             'height] in pixels'
         )
     return found
@@ -115,7 +115,7 @@ def box_area(annotation, where):
     """An annotation's `area` in pixels; where it is missing, null or 0, that of the box."""
     area = annotation.get('area')
     if area is not None and not (_are_finite([area]) and area >= 0):
-        raise ValueError(f'{where} has area {_shortened(area)}, expected a number of pixels')
+        raise ValueError(f'{where} has area {area!r:.80}, expected a number of pixels')
     _, _, width, height = box(annotation, where)
     return area or width * height
 
@@ -171,14 +171,13 @@ def segmentation(annotation, where, height, width):
     if isinstance(found, list) and all(map(_are_finite, found)):
         return [polygon for polygon in found if _has_area(polygon)]
     if not isinstance(found, dict) or found.get('size') != [height, width]:
-        raise ValueError(f'{where} has segmentation {_shortened(found)}, {expected}')
+        raise ValueError(f'{where} has segmentation {found!r:.80}, {expected}')
     try:
         runs = run_lengths(found.get('counts'))
         if runs.min() < 0 or runs.sum() != height * width:
             raise ValueError(f'runs of {runs.min()} to {runs.max()} pixels, {runs.sum()} in all')
     except ValueError as error:
-        shown = _shortened(found)
-        raise ValueError(f'{where} has segmentation {shown} ({error}), {expected}') from None
+        raise ValueError(f'{where} has segmentation {found!r:.80} ({error}), {expected}') from None
     return found if runs[1::2].any() else []
 
 
@@ -258,8 +257,3 @@ def _are_finite(numbers):
         return math.isfinite(sum(numbers))
     except OverflowError:
         return False
-
-
-def _shortened(value):
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f'{shown[:77]}...'
