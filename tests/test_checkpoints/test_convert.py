@@ -151,10 +151,6 @@ def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target
 @pytest.mark.parametrize(
     'ours, place',
     [
-        ('backbone.pos_embed', ('sam', 'image_encoder.pos_embed')),
-        ('teacher.neck.0.weight', ('sam', 'image_encoder.neck.0.weight')),
-        ('neck.neck.0.weight', ('sam2clip', 'neck_student.neck.0.weight')),
-        ('region_neck.fpn_convs.0.conv.bias', ('clip2sam', 'fpn_neck.fpn_convs.0.conv.bias')),
         ('head.roi_conv.weight', ('clip2sam', 'mask_decoder.roi_conv.0.conv.weight')),
         # of the naive combination of SAM and CLIP
         ('clip.visual.conv1.weight', ('clip', 'visual.conv1.weight')),

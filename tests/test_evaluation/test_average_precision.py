@@ -61,6 +61,28 @@ def run(path, sample=FOUND, classes=('owl', 'plum', 'pram'), **kwargs):
     return metric.evaluate(1)
 
 
+@pytest.fixture
+def evaluate(tmp_path):
+    """Writes an annotation file, shows a metric all predictions, and returns its values."""
+
+    def run(kind, images, categories, objects, predictions, novel=None, classes=None, **kwargs):
+        path = tmp_path / 'annotations.json'
+        path.write_text(json.dumps(annotation_file(images, categories, objects)))
+        metric = kind(str(path), **kwargs)
+        names = classes or [category['name'] for category in categories]
+        ids = {category['name']: category['id'] for category in categories}
+        labels = {ids[name]: label for label, name in enumerate(names)}
+        evaluator = Evaluator([metric])
+        evaluator.dataset_meta = dict(classes=names)
+        if novel is not None:
+            evaluator.dataset_meta['novel'] = novel
+        for image in images:
+            evaluator.process([data_sample(image['id'], predictions, labels)])
+        return evaluator.evaluate(len(images))
+
+    return run
+
+
 def values(metrics, prefix, expected):
     return {name: metrics[f'{prefix}_{name}'] for name in expected}
 
@@ -212,33 +234,16 @@ def test_values_do_not_depend_on_how_many_classes_are_evaluated_at_once(evaluate
     ('changes', 'message'),
     [
         (dict(area='24'), "area '24', expected a number"),
-        (dict(area=-3), 'area -3'),
-        (dict(iscrowd='maybe'), "iscrowd 'maybe', expected 0 or 1"),
         (dict(bbox=...), 'annotation 7 has no "bbox"'),
-        (dict(bbox=['1', '2', '3', '4']), 'bbox .*expected finite numbers'),
         (dict(bbox=[0.1, 0.2, 0.3, 0.4]), 'fractions of the image'),
         (dict(image_id=77), 'image_id 77'),
         (dict(segmentation=dict(size=[SIDE, SIDE], counts='abc')), 'annotation 7 .*cut off'),
         (dict(segmentation=...), "annotation 7 has no segmentation.*metric='bbox'"),
-        (dict(segmentation={}), "annotation 7 has no segmentation.*metric='bbox'"),
     ],
 )
 def test_what_is_wrong_in_an_annotation_is_said_before_the_test(tmp_path, changes, message):
     with pytest.raises(ValueError, match=rf'coco\.json: .*{message}'):
         OpenVocabCocoMetric(write(tmp_path, annotations=[annotated(**changes)]))
-
-
-@pytest.mark.parametrize(
-    ('changes', 'message'),
-    [
-        (dict(annotations=5), '"annotations" has to be a list of objects'),
-        (dict(images=[dict(id=1)]), 'image 1 has no "height"'),
-        (dict(categories=[dict(id=1)]), 'category 1 has no "name"'),
-    ],
-)
-def test_a_broken_annotation_file_is_named(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=rf'coco\.json: .*{message}'):
-        OpenVocabCocoMetric(write(tmp_path, **changes))
 
 
 @pytest.mark.parametrize(
