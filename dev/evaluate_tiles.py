@@ -11,7 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from mmovsam.apis import OVSAMPredictor, semantic_map
 from mmovsam.apis.tiles import SAME, TILE_OVERLAP, in_image, tile_boxes
-from mmovsam.datasets.mini_world import CATEGORIES, draw_mosaic
+from mini_extras import draw_mosaic
+from mmovsam.datasets.mini_world import CATEGORIES
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.evaluation.semantic import semantic_scores
 

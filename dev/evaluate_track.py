@@ -9,7 +9,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from mmovsam.apis import OVSAMPredictor, Tracker
-from mmovsam.datasets.mini_world import draw_clip
+from mini_extras import draw_clip
 from mmovsam.engine.command_line import readable_errors
 
 VISIBLE = 50  # pixels; with fewer an object counts as absent

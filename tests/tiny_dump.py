@@ -80,7 +80,6 @@ def shard_with(store, image_id):
 def flip_bit(store, image_id):
     """Damage the feature of an image, and nothing else."""
     data = store.read(image_id).embedding.data.numpy().tobytes()
-    store.close()
     path = shard_with(store, image_id)
     content = bytearray(path.read_bytes())
     position = content.index(data[-64:])

@@ -193,7 +193,7 @@ def _features_file() -> tuple[bytes, bytes, bytes]:
 
 def read_shard(data: bytes) -> None:
     """A file of a store of teacher features."""
-    with contextlib.closing(Shard(_file('shard.sqlite', data))) as shard:
+    with Shard(_file('shard.sqlite', data)) as shard:
         for image_id in shard.ids():
             shard.read(image_id)
 
@@ -207,7 +207,7 @@ def _shards() -> list[bytes]:
             'CREATE TABLE features (id NOT NULL UNIQUE, image_checksum INTEGER NOT NULL, '
             'checksum INTEGER NOT NULL, data BLOB NOT NULL)'
         )
-    with contextlib.closing(Shard(path, writable=True)) as shard:
+    with Shard(path, writable=True) as shard:
         shard.write([Record(1, 5, b'abc'), Record('a', 6, bytes(600))])
     return [path.read_bytes()]
 
@@ -219,7 +219,7 @@ def read_store(data: bytes) -> None:
         store.read(1)
     store.missing([1, 'a'])
     store.require(dtype='float16')
-    _ = store.num_bytes, store.pos_embed
+    _ = store.pos_embed
 
 
 def _stores() -> list[bytes]:

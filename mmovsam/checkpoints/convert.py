@@ -37,18 +37,13 @@ def expected_tensors(config: Config) -> dict[str, Tensor]:
 
 @dataclass
 class Conversion:
-    """A checkpoint that is ready to be written, unless there are problems.
-
-    Args:
-        tensors: By the names of the model.
-        sources: Where they come from.
-        left: Names of the model that no given source holds.
-        problems: Sentences.
-    """
+    """A checkpoint that is ready to be written, unless there are problems."""
 
     tensors: dict[str, Tensor]
+    """By the names of the model."""
     sources: list[Source]
     left: list[str]
+    """Names of the model that no given source holds."""
     problems: list[str]
 
     def report(self) -> str:
@@ -61,10 +56,7 @@ class Conversion:
         return '\n'.join(lines)
 
     def save(self, path) -> None:
-        """Write the checkpoint, whole or not at all.
-
-        Args:
-            path (str | Path): `.pth` or `.safetensors`.
+        """Write the checkpoint, `.pth` or `.safetensors`, whole or not at all.
 
         Raises:
             ValueError: There are problems, or the name ends otherwise; nothing is written.
@@ -86,8 +78,8 @@ def convert(
     Every part of the model that a given file is there for becomes complete. Types become those of
     the model. SAM's mask decoder is taken where no clip2sam file is given; of its masks, as many as
     the model has. Of a SAM at an address only the part is fetched that the model needs. Where the
-    model has another image size than 1024, positions are resampled (see
-    `resample_positions`). Memory is needed for what changes on the way only.
+    model has another image size than 1024, positions are resampled. Memory is needed for what
+    changes on the way only.
 
     Args:
         files: By the keys of `FORMATS`; see `Source.read`.

@@ -18,10 +18,7 @@ def check_fit(model: nn.Module, checkpoint: dict, whole: bool = False) -> None:
     Names that only the file has are no fault. Those that only the model has are none while it
     will be trained (a new head on a pretrained backbone), unless no name is common.
 
-    Args:
-        model: Where the weights will go.
-        checkpoint: What `load_checkpoint_file` returned.
-        whole: Whether the model is used as it is, so that each of its weights has to be there.
+    With `whole` the model is used as it is, so that each of its weights has to be there.
 
     Raises:
         ValueError: Shapes differ, nothing matches, or something is missing.
@@ -70,9 +67,6 @@ def load_initial_weights(model: nn.Module) -> None:
     """Load the files that `init_cfg` names, and make sure that nothing of the model stays random.
 
     MMEngine alone would only log what does not fit.
-
-    Args:
-        model: With MMEngine's `init_weights`.
 
     Raises:
         ValueError: A weight is in none of the files, or has another shape there.

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 from mmengine.runner import CheckpointLoader
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from ..compat import forced_weights_only, weights_only
 from ..downloads import fetch, is_address
@@ -36,10 +38,9 @@ _blocks_lock = threading.Lock()
 def resolve_path(path) -> Path:
     """The existing file that a checkpoint name stands for.
 
-    Args:
-        path (str | Path): A file name, `mmovsam://NAME` for weights of this package, or an address
-            as `mmovsam.downloads.fetch` takes it; with `#PREFIX` behind, of the tensors whose names
-            begin so, see `mmovsam.checkpoints.remote`.
+    The name is that of a file, `mmovsam://NAME` for weights of this package, or an address as
+    `mmovsam.downloads.fetch` takes it; with `#PREFIX` behind, of the tensors whose names begin so,
+    see `mmovsam.checkpoints.remote`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -156,9 +157,6 @@ def state_dict_of(checkpoint) -> dict:
 
 def save_safetensors(state_dict, path, metadata=None) -> None:
     """Write named tensors, and notes as text, to a `.safetensors` file, whole or not at all."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     notes = {str(k): str(v) for k, v in (metadata or {}).items()}
     with atomic_path(path) as temporary:
         try:
@@ -203,14 +201,12 @@ def _own_memory(state_dict) -> dict:
 
 
 def _moved(state_dict, map_location) -> dict:
-    if isinstance(map_location, (str, torch.device)):
-        return {key: value.to(map_location) for key, value in state_dict.items()}
-    return state_dict
+    if not isinstance(map_location, (str, torch.device)):
+        return state_dict
+    return {key: value.to(map_location) for key, value in state_dict.items()}
 
 
 def _load_safetensors(file, map_location):
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(str(file), framework='pt') as reader:
             meta = dict(reader.metadata() or {})

@@ -11,28 +11,17 @@ import io
 import logging
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..downloads import RangeFile, fetch, kept
+from ..downloads import fetch, kept, open_remote
 from ..fileio import atomic_path
-from .tensor_pickle import DTYPES, follow
+from .tensor_pickle import Place, follow
 
 PART = '#'
 """Between the address of a file and the prefix of the names that are wanted of it."""
-
-
-class _Place(NamedTuple):
-    """Where a tensor is in the archive."""
-
-    record: str
-    dtype: torch.dtype
-    offset: int
-    size: tuple
-    stride: tuple
 
 
 def fetch_part(address: str) -> Path:
@@ -74,7 +63,7 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
         ValueError: It holds more than named tensors, or no such names.
     """
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(RangeFile(url))
+        file = stack.enter_context(open_remote(url))
         try:
             archive = stack.enter_context(zipfile.ZipFile(file))
         except zipfile.BadZipFile as error:
@@ -86,12 +75,8 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
             raise io.UnsupportedOperation(f'{url} is no file of torch.save')
         root = pickles[0].removesuffix('data.pkl')
         try:
-            content = follow(
-                archive.read(pickles[0]),
-                lambda reference: (reference[2], DTYPES[reference[1]]),
-                lambda storage, *place: _Place(*storage, *place),
-            )
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            content = follow(archive.read(pickles[0]))
+        except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f'{url} holds more than named tensors ({error}).') from error
         for key in ('state_dict', 'model'):
             if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -101,15 +86,15 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
             raise ValueError(f'{url} has no tensors whose names begin with {prefix!r}.')
         tensors = {name: _read(archive, root, content[name], name, url) for name in names}
         print_log(
-            f'{len(tensors)} tensors {prefix}* of {url}: {file.received:,} of {file.size:,} bytes '
-            'were fetched.',
+            f'{len(tensors)} tensors {prefix}* of {url}: {file.raw.received:,} of '
+            f'{file.raw.size:,} bytes were fetched.',
             logger='current',
         )
     return tensors
 
 
-def _read(archive: zipfile.ZipFile, root: str, place: _Place, name: str, url: str) -> Tensor:
-    if not isinstance(place, _Place):
+def _read(archive: zipfile.ZipFile, root: str, place: Place, name: str, url: str) -> Tensor:
+    if not isinstance(place, Place):
         raise ValueError(f'{name} of {url} is no tensor.')
     data = archive.read(f'{root}data/{place.record}')  # zipfile compares its checksum
     values = torch.frombuffer(bytearray(data), dtype=place.dtype) if data else torch.empty(0)

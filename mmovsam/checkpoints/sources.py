@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,12 +38,10 @@ _SAM_PARTS = ('image_encoder.', 'prompt_encoder.', 'mask_decoder.')
 
 @dataclass
 class Source:
-    """A file, its tensors, and what became of them.
+    """A file, its tensors by their names in it, and what became of them.
 
-    Args:
-        key: Of `FORMATS`; also the flag of the command line.
-        name: As the user gave it.
-        tensors: By the names in the file.
+    `key` is of `FORMATS`, and the flag of the command line; `name` is as the user gave it: a file,
+    `mmovsam://NAME`, an address, or for CLIP open_clip's `MODEL:TAG`.
     """
 
     key: str
@@ -58,35 +56,31 @@ class Source:
     differing: list[str] = field(default_factory=list)
     """Sentences."""
 
-    def __post_init__(self) -> None:
-        self.title = f'--{self.key} {self.name}'
-
     @classmethod
     def read(cls, key: str, name: str) -> Source:
-        """Open a file; its large tensors stay there.
-
-        It is a file, `mmovsam://NAME`, an address, or for CLIP open_clip's `MODEL:TAG`, which
-        open_clip downloads if it has not yet.
-        """
+        """Open a file; its large tensors stay there."""
         return cls(key, name, named_tensors(_clip_file(name) if key == 'clip' else name))
 
-    def _rest(self) -> tuple[dict[str, list[str]], list[str]]:
-        """Names that were not used: those with a reason, by it, and those that have none."""
+    @property
+    def title(self) -> str:
+        """How messages name it."""
+        return f'--{self.key} {self.name}'
+
+    def _unused(self) -> dict[str, list[str]]:
+        """Names that were not used, by the reason; those without one are unexpected: `''`."""
         reasons = defaultdict(list)
         absent = set(_SAM_PARTS) - {name.split('.')[0] + '.' for name in self.used}
         for name in self.tensors:
-            if name in self.used:
-                continue
+            reason = ''
             if self.key == 'clip' and name.startswith(_TEXT_TOWER):
-                reasons['the text side, of which vocabularies are made'].append(name)
+                reason = 'the text side, of which vocabularies are made'
             elif self.key == 'sam' and name.startswith(tuple(absent)):
-                reasons['no part of this model, or taken from another file'].append(name)
+                reason = 'no part of this model, or taken from another file'
             elif self.key == 'sam' and name.startswith(_EXTRA_MASKS):
-                reasons['more masks, and their IoU, than this model predicts'].append(name)
-            else:
-                reasons[''].append(name)
-        unexpected = reasons.pop('', [])
-        return reasons, unexpected
+                reason = 'more masks, and their IoU, than this model predicts'
+            if name not in self.used:
+                reasons[reason].append(name)
+        return reasons
 
     def release(self) -> None:
         """Keep shapes and types only: memory that nothing else needs is given back."""
@@ -94,43 +88,49 @@ class Source:
 
     def report(self) -> list[str]:
         """What was used, what not and why, and everything that does not fit."""
-        lines = [f'{self.title}: {_amount(self.tensors.values())}']
-        if licence := licence_of(self.name):
-            lines.append(f'  licence: {licence}')
-        lines.append(f'  used: {_amount(self.tensors[name] for name in self.used)}')
-        lines += [f'  {note}' for note in self.notes]
-        unused, unexpected = self._rest()
-        for reason, names in unused.items():
-            for part, group in by_part(names).items():
-                amount = _amount(self.tensors[name] for name in group)
-                lines.append(f'  not used: {part} ({amount}): {reason}')
-        lines += [f'  unexpected: {name}' for name in _shortened(unexpected)]
-        lines += [f'  missing: {name}' for name in _shortened(self.missing)]
-        lines += [f'  another shape: {sentence}' for sentence in self.differing]
-        return lines
+        unused, licence = self._unused(), licence_of(self.name)
+        unexpected = unused.pop('', [])
+        return [
+            f'{self.title}: {self._amount(self.tensors)}',
+            *([f'  licence: {licence}'] if licence else []),
+            f'  used: {self._amount(self.used)}',
+            *(f'  {note}' for note in self.notes),
+            *(
+                f'  not used: {part} ({self._amount(group)}): {reason}'
+                for reason, names in unused.items()
+                for part, group in by_part(names).items()
+            ),
+            *(f'  unexpected: {name}' for name in _shortened(unexpected)),
+            *(f'  missing: {name}' for name in _shortened(self.missing)),
+            *(f'  another shape: {sentence}' for sentence in self.differing),
+        ]
+
+    def _amount(self, names: Collection[str]) -> str:
+        size = sum(self.tensors[name].nbytes for name in names)
+        power = min(max(len(str(size)) - 1, 0) // 3, 3)
+        return f'{len(names):,} tensors, {size / 1000**power:.3g} {("B", "kB", "MB", "GB")[power]}'
 
     def problems(self, allow_unexpected: Sequence[str], allow_missing: Sequence[str]) -> list[str]:
         """What forbids to go on, a sentence each with its remedy; some prefixes are no fault."""
         if not self.used:
             wanted = ', '.join(f'{file_prefix}*' for file_prefix, _ in FORMATS[self.key])
-            found = ', '.join(by_part(self.tensors))
             other = format_of(self.tensors)
-            if other in (None, self.key):
-                remedy = 'Does the config have this part?'
-            else:
+            remedy = 'Does the config have this part?'
+            if other not in (None, self.key):
                 remedy = f'It looks like a file for --{other}.'
+            found = ', '.join(by_part(self.tensors))
             return [
                 f'{self.title} gives this model nothing. Expected {wanted}, found {found}. {remedy}'
             ]
         problems = []
-        unexpected = [n for n in self._rest()[1] if not n.startswith(tuple(allow_unexpected))]
+        unexpected = _without(self._unused()[''], allow_unexpected)
         if unexpected:
             problems.append(
                 f'{self.title} holds {len(unexpected)} unexpected tensors '
                 f'({", ".join(by_part(unexpected))}): is it for another model? If they may be left '
                 'out, name their prefix with --allow-unexpected.'
             )
-        missing = [name for name in self.missing if not name.startswith(tuple(allow_missing))]
+        missing = _without(self.missing, allow_missing)
         if missing:
             problems.append(
                 f'{self.title} lacks {len(missing)} tensors of the model '
@@ -167,11 +167,8 @@ def _shortened(names: Sequence[str]) -> list[str]:
     return [*names[:20], *([f'... and {len(names) - 20} more'] if len(names) > 20 else [])]
 
 
-def _amount(tensors) -> str:
-    tensors = list(tensors)
-    size = sum(tensor.nbytes for tensor in tensors)
-    power = min(max(len(str(size)) - 1, 0) // 3, 3)
-    return f'{len(tensors):,} tensors, {size / 1000**power:.3g} {("B", "kB", "MB", "GB")[power]}'
+def _without(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
+    return [name for name in names if not name.startswith(tuple(prefixes))]
 
 
 def _clip_file(name: str) -> str | Path:

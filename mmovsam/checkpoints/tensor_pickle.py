@@ -7,7 +7,7 @@ names is imported, called or run, and any other instruction is refused.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -31,16 +31,20 @@ class Module(dict):
     """The attributes of a module."""
 
 
-def follow(pickled: bytes, read_storage: Callable, rebuild: Callable):
-    """What the instructions of a pickle, of `torch.save` or of TorchScript, build.
+class Place(NamedTuple):
+    """Where a tensor is among the records of its archive; offset and stride count its values."""
+
+    record: str
+    dtype: torch.dtype
+    offset: int
+    size: tuple
+    stride: tuple
+
+
+def follow(pickled: bytes):
+    """What the instructions of a pickle of `torch.save` or TorchScript build, tensors as `Place`.
 
     Names of code stay text.
-
-    Args:
-        pickled: The pickle.
-        read_storage: From a reference `('storage', kind, key, location, count)`, the kind as
-            `DTYPES` has them, to the storage and its type.
-        rebuild: From these two, offset, size and stride to a tensor, or what stands for one.
 
     Raises:
         ValueError: There is an instruction that tensors do not need.
@@ -93,10 +97,11 @@ def follow(pickled: bytes, read_storage: Callable, rebuild: Callable):
             if isinstance(state, dict) and isinstance(stack[-1], Module):
                 stack[-1].update(state)
         elif name == 'BINPERSID':
-            stack.append(read_storage(stack.pop()))
+            _, kind, record, _, _ = stack.pop()  # the word 'storage', and where it lay, how long
+            stack.append((record, DTYPES[kind]))
         elif name == 'REDUCE':
             arguments = stack.pop()
-            stack.append(_rebuilt(stack.pop(), arguments, rebuild))
+            stack.append(_rebuilt(stack.pop(), arguments))
         elif name == 'STOP':
             return stack.pop()
         elif name != 'PROTO':
@@ -104,10 +109,10 @@ def follow(pickled: bytes, read_storage: Callable, rebuild: Callable):
     raise ValueError('the list of modules has no end')
 
 
-def _rebuilt(function: str, arguments: tuple, rebuild: Callable):
+def _rebuilt(function: str, arguments: tuple):
     """Tensors and dictionaries; of any other call nothing is known, and nothing is needed."""
     if function == 'torch._utils _rebuild_tensor_v2':
-        return rebuild(arguments[0], *arguments[1:4])
+        return Place(*arguments[0], *arguments[1:4])
     if function == 'torch._utils _rebuild_parameter':
         return arguments[0]
     if function == 'collections OrderedDict':

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .tensor_pickle import DTYPES, Module, follow
+from .tensor_pickle import Module, Place, follow
 
 
 def is_torchscript(file) -> bool:
@@ -35,9 +35,13 @@ def read_torchscript(file) -> dict[str, Tensor]:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            pickled = archive.read(f'{_root(archive)}/data.pkl')
-            module = follow(pickled, _storage_reader(file, archive), _tensor)
-        return dict(_named_tensors(module))
+            places = dict(_named_places(follow(archive.read(f'{_root(archive)}/data.pkl'))))
+            records = {place.record for place in places.values()}
+            storages = {record: _storage(file, archive, record) for record in records}
+        return {
+            name: torch.empty(0, dtype=place.dtype).set_(storages[place.record], *place[2:])
+            for name, place in places.items()
+        }
     except Exception as error:  # whatever the broken bytes led to
         reason = ' '.join(str(error).split())[:200]
         raise ValueError(
@@ -56,34 +60,22 @@ def _root(archive: zipfile.ZipFile) -> str | None:
     return None
 
 
-def _storage_reader(file, archive: zipfile.ZipFile) -> Callable:
-    """A function from the pickle's reference to a memory-mapped storage and its type."""
-    root = _root(archive)
-
-    def read(reference):
-        _, kind, key, _, _ = reference  # the word 'storage', and where on which device it lay
-        record = archive.getinfo(f'{root}/data/{key}')
-        if record.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f'the record {record.filename} is compressed')
-        archive.fp.seek(record.header_offset + 26)
-        start = record.header_offset + 30 + sum(struct.unpack('<HH', archive.fp.read(4)))
-        if record.file_size == 0:
-            return torch.UntypedStorage(0), DTYPES[kind]
-        # each record by itself, so that its memory is given back with its last tensor
-        memory = np.memmap(file, np.uint8, 'c', start, record.file_size)
-        return torch.from_numpy(memory).untyped_storage(), DTYPES[kind]
-
-    return read
+def _storage(file, archive: zipfile.ZipFile, key: str) -> torch.UntypedStorage:
+    """The memory of a record, mapped by itself, so that it is given back with its last tensor."""
+    record = archive.getinfo(f'{_root(archive)}/data/{key}')
+    if record.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f'the record {record.filename} is compressed')
+    if record.file_size == 0:
+        return torch.UntypedStorage(0)
+    archive.fp.seek(record.header_offset + 26)
+    start = record.header_offset + 30 + sum(struct.unpack('<HH', archive.fp.read(4)))
+    memory = np.memmap(file, np.uint8, 'c', start, record.file_size)
+    return torch.from_numpy(memory).untyped_storage()
 
 
-def _tensor(storage: tuple, offset: int, size: tuple, stride: tuple) -> Tensor:
-    memory, dtype = storage
-    return torch.empty(0, dtype=dtype).set_(memory, offset, size, stride)
-
-
-def _named_tensors(module: Module, prefix: str = '') -> Iterator[tuple[str, Tensor]]:
+def _named_places(module: Module, prefix: str = '') -> Iterator[tuple[str, Place]]:
     for name, value in module.items():
-        if isinstance(value, Tensor):
+        if isinstance(value, Place):
             yield prefix + name, value
         elif isinstance(value, Module):
-            yield from _named_tensors(value, f'{prefix}{name}.')
+            yield from _named_places(value, f'{prefix}{name}.')

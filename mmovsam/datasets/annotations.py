@@ -5,6 +5,7 @@ An error names the entry and what is wrong with it; whoever reads the file adds 
 
 import math
 from collections import Counter
+from functools import partial
 
 import numpy as np
 
@@ -12,20 +13,19 @@ _FLAGS = {None: False, 0: False, 1: True, '0': False, '1': True, 'false': False,
 _CHARACTERS = 7  # of a compressed run, at most: runs are below 2**32
 
 
-def field(entry, key, where):
-    """A field that an entry must have; `where` says in a message what the entry is."""
+def field(entry, key, where, kinds=object, expected=''):
+    """A field that an entry must have; `where` says in messages what the entry is."""
     try:
-        return entry[key]
+        value = entry[key]
     except (KeyError, TypeError):
         raise ValueError(f'{where} has no "{key}", which this format requires') from None
-
-
-def identifier(entry, key, where):
-    """A field that is an id: a number or text."""
-    value = field(entry, key, where)
-    if not isinstance(value, int | float | str):
-        raise ValueError(f'{where} has {key} {value!r}, expected a number')
+    if not isinstance(value, kinds):
+        raise ValueError(f'{where} has {key} {value!r}, expected {expected}')
     return value
+
+
+identifier = partial(field, kinds=int | float | str, expected='a number')
+text = partial(field, kinds=str, expected='text')
 
 
 def id_list(image, key):
@@ -36,19 +36,12 @@ def id_list(image, key):
     return value
 
 
-def text(entry, key, where):
-    """A field that is text."""
-    value = field(entry, key, where)
-    if not isinstance(value, str):
-        raise ValueError(f'{where} has {key} {value!r}, expected text')
-    return value
-
-
-def entries(content, key):
-    """One of the lists of objects of an annotation file."""
-    found = field(content, key, 'the file')
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise ValueError(f'"{key}" has to be a list of objects')
+def entries(content, *keys):
+    """The lists of objects of an annotation file that have these names."""
+    found = [field(content, key, 'the file') for key in keys]
+    for key, table in zip(keys, found):
+        if not isinstance(table, list) or not all(isinstance(entry, dict) for entry in table):
+            raise ValueError(f'"{key}" has to be a list of objects')
     return found
 
 
@@ -71,25 +64,19 @@ def group_by_image(images, annotations, categories):
     Raises:
         ValueError: An id is missing, occurs twice, or belongs to nothing in the file.
     """
-    known = {category['id'] for category in categories}
     ids = [identifier(image, 'id', 'an image') for image in images]
     _check_distinct(ids, 'id', 'images')
     by_image = {image_id: [] for image_id in sorted(ids, key=_order)}
+    known = dict(image=by_image, category={category['id'] for category in categories})
     for annotation in annotations:
-        where = name_of(annotation)
-        image_id = identifier(annotation, 'image_id', where)
-        category_id = identifier(annotation, 'category_id', where)
-        if category_id not in known:
-            raise ValueError(
-                f"{where} has category_id {category_id!r}, which is none of the file's "
-                f'{len(known)} categories; correct it or add the category'
-            )
-        if image_id not in by_image:
-            raise ValueError(
-                f"{where} has image_id {image_id!r}, which is none of the file's "
-                f'{len(by_image)} images; correct the annotation or add the image'
-            )
-        by_image[image_id].append(annotation)
+        for kind, ids in known.items():
+            number = identifier(annotation, f'{kind}_id', name_of(annotation))
+            if number not in ids:
+                raise ValueError(
+                    f'{name_of(annotation)} has {kind}_id {number!r}, which is none of the '
+                    f"file's {len(ids)}; correct it, or add what it is of"
+                )
+        by_image[annotation['image_id']].append(annotation)
     return by_image
 
 
@@ -118,7 +105,7 @@ def box(annotation, where):
     found = field(annotation, 'bbox', where)
     if not (isinstance(found, list) and len(found) == 4 and _are_finite(found)):
         raise ValueError(
-            f'{where} has bbox {_shortened(found)}, expected finite numbers [left, top, width, '
+            f'{where} has bbox {found!r:.80}, expected finite numbers [left, top, width, '
             'height] in pixels'
         )
     return found
@@ -128,20 +115,13 @@ def box_area(annotation, where):
     """An annotation's `area` in pixels; where it is missing, null or 0, that of the box."""
     area = annotation.get('area')
     if area is not None and not (_are_finite([area]) and area >= 0):
-        raise ValueError(f'{where} has area {_shortened(area)}, expected a number of pixels')
+        raise ValueError(f'{where} has area {area!r:.80}, expected a number of pixels')
     _, _, width, height = box(annotation, where)
     return area or width * height
 
 
 def instance(annotation, label, height, width, mask_required=True):
-    """One annotation as MMDetection's transforms read it.
-
-    Args:
-        annotation (dict): The annotation's entry.
-        label (int): Of its category.
-        height (int): Of its image in pixels.
-        width (int): Of its image in pixels.
-        mask_required (bool): Whether an annotation without `segmentation` is an error.
+    """One annotation as MMDetection's transforms read it; the image's size is in pixels.
 
     Returns:
         dict | None: `bbox` xyxy in pixels, `bbox_label`, `ignore_flag` (1 for a crowd) and, where
@@ -173,12 +153,10 @@ def instance(annotation, label, height, width, mask_required=True):
 
 
 def segmentation(annotation, where, height, width):
-    """The mask of an annotation.
+    """The mask of an annotation: polygons that have area, or run lengths.
 
     Returns:
-        list | dict | None: Polygons, without those that have no area (less than three points, all
-            points on a line, a coordinate too many), or run lengths; `[]` for a mask without area;
-            None where there is no mask.
+        list | dict | None: `[]` for a mask without area; None where there is no mask.
 
     Raises:
         ValueError: It is of another form, or its run lengths are not of the whole image.
@@ -193,37 +171,14 @@ def segmentation(annotation, where, height, width):
     if isinstance(found, list) and all(map(_are_finite, found)):
         return [polygon for polygon in found if _has_area(polygon)]
     if not isinstance(found, dict) or found.get('size') != [height, width]:
-        raise ValueError(f'{where} has segmentation {_shortened(found)}, {expected}')
+        raise ValueError(f'{where} has segmentation {found!r:.80}, {expected}')
     try:
         runs = run_lengths(found.get('counts'))
         if runs.min() < 0 or runs.sum() != height * width:
             raise ValueError(f'runs of {runs.min()} to {runs.max()} pixels, {runs.sum()} in all')
     except ValueError as error:
-        shown = _shortened(found)
-        raise ValueError(f'{where} has segmentation {shown} ({error}), {expected}') from None
+        raise ValueError(f'{where} has segmentation {found!r:.80} ({error}), {expected}') from None
     return found if runs[1::2].any() else []
-
-
-def left_out(annotations, count, why):
-    """A sentence that names some annotations, of `count`, that are left out."""
-    names = ', '.join(map(name_of, annotations[:3])) + ' ...' * (len(annotations) > 3)
-    return f'{len(annotations)} of {count} annotations are left out ({names}): {why}'
-
-
-def name_of(annotation):
-    """How messages name an annotation."""
-    return f'annotation {annotation.get("id", "without id")}'
-
-
-def _order(value):
-    """Sorts numbers before text, which Python does not compare."""
-    return isinstance(value, str), value
-
-
-def _check_distinct(values, key, kind):
-    twice = [value for value, count in Counter(values).items() if count > 1]
-    if twice:
-        raise ValueError(f'two {kind} have the {key} {twice[0]!r}; give each its own')
 
 
 def run_lengths(counts):
@@ -260,6 +215,28 @@ def run_lengths(counts):
     return runs
 
 
+def left_out(annotations, count, why):
+    """A sentence that names some annotations, of `count`, that are left out."""
+    names = ', '.join(map(name_of, annotations[:3])) + ' ...' * (len(annotations) > 3)
+    return f'{len(annotations)} of {count} annotations are left out ({names}): {why}'
+
+
+def name_of(annotation):
+    """How messages name an annotation."""
+    return f'annotation {annotation.get("id", "without id")}'
+
+
+def _order(value):
+    """Sorts numbers before text, which Python does not compare."""
+    return isinstance(value, str), value
+
+
+def _check_distinct(values, key, kind):
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f'two {kind} have the {key} {twice[0]!r}; give each its own')
+
+
 def _has_area(polygon):
     if len(polygon) < 6 or len(polygon) % 2:
         return False
@@ -280,8 +257,3 @@ def _are_finite(numbers):
         return math.isfinite(sum(numbers))
     except OverflowError:
         return False
-
-
-def _shortened(value):
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f'{shown[:77]}...'

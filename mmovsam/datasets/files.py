@@ -1,8 +1,12 @@
-"""Says which files are missing, all in one message, and how to get them."""
+"""The files of data sets: which are missing, how to get them, and where the images are."""
 
 import json
 import os
+import os.path as osp
 import unicodedata
+from functools import partial
+
+from mmengine.dataset import BaseDataset
 
 from ..fileio import read_text
 
@@ -14,7 +18,7 @@ def check_files(required, purpose=None):
         required (Iterable[tuple[str, str]]): Pairs of a path and the remedy when nothing is there.
         purpose (str, optional): What the files are for, for the message's first line.
     """
-    missing = {os.fspath(path): remedy for path, remedy in required if not os.path.exists(path)}
+    missing = {os.fspath(path): remedy for path, remedy in required if not osp.exists(path)}
     if not missing:
         return
     count = 'file or folder is' if len(missing) == 1 else 'files or folders are'
@@ -31,42 +35,36 @@ def on_disk(path):
 
     Lists from Windows have backslashes, those from macOS decomposed letters.
     """
-    if (path.isascii() and '\\' not in path) or os.path.exists(path):
+    if (path.isascii() and '\\' not in path) or osp.exists(path):
         return path
     spellings = [path, path.replace('\\', '/')]
     spellings += [unicodedata.normalize(form, s) for s in spellings for form in ('NFC', 'NFD')]
-    return next(filter(os.path.exists, spellings), path)
+    return next(filter(osp.exists, spellings), path)
 
 
 def dataset_files(cfg):
     """Paths and remedies, for `check_files`, of what a dataset's config and those it wraps need."""
     from mmdet.registry import DATASETS
 
-    required = []
-    for inner in cfg.get('datasets', ()):
-        required += dataset_files(inner)
+    inner = [*cfg.get('datasets', ())]
     if isinstance(cfg.get('dataset'), dict):
-        required += dataset_files(cfg['dataset'])
+        inner.append(cfg['dataset'])
+    required = [pair for each in inner for pair in dataset_files(each)]
     if cfg.get('draw'):
         return required  # the small world draws what is missing
     kind = cfg.get('type')
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     remedy = getattr(kind, 'REMEDY', 'See the data_root, ann_file and data_prefix of your config.')
-    root = cfg.get('data_root') or ''
     paths = [cfg.get('ann_file'), cfg.get('names_file'), *(cfg.get('data_prefix') or {}).values()]
     paths += cfg.get('folders') or ()
-    required += [(os.path.normpath(os.path.join(root, path)), remedy) for path in paths if path]
-    return required
+    root = cfg.get('data_root') or ''
+    return required + [(osp.normpath(osp.join(root, path)), remedy) for path in paths if path]
 
 
 def config_files(cfg, loops=('train', 'val', 'test')):
     """Paths and remedies, for `check_files`, of what the data loaders of a config need."""
-    required = []
-    for loop in loops:
-        loader = cfg.get(f'{loop}_dataloader')
-        if loader and isinstance(loader.get('dataset'), dict):
-            required += dataset_files(loader['dataset'])
-    return required
+    datasets = [(cfg.get(f'{loop}_dataloader') or {}).get('dataset') for loop in loops]
+    return [pair for each in datasets if isinstance(each, dict) for pair in dataset_files(each)]
 
 
 def read_json(path, remedy):
@@ -87,3 +85,41 @@ def read_json(path, remedy):
     if not isinstance(content, dict):
         raise ValueError(f'{path} holds a {type(content).__name__}, expected an object. {remedy}')
     return content
+
+
+def leaf_datasets(dataset):
+    """The data sets within a wrapper, without those that a mixture draws nothing of."""
+    parts = getattr(dataset, 'datasets', None)
+    if parts is None:
+        parts = [dataset.dataset] if hasattr(dataset, 'dataset') else None
+    if parts is None:
+        return [dataset]
+    ratios = getattr(dataset, 'ratios', None) or [1] * len(parts)
+    return [leaf for part, ratio in zip(parts, ratios) if ratio for leaf in leaf_datasets(part)]
+
+
+def image_paths(dataset):
+    """The files of a data set's images in the order of its items.
+
+    Empty where MMEngine fetches them from elsewhere, or for data sets that are not MMEngine's.
+    """
+    if not isinstance(dataset, BaseDataset) or getattr(dataset, 'backend_args', None):
+        return []
+    dataset.full_init()
+    entry = partial(BaseDataset.get_data_info, dataset)  # that of SA-1B reads annotations
+    if len(dataset) and 'img_path' not in entry(0):
+        entry = dataset.get_data_info
+    paths = (entry(index).get('img_path') for index in range(len(dataset)))
+    return [str(path) for path in paths if path and '://' not in str(path)]
+
+
+def missing_files(paths):
+    """Those of several files that are not there, each once; each folder is listed once."""
+    folders = {osp.dirname(path) or '.' for path in paths}
+    there = {folder: set(os.listdir(folder)) for folder in folders if osp.isdir(folder)}
+    return [
+        path
+        for path in dict.fromkeys(paths)
+        if osp.basename(path) not in there.get(osp.dirname(path) or '.', ())
+        and not osp.isfile(path)  # a file system may spell names in another way than its lists
+    ]

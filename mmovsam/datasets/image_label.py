@@ -6,12 +6,10 @@ import numpy as np
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmdet.visualization import get_palette
-from mmengine.utils import scandir
 
 from ..vocabulary import Vocabulary, split_name
 from ..vocabulary.names import read_lines
 from ..vocabulary.sources import WORDS, read_metainfo
-from .files import check_files
 from .images import IMG_SUFFIXES, CheckedImages
 
 
@@ -26,8 +24,6 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
     Without `ann_file` the images of each folder below `data_prefix['img']` are of the class that
     the folder names, those of its subfolders too. A folder's name is a class's own, one of its
     synonyms, or ImageNet's id of it (`n01440764`); `_` stands for a space.
-
-    `metainfo` has `classes`, `palette` and, where `classes` tells, `synonyms` and `prompts`.
 
     Args:
         classes (str | Sequence[str], optional): What classes there are: `'imagenet1k'`,
@@ -49,9 +45,6 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
             line of the list has no label.
     """
 
-    METAINFO = {}
-    REMEDY = 'Set data_root, ann_file and data_prefix of your config to where your data is.'
-
     def __init__(self, *args, classes=None, img_suffix=IMG_SUFFIXES, **kwargs):
         self.classes = classes
         self.img_suffix = (img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix)
@@ -59,17 +52,13 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
 
     def load_data_list(self):
         """Lists `name` (below the image folder) and `labels` of each image; fills `metainfo`."""
-        folder = self._folder
-        required = [(path, self.REMEDY) for path in (folder, self.ann_file) if path]
-        check_files(required, purpose=type(self).__name__)
-        named = self._listed() if self.ann_file else self._in_folders(folder)
+        self.require_files(self._folder, self.ann_file)
+        named = self._listed() if self.ann_file else self._in_folders()
         if not named:
-            raise ValueError(
-                f'no image: {self.ann_file} is empty. {self.REMEDY}'
-                if self.ann_file
-                else f'{folder} has no folder with images whose names end with '
-                f'{", ".join(self.img_suffix)}. {self.REMEDY}'
-            )
+            suffixes = ', '.join(self.img_suffix)
+            problem = f'{self._folder} has no folder with images whose names end with {suffixes}'
+            problem = f'no image: {self.ann_file} is empty' if self.ann_file else problem
+            raise ValueError(f'{problem}. {self.REMEDY}')
         label_of = self._load_classes(sorted({name for _, names in named for name in names}))
         data_list = [
             dict(name=path, labels=tuple(dict.fromkeys(label_of[name] for name in names)))
@@ -110,15 +99,14 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
     def _folder(self):
         return self.data_prefix.get('img') or self.data_root or '.'
 
-    def _in_folders(self, folder):
+    def _in_folders(self):
         """Pairs of a path and the name of its class, in order of the paths."""
-        paths = scandir(folder, self.img_suffix, recursive=True, case_sensitive=False)
-        pairs = [(path, (path.split(osp.sep)[0],)) for path in sorted(paths)]
+        pairs = [(path, (path.split(osp.sep)[0],)) for path in self.scan(self._folder)]
         loose = [path for path, _ in pairs if osp.sep not in path]
         if loose:
             raise ValueError(
-                f'{osp.join(folder, loose[0])} lies in no folder of a class; put it into one, or '
-                'give a list of paths and labels as ann_file'
+                f'{osp.join(self._folder, loose[0])} lies in no folder of a class; put it into '
+                'one, or give a list of paths and labels as ann_file'
             )
         return pairs
 
@@ -137,37 +125,33 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
     def _load_classes(self, names):
         """Fills `metainfo`; returns the label of each of the names."""
         if self.classes is None:
-            classes = self._metainfo.get('classes', tuple(names))
-            metainfo = dict(classes=classes)
+            metainfo = dict(classes=self._metainfo.get('classes', tuple(names)))
         elif isinstance(self.classes, str) and self.classes in WORDS:
             metainfo = {**read_metainfo(self.classes)}
-            metainfo['classes'] = tuple(metainfo['classes'])
         else:
             vocabulary = Vocabulary.from_source(self.classes)
             metainfo = dict(classes=vocabulary.names, synonyms=vocabulary.prompt_names)
-        label_of = dict(zip(metainfo.pop('synsets', ()), range(len(metainfo['classes']))))
+        classes = metainfo['classes'] = tuple(metainfo['classes'])
+        label_of = dict(zip(metainfo.pop('synsets', ()), range(len(classes))))
         by_name = {}
-        for label, name in enumerate(metainfo['classes']):
+        for label, name in enumerate(classes):
             label_of.setdefault(name, label)
-            synonyms = metainfo.get('synonyms')
-            parts = [*split_name(name), *(synonyms[label] if synonyms else ())]
-            for part in dict.fromkeys(parts):
+            synonyms = metainfo['synonyms'][label] if metainfo.get('synonyms') else ()
+            for part in {*split_name(name), *synonyms}:
                 by_name.setdefault(part, []).append(label)
-        where = self.ann_file or self._folder
         found = {}
         for name in names:
             # by itself, or by the first of the names in it
-            own = label_of.get(name)
-            labels = by_name.get(split_name(name)[0], []) if own is None else [own]
+            labels = [label_of[name]] if name in label_of else by_name.get(split_name(name)[0], [])
             if len(labels) != 1:
-                several = ' or '.join(repr(metainfo['classes'][label]) for label in labels)
+                several = ' or '.join(repr(classes[label]) for label in labels)
                 raise ValueError(
-                    f'{where} has {name!r}, which '
+                    f'{self.ann_file or self._folder} has {name!r}, which '
                     + (f'could be {several}: write which' if labels else 'is no class')
-                    + f'; the {len(metainfo["classes"])} classes begin with '
-                    + f'{", ".join(map(repr, metainfo["classes"][:5]))}'
+                    + f'; the {len(classes)} classes begin with '
+                    + ', '.join(map(repr, classes[:5]))
                 )
             found[name] = labels[0]
         self._metainfo.update(metainfo)
-        self._metainfo.setdefault('palette', get_palette('random', len(metainfo['classes'])))
+        self._metainfo.setdefault('palette', get_palette('random', len(classes)))
         return found

@@ -2,16 +2,17 @@
 
 import io
 import logging
-import struct
 import zlib
 
 import mmengine.fileio
 from mmengine.logging import print_log
+from mmengine.utils import scandir
 from PIL import Image, UnidentifiedImageError
 
 from ..fileio import errors_naming
 from ..heif import heif_kind, require_heif_reader
 from ..pixels import load_all_depths, read_values
+from .files import check_files
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _FORMATS = ('BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')
@@ -19,21 +20,6 @@ _FORMATS = ('BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF'
 _JPEG_END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
 _TIFF_STARTS = (b'II*\0', b'MM\0*')  # of TIFF files and, in any container, of EXIF
-# What PIL's readers raise, by what the broken bytes led to: no error of an import or of memory.
-_BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    AssertionError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
 
 
 class CheckedImages:
@@ -49,10 +35,12 @@ class CheckedImages:
         value_range (tuple[float, float], optional): The values that are black and white in images
             of more than 8 bits; by default percentiles of each, see `mmovsam.pixels.to_color`.
 
-    Attributes:
-        with_checksum (bool): Whether `data_samples` of an item get `image_checksum`, the CRC-32 of
-            the image's file, as meta information.
+    `data_samples` of an item get `image_checksum`, the CRC-32 of the image's file, as meta
+    information.
     """
+
+    METAINFO = {}
+    REMEDY = 'Set data_root, ann_file and data_prefix of your config to where your data is.'
 
     def __init__(self, *args, damaged='stop', value_range=None, **kwargs):
         if damaged not in ('stop', 'skip'):
@@ -60,10 +48,16 @@ class CheckedImages:
         if damaged == 'skip' and kwargs.get('test_mode'):
             raise ValueError("damaged='skip' is for training; a test needs all of its images.")
         self.damaged = damaged
-        self.num_skipped = 0
-        self.with_checksum = False
         super().__init__(*args, **kwargs)
         load_all_depths(self.pipeline, value_range)
+
+    def require_files(self, *paths):
+        """Raises one error that names those of some files and folders that are missing."""
+        check_files([(path, self.REMEDY) for path in paths if path], type(self).__name__)
+
+    def scan(self, folder):
+        """Images below a folder by their suffixes: paths relative to it, in order."""
+        return sorted(scandir(folder, self.img_suffix, recursive=True, case_sensitive=False))
 
     def prepare_data(self, idx):
         """Runs the pipeline on an item whose image is in order.
@@ -83,18 +77,13 @@ class CheckedImages:
         except (FileNotFoundError, ValueError) as error:
             if self.damaged == 'stop':
                 raise
-            self.num_skipped += 1
-            print_log(
-                f'Skipped, {self.num_skipped} in this process: {error}',
-                logger='current',
-                level=logging.WARNING,
-            )
+            print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
             return None  # MMEngine takes another one
         data_info.update(width=width, height=height)
         item = self.pipeline(dict(self.complete(data_info), img_bytes=data))
         if item is not None:
             item.pop('img_bytes', None)  # where another transform than ours loads the image
-            if self.with_checksum:
+            if 'data_samples' in item:
                 item['data_samples'].set_metainfo(dict(image_checksum=zlib.crc32(data)))
         return item
 
@@ -106,15 +95,9 @@ class CheckedImages:
 def check_image(path, height=None, width=None, backend_args=None):
     """Width and height in pixels, as shown, of an image that can be read as a whole.
 
-    Args:
-        path (str): The image's file.
-        height (int, optional): What the annotation says of its height in pixels.
-        width (int, optional): And of its width.
-        backend_args (dict, optional): Of MMEngine's file backends.
-
     Raises:
         FileNotFoundError: The image is missing.
-        ValueError: It is truncated, no image, or of another size.
+        ValueError: It is truncated, no image, or of another size than is given.
     """
     return _checked_size(path, _content(path, backend_args), height, width)
 
@@ -156,25 +139,24 @@ def whole_image_size(data):
     JPEG and PNG say so by their end mark; others, and JPEG with something behind it, are decoded.
     Those of HEIC and AVIF, which have more ways to turn an image, are those that it is shown with.
     """
+    is_jpeg, is_png = data[:2] == b'\xff\xd8', data[:4] == b'\x89PNG'
     if heif_kind(data):
         return _size(data)
+    if is_png and _PNG_END not in data:
+        return None
+    whole = is_png or (is_jpeg and data[-2:] == _JPEG_END)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if image.format == 'PNG':
-                if _PNG_END not in data:
-                    return None
-            elif image.format != 'JPEG' or data[-2:] != _JPEG_END:
+            if not whole:
                 image.load()
             return image.size
     except Image.DecompressionBombError:  # far above what people have; OpenCV reads 2**30 pixels
-        if data[:2] == b'\xff\xd8' and data[-2:] != _JPEG_END:
-            return None
-        if data[:4] == b'\x89PNG' and _PNG_END not in data:
-            return None
-        return _size(data)
-    except UnidentifiedImageError:  # PIL has no colors of 32 bits
+        return _size(data) if whole or not is_jpeg else None
+    except UnidentifiedImageError:  # Pillow has no colors of 32 bits
         return _size(data) if data[:4] in _TIFF_STARTS else None
-    except _BROKEN:
+    except (ImportError, MemoryError):  # not the image's fault
+        raise
+    except Exception:  # Pillow raises whatever the broken bytes led to
         return None
 
 

@@ -7,14 +7,12 @@ import numpy as np
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmdet.visualization import get_palette
-from mmengine.utils import scandir
 from PIL import Image
 from pycocotools import mask as mask_utils
 
 from ..fileio import read_text
 from ..vocabulary import novel_flags
 from ..vocabulary.names import read_lines
-from .files import check_files, read_json
 from .images import IMG_SUFFIXES, CheckedImages
 
 _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of a single whole number a pixel
@@ -28,13 +26,9 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
     'images', seg='labels')`. Label maps are read when an item is, so `filter_cfg` has no effect;
     images without an object stay.
 
-    `metainfo` has `classes` (the named values in ascending order), `palette` and, if given,
-    `novel`.
-
     Args:
-        names_file (str): What the values mean, below `data_root`: a text file whose line i, from
-            0, names the value i (an empty line: no class), or a `.json` file `{"value": "name",
-            ...}`. Without it value i is `metainfo['classes'][i]`.
+        names_file (str): Text file below `data_root` whose line i, from 0, names the value i; an
+            empty line: no class. Without it value i is `metainfo['classes'][i]`.
         regions (str): What an object is. `'components'`: each connected piece of a class (pixels
             that touch at a corner are connected). `'classes'`: all pixels of a class.
             `'instances'`: all pixels of a value, its class is `value // 1000`, as Cityscapes has
@@ -56,9 +50,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
             several channels or a value without a name.
     """
 
-    METAINFO = {}
     REMEDY = 'Set data_root, data_prefix and names_file of your config to where your data is.'
-    REGIONS = ('components', 'classes', 'instances')
 
     def __init__(
         self,
@@ -71,9 +63,9 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         img_suffix=IMG_SUFFIXES,
         **kwargs,
     ):
-        if regions not in self.REGIONS:
+        if regions not in ('components', 'classes', 'instances'):
             raise ValueError(
-                f'regions is {regions!r}, expected one of {", ".join(map(repr, self.REGIONS))}'
+                f"regions is {regions!r}, expected 'components', 'classes' or 'instances'"
             )
         self.names_file = names_file
         self.regions = regions
@@ -87,14 +79,10 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         """Pairs images with label maps; fills `metainfo`."""
         names_file = self.names_file and osp.join(self.data_root or '', self.names_file)
         images, labels = (self.data_prefix.get(key) or '.' for key in ('img', 'seg'))
-        required = [path for path in (names_file, self.ann_file, images, labels) if path]
-        check_files([(path, self.REMEDY) for path in required], purpose=type(self).__name__)
+        self.require_files(names_file, self.ann_file, images, labels)
         self._load_classes(names_file)
-        stems = {
-            name: self._stem(name)
-            for name in scandir(images, self.img_suffix, recursive=True, case_sensitive=False)
-        }
-        names = self._listed(stems) if self.ann_file else sorted(stems)
+        stems = {name: self._stem(name) for name in self.scan(images)}
+        names = self._listed(stems) if self.ann_file else list(stems)
         if not names:
             raise ValueError(
                 f'no image to read: {self.ann_file or images} has no name that ends with '
@@ -142,37 +130,27 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
     def _load_classes(self, names_file):
         """Sets `names` (number to name), `labels` (number to label) and `metainfo`."""
         chosen = self._metainfo.get('classes')
-        if names_file:
-            self.names = read_names(names_file, self.REMEDY)
-        elif chosen:
-            self.names = dict(enumerate(chosen))
-        else:
+        if not names_file and not chosen:
             raise ValueError(
                 'LabelMapDataset needs the names of the values: set names_file or '
                 'metainfo=dict(classes=...)'
             )
-        number_of = {
-            name: number
-            for number, name in sorted(self.names.items())
-            if name and number not in self.ignore_index
-        }
-        classes = tuple(number_of) if not (chosen and names_file) else tuple(chosen)
+        self.names = dict(enumerate(_read_names(names_file) if names_file else chosen))
+        number_of = {n: i for i, n in self.names.items() if n and i not in self.ignore_index}
+        classes = tuple(chosen if chosen and names_file else number_of)
         unknown = [name for name in classes if name not in number_of]
         if unknown:
             raise ValueError(
                 f'metainfo["classes"] has {", ".join(map(repr, unknown[:5]))}, which {names_file} '
                 'does not name or ignore_index leaves out'
             )
-        flags = None if self.novel is None else novel_flags(classes, self.novel)
-        self.labels = {
-            number_of[name]: label
-            for label, name in enumerate(classes)
-            if not (self.base_only and flags and flags[label])
-        }
         self._metainfo['classes'] = classes
         self._metainfo.setdefault('palette', get_palette('random', len(classes)))
-        if flags is not None:
-            self._metainfo['novel'] = flags
+        left_out = ()
+        if self.novel is not None:
+            self._metainfo['novel'] = flags = novel_flags(classes, self.novel)
+            left_out = [name for name, flag in zip(classes, flags) if flag and self.base_only]
+        self.labels = {number_of[n]: i for i, n in enumerate(classes) if n not in left_out}
 
     def _stem(self, name):
         suffix = max((s for s in self.img_suffix if name.lower().endswith(s.lower())), key=len)
@@ -190,11 +168,10 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         return [line if line in stems else by_stem[line] for line in lines]
 
     def _objects(self, mask, label):
+        masks = mask[None]
         if self.regions == 'components':
             count, pieces = cv2.connectedComponents(mask.astype(np.uint8))
             masks = (pieces == i for i in range(1, count))
-        else:
-            masks = [mask]
         for each in masks:
             encoded = mask_utils.encode(np.asfortranarray(each, np.uint8))
             left, top, width, height = mask_utils.toBbox(encoded).tolist()
@@ -230,26 +207,9 @@ def read_label_map(path):
     return values.astype(np.int32)
 
 
-def read_names(path, remedy=''):
-    """Which value has which name; empty for values that are no class.
-
-    Args:
-        path (str): Text file whose line i, from 0, names the value i; an empty line names none. Or
-            a `.json` file `{"value": "name", ...}`.
-        remedy (str): How to get the file; part of errors.
-    """
-    check_files([(path, remedy)])
-    try:
-        if str(path).endswith('.json'):
-            names = {int(value): name.strip() for value, name in read_json(path, remedy).items()}
-        else:
-            lines = read_text(path).removesuffix('\n').split('\n')
-            names = {value: line.strip() for value, line in enumerate(lines)}
-    except (AttributeError, ValueError) as error:
-        raise ValueError(
-            f'{path} is no list of names, one a line, and no JSON object of value and name: {error}'
-        ) from None
-    given = [name for name in names.values() if name]
+def _read_names(path):
+    names = [line.strip() for line in read_text(path).removesuffix('\n').split('\n')]
+    given = list(filter(None, names))
     if not given or len(set(given)) < len(given):
         problem = 'has a name twice' if given else 'has no name'
         raise ValueError(f'{path} {problem}; give each value that is a class a name of its own')

@@ -81,11 +81,6 @@ class MiniWorldPictures(BaseDataset):
     METAINFO = dict(classes=_NAMES, novel=tuple(category.novel for category in CATEGORIES))
 
     def __init__(self, num_images, seed=0, image_size=128, pipeline=()):
-        if num_images < 1 or seed < 0 or image_size < 1:
-            raise ValueError(
-                'expected num_images and image_size of at least 1 and a seed of at least 0, got '
-                f'{num_images}, {image_size} and {seed}'
-            )
         self.num_images = num_images
         self.seed = seed
         self.image_size = image_size
@@ -99,12 +94,7 @@ class MiniWorldPictures(BaseDataset):
         return self.num_images
 
     def get_data_info(self, idx):
-        """Draws one picture; a negative index counts from the end.
-
-        Returns:
-            dict: `inputs` (3, image_size, image_size) uint8 RGB tensor, `category`
-                the label (index into `metainfo['classes']`), `name` in plain English.
-        """
+        """Draws one picture: `inputs` (3, S, S) uint8 RGB, `category`, its label, and `name`."""
         index = range(self.num_images)[idx]
         rng = np.random.default_rng([self.seed, _STREAM, index])
         image, category_id = draw_picture(rng, self.image_size)

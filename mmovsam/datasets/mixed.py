@@ -57,60 +57,51 @@ class MixedDataset(ConcatDataset):
         self.joined = join_vocabularies(named, same)
         self._metainfo = dict(self.joined.metainfo)
         self._metainfo['palette'] = get_palette('random', len(self._metainfo['classes']))
-        self._labels = [self._joint_labels(name, about[name]) for name in self.names]
+        self._labels = []  # the joint label of each of a data set's own; the last is for -1
+        for name, metainfo in about.items():
+            unknown = (-1,) * len(metainfo.get('classes', ()))
+            self._labels.append(torch.tensor([*self.joined.labels.get(name, unknown), -1]))
         self._report()
 
     def _check(self, datasets, unnamed):
-        if len(self.names) != len(datasets) or len(set(self.names)) != len(datasets):
+        names, count = self.names, len(datasets)
+        if len(names) != count or len(set(names)) != count:
             raise ValueError(
-                f'names has {self.names}, expected a different one for each of {len(datasets)} '
-                'data sets'
+                f'names has {names}, expected a different one for each of {count} data sets'
             )
-        wrong = [name for name in self.names if not name.isidentifier() or 'loss' in name]
+        wrong = [name for name in names if not name.isidentifier() or 'loss' in name]
         if wrong:
             raise ValueError(
                 f'{wrong[0]!r} is no name for a data set: it consists of letters, digits and _, '
                 'begins with a letter, and has no "loss" in it, which MMEngine would add to the '
                 'loss'
             )
-        if len(self.ratios) != len(datasets) or min(self.ratios) < 0 or not sum(self.ratios) > 0:
+        if len(self.ratios) != count or min(self.ratios) < 0 or not sum(self.ratios) > 0:
             raise ValueError(
-                f'ratios is {self.ratios}, expected a number for each of {len(datasets)} data '
-                'sets, none below 0 and not all of them 0'
+                f'ratios is {self.ratios}, expected a number for each of {count} data sets, none '
+                'below 0 and not all of them 0'
             )
-        unknown = set(unnamed) - set(self.names)
-        if unknown or set(unnamed) == set(self.names):
+        if not set(unnamed) < set(names):
             raise ValueError(
-                f'unnamed is {tuple(unnamed)}, expected some of {self.names}, not all of them'
+                f'unnamed is {tuple(unnamed)}, expected some of {names}, not all of them'
             )
-
-    def _joint_labels(self, name, metainfo):
-        """The joint label of each of a data set's own; the last is for -1."""
-        labels = self.joined.labels.get(name, (-1,) * len(metainfo.get('classes', ())))
-        return torch.tensor([*labels, -1])
 
     def _report(self):
+        parts = zip(self.names, self.datasets, self._labels)
         print_log(
             f'{len(self._metainfo["classes"])} classes of '
-            + ', '.join(
-                f'{name} ({len(dataset)} images, {len(labels) - 1} classes)'
-                for name, dataset, labels in zip(self.names, self.datasets, self._labels)
-            ),
+            + ', '.join(f'{n} ({len(d)} images, {len(own) - 1} classes)' for n, d, own in parts),
             logger='current',
         )
-        kinds = (
+        for kind, sentences, level in (
             ('joined under another name', self.joined.merged, logging.INFO),
             ('in doubt; `same` decides', self.joined.conflicts, logging.WARNING),
-        )
-        for kind, sentences, level in kinds:
+        ):
             if sentences:
                 shown = '; '.join(sentences[:_SHOWN])
                 more = f'; and {len(sentences) - _SHOWN} more' if len(sentences) > _SHOWN else ''
-                print_log(
-                    f'{len(sentences)} classes are {kind}: {shown}{more}',
-                    logger='current',
-                    level=level,
-                )
+                message = f'{len(sentences)} classes are {kind}: {shown}{more}'
+                print_log(message, logger='current', level=level)
 
     def __getitem__(self, idx):
         """An item of one of the data sets, with joint labels and its `source` in the metainfo."""
@@ -118,8 +109,8 @@ class MixedDataset(ConcatDataset):
         item = self.datasets[source][index]
         sample, labels = item['data_samples'], self._labels[source]
         for key in ('gt_instances', 'ignored_instances'):
-            if key in sample and 'labels' in sample.get(key):
-                instances = sample.get(key)
+            instances = sample.get(key)
+            if instances is not None and 'labels' in instances:
                 instances.labels = labels[instances.labels]
         for key in ('true_labels', 'neg_labels', 'not_exhaustive_labels'):
             if key in sample.metainfo:

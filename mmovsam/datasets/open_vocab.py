@@ -22,7 +22,7 @@ from .annotations import (
     sort_categories,
     text,
 )
-from .files import check_files, on_disk, read_json
+from .files import on_disk, read_json
 from .images import CheckedImages
 
 
@@ -64,9 +64,6 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
             boxes that all lie between 0 and 1, or nothing but annotations without area.
     """
 
-    METAINFO = {}
-    REMEDY = 'Set data_root, ann_file and data_prefix of your config to where your data is.'
-
     def __init__(
         self,
         *args,
@@ -98,17 +95,13 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
 
         Fills `metainfo` with what the annotation file says of the categories.
         """
-        check_files(
-            [(path, self.REMEDY) for path in (self.ann_file, self.data_prefix.get('img')) if path],
-            purpose=type(self).__name__,
-        )
+        self.require_files(self.ann_file, self.data_prefix.get('img'))
         content = read_json(self.ann_file, self.REMEDY)
         try:
             data_list = self._parse(content)
         except ValueError as error:
             raise ValueError(f'{self.ann_file}: {error}. {self.REMEDY}') from None
-        folders = sorted({osp.dirname(info['img_path']) for info in data_list} - {''})
-        check_files([(folder, self.REMEDY) for folder in folders], purpose=type(self).__name__)
+        self.require_files(*sorted({osp.dirname(info['img_path']) for info in data_list}))
         if self.class_agnostic:
             for info in data_list:
                 for found in info['instances']:
@@ -119,9 +112,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         return data_list
 
     def _parse(self, content):
-        images, annotations, categories = (
-            entries(content, key) for key in ('images', 'annotations', 'categories')
-        )
+        images, annotations, categories = entries(content, 'images', 'annotations', 'categories')
         self._load_categories(categories)
         by_image = group_by_image(images, annotations, categories)
         images = {image['id']: image for image in images}
@@ -130,37 +121,29 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
             self.parse_data_info(dict(raw_img_info=images[image_id], raw_ann_info=found))
             for image_id, found in by_image.items()
         ]
+        kept = [each for info in data_list for each in info['instances']]
         if self._left_out:
-            kept = [each['bbox'] for info in data_list for each in info['instances']]
-            self._tell_left_out(kept, len(annotations))
-        self._left_out = []
-        if any('mask' not in each for info in data_list for each in info['instances']):
+            message = left_out(
+                self._left_out, len(annotations), 'their box or mask has no area inside the image'
+            )
+            if len(kept) <= len(self._left_out):
+                check_units([each['bbox'] for each in [*self._left_out, *kept]])
+            if not kept:
+                raise ValueError(
+                    f'{message}; nothing else is left. The first has bbox '
+                    f'{self._left_out[0]["bbox"]}, expected [left, top, width, height] in pixels'
+                )
+            print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
+            self._left_out = []
+        if any('mask' not in each for each in kept):
             for transform in self.pipeline.transforms:
                 if getattr(transform, 'with_mask', False):
                     transform.with_mask = False
                     print_log(f'{self.ann_file}: not all objects have masks, none is loaded')
         return data_list
 
-    def _tell_left_out(self, kept, count):
-        why = 'their box or mask has no area inside the image'
-        message = left_out(self._left_out, count, why)
-        if len(kept) <= len(self._left_out):
-            check_units([*(each['bbox'] for each in self._left_out), *kept])
-        if not kept:
-            first = self._left_out[0]
-            raise ValueError(
-                f'{message}; nothing else is left. The first has bbox {first["bbox"]}, '
-                'expected [left, top, width, height] in pixels'
-            )
-        print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
-
     def parse_data_info(self, raw_data_info):
-        """One image's entry, with the federated fields as ids and as labels (`neg_labels`,
-        `not_exhaustive_labels`).
-
-        Args:
-            raw_data_info (dict): `raw_img_info` and `raw_ann_info` as in the file.
-        """
+        """One image's entry; federated fields are there as ids and as labels (`neg_labels`)."""
         image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
         height, width = image_size(image, f'image {image["id"]}')
         data_info = dict(

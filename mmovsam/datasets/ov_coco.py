@@ -34,10 +34,8 @@ def _metainfo():
 class CocoJsonDataset(OpenVocabDataset):
     """Any annotation file in COCO's JSON layout, with the classes that it names.
 
-    Args:
-        **kwargs: As `OpenVocabDataset`, of which `novel` says what is novel: without it the
-            classes have no such split. `metainfo=dict(classes=...)` chooses some of the file's
-            classes, in another order.
+    Arguments are those of `OpenVocabDataset`; without `novel` the classes have no such split.
+    `metainfo=dict(classes=...)` chooses some of the file's classes, in another order.
     """
 
 
@@ -45,8 +43,7 @@ class CocoJsonDataset(OpenVocabDataset):
 class OVCocoDataset(OpenVocabDataset):
     """COCO 2017 with 48 base and 17 novel classes; annotations of the other 15 are left out.
 
-    Args:
-        **kwargs: As `OpenVocabDataset`.
+    Arguments are those of `OpenVocabDataset`.
     """
 
     METAINFO = _metainfo()

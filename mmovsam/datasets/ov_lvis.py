@@ -12,10 +12,7 @@ class OVLVISDataset(OpenVocabDataset):
 
     Classes, synonyms and frequencies come from the annotation file. An image lies below
     `data_prefix['img']` at the last two parts of its `coco_url`
-    (`train2017/000000391895.jpg`).
-
-    Args:
-        **kwargs: As `OpenVocabDataset`.
+    (`train2017/000000391895.jpg`). Arguments are those of `OpenVocabDataset`.
     """
 
     REMEDY = (

@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from ..prompts.boxes import check_units
 from ..vocabulary.names import read_lines
 from .annotations import entries, field, image_size, instance
-from .files import check_files, on_disk, read_json
+from .files import on_disk, read_json
 from .images import CheckedImages
 
 
@@ -40,17 +40,14 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
     )
 
     def __init__(self, ann_file='', folders=('.',), with_annotations=True, **kwargs):
-        if isinstance(folders, str):
-            folders = (folders,)
-        self.folders = tuple(folders)
+        self.folders = (folders,) if isinstance(folders, str) else tuple(folders)
         self.with_annotations = with_annotations
         super().__init__(ann_file=ann_file, **kwargs)
 
     def load_data_list(self):
-        """`img_path` and `img_id` of each image."""
+        """`img_path` and `img_id`, SA-1B's number or else the name, of each image."""
         folders = [osp.normpath(osp.join(self.data_root or '', folder)) for folder in self.folders]
-        required = [(path, self.REMEDY) for path in folders + [self.ann_file] if path]
-        check_files(required, purpose='SA1BDataset')
+        self.require_files(*folders, self.ann_file)
         if self.ann_file:
             paths = [self._find(name, folders) for name in read_lines(self.ann_file)]
         else:
@@ -61,15 +58,14 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
                 if name.startswith('sa_') and name.endswith('.jpg')
             ]
         if not paths:
-            raise ValueError(
-                f'no image: {self.ann_file} is empty'
-                if self.ann_file
-                else f'no sa_*.jpg in {", ".join(folders)}. {self.REMEDY}'
-            )
-        return [
-            dict(img_path=path, img_id=_image_id(path), seg_map_path=None, instances=[])
-            for path in paths
-        ]
+            raise ValueError(f'no sa_*.jpg in {self.ann_file or ", ".join(folders)}. {self.REMEDY}')
+        data_list = []
+        for path in paths:
+            name = osp.splitext(osp.basename(path))[0]
+            number = name.rpartition('_')[2]
+            img_id = int(number) if number.isdecimal() else name
+            data_list.append(dict(img_path=path, img_id=img_id, seg_map_path=None, instances=[]))
+        return data_list
 
     def get_data_info(self, idx):
         """One image's entry and, with annotations, its `height`, `width` and `instances`."""
@@ -80,7 +76,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         content = read_json(path, self.REMEDY)
         try:
             height, width = image_size(field(content, 'image', 'the file'), '"image"')
-            annotations = entries(content, 'annotations')
+            (annotations,) = entries(content, 'annotations')
             found = [instance(annotation, 0, height, width) for annotation in annotations]
             check_units([annotation['bbox'] for annotation in annotations])
         except ValueError as error:
@@ -90,17 +86,11 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         return info
 
     def _find(self, name, folders):
-        for folder in folders:
-            path = on_disk(osp.join(folder, name))
-            if osp.isfile(path):
-                return path
-        raise FileNotFoundError(
-            f'{name}, listed in {self.ann_file}, is in none of {", ".join(folders)}. {self.REMEDY}'
-        )
-
-
-def _image_id(path):
-    """SA-1B's number of an image, or its name where that is no number."""
-    name = osp.splitext(osp.basename(path))[0]
-    number = name.rpartition('_')[2]
-    return int(number) if number.isdecimal() else name
+        paths = (on_disk(osp.join(folder, name)) for folder in folders)
+        found = next(filter(osp.isfile, paths), None)
+        if found is None:
+            raise FileNotFoundError(
+                f'{name}, listed in {self.ann_file}, is in none of {", ".join(folders)}. '
+                f'{self.REMEDY}'
+            )
+        return found

@@ -8,6 +8,8 @@ from mmdet.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from ..randomness import derive_seed
+
 _ORDER, _IMAGES = 1, 2  # what a seed is for
 
 
@@ -18,10 +20,6 @@ class MixedSampler(Sampler):
     The order depends on the seed and the epoch alone, so a training that is resumed or runs on
     another number of processes goes on with the same images. All images of a data set are drawn
     once before any is drawn again, over epochs.
-
-    MMDetection's `MultiSourceSampler` never ends an epoch and gives each batch the same number of
-    each data set, which must not be 0; its `MultiDataSampler` draws with replacement, and not from
-    more than 2^24 images.
 
     Args:
         dataset (MixedDataset): What is drawn from.
@@ -67,35 +65,28 @@ class MixedSampler(Sampler):
 
     def __iter__(self):
         """The indices of this process in one epoch."""
-        indices = self._epoch_indices()
-        places = range(self.rank, len(self) * self.world_size, self.world_size)
-        # where processes do not share an epoch evenly, its beginning fills up its end
-        return iter([int(indices[place % len(indices)]) for place in places])
-
-    def _epoch_indices(self):
-        """Those of all processes: (num_samples,) int64."""
         sources = np.repeat(np.arange(len(self.groups)), self.groups)
         sources = sources[self._permutation(len(sources), _ORDER, self.epoch)]
         sources = np.repeat(sources, self.group_size)
         indices = np.empty(len(sources), np.int64)
         for source, start in enumerate(self.starts):
             drawn = sources == source
-            indices[drawn] = start + self._drawn(source, int(drawn.sum()))
-        return indices
+            indices[drawn] = start + self._next_images(source, int(drawn.sum()))
+        # where processes do not share an epoch evenly, its beginning fills up its end
+        places = np.arange(self.rank, len(self) * self.world_size, self.world_size)
+        return iter(indices[places % len(indices)].tolist())
 
-    def _drawn(self, source, num):
+    def _next_images(self, source, num):
         """The next `num` images of one data set after those of earlier epochs."""
         if num == 0:
             return np.zeros(0, np.int64)
-        size = self.sizes[source]
-        begin = self.epoch * num
+        size, begin = self.sizes[source], self.epoch * num
         passes = range(begin // size, (begin + num - 1) // size + 1)
         images = np.concatenate([self._permutation(size, _IMAGES, source, each) for each in passes])
         return images[begin - passes[0] * size :][:num]
 
     def _permutation(self, size, *purpose):
-        seed = np.random.SeedSequence([self.seed, *purpose]).generate_state(1)[0]
-        generator = torch.Generator().manual_seed(int(seed))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
         return torch.randperm(size, generator=generator).numpy()
 
 

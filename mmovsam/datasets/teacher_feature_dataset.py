@@ -15,7 +15,6 @@ from mmengine.logging import print_log
 
 from ..teacher_features import DamagedFeatureError, Feature, FeatureStore
 from .fixed_pipeline import fixed_pipeline
-from .image_paths import leaf_datasets
 
 _NUM_COMPARED = 8  # about as many images are compared at the start, the others when they are read
 _MAX_SKIPPED = 100  # damaged features in a row, then there is more wrong than a few records
@@ -53,7 +52,6 @@ class TeacherFeatureDataset:
         self.store = FeatureStore(features)
         self.store.require(pipeline=fixed_pipeline(dataset))
         self.dataset = DATASETS.build(dataset)
-        add_checksums(self.dataset)
         self._check_images()
 
     def _check_images(self) -> None:
@@ -66,15 +64,11 @@ class TeacherFeatureDataset:
                 f'with: python tools/dump_teacher_features.py CONFIG --out {self.store.folder}'
             )
         for index in range(0, len(self), len(self) // _NUM_COMPARED or 1):
-            info = self.dataset.get_data_info(index)
             try:
-                self._feature(
-                    info['img_id'], info['img_path'], file_checksum(info['img_path'], self.dataset)
-                )
+                self._feature(self.dataset.get_data_info(index))
             except DamagedFeatureError:
                 if not self.skip_damaged:
                     raise
-        self.store.close()  # processes that are forked open the files for themselves
 
     @property
     def metainfo(self) -> dict:
@@ -101,25 +95,23 @@ class TeacherFeatureDataset:
             item = self.dataset[idx]
             sample = item['data_samples']
             try:
-                checksum = image_checksum(sample, self.dataset)
-                feature = self._feature(sample.img_id, sample.img_path, checksum)
-                break
+                sample.teacher_embedding = self._feature(sample).embedding
+                sample.set_metainfo(dict(teacher=self.store.about['teacher']))
+                return item
             except DamagedFeatureError as error:
                 if not self.skip_damaged:
                     raise
                 print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
             idx = np.random.randint(len(self))
-        else:
-            raise DamagedFeatureError(
-                f'{_MAX_SKIPPED} features in a row are damaged in {self.store.folder}.'
-            )
-        sample.set_metainfo(dict(teacher=self.store.about['teacher']))
-        sample.teacher_embedding = feature.embedding
-        return item
+        raise DamagedFeatureError(
+            f'{_MAX_SKIPPED} features in a row are damaged in {self.store.folder}.'
+        )
 
-    def _feature(self, image_id: int | str, path: str, checksum: int) -> Feature:
+    def _feature(self, image: Any) -> Feature:
+        """That of an image, whose entry in the data set, or item, is given."""
+        path, image_id = image.get('img_path'), image.get('img_id')
         feature = self.store.read(image_id)
-        if feature.image_checksum != checksum:
+        if feature.image_checksum != image_checksum(image, self.dataset):
             raise ValueError(
                 f'{path} is another image {image_id!r} than the one whose feature is in '
                 f'{self.store.folder}. Give the data set that the features were made of, or dump '
@@ -128,20 +120,10 @@ class TeacherFeatureDataset:
         return feature
 
 
-def add_checksums(dataset: Any) -> None:
-    """Let a data set's items have their `image_checksum`, as far as it can tell."""
-    for leaf in leaf_datasets(dataset):
-        leaf.with_checksum = True
-
-
-def image_checksum(sample: Any, dataset: Any) -> int:
-    """CRC-32 of the file of an item's image, which is read where the item does not have it."""
-    if 'image_checksum' in sample:
-        return sample.image_checksum
-    return file_checksum(sample.img_path, dataset)
-
-
-def file_checksum(path: str, dataset: Any) -> int:
-    """CRC-32 of an image's file."""
+def image_checksum(image: Any, dataset: Any) -> int:
+    """CRC-32 of an image's file, which is read where its item does not have it."""
+    checksum = image.get('image_checksum')
+    if checksum is not None:
+        return checksum
     backend_args = getattr(dataset, 'backend_args', None)
-    return zlib.crc32(mmengine.fileio.get(path, backend_args=backend_args))
+    return zlib.crc32(mmengine.fileio.get(image.get('img_path'), backend_args=backend_args))

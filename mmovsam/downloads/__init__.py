@@ -2,15 +2,15 @@
 
 from .errors import DownloadError
 from .fetching import ADDRESSES, fetch, is_address, kept, licence_of, recorded_sha256
-from .http import RangeFile
+from .http import open_remote
 
 __all__ = [
     'ADDRESSES',
     'DownloadError',
-    'RangeFile',
     'fetch',
     'is_address',
     'kept',
     'licence_of',
+    'open_remote',
     'recorded_sha256',
 ]

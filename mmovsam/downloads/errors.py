@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 from urllib.parse import urlsplit
 
 from ..fileio import CACHE_VARIABLE
@@ -35,21 +37,20 @@ class DownloadError(OSError):
 def explain(error: BaseException, address: str, folder: Path | str) -> DownloadError:
     """The error of a failed download for a user.
 
-    Args:
-        error: Of urllib, huggingface_hub, open_clip or the file system; what caused it counts too.
-        address: What was to be fetched.
-        folder: Where it was to be kept.
+    Its cause counts too: it may be of urllib, huggingface_hub, open_clip or the file system.
+    `folder` is where the file was to be kept.
     """
     chain = list(_chain(error))
     numbers = {getattr(each, 'errno', None) for each in chain}
     names = ' '.join(type(each).__name__ for each in chain)
-    text = ' '.join(' '.join(str(each) for each in chain).split())
+    text = ' '.join(map(str, chain))
+    short = shorten(text, 160)
     plain = address.startswith(('http://', 'https://'))
     host = urlsplit(address).netloc if plain else 'huggingface.co'
     status = _status(chain) or 0
     offline = os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE')
     proxy = urllib.request.getproxies().get(urlsplit(address).scheme if plain else 'https')
-    proxy = _without_password(proxy or '')
+    proxy = re.sub(r'//.*@', '//', proxy or '')  # without a password
     cases = (
         (
             numbers & {errno.ENOSPC, errno.EDQUOT} or 'No space left' in text,
@@ -64,8 +65,8 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
         (
             status == 407 or 'ProxyError' in names or 'Tunnel connection failed' in text,
             f'The proxy {proxy or "in between"} did not let {address} through '
-            f'({status or _short(text)}). Correct HTTPS_PROXY (http://user:password@host:port), or '
-            f'put {host} into NO_PROXY. {_BY_HAND}',
+            f'({status or short}). Correct HTTPS_PROXY (http://user:password@host:port), or put '
+            f'{host} into NO_PROXY. {_BY_HAND}',
         ),
         (
             'CERTIFICATE_VERIFY_FAILED' in text or 'SSLCertVerification' in names,
@@ -88,32 +89,25 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
             'goes on where it was.',
         ),
         (
-            isinstance(error, PermissionError) or numbers & {errno.EROFS, errno.EACCES},
-            f'{folder} cannot be written, so {address} cannot be kept. Name another folder with '
-            f'{CACHE_VARIABLE} (and HF_HOME).',
-        ),
-        (
-            errno.EIO in numbers,
-            f'The disk of {folder} fails ({_short(text)}), so {address} cannot be kept. See to it, '
-            f'or name a folder on another disk with {CACHE_VARIABLE} (and HF_HOME).',
+            isinstance(error, PermissionError) or numbers & {errno.EROFS, errno.EACCES, errno.EIO},
+            f'{folder} cannot be written ({short}), so {address} cannot be kept. Name '
+            f'another folder with {CACHE_VARIABLE} (and HF_HOME).',
         ),
         (
             any(part in text for part in _UNREACHABLE) or 'Connect' in names or 'Time' in names,
             f'{host} cannot be reached{f" through the proxy {proxy}" if proxy else ""} to fetch '
-            f'{address} ({_short(str(chain[-1]))}). Is this machine online? Behind a proxy set '
-            'HTTPS_PROXY; if the connection was lost, the same command goes on where it was. '
+            f'{address} ({shorten(str(chain[-1]), 160)}). Is this machine online? Behind a proxy '
+            'set HTTPS_PROXY; if the connection was lost, the same command goes on where it was. '
             f'{_BY_HAND}',
         ),
-        (True, f'{address} could not be fetched ({_short(text)}). {_BY_HAND}'),
+        (True, f'{address} could not be fetched ({short}). {_BY_HAND}'),
     )
     return DownloadError(next(message for applies, message in cases if applies))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what caused it, down to the first cause."""
-    seen = set()
-    while isinstance(error, BaseException) and id(error) not in seen:
-        seen.add(id(error))
+    while isinstance(error, BaseException):
         yield error
         inner = getattr(error, 'reason', None)  # of urllib
         error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
@@ -127,13 +121,3 @@ def _status(chain: list[BaseException]) -> int | None:
         if isinstance(status, int):
             return status
     return None
-
-
-def _without_password(proxy: str) -> str:
-    scheme, separator, rest = proxy.rpartition('://')
-    return f'{scheme}{separator}{rest.rpartition("@")[2]}'
-
-
-def _short(text: str) -> str:
-    text = ' '.join(text.split())
-    return text if len(text) <= 160 else f'{text[:157]}...'

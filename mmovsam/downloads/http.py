@@ -129,15 +129,8 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.is_file() else 0
 
 
-_BLOCK = 2**15
-_KEPT = 256  # blocks, 8 MiB
-
-
 class RangeFile(io.RawIOBase):
-    """A seekable file, read by HTTP range requests.
-
-    It is fetched in blocks of 32 KiB, several at once where more is read, and the blocks are
-    remembered, so that small reads beside each other cost one request.
+    """A seekable file, each read of which is an HTTP range request; see `open_remote`.
 
     Attributes:
         received (int): Bytes that were fetched.
@@ -145,7 +138,7 @@ class RangeFile(io.RawIOBase):
 
     Raises:
         io.UnsupportedOperation: The server does not serve parts of files.
-        OSError: It cannot be reached, or has no such file.
+        OSError: It cannot be reached, has no such file, or has another one by now.
     """
 
     def __init__(self, url: str) -> None:
@@ -153,14 +146,11 @@ class RangeFile(io.RawIOBase):
         self.url = url
         self.received = 0
         self._position = 0
-        self._blocks: dict[int, bytes] = {}
-        self._version = None
         with request(url, Range='bytes=0-0') as response:
             if response.status != 206:
                 raise io.UnsupportedOperation(f'{url} is served as a whole only')
             self.size = int(response.headers['Content-Range'].rpartition('/')[2])
             self._version = _version_of(response)
-            self.received += len(response.read())
 
     def readable(self) -> bool:
         return True
@@ -179,34 +169,9 @@ class RangeFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer) -> int:
-        end = min(self._position + len(buffer), self.size)
-        if end <= self._position:
+        start, end = self._position, min(self._position + len(buffer), self.size)
+        if end <= start:
             return 0
-        first, last = self._position // _BLOCK, (end - 1) // _BLOCK
-        self._fetch([i for i in range(first, last + 1) if i not in self._blocks])
-        data = b''.join(self._blocks[i] for i in range(first, last + 1))
-        start = self._position - first * _BLOCK
-        count = end - self._position
-        buffer[:count] = data[start : start + count]
-        self._position = end
-        while len(self._blocks) > _KEPT:
-            self._blocks.pop(next(iter(self._blocks)))
-        return count
-
-    def _fetch(self, blocks: list[int]) -> None:
-        """Fetch blocks, those that lie beside each other by one request."""
-        while blocks:
-            count = next(
-                (n for n in range(1, len(blocks)) if blocks[n] != blocks[0] + n), len(blocks)
-            )
-            start = blocks[0] * _BLOCK
-            end = min((blocks[0] + count) * _BLOCK, self.size)
-            data = self._get(start, end)
-            for n in range(count):
-                self._blocks[blocks[n]] = data[n * _BLOCK : (n + 1) * _BLOCK]
-            blocks = blocks[count:]
-
-    def _get(self, start: int, end: int) -> bytes:
         headers = dict(If_Range=self._version) if self._version else {}
         with request(self.url, Range=f'bytes={start}-{end - 1}', **headers) as response:
             if response.status != 206:
@@ -217,4 +182,11 @@ class RangeFile(io.RawIOBase):
             raise ConnectionError(
                 f'the server closed the connection after {len(data)} of {end - start} bytes'
             )
-        return data
+        buffer[: len(data)] = data
+        self._position = end
+        return len(data)
+
+
+def open_remote(url: str) -> io.BufferedReader:
+    """A file on a server, of which what is read is fetched, at least 32 KiB at once."""
+    return io.BufferedReader(RangeFile(url), 2**15)

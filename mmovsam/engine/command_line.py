@@ -86,13 +86,12 @@ def add_device_arguments(parser: argparse.ArgumentParser, half: bool = True) -> 
 
 def add_model_arguments(parser: argparse.ArgumentParser, value_range: bool = True) -> None:
     """Add the flags of `load_predictor`, with or without that for images of more than 8 bits."""
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         '--config',
         default='photo/ovsam_photo.py',
         help='of OVSAM, or the name of a pretrained model; by default the small one of photographs',
     )
-    add(
+    parser.add_argument(
         '--checkpoint',
         help="weights: a file, an address or the name of a pretrained model; without, the config's",
     )
@@ -107,7 +106,6 @@ def add_value_range(parser: argparse.ArgumentParser) -> None:
         '--value-range',
         nargs=2,
         type=float,
-        action=_RangeAction,
         metavar=('LOW', 'HIGH'),
         help='values that are black and white in images of more than 8 bits, e.g. 0 4095 '
         '(default: the 0.5th and the 99.5th percentile of each image)',
@@ -202,14 +200,6 @@ def _is_local(host: str) -> bool:
         return host == 'localhost'
 
 
-class _RangeAction(argparse.Action):
-    def __call__(self, parser, namespace, values, option_string=None):
-        try:
-            setattr(namespace, self.dest, checked_range(values))
-        except ValueError as error:
-            parser.error(str(error))
-
-
 def load_predictor(args: argparse.Namespace, load=OVSAMPredictor.from_config, **settings):
     """What `load`, the constructor of a predictor by default, makes of a command's flags.
 
@@ -219,12 +209,13 @@ def load_predictor(args: argparse.Namespace, load=OVSAMPredictor.from_config, **
     Raises:
         ValueError, FileNotFoundError, DownloadError: See `OVSAMPredictor.from_config`.
     """
+    value_range = checked_range(getattr(args, 'value_range', None))
     loaded = load(args.config, args.checkpoint, device_of(args), **settings)
     predictor = loaded[0] if isinstance(loaded, tuple) else loaded
     if getattr(args, 'half', False):
         allow_tf32()
         prepare_for_inference(predictor.model, half_precision(predictor.device))
-    predictor.value_range = getattr(args, 'value_range', None)
+    predictor.value_range = value_range
     return loaded
 
 
@@ -280,10 +271,8 @@ def build_runner(cfg: Config, training: bool) -> Runner:
         cfg.optim_wrapper = fit_precision(cfg.optim_wrapper)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
-    cfg.default_hooks = {
-        'image_check': dict(type='ImageCheckHook'),
-        **(cfg.get('default_hooks') or {}),
-    }
+    hooks = cfg.get('default_hooks') or {}
+    cfg.default_hooks = {'image_check': dict(type='ImageCheckHook'), **hooks}
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if training:
         _check_loop(runner)
@@ -336,16 +325,16 @@ def readable_errors(when_stopped: str = ''):
 def _check_loop(runner: Runner) -> None:
     """Say where a training that is killed cannot be resumed exactly."""
     settings = runner.cfg.get('train_cfg') or {}
-    plain = 'EpochBasedTrainLoop' if settings.get('by_epoch') else 'IterBasedTrainLoop'
-    kind = settings.get('type', plain)
+    by_epoch = settings.get('by_epoch')
+    kind = settings.get('type', 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop')
     loop = kind if isinstance(kind, type) else LOOPS.get(kind)
     if loop is None or issubclass(loop, ResumableEpochLoop | ResumableIterLoop):
         return  # what is unknown is an error when MMEngine builds it
-    better = ResumableIterLoop if issubclass(loop, IterBasedTrainLoop) else ResumableEpochLoop
+    better = 'ResumableIterLoop' if issubclass(loop, IterBasedTrainLoop) else 'ResumableEpochLoop'
     runner.logger.warning(
         f'train_cfg.type is {loop.__name__}: if this training is killed, --resume goes on with '
         'other random numbers, and from the middle of an epoch with other images. '
-        f'{better.__name__}, with the same settings, goes on exactly.'
+        f'{better}, with the same settings, goes on exactly.'
     )
 
 
@@ -365,11 +354,10 @@ def _check_option_keys(cfg: Config, options) -> None:
 def _load_in_process(cfg: Config) -> None:
     """Loaders without workers, which PyTorch refuses with the settings of those that have some."""
     for loop in ('train', 'val', 'test'):
-        loaders = cfg.get(f'{loop}_dataloader')
+        loaders = cfg.get(f'{loop}_dataloader') or []
         for loader in loaders if isinstance(loaders, list) else [loaders]:
-            if loader and not loader.get('num_workers'):
-                for key in _OF_WORKERS:
-                    loader.pop(key, None)
+            for key in () if loader.get('num_workers') else _OF_WORKERS:
+                loader.pop(key, None)
 
 
 def _start_gloo(cfg: Config) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmdet.registry import DATASETS, MODELS
@@ -17,14 +17,14 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..checkpoints import load_initial_weights
 from ..checkpoints.required import weight_files
 from ..datasets import check_files, config_files
 from ..datasets.fixed_pipeline import fixed_pipeline, with_pipeline
-from ..datasets.teacher_feature_dataset import add_checksums, image_checksum
+from ..datasets.teacher_feature_dataset import image_checksum
 from ..teacher_features import (
     Feature,
     FeatureStore,
@@ -42,22 +42,18 @@ _SPARE = 1.03  # room in bytes for each byte of a feature: the files have some o
 _PACK = dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape'))
 
 
-@dataclass(frozen=True)
-class DumpSummary:
-    """What a dump has left.
-
-    Attributes:
-        num_features: How many features the data set has in the store.
-        num_bytes: Size of the store's files.
-        damaged: What was found damaged and left so, a sentence each.
-        rounding: What the type of the values adds to the mean squared error of a student, averaged
-            over the images that the main process has computed; None if there are none.
-    """
+class DumpSummary(NamedTuple):
+    """What a dump has left, the same in all processes but for `rounding`."""
 
     num_features: int
+    """How many features the data set has in the store."""
     num_bytes: int
+    """Size of the store's files."""
     damaged: list[str]
+    """What was found damaged and left so, a sentence each."""
     rounding: float | None
+    """What the type of the values adds to the mean squared error of a student, averaged over the
+    images that this process has computed; None if there are none."""
 
 
 def dump_teacher_features(
@@ -81,9 +77,6 @@ def dump_teacher_features(
         damaged: Read all that is stored first, and leave what is damaged (`'skip'`) or compute it
             again (`'recompute'`). By default only what cannot be listed is an error.
         progress: Whether to print what is to be done, and to show a bar.
-
-    Returns:
-        The same in all processes but for `rounding`.
 
     Raises:
         FileNotFoundError: Data or weights are missing.
@@ -125,7 +118,7 @@ def dump_teacher_features(
             preprocessor.to(device),
             store,
             DataLoader(
-                _ChecksummedImages(dataset),
+                dataset,
                 batch_size=loading.get('batch_size', 1),
                 sampler=[places[image_id] for image_id in _share(todo, store)],
                 num_workers=loading.get('num_workers', 0),
@@ -133,27 +126,9 @@ def dump_teacher_features(
             ),
             progress,
         )
-        store.close()
         barrier()
     size = sum(path.stat().st_size for path in store.shard_paths())
     return DumpSummary(len(places), size, left, rounding)
-
-
-class _ChecksummedImages(Dataset):
-    """Items of a data set, with the checksum of the image's file among their meta information."""
-
-    def __init__(self, dataset) -> None:
-        self.dataset = dataset
-        add_checksums(dataset)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> dict:
-        item = self.dataset[index]
-        sample = item['data_samples']
-        sample.set_metainfo(dict(image_checksum=image_checksum(sample, self.dataset)))
-        return item
 
 
 def _places(dataset) -> dict:
@@ -194,15 +169,14 @@ def _prepare(
     else:
         store = FeatureStore.create(folder, about, pos_embed, len(image_ids))
     store.recover()
-    left = []
+    problems = []
     if damaged:
         found = check_store(store, progress=progress)
+        problems = found.problems
+        print(*problems, sep='\n', end='\n' * bool(problems))
         if damaged == 'recompute':
             repair_store(store, found)
-        else:
-            left = found.problems
-        for problem in found.problems:
-            print(problem)
+            problems = []
     todo = store.missing(image_ids, skip_damaged=damaged == 'skip')
     size = _SPARE * num_bytes(about['shape'], about['dtype'])
     free = shutil.disk_usage(folder).free
@@ -219,7 +193,7 @@ def _prepare(
             f'take {readable_size(len(todo) * size)} as {about["dtype"]}. Make room, choose a '
             'smaller --dtype (int8 is the smallest), or another disk.'
         )
-    return todo, left
+    return todo, problems
 
 
 def readable_size(num_bytes: float) -> str:
@@ -247,14 +221,10 @@ def _dump(
 ) -> float | None:
     """Compute and keep this process's share; returns the mean square of the rounding."""
     rank, num_processes = get_dist_info()
-    bar = tqdm(
-        total=len(loader.sampler),
-        unit='image',
-        desc=f'process 1 of {num_processes}' if num_processes > 1 else None,
-        disable=not progress or rank > 0,
-    )
+    description = f'process 1 of {num_processes}' if num_processes > 1 else None
+    hidden = not progress or rank > 0
     squares = 0.0
-    with bar:
+    with tqdm(total=len(loader.sampler), unit='image', desc=description, disable=hidden) as bar:
         for batch in loader:
             data = preprocessor(batch)
             embeddings = teacher(data['inputs'])
@@ -262,7 +232,9 @@ def _dump(
             for sample, embedding in zip(data['data_samples'], embeddings):
                 encoded = encode(embedding, store.about['dtype'])
                 squares += (encoded.decode() - embedding).square().mean().item()
-                features.append(Feature(sample.img_id, sample.image_checksum, encoded))
+                features.append(
+                    Feature(sample.img_id, image_checksum(sample, loader.dataset), encoded)
+                )
             store.write(features)
             bar.update(len(features))
     return squares / len(loader.sampler) if len(loader.sampler) else None

@@ -35,7 +35,6 @@ from ..datasets.annotations import (
 )
 from ..datasets.files import check_files, read_json
 from ..prompts.boxes import check_units
-from .detections import Detections
 from .open_vocab_metric import log_table, to_numpy
 
 IOU_TYPES = ('bbox', 'segm')
@@ -59,8 +58,7 @@ class AveragePrecision(BaseMetric):
     Args:
         ann_file: Annotation file of the tested dataset, in COCO's JSON layout.
         metric: `'bbox'`, `'segm'` or both.
-        collect_device: As for every MMEngine metric.
-        prefix: As for every MMEngine metric.
+        **kwargs: As for every MMEngine metric.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -73,10 +71,9 @@ class AveragePrecision(BaseMetric):
         self,
         ann_file: str,
         metric: str | Sequence[str] = IOU_TYPES,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__(**kwargs)
         self.metrics = (metric,) if isinstance(metric, str) else tuple(metric)
         if not self.metrics or set(self.metrics) - set(IOU_TYPES):
             raise ValueError(f"metric is {metric!r}, expected 'bbox', 'segm' or both")
@@ -101,7 +98,7 @@ class AveragePrecision(BaseMetric):
             best = np.argsort(-scores, kind='stable')[: self.max_per_img]
             bboxes = to_numpy(pred['bboxes'])[best].astype(float)
             bboxes[:, 2:] -= bboxes[:, :2]
-            sizes = counts = None
+            sizes, counts = set(), []
             if 'segm' in self.metrics:
                 if 'masks' not in pred:
                     raise ValueError(
@@ -109,10 +106,9 @@ class AveragePrecision(BaseMetric):
                         f"{type(self).__name__}(metric='bbox')"
                     )
                 masks = [_to_rle(pred['masks'][i]) for i in best.tolist()]
-                sizes = np.array([mask['size'] for mask in masks], np.int32).reshape(-1, 2)
+                sizes = {tuple(mask['size']) for mask in masks}
                 counts = [mask['counts'] for mask in masks]
-            labels = to_numpy(pred['labels'])[best]
-            found = labels, scores[best], bboxes, sizes, counts
+            found = to_numpy(pred['labels'])[best], scores[best], bboxes, sizes, counts
             self.results.append((data_sample['img_id'], *found))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
@@ -129,23 +125,23 @@ class AveragePrecision(BaseMetric):
         category_ids = self._category_ids()
         in_order = sorted(category_ids)
         images = {image['id']: image for image in self._ground_truth.dataset['images']}
-        img_ids = {img_id for img_id, *_ in results}
-        unknown = img_ids - set(images)
+        unknown = {img_id for img_id, *_ in results} - set(images)
         if unknown:
             raise ValueError(
                 f'image {unknown.pop()!r} was tested but is not in {self.ann_file}. {self._remedy}'
             )
-        if len(img_ids) < len(images):
+        if len(results) < len(images):
             print_log(
-                f'Average precision over {len(img_ids)} of the {len(images)} images of '
+                f'Average precision over {len(results)} of the {len(images)} images of '
                 f'{self.ann_file}: the others were not tested',
                 logger='current',
                 level=logging.WARNING,
             )
+        place = {category_id: number for number, category_id in enumerate(in_order)}
+        counted = [self._counted(images[found[0]], category_ids, place, found) for found in results]
         metrics, rows = {}, defaultdict(list)
-        detections = self._detections(results, category_ids, images)
         for iou_type in self.metrics:
-            precision = self._precision(detections, img_ids, in_order, iou_type)
+            precision = self._precision(counted, in_order, iou_type)
             for key, value in self._summarize(precision, in_order).items():
                 metrics[f'{iou_type}_{key}'] = value
                 rows[key].append(f'{value:.3f}')
@@ -181,8 +177,8 @@ class AveragePrecision(BaseMetric):
     def _read(self):
         content = read_json(self.ann_file, self._remedy)
         try:
-            images, annotations, categories = (
-                entries(content, key) for key in ('images', 'annotations', 'categories')
+            images, annotations, categories = entries(
+                content, 'images', 'annotations', 'categories'
             )
             sort_categories(categories)
             group_by_image(images, annotations, categories)
@@ -241,53 +237,54 @@ class AveragePrecision(BaseMetric):
         """The categories of which predictions count in an image."""
         return self._ground_truth.cats
 
-    def _detections(self, results: list, category_ids: list, images: dict) -> Detections:
-        """Those that count of all images, class by class in the order of their ids."""
-        place = {i: number for number, i in enumerate(sorted(category_ids))}
-        places = np.array([place[i] for i in category_ids])
-        columns, all_counts, sizes = [], [], {}
-        for number, (img_id, labels, scores, bboxes, of_masks, counts) in enumerate(results):
-            size = sizes[img_id] = [images[img_id]['height'], images[img_id]['width']]
-            unknown = labels[(labels < 0) | (labels >= len(category_ids))]
-            if len(unknown):
-                raise ValueError(
-                    f'image {img_id}: a prediction has label {unknown[0]}, but the tested dataset '
-                    f'has {len(category_ids)} classes; give model and dataset the same classes'
-                )
-            counting = self._counting(images[img_id])
-            counted = [i for i, k in enumerate(labels.tolist()) if category_ids[k] in counting]
-            if counts is not None:
-                others = of_masks[(of_masks != size).any(1)]
-                if len(others):
-                    raise ValueError(
-                        f'image {img_id}: a predicted mask has size {others[0].tolist()}, '
-                        f'the annotated image {size}; predict at the original size'
-                    )
-                all_counts += [counts[i] for i in counted]
-            image = np.full(len(counted), number)
-            columns.append((places[labels[counted]], image, scores[counted], bboxes[counted]))
-        classes, image, scores, bboxes = map(np.concatenate, zip(*columns))
-        order = np.argsort(classes, kind='stable')
-        ids = [img_id for img_id, *_ in results]
-        counts = all_counts and [all_counts[i] for i in order]
-        return Detections(
-            classes[order], image[order], scores[order], bboxes[order], counts, ids, sizes
-        )
+    def _counted(self, image: dict, category_ids: list, place: dict, found: tuple) -> tuple:
+        """Predictions of an image that count, with the places of their classes in order of id."""
+        img_id, labels, scores, bboxes, sizes, counts = found
+        size = image['height'], image['width']
+        unknown = labels[(labels < 0) | (labels >= len(category_ids))]
+        if len(unknown):
+            raise ValueError(
+                f'image {img_id}: a prediction has label {unknown[0]}, but the tested dataset has '
+                f'{len(category_ids)} classes; give model and dataset the same classes'
+            )
+        for other in sizes - {size}:
+            raise ValueError(
+                f'image {img_id}: a predicted mask has size {list(other)}, the annotated image '
+                f'{list(size)}; predict at the original size'
+            )
+        counting = self._counting(image)
+        chosen = [i for i, k in enumerate(labels.tolist()) if category_ids[k] in counting]
+        places = np.array([place[category_ids[k]] for k in labels[chosen].tolist()], int)
+        counts = counts and [counts[i] for i in chosen]
+        return img_id, list(size), places, scores[chosen], bboxes[chosen], counts
 
-    def _precision(
-        self, detections: Detections, img_ids: set, category_ids: list, iou_type: str
-    ) -> np.ndarray:
-        parts = []
+    def _precision(self, results: list, category_ids: list, iou_type: str) -> np.ndarray:
+        parts, tested = [], {img_id for img_id, *_ in results}
         for start in range(0, len(category_ids), CLASSES_AT_ONCE):
             part = category_ids[start : start + CLASSES_AT_ONCE]
-            found = detections.entries(start, part, iou_type)
+            found = []
+            for img_id, size, places, scores, bboxes, counts in results:
+                for i in np.flatnonzero((places >= start) & (places < start + len(part))).tolist():
+                    entry = dict(
+                        id=len(found) + 1,
+                        image_id=img_id,
+                        category_id=category_ids[places[i]],
+                        score=float(scores[i]),
+                        bbox=bboxes[i].tolist(),
+                        area=float(bboxes[i, 2] * bboxes[i, 3]),
+                        iscrowd=0,
+                    )
+                    if iou_type == 'segm':
+                        mask = dict(size=size, counts=counts[i])
+                        entry.update(segmentation=mask, area=float(coco_mask.area(mask)))
+                    found.append(entry)
             # images without any object or prediction of these classes make no difference
             annotated = (self._ground_truth.catToImgs.get(i, ()) for i in part)
-            used = {*chain(*annotated), *(each['image_id'] for each in found)} & img_ids
+            used = {*chain(*annotated), *(each['image_id'] for each in found)} & tested
             with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
                 index = self._index({**self._ground_truth.dataset, 'annotations': found})
                 evaluator = self._evaluator(self._ground_truth, index, iou_type)
-                evaluator.params.imgIds = sorted(used or img_ids)
+                evaluator.params.imgIds = sorted(used or tested)
                 evaluator.params.catIds = part
                 evaluator.evaluate()
                 evaluator.accumulate()
@@ -331,13 +328,9 @@ class OpenVocabCocoMetric(AveragePrecision):
 
     def _groups(self, category_ids: list) -> dict[str, list[bool]]:
         novel = self.dataset_meta.get('novel')
-        if novel is None:
-            return {}
-        flags = dict(zip(self._category_ids(), novel))
-        return {
-            suffix: [flags[i] == wanted for i in category_ids]
-            for suffix, wanted in (('_base', False), ('_novel', True))
-        }
+        flags = dict(zip(self._category_ids(), novel or ()))
+        kinds = dict(_base=False, _novel=True) if novel is not None else {}
+        return {key: [flags[i] == wanted for i in category_ids] for key, wanted in kinds.items()}
 
 
 @METRICS.register_module()

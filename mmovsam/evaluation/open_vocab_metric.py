@@ -33,12 +33,9 @@ def _mask(masks, i: int) -> np.ndarray:
         return masks[i : i + 1].to_ndarray()[0].astype(bool)
     mask = masks[i]
     if isinstance(mask, Mapping):
-        counts = mask['counts']
-        if isinstance(counts, list):
+        if isinstance(mask['counts'], list):
             mask = coco_mask.frPyObjects(dict(mask), *mask['size'])
-        elif isinstance(counts, str):
-            mask = dict(mask, counts=counts.encode())
-        return coco_mask.decode(mask).astype(bool)
+        return coco_mask.decode(dict(mask)).astype(bool)
     return to_numpy(mask).astype(bool)
 
 
@@ -64,8 +61,7 @@ class OpenVocabMetric(BaseMetric):
             counts as IoU 0 and as wrongly named.
         iou_thr: Least box IoU of a match.
         with_labels: False leaves the accuracies out, for a model that names nothing.
-        collect_device: As for every MMEngine metric.
-        prefix: As for every MMEngine metric.
+        **kwargs: As for every MMEngine metric.
 
     Raises:
         ValueError: If `match` is unknown.
@@ -78,10 +74,9 @@ class OpenVocabMetric(BaseMetric):
         match: str = 'order',
         iou_thr: float = 0.5,
         with_labels: bool = True,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__(**kwargs)
         if match not in ('order', 'iou'):
             raise ValueError(f"match must be 'order' or 'iou', got {match!r}")
         self.match = match
@@ -114,16 +109,15 @@ class OpenVocabMetric(BaseMetric):
                 "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) to the test pipeline "
                 'after Resize. Results of `tools/test.py --out` hold no annotations: test anew.'
             )
-        gt_labels = to_numpy(gt['labels'])
         scores = []
         for i, j in enumerate(self._matches(gt, pred, name)):
-            label = int(gt_labels[i])
-            if j is None:
-                iou, top1, top5 = 0.0, False, False
-            else:
+            label, iou, top1, top5 = int(gt['labels'][i]), 0.0, False, False
+            if j is not None:
                 iou = self._iou(gt['masks'], i, pred['masks'], j, name)
                 top1 = self.with_labels and label == int(pred['labels'][j])
-                top5 = self._in_top5(label, pred, j)
+                top5 = None  # not said
+                if self.with_labels and 'topk_labels' in pred:
+                    top5 = label in to_numpy(pred['topk_labels'][j])[:5].tolist()
             scores.append((label, iou, top1, top5))
         return scores
 
@@ -152,11 +146,6 @@ class OpenVocabMetric(BaseMetric):
             )
         return mask_iou(first, second)
 
-    def _in_top5(self, label: int, pred: dict, j: int) -> bool | None:
-        if not self.with_labels or 'topk_labels' not in pred:
-            return None
-        return label in to_numpy(pred['topk_labels'][j])[:5].tolist()
-
     def compute_metrics(self, results: list[list[tuple]]) -> dict[str, float]:
         """The means over all objects by name, without prefix; a table of them goes to the log.
 
@@ -176,11 +165,10 @@ class OpenVocabMetric(BaseMetric):
             for key, each in values.items()
             for suffix, chosen in groups.items()
         }
-        digits = dict(IoU=3)
         rows = {
             suffix[1:] or 'all': [
                 str(chosen.sum()),
-                *(f'{metrics[key + suffix]:.{digits.get(key, 1)}f}' for key in values),
+                *(f'{metrics[key + suffix]:.{3 if key == "IoU" else 1}f}' for key in values),
             ]
             for suffix, chosen in groups.items()
         }
@@ -197,6 +185,5 @@ class OpenVocabMetric(BaseMetric):
                     f'label {labels.max()}; give one for each class'
                 )
             is_base = np.array([flag is not None and not flag for flag in novel])
-            is_novel = np.array([bool(flag) for flag in novel])
-            groups.update(_base=is_base[labels], _novel=is_novel[labels])
+            groups.update(_base=is_base[labels], _novel=np.array(novel, bool)[labels])
         return groups

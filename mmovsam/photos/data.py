@@ -101,9 +101,9 @@ def _read_coco(found: Photographs, folder: Path) -> None:
 
 def _add_coco(found: Photographs, folder: Path, content: dict) -> list[str]:
     """Add what a file says; returns the names of the annotations that have no area."""
-    lists = images, annotations, categories = [
-        entries(content, key) for key in ('images', 'annotations', 'categories')
-    ]
+    lists = images, annotations, categories = entries(
+        content, 'images', 'annotations', 'categories'
+    )
     names = {
         identifier(each, 'id', 'a category'): text(each, 'name', 'a category')
         for each in categories

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import random
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from .encoding import num_bytes
 from .shard import JOURNAL, DamagedFeatureError, Shard
 from .store import FeatureStore
 
 
 @dataclass(frozen=True)
 class StoreCheck:
-    """What a check has found.
-
-    Attributes:
-        num_features: How many features were read.
-        speed: Of reading, in MiB/s.
-        damaged: The images whose feature is damaged, and what is wrong.
-        unreadable: The shards that cannot be read at all, and what is wrong.
-    """
+    """What a check has found."""
 
     num_features: int
+    """How many features were read."""
     speed: float
+    """Of reading, in MiB/s."""
     damaged: dict[int | str, str]
+    """The images whose feature is damaged, and what is wrong."""
     unreadable: dict[Path, str]
+    """The shards that cannot be read at all, and what is wrong."""
 
     @property
     def problems(self) -> list[str]:
@@ -53,19 +47,9 @@ class _Features(Dataset):
     def __getitem__(self, index: int) -> tuple:
         image_id = self.image_ids[index]
         try:
-            feature = _twice(lambda: self.store.read(image_id), self.store.close)
+            return image_id, self.store.read(image_id).embedding.data
         except (DamagedFeatureError, KeyError) as error:  # damaged, or listed and not there
             return image_id, str(error)
-        return image_id, feature.embedding.data
-
-
-def _twice(read: Callable, forget: Callable):
-    """What is read; what seems to be damaged is read once more, from the file anew."""
-    try:
-        return read()
-    except DamagedFeatureError:
-        forget()
-        return read()
 
 
 def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = False) -> StoreCheck:
@@ -73,32 +57,27 @@ def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = Fals
 
     The system first forgets what it has in memory of the files, where it can (Linux), so that the
     disk is what is checked and measured.
-
-    Args:
-        store: The store.
-        num_workers: Of the data loader.
-        progress: Whether to show a bar.
     """
     image_ids, unreadable = [], {}
     for path in store.shard_paths():
         try:
-            image_ids += _twice(partial(store.shard_ids, path), partial(_forget, path))
+            image_ids += store.shard_ids(path)
         except DamagedFeatureError as error:
             unreadable[path] = str(error)
-        _forget(path)
+        if hasattr(os, 'posix_fadvise'):
+            with open(path, 'rb') as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     random.Random(0).shuffle(image_ids)
-    store.close()
     loader = DataLoader(_Features(store, image_ids), batch_size=None, num_workers=num_workers)
     damaged = {}
     features = iter(loader)  # starts the workers
     start = perf_counter()
-    for image_id, found in tqdm(
-        features, total=len(image_ids), unit='feature', disable=not progress
-    ):
+    bar = tqdm(features, total=len(image_ids), unit='feature', disable=not progress)
+    for image_id, found in bar:
         if isinstance(found, str):
             damaged[image_id] = found
-    speed = len(image_ids) * store.num_bytes / 2**20 / (perf_counter() - start)
-    store.close()
+    size = num_bytes(store.about['shape'], store.about['dtype'])
+    speed = len(image_ids) * size / 2**20 / (perf_counter() - start)
     return StoreCheck(len(image_ids), speed, damaged, unreadable)
 
 
@@ -108,7 +87,6 @@ def repair_store(store: FeatureStore, found: StoreCheck) -> None:
     A shard with a damaged feature is written anew with the others of it. The damaged file stays
     beside it as `*.damaged`. Nothing else may be writing to the store.
     """
-    store.close()
     for path in found.unreadable:
         _set_aside(path)
     damaged = defaultdict(set)
@@ -116,22 +94,14 @@ def repair_store(store: FeatureStore, found: StoreCheck) -> None:
         damaged[store.shard_path(store.shard_of(image_id))].add(image_id)
     for path, image_ids in damaged.items():
         mended = path.with_name(f'.{path.name}.tmp')
-        with contextlib.closing(Shard(path)) as old:
+        with Shard(path) as old:
             Shard.create(mended, (old.read(i) for i in old.ids() if i not in image_ids))
         _set_aside(path)
         mended.rename(path)
 
 
 def _set_aside(path: Path) -> None:
-    names = (f'{path.name}.damaged{number}' for number in itertools.chain([''], itertools.count(2)))
-    free = next(name for name in names if not path.with_name(name).exists())
-    path.rename(path.with_name(free))
+    path.replace(f'{path}.damaged')
     journal = path.with_name(path.name + JOURNAL)
     if journal.exists():  # not for the next file
-        journal.rename(path.with_name(free + JOURNAL))
-
-
-def _forget(path: Path) -> None:
-    if hasattr(os, 'posix_fadvise'):
-        with open(path, 'rb') as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        journal.replace(f'{path}.damaged{JOURNAL}')

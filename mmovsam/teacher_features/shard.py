@@ -24,23 +24,16 @@ class DamagedFeatureError(ValueError):
 
 
 class Record(NamedTuple):
-    """What a shard keeps of an image.
-
-    Attributes:
-        image_id: Of the image; 1 and '1' are two images.
-        image_checksum: CRC-32 of the image's file.
-        data: The bytes of its feature.
-    """
+    """What a shard keeps of an image: the CRC-32 of its file, and the bytes of its feature."""
 
     image_id: int | str
+    """1 and '1' are two images."""
     image_checksum: int
     data: bytes
 
 
 class Shard:
-    """A file of records. Each write is one transaction: a kill leaves all of it or nothing.
-
-    A connection must not be used in a forked process: open another there.
+    """A file of records, open in a `with` block. Each write is one transaction: all or nothing.
 
     Args:
         path: An existing file.
@@ -58,13 +51,16 @@ class Shard:
         with self._explained('It'):
             self._connection = sqlite3.connect(f'{path.absolute().as_uri()}?mode={mode}', uri=True)
 
+    def __enter__(self) -> Shard:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._connection.close()
+
     @classmethod
     def create(cls, path: Path, records: Iterable[Record] = ()) -> None:
         """Write a new file with some records, or replace one, whole or not at all."""
-        with (
-            atomic_path(path) as temporary,
-            contextlib.closing(cls(temporary, writable=True)) as shard,
-        ):
+        with atomic_path(path) as temporary, cls(temporary, writable=True) as shard:
             shard.path = path  # for messages
             with shard._explained('It'):
                 shard._connection.execute(f'PRAGMA page_size = {_PAGE_SIZE}')
@@ -74,9 +70,6 @@ class Shard:
                     'checksum INTEGER NOT NULL, data BLOB NOT NULL)'
                 )
             shard.write(records)
-
-    def close(self) -> None:
-        self._connection.close()
 
     def ids(self) -> list[int | str]:
         """The images that have a record; the records themselves are not looked at."""

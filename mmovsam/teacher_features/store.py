@@ -14,7 +14,7 @@ import json
 import numbers
 import os
 import zlib
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +33,6 @@ _VERSION = 1  # of the format
 _IMAGES_PER_SHARD = 256
 _MIN_SHARDS = 64  # what many processes can share
 _SHARDS_PER_FOLDER = 1000
-_OPEN_SHARDS = 64  # files that a process keeps open
 _MEANING = dict(
     dtype='the type of the values',
     shape='the shape of a feature',
@@ -45,15 +44,10 @@ _MEANING = dict(
 
 
 class Feature(NamedTuple):
-    """What a store holds of an image.
-
-    Attributes:
-        image_id: Of the image; 1 and '1' are two images.
-        image_checksum: CRC-32 of the image's file.
-        embedding: Of the teacher.
-    """
+    """What a store holds of an image: the CRC-32 of its file, and the teacher's embedding."""
 
     image_id: int | str
+    """1 and '1' are two images."""
     image_checksum: int
     embedding: EncodedEmbedding
 
@@ -63,8 +57,7 @@ class FeatureStore:
 
     An image's id says in which of the shards it is, so that nothing but the ids themselves has to
     be listed, and processes that divide the shards among them never write to the same file. No
-    folder holds more than 1,000 files. A store may be read by many processes at once, forked ones
-    included.
+    folder holds more than 1,000 files. No file stays open, so processes may fork at any time.
 
     Args:
         folder: Where `FeatureStore.create` made it.
@@ -97,8 +90,6 @@ class FeatureStore:
                 f'{path} is of version {version}, which this mmovsam does not know (it writes '
                 f'{_VERSION}). Use the mmovsam that wrote it, or dump the features again.'
             )
-        self._shards: OrderedDict[tuple[int, bool], Shard] = OrderedDict()
-        self._process = os.getpid()
 
     @classmethod
     def create(
@@ -121,9 +112,6 @@ class FeatureStore:
         write_atomic(folder / 'store.json', json.dumps(about, indent=1))
         return cls(folder)
 
-    def __getstate__(self) -> dict:
-        return dict(self.__dict__, _shards=OrderedDict())
-
     @property
     def pos_embed(self) -> Tensor:
         """The teacher's position embedding."""
@@ -138,11 +126,6 @@ class FeatureStore:
                 f'{path} cannot be read ({error}): dump the features again.'
             ) from error
         return pos_embed
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of a feature in bytes, without what the files need around it."""
-        return num_bytes(self.about['shape'], self.about['dtype'])
 
     def require(self, **wanted) -> None:
         """Raise a `ValueError` if an entry of `about` has another value than is wanted."""
@@ -177,19 +160,20 @@ class FeatureStore:
             DamagedFeatureError: It is not what was written.
             OSError: Its shard cannot be read now.
         """
-        number = self.shard_of(image_id)
-        record = None
-        if self.shard_path(number).exists():
-            record = self._shard(number).read(_checked(image_id))
+        path, record = self.shard_path(self.shard_of(image_id)), None
+        if path.exists():
+            with Shard(path) as shard:
+                record = shard.read(_checked(image_id))
         if record is None:
             raise KeyError(
                 f'{self.folder} has no feature of image {image_id!r}. Dump the missing ones with: '
                 f'python tools/dump_teacher_features.py CONFIG --out {self.folder}'
             )
-        if len(record.data) != self.num_bytes:
+        expected = num_bytes(self.about['shape'], self.about['dtype'])
+        if len(record.data) != expected:
             raise DamagedFeatureError(
-                f'{self.shard_path(number)}: the feature of image {image_id!r} has '
-                f'{len(record.data)} bytes, expected {self.num_bytes}. It is of another store: '
+                f'{path}: the feature of image {image_id!r} has '
+                f'{len(record.data)} bytes, expected {expected}. It is of another store: '
                 'dump the features again.'
             )
         data = torch.frombuffer(bytearray(record.data), dtype=torch.uint8)
@@ -204,15 +188,16 @@ class FeatureStore:
         Raises:
             OSError: The disk is full, or another process writes to the same shard.
         """
-        by_shard = defaultdict(list)
+        by_path = defaultdict(list)
         for feature in features:
             data = feature.embedding.data.cpu().numpy().tobytes()
             record = Record(_checked(feature.image_id), feature.image_checksum, data)
-            by_shard[self.shard_of(feature.image_id)].append(record)
-        for number, records in by_shard.items():
-            if not self.shard_path(number).exists():
-                Shard.create(self.shard_path(number))
-            self._shard(number, writable=True).write(records)
+            by_path[self.shard_path(self.shard_of(feature.image_id))].append(record)
+        for path, records in by_path.items():
+            if not path.exists():
+                Shard.create(path)
+            with Shard(path, writable=True) as shard:
+                shard.write(records)
 
     def missing(
         self, image_ids: Iterable[int | str], skip_damaged: bool = False
@@ -242,7 +227,7 @@ class FeatureStore:
         """The images of a shard; none of a file that does not exist."""
         if not path.exists():
             return []
-        with contextlib.closing(Shard(path)) as shard:
+        with Shard(path) as shard:
             return shard.ids()
 
     def recover(self) -> None:
@@ -254,25 +239,8 @@ class FeatureStore:
             if not path.exists():
                 journal.unlink()  # it would be taken for that of a new file
                 continue
-            opened = contextlib.closing(Shard(path, writable=True))
-            with contextlib.suppress(DamagedFeatureError), opened as shard:
+            with contextlib.suppress(DamagedFeatureError), Shard(path, writable=True) as shard:
                 shard.ids()  # a damaged one is left to whoever reads it
-
-    def close(self) -> None:
-        """Close the files; they are opened again when they are needed."""
-        while self._shards:
-            self._shards.popitem()[1].close()
-
-    def _shard(self, number: int, writable: bool = False) -> Shard:
-        if self._process != os.getpid():
-            self._shards, self._process = OrderedDict(), os.getpid()
-        key = number, writable
-        if key not in self._shards:
-            self._shards[key] = Shard(self.shard_path(number), writable)
-        self._shards.move_to_end(key)
-        if len(self._shards) > _OPEN_SHARDS:
-            self._shards.popitem(last=False)[1].close()
-        return self._shards[key]
 
 
 def _check(about: Mapping) -> None:

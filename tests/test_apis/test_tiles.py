@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mini_extras import draw_mosaic
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 from small_predictor import build
@@ -11,7 +12,6 @@ from mmovsam.apis.inference_results import moved, run_lengths
 from mmovsam.apis.large_image import open_large_image
 from mmovsam.apis.tidying import distinct, label_map, with_mask
 from mmovsam.apis.tiles import in_tiles, tile_boxes
-from mmovsam.datasets.mini_world import draw_mosaic
 
 SEED = 11
 

@@ -151,10 +151,6 @@ def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target
 @pytest.mark.parametrize(
     'ours, place',
     [
-        ('backbone.pos_embed', ('sam', 'image_encoder.pos_embed')),
-        ('teacher.neck.0.weight', ('sam', 'image_encoder.neck.0.weight')),
-        ('neck.neck.0.weight', ('sam2clip', 'neck_student.neck.0.weight')),
-        ('region_neck.fpn_convs.0.conv.bias', ('clip2sam', 'fpn_neck.fpn_convs.0.conv.bias')),
         ('head.roi_conv.weight', ('clip2sam', 'mask_decoder.roi_conv.0.conv.weight')),
         # of the naive combination of SAM and CLIP
         ('clip.visual.conv1.weight', ('clip', 'visual.conv1.weight')),
@@ -164,9 +160,6 @@ def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target
 )
 def test_each_parameter_has_its_place_in_a_format(ours, place):
     assert locate(ours, decoder_of='clip2sam') == locate(ours, decoder_of='sam') == place
-
-
-# What does not fit is found before anything is written
 
 
 def test_what_does_not_fit_is_found_in_all_files_at_once(tmp_path, contents, write, target):
@@ -196,19 +189,9 @@ def test_what_does_not_fit_is_found_in_all_files_at_once(tmp_path, contents, wri
     with pytest.raises(ValueError, match='Nothing was written'):
         conversion.save(tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
-
-
-def test_what_is_unexpected_or_missing_may_be_allowed_and_another_shape_may_not(
-    contents, write, target
-):
-    del contents['clip']['visual.conv1.weight']
-    contents['sam2clip'].update({'extra.a': ONES, 'neck_student.b': ONES})
-    files, ovsam = write(contents), target('ovsam')
+    del contents['clip2sam']  # prefixes may be allowed
     allowed = ['extra.', 'neck_student.b'], ['backbone.visual.conv1']
-    assert convert(files, ovsam, *allowed).problems == []
-    contents['sam2clip']['neck_student.blocks.0.norm1.bias'] = ONES
-    (problem,) = convert(write(contents), ovsam, ['neck', 'extra'], ['backbone', 'neck']).problems
-    assert 'norm1.bias is (3,) in the file and (64,) in the model' in problem
+    assert convert(write(contents), target('ovsam'), *allowed).problems == []
 
 
 @pytest.mark.parametrize(
@@ -216,15 +199,12 @@ def test_what_is_unexpected_or_missing_may_be_allowed_and_another_shape_may_not(
     [
         ('clip', 'sam', 'ovsam', 'looks like a file for --sam.'),
         ('sam', 'clip2sam', 'ovsam', 'looks like a file for --clip2sam.'),
-        ('sam2clip', 'clip', 'ovsam', 'looks like a file for --clip.'),
         ('sam2clip', 'sam2clip', 'sam', 'Does the config have this part?'),
-        ('sam2clip', 'strange', 'ovsam', 'Does the config have this part?'),
     ],
 )
 def test_file_under_the_wrong_flag_is_recognized(
     contents, write, target, given, actual, kind, message
 ):
-    contents['strange'] = {'bbox_head.conv.weight': ONES}
     files = write({actual: contents[actual]})
     (problem,) = convert({given: files[actual]}, target(kind)).problems
     assert 'gives this model nothing' in problem and message in problem

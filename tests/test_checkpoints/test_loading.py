@@ -101,9 +101,7 @@ def test_mmengine_has_its_own_loaders_but_within_blocks_which_may_overlap(tmp_pa
     'name, ours',
     [
         ('tiny.safetensors', True),
-        ('a/b.pth.safetensors', True),
         ('C:/x.safetensors', True),
-        ('s3://a/b.safetensors', False),
         ('https://a/b.safetensors', False),
         ('tiny.pth', False),
     ],
@@ -115,7 +113,7 @@ def test_mmengine_reads_by_our_loader_what_it_does_not_know_itself(name, ours):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-@pytest.mark.parametrize('keep', [0, 1, 40, -20, 'page'])
+@pytest.mark.parametrize('keep', [0, 40, -20, 'page'])
 def test_truncated_files_and_web_pages_are_named(tmp_path, suffix, keep):
     path = tmp_path / f'cut{suffix}'
     torch.save(WEIGHTS, path) if suffix == '.pth' else save_safetensors(WEIGHTS, path)
@@ -123,15 +121,6 @@ def test_truncated_files_and_web_pages_are_named(tmp_path, suffix, keep):
     path.write_bytes(page if keep == 'page' else whole[:keep])
     with pytest.raises(ValueError, match=rf'cut\{suffix}.*(again|fetch)'):
         load_checkpoint_file(path)
-
-
-def test_missing_file_and_folder_are_named(tmp_path):
-    for path, message in (
-        (tmp_path / 'none.pth', r'none\.pth does not exist'),
-        (tmp_path, 'folder'),
-    ):
-        with pytest.raises(FileNotFoundError, match=message):
-            load_checkpoint_file(path)
 
 
 @given(st.binary(max_size=300))
@@ -155,6 +144,15 @@ def test_shipped_weights_have_a_scheme(tmp_path, monkeypatch):
         load_checkpoint_file('mmovsam://../other.pth')
 
 
+def test_missing_file_folder_and_what_holds_no_named_tensors_are_named(tmp_path):
+    for name, message in (('none.pth', r'none\.pth does not exist'), ('', 'is a folder')):
+        with pytest.raises(FileNotFoundError, match=message):
+            load_checkpoint_file(tmp_path / name)
+    for wrong in ({'a': 1}, {}, torch.ones(2), [1]):
+        with pytest.raises(ValueError, match='named tensors'):
+            state_dict_of(wrong)
+
+
 def test_failing_write_leaves_the_old_file(tmp_path):
     path = tmp_path / 'weights.safetensors'
     save_safetensors(WEIGHTS, path)
@@ -164,12 +162,6 @@ def test_failing_write_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ['weights.safetensors']
 
 
-@pytest.mark.parametrize('wrong', [{'a': 1}, {}, torch.ones(2), [1]])
-def test_what_holds_no_named_tensors_is_refused(wrong):
-    with pytest.raises(ValueError, match='named tensors'):
-        state_dict_of(wrong)
-
-
 @pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
 def test_disk_that_fails_is_no_broken_checkpoint(tmp_path, monkeypatch, name):
     def fail(*args, **kwargs):
@@ -177,7 +169,7 @@ def test_disk_that_fails_is_no_broken_checkpoint(tmp_path, monkeypatch, name):
 
     (tmp_path / name).write_bytes(b'checkpoint')
     monkeypatch.setattr('torch.load', fail)
-    monkeypatch.setattr('safetensors.safe_open', fail)
+    monkeypatch.setattr(loading, 'safe_open', fail)
     with pytest.raises(OSError, match=f'Input/output error.*{name}') as raised:
         load_checkpoint_file(tmp_path / name)
     assert 'broken' not in str(raised.value)

@@ -88,7 +88,6 @@ def test_files_of_torch_save_and_others_are_none(tmp_path):
     (tmp_path / 'b.pt').write_bytes(b'PK\x03\x04')
     assert not is_torchscript(tmp_path / 'a.pth')
     assert not is_torchscript(tmp_path / 'b.pt')
-    assert not is_torchscript(tmp_path / 'none.pt')
 
 
 class Malice:

@@ -18,7 +18,7 @@ from pycocotools import mask as mask_utils
 
 from mmovsam.datasets import CocoJsonDataset, MiniWorldDataset, OVCocoDataset, OVLVISDataset
 from mmovsam.datasets.annotations import instance
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene, write_split
+from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.datasets.mini_world.writer import scene_rng
 from mmovsam.datasets.ov_coco import BASE_CLASSES, NOVEL_CLASSES
 
@@ -103,9 +103,6 @@ def labels(dataset, index=0):
     return [each['bbox_label'] for each in instances(dataset, index)]
 
 
-# What is read
-
-
 def test_classes_follow_the_order_of_ids_and_images_lie_where_their_urls_say(read, tmp_path):
     dataset = read()
     info = dataset.metainfo
@@ -133,16 +130,9 @@ def test_classes_follow_the_order_of_ids_and_images_lie_where_their_urls_say(rea
         (OVLVISDataset, dict(base_only=True), (False, False, True), [0]),
         (OVLVISDataset, dict(novel=['baby*']), (True, False, False), [2, 0]),
         (OVLVISDataset, dict(metainfo=dict(classes=('zebra', 'apple'))), (True, False), [0]),
-        (OVLVISDataset, dict(class_agnostic=True), (False,), [0, 0]),
         (OVLVISDataset, dict(class_agnostic=True, base_only=True), (False,), [0]),
         (CocoJsonDataset, dict(base_only=True), None, [2, 0]),
         (CocoJsonDataset, dict(novel=['zebra'], base_only=True), (False, False, True), [0]),
-        (
-            CocoJsonDataset,
-            dict(novel=['zebra'], metainfo=dict(classes=('zebra', 'apple'))),
-            (True, False),
-            [0],
-        ),
     ],
 )
 def test_settings_choose_classes_and_what_is_novel(read, kind, settings, novel, expected):
@@ -172,15 +162,9 @@ def test_a_part_of_the_images_is_spread_evenly_over_all(read):
         assert ids == list(expected)
 
 
-@pytest.fixture(scope='module')
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('world')
-    write_split(folder, 'val', 4, 4, progress=False)
-    return folder
-
-
-def test_the_small_world_is_read_as_it_was_drawn(world):
-    config = dict(type='MiniWorldDataset', data_root=str(world), data_prefix=dict(img=''),
+def test_the_small_world_is_read_as_it_was_drawn(tmp_path):
+    config = dict(type='MiniWorldDataset', data_root=str(tmp_path), data_prefix=dict(img=''),
+                  draw=dict(split='val', num_images=2, seed=4, progress=False),
                   ann_file='annotations/mini_val.json', test_mode=True)  # fmt: skip
     pipeline = [*PIPELINE[:2], dict(type='PackDetInputs')]
     dataset, base = (
@@ -191,9 +175,8 @@ def test_the_small_world_is_read_as_it_was_drawn(world):
         assert each.metainfo['classes'] == tuple(category.name for category in CATEGORIES)
         assert each.metainfo['novel'] == novel
         assert len(each.metainfo['palette']) == len(each.metainfo['synonyms']) == 640
-    for index in range(4):
+    for index, item in enumerate(dataset):
         scene = draw_scene(scene_rng(4, 'val', index), 'val')
-        item = dataset[index]
         found = item['data_samples'].gt_instances
         assert found.labels.tolist() == [i - 1 for i in scene.category_ids]
         assert labels(base, index) == [i - 1 for i in scene.category_ids if not novel[i - 1]]
@@ -234,7 +217,6 @@ def test_coco_has_48_base_and_17_novel_classes_and_leaves_the_others_out(read_co
 @pytest.mark.parametrize(
     ('classes', 'settings', 'novel', 'expected'),
     [
-        (('bus', 'traffic light', 'person'), {}, (True, None, False), [2, 0, 1]),
         (('bus', 'traffic light', 'person'), dict(base_only=True), (True, None, False), [2]),
         (('unicorn', 'bus', 'toothbrush'), dict(absent_classes=True), (None, True, False), [1, 2]),
         (
@@ -252,9 +234,6 @@ def test_chosen_classes_may_be_neither_or_absent(read_coco, classes, settings, n
     for allowed in (False, True):  # of which some are there
         with pytest.raises(ValueError, match="no category named 'unicorn'.*begin with 'person'"):
             read_coco(metainfo=dict(classes=('unicorn',)), absent_classes=allowed)
-
-
-# Masks, boxes and flags
 
 
 @pytest.mark.parametrize(
@@ -280,8 +259,6 @@ FLAT = [
     [[]],
     [[1, 1, 5, 5, 6]],
     [[1, 1, 2, 2, 3, 3, 4, 4]],
-    [[1, 1, 1, 1, 1, 1]],
-    dict(size=[10, 20], counts=[200]),
     dict(size=[10, 20], counts=[0, 0, 200]),
 ]
 
@@ -324,9 +301,6 @@ def test_boxes_without_masks_work_from_a_pipeline_for_masks(read, given, tmp_pat
         assert len(found.masks) == 2
 
 
-# What is wrong is named
-
-
 def places(value, path=()):
     """Paths to everything inside a JSON value."""
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
@@ -363,11 +337,23 @@ def test_a_file_with_anything_anywhere_is_read_or_named_in_an_error(data):
                     assert all(map(math.isfinite, each['bbox']))
 
 
+COUNTS_OF_ANOTHER_FORM = [
+    COUNTS[:-1],
+    'äöü',
+    '\ud800i5',  # read as ?i5 it would be 15 and 185
+    COMPRESSED[:-1],
+    'o' * 30 + '0',
+    [210, -10],
+    [100.5, 99.5],
+    [[200]],
+    [10**30],
+]
+
+
 @pytest.mark.parametrize(
     'given',
     [
         'polygon',
-        7,
         [3.0, 4.0],
         [['a', 'b']],
         [[1, 2, float('nan'), 4, 5, 6]],
@@ -375,20 +361,7 @@ def test_a_file_with_anything_anywhere_is_read_or_named_in_an_error(data):
         dict(counts=COUNTS),
         dict(size=[10, 20]),
         dict(size=[20, 10], counts=COUNTS),
-        *(
-            dict(size=[10, 20], counts=counts)
-            for counts in (
-                COUNTS[:-1],
-                'äöü',
-                '\ud800i5',  # read as ?i5 it would be 15 and 185
-                COMPRESSED[:-1],
-                'o' * 30 + '0',
-                [210, -10],
-                [100.5, 99.5],
-                [[200]],
-                [10**30],
-            )
-        ),
+        *(dict(size=[10, 20], counts=counts) for counts in COUNTS_OF_ANOTHER_FORM),
     ],
 )
 def test_a_segmentation_of_another_form_is_named(given):
@@ -402,27 +375,22 @@ def test_a_segmentation_of_another_form_is_named(given):
         ('images', dict(id=...), 'an image has no "id"'),
         ('images', dict(id=1), 'two images have the id 1'),
         ('images', dict(width=...), 'image 2 has no "width"'),
-        ('images', dict(height=...), 'image 2 has no "height"'),
         ('images', dict(height='10'), "image 2 has height '10'"),
         ('images', dict(width=0), 'image 2 has height 10 and width 0'),
         ('images', dict(coco_url=..., file_name=3), 'image 2 has file_name 3, expected text'),
-        ('images', dict(neg_category_ids=3), 'image 2 has neg_category_ids 3, expected a list of'),
         ('images', dict(neg_category_ids=[None]), 'image 2 has neg_category_ids .*a list of ids'),
-        ('annotations', dict(image_id=...), 'annotation 1 has no "image_id"'),
         ('annotations', dict(image_id='1'), "annotation 1 has image_id '1', which is none"),
-        ('annotations', dict(category_id=...), 'annotation 1 has no "category_id"'),
         ('annotations', dict(category_id=77), 'annotation 1 has category_id 77'),
         ('annotations', dict(category_id=[1]), r'has category_id \[1\], expected a number'),
         ('annotations', dict(bbox=...), 'annotation 1 has no "bbox"'),
         ('annotations', dict(bbox=[1, 2, 3]), 'annotation 1 has bbox'),
-        ('annotations', dict(bbox=None), 'annotation 1 has bbox'),
         ('annotations', dict(bbox=[1, 2, float('nan'), 4]), 'annotation 1 has bbox .* finite num'),
-        ('annotations', dict(bbox=[1, 2, float('inf'), 4]), 'annotation 1 has bbox .* finite num'),
         ('annotations', dict(bbox=[1, 2, '3', 4]), 'annotation 1 has bbox .* finite numbers'),
         ('annotations', dict(segmentation=...), 'annotation 1 has no "segmentation"'),
+        ('annotations', dict(iscrowd='yes'), 'annotation 1 has iscrowd .*expected 0 or 1'),
+        ('annotations', dict(ignore=[0]), 'annotation 1 has ignore .*expected 0 or 1'),
+        ('annotations', dict(ignore=2), 'annotation 1 has ignore .*expected 0 or 1'),
         ('categories', dict(id=...), 'category \'zebra\' has no "id"'),
-        ('categories', dict(id=2), 'two categories have the id 2'),
-        ('categories', dict(name=...), 'category 9 has no "name"'),
         ('categories', dict(name=5), 'category 9 has name 5, expected text'),
         ('categories', dict(name='apple'), "two categories have the name 'apple'"),
         ('categories', dict(frequency=...), 'category \'zebra\' has no "frequency"'),
@@ -454,11 +422,6 @@ FRACTIONS, OUTSIDE = [0.1, 0.2, 0.3, 0.4], [30, 2, 6, 4]
             CONTENT,
             dict(metainfo=dict(classes=('zebra', 'apple'), novel=(True,))),
             r'metainfo\["novel"\] has 1 entries.*2 classes',
-        ),
-        *(
-            (annotated(zebra(**{key: value})), {}, f'annotation 1 has {key} .*expected 0 or 1')
-            for key in ('iscrowd', 'ignore')
-            for value in ('yes', 2, [0])
         ),
         # nothing is left
         (annotated(zebra(bbox=FRACTIONS)), {}, 'fractions of the image; write pixels'),

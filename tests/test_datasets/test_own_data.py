@@ -40,8 +40,7 @@ test_evaluator = [
 def base_config():
     """A config of ours with a model that is tiny and data that is not there."""
     dataset = dict(type='OVLVISDataset', data_root='none', ann_file='none.json', base_only=True)
-    visualizer = dict(type='mmengine.Visualizer', _delete_=True,
-                      vis_backends=[dict(type='LocalVisBackend')])  # fmt: skip
+    visualizer = dict(type='mmengine.Visualizer', _delete_=True)
     config = dict(
         _base_=[str(ROOT / 'configs' / '_base_' / 'default_runtime.py')],
         test_pipeline=tiny_data.PIPELINE,

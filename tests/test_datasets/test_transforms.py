@@ -25,8 +25,3 @@ def test_shorter_side_keeps_a_pixel(shape, expected):
     assert results['img'].shape[:2] == results['img_shape'] == expected
     factors = expected[1] / shape[1], expected[0] / shape[0]
     assert results['scale_factor'] == pytest.approx(factors)
-
-
-def test_size_that_is_not_positive_is_refused():
-    with pytest.raises(ValueError, match='at least 1 pixel, got 0'):
-        ResizeLongestSide(0)

@@ -25,8 +25,6 @@ from mmovsam.models.heads import OpenVocabClassifier
 from mmovsam.models.losses import VocabularyLoss
 from mmovsam.vocabulary import TextClassifier
 
-# Weights
-
 
 @pytest.mark.parametrize(
     ('state_dict', 'in_training', 'in_test'),
@@ -61,20 +59,13 @@ def test_model_is_prepared_for_a_test_and_not_for_training():
     model = MODELS.build(tiny.CONFIGS['ovsam']).train()
     hook, runner = PrepareForInferenceHook('bfloat16'), SimpleNamespace(model=model)
     hook.before_train(runner), hook.before_val(runner)
+    PrepareForInferenceHook('auto').before_test(runner)  # a model on a CPU stays as it is
     assert model.encoder_dtype is None
     hook.before_test(runner)
     assert model.encoder_dtype == torch.bfloat16
     with pytest.raises(ValueError, match="'int8'; choose one of float32, bfloat16, float16"):
         PrepareForInferenceHook('int8')
 
-
-def test_automatic_precision_leaves_a_model_on_a_cpu_as_it_is():
-    model = MODELS.build(tiny.CONFIGS['ovsam']).eval()
-    PrepareForInferenceHook('auto').before_test(SimpleNamespace(model=model))
-    assert model.encoder_dtype is None and model.state_dict()
-
-
-# Classes
 
 NAMES = ('cat', 'dog')
 
@@ -111,22 +102,24 @@ def runner_of(model, train=NAMES, val=NAMES, test=NAMES):
 @pytest.mark.parametrize(
     'phase, data', [('train', 'train'), ('train', 'val'), ('val', 'val'), ('test', 'test')]
 )
-def test_classes_in_another_order_stop_each_phase(wrap, phase, data, logged):
-    model = wrap(Named())
+def test_classes_in_another_order_stop_each_phase(wrap, phase, data):
     check = getattr(ClassCheckHook(), f'before_{phase}')
-    check(runner_of(model))
+    check(runner_of(wrap(Named())))
     with pytest.raises(ValueError, match="index 0 on, 'dog' in the data set and 'cat' in the voc"):
-        check(runner_of(model, **{data: ('dog', 'cat')}))
-    if phase == 'test':
-        check(runner_of(torch.nn.Linear(1, 1), test=('a',)))  # nothing to compare
-        check(runner_of(Named(None), test=('a', 'b')))  # numbers, where there are no names
-        with pytest.raises(ValueError, match='3 classes and the vocabulary 2'):
-            check(runner_of(Named(None), test=('a', 'b', 'c')))
-        assert 'novel' not in logged.text
-        runner = runner_of(Named())
-        runner.test_dataloader.dataset.metainfo['novel'] = (False, True)
-        check(runner)
-        assert '1 novel classes' in logged.text  # a split that the vocabulary lacks
+        check(runner_of(wrap(Named()), **{data: ('dog', 'cat')}))
+
+
+def test_classes_without_names_or_with_a_split_that_the_vocabulary_lacks(logged):
+    check = ClassCheckHook().before_test
+    check(runner_of(torch.nn.Linear(1, 1), test=('a',)))  # nothing to compare
+    check(runner_of(Named(None), test=('a', 'b')))  # numbers, where there are no names
+    with pytest.raises(ValueError, match='3 classes and the vocabulary 2'):
+        check(runner_of(Named(None), test=('a', 'b', 'c')))
+    assert 'novel' not in logged.text
+    runner = runner_of(Named())
+    runner.test_dataloader.dataset.metainfo['novel'] = (False, True)
+    check(runner)
+    assert '1 novel classes' in logged.text
 
 
 @pytest.mark.parametrize(
@@ -149,9 +142,6 @@ def test_loss_is_told_what_the_data_have(dataset, expected):
     ClassFrequencyHook().before_train(SimpleNamespace(model=torch.nn.Linear(1, 1)))
 
 
-# Images
-
-
 def build(folder, missing, **kwargs):
     folder.mkdir()
     write_data(folder, [(20, 30)] * 8, [annotation(i, [2, 3, 9, 9], i) for i in range(1, 9)])
@@ -169,9 +159,9 @@ def check_images(train, val=None, moment='before_train'):
     getattr(ImageCheckHook(), moment)(runner)
 
 
-@pytest.mark.parametrize(('moment', 'lazy_init'), [('before_train', False), ('before_test', True)])
-def test_missing_images_are_counted_and_named_with_the_remedy(tmp_path, moment, lazy_init):
-    dataset = build(tmp_path / 'a', range(1, 8), lazy_init=lazy_init)
+@pytest.mark.parametrize('moment', ['before_train', 'before_test'])
+def test_missing_images_are_counted_and_named_with_the_remedy(tmp_path, moment):
+    dataset = build(tmp_path / 'a', range(1, 8), lazy_init=moment == 'before_test')
     with pytest.raises(FileNotFoundError) as error:
         check_images(dataset, moment=moment)
     text = str(error.value)

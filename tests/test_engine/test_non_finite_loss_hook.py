@@ -63,9 +63,7 @@ def runner_with(folder, model, action='stop', wrapper=None, **kwargs):
     )
 
 
-@pytest.mark.parametrize(
-    ('value', 'wrapper'), [(NAN, {}), (NAN, CLIP), (INF, {}), (NAN, SCALED), (INF, SCALED)]
-)
+@pytest.mark.parametrize(('value', 'wrapper'), [(NAN, {}), (INF, CLIP), (NAN, SCALED)])
 def test_training_stops_with_the_images_before_the_weights_change(tmp_path, value, wrapper):
     model = BadModel(value=value)
     runner = runner_with(tmp_path, model, wrapper=wrapper)
@@ -86,13 +84,12 @@ def test_gradients_that_are_not_finite_stop_training_where_clipping_sees_them(tm
     assert weights_of(runner).isfinite().all()
 
 
-@pytest.mark.parametrize('value', [NAN, INF])
-def test_skipped_batch_leaves_no_trace_and_training_goes_on_unless_many_follow(tmp_path, value):
-    many = BadModel(bad=range(4, 13), value=value)
+def test_skipped_batch_leaves_no_trace_and_training_goes_on_unless_many_follow(tmp_path):
+    many = BadModel(bad=range(4, 13))
     with pytest.raises(NonFiniteLossError, match='2 steps in a row were skipped'):
         runner_with(tmp_path / 'many', many, 'skip', max_skipped=2).train()
     assert len(many.seen) == 6
-    model = BadModel(value=value)
+    model = BadModel()
     model.norm = torch.nn.BatchNorm1d(4)  # its statistics have seen no number that is not finite
     runner = runner_with(tmp_path, model, 'skip', wrapper=CLIP)
     runner.train()

@@ -13,7 +13,6 @@ from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 from pycocotools import mask as coco_mask
 
-from mmovsam.datasets.image_paths import result_names
 from mmovsam.engine.hooks import PictureHook, ValPictureHook
 
 
@@ -29,9 +28,6 @@ def sample_of(folder, number, form):
     sample.gt_instances = InstanceData(**about)
     sample.pred_instances = InstanceData(**about, scores=torch.ones(1), masks=masks)
     return sample
-
-
-# Of each validation
 
 
 def draw(folder, form='tensor', **settings):
@@ -59,9 +55,6 @@ def test_each_validation_leaves_a_picture_of_annotations_and_predictions(tmp_pat
     inside = np.s_[15:25, 10:25]
     assert (annotated[inside] == 90).mean() > 0.5  # a box alone
     assert not (predicted[inside] == 90).all(-1).any()  # and a mask
-
-
-# Of a test
 
 
 class Images(BaseDataset):
@@ -106,19 +99,3 @@ def test_pictures_of_images_of_one_name_do_not_replace_each_other(
     shown = tmp_path / 'out/now/shown'
     assert sorted(str(path.relative_to(shown)) for path in shown.rglob('*.png')) == expected
     assert all((mmcv.imread(str(shown / name)) != 90).any() for name in expected)
-
-
-@pytest.mark.parametrize(
-    'paths, names',
-    [
-        (['x/a.jpg', 'y/b.jpg'], ['a.jpg', 'b.jpg']),
-        (['x/a.jpg', 'x/a.png'], ['a.jpg', 'a.png']),
-        (['x/a.jpg', 'y/A.jpg'], ['x/a.jpg', 'y/A.jpg']),
-        (['x/1/a.jpg', 'x/2/a.jpg', 'x/2/b.jpg'], ['1/a.jpg', '2/a.jpg', '2/b.jpg']),
-        (['x/a.jpg', 'x/a.jpg'], ['a.jpg', 'a.jpg']),
-        ([], []),
-    ],
-)
-def test_names_are_short_where_they_can_be(paths, names):
-    found = result_names(paths)
-    assert [found[path] for path in paths] == names

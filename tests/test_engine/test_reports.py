@@ -1,5 +1,7 @@
 """What the log says of a training, and who writes it."""
 
+from types import SimpleNamespace
+
 import pytest
 from mmengine.hooks import LoggerHook
 from noisy_training import NoisyData, NoisyModel, make_runner
@@ -47,17 +49,7 @@ class Named(NoisyData):
             self.ann_file = ann_file
 
 
-class Wrapper:
-    def __init__(self, dataset, times=1):
-        self.dataset = dataset
-        self.times = times
-
-    def __len__(self):
-        return len(self.dataset) * self.times
-
-
 def test_images_are_counted_for_each_source():
     data = ConcatDataset([Named('LVIS'), Named(ann_file='a.json'), NoisyData()])
     expected = [('LVIS', 8), ('Named a.json', 8), ('NoisyData', 8)]
-    assert list(sources_of(data)) == list(sources_of(Wrapper(data))) == expected
-    assert list(sources_of(Wrapper(data, 2))) == [('Wrapper', 48)]
+    assert list(sources_of(SimpleNamespace(dataset=data))) == expected

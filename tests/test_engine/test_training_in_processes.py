@@ -1,8 +1,4 @@
-"""Two processes with half the batch train as one does, and what happens when one is lost."""
-
-import os
-import signal
-import time
+"""Two processes with half the batch train as one does."""
 
 import pytest
 import tiny
@@ -89,29 +85,3 @@ def test_accumulated_gradients_of_half_batches_are_those_of_the_whole(config, di
         for part in many
     ]
     compare(distilled, means)
-
-
-# `test_processes.py` has the same without a training
-
-
-@pytest.mark.slow
-def test_a_silent_machine_ends_the_others_and_a_slow_process_does_not(config, tmp_path):
-    errors = tmp_path / 'many0.err'
-
-    def slow_then_silent(step):
-        if step == 0:
-            time.sleep(5)
-        elif step == 2:
-            pid = os.getpid()
-            if os.fork():
-                os.kill(pid, signal.SIGSTOP)  # with open connections, as where power is lost
-            until = time.monotonic() + 60
-            while time.monotonic() < until and '--resume' not in errors.read_text():
-                time.sleep(0.2)
-            os.kill(pid, signal.SIGKILL)
-            os._exit(0)
-
-    silent = config(tiny.DISTILLER, 1, heartbeat=3)  # 8 images make 4 steps an epoch
-    states, (steps, _) = train(silent, 'many', processes=2, then=slow_then_silent)
-    assert states == [1 << 8, signal.SIGKILL] and len(steps) == 3
-    assert 'No sign of life' in errors.read_text()

@@ -4,9 +4,7 @@ import json
 import pickle
 import sys
 
-import numpy as np
 import pytest
-import slow_average_precision as slow
 import torch
 from detection_scenes import (
     SIDE,
@@ -17,8 +15,6 @@ from detection_scenes import (
     thing,
     to_rle,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from mmdet.evaluation import CocoMetric
 from mmengine.evaluator import Evaluator
 
@@ -63,6 +59,28 @@ def run(path, sample=FOUND, classes=('owl', 'plum', 'pram'), **kwargs):
     metric.dataset_meta = dict(classes=classes)
     metric.process(None, [sample])
     return metric.evaluate(1)
+
+
+@pytest.fixture
+def evaluate(tmp_path):
+    """Writes an annotation file, shows a metric all predictions, and returns its values."""
+
+    def run(kind, images, categories, objects, predictions, novel=None, classes=None, **kwargs):
+        path = tmp_path / 'annotations.json'
+        path.write_text(json.dumps(annotation_file(images, categories, objects)))
+        metric = kind(str(path), **kwargs)
+        names = classes or [category['name'] for category in categories]
+        ids = {category['name']: category['id'] for category in categories}
+        labels = {ids[name]: label for label, name in enumerate(names)}
+        evaluator = Evaluator([metric])
+        evaluator.dataset_meta = dict(classes=names)
+        if novel is not None:
+            evaluator.dataset_meta['novel'] = novel
+        for image in images:
+            evaluator.process([data_sample(image['id'], predictions, labels)])
+        return evaluator.evaluate(len(images))
+
+    return run
 
 
 def values(metrics, prefix, expected):
@@ -113,40 +131,9 @@ def test_classes_that_are_neither_or_fewer_than_in_the_file(evaluate, novel, cla
     assert values(metrics, 'coco/bbox', expected) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize('kind', [OpenVocabCocoMetric, OpenVocabLVISMetric])
-@given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_scene_has_the_values_of_the_definition(evaluate, kind, seed):
-    lvis = kind is OpenVocabLVISMetric
-    images, categories, objects, predictions = random_scene(seed, crowds=not lvis)
-    ids = [category['id'] for category in categories]
-    groups = {letter: [c['id'] for c in categories if c['frequency'] == letter] for letter in 'rcf'}
-    if lvis:
-        given = dict(max_per_img=8)
-    else:
-        groups = dict(_novel=groups['r'], _base=groups['c'] + groups['f'])
-        given = dict(novel=tuple(i in groups['_novel'] for i in ids))
-    metrics = evaluate(kind, images, categories, objects, predictions, **given)
-    for iou_type in ('bbox', 'segm'):
-        by_class = slow.average_precisions(
-            images, ids, objects, predictions, iou_type, lvis, given.get('max_per_img')
-        )
-
-        def mean(chosen, threshold=slice(None), area='', by_class=by_class):
-            found = [by_class[i, area] for i in chosen if by_class[i, area] is not None]
-            return np.mean(np.array(found)[:, threshold]) if found else -1
-
-        expected = dict(AP=mean(ids), AP50=mean(ids, 0), AP75=mean(ids, 5))
-        expected |= {f'AP{area}': mean(ids, area=area) for area in 'sml'}
-        expected |= {f'AP{name}': mean(chosen) for name, chosen in groups.items()}
-        if not lvis:
-            expected |= {f'AP50{name}': mean(chosen, 0) for name, chosen in groups.items()}
-        got = values(metrics, f'{kind.default_prefix}/{iou_type}', expected)
-        assert got == pytest.approx(expected, abs=1e-9), iou_type
-
-
-def test_overall_values_are_those_of_mmdetection(tmp_path):
-    images, categories, objects, predictions = random_scene(3, crowds=True)
+@pytest.mark.parametrize('seed', [3, 4, 5])
+def test_overall_values_are_those_of_mmdetection(tmp_path, seed):
+    images, categories, objects, predictions = random_scene(seed, crowds=True)
     content = annotation_file(images, categories, objects)
     for number, annotation in enumerate(content['annotations'], 1):
         annotation['id'] = number  # pycocotools takes an annotation with id 0 for none
@@ -215,9 +202,6 @@ def test_masks_without_area_are_no_objects_as_for_the_dataset(tmp_path, segmenta
     OpenVocabCocoMetric(path, metric='bbox')
 
 
-# LVIS's rules
-
-
 @pytest.mark.parametrize(
     ('images', 'predictions', 'expected'),
     [
@@ -246,40 +230,20 @@ def test_values_do_not_depend_on_how_many_classes_are_evaluated_at_once(evaluate
     assert whole['lvis/segm_AP'] > 0
 
 
-# What does not belong together
-
-
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
         (dict(area='24'), "area '24', expected a number"),
-        (dict(area=-3), 'area -3'),
-        (dict(iscrowd='maybe'), "iscrowd 'maybe', expected 0 or 1"),
         (dict(bbox=...), 'annotation 7 has no "bbox"'),
-        (dict(bbox=['1', '2', '3', '4']), 'bbox .*expected finite numbers'),
         (dict(bbox=[0.1, 0.2, 0.3, 0.4]), 'fractions of the image'),
         (dict(image_id=77), 'image_id 77'),
         (dict(segmentation=dict(size=[SIDE, SIDE], counts='abc')), 'annotation 7 .*cut off'),
         (dict(segmentation=...), "annotation 7 has no segmentation.*metric='bbox'"),
-        (dict(segmentation={}), "annotation 7 has no segmentation.*metric='bbox'"),
     ],
 )
 def test_what_is_wrong_in_an_annotation_is_said_before_the_test(tmp_path, changes, message):
     with pytest.raises(ValueError, match=rf'coco\.json: .*{message}'):
         OpenVocabCocoMetric(write(tmp_path, annotations=[annotated(**changes)]))
-
-
-@pytest.mark.parametrize(
-    ('changes', 'message'),
-    [
-        (dict(annotations=5), '"annotations" has to be a list of objects'),
-        (dict(images=[dict(id=1)]), 'image 1 has no "height"'),
-        (dict(categories=[dict(id=1)]), 'category 1 has no "name"'),
-    ],
-)
-def test_a_broken_annotation_file_is_named(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=rf'coco\.json: .*{message}'):
-        OpenVocabCocoMetric(write(tmp_path, **changes))
 
 
 @pytest.mark.parametrize(

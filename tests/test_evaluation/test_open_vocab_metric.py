@@ -119,15 +119,12 @@ def to_rle(masks, text):
 
 
 @pytest.mark.parametrize('text', [True, False])
-def test_run_length_masks_score_as_dense_ones(text):
+def test_masks_may_be_run_lengths_or_polygons(text):
     gt, pred = three_objects()
     sample = data_sample(gt, pred)
     sample.pred_instances.masks = to_rle(sample.pred_instances.masks.numpy(), text)
     sample.gt_instances.masks = to_rle(sample.gt_instances.masks.masks, text)
     assert evaluate(OpenVocabMetric(), sample)['open_vocab/IoU'] == pytest.approx(0.5)
-
-
-def test_polygon_annotations_are_taken():
     sample = data_sample([((2, 2, 6, 6), 0)], [((2, 2, 6, 6), 0, [0])])
     polygon = [np.array([2.0, 2, 6, 2, 6, 6, 2, 6])]
     sample.gt_instances.masks = PolygonMasks([polygon], 10, 12)
@@ -178,11 +175,6 @@ def test_what_does_not_fit_is_refused(change, meta, message):
     change(sample)
     with pytest.raises(ValueError, match=message):
         evaluate(OpenVocabMetric(), sample, meta=meta)
-
-
-def test_unknown_match_is_refused():
-    with pytest.raises(ValueError, match="'order' or 'iou', got 'auto'"):
-        OpenVocabMetric(match='auto')
 
 
 def test_mask_iou_of_hand_counted_masks():

@@ -7,7 +7,6 @@ import torch
 from tiny_dump import flip_bit, shard_with
 
 from mmovsam.teacher_features import Feature, FeatureStore, check_store, encode, repair_store
-from mmovsam.teacher_features.shard import DamagedFeatureError, Shard
 
 ABOUT = dict(dtype='float16', shape=[4, 16, 16])
 
@@ -17,14 +16,12 @@ def store(tmp_path):
     torch.manual_seed(0)
     store = FeatureStore.create(tmp_path, ABOUT, torch.zeros(1), 24)
     store.write(Feature(i, 0, encode(torch.randn(4, 16, 16), 'float16')) for i in range(24))
-    yield store
-    store.close()
+    return store
 
 
-@pytest.mark.parametrize('num_workers', [0, 1])
-def test_a_store_in_order_is_read_as_a_whole_and_stays_as_it_is(store, num_workers):
+def test_a_store_in_order_is_read_as_a_whole_and_stays_as_it_is(store):
     files = {path: path.read_bytes() for path in store.shard_paths()}
-    found = check_store(store, num_workers)
+    found = check_store(store)
     assert found.num_features == 24 and found.problems == [] and found.speed > 0
     repair_store(store, found)
     assert {path: path.read_bytes() for path in store.shard_paths()} == files
@@ -50,44 +47,20 @@ def test_what_is_damaged_is_found_and_taken_out_and_the_rest_is_kept(store):
     for image_id in before.keys() - lost:
         assert torch.equal(store.read(image_id).embedding.data, before[image_id])
     assert check_store(store).problems == []
-    store.write([Feature(7, 0, encode(torch.randn(4, 16, 16), 'float16'))])
-    flip_bit(store, 7)
-    repair_store(store, check_store(store))  # what was set aside before is kept
-    path = shard_with(store, 7)
-    assert path.with_name(f'{path.name}.damaged').read_bytes() == damaged[path]
-    assert path.with_name(f'{path.name}.damaged2').is_file()
 
 
-def test_what_is_damaged_at_the_first_reading_only_is_in_order(store, monkeypatch):
-    for method in ('read', 'ids'):
-        read, failed = getattr(Shard, method), []
-
-        def misread(self, *args, read=read, failed=failed):
-            if not failed:
-                failed.append(self.path)
-                raise DamagedFeatureError('a bit fell over on the way')
-            return read(self, *args)
-
-        monkeypatch.setattr(Shard, method, misread)
-        assert check_store(store, num_workers=0).problems == [] and failed
-
-
-@pytest.mark.parametrize(
-    'words', ['disk I/O error', 'unable to open database file', 'locking protocol', 'out of memory']
-)
-def test_a_disk_that_fails_for_a_while_costs_no_feature(store, words, monkeypatch):
+def test_a_disk_that_fails_for_a_while_costs_no_feature(store, monkeypatch):
     """As a stale handle of a network's disk does: nothing is known of the features then."""
 
     class Failing:
         def execute(self, *_):
-            raise sqlite3.OperationalError(words)
+            raise sqlite3.OperationalError('disk I/O error')
 
         def close(self):
             pass
 
-    store.close()
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, 'connect', lambda *_, **__: Failing())
-        with pytest.raises(OSError, match=f'{words}.*may be in order'):
+        with pytest.raises(OSError, match='disk I/O error.*may be in order'):
             check_store(store, num_workers=0)
     assert check_store(store, num_workers=0).problems == []

@@ -22,7 +22,7 @@ def opened():
     with contextlib.ExitStack() as stack:
 
         def open_shard(*args, **kwargs):
-            return stack.enter_context(contextlib.closing(Shard(*args, **kwargs)))
+            return stack.enter_context(Shard(*args, **kwargs))
 
         yield open_shard
 
@@ -68,7 +68,7 @@ def test_a_changed_bit_of_any_field_is_damage(path, opened):
     assert shard.read(6) == RECORDS[5]
 
 
-@pytest.mark.parametrize('part', [0, 0.3, 0.7, None])
+@pytest.mark.parametrize('part', [0, 0.5, None])
 def test_a_truncated_file_or_one_of_another_kind_is_damage(path, opened, part):
     content = path.read_bytes()
     path.write_bytes(b'no database' * 9999 if part is None else content[: int(part * len(content))])
@@ -78,23 +78,17 @@ def test_a_truncated_file_or_one_of_another_kind_is_damage(path, opened, part):
         opened(path).read(59)
 
 
-def test_what_another_process_is_writing_is_no_damage(path, opened):
-    other = sqlite3.connect(path)
-    other.execute('BEGIN EXCLUSIVE')
-    shard = opened(path)
-    shard._connection.execute('PRAGMA busy_timeout = 1')
-    with pytest.raises(OSError, match='locked'):
-        shard.read(1)
-    other.rollback()
-    other.close()
-    assert shard.read(1) == RECORDS[0]
-
-
-def test_a_full_disk_is_said_and_leaves_the_file_as_it_was(path, opened):
+def test_a_disk_that_is_full_or_another_process_that_writes_is_no_damage(path, opened):
     shard = opened(path, writable=True)
     pages = shard._connection.execute('PRAGMA page_count').fetchone()[0]
     shard._connection.execute(f'PRAGMA max_page_count = {pages}')
     with pytest.raises(OSError, match='full'):
         shard.write([Record(1000, 1, bytes(2**20))])
     assert sorted(shard.ids()) == [record.image_id for record in RECORDS]
-    assert shard.read(59) == RECORDS[-1]
+    other = sqlite3.connect(path)
+    other.execute('BEGIN EXCLUSIVE')
+    shard._connection.execute('PRAGMA busy_timeout = 1')
+    with pytest.raises(OSError, match='locked'):
+        shard.read(1)
+    other.close()
+    assert shard.read(1) == RECORDS[0]

@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from mini_extras import draw_clip
 from PIL import Image
-
-from mmovsam.datasets.mini_world import draw_clip
 
 SMALL = ('--config', 'mini/ovsam_mini_boxes.py')
 

@@ -1,9 +1,8 @@
 """A small world of drawn scenes: categories, drawing, files."""
 
-from .categories import CATEGORIES, COLORS, PATTERNS, SHAPES, Category, lvis_categories
-from .clips import Clip, draw_clip
+from .categories import CATEGORIES, COLORS, PATTERNS, SHAPES, Category
 from .pictures import draw_picture
-from .scenes import SPLITS, Scene, draw_mosaic, draw_scene
+from .scenes import SPLITS, Scene, draw_scene
 from .writer import write_pictures, write_split
 
 __all__ = [
@@ -13,13 +12,9 @@ __all__ = [
     'SHAPES',
     'SPLITS',
     'Category',
-    'Clip',
     'Scene',
-    'draw_clip',
-    'draw_mosaic',
     'draw_picture',
     'draw_scene',
-    'lvis_categories',
     'write_pictures',
     'write_split',
 ]

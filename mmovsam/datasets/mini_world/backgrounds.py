@@ -11,8 +11,8 @@ _PHOTOGRAPHS = {
         'coins', 'hubble_deep_field', 'immunohistochemistry',
     ),
     'test': ('chelsea', 'rocket', 'camera', 'moon'),
+    'textures': ('brick', 'grass', 'gravel'),
 }  # fmt: skip
-_TEXTURES = ('brick', 'grass', 'gravel')
 
 
 def draw_background(rng, width, height, split, clutter=4):
@@ -20,19 +20,14 @@ def draw_background(rng, width, height, split, clutter=4):
 
     The split `'test'` takes photographs that `'train'` and `'val'` never show.
     """
-    photographs = _photographs()['test' if split == 'test' else 'train']
+    photographs = _photographs('test' if split == 'test' else 'train')
     image = _crop(rng, photographs[rng.integers(len(photographs))], width, height)
     # Less contrast than the objects, so that white and black ones stand out everywhere.
     contrast, brightness = rng.uniform(0.45, 0.8), rng.uniform(95, 160)
     image = cv2.convertScaleAbs(image, alpha=contrast, beta=brightness - 128 * contrast)
     for _ in range(rng.integers(clutter + 1)):
-        kind = rng.integers(4)
-        if kind < 2:
-            _blend_texture(rng, image)
-        elif kind == 2:
-            _draw_line(rng, image)
-        else:
-            _blend_noise(rng, image)
+        draw = (_blend_texture, _blend_texture, _draw_line, _blend_noise)[rng.integers(4)]
+        draw(rng, image)
     return image
 
 
@@ -86,7 +81,7 @@ def _mix(image, rows, columns, weight, other):
 def _blend_texture(rng, image):
     rows, columns, weight = _blob(rng, image)
     if weight.size:
-        textures = _textures()
+        textures = _photographs('textures')
         texture = _crop(rng, textures[rng.integers(len(textures))], *weight.shape[::-1])
         tint = rng.uniform(0.7, 1.15, 3).astype(np.float32)
         _mix(image, rows, columns, weight * 0.85, np.minimum(texture * tint, 255))
@@ -107,14 +102,9 @@ def _draw_line(rng, image):
 
 
 @cache
-def _photographs():
-    """RGB photographs of a split, each at about 500 pixels on its long side."""
-    return {split: [_load(name) for name in names] for split, names in _PHOTOGRAPHS.items()}
-
-
-@cache
-def _textures():
-    return [_load(name) for name in _TEXTURES]
+def _photographs(kind):
+    """RGB photographs of a kind, each at 500 pixels on its long side."""
+    return [_load(name) for name in _PHOTOGRAPHS[kind]]
 
 
 @cache
@@ -132,7 +122,6 @@ def _load(name):
         ) from error
     image = getattr(data, name)()
     image = image[0] if isinstance(image, tuple) else image
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
+    image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
     scale = 500 / max(image.shape[:2])
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -18,14 +18,7 @@ SHAPES = DRAWN_SHAPES + DIGIT_SHAPES
 
 @dataclass(frozen=True)
 class Category:
-    """One category of the small world.
-
-    Args:
-        id: Category id as in the annotation files, from 1.
-        pattern: Index into `PATTERNS`.
-        color: Index into `COLORS`.
-        shape: Index into `SHAPES`; 10 to 19 are the handwritten digits.
-    """
+    """A category: its id in annotation files, from 1, and indices of its three attributes."""
 
     id: int
     pattern: int
@@ -64,18 +57,3 @@ CATEGORIES = tuple(
     Category(number, *indices)
     for number, indices in enumerate(product(*map(range, map(len, (PATTERNS, COLORS, SHAPES)))), 1)
 )
-
-
-def lvis_categories():
-    """All 640 categories as LVIS v1's annotation files write them, without counts."""
-    return [
-        dict(
-            id=category.id,
-            name=category.name,
-            synonyms=[category.name],
-            synset=f'{category.name.replace(" ", "_")}.n.01',
-            frequency=category.frequency,
-            **{'def': f'a {category.name}'},
-        )
-        for category in CATEGORIES
-    ]

@@ -99,7 +99,7 @@ def _shape_alpha(name, size, angle, side):
     canvas = np.zeros((side * _OVERSAMPLE, side * _OVERSAMPLE), np.uint8)
     contours = [
         np.rint((contour @ rotation * size / 2 + side / 2) * _OVERSAMPLE - 0.5).astype(np.int32)
-        for contour in _contours(name)
+        for contour in _CONTOURS[name]
     ]
     cv2.fillPoly(canvas, contours, 255)
     alpha = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
@@ -117,40 +117,35 @@ def _regular(count, radius=1.0):
     return _arc((0, 0), radius, -90, 270, count + 1)[:-1]
 
 
-@cache
-def _contours(name):
-    """Outlines of a shape in x to the right and y down, within the unit circle or close to it."""
-    if name == 'circle':
-        return (_regular(64),)
-    if name == 'square':
-        return (np.array([[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]]),)
-    if name == 'triangle':
-        return (_regular(3) * 1.08 + [0, 0.15],)
-    if name == 'star':
-        star = np.empty((10, 2))
-        star[0::2], star[1::2] = _regular(5, 1.08), -_regular(5, 0.47)[[3, 4, 0, 1, 2]]
-        return (star,)
-    if name == 'cross':
-        a, b = 0.34, 1.0
-        corners = [(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a)]
-        return (np.array(corners + [(-x, -y) for x, y in corners]),)
-    if name == 'ring':
-        return _regular(64), _regular(64, 0.52)
-    if name == 'heart':
-        t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-        x = 16 * np.sin(t) ** 3
-        y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-        return (np.stack([x, -y - 2], axis=1) / 16,)
-    if name == 'crescent':
-        return (
-            np.concatenate([_arc((0, 0), 1, 50, 310), _arc((0.46, 0), 0.79, 284, 76)]) + [0.1, 0],
-        )
-    if name == 'hexagon':
-        return (_regular(6),)
-    if name == 'arrow':
-        head = [(0.05, -0.3), (0.05, -0.8), (1, 0), (0.05, 0.8), (0.05, 0.3)]
-        return (np.array([(-1, -0.3), *head, (-1, 0.3)]),)
-    raise KeyError(name)
+def _heart():
+    t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+    return np.stack([16 * np.sin(t) ** 3, -y - 2], axis=1) / 16
+
+
+def _star():
+    star = np.empty((10, 2))
+    star[0::2], star[1::2] = _regular(5, 1.08), -_regular(5, 0.47)[[3, 4, 0, 1, 2]]
+    return star
+
+
+_ARM = 0.34  # half the width of the cross's arms
+_CROSS = [(-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM), (1, _ARM), (_ARM, _ARM)]
+_CRESCENT = np.concatenate([_arc((0, 0), 1, 50, 310), _arc((0.46, 0), 0.79, 284, 76)]) + [0.1, 0]
+_ARROW = [(-1, -0.3), (0.05, -0.3), (0.05, -0.8), (1, 0), (0.05, 0.8), (0.05, 0.3), (-1, 0.3)]
+# Outlines of the shapes in x to the right and y down, within the unit circle or close to it.
+_CONTOURS = {
+    'circle': [_regular(64)],
+    'square': [np.array([[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]])],
+    'triangle': [_regular(3) * 1.08 + [0, 0.15]],
+    'star': [_star()],
+    'cross': [np.array(_CROSS + [(-x, -y) for x, y in _CROSS])],
+    'ring': [_regular(64), _regular(64, 0.52)],
+    'heart': [_heart()],
+    'crescent': [_CRESCENT],
+    'hexagon': [_regular(6)],
+    'arrow': [np.array(_ARROW)],
+}
 
 
 def _digit_alpha(field, size, angle, side):

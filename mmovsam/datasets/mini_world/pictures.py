@@ -6,21 +6,16 @@ import numpy as np
 from .backgrounds import add_noise, draw_background
 from .categories import CATEGORIES
 from .drawing import draw_object
-from .scenes import draw_pose, paste
+from .scenes import draw_pose, overlap, paste
 
 _FILL = (0.36, 1.0)  # share of the frame that the object's longest side takes
 _INTRUDERS = 3
 
 
 def draw_picture(rng, size=128, category=None):
-    """Draws one object that fills most of the frame.
+    """One object, by default of any category, that fills most of a square frame.
 
-    The object is drawn as large as scenes have it and enlarged or reduced with what surrounds it.
-
-    Args:
-        rng (numpy.random.Generator): Source of all chance.
-        size (int): Side of the picture in pixels.
-        category (Category): What to draw; None for any category, base or novel.
+    It is drawn as large as scenes have it and enlarged or reduced with what surrounds it.
 
     Returns:
         tuple: image (size, size, 3) uint8 RGB and the category id, from 1.
@@ -57,12 +52,7 @@ def _intrude(rng, image, alpha, left, top, main_size):
     depth = rng.uniform(-0.25, 0.2) * size  # how far its center lies inside the frame
     x, y = ((along, depth), (along, side - depth), (depth, along), (side - depth, along))[border]
     other_left, other_top = int(x - other.shape[1] / 2), int(y - other.shape[0] / 2)
-    x0, x1 = max(left, other_left), min(left + alpha.shape[1], other_left + other.shape[1])
-    y0, y1 = max(top, other_top), min(top + alpha.shape[0], other_top + other.shape[0])
-    if x0 < x1 and y0 < y1:
-        main = alpha[y0 - top : y1 - top, x0 - left : x1 - left] > 0.5
-        hides = other[y0 - other_top : y1 - other_top, x0 - other_left : x1 - other_left] > 0.5
-        if (main & hides).sum() > 0.15 * (alpha > 0.5).sum():
-            return
-    if -other.shape[1] < other_left < side and -other.shape[0] < other_top < side:
+    main, hiding = overlap(alpha.shape, other.shape, other_left - left, other_top - top)
+    hidden = (alpha[main] > 0.5) & (other[hiding] > 0.5)
+    if hidden.sum() <= 0.15 * (alpha > 0.5).sum():
         paste(image, colors, other, other_left, other_top)

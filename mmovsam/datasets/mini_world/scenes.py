@@ -1,7 +1,6 @@
 """Scenes of the small world: several objects on a background, partly hidden by each other."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ _MIN_VISIBLE = 0.8  # of an object's own area
 _MIN_AREA = 200  # pixels
 _NOVEL_SHARE = 1 / 3  # of the objects in val and test
 _TRIES = 12
+_POOLS = {letter: [each for each in CATEGORIES if each.frequency == letter] for letter in 'rcf'}
 
 
 @dataclass
@@ -39,66 +39,31 @@ class Scene:
 
 
 def draw_scene(rng, split):
-    """Draws a scene with 3 to 10 objects.
+    """A scene of 3 to 10 objects, its long side 320 pixels, its short side 224 to 320.
 
     Training scenes hold base categories only. In validation and test scenes a third of the objects
     are novel.
 
     Args:
         rng (numpy.random.Generator): Source of all chance.
-        split (str): `'train'`, `'val'` or `'test'`.
-
-    Returns:
-        Scene: long side 320 pixels, short side 224 to 320.
-
-    Raises:
-        ValueError: If the split is unknown.
+        split (str): One of `SPLITS`.
     """
     if split not in SPLITS:
         raise ValueError(f'split is {split!r}, expected one of {", ".join(map(repr, SPLITS))}')
     short = int(rng.integers(_SHORT_SIDES[0], _SHORT_SIDES[1] + 1))
     width, height = (_LONG_SIDE, short) if rng.random() < 0.6 else (short, _LONG_SIDE)
     image = draw_background(rng, width, height, split)
-    owner = np.zeros((height, width), np.uint8)  # number of the object that shows, 0 for none
-    areas = []
-    category_ids = []
     wanted = int(rng.integers(_NUM_OBJECTS[0], _NUM_OBJECTS[1] + 1))
-    attempts = 0
-    while len(areas) < wanted and (attempts < wanted or len(areas) < _NUM_OBJECTS[0]):
-        attempts += 1
-        category = _draw_category(rng, split)
-        size, angle = draw_pose(rng, category)
-        colors, alpha = draw_object(rng, category, size, angle, held_out=split == 'test')
-        if _place(rng, image, owner, areas, colors, alpha):
-            category_ids.append(category.id)
-    image = add_noise(rng, _shade(rng, image))
-    masks = np.stack([owner == number for number in range(1, len(areas) + 1)])
-    return Scene(image, category_ids, masks)
+    return add_objects(rng, image, split, wanted, at_least=_NUM_OBJECTS[0])
 
 
-def draw_mosaic(rng, split, rows, columns, num_objects=6):
-    """Draws a scene as large as many, with objects across the borders of their backgrounds.
-
-    Args:
-        rng (numpy.random.Generator): Source of all chance.
-        split (str): As for `draw_scene`.
-        rows (int): Backgrounds, 320 pixels high and wide each, below each other.
-        columns (int): Backgrounds side by side.
-        num_objects (int): How many are tried for each background; some find no place.
-
-    Returns:
-        Scene: 320 times `rows` by 320 times `columns` pixels.
-    """
-    side = _LONG_SIDE
-    image = np.vstack(
-        [
-            np.hstack([draw_background(rng, side, side, split) for _ in range(columns)])
-            for _ in range(rows)
-        ]
-    )
-    owner = np.zeros(image.shape[:2], np.uint16)
+def add_objects(rng, image, split, num_attempts, at_least=0):
+    """A scene of objects on a background (H, W, 3); one that finds no place is left out."""
+    owner = np.zeros(image.shape[:2], np.uint16)  # number of the object that shows, 0 for none
     areas, category_ids = [], []
-    for _ in range(num_objects * rows * columns):
+    attempts = 0
+    while attempts < num_attempts or len(areas) < at_least:
+        attempts += 1
         category = _draw_category(rng, split)
         pose = draw_pose(rng, category)
         colors, alpha = draw_object(rng, category, *pose, held_out=split == 'test')
@@ -114,34 +79,31 @@ def draw_pose(rng, category):
     low = _MIN_DIGIT_SIZE if category.is_digit else _SIZES[0]
     size = float(np.exp(rng.uniform(np.log(low), np.log(_SIZES[1]))))
     tilt = _TILT[0 if category.is_digit else 1]
-    angle = float(rng.uniform(-tilt, tilt))
-    return size, angle
+    return size, float(rng.uniform(-tilt, tilt))
 
 
 def paste(image, colors, alpha, left, top):
-    """Pastes an object in place; what lies outside of the image is cut off.
+    """Blend an object into an image in place; what lies outside of the image is cut off.
 
     Args:
-        image (numpy.ndarray): (H, W, 3) uint8, changed in place.
+        image (numpy.ndarray): (H, W, 3) uint8.
         colors (numpy.ndarray): (h, w, 3) uint8.
         alpha (numpy.ndarray): (h, w) float32 in [0, 1].
         left (int): Column of the image for the object's first column; may be negative.
         top (int): Row, likewise.
     """
-    window, part = _overlap(image.shape, alpha.shape, left, top)
+    window, part = overlap(image.shape, alpha.shape, left, top)
     weight = alpha[part][..., None]
     below = image[window].astype(np.float32)
     image[window] = np.rint(below + weight * (colors[part] - below)).astype(np.uint8)
 
 
-def _overlap(canvas, patch, left, top):
-    """Slices of the canvas and of the patch for where they overlap."""
+def overlap(canvas, patch, left, top):
+    """Slices of a canvas (H, W) and of a patch (h, w) for where they overlap, empty if nowhere."""
     x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + patch[1], canvas[1]), min(top + patch[0], canvas[0])
-    return (
-        (slice(y0, y1), slice(x0, x1)),
-        (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)),
-    )
+    x1, y1 = max(min(left + patch[1], canvas[1]), x0), max(min(top + patch[0], canvas[0]), y0)
+    inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+    return (slice(y0, y1), slice(x0, x1)), inside
 
 
 def _place(rng, image, owner, areas, colors, alpha):
@@ -153,7 +115,7 @@ def _place(rng, image, owner, areas, colors, alpha):
     for _ in range(_TRIES):
         left = int(rng.integers(width)) - alpha.shape[1] // 2
         top = int(rng.integers(height)) - alpha.shape[0] // 2
-        window, part = _overlap(owner.shape, alpha.shape, left, top)
+        window, part = overlap(owner.shape, alpha.shape, left, top)
         covered = solid[part]
         if covered.sum() < max(_MIN_VISIBLE * area, _MIN_AREA):
             continue
@@ -178,17 +140,8 @@ def _shade(rng, image):
 
 
 def _draw_category(rng, split):
-    pools = _category_pools()
     if split != 'train' and rng.random() < _NOVEL_SHARE:
-        pool = pools['r']
+        pool = _POOLS['r']
     else:  # frequent categories three times as often as common ones
-        pool = pools['f' if rng.random() < 0.75 else 'c']
+        pool = _POOLS['f' if rng.random() < 0.75 else 'c']
     return pool[rng.integers(len(pool))]
-
-
-@cache
-def _category_pools():
-    return {
-        letter: [category for category in CATEGORIES if category.frequency == letter]
-        for letter in 'rcf'
-    }

@@ -14,8 +14,9 @@ from filelock import FileLock
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
+from ...fileio import write_atomic
 from ...vocabulary import novel_flags
-from .categories import CATEGORIES, lvis_categories
+from .categories import CATEGORIES
 from .pictures import draw_picture
 from .scenes import SPLITS, draw_scene
 
@@ -27,14 +28,12 @@ _NUM_NEGATIVES = 8
 
 
 def write_split(out, split, num_images, seed, progress=True, overwrite=False):
-    """Writes `out/{split}/*.jpg` and `out/annotations/mini_{split}.json`.
+    """Write scenes as `out/{split}/*.jpg` and `out/annotations/mini_{split}.json`.
 
-    Scene i depends on seed, split and i only. Everything is written under temporary names and
-    renamed at the end. A complete split made by the same call is kept as it is; of several
-    processes that ask for one, the first draws it.
-
-    The annotation file has LVIS v1's fields. Masks are COCO run lengths (compressed `counts` as
-    text), not LVIS's polygons, since visible masks have holes and pieces.
+    Scene i depends on seed, split and i only. A complete split made by the same call is kept as it
+    is; of several processes that ask for one, the first draws it. The annotation file, which is
+    written last, has LVIS v1's fields. Masks are COCO run lengths (compressed `counts` as text),
+    not LVIS's polygons, since visible masks have holes and pieces.
 
     Args:
         out (str | os.PathLike): Folder of the small world.
@@ -51,12 +50,10 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
         ValueError: If split, number or seed are out of range.
         FileExistsError: If another split of this name is there and `overwrite` is false.
     """
-    if split not in SPLITS:
-        raise ValueError(f'split is {split!r}, expected one of {", ".join(map(repr, SPLITS))}')
-    if num_images < 1 or seed < 0:
+    if split not in SPLITS or num_images < 1 or seed < 0:
         raise ValueError(
-            f'expected num_images of at least 1 and a seed of at least 0, got {num_images} and '
-            f'{seed}'
+            f'expected a split of {", ".join(SPLITS)}, num_images of at least 1 and a seed of at '
+            f'least 0, got {split!r}, {num_images} and {seed}'
         )
     out = Path(out)
     images, annotations = out / split, out / 'annotations' / f'mini_{split}.json'
@@ -77,18 +74,16 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
                 )
         with _draft(out / f'.{split}.tmp') as draft:
             content = _write_scenes(draft, split, num_images, seed, progress)
-            file, pending = draft / annotations.name, annotations.with_suffix('.tmp')
-            file.write_text(json.dumps(dict(content, info=info), separators=(',', ':')))
             annotations.unlink(missing_ok=True)
             shutil.rmtree(images, ignore_errors=True)
-            os.replace(file, pending)
             os.replace(draft, images)
-            os.replace(pending, annotations)  # last: it says that the split is complete
+            content = json.dumps(dict(content, info=info), separators=(',', ':'))
+            write_atomic(annotations, content)  # last: it says that the split is complete
     return annotations
 
 
-def write_pictures(out, num_images, seed, novel=None, novel_share=0.5, size=128, progress=True):
-    """Writes `out/pictures_.../{name of the class}/{number}.jpg`.
+def write_pictures(out, num_images, seed, novel=None, size=128, progress=True):
+    """Write pictures as `out/pictures_.../{name of the class}/{number}.jpg`, half of them novel.
 
     Picture i depends on the arguments and i only. The folder's name stands for the arguments, and
     it gets that name when it is complete: if it is there, nothing is done.
@@ -99,7 +94,6 @@ def write_pictures(out, num_images, seed, novel=None, novel_share=0.5, size=128,
         seed (int): Not negative.
         novel (Sequence[str], optional): Names of the novel classes, as
             `mmovsam.vocabulary.novel_flags` takes them; by default the categories' own.
-        novel_share (float): Share of pictures whose object is of a novel category, from 0 to 1.
         size (int): Side of a picture in pixels.
         progress (bool): Whether to show a progress bar.
 
@@ -109,17 +103,17 @@ def write_pictures(out, num_images, seed, novel=None, novel_share=0.5, size=128,
     Raises:
         ValueError: If a number is out of range or a novel class is none.
     """
-    if num_images < 1 or seed < 0 or size < 1 or not 0 <= novel_share <= 1:
+    if num_images < 1 or seed < 0 or size < 1:
         raise ValueError(
-            'expected num_images and size of at least 1, a seed of at least 0 and a novel_share '
-            f'from 0 to 1, got {num_images}, {size}, {seed} and {novel_share}'
+            'expected num_images and size of at least 1 and a seed of at least 0, got '
+            f'{num_images}, {size} and {seed}'
         )
     flags = [category.novel for category in CATEGORIES]
     if novel is not None:
         flags = list(novel_flags([category.name for category in CATEGORIES], novel))
     pools = [[category for category, flag in zip(CATEGORIES, flags) if flag == wanted]
              for wanted in (False, True)]  # fmt: skip
-    arguments = [_PICTURES_VERSION, num_images, seed, flags, novel_share, size]
+    arguments = [_PICTURES_VERSION, num_images, seed, flags, 0.5, size]
     out, key = Path(out), hashlib.sha1(json.dumps(arguments).encode()).hexdigest()[:12]
     folder = out / f'pictures_{key}'
     out.mkdir(parents=True, exist_ok=True)
@@ -131,12 +125,10 @@ def write_pictures(out, num_images, seed, novel=None, novel_share=0.5, size=128,
                 range(num_images), desc='drawing pictures', unit='picture', disable=not progress
             ):
                 rng = np.random.default_rng([seed, _PICTURES_STREAM, index])
-                pool = pools[rng.random() < novel_share]
+                pool = pools[rng.random() < 0.5]
                 category = pool[rng.integers(len(pool))]
                 image, _ = draw_picture(rng, size, category)
-                of_class = draft / category.name.replace(' ', '_')
-                of_class.mkdir(exist_ok=True)
-                _write_jpeg(of_class / f'{index:06d}.jpg', image)
+                _write_jpeg(draft / category.name.replace(' ', '_') / f'{index:06d}.jpg', image)
             os.replace(draft, folder)
     return folder
 
@@ -176,6 +168,7 @@ def _write_jpeg(path, image):
     done, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:
         raise OSError(f'OpenCV could not encode {path.name} as JPEG')
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(data.tobytes())
 
 
@@ -221,8 +214,17 @@ def _write_scenes(folder, split, num_images, seed, progress):
     pairs = {(each['image_id'], each['category_id']) for each in annotations}
     in_images = Counter(category_id for _, category_id in pairs)
     categories = [
-        dict(each, image_count=in_images[each['id']], instance_count=instances[each['id']])
-        for each in lvis_categories()
+        dict(
+            id=category.id,
+            name=category.name,
+            synonyms=[category.name],
+            synset=f'{category.name.replace(" ", "_")}.n.01',
+            frequency=category.frequency,
+            image_count=in_images[category.id],
+            instance_count=instances[category.id],
+            **{'def': f'a {category.name}'},
+        )
+        for category in CATEGORIES
     ]
     licenses = [
         dict(id=1, name='Apache License 2.0', url='https://www.apache.org/licenses/LICENSE-2.0')

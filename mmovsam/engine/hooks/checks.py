@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 
 from ...checkpoints import check_fit, load_initial_weights, names_all_weights, safe_loading
-from ...datasets.image_paths import image_paths, leaf_datasets, missing_files
+from ...datasets.files import image_paths, leaf_datasets, missing_files
 from ...devices import allow_tf32, precision
 from ...models.heads import OpenVocabClassifier
 from ...models.losses import VocabularyLoss
@@ -113,10 +113,9 @@ class ClassFrequencyHook(Hook):
         dataset = runner.train_dataloader.dataset
         source_classes = getattr(dataset, 'source_classes', {})
         loss.source_classes = {name: torch.as_tensor(own) for name, own in source_classes.items()}
-        counts = getattr(dataset, 'class_counts', None)
-        frequencies = getattr(dataset, 'class_frequencies', counts)
-        if frequencies is not None:
-            loss.frequencies = torch.as_tensor(frequencies, dtype=torch.float64)
+        for key in ('class_counts', 'class_frequencies'):
+            if hasattr(dataset, key):
+                loss.frequencies = torch.as_tensor(getattr(dataset, key), dtype=torch.float64)
 
 
 @HOOKS.register_module()

@@ -108,21 +108,24 @@ class NonFiniteLossHook(Hook):
         findings = all_gather_object((self._describe(pending, norm), broken))
         message = '\n'.join(text for text, _ in findings if text)
         broken = next((name for _, name in findings if name), None)
+        reason = None
         if self.action == 'stop':
-            raise NonFiniteLossError(
-                f'{message}\nThe weights are as they were before. To train without such batches, '
-                "give NonFiniteLossHook action='skip'."
+            reason = (
+                'The weights are as they were before. To train without such batches, give '
+                "NonFiniteLossHook action='skip'."
             )
-        if broken:
-            raise NonFiniteLossError(
-                f'{message}\nThe batch cannot be skipped: the running statistics of {broken} have '
-                'seen it. Go on from the last checkpoint, without these images.'
+        elif broken:
+            reason = (
+                f'The batch cannot be skipped: the running statistics of {broken} have seen it. Go '
+                'on from the last checkpoint, without these images.'
             )
-        if self._skipped == self.max_skipped:
-            raise NonFiniteLossError(
-                f'{message}\n{self._skipped} steps in a row were skipped before this one: more is '
-                'wrong than a few batches.'
+        elif self._skipped == self.max_skipped:
+            reason = (
+                f'{self._skipped} steps in a row were skipped before this one: more is wrong than '
+                'a few batches.'
             )
+        if reason:
+            raise NonFiniteLossError(f'{message}\n{reason}')
         self._skipped += 1
         print_log(f'Skipped: {message}', logger='current', level=logging.WARNING)
         if optimizer is not None:
@@ -179,8 +182,7 @@ def _describe_prompts(prompts: Prompts) -> str:
         if prompts.point_coords is not None:
             for point, label in zip(prompts.point_coords[i], prompts.point_labels[i].tolist()):
                 if label >= 0:
-                    kind = 'point' if label else 'background point'
-                    parts.append(f'{kind} {_rounded(point)}')
+                    parts.append(f'{"background " * (not label)}point {_rounded(point)}')
         if prompts.mask_input is not None and prompts.mask_input[i].isfinite().any():
             parts.append('mask')
         words.append(' and '.join(parts))

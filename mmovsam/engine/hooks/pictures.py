@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ...datasets.image_paths import image_paths, leaf_datasets, result_names
+from ...datasets.files import image_paths, leaf_datasets
 from ...fonts import use_fonts
 from ...models.detectors.run_lengths import decode_runs
 from ...pixels import decode_image
@@ -23,11 +23,11 @@ from ...pixels import decode_image
 class PictureHook(DetVisualizationHook):
     """MMDetection's hook, whose pictures of images of one name do not replace each other.
 
-    Where images of different folders have the same name, their pictures lie in such folders below
-    `test_out_dir`. Images are read at any depth; names have fonts with their letters.
+    Pictures of images of different folders lie in such folders below `test_out_dir`. Images are
+    read at any depth; names have fonts with their letters.
     """
 
-    _names: Mapping[str, str] = {}
+    _folder = ''  # of all images
 
     def before_test(self, runner) -> None:
         if self.draw:
@@ -35,7 +35,8 @@ class PictureHook(DetVisualizationHook):
             use_fonts(self._visualizer, metainfo.get('classes') or ())
         if self.draw and self.test_out_dir is not None:
             leaves = leaf_datasets(runner.test_dataloader.dataset)
-            self._names = result_names([path for leaf in leaves for path in image_paths(leaf)])
+            paths = [osp.abspath(path) for leaf in leaves for path in image_paths(leaf)]
+            self._folder = osp.commonpath(map(osp.dirname, paths)) if paths else ''
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         for sample in outputs if self.draw else ():
@@ -43,7 +44,7 @@ class PictureHook(DetVisualizationHook):
             path = sample.img_path
             out_file = None
             if self.test_out_dir is not None:
-                name = self._names.get(path, osp.basename(path))
+                name = osp.relpath(path, self._folder) if self._folder else osp.basename(path)
                 out_file = osp.join(runner.work_dir, runner.timestamp, self.test_out_dir, name)
             self._visualizer.add_datasample(
                 osp.basename(path) if self.show else 'test_img',

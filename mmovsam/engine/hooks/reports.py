@@ -11,6 +11,7 @@ from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
+from ...datasets.files import leaf_datasets
 from ..processes import unwrap
 
 
@@ -81,12 +82,6 @@ def sources_of(dataset) -> Iterator[tuple[str, int]]:
 
     The name of each is its `source` where it has one, else its class and its annotations.
     """
-    if hasattr(dataset, 'datasets'):
-        for part in dataset.datasets:
-            yield from sources_of(part)
-    elif len(getattr(dataset, 'dataset', ())) == len(dataset):  # what adds to images, not repeats
-        yield from sources_of(dataset.dataset)
-    else:
-        name = (getattr(dataset, 'metainfo', None) or {}).get('source')
-        file = getattr(dataset, 'ann_file', '')
-        yield name or ' '.join(filter(None, [type(dataset).__name__, str(file)])), len(dataset)
+    for leaf in leaf_datasets(dataset):
+        name = (getattr(leaf, 'metainfo', None) or {}).get('source')
+        yield name or f'{type(leaf).__name__} {getattr(leaf, "ann_file", "")}'.rstrip(), len(leaf)

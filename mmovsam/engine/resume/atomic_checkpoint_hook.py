@@ -26,16 +26,10 @@ register_backend('mmovsam_atomic', AtomicBackend, force=True)
 
 
 def last_checkpoint(work_dir):
-    """The checkpoint that a training goes on from; None if there is none yet.
+    """Path of the checkpoint that a training goes on from; None if there is none yet.
 
     MMEngine notes it by its absolute path. The file of that name in the folder itself comes first:
     the folder may have been moved or copied.
-
-    Args:
-        work_dir (str): The folder of the training.
-
-    Returns:
-        str | None: Its path.
     """
     pointer = Path(work_dir, 'last_checkpoint')
     if not pointer.is_file():
@@ -51,9 +45,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     A checkpoint gets its name when it is complete, `last_checkpoint` points to it after that,
     and only then are outdated ones removed; MMEngine's own hook does these the other way round. So
-    it is with the best ones (`save_best`): one is removed when a better one, and a checkpoint that
-    knows of it, are there. Gradients that wait to be accumulated with others are in the checkpoint
-    too. Arguments are those of `CheckpointHook`.
+    it is with the best ones (`save_best`). Gradients that wait to be accumulated with others are in
+    the checkpoint too. Arguments are those of `CheckpointHook`.
     """
 
     def __init__(self, *args, backend_args=None, **kwargs):
@@ -64,16 +57,14 @@ class AtomicCheckpointHook(CheckpointHook):
         self._gradients = {}  # of the checkpoint that was read
 
     def before_run(self, runner) -> None:
-        """Resume from the work folder's own checkpoint, where MMEngine would follow a path.
-
-        Args:
-            runner (Runner): The runner of the training.
-        """
+        """Resume from the work folder's own checkpoint, where MMEngine would follow a path."""
         if runner._resume and runner._load_from is None:
             runner._load_from = last_checkpoint(runner.work_dir)
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
+        self._outdated = []
+        self._remove, self.file_backend.remove = self.file_backend.remove, self._outdated.append
         if is_main_process() and isinstance(self.file_backend, AtomicBackend):
             # what an earlier kill left unfinished
             for pattern in ('.*.pth.*.tmp', '.last_checkpoint.*.tmp'):
@@ -101,10 +92,10 @@ class AtomicCheckpointHook(CheckpointHook):
         self._gradients = checkpoint.get('gradients', {})
 
     def _save_checkpoint_with_step(self, runner, step, meta):
-        outdated = []
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             kept = [*self.keep_ckpt_ids, step]
-            outdated = kept[: -self.max_keep_ckpts]
+            names = map(self.filename_tmpl.format, kept[: -self.max_keep_ckpts])
+            self._outdated += [self.file_backend.join_path(self.out_dir, name) for name in names]
             self.keep_ckpt_ids.append(step)  # a deque of that length
             # with those outdated: a training that is killed before they are gone removes them
             # when it is resumed
@@ -133,48 +124,26 @@ class AtomicCheckpointHook(CheckpointHook):
         failures = [text for text in all_gather_object(failure) if text]
         if failures:
             raise OSError(failures[0])  # in all processes: none waits for another
-        if not is_main_process():
-            return
-        for old in outdated:
-            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
-            if self.file_backend.isfile(path):
-                self.file_backend.remove(path)
+        self._remove_outdated()
 
     def _save_best_checkpoint(self, runner, metrics):
-        if not self.save_best:
-            return
-        before = self._best_checkpoints(runner)
-        single = len(before) == 1
-        # what the parent does not know of, it does not remove
-        if single:
-            self.best_ckpt_path = None
-        else:
-            self.best_ckpt_path_dict = dict.fromkeys(before)
         try:
             super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
             if error.errno is None:  # explained
                 raise
             raise OSError(self._explain(runner, 'of the best weights', error)) from error
-        after = self._best_checkpoints(runner)
-        if single:
-            (self.best_ckpt_path,) = after.values()
-        else:
-            self.best_ckpt_path_dict = after
-        if is_main_process():
-            for path in {*before.values()} - {*after.values(), None}:
-                if self.file_backend.isfile(path):
-                    self.file_backend.remove(path)
+        self._remove_outdated()
 
-    def _best_checkpoints(self, runner) -> dict:
-        """The best checkpoint of each metric, None where there is none yet."""
-        keys = self.key_indicators
-        names = ['best_ckpt'] if len(keys) == 1 else [f'best_ckpt_{key}' for key in keys]
-        return {key: runner.message_hub.get_info(name) for key, name in zip(keys, names)}
+    def _remove_outdated(self) -> None:
+        while self._outdated:
+            path = self._outdated.pop()
+            if is_main_process() and self.file_backend.isfile(path):
+                self._remove(path)
 
     def _explain(self, runner, checkpoint, error) -> str:
         """Why nothing could be saved, and what there is."""
-        free = ''
+        free, advice = '', 'There is no earlier one.'
         if isinstance(self.file_backend, LocalBackend):
             free = f' ({shutil.disk_usage(self.out_dir).free / 2**20:,.0f} MiB are free)'
         last = Path(runner.work_dir) / 'last_checkpoint'
@@ -183,8 +152,6 @@ class AtomicCheckpointHook(CheckpointHook):
                 f'{last.read_text()} is complete: when there is room, the same command with '
                 '--resume goes on from it.'
             )
-        else:
-            advice = 'There is no earlier one.'
         return (
             f'The checkpoint {checkpoint} could not be written: {error.strerror or error}'
             f'{free}. {advice}'
