@@ -22,13 +22,13 @@ class NameEncoder:
     by a name or two at a time. May be used by several threads.
 
     Args:
-        own: The model's own vocabulary; None if it has none.
+        own: The model's vocabulary; None if it has none.
         text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None if there is no text
             tower, so that only built classifiers and their names are known.
         max_names: How many a typed list may have.
         remembered: How many typed names are kept, those used last; no fewer than `max_names`.
         built: Built vocabularies to choose from, each by what it is called. Where several know a
-            name, the model's own comes first, then they in their order.
+            name, the model's comes first, then they in their order.
     """
 
     def __init__(
@@ -45,9 +45,7 @@ class NameEncoder:
         self.built = dict(built or {})
         self._text_encoder_args = text_encoder
         self._text_encoder = None
-        self._known: dict[
-            Names, tuple[Rows, bool]
-        ] = {}  # of built vocabularies, and if it is novel
+        self._known: dict[Names, tuple[Rows, bool]] = {}  # of built ones, and if it is novel
         for vocabulary in (*reversed(self.built.values()), own):
             if vocabulary is not None and vocabulary.names is not None:
                 novel = vocabulary.novel or [True] * len(vocabulary.names)
@@ -76,14 +74,10 @@ class NameEncoder:
             return vocabulary.build_classifier(*self._tower())
 
     def classifier(self, names: Sequence[str]) -> TextClassifier:
-        """A classifier of names that somebody types.
+        """A classifier of names that somebody types; those that are read alike are one class.
 
         A name of a built vocabulary keeps what that has for it: its embeddings, and whether it is
         base or novel. Every other one is novel, and is read by the text tower when it first comes.
-
-        Args:
-            names: Class names, as for `mmovsam.vocabulary.Vocabulary`; those that are read alike
-                are one class.
 
         Raises:
             ValueError: There is none, one is empty, there are too many, or the text tower is
@@ -139,9 +133,8 @@ class NameEncoder:
                 'config needs a text_encoder.'
             )
         # Half-typed names are no use tomorrow: nothing of this goes to the cache on disk.
-        return _rows(
-            Vocabulary(names).build_classifier(*self._tower(), progress=False, cache=False)
-        )
+        vocabulary = Vocabulary(names)
+        return _rows(vocabulary.build_classifier(*self._tower(), progress=False, cache=False))
 
 
 def _rows(classifier: TextClassifier) -> list[Rows]:

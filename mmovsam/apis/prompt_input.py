@@ -68,12 +68,7 @@ def _rows(prompts: Prompts) -> Iterator[dict]:
 
 
 def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -> dict:
-    """A prompt for one object, with arrays of the right kind.
-
-    Args:
-        prompt: Arguments of `OVSAMPredictor.predict`; None is the same as absent.
-        ori_shape: `(H, W)` of the image.
-        logit_size: Side of low-resolution logits.
+    """A prompt for one object, arguments of `OVSAMPredictor.predict`, as arrays of the right kind.
 
     Returns:
         What there is of `bboxes` `(4,)`, `point_coords` `(P, 2)`, `point_labels` `(P,)` and
@@ -193,21 +188,11 @@ def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> 
     return Prompts(**fields)
 
 
-class _GivenPrompts(nn.Module):
-    """Stands in for a prompter."""
-
-    def __init__(self, prompts: list[Prompts]) -> None:
-        super().__init__()
-        self.prompts = prompts
-
-    def forward(self, _) -> list[Prompts]:
-        return self.prompts
-
-
 @contextmanager
 def prompted(model: PromptedDetector, prompts: list[Prompts]) -> Iterator[None]:
     """Have a model prompted by the given prompts of each image of a batch, not by its prompter."""
-    prompter, model.prompter = model.prompter, _GivenPrompts(prompts)
+    prompter, model.prompter = model.prompter, nn.Identity()
+    model.prompter.forward = lambda _: prompts
     try:
         yield
     finally:

@@ -16,13 +16,12 @@ VERSION = 1
 
 
 class Place(NamedTuple):
-    """Where in a journal a record is."""
+    """Where in a journal a record is; one that `failed` has an `error` in place of objects."""
 
     file: Path
     start: int
     size: int
     failed: bool
-    """Whether it has an `error` in place of objects."""
     num_objects: int
 
 
@@ -45,14 +44,8 @@ class Journal:
     def open(self, overwrite: bool = False) -> dict[str, Place]:
         """Make the folder, or take up what is in it. For one process, before others write.
 
-        Args:
-            overwrite: Whether to forget records that were made with other settings.
-
-        Returns:
-            What `places` returns.
-
-        Raises:
-            ValueError: The records were made with other settings.
+        Returns what `places` does. With `overwrite` records of other settings are forgotten, else
+        they are a `ValueError`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for file in self._files():
@@ -75,11 +68,10 @@ class Journal:
         """Where the records are; an image that was tried again has that which did not fail."""
         found = {}
         for file in self._files():
-            lines = _lines(file)
-            next(lines, None)  # the settings
-            for place, record in lines:
-                if not place.failed or record['file_name'] not in found:
-                    found[record['file_name']] = place
+            for place, record in _lines(file):
+                name = record.get('file_name')  # none in the settings
+                if name is not None and not (place.failed and name in found):
+                    found[name] = place
         return found
 
     @contextmanager
