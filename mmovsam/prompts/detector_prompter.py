@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 
@@ -186,8 +187,8 @@ class DetectorPrompter(Prompter):
     def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
         """What the detector finds in each image: see `Prompter.forward`."""
         self.init_weights()
-        found = zip(data_samples, self._detect(data_samples))
-        return [self.filter(self._prompts(*sample_and_result)) for sample_and_result in found]
+        results = self._detect(data_samples)
+        return [self.filter(self._prompts(*each)) for each in zip(data_samples, results)]
 
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
         """All that the detector finds in one image, the best first."""
@@ -209,19 +210,15 @@ class DetectorPrompter(Prompter):
             )
         kept = (finite & has_area).nonzero()[:, 0]
         best = kept[scores[kept].argsort(descending=True, stable=True)]
-        return Prompts(
-            bboxes=clipped[best],
-            labels=None if labels is None else labels[best],
-            scores=scores[best],
-        )
+        labels = None if labels is None else labels[best]
+        return Prompts(bboxes=clipped[best], labels=labels, scores=scores[best])
 
     def _detect(self, data_samples: list[DetDataSample]) -> list[DetDataSample]:
         """What the detector returns; images of different sizes would pad each other."""
         packed = [self._packed(data_sample) for data_sample in data_samples]
-        alike: dict = {}
+        alike, results = defaultdict(list), {}
         for index, item in enumerate(packed):
-            alike.setdefault(item['inputs'].shape, []).append(index)
-        results = {}
+            alike[item['inputs'].shape].append(index)
         for indices in alike.values():
             names = ('inputs', 'data_samples')
             batch = {name: [packed[index][name] for index in indices] for name in names}
@@ -237,7 +234,7 @@ class DetectorPrompter(Prompter):
                 'DetectorPrompter needs img_path or ori_img in the data sample: name it in '
                 'meta_keys of PackDetInputs'
             )
-        image = {keys[0].replace('ori_img', 'img'): data_sample.get(keys[0])}
+        image = {keys[0].removeprefix('ori_'): data_sample.get(keys[0])}
         packed = self.pipeline(dict(image, img_id=data_sample.get('img_id', 0)))
         if packed is None:
             raise ValueError(

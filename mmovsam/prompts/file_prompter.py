@@ -70,7 +70,7 @@ class FilePrompter(Prompter):
         self.categories = categories
         self._classes = None if classes is None else given_classes(classes)
         self._table: ResultTable | None = None
-        self._asked, self._found = 0, False
+        self._num_images, self._found = 0, False
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -102,15 +102,13 @@ class FilePrompter(Prompter):
         return prompts[has_area]
 
     def _notice(self, keys: list[int | str], found: bool) -> None:
-        """Says once if the file seems to be of other images."""
-        self._asked += 1
+        """Warns once if the file seems to be of other images."""
+        self._num_images += 1
         self._found |= found
-        if self._asked == IMAGES_BEFORE_DOUBT and not self._found and self._table.images:
-            print_log(
-                f'{self.file} has boxes of none of the first {self._asked} images: it knows '
-                f'images such as {list(self._table.images)[:3]}, and was asked for {keys}',
-                logger='current',
-                level=logging.WARNING,
+        if self._num_images == IMAGES_BEFORE_DOUBT and not self._found and self._table.images:
+            _warn(
+                f'{self.file} has boxes of none of the first {self._num_images} images: it knows '
+                f'images such as {list(self._table.images)[:3]}, and was asked for {keys}'
             )
 
     def _load(self) -> ResultTable:
@@ -131,30 +129,26 @@ class FilePrompter(Prompter):
         has_area = (table.bboxes[:, 2:] > table.bboxes[:, :2]).all(axis=1)
         broken, flat = (~finite).sum(), (finite & ~has_area).sum()
         if broken or flat:
-            print_log(
+            _warn(
                 f'{self.file}: of {len(finite)} boxes {broken} that are not finite and {flat} '
-                'without area are dropped',
-                logger='current',
-                level=logging.WARNING,
+                'without area are dropped'
             )
         return table.take(finite & has_area)
 
     def _check_images(self, table: ResultTable, images) -> None:
-        """Boxes of images that the annotation file does not have are told once."""
+        """Warn of boxes of images that the annotation file does not have."""
         known = set()
         for image in images if isinstance(images, list) else ():
-            known.add(image.get('id'))
-            known.update(_names_of(str(image.get('file_name', ''))))
+            known |= {image.get('id'), *_names_of(str(image.get('file_name', '')))}
         unknown = [image for image in table.images if image not in known]
-        if not unknown:
-            return
-        message = (
-            f'{len(unknown)} of the {len(table.images)} images in {self.file} are not in '
-            f'{self.categories}, such as {unknown[:3]}'
-        )
-        if len(unknown) == len(table.images):
-            raise ValueError(f'{message}: give the results on the same images')
-        print_log(message, logger='current', level=logging.WARNING)
+        if unknown:
+            message = (
+                f'{len(unknown)} of the {len(table.images)} images in {self.file} are not in '
+                f'{self.categories}, such as {unknown[:3]}'
+            )
+            if len(unknown) == len(table.images):
+                raise ValueError(f'{message}: give the results on the same images')
+            _warn(message)
 
     def _name(self, table: ResultTable, names: dict[int, str]) -> None:
         """Makes labels of category ids."""
@@ -175,6 +169,10 @@ class FilePrompter(Prompter):
                 f'{self.file}: entry {table.entries[row]} has {found} ({problem}); give the '
                 'categories that the detector was trained on, or none to go without labels'
             )
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)
 
 
 def _keys_of(data_sample: DetDataSample) -> list[int | str]:

@@ -41,16 +41,10 @@ def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:
 
 
 def mask_logits(mask: np.ndarray, img_shape: Sequence[int], input_shape: Sequence[int]) -> Tensor:
-    """A mask as the decoder would have predicted it, to prompt with.
+    """A mask (H, W) of the original image as the decoder would have predicted it, to prompt with.
 
-    Args:
-        mask: (H, W) in pixels of the original image, nonzero inside the object.
-        img_shape: (h, w) of the resized image in the network's input.
-        input_shape: (S, S) of that input, padded below and to the right of the image.
-
-    Returns:
-        (S / 4, S / 4) float32 logits, from -10 outside to 10 inside, by the share of a pixel that
-        is inside; padding is outside.
+    Returns (S / 4, S / 4) float32 logits over the network's input (S, S), in which the image is
+    (h, w), from -10 outside to 10 inside, by the share of a pixel that is inside.
     """
     inside = torch.from_numpy(mask.astype(bool))[None, None].float()
     inside = F.interpolate(inside, tuple(img_shape[:2]), mode='bilinear', antialias=True)
@@ -128,13 +122,9 @@ class GTPrompter(Prompter):
         generator.manual_seed(zlib.crc32(f'{self.seed}/{data_sample.get("img_id")}'.encode()))
         points = []
         for mask, bbox in pairs:
-            if self.mode == 'center':
-                point = deepest_point(mask)
-            else:
-                point = random_point(mask, bbox, generator)
-            if point is None:
-                point = ((bbox[0] + bbox[2]) / 2, (bbox[1] + bbox[3]) / 2)
-            points.append(point)
+            centered = self.mode == 'center'
+            point = deepest_point(mask) if centered else random_point(mask, bbox, generator)
+            points.append(tuple((bbox[:2] + bbox[2:]) / 2) if point is None else point)
         return Prompts(
             point_coords=torch.tensor(points, dtype=torch.float32, device=bboxes.device)[:, None],
             point_labels=torch.ones(len(points), 1, dtype=torch.int64, device=bboxes.device),

@@ -156,12 +156,7 @@ class Prompts:
         return len(next(iter(self._present().values())))
 
     def __getitem__(self, index: int | slice | Sequence | Tensor) -> Prompts:
-        """Some of the prompts, in the order of `index`: an integer, a slice, a list or a tensor of
-        integers or booleans. One prompt is a set of one.
-
-        Raises:
-            IndexError: If an index lies outside of the N prompts.
-        """
+        """Some of the prompts, by a slice, or integers or booleans; one prompt is a set of one."""
         if isinstance(index, int) and not isinstance(index, bool):
             if not -len(self) <= index < len(self):
                 raise IndexError(f'prompt {index} of {len(self)}')
@@ -208,11 +203,10 @@ class Prompts:
         return self._map(lambda tensor: to_device(tensor, device))
 
     def scaled(self, scale: Sequence[float]) -> Prompts:
-        """The same prompts in a frame of another size, whatever is not moved being shared.
+        """The same prompts in a frame of another size; whatever is not moved is shared.
 
-        Args:
-            scale: Factors (sx, sy) from this frame to the other, such as a data sample's
-                `scale_factor` (from the original image to the resized one).
+        `scale` has the factors (sx, sy) from this frame to the other, as `scale_factor` has them
+        from the original image to the resized one.
         """
         factors = torch.as_tensor(scale, dtype=torch.float32)
         if factors.shape != (2,) or not (factors.isfinite() & (factors > 0)).all():

@@ -22,22 +22,17 @@ def masks_to_numpy(masks) -> np.ndarray:
 def random_point(
     mask: np.ndarray, bbox: np.ndarray, generator: torch.Generator | None = None
 ) -> tuple[int, int] | None:
-    """The index `(x, y)` of a pixel drawn uniformly from those of a mask; None if it is empty.
+    """The index `(x, y)` of a pixel drawn uniformly from those of a mask (H, W); None if empty.
 
-    Args:
-        mask: (H, W), nonzero inside the object.
-        bbox: (4,) xyxy in the mask's pixels; only pixels that it touches are looked at, unless
-            there are none.
-        generator: Source of randomness; None is PyTorch's own.
+    Only pixels that the box (4,) xyxy touches are looked at, unless there are none.
     """
     height, width = mask.shape
     x1, y1 = np.floor(np.maximum(bbox[:2], 0)).astype(int)
     x2, y2 = np.ceil(np.minimum(bbox[2:], (width, height))).astype(int)
     crop = mask[y1:y2, x1:x2]
-    inside = np.flatnonzero(crop)
-    if len(inside) == 0:
+    if not crop.any():
         crop, x1, y1 = mask, 0, 0
-        inside = np.flatnonzero(crop)
+    inside = np.flatnonzero(crop)
     if len(inside) == 0:
         return None
     drawn = int(torch.randint(len(inside), (1,), generator=generator))

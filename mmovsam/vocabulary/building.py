@@ -24,8 +24,7 @@ _VERSION = 1  # of what a text tower makes of names: a higher one leaves older f
 
 def names_file(classifier: str | PathLike) -> bool:
     """Whether this is the name of a text classifier's file, and not of what it is built of."""
-    name = str(classifier)
-    return '://' in name or Path(name).suffix in SUFFIXES
+    return '://' in str(classifier) or Path(classifier).suffix in SUFFIXES
 
 
 def find_classifier(
@@ -78,10 +77,7 @@ def find_classifier(
 
 @contextlib.contextmanager
 def _turn(key: str) -> Iterator[Path | None]:
-    """One process after the other, so that all but the first find the cache filled.
-
-    Yields where built classifiers are kept; None if they are not.
-    """
+    """One process after the other; yields where built ones are kept, None if they are not."""
     folder = cache_folder()
     with contextlib.ExitStack() as stack:
         try:

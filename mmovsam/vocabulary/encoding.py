@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -59,8 +59,7 @@ def encode_sentences(
     sentences = list(chain.from_iterable(groups))
     rows = torch.arange(len(groups)).repeat_interleave(torch.tensor([len(g) for g in groups]))
     device = next((p.device for p in text_model.parameters()), torch.device('cpu'))
-    sums = None
-    cut: list[str] = []
+    sums, cut = None, []
     bar = tqdm(
         total=len(sentences),
         desc='encoding names',
@@ -81,12 +80,10 @@ def encode_sentences(
     if not sums.isfinite().all():
         raise ValueError('the text tower returns NaN or infinity: are its weights loaded?')
     if cut:
-        print_log(
+        _warn(
             f'{len(cut)} of {len(sentences)} sentences are longer than this text tower reads '
             f'({tokenizer.context_length} tokens) and were cut off at the end, such as '
-            f'{cut[0]!r}. Shorten the name, or give the class a prompt of its own.',
-            logger='current',
-            level=logging.WARNING,
+            f'{cut[0]!r}. Shorten the name, or give the class a prompt of its own.'
         )
     return F.normalize(sums, dim=-1)
 
@@ -97,15 +94,11 @@ def _cut_off(texts: list[str], tokens: Tensor, tokenizer: Callable) -> list[str]
     if length is None:
         return []
     padding = tokenizer([''])[0, -1]
-    full = [texts[row] for row in _rows(tokens[:, -1] != padding)]
+    full = [text for text, last in zip(texts, tokens[:, -1]) if last != padding]
     if not full:
         return []
     longer = tokenizer(full, context_length=length + 1)
-    return [full[row] for row in _rows(longer[:, -1] != padding)]
-
-
-def _rows(where: Tensor) -> list[int]:
-    return where.nonzero()[:, 0].tolist()
+    return [text for text, last in zip(full, longer[:, -1]) if last != padding]
 
 
 @contextmanager
@@ -117,6 +110,10 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)
 
 
 def cached_embeddings(
@@ -136,9 +133,8 @@ def cached_embeddings(
     if model is None:
         return encode()
     sample = chain.from_iterable(groups[:: max(len(groups) // _TOKENIZED, 1)])
-    tokens = tokenizer([text for text, _ in zip(sample, range(_TOKENIZED))])
-    key = hash_of([_VERSION, groups, model, tensor_digest(tokens)])
-    file = folder / f'{key}.safetensors'
+    tokens = tokenizer(list(islice(sample, _TOKENIZED)))
+    file = folder / f'{hash_of([_VERSION, groups, model, tensor_digest(tokens)])}.safetensors'
     embeddings = _read(file, len(groups))
     if embeddings is None:
         embeddings = encode()
@@ -146,11 +142,9 @@ def cached_embeddings(
             note = {'sha256': tensor_digest(embeddings)}
             save_safetensors({'embeddings': embeddings}, file, note)
         except (OSError, SafetensorError) as error:
-            print_log(
+            _warn(
                 f'encoded names are not kept: {folder} cannot be written ({error}). Set '
-                f'{CACHE_VARIABLE} to another folder, or to "off".',
-                logger='current',
-                level=logging.WARNING,
+                f'{CACHE_VARIABLE} to another folder, or to "off".'
             )
     return embeddings
 
@@ -159,15 +153,12 @@ def _read(file: Path, rows: int) -> Tensor | None:
     try:
         content = load_checkpoint_file(file)
         embeddings = content['state_dict']['embeddings']
-        if len(embeddings) != rows or content['meta']['sha256'] != tensor_digest(embeddings):
-            raise ValueError('its content is not what was written')
+        if len(embeddings) == rows and content['meta']['sha256'] == tensor_digest(embeddings):
+            return embeddings
+        error = 'its content is not what was written'
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, ValueError) as error:
-        print_log(
-            f'the cache file {file} is damaged and made anew: {error}',
-            logger='current',
-            level=logging.WARNING,
-        )
-        return None
-    return embeddings
+    except (OSError, KeyError, ValueError) as reason:
+        error = reason
+    _warn(f'the cache file {file} is damaged and made anew: {error}')
+    return None
