@@ -101,13 +101,10 @@ def _read_coco(found: Photographs, folder: Path) -> None:
 
 def _add_coco(found: Photographs, folder: Path, content: dict) -> list[str]:
     """Add what a file says; returns the names of the annotations that have no area."""
-    lists = images, annotations, categories = [
-        entries(content, key) for key in ('images', 'annotations', 'categories')
-    ]
-    names = {
-        identifier(each, 'id', 'a category'): text(each, 'name', 'a category')
-        for each in categories
-    }
+    lists = [entries(content, key) for key in ('images', 'annotations', 'categories')]
+    images, annotations, categories = lists
+    where = 'a category'
+    names = {identifier(each, 'id', where): text(each, 'name', where) for each in categories}
     group_by_image(*lists)  # checks the ids
     places, left_out = {}, []
     for image in images:
@@ -149,8 +146,7 @@ def _read_names(found: Photographs, folder: Path) -> None:
         found.objects.append(dict(image=len(found.paths), rle=None, name=name, id=None))
         found.paths.append(path)
         found.sources.append(folder.name)
-        height, width = read_image(path).shape[:2]
-        found.sizes.append((height, width))
+        found.sizes.append(read_image(path).shape[:2])
 
 
 class PhotoData:

@@ -20,15 +20,11 @@ def evaluate_masks(
 ) -> dict[str, float]:
     """Mean IoU at the size of the photographs; `PhotoReport` measures more.
 
-    Args:
-        model: In eval mode, on the device of the data.
-        data: Photographs with masks.
-        seed: Of the sides' directions.
-        autocast: Whether to use bfloat16.
+    The model is in eval mode, on the device of the data; `autocast` is to bfloat16.
 
     Returns:
-        `box`; `jitter`, boxes with each side off by 10%; `point`, the deepest of each object, and
-        the first mask; and how many `objects` there are.
+        `box`; `jitter`, boxes with each side off by 10%, in directions by the seed; `point`, the
+        deepest of each object, and the first mask; and how many `objects` there are.
     """
     generator = torch.Generator(data.device).manual_seed(seed)
     ious = dict(box=[], jitter=[], point=[])

@@ -34,7 +34,7 @@ class ResultTable:
         bboxes: (M, 4) float32, xyxy in pixels of the original image.
         scores: (M,) float32.
         category_ids: (M,) int64, COCO's ids, `NO_CATEGORY` where an entry has none.
-        labels: (M,) int64, indices into a detector's classes; None where ids stand for none.
+        labels: (M,) int64, indices of categories in the order of their ids; None without these.
     """
 
     images: dict[int | str, int]
