@@ -60,8 +60,7 @@ def read_image(
         image = decode_image(data, value_range) if whole_image_size(data) else None
         if image is None:
             raise ValueError(
-                f'{name} is truncated or no image ({len(data)} bytes). Get it again, or convert it '
-                'to JPEG or PNG.'
+                f'{name} is truncated or no image ({len(data)} bytes). Get it again as a JPEG.'
             )
         return image
     if isinstance(image, Image.Image):

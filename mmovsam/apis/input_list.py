@@ -31,13 +31,8 @@ OTHER_FORMATS = (
 def list_inputs(inputs: Any) -> list:
     """The images of files, folders, globs, addresses, arrays, or lists of these.
 
-    Returns:
-        Each image: text for a file or an address, else what was given. A folder's, and those of
-        all folders in it, are sorted by name; see `walk_images`.
-
-    Raises:
-        FileNotFoundError: A glob fits nothing.
-        ValueError: A folder has no images.
+    Each is text for a file or an address, else what was given. A folder's, and those of all folders
+    in it, are sorted by name; see `walk_images`. A folder or a glob without any is an error.
     """
     if isinstance(inputs, (list, tuple, Iterator)) and not hasattr(inputs, 'read'):
         return [image for entry in inputs for image in list_inputs(entry)]

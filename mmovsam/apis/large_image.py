@@ -20,17 +20,12 @@ SAMPLE_SIDE = 256
 
 
 class LargeImage:
-    """An image of which windows are read.
+    """An image `(H, W)` of which windows are read.
 
-    Args:
-        read: Pixels `(h, w)` or `(h, w, C)` of rows and columns, given as `y1, y2, x1, x2`.
-        shape: `(H, W)`.
-        image_format: `'RGB'` or `'BGR'`, the order of the channels that `read` gives.
-        value_range: As for `mmovsam.apis.image_input.read_image`; by default percentiles of some
-            windows, the same for all.
-
-    Raises:
-        ValueError: It has 2**32 pixels or more, which COCO's run lengths cannot count.
+    `read` gives the pixels `(h, w)` or `(h, w, C)` of rows and columns, `y1, y2, x1, x2`, in the
+    channel order of `image_format`. Without a `value_range`, see `read_image`, the percentiles of
+    some windows count for all. One of 2**32 pixels or more, which COCO's run lengths cannot count,
+    is a `ValueError`.
     """
 
     def __init__(
@@ -43,8 +38,7 @@ class LargeImage:
         height, width = map(int, shape)
         if height * width >= 2**32:
             raise ValueError(
-                f'The image has {width}x{height} pixels; run lengths count up to 2**32. Cut it in '
-                'parts.'
+                f'The image has {width}x{height} pixels; run lengths count up to 2**32. Cut it up.'
             )
         self.shape = height, width
         self._read = read
@@ -76,17 +70,12 @@ class LargeImage:
 def open_large_image(
     image, image_format: str = 'RGB', value_range: Sequence[float] | None = None
 ) -> LargeImage:
-    """An image of which windows are read.
+    """An image of which windows are read; arguments as for `read_image`.
 
     TIFF files, with all that is called otherwise and built like them, are read in parts by rasterio
     or else tifffile, whichever is installed (`mmovsam[large-images]`), at their full resolution. So
     is what is sliced like an array: `numpy.memmap`, zarr, HDF5. All other images are decoded as a
     whole.
-
-    Args:
-        image: As for `OVSAMPredictor.set_image`, or an array in a file.
-        image_format: `'RGB'` or `'BGR'`, the channel order of an array.
-        value_range: As for `LargeImage`.
 
     Raises:
         FileNotFoundError: There is no such file.

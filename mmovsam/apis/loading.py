@@ -26,8 +26,7 @@ class ExamplePhoto:
             from skimage import data
         except ImportError as error:
             raise ImportError(
-                'The photographs are those of scikit-image, which is not installed: '
-                'pip install scikit-image'
+                'The photographs are those of scikit-image: pip install scikit-image'
             ) from error
         image = getattr(data, self.name)()
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)

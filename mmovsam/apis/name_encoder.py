@@ -23,8 +23,7 @@ class NameEncoder:
 
     Args:
         own: The model's vocabulary; None if it has none.
-        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None if there is no text
-            tower, so that only built classifiers and their names are known.
+        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None for no text tower.
         max_names: How many a typed list may have.
         remembered: How many typed names are kept, those used last; no fewer than `max_names`.
         built: Built vocabularies to choose from, each by what it is called. Where several know a
@@ -129,8 +128,7 @@ class NameEncoder:
     def _read(self, names: list[str]) -> list[Rows]:
         if self._text_encoder_args is None:
             raise ValueError(
-                f'{", ".join(names)}: this model knows its own names only. For others its '
-                'config needs a text_encoder.'
+                f'{", ".join(names)}: this model knows its own names only. Give it a text_encoder.'
             )
         # Half-typed names are no use tomorrow: nothing of this goes to the cache on disk.
         vocabulary = Vocabulary(names)

@@ -51,15 +51,9 @@ class Prediction:
 class PredictionWriter:
     """Collects the masks of one image, chunk after chunk, and makes a `Prediction` of them.
 
-    Args:
-        num: How many masks there will be, N.
-        metainfo: `img_shape` and `ori_shape` of the image.
-        input_size: Side of the network's square input in pixels.
-        logit_size: Side of the low-resolution logits; 0 if they are not to be kept.
-        names: What the classes are called, K names; none for a model without names.
-        top_k: How many names a mask gets, at most.
-        mask_format: `'tensor'`, `'rle'` or `'logits'`, see `Prediction`.
-        keep_regions: Whether what names are read from is kept.
+    There will be `num` masks. `metainfo` has `img_shape` and `ori_shape`; `input_size` is the side
+    of the network's input, `logit_size` that of low-resolution logits, 0 to keep none; `names` are
+    those of the classes; `mask_format` is `'tensor'`, `'rle'` or `'logits'`.
     """
 
     def __init__(

@@ -18,13 +18,10 @@ FIELDS = ('point_coords', 'point_labels', 'box', 'mask_input')
 def checked_prompts(
     prompts: Prompts | Sequence[Mapping], ori_shape: Sequence[int], logit_size: int
 ) -> Prompts:
-    """The prompts of one image, each in order and in its place.
+    """The prompts of one image `(H, W)`, each in order and in its place.
 
-    Args:
-        prompts: Dicts with arguments of `OVSAMPredictor.predict`, or `Prompts`, whose `labels` and
-            `scores` are not read.
-        ori_shape: `(H, W)` of the image.
-        logit_size: Side of low-resolution logits.
+    They are dicts with arguments of `OVSAMPredictor.predict`, or `Prompts`, whose `labels` and
+    `scores` are not read. `logit_size` is the side of low-resolution logits.
 
     Raises:
         TypeError: They are neither.
@@ -84,13 +81,11 @@ def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -
         raise ValueError(f'A prompt has no {", ".join(unknown)}; it has {", ".join(FIELDS)}.')
     if ('point_labels' in prompt) != ('point_coords' in prompt):
         raise ValueError(
-            'A prompt has point_coords, (P, 2) xy in pixels, and point_labels, 1 foreground and 0 '
-            'background, together.'
+            'A prompt has point_coords, (P, 2) xy, and point_labels, 1 or 0 (background), together.'
         )
     if not prompt:
         raise ValueError(
-            'A prompt needs point_coords with point_labels, a box, or a mask_input; this one is '
-            'empty.'
+            'A prompt needs point_coords with point_labels, a box, or a mask_input; this is empty.'
         )
     height, width = ori_shape[:2]
     fields = {}
@@ -131,8 +126,7 @@ def _checked_points(coords, labels, width: int, height: int) -> tuple[np.ndarray
     inside = (points >= 0).all(1) & (points <= (width, height)).all(1)
     if not inside.all():
         raise ValueError(
-            f'Point {points[~inside][0].tolist()} is not inside the image of '
-            f'{width}x{height} pixels.'
+            f'Point {points[~inside][0].tolist()} is not inside the image of {width}x{height}.'
         )
     return points, labels.astype(np.int64)
 

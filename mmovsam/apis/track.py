@@ -28,17 +28,12 @@ SIZES = 1 / 3, 3.0
 
 @dataclass
 class Track:
-    """An object that is followed.
+    """An object that is followed; its id is from 1, its name None where nobody knows.
 
-    Attributes:
-        track_id: From 1.
-        name: What it is called, None where nobody knows.
-        bbox: xyxy of its last mask in pixels.
-        mask: Its last mask as run lengths.
-        logits: Of the same, `(h, w)`.
-        looks: `(2, D)` what it was named by in its first frame and lately, of length 1 each.
-        velocity: `(2,)`, how far the middle of its box went in the last frame.
-        missed: How many frames ago it was last seen.
+    It has its last mask as run lengths, as `logits` `(h, w)` and with its box, xyxy in pixels;
+    `looks` `(2, D)`, what it was named by in its first frame and lately, of length 1 each;
+    `velocity` `(2,)`, how far the middle of its box went in the last frame; and `missed`, how many
+    frames ago it was last seen.
     """
 
     track_id: int

@@ -26,17 +26,12 @@ MIN_VISIBLE = 0.35
 
 @dataclass
 class Batch:
-    """B photographs and N objects in them.
+    """B photographs, `inputs` `(B, 3, S, S)`, normalized, and N objects in them.
 
-    Attributes:
-        inputs: `(B, 3, S, S)`, normalized.
-        image_index: `(N,)` int64, the photograph of each object.
-        objects: `(N,)` int64 on the host, indices in the data.
-        masks: `(N, S / 2, S / 2)` float, the share of each 2x2 square that is inside; or of squares
-            of another size.
-        bboxes: `(N, 4)` xyxy in pixels of the input.
-        visible: `(N,)`, how much of each object is in the input, 0 to 1.
-        has_mask: `(N,)` bool; the others are whole photographs with a name.
+    Objects have the photograph `image_index` `(N,)`, the index in the data `objects` `(N,)` on the
+    host, `masks` `(N, S / 2, S / 2)`, the share of each 2x2 square (or one of another size) that is
+    inside, `bboxes` `(N, 4)` xyxy in pixels of the input, `visible` `(N,)`, how much of them is in
+    the input, 0 to 1, and `has_mask` `(N,)`; those without are whole photographs with a name.
     """
 
     inputs: Tensor
@@ -145,15 +140,10 @@ def make_batch(
     augment: bool = True,
     target_stride: int = 2,
 ) -> Batch:
-    """Augment photographs and choose objects in them.
+    """Augment photographs, `(B,)` indices of the data, and choose at most `max_objects` in each.
 
-    Args:
-        data: Where they are.
-        indices: `(B,)` of them.
-        generator: On the host; two calls with equal ones give equal batches.
-        max_objects: Of a photograph.
-        augment: Whether to move and to color them; else they are as in a test.
-        target_stride: Pixels of the input to one of the masks.
+    Generators are on the host; equal ones give equal batches. Without `augment` photographs are as
+    in a test. `target_stride` is how many pixels of the input are one of the masks.
     """
     device, sizes = data.device, data.sizes[indices]
     transforms = random_transforms(sizes, generator) if augment else test_transforms(sizes)

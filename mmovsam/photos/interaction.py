@@ -67,19 +67,12 @@ def draw_corrections(
 
 
 class Interaction:
-    """The prompts of N objects, which grow by a click at a time.
+    """The prompts of N objects of B photographs, which grow by a click at a time.
 
-    Each object begins with a box or with a point. Both make equally many tokens, two, so that all
-    objects are decoded together.
-
-    Args:
-        model: The OVSAM.
-        features: Of B photographs.
-        image_index: `(N,)`, the photograph of each object.
-        masks: `(N, h, w)` float, what is to be found, at the size of the decoder's logits.
-        bboxes: `(N, 4)` xyxy in pixels of the input.
-        with_box: `(N,)` bool, who begins with a box.
-        generator: On the device.
+    Each object begins with a box, `with_box` `(N,)`, or with a point. Both make equally many
+    tokens, two, so that all objects are decoded together. `masks` `(N, h, w)` float is what is to
+    be found, at the size of the decoder's logits; `bboxes` `(N, 4)` are xyxy in pixels of the
+    input.
     """
 
     def __init__(

@@ -26,14 +26,10 @@ RARITY = 0.4
 
 @dataclass
 class Regions:
-    """What a model sees of M objects.
+    """What a model sees of M objects of some names and data sets, their `sources`.
 
-    Attributes:
-        embeddings: `(M, D)`, the tower's, not normalized.
-        means: `(M, H)`, the head's.
-        bboxes: `(M, 4)` xyxy in pixels of the network's input, or of a crop enlarged to its size.
-        names: Of the objects.
-        sources: The data sets that they are from.
+    There are embeddings `(M, D)`, the tower's, not normalized; means `(M, H)`, the head's; and
+    boxes `(M, 4)` xyxy in pixels of the network's input, or of a crop enlarged to its size.
     """
 
     embeddings: Tensor
@@ -99,22 +95,11 @@ def train_names(
     lr: float = 1e-3,
     seed: int = 0,
 ) -> Tensor:
-    """Teach a namer what regions are called, and names where they lie.
+    """Teach a namer, in place, what regions are called, and names where they lie.
 
-    Args:
-        namer: Changed in place.
-        regions: To learn from.
-        rows: `(K, D)` of all names.
-        labels: `(M,)`, -1 for a region that teaches nothing.
-        taught: `(K,)` bool, whose rows may move; the others, ImageNet's, are right as they are.
-        input_size: Of the network.
-        epochs: Passes over the regions.
-        batch_size: Regions an update.
-        lr: Highest learning rate.
-        seed: Of what is drawn.
-
-    Returns:
-        Rows `(K, D)`, normalized.
+    Labels `(M,)` are -1 for a region that teaches nothing. Of the rows `(K, D)` of all names,
+    `taught` `(K,)` may move; the others, ImageNet's, are right as they are. Gives the rows,
+    normalized.
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # of the dropout
@@ -157,10 +142,11 @@ def teach_names(
     input_size: int = 512,
     **kwargs,
 ) -> tuple[TextClassifier, dict[str, float]]:
-    """Train a namer, with ImageNet's names as they are and those of the data sets learned.
+    """Train a namer, in place, with ImageNet's names as they are and those of the data sets
+    learned.
 
     Args:
-        namer: Changed in place.
+        namer: The namer.
         views: Regions to learn from, see `read_regions`; those of `imagenet_samples` are in the
             order of its classes.
         views_of_val: The same regions in one or two views, to measure by the mean of what is said.

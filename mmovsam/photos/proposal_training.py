@@ -27,15 +27,8 @@ class ProposalTrainer(PhotoTrainer):
     """Trains the proposal head of a model whose other parts are frozen.
 
     A position near the center of an object learns its box, and as its score the IoU of the box that
-    it gives; other positions learn a score of 0, but only in photographs whose objects are all
-    annotated.
-
-    Args:
-        model: On the device of the data.
-        data: To learn from.
-        features: Of the data.
-        complete: Sets in which all objects are annotated.
-        kwargs: See `PhotoTrainer`.
+    it gives; other positions learn a score of 0, but only in photographs of `complete` sets, whose
+    objects are all annotated. Other arguments are those of `PhotoTrainer`.
     """
 
     def __init__(

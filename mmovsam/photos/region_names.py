@@ -58,14 +58,9 @@ def crop_regions(data: PhotoData, objects: Tensor) -> Tensor:
 class RegionNames(nn.Module):
     """Losses of the two embeddings of regions, the head's and the tower's.
 
-    Each learns what the untuned tower says of a crop of the object, over the classes of ImageNet,
-    and the labels of the data sets, by rows that are learned here and used nowhere else.
-
-    Args:
-        data: Has the labels.
-        crops: `(M, D)`, what the untuned tower says of crops of all objects.
-        rows: `(1000, D)` of ImageNet's classes.
-        without: Words of the labels that are not learned.
+    Each learns what the untuned tower says of a crop of the object, `(M, D)`, over the classes of
+    ImageNet, `(1000, D)`, and the labels of the data sets, by rows that are learned here and used
+    nowhere else. Labels with one of the words `without` are not learned.
     """
 
     def __init__(

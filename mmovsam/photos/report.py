@@ -31,12 +31,8 @@ OFF = 0.1
 class PhotoReport:
     """Measures a model on photographs with masks of all instances of known classes.
 
-    Args:
-        predictor: Of the model.
-        root: Folder of the data sets.
-        val: The set of `instances.json` to measure by.
-        num_images: Only so many, the first; None for all.
-        seed: Of the boxes that are off.
+    They are the first `num_images` of the set `val` below the folder `root`; None for all. The seed
+    is of the boxes that are off.
     """
 
     def __init__(

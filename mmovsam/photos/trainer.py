@@ -96,12 +96,9 @@ class PhotoTrainer:
     ) -> None:
         """Go on until the last step, or for some seconds; the state is kept in `work_dir`.
 
-        Args:
-            work_dir: Gets `state.pth`, and `log.txt`.
-            val: Photographs to measure by, when the state is kept.
-            save_every: Updates between two states.
-            log_every: Updates between two lines of the log.
-            seconds: Stops after the first update that ends later, with the state kept.
+        That gets `state.pth` every `save_every` updates, when `val` is measured too, and `log.txt`.
+        After the first update that ends later than `seconds` the training stops, with the state
+        kept.
         """
         start, sums, count = time.monotonic(), defaultdict(float), 0
         bar = tqdm(total=self.steps, initial=self.step, desc='training', unit=' steps')

@@ -142,8 +142,7 @@ class DetectorPrompter(Prompter):
         except RuntimeError as error:
             first = '\n'.join(str(error).split('\n')[:4])
             raise ValueError(
-                f'the checkpoint {self.checkpoint} does not fit the detector; '
-                f'is it of another model? {first}'
+                f'the checkpoint {self.checkpoint} does not fit the detector; another one? {first}'
             ) from error
         missing = [key for key in keys.missing_keys if not _UNUSED.search(key)]
         if missing:
@@ -231,8 +230,7 @@ class DetectorPrompter(Prompter):
         keys = [key for key in ('ori_img', 'img_path') if data_sample.get(key) is not None]
         if not keys:
             raise ValueError(
-                'DetectorPrompter needs img_path or ori_img in the data sample: name it in '
-                'meta_keys of PackDetInputs'
+                'DetectorPrompter needs img_path or ori_img: name it in meta_keys of PackDetInputs'
             )
         image = {keys[0].removeprefix('ori_'): data_sample.get(keys[0])}
         packed = self.pipeline(dict(image, img_id=data_sample.get('img_id', 0)))
@@ -256,8 +254,7 @@ def _found(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor
     bboxes, scores = found.get('bboxes'), found.get('scores')
     if bboxes is None or scores is None:
         raise ValueError(
-            f'{detector} returns no pred_instances with bboxes and scores; give a detector that '
-            'finds boxes'
+            f'{detector} returns no pred_instances with bboxes and scores: it has to find boxes'
         )
     bboxes = getattr(bboxes, 'tensor', bboxes)
     if bboxes.ndim != 2 or bboxes.shape[1] != 4:

@@ -108,8 +108,7 @@ def inference_pipeline(
     steps = pipeline or config.get('test_pipeline')
     if not steps:
         raise ValueError(
-            'the config of the detector has no test pipeline: give its whole config, or '
-            'DetectorPrompter(pipeline=[...])'
+            'the config has no test pipeline: give a whole one, or DetectorPrompter(pipeline=[...])'
         )
     transforms = []
     for step in steps:

@@ -141,8 +141,7 @@ def _keys_of(data_sample: DetDataSample) -> list[int | str]:
     img_id, img_path = data_sample.get('img_id'), data_sample.get('img_path')
     if img_id is None and img_path is None:
         raise ValueError(
-            'FilePrompter needs img_id or img_path in the data sample: name them in meta_keys of '
-            'PackDetInputs'
+            'FilePrompter needs img_id or img_path: name them in meta_keys of PackDetInputs'
         )
     keys = [] if img_id is None else [img_id]
     if img_path is not None:

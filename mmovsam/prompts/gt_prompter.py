@@ -90,8 +90,7 @@ class GTPrompter(Prompter):
         name = data_sample.get('img_path') or data_sample.get('img_id')
         if 'gt_instances' not in data_sample:
             raise ValueError(
-                f'GTPrompter needs the annotations of image {name}: '
-                'add LoadAnnotations to the test pipeline, or use another prompter'
+                f'GTPrompter needs annotations of image {name}: add LoadAnnotations to the pipeline'
             )
         gt_instances = data_sample.gt_instances
         if 'bboxes' not in gt_instances or len(gt_instances) == 0:
@@ -101,8 +100,7 @@ class GTPrompter(Prompter):
             return Prompts(bboxes=bboxes, annotated_bboxes=bboxes)
         if 'masks' not in gt_instances:
             raise ValueError(
-                f'GTPrompter(mode={self.mode!r}) needs the masks of image {name}: '
-                'set with_mask=True in LoadAnnotations'
+                f'GTPrompter needs the masks of image {name}: set with_mask=True in LoadAnnotations'
             )
         # one mask at a time: polygons are drawn at the size of the image
         masks = (masks_to_numpy(gt_instances.masks[i : i + 1])[0] for i in range(len(bboxes)))
@@ -111,9 +109,8 @@ class GTPrompter(Prompter):
             shapes = [data_sample.get(key) for key in ('img_shape', 'batch_input_shape')]
             if None in shapes:
                 raise ValueError(
-                    f"GTPrompter(mode='mask') needs img_shape and batch_input_shape of {name}: "
-                    'name img_shape in meta_keys of PackDetInputs; a DetDataPreprocessor adds '
-                    'batch_input_shape'
+                    f'GTPrompter needs img_shape and batch_input_shape of {name}: name the one in '
+                    'meta_keys of PackDetInputs; a DetDataPreprocessor adds the other'
                 )
             logits = [mask_logits(_filled(mask, bbox), *shapes) for mask, bbox in pairs]
             logits = torch.stack(logits)[:, None].to(bboxes.device)

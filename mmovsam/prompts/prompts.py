@@ -26,8 +26,7 @@ def _checked(name: str, value, shape: tuple, dtype: torch.dtype) -> Tensor:
     if not fits:
         wanted = ', '.join(str(size) for size in shape)
         raise ValueError(
-            f'Prompts.{name} has shape {tuple(tensor.shape)}, expected ({wanted}): '
-            'one row for each prompt'
+            f'Prompts.{name} has shape {tuple(tensor.shape)}, expected ({wanted}): a row for each'
         )
     return tensor
 
@@ -107,8 +106,7 @@ class Prompts:
     def _check_points(self) -> None:
         if (self.point_coords is None) != (self.point_labels is None):
             raise ValueError(
-                'Prompts need point_coords and point_labels together: '
-                '1 foreground, 0 background, -1 padding'
+                'Prompts need point_coords and point_labels (1, 0 background, -1 padding) together'
             )
         if self.point_coords is None:
             return
@@ -223,13 +221,10 @@ class Prompts:
     def groups(self) -> Iterator[tuple[Tensor, Prompts]]:
         """The prompts by kind: those with a box alone, with points alone, with both, with neither.
 
-        A prompt encoder embeds each group at once: within a group every prompt has what any has,
-        as many points, and a mask or none. Nothing is left that a prompt would not have alone, for
-        padding changes what a decoder says.
-
-        Yields:
-            `(indices, prompts)`: `indices` (n,) int64 into this set, ascending, and the prompts at
-            those places, without NaN and padding. A prompt with nothing has one padding point.
+        A prompt encoder embeds each group at once: within a group every prompt has what any has, as
+        many points, and a mask or none, without the NaN and padding that would change what a
+        decoder says. Yields the places (n,) int64 in this set, ascending, and the prompts there. A
+        prompt with nothing has one padding point.
         """
         kinds = torch.stack((self.has_bbox, self.num_points, self.has_mask), dim=1)
         order = ((True, False), (False, True), (True, True), (False, False))

@@ -27,8 +27,7 @@ class ResultTable:
     """The M boxes of a results file, image by image and within an image in the file's order.
 
     Args:
-        images: The images' numbers, by their ids or, where the file has no ids, by their file names
-            with the folder's.
+        images: The images' numbers, by their ids or, without ids, by file names with the folder's.
         owners: (M,) int64, the number of each box's image, ascending.
         entries: (M,) int64, where in the file a box is, for messages.
         bboxes: (M, 4) float32, xyxy in pixels of the original image.

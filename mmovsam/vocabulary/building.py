@@ -40,10 +40,6 @@ def find_classifier(
         classifier: A file as `load_classifier` takes it; or a source of `Vocabulary.from_source`:
             `'lvis'`, `'coco'`, a text file, a registered data set.
         text_encoder: Arguments of `load_text_encoder`; needed to build.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is broken, the source is unknown, or the text encoder is missing.
     """
     if names_file(classifier):
         return load_classifier(classifier)

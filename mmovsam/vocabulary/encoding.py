@@ -42,14 +42,8 @@ def encode_sentences(
 
     It is the mean of the L2-normalized embeddings of a group, normalized again, as in CLIP's prompt
     ensembling (Radford et al., 2021, section 3.1.4). A sentence that is longer than the tower's
-    context is cut off at its end; the log says so.
-
-    Args:
-        groups: M lists of sentences.
-        text_model: An open_clip model, or anything with its `encode_text`.
-        tokenizer: Its tokenizer: a list of B texts to (B, L) tokens.
-        batch_size: Sentences encoded at once.
-        progress: Whether a long run shows its rate and the time left.
+    context is cut off at its end; the log says so. The model is one of open_clip, or anything with
+    its `encode_text`; its tokenizer makes (B, L) tokens of B texts.
 
     Raises:
         ValueError: If `batch_size` is not positive or the model returns no finite numbers.

@@ -100,8 +100,7 @@ def _matches(
         if name in given and given[name] is None:
             if place is not None:
                 raise ValueError(
-                    f'{name!r} is to be another class than {joint[place].name!r}, which has the '
-                    'same name: give it another one in its data set'
+                    f'{name!r} is to be another class than {joint[place].name!r}: rename it'
                 )
         elif place is None:
             left.append(label)

@@ -72,8 +72,7 @@ def novel_flags(classes: Sequence[str], novel: Sequence[str]) -> tuple[bool, ...
         named = {each for each in classes if each == name or fnmatchcase(each, name)}
         if not named:
             raise ValueError(
-                f'novel has {name!r}, which is no class; the classes begin with '
-                f'{", ".join(map(repr, classes[:5]))}'
+                f'novel has {name!r}, which is no class; these begin with {[*classes[:5]]}'
             )
         found |= named
     return tuple(name in found for name in classes)

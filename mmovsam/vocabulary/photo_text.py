@@ -69,16 +69,11 @@ class KernelMap(nn.Module):
 
 
 class PhotoTokenizer:
-    """Texts to tokens, preceded by which known name a text is.
+    """Texts to tokens of the sentence encoder, preceded by which known name a text is.
 
-    Args:
-        word_pieces: The tokenizer of the sentence encoder.
-        names: Known names in the order of their rows. Names of one row are separated by commas;
-            WordNet's id may follow in parentheses, as in `'tench, Tinca tinca (n01440764)'`. A name
-            that two rows share is the first one's.
-
-    Attributes:
-        context_length: Most tokens of a text.
+    The known `names` are in the order of their rows. Names of one row are separated by commas;
+    WordNet's id may follow in parentheses, as in `'tench, Tinca tinca (n01440764)'`. A name that
+    two rows share is the first one's. A text has `context_length` tokens at most.
     """
 
     def __init__(self, word_pieces: WordPieceTokenizer, names: Sequence[str] = ()) -> None:
@@ -139,8 +134,7 @@ class PhotoTextModel(nn.Module):
             rows, bias = known.flat()[0], known.flat_bias()
         if rows.shape[1] != channels:
             raise ValueError(
-                f'the known names have width {rows.shape[1]} and the text model {channels}: they '
-                'belong to different models'
+                f'known names have width {rows.shape[1]} and the text model {channels}: of another?'
             )
         self.register_buffer('rows', F.normalize(rows, dim=-1), persistent=False)
         self.register_buffer('bias', bias, persistent=False)
@@ -237,8 +231,7 @@ def load_photo_text(
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         first = str(error).split('\n')[0]
         raise ValueError(
-            f'{checkpoint} is no text side of a photo model ({first}). Build one with '
-            'dev/build_photo_text.py.'
+            f'{checkpoint} is no text side of a photo model ({first}): dev/build_photo_text.py'
         ) from error
     tokenizer = PhotoTokenizer(word_pieces, known.names if known else ())
     model = PhotoTextModel(encoder, text_map, tokenizer, known)

@@ -91,15 +91,9 @@ class WordPieceTokenizer:
 
     Text is lower-cased, accents are taken off, punctuation marks and ideographs become words of
     their own, and each word is cut into the longest pieces that the vocabulary has, from its start
-    on. A word that cannot be cut so is one unknown token.
-
-    Args:
-        words: The pieces in the order of their ids; those that continue a word begin with `##`. A
-            `ValueError` says if a special token is not among them.
-        context_length: Most tokens of a text, its start and end tokens included.
-
-    Attributes:
-        padding: The id that fills up shorter texts.
+    on. A word that cannot be cut so is one unknown token. The pieces are `words`, in the order of
+    their ids; those that continue a word begin with `##`. A text has `context_length` tokens at
+    most, its start and end included, and ends with `padding`.
     """
 
     def __init__(self, words: Sequence[str], context_length: int = 128) -> None:

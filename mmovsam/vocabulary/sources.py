@@ -76,13 +76,9 @@ WORDS = {
 def read_metainfo(source: object) -> Mapping:
     """The classes of a key of `WORDS` or of a dataset: its name, its class, or a built one.
 
-    Returns:
-        `classes`, and where they are known `novel`, `synonyms`, `prompts` and ImageNet's `synsets`.
-
-    Raises:
-        TypeError: If it is nothing of the kind.
-        ValueError: If the word is unknown, or the classes of the dataset are not known before it
-            is built with its annotation file.
+    It has `classes`, and where they are known `novel`, `synonyms`, `prompts` and ImageNet's
+    `synsets`. Unknown words, and the classes of a dataset that are in its annotation file only, are
+    a `ValueError`, things of another kind a `TypeError`.
     """
     if isinstance(source, str) and source in WORDS:
         return WORDS[source]()

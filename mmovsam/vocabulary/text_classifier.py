@@ -54,8 +54,7 @@ class TextClassifier:
             )
         if self.bias is not None and self.bias.shape != shape[:-1]:
             raise ValueError(
-                f'A text classifier of embeddings {shape} has a bias of shape '
-                f'{tuple(self.bias.shape)}; give one number for each name.'
+                f'The bias has shape {tuple(self.bias.shape)}; give one number for each name.'
             )
         numbers = (self.embeddings, self.embeddings if self.bias is None else self.bias)
         if not all(tensor.isfinite().all() for tensor in numbers):
@@ -64,8 +63,7 @@ class TextClassifier:
             values: Sequence | None = getattr(self, field)
             if values is not None and len(values) != len(self):
                 raise ValueError(
-                    f'A text classifier of {len(self)} classes has {len(values)} '
-                    f'{field}; give one for each.'
+                    f'A text classifier of {len(self)} classes has {len(values)} {field}.'
                 )
 
     def __len__(self) -> int:
@@ -103,8 +101,7 @@ def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | No
     if bits is not None:
         if classifier.counts is None:
             raise ValueError(
-                'only embeddings (M, D) with counts are written in few bits, not (K, P, D): see '
-                'TextClassifier.flat'
+                'only embeddings (M, D) with counts fit in few bits: see TextClassifier.flat'
             )
         packed = pack_matrix(classifier.embeddings, bits)
         tensors = {f'embeddings.{key}': value for key, value in packed.items()}
@@ -126,8 +123,7 @@ def load_classifier(path: str | Path) -> TextClassifier:
         content = load_checkpoint_file(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f'There is no text classifier {path}. Build it with tools/build_vocabulary.py. '
-            f'({error})'
+            f'There is no text classifier {path}: tools/build_vocabulary.py builds it ({error})'
         ) from None
     state, notes = dict(embeddings=content), {}
     try:

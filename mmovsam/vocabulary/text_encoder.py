@@ -114,8 +114,7 @@ def _load(text_model: nn.Module, path: str | PathLike) -> None:
     except RuntimeError as error:
         first = '\n'.join(str(error).split('\n')[:4])
         raise ValueError(
-            f'the checkpoint {path} does not fit the text side of this CLIP model; '
-            f'is it of another model? {first}'
+            f'the checkpoint {path} does not fit the text side of this CLIP model: {first}'
         ) from error
 
 

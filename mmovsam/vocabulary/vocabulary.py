@@ -239,15 +239,11 @@ class Vocabulary:
             tokenizer: Its tokenizer: a list of B texts to (B, L) tokens.
             batch_size: Sentences encoded at once.
             progress: Whether a long run shows its rate and the time left.
-            cache: Whether to read embeddings from disk and keep new ones there, see
-                `mmovsam.vocabulary.encoding`.
+            cache: Whether embeddings are kept on disk, see `mmovsam.vocabulary.encoding`.
 
         Returns:
             The classifier, its embeddings in float32 on the CPU. Each is the mean of the
             L2-normalized embeddings of a name's sentences, normalized again.
-
-        Raises:
-            ValueError: If `batch_size` is not positive or the model returns no finite numbers.
         """
         readings = self._readings(text_model)
         row = {}

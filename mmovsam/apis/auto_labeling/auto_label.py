@@ -29,13 +29,7 @@ from .yolo_pictures import picture_files
 
 @dataclass(frozen=True)
 class Labeled:
-    """What a run has done.
-
-    Attributes:
-        num_images: How many images are in the result.
-        num_objects: How many objects are.
-        unreadable: Images that are not, by their names, and why.
-    """
+    """What a run has done: images and objects in the result, and why others are `unreadable`."""
 
     num_images: int
     num_objects: int

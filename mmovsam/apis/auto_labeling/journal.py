@@ -28,13 +28,9 @@ class Place(NamedTuple):
 class Journal:
     """Records of images, by their `file_name`, that outlive the processes that write them.
 
-    A line is a record with its checksum; the first one holds the settings of the run. A process
-    that is killed leaves whole lines and at most one torn one, which `open` cuts off. Nothing else
-    changes what is written.
-
-    Args:
-        folder: Where the files are, one for each process.
-        settings: What the records depend on; JSON.
+    A line is a record with its checksum; the first one holds the settings, JSON, that records
+    depend on. A process that is killed leaves whole lines and at most one torn one, which `open`
+    cuts off. Nothing else changes what is written. The folder has a file for each process.
     """
 
     def __init__(self, folder: Path, settings: Mapping) -> None:

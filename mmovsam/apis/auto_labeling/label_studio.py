@@ -31,18 +31,11 @@ def mask_regions(
     note: str,
     page: int | None = None,
 ) -> list[dict]:
-    """A mask as regions that Label Studio shows and stores, of the type that its label has.
+    """A mask `(H, W)` bool as regions that Label Studio shows and stores, of the type of its label.
 
     A brush mask or a rectangle is one region. Of polygons each piece of the mask is one, see
-    `mask_to_polygons`. An empty mask has none.
-
-    Args:
-        mask: `(H, W)` bool.
-        label: What it is.
-        to_name: The name of the `<Image>`.
-        score: Probability of the label.
-        note: What Label Studio shows with the region.
-        page: Which of the images of an `<Image valueList="...">`, counted from 0.
+    `mask_to_polygons`. An empty mask has none. `to_name` is the name of the `<Image>`, `note` what
+    is shown with the region, `page` which image of an `<Image valueList="...">` it is, from 0.
     """
     height, width = mask.shape
     if not mask.any():
@@ -94,11 +87,8 @@ def label_config_of(
 ) -> str:
     """The label config of tasks with objects of some names: that of a file, or one made for them.
 
-    One that is made has brush masks, or polygons.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no label config, has labels for several images, or lacks a name.
+    One that is made has brush masks, or polygons. A `ValueError` says if that of the file is none,
+    has labels for several images, or lacks a name.
     """
     if file is None:
         return make_label_config(names, KINDS[polygons])

@@ -21,27 +21,20 @@ def match_images(
     source: str | PathLike,
     annotations: str | PathLike | None = None,
 ) -> dict[str, int | str]:
-    """Find for each image what a file of proposals calls it.
+    """Find for each image what a file of proposals, `source`, calls it.
 
     With a COCO file, an id means the image that has its `file_name` there. Without one, text is a
     file name, and a number is the one in the file's name: 139 means `000000000139.jpg`. File names
     may come with more or fewer folders than the images' and without an ending: `val/1.jpg` means
     `data/val/1.jpg`, and so do `1.jpg` and `1`.
 
-    Args:
-        keys: What the file of proposals calls its images, ids or file names.
-        names: File names of the images, with `/`.
-        source: The file of proposals, for messages.
-        annotations: The COCO file.
-
     Returns:
         Keys by names, without the images that have no key. How many have none, and how many keys
         mean no image, is logged.
 
     Raises:
-        FileNotFoundError: There is no such COCO file.
-        ValueError: It has no `images`, no key means an image, or a key may mean several, or an
-            image may be meant by several.
+        ValueError: The COCO file has no `images`, no key means an image, or a key may mean several,
+            or an image may be meant by several.
     """
     paths = defaultdict(list)  # by file names, stems, and numbers
     for path in map(PurePosixPath, names):
@@ -62,8 +55,7 @@ def match_images(
             strangers.append(key)
         elif found.setdefault(meant[0], key) != key:
             raise ValueError(
-                f'{source}: its images {found[meant[0]]!r} and {key!r} may both be {meant[0]}; '
-                f'{_REMEDY}'
+                f'{source}: {found[meant[0]]!r} and {key!r} may both be {meant[0]}; {_REMEDY}'
             )
     without = [name for name in names if name not in found]
     message = (
@@ -98,6 +90,5 @@ def _file_names(annotations: str | PathLike) -> Mapping[int | str, str]:
         return {i['id']: str(i.get('file_name') or i['coco_url']) for i in content['images']}
     except (TypeError, KeyError, AttributeError):
         raise ValueError(
-            f'{annotations} has no `images` with an id and a file_name each; give a file in '
-            "COCO's layout"
+            f"{annotations} has no `images` with id and file_name; give a file in COCO's layout"
         ) from None

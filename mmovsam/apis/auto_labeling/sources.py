@@ -128,12 +128,7 @@ class PromptSource(Source):
     """The masks of the boxes of a prompter, one each and in their order.
 
     The score is the root of the product of the box's and the best name's, as `OVSAM` has it by
-    default.
-
-    Args:
-        prompter: Where the boxes come from.
-        settings: See `Source`.
-        ids: What the prompter calls the images, by their names, where it does not call them so.
+    default. `ids` has what the prompter calls the images, by their names; None if just so.
     """
 
     def __init__(
