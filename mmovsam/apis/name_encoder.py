@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -25,7 +24,7 @@ class NameEncoder:
         own: The model's vocabulary; None if it has none.
         text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None for no text tower.
         max_names: How many a typed list may have.
-        remembered: How many typed names are kept, those used last; no fewer than `max_names`.
+        remembered: How many typed names are kept, no fewer than `max_names`.
         built: Built vocabularies to choose from, each by what it is called. Where several know a
             name, the model's comes first, then they in their order.
     """
@@ -51,7 +50,7 @@ class NameEncoder:
                 # A class that the model would never predict (None) is wanted where it is listed.
                 known = zip(_rows(vocabulary), (flag is not False for flag in novel))
                 self._known.update(zip(map(split_name, vocabulary.names), known))
-        self._typed: OrderedDict[Names, Rows] = OrderedDict()
+        self._typed: dict[Names, Rows] = {}
         self._lock = threading.Lock()
 
     def encode(self, names: Sequence[str] | Vocabulary | TextClassifier) -> TextClassifier:
@@ -99,11 +98,9 @@ class NameEncoder:
             new = {key: wanted[key] for key in typed if key not in self._typed}
             if new:
                 self._typed.update(zip(new, self._read(list(new.values()))))
-            for key in typed:
-                self._typed.move_to_end(key)
-            while len(self._typed) > self.remembered:
-                self._typed.popitem(last=False)
             of_typed = {key: (self._typed[key], True) for key in typed}
+            if len(self._typed) > self.remembered:
+                self._typed = {key: self._typed[key] for key in typed}
         rows, novel = zip(*(of_typed.get(key) or self._known[key] for key in wanted))
         embeddings, biases = zip(*rows)
         bias = torch.cat(biases)

@@ -171,14 +171,6 @@ def test_of_a_part_and_its_whole_the_better_stays(scores):
     assert one_mask_each([]) == []
 
 
-def test_of_a_group_and_its_members_those_stay_that_are_better():
-    group = thing(0.5, 0, 50, 0, 100)
-    members = [thing(0.8, 0, 50, 0, 45), thing(0.6, 0, 50, 50, 95)]
-    assert one_mask_each([group, *members]) == members
-    sure = dict(group, score=0.9)
-    assert one_mask_each([sure, *members]) == [sure]
-
-
 # Once for all names
 
 
@@ -199,13 +191,6 @@ def test_candidates_are_looked_for_once(predictor, num_decoded, picture):
     predictor.set_image(picture[::-1].copy())
     predictor.find(['dog'], **ANY)
     assert calls
-
-
-def test_results_may_be_changed_without_changing_later_ones(predictor):
-    first = predictor.find(['cat', 'owl'], **ANY)
-    for each in first:
-        each.clear()
-    assert all(predictor.find(['cat', 'owl'], **ANY))
 
 
 # What it is for

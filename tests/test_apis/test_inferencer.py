@@ -373,19 +373,6 @@ def test_files_of_one_name_and_arrays_keep_their_own_results(inferencer, files, 
     assert written == ['00000000.json', '00000001.json', 'B_3.json', 'b.json', 'b_2.json']
 
 
-@pytest.mark.parametrize('score_thr', [0, 1])
-def test_run_lengths_of_the_model_are_drawn_and_written_too(
-    inferencer, files, monkeypatch, score_thr
-):
-    given = []
-    for mask_format in ('tensor', 'rle'):
-        monkeypatch.setitem(inferencer.model.test_cfg, 'mask_format', mask_format)
-        np.random.seed(0)  # MMDetection's colors of masks
-        given.append(inferencer(files[0], return_vis=True, pred_score_thr=score_thr))
-    assert given[0]['predictions'] == given[1]['predictions']
-    assert np.array_equal(given[0]['visualization'], given[1]['visualization'])
-
-
 # Setting up
 
 

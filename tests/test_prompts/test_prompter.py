@@ -1,7 +1,5 @@
 import pytest
 import torch
-from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
 
 from mmovsam.prompts import PromptFilter, Prompts
 
@@ -79,14 +77,3 @@ def test_a_filter_keeps(prompts, settings, kept):
 def test_bad_setting_is_refused(cfg, message):
     with pytest.raises(ValueError, match=message):
         PromptFilter.from_cfg(cfg)
-
-
-def test_filter_is_applied_to_each_image_alone():
-    prompter = MODELS.build(
-        dict(type='GridPrompter', points_per_side=2, filter=dict(max_per_img=3))
-    )
-    assert prompter.classes is None
-    samples = [DetDataSample(metainfo=dict(ori_shape=shape)) for shape in ((8, 8), (4, 4))]
-    first, second = prompter(samples)
-    assert first.point_coords[:, 0].tolist() == [[1.5, 1.5], [5.5, 1.5], [1.5, 5.5]]
-    assert second.point_coords[:, 0].tolist() == [[0.5, 0.5], [2.5, 0.5], [0.5, 2.5]]
