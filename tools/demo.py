@@ -25,7 +25,7 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 class Case(NamedTuple):
-    """What is asked about a photograph; `mmovsam.apis.example_photos` says whose they are."""
+    """What is asked about a photograph; `mmovsam.apis.loading` says whose they are."""
 
     photo: str
     prompts: list | str  # points (x, y) and boxes (x1, y1, x2, y2) in pixels, or `EVERYTHING`

@@ -3,8 +3,8 @@
 from ..models.prepare import prepare_for_inference
 from .auto_labeling import auto_label
 from .everything import segment_everything
-from .example_photos import EXAMPLE_PHOTOS, ExamplePhoto
 from .inferencer import OVSAMInferencer
+from .loading import EXAMPLE_PHOTOS, ExamplePhoto
 from .prediction import Prediction
 from .predictor import OVSAMPredictor
 from .tidying import label_map, non_overlapping, semantic_map

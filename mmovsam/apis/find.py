@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from ..models.detectors.ovsam import RegionEmbeddings
 from ..models.heads import OpenVocabClassifier
+from ..models.heads.open_vocab_classifier import fuse_opinions
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, split_name
+from ..vocabulary.kinship import are_akin
 from .everything import OUTPUT_MODES
-from .name_contest import NameContest
 from .tidying import mask_quality, touching
 from .tiles import TILE_OVERLAP
 
@@ -69,8 +71,8 @@ class FindMode:
         a part; or if 80% of that lie inside of it, a group or a whole that is less sure. So a
         higher `score_thr` takes results away and changes none.
 
-        What is costly is remembered with the image: further calls with the same candidates compare
-        names only.
+        Candidates are remembered with the image: further calls with the same ones compare names
+        only.
 
         Args:
             names: What to look for, in any words; or a text classifier with names.
@@ -79,8 +81,7 @@ class FindMode:
             image_index: Which of the images that are set.
             bboxes: `(N, 4)` xyxy in pixels of the image, such as a detector's, or the `Prompts` of
                 a prompter, whose boxes are read; None to look everywhere.
-            score_thr: Objects are left out with a lower score, see below. The default was chosen
-                for the photo model, see docs/photo_model.md.
+            score_thr: Objects with a lower score are left out.
             background: What else there may be; None for the model's own vocabulary, an empty list
                 for nothing.
             candidates: Arguments of `segment_everything`: `points_per_side`, `points_per_batch`,
@@ -95,8 +96,7 @@ class FindMode:
             names; `names` and `name_scores` are it and its competitors, the likeliest first;
             `score` is the name's probability times the quality of the mask, its `predicted_iou` or,
             where the model predicts none, `stability_score`, and less for boxes that were proposed
-            without certainty. In place of the point those of boxes
-            have `box`, what was asked, xyxy.
+            without certainty. In place of the point those of boxes have `box`, xyxy.
 
         Raises:
             FileNotFoundError: As for `OVSAMPredictor.set_image`.
@@ -129,7 +129,7 @@ class FindMode:
                 by_name=True,
             )
             found = []
-            for name in contest.asked:
+            for name in contest.queries:
                 found += one_mask_each([thing for thing in things if thing['name'] == name])
             found.sort(key=lambda thing: -thing['score'])
         if output_mode == 'mask':
@@ -148,7 +148,13 @@ class FindMode:
     ) -> list[dict]:
         """What `find` returns of one image that is set, as run lengths."""
         if bboxes is None:
-            things = self._everywhere(image_index, dict(candidates or {}))
+            options = dict(candidates or {})
+            unknown = sorted(set(options) - set(CANDIDATES))
+            if unknown:
+                raise ValueError(
+                    f'candidates have no {", ".join(unknown)}; they have {", ".join(CANDIDATES)}.'
+                )
+            things = self._candidates(image_index, self._everything_settings(**options))
         elif candidates:
             raise ValueError('candidates are settings of a search without bboxes: give either.')
         else:
@@ -163,11 +169,11 @@ class FindMode:
     ) -> NameContest:
         if not self.model.recognizes:
             raise ValueError('This model segments only: it was built without a classifier.')
-        own = self.model.classifier
+        classifier = self.model.classifier
         if background is None:
             with self._lock:  # the model may read its vocabulary's file now
-                named = own.has_vocabulary and own.class_names
-            background = [own] if named else []
+                named = classifier.has_vocabulary and classifier.class_names
+            background = [classifier] if named else []
         else:
             background = self._classifiers_of(background, 'background') if len(background) else []
         return NameContest(self._classifiers_of(names, 'names'), background)
@@ -176,40 +182,32 @@ class FindMode:
         self, names: Sequence[str] | TextClassifier, argument: str
     ) -> list[OpenVocabClassifier]:
         """One for names that the model knows and one for others, or what is given."""
-        own = self.model.classifier
+        classifier = self.model.classifier
         if isinstance(names, TextClassifier):
             if names.names is None:
                 raise ValueError(f'{argument} are a text classifier without names.')
-            return [own.with_vocabulary(names)]
+            return [classifier.with_vocabulary(names)]
         names = _checked_names(names, argument)
         with self._lock:
-            known = own.class_names or () if own.has_vocabulary else ()
+            known = classifier.class_names or () if classifier.has_vocabulary else ()
         labels = {split_name(name): label for label, name in enumerate(known)}
         old = [name for name in names if split_name(name) in labels]
         new = [name for name in names if split_name(name) not in labels]
         found = []
         if old:
-            found.append(own.subset([labels[split_name(name)] for name in old], old))
+            found.append(classifier.subset([labels[split_name(name)] for name in old], old))
         if new:
             found.append(self._name_encoder.classifier(new))
-        return [own.with_vocabulary(each) for each in found]
-
-    def _everywhere(self, image_index: int, options: dict) -> list[dict]:
-        unknown = sorted(set(options) - set(CANDIDATES))
-        if unknown:
-            raise ValueError(
-                f'candidates have no {", ".join(unknown)}; they have {", ".join(CANDIDATES)}.'
-            )
-        return self._candidates(image_index, self._everything_settings(**options))
+        return [classifier.with_vocabulary(each) for each in found]
 
     def _in_boxes(self, image_index: int, bboxes: np.ndarray | Tensor | Prompts) -> list[dict]:
-        """The answers to boxes, with what they are named by, remembered with the image."""
+        """The masks of boxes, with what they are named by, remembered with the image."""
         encoded = self._encoded(image_index)
         prompts = _boxes(bboxes)
         key = prompts.bboxes.numpy().tobytes()
         if key in encoded.candidates:
             return encoded.candidates[key]
-        said = self.predict_batch(
+        pred = self.predict_batch(
             prompts,
             top_k=1,
             mask_format='rle',
@@ -219,22 +217,21 @@ class FindMode:
         )
         height, width = encoded.ori_shape
         quality = 'predicted_iou' if self.model.predicts_quality else 'stability_score'
-        found = []
-        for row, mask in enumerate(said.masks):
-            thing = dict(
-                segmentation=mask,
-                area=int(coco_mask.area(mask)),
-                bbox=coco_mask.toBbox(mask).tolist(),
-                box=prompts.bboxes[row].tolist(),
-                crop_box=[0, 0, width, height],
-                regions=RegionEmbeddings(*(part[row] for part in said.regions)),
-            )
-            thing[quality] = float(said.scores[row])
-            if thing['area']:
-                found.append(thing)
+        things = [
+            {
+                'segmentation': mask,
+                'area': int(coco_mask.area(mask)),
+                'bbox': coco_mask.toBbox(mask).tolist(),
+                'box': prompts.bboxes[row].tolist(),
+                'crop_box': [0, 0, width, height],
+                'regions': RegionEmbeddings(*(part[row] for part in pred.regions)),
+                quality: float(pred.scores[row]),
+            }
+            for row, mask in enumerate(pred.masks)
+        ]
         encoded.candidates.clear()
-        encoded.candidates[key] = found
-        return found
+        encoded.candidates[key] = [thing for thing in things if thing['area']]
+        return encoded.candidates[key]
 
 
 def check_score_thr(score_thr: float) -> None:
@@ -270,6 +267,71 @@ def _boxes(bboxes: np.ndarray | Tensor | Prompts) -> Prompts:
     return Prompts(bboxes=bboxes.contiguous())
 
 
+class NameContest:
+    """How probable each name that is looked for is, among those that are not akin to it.
+
+    The other names and the background compete with a name, but for those that may be right of the
+    same thing, see `are_akin`: whether it is a cup says nothing against a red cup.
+
+    Args:
+        queries: Classifiers of the names that are looked for, all of one model and with names.
+        background: Classifiers of further names.
+    """
+
+    def __init__(
+        self, queries: Sequence[OpenVocabClassifier], background: Sequence[OpenVocabClassifier]
+    ) -> None:
+        self.classifiers = [*queries, *background]
+        names = [name for classifier in self.classifiers for name in classifier.class_names]
+        self.queries = tuple(name for classifier in queries for name in classifier.class_names)
+        known = set(map(split_name, self.queries))
+        excluded = torch.cat([each.excluded[:-1] for each in self.classifiers]).tolist()
+        kept = [
+            i
+            for i, name in enumerate(names)
+            if i < len(self.queries) or not (excluded[i] or split_name(name) in known)
+        ]
+        self.names = tuple(names[i] for i in kept)
+        self._kept = torch.tensor(kept)
+        shares = torch.cat([each.alpha[:-1] for each in self.classifiers]).cpu()
+        nothing = queries[0].alpha[-1:].cpu()  # the share of the column for none of the names
+        self._alpha = torch.cat((shares[self._kept], nothing))
+
+    def __call__(self, regions: RegionEmbeddings) -> Iterator[tuple[str, Tensor, Sequence[str]]]:
+        """The probabilities of the names of N regions.
+
+        Yields:
+            For each name that is looked for: it, `(N, 1 + C)` probabilities of it and of its C
+            competitors, and what these are called, it first.
+        """
+        head, clip = (self._logits(each) for each in (regions.by_head, regions.by_tower))
+        rivals = _rivals(self.queries, self.names)
+        for label, name in enumerate(self.queries):
+            columns = [label, *rivals[label].tolist(), len(self.names)]
+            fused = fuse_opinions(
+                head[:, columns], clip[:, columns], regions.visible, self._alpha[columns]
+            )
+            yield name, fused.softmax(1)[:, :-1], [self.names[i] for i in columns[:-1]]
+
+    def _logits(self, embeddings: Tensor) -> Tensor:
+        """`(N, K + 1)` of embeddings `(N, D)`; the last column is for none of the names."""
+        logits = [
+            classifier.logits(embeddings.to(classifier.embeddings.device))[:, :-1].cpu()
+            for classifier in self.classifiers
+        ]
+        logits = torch.cat(logits, 1)[:, self._kept]
+        return torch.cat((logits, logits.new_zeros(len(logits), 1)), 1)
+
+
+@lru_cache(maxsize=4)  # the same names are looked for in many images
+def _rivals(queries: tuple[str, ...], names: tuple[str, ...]) -> list[np.ndarray]:
+    """Which names compete with each that is looked for, as indices `(C,)`."""
+    return [
+        np.flatnonzero([not are_akin(name, other) for other in names]).astype(np.int32)
+        for name in queries
+    ]
+
+
 def _of_names(
     things: Sequence[dict], contest: NameContest, score_thr: float, top_k: int
 ) -> list[dict]:
@@ -283,17 +345,18 @@ def _of_names(
         scores = probabilities[:, 0].float() * quality
         best = probabilities.float().topk(min(top_k, len(rivals)), dim=1)
         chosen = (best.indices[:, 0] == 0) & (scores >= score_thr)
-        own = []
-        for row in chosen.nonzero()[:, 0].tolist():
-            thing = {key: value for key, value in things[row].items() if key != 'regions'}
-            thing.update(
-                name=name,
-                score=float(scores[row]),
-                names=[rivals[index] for index in best.indices[row].tolist()],
-                name_scores=best.values[row].tolist(),
-            )
-            own.append(thing)
-        found += one_mask_each(own)
+        found += one_mask_each(
+            [
+                dict(
+                    {key: value for key, value in things[row].items() if key != 'regions'},
+                    name=name,
+                    score=float(scores[row]),
+                    names=[rivals[index] for index in best.indices[row].tolist()],
+                    name_scores=best.values[row].tolist(),
+                )
+                for row in chosen.nonzero()[:, 0].tolist()
+            ]
+        )
     return sorted(found, key=lambda thing: -thing['score'])
 
 
@@ -303,13 +366,9 @@ def _quality(thing: Mapping) -> float:
 
 
 def one_mask_each(things: Sequence[dict]) -> list[dict]:
-    """Without duplicates, parts and groups: the rule is in `FindMode.find`.
+    """Objects of one name without duplicates, parts and groups, by the rule of `FindMode.find`.
 
-    Args:
-        things: Objects of one name, with run lengths.
-
-    Returns:
-        The best score first.
+    They have run lengths; the best score comes first.
     """
     things = sorted(things, key=lambda thing: -thing['score'])
     boxes = coco_mask.toBbox([thing['segmentation'] for thing in things]) if things else []

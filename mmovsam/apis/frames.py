@@ -16,18 +16,14 @@ VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpe
 
 
 def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
-    """The frames of a clip in their order.
-
-    Args:
-        source: A video that OpenCV reads; else images in the order of their names, see
-            `list_images`.
+    """The frames of a video that OpenCV reads, or images in the order of their names.
 
     Yields:
         The name of a frame, of a video such as `000012.jpg`, counted from 0; and `(H, W, 3)` uint8
         BGR.
 
     Raises:
-        FileNotFoundError: There is nothing of that name.
+        FileNotFoundError: There is nothing of that name, see also `list_images`.
         ValueError: It is no video, or an image is truncated.
     """
     path = Path(source)
@@ -39,10 +35,7 @@ def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
         raise FileNotFoundError(f'There is no video {source}. The working folder is {Path.cwd()}.')
     video, number = cv2.VideoCapture(str(path)), 0
     try:
-        while True:
-            there, frame = video.read()
-            if not there:
-                break
+        while (frame := video.read()[1]) is not None:
             yield f'{number:06d}.jpg', frame
             number += 1
     finally:

@@ -24,8 +24,7 @@ def read_image(
 
     Files are read as `LoadImageFromFile` reads them: turned as their EXIF says, gray ones in three
     equal channels, transparency ignored, deeper ones than 8 bits by `mmovsam.pixels.to_color`. HEIC
-    is read with the extra `heic`, AVIF where Pillow does.
-    Arrays and PIL images are treated alike; PIL itself takes the higher 8 of colors of 16 bits.
+    is read with the extra `heic`, AVIF where Pillow does. Arrays and PIL images are treated alike.
 
     Args:
         image: `(H, W)` or `(H, W, C)` with 1 to 4 channels of any depth, a PIL image, a file, an
@@ -55,7 +54,15 @@ def read_image(
     elif hasattr(image, 'read'):
         image = image.read()
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decoded(bytes(image), name, value_range)
+        data = bytes(image)
+        require_heif_reader(data, name)
+        # OpenCV would fill the missing part of a truncated image with gray.
+        image = decode_image(data, value_range) if whole_image_size(data) else None
+        if image is None:
+            raise ValueError(
+                f'{name} is truncated or no image ({len(data)} bytes). Get it again as a JPEG.'
+            )
+        return image
     if isinstance(image, Image.Image):
         try:
             image, image_format = upright(image), 'RGB'
@@ -67,22 +74,10 @@ def read_image(
     return image if image_format == 'BGR' else np.ascontiguousarray(image[..., ::-1])
 
 
-def _decoded(data: bytes, name: str, value_range: Sequence[float] | None) -> np.ndarray:
-    require_heif_reader(data, name)
-    # OpenCV would fill the missing part of a truncated image with gray.
-    image = decode_image(data, value_range) if whole_image_size(data) else None
-    if image is None:
-        raise ValueError(
-            f'{name} is truncated or no image ({len(data)} bytes). Get it again, or convert it '
-            'to JPEG or PNG.'
-        )
-    return image
-
-
 def read_sent_image(
     data: bytes, name: str, max_pixels: int, value_range: Sequence[float] | None = None
 ) -> np.ndarray:
-    """Read an image that is not trusted, sent to the page or to the backend of Label Studio.
+    """Read an image that is not trusted, from the bytes of a file that somebody sends.
 
     Args:
         data: The file's bytes.

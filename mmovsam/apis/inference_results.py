@@ -13,27 +13,17 @@ from ..models.detectors.run_lengths import encode_borders
 
 
 def run_lengths(masks: Tensor | list[dict]) -> list[dict]:
-    """N run-length encodings, `counts` as text, of masks.
-
-    Args:
-        masks: `(N, H, W)` bool, or N run-length encodings as pycocotools has them.
-    """
+    """N encodings, `counts` as text, of `(N, H, W)` bool or of encodings of pycocotools."""
     if isinstance(masks, Tensor):
         masks = encode_mask_results(masks.cpu().numpy())
     return [dict(mask, counts=mask['counts'].decode()) for mask in masks]
 
 
 def moved(mask: Mapping, left: int, top: int, size: Sequence[int]) -> dict:
-    """A mask in another frame, larger or smaller, by its run lengths alone.
+    """A mask in a frame of another `size` `(H, W)`, larger or smaller, by its run lengths alone.
 
-    Args:
-        mask: Run lengths, `counts` as text.
-        left: Column of the other frame at which the first one of the mask's lies; may be negative.
-        top: Row, likewise.
-        size: `(H, W)` of the other frame, in which all of the mask lies.
-
-    Returns:
-        Run lengths, `counts` as text.
+    The first frame lies at column `left` and row `top` of the other one, or before it; all of the
+    mask lies in the other one. `counts` are text.
     """
     height = mask['size'][0]
     borders = read_counts(mask['counts']).cumsum()

@@ -76,9 +76,8 @@ class OVSAMInferencer(DetInferencer):
         show_progress: Whether there is a bar.
         prompter: Config of a prompter in place of the config's own, such as
             `dict(type='GridPrompter')`.
-        detector: A detector whose boxes with a score of 0.3 or more are the prompts, as
-            `DetectorPrompter` takes it: a config file, or a name of MMDetection's index, such as
-            `'rtmdet_l_8xb32-300e_coco'`. For other settings give the `prompter`.
+        detector: Or a detector whose boxes with a score of 0.3 or more are the prompts, as
+            `DetectorPrompter` takes it.
         value_range: The values that are black and white in images of more than 8 bits, such as
             `(0, 4095)`; by default percentiles of each image, see `mmovsam.pixels.to_color`.
         font: Of names in pictures: an installed family or a file; by default whichever fonts of the
@@ -137,9 +136,6 @@ class OVSAMInferencer(DetInferencer):
     def set_vocabulary(self, names: Sequence[str] | Vocabulary | TextClassifier) -> None:
         """Change what things may be called, from the next call on.
 
-        Args:
-            names: Class names, a vocabulary, or a text classifier.
-
         Raises:
             TypeError: The names are a single string, or are no strings.
             ValueError: No names, a name twice, no text encoder to read them with, or a model that
@@ -151,17 +147,10 @@ class OVSAMInferencer(DetInferencer):
         self,
         inputs,
         batch_size: int = 1,
-        return_vis: bool = False,
-        show: bool = False,
-        wait_time: float = 0,
-        no_save_vis: bool = False,
-        draw_pred: bool = True,
-        pred_score_thr: float = 0.3,
-        return_datasamples: bool = False,
-        print_result: bool = False,
-        no_save_pred: bool = True,
+        *,
         out_dir: str | PathLike = '',
         prompts: Prompts | Mapping | Sequence | None = None,
+        **kwargs,
     ) -> dict:
         """Segment and name what is prompted in images.
 
@@ -175,21 +164,14 @@ class OVSAMInferencer(DetInferencer):
                 file (`http://`, `https://`, `file://`, or what else MMEngine reads); an array
                 `(H, W, 3)` uint8 BGR, as `mmcv.imread` reads it; a PIL image.
             batch_size: Images that the model gets at once.
-            return_vis: Whether the result has the pictures.
-            show: Whether pictures are shown in a window.
-            wait_time: For how many seconds; 0 until a key is pressed.
-            no_save_vis: Whether no pictures are written to `out_dir`.
-            draw_pred: Whether instances are drawn in pictures.
-            pred_score_thr: The least score of those that are drawn.
-            return_datasamples: Whether predictions are `DetDataSample`s, which are not written.
-            print_result: Whether results are printed.
-            no_save_pred: Whether no JSON is written to `out_dir`, as is the default.
             out_dir: Folder for pictures, `vis/NAME.jpg` (`.png` for such a file), and, with
                 `no_save_pred=False`, a JSON for each image, `preds/NAME.json`. NAME is that of the
                 file, where two have the same with `_2` behind it, or for an array its number.
             prompts: In place of the prompter, in pixels of each image: `Prompts`, or a dict as for
                 `OVSAMPredictor.predict`, for every image; or a list with, for each image, such a
                 one or a list of dicts.
+            kwargs: As for `DetInferencer`: `return_vis`, `show`, `wait_time`, `no_save_vis`,
+                `draw_pred`, `pred_score_thr`, `return_datasamples`, `print_result`, `no_save_pred`.
 
         Returns:
             `predictions`, a dict for each image in their order, ready for JSON: `labels`, `names`,
@@ -204,21 +186,7 @@ class OVSAMInferencer(DetInferencer):
             ValueError: A folder has no images, none can be read, a prompt is out of place, or the
                 prompter needs annotations.
         """
-        return super().__call__(
-            inputs,
-            batch_size=batch_size,
-            return_vis=return_vis,
-            show=show,
-            wait_time=wait_time,
-            no_save_vis=no_save_vis,
-            draw_pred=draw_pred,
-            pred_score_thr=pred_score_thr,
-            return_datasamples=return_datasamples,
-            print_result=print_result,
-            no_save_pred=no_save_pred,
-            out_dir=str(out_dir),
-            prompts=prompts,
-        )
+        return super().__call__(inputs, batch_size, out_dir=str(out_dir), prompts=prompts, **kwargs)
 
     # Setting up
 
@@ -256,8 +224,8 @@ class OVSAMInferencer(DetInferencer):
             with ExitStack() as files:
                 batch = slice(start, start + batch_size)
                 items = [
-                    self._read(source, own, names, files)
-                    for source, own in zip(inputs[batch], given[batch])
+                    self._read(*source_and_prompts, names, files)
+                    for source_and_prompts in zip(inputs[batch], given[batch])
                 ]
                 yield items, items
             errors += [item.error for item in items if item.error is not None]

@@ -31,16 +31,8 @@ OTHER_FORMATS = (
 def list_inputs(inputs: Any) -> list:
     """The images of files, folders, globs, addresses, arrays, or lists of these.
 
-    Args:
-        inputs: See `OVSAMInferencer.__call__`.
-
-    Returns:
-        Each image: text for a file or an address, else what was given. A folder's, and those of
-        all folders in it, are sorted by name; see `walk_images`.
-
-    Raises:
-        FileNotFoundError: A glob fits nothing.
-        ValueError: A folder has no images.
+    Each is text for a file or an address, else what was given. A folder's, and those of all folders
+    in it, are sorted by name; see `walk_images`. A folder or a glob without any is an error.
     """
     if isinstance(inputs, (list, tuple, Iterator)) and not hasattr(inputs, 'read'):
         return [image for entry in inputs for image in list_inputs(entry)]
@@ -50,45 +42,28 @@ def list_inputs(inputs: Any) -> list:
     if source.startswith('file://'):
         source = url2pathname(urlsplit(source).path)
     if '://' in source:
-        images = _listed_at(source)
-        if images is None:
-            return [source]
-    elif os.path.isdir(source):
-        images = list(map(str, walk_images(source)))
-    elif glob.has_magic(source) and not os.path.exists(source):
+        return [source]
+    if os.path.isdir(source):
+        images = sorted(map(str, walk_images(source)))
+        if not images:
+            raise ValueError(f'The folder {source} has no images ({", ".join(IMG_EXTENSIONS)}).')
+        return images
+    if glob.has_magic(source) and not os.path.exists(source):
         found = sorted(path for path in glob.iglob(source, recursive=True) if os.path.isfile(path))
         if not found:
             raise FileNotFoundError(f'No file fits {source}. The working folder is {Path.cwd()}.')
         return found
-    else:
-        return [on_disk(source)]
-    if not images:
-        raise ValueError(f'The folder {source} has no images ({", ".join(IMG_EXTENSIONS)}).')
-    return sorted(images)
-
-
-def _listed_at(source: str) -> list[str] | None:
-    """The images of a folder at an address; None if there is no folder."""
-    try:
-        backend = get_file_backend(source)
-    except (KeyError, ValueError):
-        return None  # an error of this input alone, when it is read
-    if not (hasattr(backend, 'isdir') and backend.isdir(source)):
-        return None
-    names = backend.list_dir_or_file(source, list_dir=False, recursive=True)
-    visible = [name for name in names if not any(p.startswith('.') for p in Path(name).parts)]
-    return list(_images_among([backend.join_path(source, name) for name in visible], source))
+    return [on_disk(source)]
 
 
 def list_images(
-    source: str | os.PathLike, leave_out: str | os.PathLike | Sequence = ()
+    source: str | os.PathLike, leave_out: Sequence[str | os.PathLike] = ()
 ) -> dict[str, Path]:
     """Find images to label.
 
     Args:
-        source: A folder, searched with all folders in it for files that end like images, but not
-            for hidden ones; a glob such as `'photos/*/*.jpg'` (`**` for any depth); one image; or a
-            text file (`.txt`) with a path on each line, relative to the folder of the file.
+        source: A folder, see `walk_images`; a glob such as `'photos/*/*.jpg'` (`**` for any depth);
+            one image; or a text file (`.txt`) with a path on each line, relative to its folder.
         leave_out: Folders whose images do not count, such as those of pictures made of others.
 
     Returns:
@@ -100,8 +75,7 @@ def list_images(
         ValueError: There is no image in it, or the list has a line twice.
     """
     root, paths = _find(source)
-    folders = [leave_out] if isinstance(leave_out, (str, os.PathLike)) else leave_out or ()
-    unwanted = {Path(folder).resolve() for folder in folders}
+    unwanted = {Path(folder).resolve() for folder in leave_out}
     if unwanted:  # where a link stands counts, not where it leads
         paths = (p for p in paths if unwanted.isdisjoint((p.parent.resolve() / p.name).parents))
     # Both are absolute, so that there is a way from one to the other.
@@ -156,27 +130,26 @@ def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         visible = [name for name in files if not name.startswith('.')]
-        yield from (Path(place, name) for name in _images_among(visible, place))
+        _count_others(visible, place)
+        yield from (Path(place, name) for name in visible if _is_image_name(name))
 
 
 def _is_image_name(name: str) -> bool:
     return name.lower().endswith((*IMG_EXTENSIONS, *heif_extensions()))
 
 
-def _images_among(files: Sequence[str], source: str | os.PathLike) -> Iterator[str]:
-    """Those whose format is read, by their ending; images of other formats are counted."""
+def _count_others(files: Sequence[str], folder: str) -> None:
     endings = Counter(os.path.splitext(file)[1].lower() for file in files)
     others = [ending for ending in OTHER_FORMATS if ending not in heif_extensions()]
-    not_taken = {ending: endings[ending] for ending in others if endings[ending]}
-    if not_taken:
+    counts = {ending: endings[ending] for ending in others if endings[ending]}
+    if counts:
         print_log(
-            f'{source}: {sum(not_taken.values())} images are left out, their formats are not read: '
-            f'{", ".join(f"{count} {ending}" for ending, count in not_taken.items())}. Convert '
+            f'{folder}: {sum(counts.values())} images are left out, their formats are not read: '
+            f'{", ".join(f"{count} {ending}" for ending, count in counts.items())}. Convert '
             "them to JPEG or PNG; HEIC is read after pip install 'mmovsam[heic]'.",
             logger='current',
             level=logging.WARNING,
         )
-    return filter(_is_image_name, files)
 
 
 @contextmanager

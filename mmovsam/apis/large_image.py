@@ -20,17 +20,12 @@ SAMPLE_SIDE = 256
 
 
 class LargeImage:
-    """An image of which windows are read.
+    """An image `(H, W)` of which windows are read.
 
-    Args:
-        read: Pixels `(h, w)` or `(h, w, C)` of rows and columns, given as `y1, y2, x1, x2`.
-        shape: `(H, W)`.
-        image_format: `'RGB'` or `'BGR'`, the order of the channels that `read` gives.
-        value_range: As for `mmovsam.apis.image_input.read_image`; by default percentiles of some
-            windows, the same for all.
-
-    Raises:
-        ValueError: It has 2**32 pixels or more, which COCO's run lengths cannot count.
+    `read` gives the pixels `(h, w)` or `(h, w, C)` of rows and columns, `y1, y2, x1, x2`, in the
+    channel order of `image_format`. Without a `value_range`, see `read_image`, the percentiles of
+    some windows count for all. One of 2**32 pixels or more, which COCO's run lengths cannot count,
+    is a `ValueError`.
     """
 
     def __init__(
@@ -43,8 +38,7 @@ class LargeImage:
         height, width = map(int, shape)
         if height * width >= 2**32:
             raise ValueError(
-                f'The image has {width}x{height} pixels; run lengths count up to 2**32. Cut it in '
-                'parts.'
+                f'The image has {width}x{height} pixels; run lengths count up to 2**32. Cut it up.'
             )
         self.shape = height, width
         self._read = read
@@ -69,24 +63,19 @@ class LargeImage:
             for y, x in itertools.product(*starts)
         ]
         sample = np.concatenate(windows).astype(np.float64)
-        low, high = np.percentile(sample[np.isfinite(sample)], PERCENTILES)
-        return (float(low), float(high)) if low < high else (float(low), float(low) + 1)
+        low, high = map(float, np.percentile(sample[np.isfinite(sample)], PERCENTILES))
+        return low, high if low < high else low + 1
 
 
 def open_large_image(
     image, image_format: str = 'RGB', value_range: Sequence[float] | None = None
 ) -> LargeImage:
-    """An image of which windows are read.
+    """An image of which windows are read; arguments as for `read_image`.
 
     TIFF files, with all that is called otherwise and built like them, are read in parts by rasterio
-    or else tifffile, whichever is installed (`mmovsam[large-images]`), as they are stored, at their
-    full resolution. So is what is sliced like an array: `numpy.memmap`, zarr, HDF5. All other
-    images are decoded as a whole.
-
-    Args:
-        image: As for `OVSAMPredictor.set_image`, or an array in a file.
-        image_format: `'RGB'` or `'BGR'`, the channel order of an array.
-        value_range: As for `LargeImage`.
+    or else tifffile, whichever is installed (`mmovsam[large-images]`), at their full resolution. So
+    is what is sliced like an array: `numpy.memmap`, zarr, HDF5. All other images are decoded as a
+    whole.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -149,17 +138,15 @@ def _by_tifffile(path: str):
     if page.is_memmappable:
         pixels = tifffile.memmap(path, page=0, mode='r').reshape(page.shaped)[:, 0]
         return lambda y1, y2, x1, x2: _planes_last(pixels[:, y1:y2, x1:x2]), (height, width)
-    rows, columns = (
-        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
-    )
+    rows, columns = page.tile if page.is_tiled else (page.rowsperstrip, width)
     across, down = -(-width // columns), -(-height // rows)
+    numbers = np.arange(planes * down * across).reshape(planes, down, across)
 
     def read(y1, y2, x1, x2):
         y2, x2 = min(y2, height), min(x2, width)
         pixels = np.zeros((planes, y2 - y1, x2 - x1, samples), page.dtype)
-        numbers = np.arange(planes * down * across).reshape(planes, down, across)
-        numbers = numbers[:, y1 // rows : -(-y2 // rows), x1 // columns : -(-x2 // columns)]
-        for number in numbers.ravel().tolist():
+        met = numbers[:, y1 // rows : -(-y2 // rows), x1 // columns : -(-x2 // columns)]
+        for number in met.ravel().tolist():
             file.filehandle.seek(page.dataoffsets[number])
             data = file.filehandle.read(page.databytecounts[number])
             try:
@@ -167,10 +154,9 @@ def _by_tifffile(path: str):
             except Exception as error:  # whatever the codec raises
                 raise ValueError(f'{path} cannot be read at {x1}, {y1}: {error}') from None
             if part is not None:  # else it is empty
-                ys, xs = (slice(max(a - b, 0), None) for a, b in ((y1, y), (x1, x)))
-                part = part[0, ys, xs]
-                y, x = max(y - y1, 0), max(x - x1, 0)
-                place = pixels[plane, y : y + part.shape[0], x : x + part.shape[1]]
+                part = part[0, max(y1 - y, 0) :, max(x1 - x, 0) :]
+                place = pixels[plane, max(y - y1, 0) :, max(x - x1, 0) :]
+                place = place[: part.shape[0], : part.shape[1]]
                 place[:] = part[: place.shape[0], : place.shape[1]]
         return _planes_last(pixels)
 

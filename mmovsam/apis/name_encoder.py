@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -22,13 +21,12 @@ class NameEncoder:
     by a name or two at a time. May be used by several threads.
 
     Args:
-        own: The model's own vocabulary; None if it has none.
-        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None if there is no text
-            tower, so that only built classifiers and their names are known.
+        own: The model's vocabulary; None if it has none.
+        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None for no text tower.
         max_names: How many a typed list may have.
-        remembered: How many typed names are kept, those used last; no fewer than `max_names`.
+        remembered: How many typed names are kept, no fewer than `max_names`.
         built: Built vocabularies to choose from, each by what it is called. Where several know a
-            name, the model's own comes first, then they in their order.
+            name, the model's comes first, then they in their order.
     """
 
     def __init__(
@@ -45,16 +43,14 @@ class NameEncoder:
         self.built = dict(built or {})
         self._text_encoder_args = text_encoder
         self._text_encoder = None
-        self._known: dict[
-            Names, tuple[Rows, bool]
-        ] = {}  # of built vocabularies, and if it is novel
+        self._known: dict[Names, tuple[Rows, bool]] = {}  # of built ones, and if it is novel
         for vocabulary in (*reversed(self.built.values()), own):
             if vocabulary is not None and vocabulary.names is not None:
                 novel = vocabulary.novel or [True] * len(vocabulary.names)
                 # A class that the model would never predict (None) is wanted where it is listed.
                 known = zip(_rows(vocabulary), (flag is not False for flag in novel))
                 self._known.update(zip(map(split_name, vocabulary.names), known))
-        self._typed: OrderedDict[Names, Rows] = OrderedDict()
+        self._typed: dict[Names, Rows] = {}
         self._lock = threading.Lock()
 
     def encode(self, names: Sequence[str] | Vocabulary | TextClassifier) -> TextClassifier:
@@ -76,14 +72,10 @@ class NameEncoder:
             return vocabulary.build_classifier(*self._tower())
 
     def classifier(self, names: Sequence[str]) -> TextClassifier:
-        """A classifier of names that somebody types.
+        """A classifier of names that somebody types; those that are read alike are one class.
 
         A name of a built vocabulary keeps what that has for it: its embeddings, and whether it is
         base or novel. Every other one is novel, and is read by the text tower when it first comes.
-
-        Args:
-            names: Class names, as for `mmovsam.vocabulary.Vocabulary`; those that are read alike
-                are one class.
 
         Raises:
             ValueError: There is none, one is empty, there are too many, or the text tower is
@@ -106,11 +98,9 @@ class NameEncoder:
             new = {key: wanted[key] for key in typed if key not in self._typed}
             if new:
                 self._typed.update(zip(new, self._read(list(new.values()))))
-            for key in typed:
-                self._typed.move_to_end(key)
-            while len(self._typed) > self.remembered:
-                self._typed.popitem(last=False)
             of_typed = {key: (self._typed[key], True) for key in typed}
+            if len(self._typed) > self.remembered:
+                self._typed = {key: self._typed[key] for key in typed}
         rows, novel = zip(*(of_typed.get(key) or self._known[key] for key in wanted))
         embeddings, biases = zip(*rows)
         bias = torch.cat(biases)
@@ -135,13 +125,11 @@ class NameEncoder:
     def _read(self, names: list[str]) -> list[Rows]:
         if self._text_encoder_args is None:
             raise ValueError(
-                f'{", ".join(names)}: this model knows its own names only. For others its '
-                'config needs a text_encoder.'
+                f'{", ".join(names)}: this model knows its own names only. Give it a text_encoder.'
             )
         # Half-typed names are no use tomorrow: nothing of this goes to the cache on disk.
-        return _rows(
-            Vocabulary(names).build_classifier(*self._tower(), progress=False, cache=False)
-        )
+        vocabulary = Vocabulary(names)
+        return _rows(vocabulary.build_classifier(*self._tower(), progress=False, cache=False))
 
 
 def _rows(classifier: TextClassifier) -> list[Rows]:

@@ -32,14 +32,9 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float | None = None) -> list[n
 
 
 def svg_path(mask: np.ndarray) -> str:
-    """The edge of a mask, for the attribute `d` of an SVG path with `fill-rule="evenodd"`.
+    """The rings of a mask `(H, W)`, for the attribute `d` of an SVG path filled by `evenodd`.
 
-    Args:
-        mask: `(H, W)` bool or uint8.
-
-    Returns:
-        The rings around pieces and holes, as `mask_to_polygons` has them, in pixels of the mask.
-        Empty for no mask.
+    They go around pieces and holes, as `mask_to_polygons` has them; empty for an empty mask.
     """
     rings = [ring for piece in _pieces(mask, None) for ring in piece]
     return ''.join('M' + 'L'.join(f'{x:g} {y:g}' for x, y in ring) + 'Z' for ring in rings)
@@ -85,5 +80,4 @@ def _pieces(mask: np.ndarray, tolerance: float | None) -> list[list[np.ndarray]]
 def _simplified(contour: np.ndarray, tolerance: float) -> np.ndarray:
     """A ring with fewer corners, unless too few would be left of a small one."""
     simple = cv2.approxPolyDP(contour, 2 * tolerance, closed=True)
-    ring = simple if len(simple) > 2 else contour
-    return ring[:, 0].astype(np.float64)
+    return (simple if len(simple) > 2 else contour)[:, 0].astype(np.float64)

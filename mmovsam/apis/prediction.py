@@ -1,4 +1,4 @@
-"""What a predictor answers, and how it is put together chunk by chunk."""
+"""What a predictor gives, and how it is put together chunk by chunk."""
 
 from __future__ import annotations
 
@@ -51,15 +51,9 @@ class Prediction:
 class PredictionWriter:
     """Collects the masks of one image, chunk after chunk, and makes a `Prediction` of them.
 
-    Args:
-        num: How many masks there will be, N.
-        metainfo: `img_shape` and `ori_shape` of the image.
-        input_size: Side of the network's square input in pixels.
-        logit_size: Side of the low-resolution logits; 0 if they are not to be kept.
-        names: What the classes are called, K names; none for a model without names.
-        top_k: How many names a mask gets, at most.
-        mask_format: `'tensor'`, `'rle'` or `'logits'`, see `Prediction`.
-        keep_regions: Whether what names are read from is kept.
+    There will be `num` masks. `metainfo` has `img_shape` and `ori_shape`; `input_size` is the side
+    of the network's input, `logit_size` that of low-resolution logits, 0 to keep none; `names` are
+    those of the classes; `mask_format` is `'tensor'`, `'rle'` or `'logits'`.
     """
 
     def __init__(
@@ -116,26 +110,16 @@ class PredictionWriter:
             self.done = rows.stop
             return
         for enlarged in enlarge_logits(logits, self.input_size, *self.shapes):
-            self._add_masks(enlarged)
-
-    def _add_masks(self, logits: Tensor) -> None:
-        rows = slice(self.done, self.done + len(logits))
-        masks = logits > 0
-        self.bboxes[rows] = masks_to_bboxes(masks).cpu().numpy()
-        chosen = logits if self.mask_format == 'logits' else masks
-        self.masks[rows] = chosen.cpu().numpy()
-        self.done = rows.stop
+            part = slice(self.done, self.done + len(enlarged))
+            masks = enlarged > 0
+            self.bboxes[part] = masks_to_bboxes(masks).cpu().numpy()
+            self.masks[part] = (enlarged if self.mask_format == 'logits' else masks).cpu().numpy()
+            self.done = part.stop
 
     def prediction(self) -> Prediction:
         """All that was put in."""
-        return Prediction(
-            self.masks,
-            self.scores,
-            self.low_res_logits,
-            self.bboxes,
-            self.names,
-            self.name_scores,
-            RegionEmbeddings(*(torch.cat(parts).cpu() for parts in zip(*self.regions)))
-            if self.regions
-            else None,
-        )
+        regions = None
+        if self.regions:
+            regions = RegionEmbeddings(*(torch.cat(parts).cpu() for parts in zip(*self.regions)))
+        parts = self.masks, self.scores, self.low_res_logits, self.bboxes
+        return Prediction(*parts, self.names, self.name_scores, regions)

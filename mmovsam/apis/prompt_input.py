@@ -18,13 +18,10 @@ FIELDS = ('point_coords', 'point_labels', 'box', 'mask_input')
 def checked_prompts(
     prompts: Prompts | Sequence[Mapping], ori_shape: Sequence[int], logit_size: int
 ) -> Prompts:
-    """The prompts of one image, each in order and in its place.
+    """The prompts of one image `(H, W)`, each in order and in its place.
 
-    Args:
-        prompts: Dicts with arguments of `OVSAMPredictor.predict`, or `Prompts`, whose `labels` and
-            `scores` are not read.
-        ori_shape: `(H, W)` of the image.
-        logit_size: Side of low-resolution logits.
+    They are dicts with arguments of `OVSAMPredictor.predict`, or `Prompts`, whose `labels` and
+    `scores` are not read. `logit_size` is the side of low-resolution logits.
 
     Raises:
         TypeError: They are neither.
@@ -68,12 +65,7 @@ def _rows(prompts: Prompts) -> Iterator[dict]:
 
 
 def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -> dict:
-    """A prompt for one object, with arrays of the right kind.
-
-    Args:
-        prompt: Arguments of `OVSAMPredictor.predict`; None is the same as absent.
-        ori_shape: `(H, W)` of the image.
-        logit_size: Side of low-resolution logits.
+    """A prompt for one object, arguments of `OVSAMPredictor.predict`, as arrays of the right kind.
 
     Returns:
         What there is of `bboxes` `(4,)`, `point_coords` `(P, 2)`, `point_labels` `(P,)` and
@@ -89,24 +81,31 @@ def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -
         raise ValueError(f'A prompt has no {", ".join(unknown)}; it has {", ".join(FIELDS)}.')
     if ('point_labels' in prompt) != ('point_coords' in prompt):
         raise ValueError(
-            'A prompt has point_coords, (P, 2) xy in pixels, and point_labels, 1 foreground and 0 '
-            'background, together.'
+            'A prompt has point_coords, (P, 2) xy, and '
+            'point_labels, 1 foreground and 0 background, together.'
         )
     if not prompt:
         raise ValueError(
-            'A prompt needs point_coords with point_labels, a box, or a mask_input; this one is '
-            'empty.'
+            'A prompt needs point_coords with point_labels, a box, or a mask_input; this is empty.'
         )
-    height, width = ori_shape[:2]
+    size = ori_shape[1], ori_shape[0]
     fields = {}
     if 'box' in prompt:
-        fields['bboxes'] = _checked_box(prompt['box'], width, height)
+        fields['bboxes'] = _checked_box(_array(prompt['box'], 'box'), size)
     if 'point_coords' in prompt:
-        points, labels = prompt['point_coords'], prompt['point_labels']
-        points, labels = _checked_points(points, labels, width, height)
-        fields.update(point_coords=points, point_labels=labels)
+        points = _array(prompt['point_coords'], 'point_coords')
+        labels = _array(prompt['point_labels'], 'point_labels', None)
+        _check_points(points, labels, size)
+        fields.update(point_coords=points, point_labels=labels.astype(np.int64))
     if 'mask_input' in prompt:
-        fields['mask_input'] = _checked_mask(prompt['mask_input'], logit_size)
+        mask = fields['mask_input'] = _array(prompt['mask_input'], 'mask_input')
+        if mask.shape != (1, logit_size, logit_size):
+            raise ValueError(
+                f'mask_input is (1, {logit_size}, {logit_size}), such as low_res_logits[i][None] '
+                f'of an earlier prediction; got shape {mask.shape}.'
+            )
+        if not np.isfinite(mask).all():
+            raise ValueError('mask_input holds NaN or infinity.')
     return fields
 
 
@@ -121,8 +120,7 @@ def _array(value, name: str, dtype=np.float32) -> np.ndarray:
         ) from None
 
 
-def _checked_points(coords, labels, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    points, labels = _array(coords, 'point_coords'), _array(labels, 'point_labels', None)
+def _check_points(points: np.ndarray, labels: np.ndarray, size: tuple[int, int]) -> None:
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f'point_coords are (P, 2) xy in pixels, got shape {points.shape}.')
     if labels.shape != points.shape[:1]:
@@ -133,17 +131,13 @@ def _checked_points(coords, labels, width: int, height: int) -> tuple[np.ndarray
         raise ValueError(
             f'point_labels are 1 (foreground) or 0 (background), got {labels.tolist()}.'
         )
-    inside = (points >= 0).all(1) & (points <= (width, height)).all(1)
+    inside = (points >= 0).all(1) & (points <= size).all(1)
     if not inside.all():
-        raise ValueError(
-            f'Point {points[~inside][0].tolist()} is not inside the image of '
-            f'{width}x{height} pixels.'
-        )
-    return points, labels.astype(np.int64)
+        point = points[~inside][0].tolist()
+        raise ValueError(f'Point {point} is not inside the image of {size[0]}x{size[1]} pixels.')
 
 
-def _checked_box(box, width: int, height: int) -> np.ndarray:
-    box = _array(box, 'box')
+def _checked_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if box.shape not in ((4,), (1, 4)):
         raise ValueError(
             f'A box is (4,) xyxy in pixels, got shape {box.shape}. For several objects, call '
@@ -154,21 +148,9 @@ def _checked_box(box, width: int, height: int) -> np.ndarray:
         raise ValueError(
             f'Box {box.tolist()} is empty, inverted or not finite: expected x1 < x2 and y1 < y2.'
         )
-    if not ((box[2:] > 0).all() and (box[:2] < (width, height)).all()):
-        raise ValueError(f'Box {box.tolist()} is outside the image of {width}x{height} pixels.')
-    return box.clip(0, (width, height, width, height)).astype(np.float32)
-
-
-def _checked_mask(mask, logit_size: int) -> np.ndarray:
-    mask = _array(mask, 'mask_input')
-    if mask.shape != (1, logit_size, logit_size):
-        raise ValueError(
-            f'mask_input is (1, {logit_size}, {logit_size}), such as low_res_logits[i][None] of an '
-            f'earlier prediction; got shape {mask.shape}.'
-        )
-    if not np.isfinite(mask).all():
-        raise ValueError('mask_input holds NaN or infinity.')
-    return mask
+    if not ((box[2:] > 0).all() and (box[:2] < size).all()):
+        raise ValueError(f'Box {box.tolist()} is outside the image of {size[0]}x{size[1]} pixels.')
+    return box.clip(0, (*size, *size)).astype(np.float32)
 
 
 def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> Prompts:
@@ -193,21 +175,11 @@ def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> 
     return Prompts(**fields)
 
 
-class _GivenPrompts(nn.Module):
-    """Stands in for a prompter."""
-
-    def __init__(self, prompts: list[Prompts]) -> None:
-        super().__init__()
-        self.prompts = prompts
-
-    def forward(self, _) -> list[Prompts]:
-        return self.prompts
-
-
 @contextmanager
 def prompted(model: PromptedDetector, prompts: list[Prompts]) -> Iterator[None]:
     """Have a model prompted by the given prompts of each image of a batch, not by its prompter."""
-    prompter, model.prompter = model.prompter, _GivenPrompts(prompts)
+    prompter, model.prompter = model.prompter, nn.Identity()
+    model.prompter.forward = lambda _: prompts
     try:
         yield
     finally:

@@ -1,4 +1,7 @@
-"""Masks made tidy: each kept once, without islands and holes, without overlaps, as a label map."""
+"""Masks made tidy: each kept once, without islands and holes, without overlaps, as a label map.
+
+Things are dicts as `segment_everything` gives them, with run lengths where nothing else is said.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def quality_of(thing: Mapping) -> float:
 
 
 def distinct(things: Sequence[dict], nms_iou: float) -> list[dict]:
-    """Those that overlap none of the earlier ones that are kept, by their run lengths."""
+    """Things that overlap none of the earlier ones that are kept by an IoU above `nms_iou`."""
     masks = [thing['segmentation'] for thing in things]
     boxes = coco_mask.toBbox(masks) if masks else np.zeros((0, 4))
     kept, left = [], np.ones(len(masks), bool)
@@ -30,11 +33,8 @@ def distinct(things: Sequence[dict], nms_iou: float) -> list[dict]:
         if not left[index]:
             continue
         kept.append(thing)
-        near = (
-            index
-            + 1
-            + np.flatnonzero(left[index + 1 :] & touching(boxes[index], boxes[index + 1 :]))
-        )
+        later = slice(index + 1, None)
+        near = np.flatnonzero(left[later] & touching(boxes[index], boxes[later])) + index + 1
         if len(near):
             ious = coco_mask.iou([masks[i] for i in near], [masks[index]], [0])[:, 0]
             left[near[ious > nms_iou]] = False
@@ -52,33 +52,21 @@ def touching(bbox: Sequence[float], bboxes: np.ndarray) -> np.ndarray:
 def with_mask(
     thing: Mapping, mask: np.ndarray, corner: Sequence[int] = (0, 0), size: Sequence[int] = ()
 ) -> dict:
-    """The same thing with another mask.
+    """A thing with another mask `(h, w)` bool, which begins at pixel `corner` (x, y) of an image.
 
-    Args:
-        thing: A dict of `segment_everything`.
-        mask: `(h, w)` bool.
-        corner: The pixel (x, y) of the image that is the mask's first.
-        size: `(H, W)` of the image; by default the mask's.
+    The image has the `size` `(H, W)`, by default the mask's.
     """
     (segmentation,) = run_lengths([coco_mask.encode(np.asfortranarray(mask, np.uint8))])
     if size:
         segmentation = moved(segmentation, *corner, size)
-    return dict(
-        thing,
-        segmentation=segmentation,
-        area=int(mask.sum()),
-        bbox=coco_mask.toBbox(segmentation).tolist(),
-    )
+    bbox = coco_mask.toBbox(segmentation).tolist()
+    return dict(thing, segmentation=segmentation, area=int(mask.sum()), bbox=bbox)
 
 
 def cut_out(thing: Mapping) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """A mask within its box, and where that is; the rest of the image takes no memory.
+    """A mask within its box, `(h, w)` bool, and the rows and columns of the image where that is.
 
-    Args:
-        thing: A dict of `segment_everything`, with run lengths or `(H, W)` bool.
-
-    Returns:
-        `(h, w)` bool, and the rows and columns of the image.
+    The rest of the image takes no memory. Masks may also be `(H, W)` bool.
     """
     mask, (x, y, width, height) = thing['segmentation'], map(int, thing['bbox'])
     window = slice(y, y + height), slice(x, x + width)
@@ -88,14 +76,10 @@ def cut_out(thing: Mapping) -> tuple[np.ndarray, tuple[slice, slice]]:
 
 
 def remove_small_regions(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
-    """Fill holes of fewer pixels, and then remove islands of fewer.
+    """Fill holes of fewer pixels than `min_area` in a mask `(H, W)`, then remove such islands.
 
     As in SAM, pixels are connected by their corners too, a hole may lie at the image's edge, and of
     a mask with small islands only the largest stays.
-
-    Args:
-        mask: `(H, W)` bool.
-        min_area: In pixels.
 
     Returns:
         The mask, and whether it is another one now.
@@ -117,18 +101,10 @@ def _small_regions(mask: np.ndarray, min_area: int) -> np.ndarray:
 
 
 def tidy_regions(things: Sequence[dict], min_area: int, nms_iou: float) -> list[dict]:
-    """Things whose masks have neither islands nor holes of fewer pixels.
+    """Things, in their order, whose masks have neither islands nor holes of fewer pixels.
 
     Of two that overlap by more than `nms_iou` then, one that was tidy already stays, or the earlier
     one.
-
-    Args:
-        things: Dicts of `segment_everything`, with run lengths.
-        min_area: In pixels.
-        nms_iou: Intersection over union.
-
-    Returns:
-        In their order.
     """
     unchanged, changed, order = [], [], {}
     for place, thing in enumerate(things):
@@ -142,7 +118,7 @@ def tidy_regions(things: Sequence[dict], min_area: int, nms_iou: float) -> list[
 
 
 def non_overlapping(things: Sequence[dict], min_area: int = 1) -> list[dict]:
-    """Things whose masks have no pixel in common.
+    """Things, in their order, whose masks have no pixel in common.
 
     A pixel of several masks goes to the smallest of them, and of equally large ones to the earlier:
     so a part lies on top of its whole, and nothing disappears behind a larger mask.
@@ -152,7 +128,7 @@ def non_overlapping(things: Sequence[dict], min_area: int = 1) -> list[dict]:
         min_area: Things of which fewer pixels are left are left out; at least 1.
 
     Returns:
-        In their order, with new `segmentation`, `area` and `bbox`.
+        With new `segmentation`, `area` and `bbox`.
     """
     if not things:
         return []
@@ -200,23 +176,16 @@ def label_map(
                 'segment_everything(non_overlapping=True), or mmovsam.apis.non_overlapping.'
             )
         ids[window][mask] = number
-        segments.append(
-            dict(
-                id=number,
-                category_id=categories[thing['name']],
-                **{key: thing[key] for key in ('name', 'score', 'area', 'bbox')},
-                iscrowd=0,
-            )
-        )
+        about = {key: thing[key] for key in ('name', 'score', 'area', 'bbox')}
+        category_id = categories[thing['name']]
+        segments.append(dict(id=number, category_id=category_id, **about, iscrowd=0))
     return ids, segments
 
 
 def semantic_map(
     things: Sequence[Mapping], shape: Sequence[int], names: Sequence[str]
 ) -> np.ndarray:
-    """One image of classes.
-
-    A pixel of several masks gets the name of that with the best `score`.
+    """One image of classes; a pixel of several masks gets the name of that with the best `score`.
 
     Args:
         things: Dicts of `segment_everything` or `find`, which may overlap.

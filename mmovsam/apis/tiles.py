@@ -36,19 +36,11 @@ def in_tiles(
     first, and an object has at most one piece of each tile. It gets the union of their masks, and
     all else from the largest of them. What several tiles show whole is still there several times.
 
-    Args:
-        image: The image.
-        look: From a tile, `(h, w, 3)` uint8 BGR, to dicts as those of `segment_everything`, with
-            run lengths.
-        tile_size: Side of the tiles in pixels of the image.
-        tile_overlap: Of neighboring tiles, in parts of their side; at least this.
-        by_name: Whether only pieces of one name can be of one object.
-
-    Returns:
-        Dicts of the same kind; `crop_box` is of the tile, or of all tiles that have a piece.
-
-    Raises:
-        ValueError: The size or the overlap is out of range.
+    Args: image: The image. look: From a tile, `(h, w, 3)` uint8 BGR, to dicts as those of
+        `segment_everything`, with run lengths; here `crop_box` is of the tile, or of all tiles that
+        have a piece. tile_size: Side of the tiles in pixels of the image. tile_overlap: Of
+        neighboring tiles, in parts of their side; at least this. by_name: Whether only pieces of
+        one name can be of one object.
     """
     tiles = list(tile_boxes(image.shape, tile_size, tile_overlap))
     corners = np.array(tiles)
@@ -92,13 +84,7 @@ def tile_boxes(shape: Sequence[int], tile_size: int, tile_overlap: float) -> Ite
 
 
 def in_image(thing: dict, tile: Box, shape: Sequence[int]) -> dict:
-    """What was found in a part of an image, in the frame of the image.
-
-    Args:
-        thing: As `segment_everything` or `find` gives it, with run lengths.
-        tile: The part, xyxy.
-        shape: `(H, W)` of the image.
-    """
+    """What was found in a `tile`, xyxy, in the frame of its image `(H, W)`; with run lengths."""
     x1, y1, x2, y2 = tile
     left, top, width, height = thing['bbox']
     thing = dict(
@@ -122,7 +108,7 @@ def _seams(bbox: Sequence[float], tile: Box, shape: Sequence[int], near: int) ->
 
 def _joined(
     pieces: Mapping[int, Sequence[dict]], tiles: Sequence[Box], shape: Sequence[int]
-) -> list[dict]:
+) -> Iterator[dict]:
     """Cut pieces, by the numbers of their tiles, put together."""
     pairs = []
     for i, j in itertools.combinations(pieces, 2):
@@ -144,13 +130,12 @@ def _joined(
         if one is not other and not {i for i, _ in one} & {j for j, _ in other}:
             one += other
             groups.update(dict.fromkeys(other, one))
-    distinct = {id(group): group for group in groups.values()}.values()
-    return [_union([pieces[i][k] for i, k in group]) for group in distinct]
+    for group in {id(group): group for group in groups.values()}.values():
+        parts = [pieces[i][k] for i, k in group]
+        yield _union(parts) if len(parts) > 1 else parts[0]
 
 
 def _union(pieces: Sequence[dict]) -> dict:
-    if len(pieces) == 1:
-        return pieces[0]
     mask = coco_mask.merge([piece['segmentation'] for piece in pieces])
     crops = np.array([piece['crop_box'] for piece in pieces])
     first, last = crops[:, :2].min(0), (crops[:, :2] + crops[:, 2:]).max(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,23 +20,20 @@ from .predictor import OVSAMPredictor
 POINTS_PER_SIDE = 12
 SAME = 0.7
 """IoU above which two tracks would have one object; the less alike of them is lost."""
+TAKEN = 0.3
+"""IoU with a track that is there, above which a mask is none of a lost one."""
 SIZES = 1 / 3, 3.0
 """How much smaller or larger, by its area, a lost object may come back."""
 
 
 @dataclass
 class Track:
-    """An object that is followed.
+    """An object that is followed; its id is from 1, its name None where nobody knows.
 
-    Attributes:
-        track_id: From 1.
-        name: What it is called, None where nobody knows.
-        bbox: xyxy of its last mask in pixels.
-        mask: Its last mask as run lengths.
-        logits: Of the same, `(h, w)`.
-        looks: `(2, D)` what it was named by in its first frame and lately, of length 1 each.
-        velocity: `(2,)`, how far the middle of its box went in the last frame.
-        missed: How many frames ago it was last seen.
+    It has its last mask as run lengths, as `logits` `(h, w)` and with its box, xyxy in pixels;
+    `looks` `(2, D)`, what it was named by in its first frame and lately, of length 1 each;
+    `velocity` `(2,)`, how far the middle of its box went in the last frame; and `missed`, how many
+    frames ago it was last seen.
     """
 
     track_id: int
@@ -48,19 +45,40 @@ class Track:
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     missed: int = 0
 
+    def update(self, pred: Prediction, row: int, is_sure: bool) -> None:
+        """Take a mask of a new frame; one that is sure says how the object looks lately."""
+        before, after = (box[:2] + box[2:] for box in (self.bbox, pred.bboxes[row]))
+        self.velocity = (after - before) / 2
+        self.bbox, self.mask = pred.bboxes[row], pred.masks[row]
+        self.logits = pred.low_res_logits[row]
+        if is_sure:
+            self.looks = torch.stack((self.looks[0], _looks(pred.regions)[row]))
+
+    def result(self, score: float) -> dict:
+        """What `Tracker.step` says of it."""
+        x1, y1, x2, y2 = map(float, self.bbox)
+        return dict(
+            track_id=self.track_id,
+            name=self.name,
+            segmentation=self.mask,
+            area=int(coco_mask.area(self.mask)),
+            bbox=[x1, y1, x2 - x1, y2 - y1],
+            score=score,
+        )
+
 
 class Tracker:
     """Follows objects by prompts; it has no memory of frames such as SAM 2's.
 
     In each frame a track is prompted with its last mask and box, a little enlarged, and with the
-    box moved on as in the frame before. The answer that looks most like the object is taken if its
+    box moved on as in the frame before. The mask that looks most like the object is taken if its
     quality, its overlap with the last mask and its likeness are good enough. Else the track is
     lost, and looked for among everything in the frame, by likeness alone.
 
     Args:
         predictor: Its images are replaced.
         margin: How much boxes are enlarged, in parts of their sides, on each side.
-        quality_thr: Least predicted IoU or stability of an answer.
+        quality_thr: Least predicted IoU or stability of a mask.
         iou_thr: Least overlap with the last mask, an IoU.
         likeness_thr: Least cosine of what the regions are named by, with the first or the last of
             the object.
@@ -86,11 +104,8 @@ class Tracker:
         if not predictor.model.recognizes:
             raise ValueError('Tracking compares what names are read from: this model has no names.')
         self.predictor = predictor
-        self.margin = margin
-        self.quality_thr = quality_thr
-        self.iou_thr = iou_thr
-        self.likeness_thr = likeness_thr
-        self.refind_thr = refind_thr
+        self.margin, self.quality_thr, self.iou_thr = margin, quality_thr, iou_thr
+        self.likeness_thr, self.refind_thr = likeness_thr, refind_thr
         if points_per_side is None and not predictor.model.proposal_head:
             points_per_side = POINTS_PER_SIDE
         self.points_per_side = points_per_side
@@ -111,29 +126,15 @@ class Tracker:
             As `step`, all of them.
         """
         self.predictor.set_image(image, **options)
-        said = self._ask([dict(box=box) for box in np.asarray(bboxes, float)])
-        looks = _looks(said.regions) if len(bboxes) else []
-        self.tracks = []
-        for row, look in enumerate(looks):
-            best = said.names[row][0] if said.names[row] else None
-            self.tracks.append(
-                Track(
-                    track_id=row + 1,
-                    name=best if names is None else names[row],
-                    bbox=said.bboxes[row],
-                    mask=said.masks[row],
-                    logits=said.low_res_logits[row],
-                    looks=torch.stack((look, look)),
-                )
-            )
-        return [_thing(track, float(said.scores[row])) for row, track in enumerate(self.tracks)]
+        pred = self._predict([dict(box=box) for box in np.asarray(bboxes, float)])
+        best = [each[0] if each else None for each in pred.names]
+        looks = _looks(pred.regions)[:, None].expand(-1, 2, -1) if len(bboxes) else ()
+        fields = zip(names or best, pred.bboxes, pred.masks, pred.low_res_logits, looks)
+        self.tracks = [Track(number, *each) for number, each in enumerate(fields, 1)]
+        return [track.result(score) for track, score in zip(self.tracks, pred.scores.tolist())]
 
     def step(self, image, **options) -> list[dict]:
-        """Look for the objects in the next frame.
-
-        Args:
-            image: As for `start`.
-            options: Likewise.
+        """Look for the objects in the next frame; arguments as for `start`.
 
         Returns:
             For each object that is there: `track_id`, `name`, `segmentation` (run lengths), `area`,
@@ -142,36 +143,32 @@ class Tracker:
         self.predictor.set_image(image, **options)
         followed = self._follow([track for track in self.tracks if not track.missed])
         scores = {}
-        for track, said, row, likeness in sorted(followed, key=lambda each: -each[-1]):
+        for track, pred, row, likeness in sorted(followed, key=lambda each: -each[-1]):
             rivals = [other.mask for other in self.tracks if other.track_id in scores]
-            if rivals and coco_mask.iou([said.masks[row]], rivals, [0] * len(rivals)).max() > SAME:
+            if rivals and coco_mask.iou([pred.masks[row]], rivals, [0] * len(rivals)).max() > SAME:
                 continue
-            scores[track.track_id] = likeness * float(said.scores[row])
-            _update(track, said, row, likeness >= (self.refind_thr or 1))
+            scores[track.track_id] = likeness * float(pred.scores[row])
+            track.update(pred, row, likeness >= (self.refind_thr or 1))
         for track in self.tracks:
             track.missed = 0 if track.track_id in scores else track.missed + 1
         lost = [track for track in self.tracks if track.missed]
         if lost and self.refind_thr is not None:
             scores.update(self._refind(lost, [t.mask for t in self.tracks if not t.missed]))
-        return [
-            _thing(track, scores[track.track_id])
-            for track in self.tracks
-            if track.track_id in scores
-        ]
+        found = (track for track in self.tracks if track.track_id in scores)
+        return [track.result(scores[track.track_id]) for track in found]
 
-    def _ask(self, prompts: Sequence[Mapping]) -> Prediction:
+    def _predict(self, prompts: Sequence[Mapping]) -> Prediction:
         return self.predictor.predict_batch(prompts, top_k=1, mask_format='rle', keep_regions=True)
 
-    def _follow(self, tracks: Sequence[Track]) -> Iterator[tuple[Track, Prediction, int, float]]:
-        """The accepted answers to the prompts of tracks, with their likeness."""
+    def _follow(self, tracks: Sequence[Track]) -> list[tuple[Track, Prediction, int, float]]:
+        """The best mask of each track that has a good one, with its likeness."""
         if not tracks:
-            return
+            return []
         height, width = self.predictor._encoded(0).ori_shape
         prompts, owners = [], []
         for track in tracks:
-            sides = track.bbox[2:] - track.bbox[:2]
-            around = np.concatenate((track.bbox[:2] - self.margin * sides,
-                                     track.bbox[2:] + self.margin * sides))  # fmt: skip
+            margin = self.margin * np.tile(track.bbox[2:] - track.bbox[:2], 2)
+            around = track.bbox + margin * [-1, -1, 1, 1]
             prompts.append(dict(box=around, mask_input=track.logits[None]))
             owners.append(track)
             if np.abs(track.velocity).max() >= 1:
@@ -179,47 +176,42 @@ class Tracker:
                 owners.append(track)
         for prompt in prompts:
             box = np.clip(prompt['box'], 0, (width, height, width, height))
-            left = min(box[0], width - 2), min(box[1], height - 2)
-            prompt['box'] = np.concatenate((left, np.maximum(box[2:], np.add(left, 2))))
-        said = self._ask(prompts)
-        looks = _looks(said.regions)
+            corner = np.minimum(box[:2], (width - 2, height - 2))
+            prompt['box'] = np.concatenate((corner, np.maximum(box[2:], corner + 2)))
+        pred = self._predict(prompts)
+        looks = _looks(pred.regions)
         best: dict[int, tuple[Track, Prediction, int, float]] = {}
         for row, track in enumerate(owners):
             likeness = float((track.looks @ looks[row]).max())
-            overlap = coco_mask.iou([said.masks[row]], [track.mask], [0])[0, 0]
-            if (
-                said.scores[row] >= self.quality_thr
-                and overlap >= self.iou_thr
-                and likeness >= self.likeness_thr
-                and likeness > best.get(track.track_id, (0, 0, 0, -1))[-1]
-            ):
-                best[track.track_id] = track, said, row, likeness
-        yield from best.values()
+            overlap = coco_mask.iou([pred.masks[row]], [track.mask], [0])[0, 0]
+            is_good = pred.scores[row] >= self.quality_thr and overlap >= self.iou_thr
+            before = best[track.track_id][-1] if track.track_id in best else -1
+            if is_good and likeness >= self.likeness_thr and likeness > before:
+                best[track.track_id] = track, pred, row, likeness
+        return list(best.values())
 
     def _refind(self, lost: Sequence[Track], taken: Sequence[dict]) -> dict[int, float]:
         """Scores of lost tracks that are found among everything in the frame."""
         things = self.predictor.segment_everything(points_per_side=self.points_per_side, top_k=1)
-        masks = [thing['segmentation'] for thing in things]
-        if masks and taken:
-            free = coco_mask.iou(masks, list(taken), [0] * len(taken)).max(1) <= 0.3
+        if things and taken:
+            masks = [thing['segmentation'] for thing in things]
+            free = coco_mask.iou(masks, list(taken), [0] * len(taken)).max(1) <= TAKEN
             things = [thing for thing, is_free in zip(things, free) if is_free]
         if not things:
             return {}
-        boxes = np.array([thing['bbox'] for thing in things])
-        boxes[:, 2:] += boxes[:, :2]
-        said = self._ask([dict(box=box) for box in boxes])
-        looks = _looks(said.regions)
+        pred = self._predict([dict(box=box) for box in _xyxy(things)])
+        looks = _looks(pred.regions)
         alike = np.array([(looks @ track.looks.T).max(1).values.numpy() for track in lost])
         sizes = np.array([coco_mask.area(track.mask) for track in lost], float)
-        ratios = coco_mask.area(list(said.masks))[None] / sizes[:, None]
+        ratios = coco_mask.area(list(pred.masks))[None] / sizes[:, None]
         alike[(ratios < SIZES[0]) | (ratios > SIZES[1])] = 0
         scores = {}
         for place, row in zip(*linear_sum_assignment(-alike)):
             if alike[place, row] >= self.refind_thr:
                 track = lost[place]
-                _update(track, said, row, True)
+                track.update(pred, row, True)
                 track.velocity, track.missed = np.zeros(2), 0
-                scores[track.track_id] = float(alike[place, row] * said.scores[row])
+                scores[track.track_id] = float(alike[place, row] * pred.scores[row])
         return scores
 
 
@@ -229,25 +221,10 @@ def _looks(regions: RegionEmbeddings) -> Tensor:
     return torch.cat(tuple(parts), dim=1) / 2**0.5
 
 
-def _update(track: Track, said: Prediction, row: int, is_sure: bool) -> None:
-    before, after = (box[:2] + box[2:] for box in (track.bbox, said.bboxes[row]))
-    track.velocity = (after - before) / 2
-    track.bbox, track.mask = said.bboxes[row], said.masks[row]
-    track.logits = said.low_res_logits[row]
-    if is_sure:
-        track.looks = torch.stack((track.looks[0], _looks(said.regions)[row]))
-
-
-def _thing(track: Track, score: float) -> dict:
-    x1, y1, x2, y2 = map(float, track.bbox)
-    return dict(
-        track_id=track.track_id,
-        name=track.name,
-        segmentation=track.mask,
-        area=int(coco_mask.area(track.mask)),
-        bbox=[x1, y1, x2 - x1, y2 - y1],
-        score=score,
-    )
+def _xyxy(things: Sequence[Mapping]) -> np.ndarray:
+    boxes = np.array([thing['bbox'] for thing in things])
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
 
 
 def track(
@@ -285,37 +262,25 @@ def track(
     if (names is None) == (bboxes is None):
         raise ValueError('Give names or bboxes of what is to be followed.')
     tracker = Tracker(predictor, **options)
-    images, annotations, started = [], [], False
+    images, annotations = [], []
     categories = {} if names is None else {name: i for i, name in enumerate(names, 1)}
     for number, (file_name, image) in enumerate(frames):
         height, width = image.shape[:2]
         about = dict(id=number + 1, file_name=file_name, width=width, height=height)
         images.append(dict(about, video_id=1, frame_id=number))
         things = []
-        if started:
+        if tracker.tracks:
             things = tracker.step(image, image_format='BGR')
         elif bboxes is not None:
             things = tracker.start(image, bboxes, image_format='BGR')
-        else:
-            found = predictor.find(names, image, image_format='BGR', score_thr=score_thr)
-            if found:
-                boxes = np.array([thing['bbox'] for thing in found])
-                boxes[:, 2:] += boxes[:, :2]
-                called = [thing['name'] for thing in found]
-                things = tracker.start(image, boxes, called, image_format='BGR')
-        started = started or bool(things)
+        elif found := predictor.find(names, image, image_format='BGR', score_thr=score_thr):
+            called = [thing['name'] for thing in found]
+            things = tracker.start(image, _xyxy(found), called, image_format='BGR')
         for thing in things:
-            name = thing['name']
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=number + 1,
-                    video_id=1,
-                    category_id=categories.setdefault(name, len(categories) + 1),
-                    **{key: value for key, value in thing.items() if key != 'name'},
-                    iscrowd=0,
-                )
-            )
+            category_id = categories.setdefault(thing['name'], len(categories) + 1)
+            about = {key: value for key, value in thing.items() if key != 'name'}
+            ids = dict(id=len(annotations) + 1, image_id=number + 1, video_id=1)
+            annotations.append(dict(ids, category_id=category_id, **about, iscrowd=0))
         if on_frame is not None:
             on_frame(file_name, image, things)
     if not images:

@@ -31,15 +31,11 @@ PROMPT_SIZES = (
 
 @dataclass
 class Comparison:
-    """What exported files say against PyTorch.
+    """What exported files say against PyTorch: the largest differences of each output.
 
-    Attributes:
-        differences: The largest difference of each output, relative to the largest value that it
-            has, or to 1 if that is larger.
-        prompts: How many prompts were compared.
-        borderline: How many of them have a mask with a logit so near a threshold that the two
-            sides see it on different sides. A single such logit may move the box of the region
-            that is named, so quality and names of these are not compared.
+    They are relative to the largest value that an output has, or to 1 if that is larger. Of the
+    `prompts`, `borderline` have a mask with a logit so near a threshold that the two differ. It may
+    move the box of the region, so quality and names of these are not compared.
     """
 
     differences: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -47,11 +43,7 @@ class Comparison:
     borderline: int = 0
 
     def add(self, name: str, got: np.ndarray, expected: np.ndarray) -> None:
-        """Take in another pair of outputs of the same shape.
-
-        Raises:
-            ValueError: Shapes differ, or something is not finite.
-        """
+        """Take in another pair of outputs; shapes that differ or no numbers are a `ValueError`."""
         if got.shape != expected.shape or not np.isfinite(got).all():
             raise ValueError(
                 f'The exported {name} has shape {got.shape} and PyTorch {expected.shape}, or it '
@@ -74,11 +66,7 @@ class Comparison:
         return max(self.differences.values())
 
     def require(self, tolerance: float = 1e-4) -> None:
-        """Make sure that all differences are within a tolerance.
-
-        Raises:
-            ValueError: They are not, or nearly nothing could be compared.
-        """
+        """Raise a `ValueError` if a difference is larger, or nearly nothing could be compared."""
         wrong = [f'{k} by {v:.2g}' for k, v in self.differences.items() if v > tolerance]
         if wrong:
             raise ValueError(
@@ -116,9 +104,8 @@ def compare(model: OVSAM, exported: ONNXModel, seed: int = 0) -> Comparison:
         comparison.add(name, got, part.numpy())
     for index, sizes in enumerate(PROMPT_SIZES):
         prompts = random_prompts(*sizes, img_shape, random)
-        names = None
-        if model.recognizes:
-            names = random_classifier(model.head.embed_dim, index, random)
+        width = model.head.embed_dim if model.recognizes else None
+        names = width and random_classifier(width, index, random)
         compare_prompts(comparison, model, exported, expected, features, prompts, img_shape, names)
     return comparison
 
@@ -145,14 +132,14 @@ def compare_prompts(
     if scores is None:
         scores = stability_scores(logits, model.input_size, img_shape)
     expected = [logits.numpy(), scores.numpy()]
-    own = exported.vocabulary
+    vocabulary = exported.vocabulary
     if names is not None:
         expected.append(classifier.probabilities(outputs.fused_logits).numpy())
         exported.vocabulary = VocabularyArrays.from_classifier(names)
     try:
         got = exported.decode(features, prompts, img_shape)
     finally:
-        exported.vocabulary = own
+        exported.vocabulary = vocabulary
     comparison.add('low_res_logits', got[0], expected[0])
     sides = [[logits > at for at in THRESHOLDS] for logits in (got[0], expected[0])]
     same = np.equal(*sides).all(axis=(0, 2, 3, 4))

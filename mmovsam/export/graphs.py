@@ -21,11 +21,7 @@ FINE_MAPS = 3
 
 
 class EncoderGraph(nn.Module):
-    """From an image to all that its prompts need.
-
-    Args:
-        model: The OVSAM.
-    """
+    """From an image to all that its prompts need."""
 
     inputs = ('image',)
 
@@ -57,11 +53,8 @@ class DecoderGraph(nn.Module):
 
     It equals `OVSAM.recognize` for one mask a prompt, but a number of prompts never becomes a
     Python number: that would fix it in the graph. A `WindowDecoder` looks at the windows that
-    points alone have in every case, for a graph cannot tell whether a prompt has a box.
-
-    Args:
-        model: The OVSAM.
-        features: What the outputs of its `EncoderGraph` are called.
+    points alone have in every case, for a graph cannot tell whether a prompt has a box. `features`
+    are the names of the outputs of the model's `EncoderGraph`.
     """
 
     def __init__(self, model: OVSAM, features: tuple[str, ...]) -> None:
@@ -106,8 +99,8 @@ class DecoderGraph(nn.Module):
         bboxes, has_bbox = given_bboxes(point_coords, point_labels)
         tokens = None
         if self.model.window_decoder is not None:
-            given = bboxes, has_bbox, point_coords, point_labels
-            logits, scores = self._decode_windows(image, *given)
+            windows = bboxes, has_bbox, point_coords, point_labels
+            logits, scores = self._decode_windows(image, *windows)
         else:
             decoded = self._decode(image, bboxes, point_coords, point_labels)
             logits, tokens = decoded.low_res_logits[:, :1], decoded.extra_tokens

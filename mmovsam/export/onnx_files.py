@@ -102,8 +102,7 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
         raise ValueError(f'Weights are exported in float32, these are {found}: model.float().')
     if model.encoder_dtype not in (None, torch.float32):
         raise ValueError(
-            f'The model was prepared to encode in {model.encoder_dtype}, and exports are in '
-            'float32: export a model that was not prepared for inference.'
+            f'The model was prepared to encode in {model.encoder_dtype}: export it in float32.'
         )
     preprocessor = model.data_preprocessor
     if not (preprocessor._enable_normalize and getattr(preprocessor, 'swaps_channels', False)):
@@ -130,8 +129,7 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
     extractor = model.head.roi_extractor
     if type(extractor).__name__ != 'SingleRoIExtractor':
         raise ValueError(
-            f'The RoI extractor is a {type(extractor).__name__}; SingleRoIExtractor alone can be '
-            'exported.'
+            f'The RoI extractor is a {type(extractor).__name__}, not a SingleRoIExtractor.'
         )
     for layer in extractor.roi_layers:
         if type(layer).__name__ != 'RoIAlign' or layer.pool_mode != 'avg' or not layer.aligned:
@@ -203,14 +201,9 @@ def _settings(model: OVSAM, encoder: EncoderGraph, decoder: DecoderGraph) -> dic
         decoder=dict(inputs=decoder.inputs, outputs=decoder.outputs),
     )
     if model.recognizes:
-        classifier = model.classifier
-        settings.update(
-            vocabulary=VOCABULARY,
-            embed_dim=model.head.embed_dim,
-            logit_scale=classifier.logit_scale,
-            base_alpha=classifier.base_alpha,
-            novel_alpha=classifier.novel_alpha,
-        )
+        settings.update(vocabulary=VOCABULARY, embed_dim=model.head.embed_dim)
+        keys = ('logit_scale', 'base_alpha', 'novel_alpha')
+        settings.update({key: getattr(model.classifier, key) for key in keys})
     return settings
 
 

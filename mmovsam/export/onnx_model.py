@@ -79,8 +79,7 @@ class ONNXModel:
         """Segment and name N prompts, in pixels of the network's input, of one image.
 
         The image is `(H, W)` inside of the input. The decoder's outputs are logits `(N, 1, h, w)`,
-        quality `(N,)` and, with names, probabilities `(N, K)`. A prompt with a mask is a
-        `ValueError`.
+        quality `(N,)` and, with names, probabilities `(N, K)`. Masks are no prompts here.
         """
         shared = dict(features, img_shape=np.array(img_shape[:2], np.int64))
         if self.vocabulary is not None:
@@ -101,8 +100,7 @@ def _read_settings(path: Path) -> dict:
         settings = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
         raise FileNotFoundError(
-            f'There is no export {path} (the working folder is {Path.cwd()}). Write it with '
-            'tools/export.py.'
+            f'There is no export {path} (in {Path.cwd()}). Write it with tools/export.py.'
         ) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is damaged ({error}). Write it again.') from None
@@ -115,15 +113,15 @@ def _read_settings(path: Path) -> dict:
 
 def _is_complete(settings: dict) -> bool:
     """Whether the files are named, each one of the folder, and the graphs' inputs and outputs."""
-    files = settings.get('files')
+    parts, files = ('encoder', 'decoder'), settings.get('files')
     if not isinstance(files, dict) or not all(isinstance(each, dict) for each in files.values()):
         return False
-    names = [each.get(part) for each in files.values() for part in ('encoder', 'decoder')]
+    names = [each.get(part) for each in files.values() for part in parts]
     names.append(settings.get('vocabulary', 'none'))
-    graphs = [settings.get(part) for part in ('encoder', 'decoder')]
-    return all(isinstance(name, str) and name and Path(name).name == name for name in names) and (
-        all(isinstance(graph, dict) and {'inputs', 'outputs'} <= {*graph} for graph in graphs)
-    )
+    graphs = [settings.get(part) for part in parts]
+    if not all(isinstance(graph, dict) and {'inputs', 'outputs'} <= {*graph} for graph in graphs):
+        return False
+    return all(isinstance(name, str) and name and Path(name).name == name for name in names)
 
 
 def _session(path: Path, num_threads: int, providers: Sequence[str]):
@@ -135,8 +133,7 @@ def _session(path: Path, num_threads: int, providers: Sequence[str]):
     missing = [name for name in providers if name not in there]
     if missing:
         raise ValueError(
-            f'onnxruntime has no {", ".join(missing)}: it has {", ".join(there)}. Choose of these, '
-            'or install onnxruntime-gpu.'
+            f'onnxruntime has no {", ".join(missing)}: it has {", ".join(there)} (onnxruntime-gpu?)'
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
@@ -154,11 +151,8 @@ def _session(path: Path, num_threads: int, providers: Sequence[str]):
 def point_groups(prompts: Prompts) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Prompts as the exported decoder takes them: those of one call have equally many points.
 
-    A box is two points after the others; points without one are followed by padding.
-
-    Yields:
-        `(indices, inputs)`: which prompts `(n,)`, and their `point_coords` `(n, P, 2)` and
-        `point_labels` `(n, P)`.
+    A box is two points after the others; points without one are followed by padding. Yields which
+    prompts `(n,)`, and their `point_coords` `(n, P, 2)` and `point_labels` `(n, P)`.
     """
     for index, group in prompts.groups():
         if group.mask_input is not None:

@@ -31,17 +31,10 @@ class ONNXOVSAM(PromptedDetector):
 
     Args:
         init_cfg: `dict(type='Pretrained', checkpoint='<folder>/model.json')`, the export.
-        precision: `'float32'` or `'int8'`, of its weights.
-        num_threads: Of onnxruntime; 0 for as many as there are cores.
-        providers: Of onnxruntime, as for `ONNXModel`.
+        precision: As for `ONNXModel`, as are `num_threads` and `providers`.
         prompter: Where prompts come from in `predict`.
         test_cfg: See `OVSAM`; regions are always those of the masks.
         data_preprocessor: As the model that was exported has it.
-
-    Raises:
-        ImportError: onnxruntime is not installed.
-        FileNotFoundError: There is no such export.
-        ValueError: It is something else, or has no weights in this precision.
     """
 
     def __init__(
@@ -82,11 +75,7 @@ class ONNXOVSAM(PromptedDetector):
         return self.exported.settings['logit_size']
 
     def extract_feat(self, batch_inputs: Tensor) -> ONNXFeatures:
-        """Encode images, one by one.
-
-        Args:
-            batch_inputs: `(B, 3, S, S)`, normalized and padded.
-        """
+        """Encode images `(B, 3, S, S)`, normalized and padded, one by one."""
         images = batch_inputs.cpu().numpy()
         return ONNXFeatures(self.exported.encode(image[None]) for image in images)
 
@@ -100,11 +89,7 @@ class ONNXOVSAM(PromptedDetector):
         return PromptOutput(logits, probabilities[0] if probabilities else None)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
-        """There is none.
-
-        Raises:
-            ValueError: Always.
-        """
+        """There is none: always a `ValueError`."""
         raise ValueError('An export cannot be trained: train the OVSAM, and export it again.')
 
     def _forward(

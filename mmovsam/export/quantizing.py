@@ -17,12 +17,7 @@ def quantize_weights(source: Path, target: Path) -> None:
     well, by its own range each time. Their weights go from -64 to 64 only. On processors without
     VNNI instructions onnxruntime adds pairs of products of an unsigned and a signed number with
     saturation in 16 bits (vpmaddubsw), and 2 * 255 * 64 is the most that fits. Convolutions keep
-    their arithmetic and only store their weights as eight bits. docs/export.md has the figures
-    behind these choices.
-
-    Args:
-        source: The file in float32.
-        target: The file to write.
+    their arithmetic and only store their weights as eight bits. docs/export.md has the figures.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -63,9 +58,8 @@ def _store_convolutions_in_int8(graph) -> None:
     names = {node.input[1] for node in graph.node if node.op_type == 'Conv'}
     for tensor in [tensor for tensor in graph.initializer if tensor.name in names]:
         weights = numpy_helper.to_array(tensor)  # (channels, ...)
-        scales = (
-            np.abs(weights).reshape(len(weights), -1).max(1) / 127
-        )  # symmetric, from -127 to 127
+        # symmetric, from -127 to 127
+        scales = np.abs(weights).reshape(len(weights), -1).max(1) / 127
         scales[scales == 0] = 1
         whole = np.rint(weights / scales.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int8)
         stored = [f'{tensor.name}_int8', f'{tensor.name}_scale']

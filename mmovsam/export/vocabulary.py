@@ -24,12 +24,10 @@ BASE, NOVEL, NEITHER = 0, 1, -1
 class VocabularyArrays:
     """A text classifier as the exported decoder takes it.
 
-    Attributes:
-        text_embeddings: `(M, D)` float32, L2 normalized, of all names.
-        name_index: `(K, S)` int64, which of them name each class; classes with fewer than S names
-            repeat their first.
-        novel: `(K,)` int64, `NOVEL`, `BASE` or `NEITHER`; all novel where there is no split.
-        names: `(K,)` strings; numbers where the classifier came without names.
+    Embeddings `(M, D)` float32 of all names are L2 normalized; `name_index` `(K, S)` int64 says
+    which of them name each class, those with fewer than S repeating their first; `novel` `(K,)`
+    int64 is `NOVEL`, `BASE` or `NEITHER`, novel where there is no split; `names` are numbers where
+    there are none.
     """
 
     text_embeddings: np.ndarray
@@ -88,11 +86,7 @@ class VocabularyArrays:
             raise ValueError('name_index names rows that there are not')
 
     def save(self, path: str | PathLike) -> None:
-        """Write a `.npz` file, whole or not at all.
-
-        Raises:
-            ValueError: The file's name ends otherwise.
-        """
+        """Write a `.npz` file, whole or not at all."""
         if Path(path).suffix != '.npz':
             raise ValueError(f'The vocabulary of an export goes into a .npz file, not {path}.')
         with atomic_path(path) as temporary, temporary.open('wb') as file:
@@ -100,12 +94,7 @@ class VocabularyArrays:
 
     @classmethod
     def load(cls, path: str | PathLike) -> VocabularyArrays:
-        """Read what `save` wrote.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It is something else.
-        """
+        """Read what `save` wrote; a file of something else is a `ValueError`."""
         data = Path(path).read_bytes()
         try:
             with np.load(io.BytesIO(data)) as arrays:

@@ -22,11 +22,9 @@ except ImportError:
 
 
 def create(interactive: bool = False, **options) -> DetectionFunction | InteractionFunction:
-    """The function of this module, as CVAT's SDK asks for it.
+    """The function of this module, as CVAT's SDK asks for it, for whole images or interactive.
 
-    Args:
-        interactive: Whether it answers points and rectangles in place of whole images.
-        options: As for `ObjectFinder`.
+    An interactive one answers points and rectangles. Options are those of `ObjectFinder`.
     """
     finder = ObjectFinder(**options)
     return InteractionFunction(finder.predictor) if interactive else DetectionFunction(finder)

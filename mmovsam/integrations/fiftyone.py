@@ -16,13 +16,9 @@ except ImportError:
 
 
 class OVSAMModel(fo.Model):
-    """Finds the objects of images, as instances with masks.
+    """Finds the objects of images, as instances with masks; options are those of `ObjectFinder`.
 
-    Args:
-        options: As for `ObjectFinder`.
-
-    Attributes:
-        config: Has `confidence_thresh`, which `apply_model` sets where it is given one.
+    `apply_model` sets `confidence_thresh` of `config` where it is given one.
     """
 
     media_type = 'image'
@@ -35,14 +31,10 @@ class OVSAMModel(fo.Model):
         self.config = SimpleNamespace(confidence_thresh=None)
 
     def predict(self, arg: np.ndarray) -> fo.Detections:
-        """The objects of an image.
+        """The objects of an image `(H, W, 3)` uint8 RGB.
 
-        Args:
-            arg: `(H, W, 3)` uint8 RGB.
-
-        Returns:
-            Boxes in parts of the image, masks inside of them, scores as `confidence`, and
-            `top_k`, the best names and their probabilities.
+        Boxes are in parts of the image, masks inside of them; scores are `confidence`, and `top_k`
+        has the best names and their probabilities.
         """
         height, width = arg.shape[:2]
         detections = []

@@ -17,7 +17,7 @@ from ..vocabulary.sources import WORDS
 
 
 class ObjectFinder:
-    """Finds the objects of an image, as `auto_label` does.
+    """Finds the objects of an image, as `auto_label` does; it has a `predictor` and `names`.
 
     Args:
         model: A config or the name of a pretrained model, see `OVSAMPredictor.from_config`.
@@ -30,14 +30,6 @@ class ObjectFinder:
             0.5 with `'find'`, for 0 with others.
         device: As for `OVSAMPredictor.from_config`.
         **options: Of the prompter.
-
-    Attributes:
-        names: Of the classes.
-        predictor: With these names.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: An argument is unknown or out of range.
     """
 
     def __init__(
@@ -63,12 +55,7 @@ class ObjectFinder:
         self.names = self.predictor.vocabulary
 
     def __call__(self, image: np.ndarray, score_thr: float | None = None) -> list[Found]:
-        """The objects of an image.
-
-        Args:
-            image: `(H, W, 3)` uint8 RGB.
-            score_thr: None for the finder's own.
-        """
+        """The objects of an image `(H, W, 3)` uint8 RGB, by the finder's threshold or another."""
         (found,) = self._source.find(self.predictor, {'image': image[..., ::-1]}, top_k=5)
         least = self.score_thr if score_thr is None else score_thr
         return [thing for thing in found if thing.score >= least]

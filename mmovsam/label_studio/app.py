@@ -63,9 +63,10 @@ class BackendApp:
             status, answer = '200 OK', self._answer(environ)
         except Exception as error:
             code, message = _described(error)
-            path = environ.get('PATH_INFO', '')
-            logger.warning('%s %s: %s', _printable(path), code.value, _printable(message))
-            status, answer = f'{code.value} {_reason(message)}', {'error': message}
+            path, line = _printable(environ.get('PATH_INFO', '')), _printable(message)
+            logger.warning('%s %s: %s', path, code.value, line)
+            reason = line[:MAX_REASON].encode('latin-1', 'replace').decode('latin-1')
+            status, answer = f'{code.value} {reason}', {'error': message}
             if code == HTTPStatus.UNAUTHORIZED:
                 headers.append(('WWW-Authenticate', 'Basic realm="mmovsam"'))
         body = json.dumps(answer).encode()
@@ -137,11 +138,6 @@ def _described(error: Exception) -> tuple[HTTPStatus, str]:
             return status, str(error)
     logger.error('a request failed', exc_info=error)
     return HTTPStatus.INTERNAL_SERVER_ERROR, 'An error of the backend; its log has the details.'
-
-
-def _reason(message: str) -> str:
-    """As much of a message as a status line takes: Latin-1 without control characters."""
-    return _printable(message)[:MAX_REASON].encode('latin-1', 'replace').decode('latin-1')
 
 
 def _printable(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from threading import Lock
@@ -63,11 +63,8 @@ class LabelStudioBackend:
     def setup(self, request: Mapping) -> dict:
         """The answer to `/setup`: a project is connected, and its labels are encoded.
 
-        Args:
-            request: Has the label config as `schema`, or as `label_config`.
-
-        Raises:
-            ValueError: The label config has no labels, or they make no vocabulary.
+        The request has the label config as `schema`, or as `label_config`; one that has no labels,
+        or none that make a vocabulary, is a `ValueError`.
         """
         sets = self._label_sets(_label_config(request, 'schema'))
         # Many labels take longer than Label Studio waits; then it is their first click that does.
@@ -79,15 +76,11 @@ class LabelStudioBackend:
     def predict(self, request: Mapping) -> dict:
         """The answer to `/predict`: regions for what was drawn on a task, or for a task as a whole.
 
-        Args:
-            request: Has `tasks`, `label_config` and, in `params.context.result`, the regions that
-                were drawn on the one task; see `read_prompts` for what they mean together. Without
-                a context all objects of the task are wanted. Label Studio sends many tasks at once
-                then, but waits only so long; so they get a single answer without a prediction, by
-                which it learns to send them one by one.
-
-        Returns:
-            `results`, one for each task, and `model_version`.
+        The request has `tasks`, `label_config` and, in `params.context.result`, the regions that
+        were drawn on the one task; see `read_prompts` for what they mean together. Without a
+        context all objects of the task are wanted. Label Studio sends many tasks at once then, but
+        waits only so long; so they get a single answer without a prediction, by which it learns to
+        send them one by one.
 
         Raises:
             ValueError: Something of it is missing or cannot be meant so.
@@ -107,57 +100,41 @@ class LabelStudioBackend:
             raise ValueError(f'Regions belong to one task, but there are {len(tasks)}.')
         if len(tasks) != 1:
             return dict(results=[[]], model_version=self.model_version)
-        if context:
-            result = self._annotate(tasks[0], sets, regions)
-        else:
-            result = [
-                region
-                for to_name, labels in sets.items()
-                for page in range(len(_addresses(tasks[0], labels)))
-                for region in self._find_all(tasks[0], to_name, labels, page)
-            ]
-        results = [prediction(result, self.model_version)]
+        found = self._annotate(tasks[0], sets, regions) if context else self._find(tasks[0], sets)
+        results = [prediction(list(found), self.model_version)]
         return dict(results=results, model_version=self.model_version)
 
     def _annotate(
         self, task: Mapping, sets: Mapping[str, LabelSet], regions: Sequence[Mapping]
-    ) -> list[dict]:
+    ) -> Iterator[dict]:
+        """Regions for what was drawn."""
         target = target_image(regions)
         if target is None:
-            return []
+            return
         to_name, page = target
         if to_name not in sets:
             raise ValueError(
-                f'The image {to_name!r:.100} has no labels in the label config, only '
-                f'{", ".join(sets)}.'
+                f'{to_name!r:.100} has no labels in the label config, only {", ".join(sets)}.'
             )
         labels = sets[to_name]
         predictor, width, height = self._open(labels, self._locate(task, labels, page))
         prompts = read_prompts(regions, width, height)
-        if not prompts:
-            return []
-        found = predictor.predict_batch(prompts, top_k=TOP_K)
-        things = zip(found.masks, found.names, found.name_scores.tolist())
-        return [
-            region
-            for mask, names, scores in things
-            for region in _regions(mask, names, scores, scores[0], to_name, labels, page)
-        ]
+        if prompts:
+            pred = predictor.predict_batch(prompts, top_k=TOP_K)
+            for mask, names, scores in zip(pred.masks, pred.names, pred.name_scores.tolist()):
+                yield from _regions(mask, names, scores, scores[0], to_name, labels, page)
 
-    def _find_all(self, task: Mapping, to_name: str, labels: LabelSet, page: int) -> list[dict]:
-        """Regions of all objects of an image."""
-        image = self.images.read(self._locate(task, labels, page))
-        with self._source_lock:
-            (found,) = self.source.find(
-                self._naming(labels).fork(), {to_name: image[..., ::-1]}, TOP_K
-            )
-        return [
-            region
-            for mask, score, names, scores in found
-            for region in _regions(
-                coco_mask.decode(mask).astype(bool), names, scores, score, to_name, labels, page
-            )
-        ]
+    def _find(self, task: Mapping, sets: Mapping[str, LabelSet]) -> Iterator[dict]:
+        """Regions of all objects of a task."""
+        for to_name, labels in sets.items():
+            for page in range(len(_addresses(task, labels))):
+                image = self.images.read(self._locate(task, labels, page))
+                predictor = self._naming(labels).fork()
+                with self._source_lock:
+                    (found,) = self.source.find(predictor, {to_name: image[..., ::-1]}, TOP_K)
+                for rle, score, names, scores in found:
+                    mask = coco_mask.decode(rle).astype(bool)
+                    yield from _regions(mask, names, scores, score, to_name, labels, page)
 
     def _locate(self, task: Mapping, labels: LabelSet, page: int) -> str | LocalImage:
         addresses = _addresses(task, labels)

@@ -111,10 +111,7 @@ class ImageSource:
         return url
 
     def read(self, location: str | LocalImage) -> np.ndarray:
-        """Read an image that `locate` has found.
-
-        Returns:
-            `(H, W, 3)` uint8 RGB, turned as its EXIF says.
+        """Read an image that `locate` has found, as `(H, W, 3)` uint8 RGB, turned as its EXIF says.
 
         Raises:
             ValueError: It is too large, truncated, or no image.

@@ -16,15 +16,8 @@ BACKGROUND = 'background'  # a label of points that are background, in any case 
 def target_image(regions: Sequence[Mapping]) -> tuple[str, int] | None:
     """The image in which regions were drawn: the name of the `<Image>`, and which of its images.
 
-    Args:
-        regions: `params.context.result` of a request; others than points and rectangles are not
-            read.
-
-    Returns:
-        None if there is nothing to read.
-
-    Raises:
-        ValueError: There are regions, but no points or rectangles; or they are in several images.
+    Regions are `params.context.result` of a request, of which points and rectangles are read; None
+    if there is nothing. Others alone, and regions in several images, are a `ValueError`.
     """
     for region in regions:
         if not isinstance(region, Mapping) or not isinstance(region.get('value'), Mapping):
@@ -45,21 +38,17 @@ def target_image(regions: Sequence[Mapping]) -> tuple[str, int] | None:
 
 
 def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[dict]:
-    """The objects that points and rectangles mean.
+    """The objects that points and rectangles mean, each as the arguments of
+    `OVSAMPredictor.predict`.
 
     Each rectangle is one object, and points are the object that they lie on, one for all of them.
     One rectangle and points together are one object. Of several rectangles each has the points
     inside it. Background points alone mean nothing.
 
-    Args:
-        regions: `params.context.result`, coordinates in percent of the image. A point is background
-            if `is_positive` is false or its label is `Background`. A turned rectangle counts as the
-            upright one around it; one without area is left out beside others or points.
-        width: Of the image in pixels.
-        height: Of the image in pixels.
-
-    Returns:
-        For each object the arguments of `OVSAMPredictor.predict`.
+    Regions are `params.context.result`, coordinates in percent of the image of a width and height
+    in pixels. A point is background if `is_positive` is false or its label is `Background`. A
+    turned rectangle counts as the upright one around it; one without area is left out beside others
+    or points.
 
     Raises:
         ValueError: A coordinate is missing or no number, the regions belong to an image of another
@@ -113,8 +102,7 @@ def _numbers(region: Mapping, *names: str) -> list[float]:
     for name, value in zip(names, values):
         if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
             raise ValueError(
-                f'{name} of a region of type {region["type"]!r} must be a number, got '
-                f'{value!r:.100}.'
+                f'{name} of a region of type {region["type"]!r} is a number, not {value!r:.100}.'
             )
     return [float(value) for value in values]
 

@@ -18,23 +18,20 @@ SCALES = (0.7, 1.6)
 """Of photographs, beside that of a test."""
 UNCHANGED = 0.4
 """Share of photographs at the scale of a test."""
+MEAN = STD = 0.5
+"""Of images of 0 to 1, as the tower takes them."""
 MIN_VISIBLE = 0.35
 """Objects of which less is left in the crop are left out."""
 
 
 @dataclass
 class Batch:
-    """B photographs and N objects in them.
+    """B photographs, `inputs` `(B, 3, S, S)`, normalized, and N objects in them.
 
-    Attributes:
-        inputs: `(B, 3, S, S)`, normalized.
-        image_index: `(N,)` int64, the photograph of each object.
-        objects: `(N,)` int64 on the host, indices in the data.
-        masks: `(N, S / 2, S / 2)` float, the share of each 2x2 square that is inside; or of squares
-            of another size.
-        bboxes: `(N, 4)` xyxy in pixels of the input.
-        visible: `(N,)`, how much of each object is in the input, 0 to 1.
-        has_mask: `(N,)` bool; the others are whole photographs with a name.
+    Objects have the photograph `image_index` `(N,)`, the index in the data `objects` `(N,)` on the
+    host, `masks` `(N, S / 2, S / 2)`, the share of each 2x2 square (or one of another size) that is
+    inside, `bboxes` `(N, 4)` xyxy in pixels of the input, `visible` `(N,)`, how much of them is in
+    the input, 0 to 1, and `has_mask` `(N,)`; those without are whole photographs with a name.
     """
 
     inputs: Tensor
@@ -49,12 +46,8 @@ class Batch:
 def test_transforms(sizes: Tensor) -> Tensor:
     """As in a test: the longer side becomes the input's, in the upper left corner.
 
-    Args:
-        sizes: `(B, 2)`, height and width.
-
-    Returns:
-        `(B, 4)`: scales along x and y (negative where mirrored) and offsets, which take a place of
-        the photograph to the input.
+    Takes heights and widths `(B, 2)` and gives `(B, 4)`: scales along x and y (negative where
+    mirrored) and offsets, which take a place of the photograph to the input.
     """
     scale = CANVAS / sizes.amax(1).float()
     zeros = torch.zeros_like(scale)
@@ -64,12 +57,7 @@ def test_transforms(sizes: Tensor) -> Tensor:
 def random_transforms(sizes: Tensor, generator: torch.Generator) -> Tensor:
     """Mirrored half of the time, enlarged or made smaller, placed or cropped anywhere.
 
-    Args:
-        sizes: `(B, 2)`, height and width.
-        generator: On the host.
-
-    Returns:
-        See `test_transforms`.
+    As `test_transforms`; the generator is on the host.
     """
     transforms = test_transforms(sizes)
     count = len(sizes)
@@ -106,12 +94,7 @@ def sampling_grid(transforms: Tensor, size: int) -> Tensor:
 
 
 def change_colors(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Other brightness, contrast, saturation and tint.
-
-    Args:
-        images: `(B, 3, H, W)`, 0 to 1.
-        generator: On the host.
-    """
+    """Images `(B, 3, H, W)`, 0 to 1, of other brightness, contrast, saturation and tint."""
     count, device = len(images), images.device
 
     def factors(spread: float, channels: int = 1) -> Tensor:
@@ -128,26 +111,24 @@ def change_colors(images: Tensor, generator: torch.Generator) -> Tensor:
     return (images * factors(0.3) * factors(0.08, 3)).clamp(0, 1)
 
 
-def normalized(images: Tensor, mean: float = 0.5, std: float = 0.5) -> Tensor:
-    """Images of 0 to 1 as the tower takes them."""
-    return (images - mean) / std
-
-
 @torch.no_grad()
 def make_inputs(
     data: PhotoData, indices: Tensor, transforms: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     """Inputs `(B, 3, S, S)` of photographs, moved and, with a generator, colored."""
+    grid = sampling_grid(transforms.to(data.device), CANVAS)
+    return F.grid_sample(on_gray(data, indices, generator), grid, align_corners=False)
+
+
+def on_gray(data: PhotoData, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Photographs `(B, 3, S, S)`, normalized on gray, the mean; colored with a generator."""
     device, sizes = data.device, data.sizes[indices]
     images = data.images[indices.to(device)].float() / 255
     images = images if generator is None else change_colors(images, generator)
-    # padding is gray, the mean
     height, width = (sizes[:, i, None].to(device) for i in (0, 1))
     positions = torch.arange(CANVAS, device=device)
     inside = (positions < height)[:, :, None] & (positions < width)[:, None]
-    images = normalized(images) * inside[:, None]
-    grid = sampling_grid(transforms.to(device), CANVAS)
-    return F.grid_sample(images, grid, align_corners=False)
+    return (images - MEAN) / STD * inside[:, None]
 
 
 @torch.no_grad()
@@ -159,46 +140,36 @@ def make_batch(
     augment: bool = True,
     target_stride: int = 2,
 ) -> Batch:
-    """Augment photographs and choose objects in them.
+    """Augment photographs, `(B,)` indices of the data, and choose at most `max_objects` in each.
 
-    Args:
-        data: Where they are.
-        indices: `(B,)` of them.
-        generator: On the host; two calls with equal ones give equal batches.
-        max_objects: Of a photograph.
-        augment: Whether to move and to color them; else they are as in a test.
-        target_stride: Pixels of the input to one of the masks.
+    Generators are on the host; equal ones give equal batches. Without `augment` photographs are as
+    in a test. `target_stride` is how many pixels of the input are one of the masks.
     """
     device, sizes = data.device, data.sizes[indices]
     transforms = random_transforms(sizes, generator) if augment else test_transforms(sizes)
-    on_device = transforms.to(device)
     inputs = make_inputs(data, indices, transforms, generator if augment else None)
 
     chosen, owners = [], []
     for place, index in enumerate(indices.tolist()):
-        own = data.objects_of[index]
-        order = torch.randperm(len(own), generator=generator)[:max_objects].tolist()
-        chosen += [own[i] for i in order]
+        objects = data.objects_of[index]
+        order = torch.randperm(len(objects), generator=generator)[:max_objects].tolist()
+        chosen += [objects[i] for i in order]
         owners += [place] * len(order)
     chosen, owners = (torch.tensor(each, dtype=torch.int64) for each in (chosen, owners))
-    owners_on_device = owners.to(device)
-    masks = data.masks_of(chosen).float()
-    masks = F.grid_sample(
-        masks, sampling_grid(on_device[owners_on_device], CANVAS), align_corners=False
-    )[:, 0]
-    scales = transforms[owners]
-    full = data.areas[chosen] * (scales[:, 0] * scales[:, 1]).abs()
+    transforms = transforms[owners]
+    grid = sampling_grid(transforms.to(device), CANVAS)
+    masks = F.grid_sample(data.masks_of(chosen).float(), grid, align_corners=False)[:, 0]
+    full = data.areas[chosen] * transforms[:, :2].prod(1).abs()
     area = masks.sum((1, 2))
     visible = area / full.to(device).clamp(min=1)
     kept = (area >= MIN_AREA) & (visible >= MIN_VISIBLE)
-    kept_on_host = kept.cpu()
-    masks = masks[kept]
+    masks, chosen = masks[kept], chosen[kept.cpu()]
     return Batch(
         inputs,
-        owners_on_device[kept],
-        chosen[kept_on_host],
+        owners.to(device)[kept],
+        chosen,
         F.avg_pool2d(masks[:, None], target_stride)[:, 0],
         masks_to_bboxes(masks > 0.5).float(),
         visible[kept].clamp(max=1),
-        data.has_mask[chosen[kept_on_host]].to(device),
+        data.has_mask[chosen].to(device),
     )

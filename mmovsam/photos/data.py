@@ -36,13 +36,11 @@ CANVAS = 512
 
 @dataclass
 class Photographs:
-    """What the files of some data sets say: nothing is decoded yet.
+    """What the files of some data sets say, before anything is decoded.
 
-    Attributes:
-        paths: The N images.
-        sources: Name of the data set of each.
-        sizes: `(height, width)` of each, as its annotations have it.
-        objects: The M objects: `image` (index), `rle` (None for a whole image), `name`.
+    The N images have `paths`, `sources`, the names of their sets, and `sizes`, height and width as
+    their annotations have it; the M objects have `image`, an index, `rle` (None for a whole image),
+    `name`.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -52,14 +50,10 @@ class Photographs:
 
 
 def load_photographs(root: str | Path, sets: Sequence[str]) -> Photographs:
-    """Read the annotations of data sets.
+    """Read the annotations of data sets, by their names below a folder.
 
     A set is a folder with `images/`, and beside it `instances.json` in COCO's form, with masks as
     run lengths or polygons, or `names.tsv`: on each line an image and, after a tab, its name.
-
-    Args:
-        root: Folder of the sets.
-        sets: Their names.
 
     Raises:
         FileNotFoundError: A set has neither file, or lacks an image.
@@ -74,8 +68,7 @@ def load_photographs(root: str | Path, sets: Sequence[str]) -> Photographs:
             _read_names(found, folder)
         else:
             raise FileNotFoundError(
-                f'{folder} has neither instances.json nor names.tsv. docs/photo_model.md says how '
-                'the photographs are laid out.'
+                f'{folder} has neither instances.json nor names.tsv: see docs/photo_model.md'
             )
     missing = [path for path in found.paths if not path.is_file()]
     if missing:
@@ -101,13 +94,10 @@ def _read_coco(found: Photographs, folder: Path) -> None:
 
 def _add_coco(found: Photographs, folder: Path, content: dict) -> list[str]:
     """Add what a file says; returns the names of the annotations that have no area."""
-    lists = images, annotations, categories = entries(
-        content, 'images', 'annotations', 'categories'
-    )
-    names = {
-        identifier(each, 'id', 'a category'): text(each, 'name', 'a category')
-        for each in categories
-    }
+    lists = entries(content, 'images', 'annotations', 'categories')
+    images, annotations, categories = lists
+    where = 'a category'
+    names = {identifier(each, 'id', where): text(each, 'name', where) for each in categories}
     group_by_image(*lists)  # checks the ids
     places, left_out = {}, []
     for image in images:
@@ -149,27 +139,20 @@ def _read_names(found: Photographs, folder: Path) -> None:
         found.objects.append(dict(image=len(found.paths), rle=None, name=name, id=None))
         found.paths.append(path)
         found.sources.append(folder.name)
-        height, width = read_image(path).shape[:2]
-        found.sizes.append((height, width))
+        found.sizes.append(read_image(path).shape[:2])
 
 
 class PhotoData:
     """Decoded photographs and masks, on the device that trains.
 
-    A photograph takes 768 KiB and a mask, of one bit a pixel, 32 KiB.
-
-    Args:
-        photographs: Of `load_photographs`.
-        device: Where they are kept.
-        workers: Threads that decode.
+    A photograph takes 768 KiB and a mask, of one bit a pixel, 32 KiB; `workers` threads decode
+    them.
 
     Attributes:
         images: `(N, 3, 512, 512)` uint8, in the upper left corner.
         sizes: `(N, 2)` int64, height and width of what is image there.
         masks: `(M, 512, 64)` uint8, bits.
-        image_of: `(M,)` int64 on the host.
-        has_mask: `(M,)` bool on the host.
-        areas: `(M,)` float32 on the host, pixels of the canvas.
+        image_of: `(M,)` int64 on the host, as are `has_mask` `(M,)` and `areas` `(M,)` in pixels.
     """
 
     def __init__(self, photographs: Photographs, device: str = 'cpu', workers: int = 2) -> None:

@@ -18,15 +18,8 @@ class EncodedPhotos:
     """Maps of a tower that stays as it is, in memory-mapped files of 16 bits.
 
     Those of EfficientNet-Lite2 take 3.8 MB a view. What an interrupted run has computed is not
-    computed again.
-
-    Args:
-        folder: Of the files, one for each level.
-        data: The N photographs.
-        views: V, how often each is encoded: as in a test first, then augmented.
-
-    Raises:
-        ValueError: The folder has the maps of other photographs.
+    computed again. Each of the N photographs is encoded V times: as in a test first, then
+    augmented. Maps of other photographs in the folder are a `ValueError`.
 
     Attributes:
         transforms: `(V * N, 4)`, which take a place of each photograph to the input, see
@@ -49,14 +42,9 @@ class EncodedPhotos:
 
     @torch.inference_mode()
     def encode(self, tower: nn.Module, amp: bool = False) -> None:
-        """Compute what is not there yet.
+        """Compute what is not there yet, by a tower in eval mode on the device of the data.
 
-        Args:
-            tower: In eval mode, on the device of the data.
-            amp: Whether to use bfloat16.
-
-        Raises:
-            ValueError: The folder has the maps of another tower.
+        With `amp` it computes in bfloat16. Maps of another tower in the folder are a `ValueError`.
         """
         mark, digest = self.folder / 'tower.txt', module_fingerprint(tower)
         if mark.is_file() and mark.read_text() != digest:

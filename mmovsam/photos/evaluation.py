@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from ..models.detectors import OVSAM
+from ..models.detectors.instances import enlarge_logits
 from ..prompts import Prompts
 from ..prompts.gt_prompter import deepest_point
 from .augmentation import make_batch
@@ -20,15 +19,11 @@ def evaluate_masks(
 ) -> dict[str, float]:
     """Mean IoU at the size of the photographs; `PhotoReport` measures more.
 
-    Args:
-        model: In eval mode, on the device of the data.
-        data: Photographs with masks.
-        seed: Of the sides' directions.
-        autocast: Whether to use bfloat16.
+    The model is in eval mode, on the device of the data; `autocast` is to bfloat16.
 
     Returns:
-        `box`; `jitter`, boxes with each side off by 10%; `point`, the deepest of each object, and
-        the first mask; and how many `objects` there are.
+        `box`; `jitter`, boxes with each side off by 10%, in directions by the seed; `point`, the
+        deepest of each object, and the first mask; and how many `objects` there are.
     """
     generator = torch.Generator(data.device).manual_seed(seed)
     ious = dict(box=[], jitter=[], point=[])
@@ -44,7 +39,9 @@ def evaluate_masks(
         extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
         off = boxes + torch.where(drawn < 0.5, -0.1, 0.1) * extent
         points = torch.tensor([deepest_point(mask) for mask in truth.cpu().numpy()])
-        points = (points[:, None] + 0.5) * (CANVAS / max(height, width)) - 0.5
+        scale = CANVAS / max(height, width)
+        img_shape = round(height * scale), round(width * scale)
+        points = (points[:, None] + 0.5) * scale - 0.5
         prompts = dict(
             box=Prompts(bboxes=boxes),
             jitter=Prompts(bboxes=off),
@@ -54,16 +51,7 @@ def evaluate_masks(
             features = model.extract_feat(batch.inputs)
             for name, given in prompts.items():
                 logits = model.recognize(features, given).low_res_logits
-                ious[name].append(full_size_ious(logits, truth, data.sizes[index])[:, 0].cpu())
+                whole = torch.cat([*enlarge_logits(logits, CANVAS, img_shape, truth.shape[1:])])
+                ious[name].append(mask_ious(whole[:, None], truth)[:, 0].cpu())
     result = {name: torch.cat(values).mean().item() for name, values in ious.items()}
     return dict(result, objects=sum(map(len, ious['box'])))
-
-
-def full_size_ious(logits: Tensor, truth: Tensor, size: Tensor) -> Tensor:
-    """IoU `(N, M)` of logits `(N, M, h, w)` over the input with masks `(N, H, W)` bool."""
-    height, width = size.tolist()
-    scale = CANVAS / max(height, width)
-    logits = F.interpolate(logits.float(), (CANVAS, CANVAS), mode='bilinear', align_corners=False)
-    logits = logits[..., : round(height * scale), : round(width * scale)]
-    logits = F.interpolate(logits, (height, width), mode='bilinear', align_corners=False)
-    return mask_ious(logits, truth)

@@ -15,12 +15,7 @@ DEPTH_STEPS = 20
 
 
 def depth_of(masks: Tensor, steps: int = DEPTH_STEPS) -> Tensor:
-    """How deep inside of a mask each position lies, in positions, up to a limit.
-
-    Args:
-        masks: `(N, H, W)` bool.
-        steps: The limit.
-    """
+    """How deep inside of masks `(N, H, W)` bool each position lies, in positions, up to a limit."""
     left = F.pad(masks.float()[:, None], (1, 1, 1, 1))
     depth = left.clone()
     for step in range(steps - 1):
@@ -36,14 +31,10 @@ def depth_of(masks: Tensor, steps: int = DEPTH_STEPS) -> Tensor:
 
 
 def draw_positions(weights: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A position of each map, drawn by its weights.
+    """A position `(N, 2)` int64 xy of each map, drawn by its weights `(N, H, W)`, at least 0.
 
-    Args:
-        weights: `(N, H, W)`, at least 0; a map of zeros gives any position.
-        generator: On the device of the weights.
-
-    Returns:
-        `(N, 2)` int64, x and y.
+    A map of zeros gives any position. Generators are on the device of what is drawn by, here and
+    below.
     """
     noise = torch.rand(weights.shape, generator=generator, device=weights.device)
     # the largest of u^(1/w) is at a position with probability w / sum(w)
@@ -53,15 +44,7 @@ def draw_positions(weights: Tensor, generator: torch.Generator | None) -> Tensor
 
 
 def draw_inside(depth: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A position inside of each mask, half of the time one deep inside.
-
-    Args:
-        depth: `(N, H, W)`, of `depth_of`.
-        generator: On its device.
-
-    Returns:
-        `(N, 2)` int64, x and y.
-    """
+    """A position `(N, 2)` int64 xy by `depth_of` each mask, half of the time one deep inside."""
     deep = torch.rand(len(depth), 1, 1, generator=generator, device=depth.device) < 0.5
     return draw_positions(torch.where(deep, depth**3, (depth > 0).float()), generator)
 
@@ -69,15 +52,10 @@ def draw_inside(depth: Tensor, generator: torch.Generator | None) -> Tensor:
 def draw_corrections(
     found: Tensor, wanted: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """A click where each mask is wrong, or anywhere inside of one that is right.
-
-    Args:
-        found: `(N, H, W)` bool.
-        wanted: `(N, H, W)` bool.
-        generator: On their device.
+    """A click where each mask `(N, H, W)` bool is wrong, or anywhere inside of one that is right.
 
     Returns:
-        `(N, 2)` int64, x and y, and `(N,)` bool, whether it says that the object is there.
+        `(N, 2)` int64 xy, and `(N,)` bool, whether it says that the object is there.
     """
     depths = torch.stack((depth_of(wanted & ~found), depth_of(found & ~wanted)))
     # the kind of error that is deeper, as a person would see it first
@@ -89,19 +67,12 @@ def draw_corrections(
 
 
 class Interaction:
-    """The prompts of N objects, which grow by a click at a time.
+    """The prompts of N objects of B photographs, which grow by a click at a time.
 
-    Each object begins with a box or with a point. Both make equally many tokens, two, so that all
-    objects are decoded together.
-
-    Args:
-        model: The OVSAM.
-        features: Of B photographs.
-        image_index: `(N,)`, the photograph of each object.
-        masks: `(N, h, w)` float, what is to be found, at the size of the decoder's logits.
-        bboxes: `(N, 4)` xyxy in pixels of the input.
-        with_box: `(N,)` bool, who begins with a box.
-        generator: On the device.
+    Each object begins with a box, `with_box` `(N,)`, or with a point. Both make equally many
+    tokens, two, so that all objects are decoded together. `masks` `(N, h, w)` float is what is to
+    be found, at the size of the decoder's logits; `bboxes` `(N, 4)` are xyxy in pixels of the
+    input.
     """
 
     def __init__(
@@ -144,11 +115,7 @@ class Interaction:
         return (positions + 0.5) * self.stride - 0.5
 
     def click(self, logits: Tensor) -> None:
-        """Add a point where masks are wrong.
-
-        Args:
-            logits: `(N, h, w)` of the present masks.
-        """
+        """Add a point where the present masks, logits `(N, h, w)`, are wrong."""
         positions, labels = draw_corrections(logits > 0, self.inside, self.generator)
         points = self._input_points(positions)[:, None]
         token = self.model.prompt_encoder._embed_points(points + 0.5, labels.float()[:, None])
@@ -157,11 +124,9 @@ class Interaction:
     def decode(
         self, mask_input: Tensor | None = None, without_tokens: bool = False
     ) -> DecodedMasks:
-        """The masks that the present prompts give.
+        """The masks that the present prompts give, with logits `(N, 1, h, w)` of earlier masks.
 
-        Args:
-            mask_input: `(N, 1, h, w)` logits of earlier masks; None for none.
-            without_tokens: Whether masks are the only prompts.
+        With `without_tokens` those masks are the only prompts.
         """
         encoder = self.model.prompt_encoder
         sparse = torch.cat(self.tokens, dim=1)
@@ -179,13 +144,7 @@ class Interaction:
 
 
 def jittered(bboxes: Tensor, spread: float, generator: torch.Generator | None = None) -> Tensor:
-    """Boxes with each side moved by up to a part of the box's extent.
-
-    Args:
-        bboxes: `(N, 4)` xyxy.
-        spread: That part.
-        generator: On the device.
-    """
+    """Boxes `(N, 4)` xyxy with each side moved by up to `spread` times the box's extent."""
     extent = (bboxes[:, 2:] - bboxes[:, :2]).repeat(1, 2)
     noise = torch.rand(bboxes.shape, generator=generator, device=bboxes.device) * 2 - 1
     return bboxes + noise * extent * spread

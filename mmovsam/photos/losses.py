@@ -13,10 +13,7 @@ WINDOW = 0.35
 def windows_of(bboxes: Tensor, size: int, stride: float) -> Tensor:
     """Where masks are decided: boxes and what is around them, `(N, size, size)` of sum 1.
 
-    Args:
-        bboxes: `(N, 4)` xyxy in pixels of the input.
-        size: Side of the maps.
-        stride: Pixels of the input to one of their positions.
+    Boxes are `(N, 4)` xyxy in pixels of the input, `stride` of which are one position of the maps.
     """
     extent = (bboxes[:, 2:] - bboxes[:, :2]) * WINDOW + 4 * stride
     low, high = (bboxes[:, :2] - extent) / stride, (bboxes[:, 2:] + extent) / stride
@@ -34,15 +31,9 @@ def dice_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def mask_losses(logits: Tensor, targets: Tensor, windows: Tensor) -> Tensor:
-    """The loss of each mask: cross entropy near the object and everywhere, and Dice.
+    """The loss `(N, M)` of each mask: cross entropy near the object and everywhere, and Dice.
 
-    Args:
-        logits: `(N, M, h, w)`.
-        targets: `(N, h, w)`, 0 to 1.
-        windows: Of `windows_of`.
-
-    Returns:
-        `(N, M)`.
+    Logits are `(N, M, h, w)`, targets `(N, h, w)`, 0 to 1, windows those of `windows_of`.
     """
     logits, targets = logits.float(), targets[:, None].expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
@@ -62,20 +53,11 @@ def mask_ious(logits: Tensor, targets: Tensor) -> Tensor:
 def interaction_loss(
     logits: Tensor, iou_predictions: Tensor, targets: Tensor, windows: Tensor, with_box: Tensor
 ) -> Tensor:
-    """The loss of the four masks of each prompt, and of what the decoder thinks of them.
+    """The loss `(N,)` of the four masks of each prompt, and of what the decoder thinks of them.
 
-    The first mask is for prompts that mean one thing; of the three others the best one learns
-    (Kirillov et al., 2023, appendix A).
-
-    Args:
-        logits: `(N, 4, h, w)`.
-        iou_predictions: `(N, 4)`.
-        targets: `(N, h, w)`.
-        windows: Of `windows_of`.
-        with_box: `(N,)` bool, whose prompts are unambiguous.
-
-    Returns:
-        `(N,)`.
+    The first mask is for prompts that mean one thing, as those `with_box`; of the three others the
+    best one learns (Kirillov et al., 2023, appendix A). Logits are `(N, 4, h, w)`, predicted IoUs
+    `(N, 4)`, the others as of `mask_losses`.
     """
     losses = mask_losses(logits, targets, windows)
     first = torch.where(with_box, 1.0, 0.5)

@@ -26,14 +26,10 @@ RARITY = 0.4
 
 @dataclass
 class Regions:
-    """What a model sees of M objects.
+    """What a model sees of M objects of some names and data sets, their `sources`.
 
-    Attributes:
-        embeddings: `(M, D)`, the tower's, not normalized.
-        means: `(M, H)`, the head's.
-        bboxes: `(M, 4)` xyxy in pixels of the network's input, or of a crop enlarged to its size.
-        names: Of the objects.
-        sources: The data sets that they are from.
+    There are embeddings `(M, D)`, the tower's, not normalized; means `(M, H)`, the head's; and
+    boxes `(M, 4)` xyxy in pixels of the network's input, or of a crop enlarged to its size.
     """
 
     embeddings: Tensor
@@ -51,17 +47,11 @@ def read_regions(
     amp: bool = False,
     jitter: float = 0.0,
 ) -> list[Regions]:
-    """What a model sees of all objects that are large enough, with annotated boxes.
-
-    Args:
-        model: In eval mode.
-        data: On its device.
-        batch_size: Photographs at once.
-        amp: Whether to use bfloat16.
-        jitter: How far the boxes are moved in crops, see `jittered`.
+    """What a model in eval mode sees of all objects that are large enough, with annotated boxes.
 
     Returns:
-        In the photographs, and for a model that looks at crops the same regions in those.
+        In the photographs, and for a model that looks at crops the same regions in those, with
+        boxes that are moved, see `jittered`.
     """
     views, objects = [[], []], []
     generator = torch.Generator().manual_seed(0)
@@ -74,15 +64,15 @@ def read_regions(
             rows = (batch.image_index == place).nonzero()[:, 0]
             if not len(rows):
                 continue
-            own, bboxes = features.image(place), batch.bboxes[rows]
-            embeddings = model.backbone.embed_regions(own.stage4.float(), bboxes)
-            means = model.head.pool_regions(own.region_maps, bboxes)
+            image, bboxes = features.image(place), batch.bboxes[rows]
+            embeddings = model.backbone.embed_regions(image.stage4.float(), bboxes)
+            means = model.head.pool_regions(image.region_maps, bboxes)
             views[0].append((embeddings.cpu(), means.cpu(), bboxes.cpu()))
             objects += batch.objects[rows.cpu()].tolist()
-            if own.inputs is not None:
+            if image.inputs is not None:
                 moved = jittered(bboxes, jitter, generator) if jitter else bboxes
                 for part in moved.split(32):
-                    crops = encode_crops(model, own.inputs, part)
+                    crops = encode_crops(model, image.inputs, part)
                     *seen, inner = pool_crops(model, crops, part)
                     inner = inner * (model.input_size / crops.size)
                     views[1].append(tuple(each.cpu() for each in (*seen, inner)))
@@ -90,11 +80,7 @@ def read_regions(
     chosen = [about.objects[index] for index in objects]
     names = [each['name'] for each in chosen]
     sources = [about.sources[each['image']] for each in chosen]
-    return [
-        Regions(*(torch.cat(part) for part in zip(*parts)), names, sources)
-        for parts in views
-        if parts
-    ]
+    return [Regions(*map(torch.cat, zip(*parts)), names, sources) for parts in views if parts]
 
 
 def train_names(
@@ -109,22 +95,11 @@ def train_names(
     lr: float = 1e-3,
     seed: int = 0,
 ) -> Tensor:
-    """Teach a namer what regions are called, and names where they lie.
+    """Teach a namer, in place, what regions are called, and names where they lie.
 
-    Args:
-        namer: Changed in place.
-        regions: To learn from.
-        rows: `(K, D)` of all names.
-        labels: `(M,)`, -1 for a region that teaches nothing.
-        taught: `(K,)` bool, whose rows may move; the others, ImageNet's, are right as they are.
-        input_size: Of the network.
-        epochs: Passes over the regions.
-        batch_size: Regions an update.
-        lr: Highest learning rate.
-        seed: Of what is drawn.
-
-    Returns:
-        Rows `(K, D)`, normalized.
+    Labels `(M,)` are -1 for a region that teaches nothing. Of the rows `(K, D)` of all names,
+    `taught` `(K,)` may move; the others, ImageNet's, are right as they are. Gives the rows,
+    normalized.
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # of the dropout
@@ -138,11 +113,8 @@ def train_names(
     absent = counts == 0
     moved = nn.Parameter(torch.zeros_like(rows))
     namer.train()
-    groups = [
-        dict(params=list(namer.parameters()), weight_decay=0.05),
-        dict(params=[moved], weight_decay=0.0),
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=lr)
+    groups = [dict(params=list(namer.parameters()), weight_decay=0.05)]
+    optimizer = torch.optim.AdamW([*groups, dict(params=[moved], weight_decay=0.0)], lr=lr)
     steps = max(1, epochs * len(known) // batch_size)
     mobile = (taught & ~absent)[:, None]
     for step in tqdm(range(steps), desc='names', delay=2):
@@ -150,8 +122,7 @@ def train_names(
             group['lr'] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
         index = torch.randint(len(known), (batch_size,), generator=generator)
         embedded = namer(embeddings[index], means[index], bboxes[index], input_size)
-        own = F.normalize(rows + moved * mobile, dim=1)
-        logits = LOGIT_SCALE * embedded @ own.T
+        logits = LOGIT_SCALE * embedded @ F.normalize(rows + moved * mobile, dim=1).T
         wanted = labels[index]
         loss = F.cross_entropy(logits.masked_fill(absent, -1e4), wanted, reduction='none')
         optimizer.zero_grad()
@@ -171,10 +142,11 @@ def teach_names(
     input_size: int = 512,
     **kwargs,
 ) -> tuple[TextClassifier, dict[str, float]]:
-    """Train a namer, with ImageNet's names as they are and those of the data sets learned.
+    """Train a namer, in place, with ImageNet's names as they are and those of the data sets
+    learned.
 
     Args:
-        namer: Changed in place.
+        namer: The namer.
         views: Regions to learn from, see `read_regions`; those of `imagenet_samples` are in the
             order of its classes.
         views_of_val: The same regions in one or two views, to measure by the mean of what is said.
@@ -189,12 +161,9 @@ def teach_names(
     """
     known = load_classifier(names_file)
     imagenet, bias = F.normalize(known.flat()[0][:1000], dim=1), known.flat_bias()[:1000]
-    names = {
-        name
-        for regions in views
-        for name, source in zip(regions.names, regions.sources)
-        if source != 'imagenet_samples'
-    }
+    every = _joined(views)
+    named = zip(every.names, every.sources)
+    names = {name for name, source in named if source != 'imagenet_samples'}
     names |= {name for regions in views_of_val for name in regions.names}
     names = sorted(names - {'object'})
     encoder = load_text_encoder('photo', text_file, names=None)
@@ -208,19 +177,18 @@ def teach_names(
         for name, source in zip(regions.names, regions.sources):
             known_class = source == 'imagenet_samples'
             labels.append(next(of_imagenet) if known_class else places.get(name, -1))
-    every = _joined(views)
     rows = train_names(namer, every, rows, torch.tensor(labels), taught, input_size, **kwargs)
     scores = {}
     if views_of_val:
         chosen = sorted(set(views_of_val[0].names))
-        own = rows[[names.index(name) for name in chosen]]
+        val_rows = rows[[names.index(name) for name in chosen]]
         with torch.no_grad():
             embeddings = sum(
                 namer(regions.embeddings, regions.means, regions.bboxes, input_size)
                 for regions in views_of_val
             )
         wanted = torch.tensor([chosen.index(name) for name in views_of_val[0].names])
-        scores = accuracy(F.normalize(embeddings, dim=1) @ own.T, wanted)
+        scores = accuracy(F.normalize(embeddings, dim=1) @ val_rows.T, wanted)
     learned = [index for index, name in enumerate(names) if index in set(labels)]
     classifier = TextClassifier(
         torch.cat((imagenet, rows[learned])),
@@ -239,15 +207,10 @@ def _joined(views: Sequence[Regions]) -> Regions:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Top-1, top-5 and the mean of top-1 over classes, in percent.
-
-    Args:
-        logits: `(N, K)`.
-        labels: `(N,)`.
-    """
+    """Top-1, top-5 and the mean of top-1 over classes, in percent, of `(N, K)` and `(N,)`."""
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices
     first = (best[:, 0] == labels).float()
     among = (best == labels[:, None]).any(1).float()
-    classes: Sequence[Tensor] = [first[labels == label].mean() for label in labels.unique()]
+    classes = [first[labels == label].mean() for label in labels.unique()]
     means = (first.mean(), among.mean(), torch.stack(classes).mean())
     return dict(zip(('top1', 'top5', 'balanced'), (100 * value.item() for value in means)))

@@ -27,15 +27,8 @@ class ProposalTrainer(PhotoTrainer):
     """Trains the proposal head of a model whose other parts are frozen.
 
     A position near the center of an object learns its box, and as its score the IoU of the box that
-    it gives; other positions learn a score of 0, but only in photographs whose objects are all
-    annotated.
-
-    Args:
-        model: On the device of the data.
-        data: To learn from.
-        features: Of the data.
-        complete: Sets in which all objects are annotated.
-        kwargs: See `PhotoTrainer`.
+    it gives; other positions learn a score of 0, but only in photographs of `complete` sets, whose
+    objects are all annotated. Other arguments are those of `PhotoTrainer`.
     """
 
     def __init__(
@@ -76,10 +69,10 @@ class ProposalTrainer(PhotoTrainer):
             scores = torch.zeros_like(logits[row])
             weights = torch.full_like(scores, float(self.complete[number % len(data)]))
             if found.any():
-                own, target = bboxes[row][found], wanted[chosen[found]]
-                ious = bbox_overlaps(own.detach(), target, is_aligned=True)
+                pred, target = bboxes[row][found], wanted[chosen[found]]
+                ious = bbox_overlaps(pred.detach(), target, is_aligned=True)
                 scores[found], weights[found] = ious, 1.0
-                loss = 1 - bbox_overlaps(own, target, 'giou', is_aligned=True)
+                loss = 1 - bbox_overlaps(pred, target, 'giou', is_aligned=True)
                 box_loss = box_loss + (loss * ious.clamp(min=0.2)).sum()
                 positives += int(found.sum())
             weights = torch.where(inside & ~found, 0.5 * weights, weights)
@@ -105,11 +98,8 @@ class ProposalTrainer(PhotoTrainer):
         sides = seen[:, 2:] - seen[:, :2]
         share = sides.prod(1) / (whole[:, 2:] - whole[:, :2]).prod(1).clamp(min=1e-6)
         seen = seen[(share >= MIN_VISIBLE) & (sides >= MIN_SIDE).all(1)]
-        if flip:
-            seen = torch.stack(
-                (CANVAS - seen[:, 2], seen[:, 1], CANVAS - seen[:, 0], seen[:, 3]), 1
-            )
-        return seen
+        x1, y1, x2, y2 = seen.unbind(1)
+        return torch.stack((CANVAS - x2, y1, CANVAS - x1, y2), 1) if flip else seen
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -129,12 +119,7 @@ class ProposalTrainer(PhotoTrainer):
 
 
 def assign(places: Tensor, strides: Tensor, bboxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Which object each position is to propose.
-
-    Args:
-        places: `(L, 2)` xy in pixels.
-        strides: `(L,)`, of three levels.
-        bboxes: `(G, 4)` xyxy in pixels.
+    """Which of boxes `(G, 4)` xyxy each of the places `(L, 2)` of three levels is to propose.
 
     Returns:
         `(L,)` int64, the smallest object whose center is near, -1 for none; and `(L,)` bool,
@@ -179,8 +164,8 @@ def evaluate_proposals(model: OVSAM, val: PhotoData, amp: bool = False) -> dict[
 def _bboxes_of(data: PhotoData) -> list[Tensor]:
     """Boxes `(G, 4)` xyxy of the objects of each photograph, in pixels of the canvas."""
     objects, found = data.photographs.objects, []
-    for index, own in enumerate(data.objects_of):
-        boxes = [objects[each]['bbox'] for each in own if data.has_mask[each]]
+    for index, members in enumerate(data.objects_of):
+        boxes = [objects[each]['bbox'] for each in members if data.has_mask[each]]
         xy, sides = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4).split(2, dim=1)
         scale = data.sizes[index].max() / max(data.photographs.sizes[index])
         found.append(torch.cat((xy, xy + sides), dim=1) * scale)

@@ -15,22 +15,20 @@ from .window_training import WindowTrainer, first_points
 
 
 class Candidates(NamedTuple):
-    """Masks of windows of G sizes around N clicks."""
+    """Masks of windows of G sizes around N clicks.
+
+    Their features `(N, G, C)`, see `MaskRanker.features`, and IoUs `(N, G)` with what was clicked.
+    """
 
     features: Tensor
-    """`(N, G, C)`, see `MaskRanker.features`."""
     ious: Tensor
-    """`(N, G)`, with what was clicked."""
 
 
 @torch.no_grad()
 def draw_candidates(trainer: WindowTrainer, count: int, seed: int = 0) -> Candidates:
-    """Masks of drawn clicks, in views as the trainer draws them.
+    """Masks of at least `count` drawn clicks, in views as the trainer of the decoder draws them.
 
-    Args:
-        trainer: Of the decoder, whose averaged weights are used.
-        count: Clicks, N at least.
-        seed: Of the draws.
+    Its averaged weights are used.
     """
     decoder = trainer.averaged.window_decoder
     size = decoder.logit_size // 2

@@ -14,7 +14,7 @@ from ..models.backbones import TimmBackbone
 from ..models.detectors import OVSAM
 from ..models.detectors.instances import masks_to_bboxes
 from ..models.detectors.ovsam import ImageFeatures
-from .augmentation import Batch, normalized
+from .augmentation import Batch, on_gray
 from .data import CANVAS, PhotoData
 
 CROP_SIZE = 288
@@ -28,17 +28,9 @@ LOGIT_SCALE = 20.0
 def crop_features(
     data: PhotoData, tower: TimmBackbone, objects: Tensor, batch_size: int = 64, amp: bool = False
 ) -> Tensor:
-    """Features in front of the classifier of a square crop around each object.
+    """Features `(n, F)` float32 on the host, in front of the classifier, of crops around objects.
 
-    Args:
-        data: The photographs.
-        tower: On their device, in eval mode.
-        objects: `(n,)` indices.
-        batch_size: Crops at once.
-        amp: Whether to use bfloat16.
-
-    Returns:
-        `(n, F)` float32 on the host.
+    The tower is in eval mode on the device of the data; with `amp` it computes in bfloat16.
     """
     features = []
     for part in tqdm(objects.split(batch_size), desc='crops', delay=2):
@@ -60,24 +52,15 @@ def crop_regions(data: PhotoData, objects: Tensor) -> Tensor:
     # a whole photograph, not what is around it
     half = side[:, None] / 2
     places = window_grid(torch.cat((center - half, center + half), dim=1), CROP_SIZE)
-    images = normalized(data.images[index.to(device)].float() / 255)
-    height, width = (data.sizes[index, i, None].to(device) for i in (0, 1))
-    positions = torch.arange(CANVAS, device=device)
-    inside = (positions < height)[:, :, None] & (positions < width)[:, None]
-    return read_windows_of_each(images * inside[:, None], places, CANVAS)
+    return read_windows_of_each(on_gray(data, index), places, CANVAS)
 
 
 class RegionNames(nn.Module):
     """Losses of the two embeddings of regions, the head's and the tower's.
 
-    Each learns what the untuned tower says of a crop of the object, over the classes of ImageNet,
-    and the labels of the data sets, by rows that are learned here and used nowhere else.
-
-    Args:
-        data: Has the labels.
-        crops: `(M, D)`, what the untuned tower says of crops of all objects.
-        rows: `(1000, D)` of ImageNet's classes.
-        without: Words of the labels that are not learned.
+    Each learns what the untuned tower says of a crop of the object, `(M, D)`, over the classes of
+    ImageNet, `(1000, D)`, and the labels of the data sets, by rows that are learned here and used
+    nowhere else. Labels with one of the words `without` are not learned.
     """
 
     def __init__(
@@ -87,11 +70,11 @@ class RegionNames(nn.Module):
         objects, sources = data.photographs.objects, data.photographs.sources
         words = set(without)
         taught = [
-            each['name']
-            if sources[each['image']] != 'imagenet_samples'
-            and each['name'] != 'object'
-            and not words & set(each['name'].lower().split())
-            else None
+            None
+            if sources[each['image']] == 'imagenet_samples'
+            or each['name'] == 'object'
+            or words & set(each['name'].lower().split())
+            else each['name']
             for each in objects
         ]
         self.names = sorted({name for name in taught if name})
@@ -108,14 +91,7 @@ class RegionNames(nn.Module):
     def forward(
         self, model: OVSAM, features: ImageFeatures, batch: Batch, label_tokens: Tensor
     ) -> dict[str, Tensor]:
-        """The losses of a batch.
-
-        Args:
-            model: The OVSAM.
-            features: Of the batch.
-            batch: Its photographs and objects.
-            label_tokens: `(N, 1, C)`.
-        """
+        """The losses of a batch, of its features and of label tokens `(N, 1, C)`."""
         head, tower = model.head, model.backbone
         rois = torch.cat((batch.image_index[:, None].float(), batch.bboxes), dim=1)
         maps = tuple(level.float() for level in features.region_maps)

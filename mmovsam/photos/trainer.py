@@ -70,7 +70,7 @@ class PhotoTrainer:
         self.clicks, self.max_objects, self.name_weight = clicks, max_objects, name_weight
         self.seed, self.amp, self.decay = seed, amp, ema
         weights = set_weights or {}
-        useful = [float(bool(own)) for own in data.objects_of]
+        useful = [float(bool(objects)) for objects in data.objects_of]
         drawn = [weights.get(source, 1.0) for source in data.photographs.sources]
         self.image_weights = torch.tensor(useful) * torch.tensor(drawn)
         self.params = [p for p in model.parameters() if p.requires_grad]
@@ -96,12 +96,9 @@ class PhotoTrainer:
     ) -> None:
         """Go on until the last step, or for some seconds; the state is kept in `work_dir`.
 
-        Args:
-            work_dir: Gets `state.pth`, and `log.txt`.
-            val: Photographs to measure by, when the state is kept.
-            save_every: Updates between two states.
-            log_every: Updates between two lines of the log.
-            seconds: Stops after the first update that ends later, with the state kept.
+        That gets `state.pth` every `save_every` updates, when `val` is measured too, and `log.txt`.
+        After the first update that ends later than `seconds` the training stops, with the state
+        kept.
         """
         start, sums, count = time.monotonic(), defaultdict(float), 0
         bar = tqdm(total=self.steps, initial=self.step, desc='training', unit=' steps')
@@ -116,9 +113,8 @@ class PhotoTrainer:
             count += 1
             bar.update()
             if self.step % log_every == 0:
-                line = ' '.join(
-                    f'{name} {float(value) / count:.4f}' for name, value in sums.items()
-                )
+                means = {name: float(value) / count for name, value in sums.items()}
+                line = ' '.join(f'{name} {value:.4f}' for name, value in means.items())
                 self._log(work_dir, f'step {self.step} {time.monotonic() - start:.0f} s {line}')
                 sums, count = defaultdict(float), 0
             if self.step % save_every == 0:
@@ -145,14 +141,7 @@ class PhotoTrainer:
         tqdm.write(line)
 
     def update(self, progress: float) -> dict[str, Tensor]:
-        """One step.
-
-        Args:
-            progress: Of the schedule, 0 to 1.
-
-        Returns:
-            Losses for the log.
-        """
+        """One step, at a `progress` of the schedule from 0 to 1; gives losses for the log."""
         rate = 0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01
         rate *= min(1.0, (self.step + 1) / self.warmup)
         for group, highest in zip(self.optimizer.param_groups, self.rates):
@@ -160,9 +149,8 @@ class PhotoTrainer:
         host = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         device = torch.Generator(self.data.device).manual_seed(self.seed * 1_000_003 + self.step)
         losses = self.losses(host, device)
-        total = losses['mask'] + self.name_weight * sum(
-            value for name, value in losses.items() if name != 'mask'
-        )
+        others = sum(value for name, value in losses.items() if name != 'mask')
+        total = losses['mask'] + self.name_weight * others
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.params, 1.0)
@@ -174,9 +162,7 @@ class PhotoTrainer:
     def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
         """The losses of a step: of the masks of several rounds of prompts, and of names.
 
-        Args:
-            host: Draws on the host.
-            device: Draws on the device.
+        One generator draws on the host, one on the device.
         """
         indices = torch.multinomial(self.image_weights, self.batch_size, generator=host)
         batch = make_batch(self.data, indices, host, self.max_objects)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 
@@ -141,8 +142,7 @@ class DetectorPrompter(Prompter):
         except RuntimeError as error:
             first = '\n'.join(str(error).split('\n')[:4])
             raise ValueError(
-                f'the checkpoint {self.checkpoint} does not fit the detector; '
-                f'is it of another model? {first}'
+                f'the checkpoint {self.checkpoint} does not fit the detector; another one? {first}'
             ) from error
         missing = [key for key in keys.missing_keys if not _UNUSED.search(key)]
         if missing:
@@ -186,8 +186,8 @@ class DetectorPrompter(Prompter):
     def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
         """What the detector finds in each image: see `Prompter.forward`."""
         self.init_weights()
-        found = zip(data_samples, self._detect(data_samples))
-        return [self.filter(self._prompts(*sample_and_result)) for sample_and_result in found]
+        results = self._detect(data_samples)
+        return [self.filter(self._prompts(*each)) for each in zip(data_samples, results)]
 
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
         """All that the detector finds in one image, the best first."""
@@ -209,19 +209,15 @@ class DetectorPrompter(Prompter):
             )
         kept = (finite & has_area).nonzero()[:, 0]
         best = kept[scores[kept].argsort(descending=True, stable=True)]
-        return Prompts(
-            bboxes=clipped[best],
-            labels=None if labels is None else labels[best],
-            scores=scores[best],
-        )
+        labels = None if labels is None else labels[best]
+        return Prompts(bboxes=clipped[best], labels=labels, scores=scores[best])
 
     def _detect(self, data_samples: list[DetDataSample]) -> list[DetDataSample]:
         """What the detector returns; images of different sizes would pad each other."""
         packed = [self._packed(data_sample) for data_sample in data_samples]
-        alike: dict = {}
+        alike, results = defaultdict(list), {}
         for index, item in enumerate(packed):
-            alike.setdefault(item['inputs'].shape, []).append(index)
-        results = {}
+            alike[item['inputs'].shape].append(index)
         for indices in alike.values():
             names = ('inputs', 'data_samples')
             batch = {name: [packed[index][name] for index in indices] for name in names}
@@ -234,10 +230,9 @@ class DetectorPrompter(Prompter):
         keys = [key for key in ('ori_img', 'img_path') if data_sample.get(key) is not None]
         if not keys:
             raise ValueError(
-                'DetectorPrompter needs img_path or ori_img in the data sample: name it in '
-                'meta_keys of PackDetInputs'
+                'DetectorPrompter needs img_path or ori_img: name it in meta_keys of PackDetInputs'
             )
-        image = {keys[0].replace('ori_img', 'img'): data_sample.get(keys[0])}
+        image = {keys[0].removeprefix('ori_'): data_sample.get(keys[0])}
         packed = self.pipeline(dict(image, img_id=data_sample.get('img_id', 0)))
         if packed is None:
             raise ValueError(
@@ -259,8 +254,7 @@ def _found(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor
     bboxes, scores = found.get('bboxes'), found.get('scores')
     if bboxes is None or scores is None:
         raise ValueError(
-            f'{detector} returns no pred_instances with bboxes and scores; give a detector that '
-            'finds boxes'
+            f'{detector} returns no pred_instances with bboxes and scores: it has to find boxes'
         )
     bboxes = getattr(bboxes, 'tensor', bboxes)
     if bboxes.ndim != 2 or bboxes.shape[1] != 4:

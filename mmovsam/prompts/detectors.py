@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,16 +25,12 @@ CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
 
 
 def detector_config(detector: str | PathLike | Mapping | Config) -> tuple[ConfigDict, str | None]:
-    """The whole config of a detector and the weights that it comes with.
+    """The whole config of a detector, with the key `model`, and the weights that it comes with.
 
-    Args:
-        detector: A whole config or its `model` alone; or the name of a config file, as
-            `find_config` takes it; or the name or alias of a model in MMDetection's index, such as
-            `'rtmdet_tiny_8xb32-300e_coco'` or `'rtmdet-t'`.
-
-    Returns:
-        A config of its own with the key `model`, and a checkpoint: the one that the index names,
-        else `init_cfg` of the model, else `load_from`, else None.
+    A detector is a whole config or its `model` alone; or the name of a config file, as
+    `find_config` takes it; or the name or alias of a model in MMDetection's index, such as
+    `'rtmdet_tiny_8xb32-300e_coco'` or `'rtmdet-t'`. The checkpoint is the one that the index names,
+    else `init_cfg` of the model, else `load_from`, else None.
     """
     checkpoint = None
     if isinstance(detector, Config):
@@ -55,8 +52,8 @@ def detector_config(detector: str | PathLike | Mapping | Config) -> tuple[Config
         )
     init_cfg = config.model.get('init_cfg')
     pretrained = isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained'
-    own = init_cfg['checkpoint'] if pretrained else config.get('load_from')
-    return config, checkpoint or own
+    default = init_cfg['checkpoint'] if pretrained else config.get('load_from')
+    return config, checkpoint or default
 
 
 def _from_index(name: str) -> tuple[Path, str | None]:
@@ -70,10 +67,8 @@ def _from_index(name: str) -> tuple[Path, str | None]:
             weights = model.get('Weights')
             return folder / model['Config'], weights[0] if isinstance(weights, list) else weights
         known += names
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    hint = "its names are those of MMDetection's configs."
-    if near:
-        hint = f'did you mean {" or ".join(near)}?'
+    near = ' or '.join(difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5))
+    hint = f'did you mean {near}?' if near else "its names are those of MMDetection's configs."
     raise ValueError(
         f'MMDetection {mmdet.__version__} has no model {name} in its index; {hint} Or give a '
         "config file, or '<package>::<path>' with an installed package"
@@ -97,24 +92,23 @@ def inference_pipeline(
     pipeline: Sequence[Mapping] | None = None,
     value_range: Sequence[float] | None = None,
 ) -> Compose:
-    """The detector's test pipeline for images from files and from memory alike.
+    """The test pipeline of a whole config, for images from files and from memory alike.
 
     As `mmdet.apis.DetInferencer` has it: `InferencerLoader` takes the place of the loader, with the
-    loader's settings. Annotations are not loaded.
+    loader's settings. Annotations are not loaded. It takes `{'img_path': ...}` or `{'img': ...}`
+    and packs a data sample with `ori_shape`.
 
     Args:
-        config: A whole config.
+        config: The config.
         pipeline: The pipeline, where the config does not hold it.
         value_range: Of images in files of more than 8 bits, see `mmovsam.pixels.to_color`.
-
-    Returns:
-        Takes `{'img_path': ...}` or `{'img': ...}` and packs a data sample with `ori_shape`.
     """
-    steps = pipeline or _dataset_pipeline(config) or config.get('test_pipeline')
+    with contextlib.suppress(AttributeError, RuntimeError):  # no data set, or none with a pipeline
+        pipeline = pipeline or get_test_pipeline_cfg(config)
+    steps = pipeline or config.get('test_pipeline')
     if not steps:
         raise ValueError(
-            'the config of the detector has no test pipeline: give its whole config, or '
-            'DetectorPrompter(pipeline=[...])'
+            'the config has no test pipeline: give a whole one, or DetectorPrompter(pipeline=[...])'
         )
     transforms = []
     for step in steps:
@@ -137,13 +131,6 @@ def inference_pipeline(
     return transforms
 
 
-def _dataset_pipeline(config: ConfigDict) -> Sequence[Mapping] | None:
-    try:
-        return get_test_pipeline_cfg(config)
-    except (AttributeError, RuntimeError):  # no data set, or none with a pipeline
-        return None
-
-
 def type_name(config: Mapping) -> str:
     """The name of a config's type, without the scope before it."""
     kind = config['type']
@@ -151,10 +138,7 @@ def type_name(config: Mapping) -> str:
 
 
 def checkpoint_classes(checkpoint: Any) -> tuple[str, ...] | None:
-    """What a checkpoint says that its labels are called, in any of MMDetection's ways.
-
-    Names are in `meta`, as `dataset_meta` or, before MMDetection 3, at once.
-    """
+    """What a checkpoint's `meta`, or its `dataset_meta`, says that its labels are called."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if not isinstance(meta, Mapping):
         return None
@@ -163,17 +147,13 @@ def checkpoint_classes(checkpoint: Any) -> tuple[str, ...] | None:
 
 def config_classes(config: Mapping) -> tuple[str, ...] | None:
     """What a config's test or validation data set says that a detector's labels are called."""
-    for key in ('test_dataloader', 'val_dataloader'):
-        names = _dataset_classes((config.get(key) or {}).get('dataset'))
-        if names:
-            return names
-    return None
+    loaders = [config.get(key) or {} for key in ('test_dataloader', 'val_dataloader')]
+    found = (_dataset_classes(loader.get('dataset')) for loader in loaders)
+    return next(filter(None, found), None)
 
 
 def _dataset_classes(dataset: Mapping | None) -> tuple[str, ...] | None:
-    if not isinstance(dataset, Mapping):
-        return None
-    if dataset.get('class_agnostic'):  # of our own data sets
+    if not isinstance(dataset, Mapping) or dataset.get('class_agnostic'):  # of our data sets
         return None
     inner = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
     kind = dataset.get('type')
@@ -183,7 +163,7 @@ def _dataset_classes(dataset: Mapping | None) -> tuple[str, ...] | None:
         *(_dataset_classes(part) for part in inner),
         _classes_of(getattr(kind, 'METAINFO', None)),
     )
-    return next((names for names in found if names), None)
+    return next(filter(None, found), None)
 
 
 def _classes_of(metainfo: Any) -> tuple[str, ...] | None:

@@ -27,16 +27,11 @@ def grid_points(height: int, width: int, rows: int, columns: int) -> Tensor:
 class GridPrompter(Prompter):
     """One foreground point for each cell of a grid over the image, to ask about everything in it.
 
-    Data samples need `ori_shape`, (H, W) of the original image.
-
     Args:
         points_per_side: How many cells the grid has along each side of the image.
         even: Whether it has that many along the longer side only, and as many along the shorter one
             as make cells nearly square.
         filter: Arguments of `PromptFilter`; points have no scores.
-
-    Raises:
-        ValueError: If there are no points, or an argument of the filter is unknown.
     """
 
     def __init__(
@@ -51,10 +46,7 @@ class GridPrompter(Prompter):
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
         """The grid over one image."""
         if data_sample.get('ori_shape') is None:
-            raise ValueError(
-                'GridPrompter needs ori_shape in the data sample: name it in meta_keys of '
-                'PackDetInputs'
-            )
+            raise ValueError('GridPrompter needs ori_shape: name it in meta_keys of PackDetInputs')
         height, width = data_sample.get('ori_shape')[:2]
         shape = [self.points_per_side] * 2
         if self.even:

@@ -41,16 +41,10 @@ def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:
 
 
 def mask_logits(mask: np.ndarray, img_shape: Sequence[int], input_shape: Sequence[int]) -> Tensor:
-    """A mask as the decoder would have predicted it, to prompt with.
+    """A mask (H, W) of the original image as the decoder would have predicted it, to prompt with.
 
-    Args:
-        mask: (H, W) in pixels of the original image, nonzero inside the object.
-        img_shape: (h, w) of the resized image in the network's input.
-        input_shape: (S, S) of that input, padded below and to the right of the image.
-
-    Returns:
-        (S / 4, S / 4) float32 logits, from -10 outside to 10 inside, by the share of a pixel that
-        is inside; padding is outside.
+    Returns (S / 4, S / 4) float32 logits over the network's input (S, S), in which the image is
+    (h, w), from -10 outside to 10 inside, by the share of a pixel that is inside.
     """
     inside = torch.from_numpy(mask.astype(bool))[None, None].float()
     inside = F.interpolate(inside, tuple(img_shape[:2]), mode='bilinear', antialias=True)
@@ -96,8 +90,7 @@ class GTPrompter(Prompter):
         name = data_sample.get('img_path') or data_sample.get('img_id')
         if 'gt_instances' not in data_sample:
             raise ValueError(
-                f'GTPrompter needs the annotations of image {name}: '
-                'add LoadAnnotations to the test pipeline, or use another prompter'
+                f'GTPrompter needs annotations of image {name}: add LoadAnnotations to the pipeline'
             )
         gt_instances = data_sample.gt_instances
         if 'bboxes' not in gt_instances or len(gt_instances) == 0:
@@ -107,8 +100,7 @@ class GTPrompter(Prompter):
             return Prompts(bboxes=bboxes, annotated_bboxes=bboxes)
         if 'masks' not in gt_instances:
             raise ValueError(
-                f'GTPrompter(mode={self.mode!r}) needs the masks of image {name}: '
-                'set with_mask=True in LoadAnnotations'
+                f'GTPrompter needs the masks of image {name}: set with_mask=True in LoadAnnotations'
             )
         # one mask at a time: polygons are drawn at the size of the image
         masks = (masks_to_numpy(gt_instances.masks[i : i + 1])[0] for i in range(len(bboxes)))
@@ -117,9 +109,8 @@ class GTPrompter(Prompter):
             shapes = [data_sample.get(key) for key in ('img_shape', 'batch_input_shape')]
             if None in shapes:
                 raise ValueError(
-                    f"GTPrompter(mode='mask') needs img_shape and batch_input_shape of {name}: "
-                    'name img_shape in meta_keys of PackDetInputs; a DetDataPreprocessor adds '
-                    'batch_input_shape'
+                    f'GTPrompter needs img_shape and batch_input_shape of {name}: name the one in '
+                    'meta_keys of PackDetInputs; a DetDataPreprocessor adds the other'
                 )
             logits = [mask_logits(_filled(mask, bbox), *shapes) for mask, bbox in pairs]
             logits = torch.stack(logits)[:, None].to(bboxes.device)
@@ -128,13 +119,9 @@ class GTPrompter(Prompter):
         generator.manual_seed(zlib.crc32(f'{self.seed}/{data_sample.get("img_id")}'.encode()))
         points = []
         for mask, bbox in pairs:
-            if self.mode == 'center':
-                point = deepest_point(mask)
-            else:
-                point = random_point(mask, bbox, generator)
-            if point is None:
-                point = ((bbox[0] + bbox[2]) / 2, (bbox[1] + bbox[3]) / 2)
-            points.append(point)
+            centered = self.mode == 'center'
+            point = deepest_point(mask) if centered else random_point(mask, bbox, generator)
+            points.append(tuple((bbox[:2] + bbox[2:]) / 2) if point is None else point)
         return Prompts(
             point_coords=torch.tensor(points, dtype=torch.float32, device=bboxes.device)[:, None],
             point_labels=torch.ones(len(points), 1, dtype=torch.int64, device=bboxes.device),

@@ -19,10 +19,10 @@ from .prompts import Prompts
 class PromptFilter:
     """Takes some of an image's prompts, in the order in which they come.
 
-    The steps are applied in the order of the arguments `score_thr`, `min_size`, `nms_iou`,
-    `max_per_img`; without any of them all prompts pass. A prompt without a box passes `min_size`
-    and `nms_iou`, and stands in the way of no other. Prompts without scores pass `score_thr`, and
-    where one has to be preferred it is the one that comes first.
+    The steps are applied in the order `score_thr`, `min_size`, `nms_iou`, `max_per_img`; without
+    any of them all prompts pass. A prompt without a box passes `min_size` and `nms_iou`, and stands
+    in the way of no other. Prompts without scores pass `score_thr`, and the one that comes first is
+    preferred.
 
     Args:
         score_thr: Prompts with a lower score are dropped, 0 to 1.
@@ -30,9 +30,6 @@ class PromptFilter:
         nms_iou: A box that overlaps a better one of any class by a larger intersection over union
             is dropped (greedy non-maximum suppression), 0 to 1.
         min_size: Boxes whose shorter side is shorter are dropped, in pixels of the original image.
-
-    Raises:
-        ValueError: If an argument is out of range.
     """
 
     score_thr: float | None = None
@@ -89,17 +86,11 @@ class PromptFilter:
 
 
 class Prompter(BaseModule):
-    """Where the prompts of images come from.
-
-    Args:
-        filter: Arguments of `PromptFilter`, which prompts pass; None for all.
+    """Where the prompts of images come from, and which of them pass a `PromptFilter`.
 
     Attributes:
         classes: What the `labels` of the prompts mean: `labels[i]` is an index into it. None where
             prompts have no labels, or labels without names.
-
-    Raises:
-        ValueError: If an argument of the filter is unknown or out of range.
     """
 
     classes: tuple[str, ...] | None = None

@@ -26,8 +26,7 @@ def _checked(name: str, value, shape: tuple, dtype: torch.dtype) -> Tensor:
     if not fits:
         wanted = ', '.join(str(size) for size in shape)
         raise ValueError(
-            f'Prompts.{name} has shape {tuple(tensor.shape)}, expected ({wanted}): '
-            'one row for each prompt'
+            f'Prompts.{name} has shape {tuple(tensor.shape)}, expected ({wanted}): a row for each'
         )
     return tensor
 
@@ -89,29 +88,22 @@ class Prompts:
         sizes = {name: len(tensor) for name, tensor in present.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f'Prompts disagree about their number: {sizes}; give one row for each')
-        if self.bboxes is not None:
-            self._check_bboxes()
-        self._check_points()
-        if self.mask_input is not None:
-            self._check_masks()
-
-    def _check_bboxes(self) -> None:
-        missing = self.bboxes.isnan()
-        wrong = (missing.any(dim=1) & ~missing.all(dim=1)) | self.bboxes.isinf().any(dim=1)
-        if wrong.any():
-            raise ValueError(
-                f'Prompts.bboxes holds {self.bboxes[wrong][0].tolist()}, expected finite numbers '
-                'x1, y1, x2, y2; a row of NaN throughout stands for no box'
-            )
-
-    def _check_points(self) -> None:
         if (self.point_coords is None) != (self.point_labels is None):
             raise ValueError(
-                'Prompts need point_coords and point_labels together: '
-                '1 foreground, 0 background, -1 padding'
+                'Prompts need point_coords and point_labels (1, 0 background, -1 padding) together'
             )
-        if self.point_coords is None:
-            return
+        if self.point_coords is not None:
+            self._check_points()
+        for name in ('bboxes', 'mask_input'):
+            rows = present.get(name, torch.empty(0, 1)).flatten(1)
+            wrong = ~rows.isfinite().all(dim=1) & ~rows.isnan().all(dim=1)
+            if wrong.any():
+                raise ValueError(
+                    f'Prompts.{name} of prompt {wrong.nonzero()[0].item()} holds infinity, or NaN '
+                    'in part, expected finite numbers; NaN throughout stands for none'
+                )
+
+    def _check_points(self) -> None:
         if self.point_coords.shape[:2] != self.point_labels.shape:
             raise ValueError(
                 f'Prompts.point_labels has shape {tuple(self.point_labels.shape)}, expected '
@@ -122,14 +114,6 @@ class Prompts:
             raise ValueError(
                 f'Prompts.point_labels holds {self.point_labels[unknown].unique().tolist()}, '
                 'expected 1 (foreground), 0 (background) or -1 (padding)'
-            )
-
-    def _check_masks(self) -> None:
-        wrong = ~self.mask_input.isfinite().flatten(1).all(dim=1) & self.has_mask
-        if wrong.any():
-            raise ValueError(
-                f'Prompts.mask_input of prompt {wrong.nonzero()[0].item()} holds infinity, or NaN '
-                'in part, expected finite logits; NaN throughout stands for no mask'
             )
 
     @classmethod
@@ -156,12 +140,7 @@ class Prompts:
         return len(next(iter(self._present().values())))
 
     def __getitem__(self, index: int | slice | Sequence | Tensor) -> Prompts:
-        """Some of the prompts, in the order of `index`: an integer, a slice, a list or a tensor of
-        integers or booleans. One prompt is a set of one.
-
-        Raises:
-            IndexError: If an index lies outside of the N prompts.
-        """
+        """Some of the prompts, by a slice, or integers or booleans; one prompt is a set of one."""
         if isinstance(index, int) and not isinstance(index, bool):
             if not -len(self) <= index < len(self):
                 raise IndexError(f'prompt {index} of {len(self)}')
@@ -185,34 +164,32 @@ class Prompts:
     @property
     def has_bbox(self) -> Tensor:
         """Which prompts have a box: (N,) bool."""
-        if self.bboxes is None:
-            return torch.zeros(len(self), dtype=torch.bool, device=self.device)
-        return ~self.bboxes.isnan().any(dim=1)
+        return self._none(torch.bool) if self.bboxes is None else ~self.bboxes.isnan().any(dim=1)
 
     @property
     def num_points(self) -> Tensor:
         """How many points that are no padding each prompt has: (N,) int64."""
-        if self.point_labels is None:
-            return torch.zeros(len(self), dtype=torch.int64, device=self.device)
-        return (self.point_labels >= 0).sum(dim=1)
+        labels = self.point_labels
+        return self._none(torch.int64) if labels is None else (labels >= 0).sum(dim=1)
 
     @property
     def has_mask(self) -> Tensor:
         """Which prompts have a mask: (N,) bool."""
-        if self.mask_input is None:
-            return torch.zeros(len(self), dtype=torch.bool, device=self.device)
-        return ~self.mask_input.isnan().flatten(1).all(dim=1)
+        masks = self.mask_input
+        return self._none(torch.bool) if masks is None else ~masks.isnan().flatten(1).all(dim=1)
+
+    def _none(self, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(len(self), dtype=dtype, device=self.device)
 
     def to(self, device: torch.device | str) -> Prompts:
         """The same prompts on another device."""
         return self._map(lambda tensor: to_device(tensor, device))
 
     def scaled(self, scale: Sequence[float]) -> Prompts:
-        """The same prompts in a frame of another size, whatever is not moved being shared.
+        """The same prompts in a frame of another size; whatever is not moved is shared.
 
-        Args:
-            scale: Factors (sx, sy) from this frame to the other, such as a data sample's
-                `scale_factor` (from the original image to the resized one).
+        `scale` has the factors (sx, sy) from this frame to the other, as `scale_factor` has them
+        from the original image to the resized one.
         """
         factors = torch.as_tensor(scale, dtype=torch.float32)
         if factors.shape != (2,) or not (factors.isfinite() & (factors > 0)).all():
@@ -229,13 +206,10 @@ class Prompts:
     def groups(self) -> Iterator[tuple[Tensor, Prompts]]:
         """The prompts by kind: those with a box alone, with points alone, with both, with neither.
 
-        A prompt encoder embeds each group at once: within a group every prompt has what any has,
-        as many points, and a mask or none. Nothing is left that a prompt would not have alone, for
-        padding changes what a decoder says.
-
-        Yields:
-            `(indices, prompts)`: `indices` (n,) int64 into this set, ascending, and the prompts at
-            those places, without NaN and padding. A prompt with nothing has one padding point.
+        A prompt encoder embeds each group at once: within a group every prompt has what any has, as
+        many points, and a mask or none, without the NaN and padding that would change what a
+        decoder says. Yields the places (n,) int64 in this set, ascending, and the prompts there. A
+        prompt with nothing has one padding point.
         """
         kinds = torch.stack((self.has_bbox, self.num_points, self.has_mask), dim=1)
         order = ((True, False), (False, True), (True, True), (False, False))

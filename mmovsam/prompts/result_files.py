@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from .boxes import check_units
 
 PICKLES = ('.pkl', '.pickle')
 NO_CATEGORY = np.iinfo(np.int64).min
+EXPECTED = (
+    'expected a list of results such as '
+    '[{"image_id": 1, "bbox": [x, y, width, height], "score": 0.5, "category_id": 1}, ...]'
+)
 
 
 @dataclass
@@ -23,14 +27,13 @@ class ResultTable:
     """The M boxes of a results file, image by image and within an image in the file's order.
 
     Args:
-        images: The images' numbers, by their ids or, where the file has no ids, by their file names
-            with the folder's.
+        images: The images' numbers, by their ids or, without ids, by file names with the folder's.
         owners: (M,) int64, the number of each box's image, ascending.
         entries: (M,) int64, where in the file a box is, for messages.
         bboxes: (M, 4) float32, xyxy in pixels of the original image.
         scores: (M,) float32.
         category_ids: (M,) int64, COCO's ids, `NO_CATEGORY` where an entry has none.
-        labels: (M,) int64, indices into a detector's classes; None where ids stand for none.
+        labels: (M,) int64, indices of categories in the order of their ids; None without these.
     """
 
     images: dict[int | str, int]
@@ -48,8 +51,8 @@ class ResultTable:
 
     def take(self, rows: np.ndarray) -> ResultTable:
         """Some of the rows, by a mask or by their numbers; images stay known."""
-        columns = [getattr(self, each.name) for each in fields(self)[1:]]
-        return ResultTable(self.images, *(None if c is None else c[rows] for c in columns))
+        images, *columns = vars(self).values()
+        return ResultTable(images, *(None if c is None else c[rows] for c in columns))
 
 
 def check_suffix(path: str | PathLike) -> None:
@@ -86,58 +89,48 @@ def read_results(path: str | PathLike) -> ResultTable:
         if 'image_id' not in entry:
             return entry  # the mask of a result; what is no result at all is found below
         where = f'{path}: entry {len(owners)}'
-        image, bbox = entry['image_id'], entry.get('bbox')
+        image, bbox, score = (entry.get(key) for key in ('image_id', 'bbox', 'score'))
+        category_id = entry.get('category_id', NO_CATEGORY)
         if isinstance(image, bool) or not isinstance(image, (int, str)):
             raise ValueError(f'{where} has image_id {image!r}, expected an integer or text')
         if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
             raise ValueError(
                 f'{where} has bbox {bbox!r}, expected four numbers x, y, width, height in pixels'
             )
-        if not _is_number(entry.get('score')):
+        if not _is_number(score):
             raise ValueError(
-                f'{where} has score {entry.get("score")!r}, expected a number; results of a '
-                'detector have one, annotations have none (GTPrompter prompts by these)'
+                f'{where} has score {score!r}, expected a number; results of a detector have one, '
+                'annotations have none (GTPrompter prompts by these)'
             )
-        category_id = entry.get('category_id', NO_CATEGORY)
         if isinstance(category_id, bool) or not isinstance(category_id, int):
             raise ValueError(f'{where} has category_id {category_id!r}, expected an integer')
         owners.append(images.setdefault(image, len(images)))
-        numbers.extend(bbox)
-        numbers.append(entry['score'])
+        numbers.extend((*bbox, score))
         category_ids.append(category_id)
         return None
 
-    expected = (
-        'expected a list of results such as '
-        '[{"image_id": 1, "bbox": [x, y, width, height], "score": 0.5, "category_id": 1}, ...]'
-    )
     text = read_text(path)
     try:
         rest = json.loads(text, object_hook=take)
     except (json.JSONDecodeError, RecursionError, OverflowError) as error:
         raise ValueError(
-            f'{path} is truncated or not JSON ({error}); write it again, {expected}'
+            f'{path} is truncated or not JSON ({error}); write it again, {EXPECTED}'
         ) from None
     if not isinstance(rest, list):
-        raise ValueError(f'{path} holds no list, {expected}')
+        raise ValueError(f'{path} holds no list, {EXPECTED}')
     for i, left in enumerate(rest):
         if left is not None:
-            raise ValueError(f'{path}: entry {i} has no image_id: {left!r:.100}; {expected}')
+            raise ValueError(f'{path}: entry {i} has no image_id: {left!r:.100}; {EXPECTED}')
     numbers = np.asarray(numbers).reshape(-1, 5)
     try:
         check_units(numbers[:, :4], numbers[:, 4])
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
-    bboxes = np.concatenate((numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]), axis=1)
-    table = ResultTable(
-        images,
-        np.asarray(owners),
-        np.arange(len(owners)),
-        bboxes.astype(np.float32),
-        numbers[:, 4].astype(np.float32),
-        np.asarray(category_ids),
-    )
-    return table.take(table.owners.argsort(kind='stable'))
+    numbers[:, 2:4] += numbers[:, :2]
+    bboxes, scores = numbers[:, :4].astype(np.float32), numbers[:, 4].astype(np.float32)
+    owners, category_ids = np.asarray(owners), np.asarray(category_ids)
+    table = ResultTable(images, owners, np.arange(len(owners)), bboxes, scores, category_ids)
+    return table.take(owners.argsort(kind='stable'))
 
 
 def _is_number(value: Any) -> bool:

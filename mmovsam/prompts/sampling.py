@@ -22,22 +22,17 @@ def masks_to_numpy(masks) -> np.ndarray:
 def random_point(
     mask: np.ndarray, bbox: np.ndarray, generator: torch.Generator | None = None
 ) -> tuple[int, int] | None:
-    """The index `(x, y)` of a pixel drawn uniformly from those of a mask; None if it is empty.
+    """The index `(x, y)` of a pixel drawn uniformly from those of a mask (H, W); None if empty.
 
-    Args:
-        mask: (H, W), nonzero inside the object.
-        bbox: (4,) xyxy in the mask's pixels; only pixels that it touches are looked at, unless
-            there are none.
-        generator: Source of randomness; None is PyTorch's own.
+    Only pixels that the box (4,) xyxy touches are looked at, unless there are none.
     """
     height, width = mask.shape
     x1, y1 = np.floor(np.maximum(bbox[:2], 0)).astype(int)
     x2, y2 = np.ceil(np.minimum(bbox[2:], (width, height))).astype(int)
     crop = mask[y1:y2, x1:x2]
-    inside = np.flatnonzero(crop)
-    if len(inside) == 0:
+    if not crop.any():
         crop, x1, y1 = mask, 0, 0
-        inside = np.flatnonzero(crop)
+    inside = np.flatnonzero(crop)
     if len(inside) == 0:
         return None
     drawn = int(torch.randint(len(inside), (1,), generator=generator))
@@ -53,22 +48,14 @@ def sample_training_prompts(
 ) -> tuple[Prompts, Tensor]:
     """Up to `max_instances` annotated objects, each as a box or as one random point of its mask.
 
-    Every object is prompted by its box with probability `box_ratio`. An object with an empty mask,
-    and every object of an image without masks, is prompted by its box.
-
-    Args:
-        gt_instances: `bboxes` (M, 4) xyxy and `masks` of one image in one frame of pixels.
-        max_instances: How many objects are taken at most, drawn without replacement.
-        box_ratio: The share of boxes, from 0 (points only) to 1 (boxes only).
-        generator: Source of randomness on the CPU; None is PyTorch's own.
+    Objects, `bboxes` (M, 4) xyxy and `masks` of one image in one frame of pixels, are drawn without
+    replacement, each prompted by its box with probability `box_ratio`. An object with an empty
+    mask, and every object of an image without masks, is prompted by its box.
 
     Returns:
         `(prompts, indices)`: N prompts in the frame of `gt_instances`, on the device of its boxes,
         with NaN boxes or padding points where the other kind was drawn; and which object each is
         of, (N,) int64, ascending.
-
-    Raises:
-        ValueError: If `max_instances` is below 1 or `box_ratio` is out of its range.
     """
     if max_instances < 1:
         raise ValueError(f'max_instances must be at least 1, got {max_instances}')

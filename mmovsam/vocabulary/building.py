@@ -24,8 +24,7 @@ _VERSION = 1  # of what a text tower makes of names: a higher one leaves older f
 
 def names_file(classifier: str | PathLike) -> bool:
     """Whether this is the name of a text classifier's file, and not of what it is built of."""
-    name = str(classifier)
-    return '://' in name or Path(name).suffix in SUFFIXES
+    return '://' in str(classifier) or Path(classifier).suffix in SUFFIXES
 
 
 def find_classifier(
@@ -41,10 +40,6 @@ def find_classifier(
         classifier: A file as `load_classifier` takes it; or a source of `Vocabulary.from_source`:
             `'lvis'`, `'coco'`, a text file, a registered data set.
         text_encoder: Arguments of `load_text_encoder`; needed to build.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is broken, the source is unknown, or the text encoder is missing.
     """
     if names_file(classifier):
         return load_classifier(classifier)
@@ -78,10 +73,7 @@ def find_classifier(
 
 @contextlib.contextmanager
 def _turn(key: str) -> Iterator[Path | None]:
-    """One process after the other, so that all but the first find the cache filled.
-
-    Yields where built classifiers are kept; None if they are not.
-    """
+    """One process after the other; yields where built ones are kept, None if they are not."""
     folder = cache_folder()
     with contextlib.ExitStack() as stack:
         try:

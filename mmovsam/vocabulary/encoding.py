@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -42,14 +42,8 @@ def encode_sentences(
 
     It is the mean of the L2-normalized embeddings of a group, normalized again, as in CLIP's prompt
     ensembling (Radford et al., 2021, section 3.1.4). A sentence that is longer than the tower's
-    context is cut off at its end; the log says so.
-
-    Args:
-        groups: M lists of sentences.
-        text_model: An open_clip model, or anything with its `encode_text`.
-        tokenizer: Its tokenizer: a list of B texts to (B, L) tokens.
-        batch_size: Sentences encoded at once.
-        progress: Whether a long run shows its rate and the time left.
+    context is cut off at its end; the log says so. The model is one of open_clip, or anything with
+    its `encode_text`; its tokenizer makes (B, L) tokens of B texts.
 
     Raises:
         ValueError: If `batch_size` is not positive or the model returns no finite numbers.
@@ -59,8 +53,7 @@ def encode_sentences(
     sentences = list(chain.from_iterable(groups))
     rows = torch.arange(len(groups)).repeat_interleave(torch.tensor([len(g) for g in groups]))
     device = next((p.device for p in text_model.parameters()), torch.device('cpu'))
-    sums = None
-    cut: list[str] = []
+    sums, cut = None, []
     bar = tqdm(
         total=len(sentences),
         desc='encoding names',
@@ -81,12 +74,10 @@ def encode_sentences(
     if not sums.isfinite().all():
         raise ValueError('the text tower returns NaN or infinity: are its weights loaded?')
     if cut:
-        print_log(
+        _warn(
             f'{len(cut)} of {len(sentences)} sentences are longer than this text tower reads '
             f'({tokenizer.context_length} tokens) and were cut off at the end, such as '
-            f'{cut[0]!r}. Shorten the name, or give the class a prompt of its own.',
-            logger='current',
-            level=logging.WARNING,
+            f'{cut[0]!r}. Shorten the name, or give the class a prompt of its own.'
         )
     return F.normalize(sums, dim=-1)
 
@@ -97,15 +88,11 @@ def _cut_off(texts: list[str], tokens: Tensor, tokenizer: Callable) -> list[str]
     if length is None:
         return []
     padding = tokenizer([''])[0, -1]
-    full = [texts[row] for row in _rows(tokens[:, -1] != padding)]
+    full = [text for text, last in zip(texts, tokens[:, -1]) if last != padding]
     if not full:
         return []
     longer = tokenizer(full, context_length=length + 1)
-    return [full[row] for row in _rows(longer[:, -1] != padding)]
-
-
-def _rows(where: Tensor) -> list[int]:
-    return where.nonzero()[:, 0].tolist()
+    return [text for text, last in zip(full, longer[:, -1]) if last != padding]
 
 
 @contextmanager
@@ -117,6 +104,10 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)
 
 
 def cached_embeddings(
@@ -136,9 +127,8 @@ def cached_embeddings(
     if model is None:
         return encode()
     sample = chain.from_iterable(groups[:: max(len(groups) // _TOKENIZED, 1)])
-    tokens = tokenizer([text for text, _ in zip(sample, range(_TOKENIZED))])
-    key = hash_of([_VERSION, groups, model, tensor_digest(tokens)])
-    file = folder / f'{key}.safetensors'
+    tokens = tokenizer(list(islice(sample, _TOKENIZED)))
+    file = folder / f'{hash_of([_VERSION, groups, model, tensor_digest(tokens)])}.safetensors'
     embeddings = _read(file, len(groups))
     if embeddings is None:
         embeddings = encode()
@@ -146,11 +136,9 @@ def cached_embeddings(
             note = {'sha256': tensor_digest(embeddings)}
             save_safetensors({'embeddings': embeddings}, file, note)
         except (OSError, SafetensorError) as error:
-            print_log(
+            _warn(
                 f'encoded names are not kept: {folder} cannot be written ({error}). Set '
-                f'{CACHE_VARIABLE} to another folder, or to "off".',
-                logger='current',
-                level=logging.WARNING,
+                f'{CACHE_VARIABLE} to another folder, or to "off".'
             )
     return embeddings
 
@@ -159,15 +147,12 @@ def _read(file: Path, rows: int) -> Tensor | None:
     try:
         content = load_checkpoint_file(file)
         embeddings = content['state_dict']['embeddings']
-        if len(embeddings) != rows or content['meta']['sha256'] != tensor_digest(embeddings):
-            raise ValueError('its content is not what was written')
+        if len(embeddings) == rows and content['meta']['sha256'] == tensor_digest(embeddings):
+            return embeddings
+        error = 'its content is not what was written'
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, ValueError) as error:
-        print_log(
-            f'the cache file {file} is damaged and made anew: {error}',
-            logger='current',
-            level=logging.WARNING,
-        )
-        return None
-    return embeddings
+    except (OSError, KeyError, ValueError) as reason:
+        error = reason
+    _warn(f'the cache file {file} is damaged and made anew: {error}')
+    return None

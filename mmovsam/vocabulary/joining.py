@@ -35,8 +35,8 @@ class JoinedVocabulary:
 @dataclass
 class _Joint:
     name: str
-    own: tuple[str, ...]
-    names: dict[str, None]
+    parts: tuple[str, ...]
+    names: dict[str, None] = field(default_factory=dict)
     novel: list[bool | None] = field(default_factory=list)
     prompts: dict[str, None] = field(default_factory=dict)
 
@@ -73,20 +73,17 @@ def join_vocabularies(
         _check(given, vocabulary.names, f'the classes of {source}')
         found, unclear = _matches(vocabulary, joint, given)
         conflicts += [f'{source}: {sentence}' for sentence in unclear]
-        own_labels = []
         for label, name in enumerate(vocabulary.names):
-            place = found.get(label)
-            if place is None:
-                place = len(joint)
-                joint.append(_Joint(name, split_name(name), {}))
-            elif joint[place].name != name:
-                merged.append(f'{source}: {name!r} is {joint[place].name!r}')
-            entry = joint[place]
+            if label not in found:
+                found[label] = len(joint)
+                joint.append(_Joint(name, split_name(name)))
+            entry = joint[found[label]]
+            if entry.name != name:
+                merged.append(f'{source}: {name!r} is {entry.name!r}')
             entry.names.update(dict.fromkeys(vocabulary.prompt_names[label]))
             entry.prompts.update(dict.fromkeys(vocabulary.prompts.get(name, ())))
             entry.novel.append(vocabulary.novel[label] if vocabulary.novel else False)
-            own_labels.append(place)
-        labels[source] = tuple(own_labels)
+        labels[source] = tuple(found[label] for label in range(len(vocabulary)))
     return JoinedVocabulary(_metainfo(joint), labels, tuple(merged), tuple(conflicts))
 
 
@@ -95,7 +92,7 @@ def _matches(
 ) -> tuple[dict[int, int], list[str]]:
     """Which classes of a source are in `joint` already, and sentences about those in doubt."""
     known = {entry.name: place for place, entry in enumerate(joint)}
-    whole = {entry.own: place for place, entry in enumerate(joint)}
+    whole = {entry.parts: place for place, entry in enumerate(joint)}
     _check({name for name in given.values() if name is not None}, known, 'the classes before')
     found, left = {}, []
     for label, name in enumerate(vocabulary.names):
@@ -103,8 +100,7 @@ def _matches(
         if name in given and given[name] is None:
             if place is not None:
                 raise ValueError(
-                    f'{name!r} is to be another class than {joint[place].name!r}, which has the '
-                    'same name: give it another one in its data set'
+                    f'{name!r} is to be another class than {joint[place].name!r}: rename it'
                 )
         elif place is None:
             left.append(label)
@@ -119,34 +115,29 @@ def _matches(
             found[label] = min(places)
         elif places or alike[label]:
             others = ', '.join(repr(joint[place].name) for place in sorted(places | alike[label]))
-            unclear.append(
-                f'{vocabulary.names[label]!r} shares a name with {others} and stays a class of '
-                'its own'
-            )
+            name = vocabulary.names[label]
+            unclear.append(f'{name!r} shares a name with {others} and stays a class of its own')
     return found, unclear
 
 
 def _sharing(
     vocabulary: Vocabulary, joint: Sequence[_Joint], labels: Sequence[int], taken: set[int]
 ) -> tuple[dict[int, set[int]], dict[int, set[int]]]:
-    """Places of those that share a name with classes of a source, and of those that would do so
-    without what is in parentheses.
-    """
-    by_own, by_any, by_bare = defaultdict(set), defaultdict(set), defaultdict(set)
+    """Places of those that share a name with each class, and of those that do without remarks."""
+    by_part, by_any, by_bare = defaultdict(set), defaultdict(set), defaultdict(set)
     for place, entry in enumerate(joint):
-        if place in taken:
-            continue
-        for name in entry.own:
-            by_own[name].add(place)
-            by_bare[_bare(name)].add(place)
-        for name in entry.names:
-            by_any[name].add(place)
+        if place not in taken:
+            for name in entry.parts:
+                by_part[name].add(place)
+                by_bare[_bare(name)].add(place)
+            for name in entry.names:
+                by_any[name].add(place)
     shared, alike = {}, {}
     for label in labels:
-        own, names = split_name(vocabulary.names[label]), vocabulary.prompt_names[label]
-        shared[label] = {place for name in own for place in by_any.get(name, ())}
-        shared[label] |= {place for name in names for place in by_own.get(name, ())}
-        alike[label] = {place for name in own for place in by_bare.get(_bare(name), ())}
+        parts, names = split_name(vocabulary.names[label]), vocabulary.prompt_names[label]
+        shared[label] = {place for name in parts for place in by_any.get(name, ())}
+        shared[label] |= {place for name in names for place in by_part.get(name, ())}
+        alike[label] = {place for name in parts for place in by_bare.get(_bare(name), ())}
     return shared, alike
 
 
@@ -155,10 +146,8 @@ def _bare(name: str) -> str:
 
 
 def _metainfo(joint: Sequence[_Joint]) -> dict:
-    metainfo = dict(
-        classes=tuple(entry.name for entry in joint),
-        synonyms=tuple(tuple(entry.names) for entry in joint),
-    )
+    synonyms = tuple(tuple(entry.names) for entry in joint)
+    metainfo = dict(classes=tuple(entry.name for entry in joint), synonyms=synonyms)
     novel = tuple(
         False if False in entry.novel else (True if True in entry.novel else None)
         for entry in joint
@@ -166,9 +155,7 @@ def _metainfo(joint: Sequence[_Joint]) -> dict:
     if set(novel) != {False}:
         metainfo['novel'] = novel
     prompts = {entry.name: tuple(entry.prompts) for entry in joint if entry.prompts}
-    if prompts:
-        metainfo['prompts'] = prompts
-    return metainfo
+    return dict(metainfo, prompts=prompts) if prompts else metainfo
 
 
 def _check(names, known, what: str) -> None:

@@ -26,25 +26,21 @@ _KIND = re.compile(
 
 
 def are_akin(one: str, other: str) -> bool:
-    """Whether two names may be right of the same thing.
+    """Whether two class names, with or without an article, may be right of the same thing.
 
     That is so if they share a noun or, by ImageNet's list of WordNet's nouns, a meaning; if one
     ends with the other, as `'red cup'` with `'cup'`, unless it is a noun of its own as `'hot dog'`
     is; or if one is a kind of the other, as far as WordNet's definitions tell in a few steps: a
     beagle is a breed of hound, and a hound one of dog. Only a noun's first meanings count.
-
-    Args:
-        one: A class name, see `split_name`; an article before it is passed over.
-        other: Likewise.
     """
     names, others = _nouns(one), _nouns(other)
-    if {noun.replace(' ', '') for noun in names} & {noun.replace(' ', '') for noun in others}:
-        return True
-    if any(_ends_with(a, b) or _ends_with(b, a) for a in names for b in others):
-        return True
-    if _kinds(names) & set(others) or _kinds(others) & set(names):
-        return True
-    return bool(_meanings(names) & _meanings(others))
+    return bool(
+        {noun.replace(' ', '') for noun in names} & {noun.replace(' ', '') for noun in others}
+        or any(_ends_with(a, b) or _ends_with(b, a) for a in names for b in others)
+        or _kinds(names) & set(others)
+        or _kinds(others) & set(names)
+        or _meanings(names) & _meanings(others)
+    )
 
 
 @lru_cache(maxsize=30000)
@@ -74,12 +70,8 @@ def _kinds(nouns: tuple[str, ...]) -> frozenset[str]:
     found = {'person'} if set(nouns) & set(PERSONS) else set()
     latest = set(nouns)
     for _ in range(STEPS):
-        latest = {
-            kind
-            for noun in latest
-            for sense in _first_senses(noun)
-            for kind in _genus(sense.definition)
-        } - found
+        senses = [sense for noun in latest for sense in _first_senses(noun)]
+        latest = {kind for sense in senses for kind in _genus(sense.definition)} - found
         found |= latest
     return frozenset(found)
 

@@ -30,9 +30,7 @@ OVSAM_TEMPLATES = (
     *(f'This is a photo of a {size} {{}}.' for size in _SIZES),
     *(f'There is a {size} {{}} in the scene.' for size in _SIZES),
 )
-
 SIMPLE_TEMPLATES = ('a photo of a {}.',)
-
 _TEMPLATES = {'ovsam': OVSAM_TEMPLATES, 'simple': SIMPLE_TEMPLATES}
 _OF_OPEN_CLIP = ('openai_imagenet', 'simple_imagenet')
 
@@ -71,11 +69,10 @@ def novel_flags(classes: Sequence[str], novel: Sequence[str]) -> tuple[bool, ...
     """
     found = set()
     for name in novel:
-        named = {own for own in classes if own == name or fnmatchcase(own, name)}
+        named = {each for each in classes if each == name or fnmatchcase(each, name)}
         if not named:
             raise ValueError(
-                f'novel has {name!r}, which is no class; the classes begin with '
-                f'{", ".join(map(repr, classes[:5]))}'
+                f'novel has {name!r}, which is no class; these begin with {[*classes[:5]]}'
             )
         found |= named
     return tuple(name in found for name in classes)
@@ -95,9 +92,8 @@ def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]
         if templates in _OF_OPEN_CLIP:
             import open_clip
 
-            # functions of the name
-            fills = getattr(open_clip, f'{templates.upper()}_TEMPLATES')
-            return tuple(fill('{}') for fill in fills)
+            functions = getattr(open_clip, f'{templates.upper()}_TEMPLATES')
+            return tuple(function('{}') for function in functions)
         if not Path(templates).is_file():
             raise ValueError(
                 f'there are no templates {str(templates)!r}: choose one of '
@@ -136,19 +132,16 @@ def read_names(path: str | PathLike) -> list[str]:
     if not is_yaml and ''.join(lines)[:1] not in ('{', '['):
         return lines
     try:
-        content = yaml.safe_load(read_text(path)) if is_yaml else json.loads(read_text(path))
+        names = yaml.safe_load(read_text(path)) if is_yaml else json.loads(read_text(path))
     except (ValueError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
         raise ValueError(f'{path} is truncated or no JSON or YAML ({reason})') from None
-    names = content
-    if isinstance(content, dict):
-        names = content.get('names', content.get('categories'))
+    if isinstance(names, dict):
+        names = names.get('names', names.get('categories'))
     if isinstance(names, dict):
         names = [names[key] for key in sorted(names, key=_number)]
-    elif isinstance(names, list) and names and all(isinstance(each, dict) for each in names):
-        names = [
-            each.get('name') for each in sorted(names, key=lambda each: _number(each.get('id')))
-        ]
+    elif isinstance(names, list) and all(isinstance(each, dict) for each in names):
+        names = [each.get('name') for each in sorted(names, key=lambda e: _number(e.get('id')))]
     if not names or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise ValueError(
             f'{path} has no list of names: expected one on each line, a JSON list, an annotation '

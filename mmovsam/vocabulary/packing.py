@@ -26,13 +26,11 @@ def quantize(weight: Tensor, bits: int, group: int | None = None) -> tuple[Tenso
     values = weight.float().reshape(rows, -1, group)
     largest = 2 ** (bits - 1) - 1
     top = values.abs().amax(-1, keepdim=True) / largest
-    best = best_scale = least = None
+    best, best_scale, least = values, top.half(), torch.full_like(top, torch.inf)
     for shrink in _SHRINKS if bits < 8 else (1.0,):
         scale = (top * shrink).half().clamp_min(torch.finfo(torch.float16).tiny)
         codes = (values / scale.float()).round().clamp(-largest - 1, largest)
         error = (codes * scale.float() - values).square().sum(-1, keepdim=True)
-        if best is None:
-            best, best_scale, least = codes, scale, error
         better = error < least
         best = torch.where(better, codes, best)
         best_scale = torch.where(better, scale, best_scale)
@@ -62,11 +60,9 @@ def unpack(packed: Tensor, bits: int) -> Tensor:
     dtype = torch.int32 if size < 4 else torch.int64  # the smaller one is the faster
     parts = packed.unflatten(1, (-1, size))
     words = sum(parts[..., k].to(dtype) << 8 * k for k in range(size))
-    half = 1 << bits - 1
-    values = torch.stack(
-        [((words >> bits * k & (1 << bits) - 1) ^ half) - half for k in range(numbers)], -1
-    )
-    return values.flatten(1).to(torch.int8)
+    half, mask = 1 << bits - 1, (1 << bits) - 1
+    values = [((words >> bits * k & mask) ^ half) - half for k in range(numbers)]
+    return torch.stack(values, -1).flatten(1).to(torch.int8)
 
 
 def _chunk(bits: int) -> tuple[int, int]:
@@ -82,11 +78,9 @@ def pack_matrix(weight: Tensor, bits: int, group: int | None = None) -> dict[str
 
 
 def unpack_matrices(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file, those that `pack_matrix` packed as they were, in float32.
+    """The tensors of a file in float32, with matrices `name` of what `pack_matrix` made of them.
 
-    Args:
-        tensors: Of a matrix `name`, `name.q4` (or another number of bits) and `name.scales`; others
-            as they are.
+    Those are called `name.q4` (or another number of bits) and `name.scales`.
     """
     state = {}
     for key, tensor in tensors.items():
@@ -107,7 +101,6 @@ def _fit(packed: Tensor, scales: Tensor, bits: int) -> bool:
     """Whether these are the two parts of a matrix."""
     if bits not in _BITS or packed.dtype != torch.uint8 or packed.ndim != 2 or scales.ndim != 2:
         return False
-    size = _chunk(bits)[1]
     columns = packed.shape[1] * 8 // bits
-    whole = packed.shape[1] % size == 0 and columns % max(scales.shape[1], 1) == 0
+    whole = packed.shape[1] % _chunk(bits)[1] == 0 and columns % max(scales.shape[1], 1) == 0
     return whole and len(packed) == len(scales) and scales.is_floating_point()

@@ -36,10 +36,7 @@ _NOUNS_AND_ID = re.compile(r'(.*?)\s*\((n\d{8})\)')
 class KernelMap(nn.Module):
     """Kernel ridge regression with an RBF kernel, `exp(sharpness * (cosine - 1))`.
 
-    Args:
-        num_anchors: Texts A that it was fitted on.
-        text_channels: Width C of a sentence embedding.
-        channels: Width D of a row.
+    It maps embeddings of texts, of width C, to rows of width D, as it was fitted on A texts.
     """
 
     def __init__(self, num_anchors: int, text_channels: int, channels: int) -> None:
@@ -50,13 +47,9 @@ class KernelMap(nn.Module):
 
     @classmethod
     def fit(cls, texts: Tensor, rows: Tensor, sharpness: float, ridge: float) -> KernelMap:
-        """The map of least regularized squared error.
+        """The map of least squared error from normalized texts `(A, C)` to rows `(A, D)`.
 
-        Args:
-            texts: `(A, C)`, L2 normalized.
-            rows: `(A, D)`, what each should become.
-            sharpness: Of the kernel.
-            ridge: Added to the kernel matrix's diagonal.
+        The `ridge` that regularizes it is added to the kernel matrix's diagonal.
         """
         fitted = cls(*texts.shape, rows.shape[1]).requires_grad_(False)
         fitted.anchors.copy_(texts)
@@ -76,16 +69,11 @@ class KernelMap(nn.Module):
 
 
 class PhotoTokenizer:
-    """Texts to tokens, preceded by which known name a text is.
+    """Texts to tokens of the sentence encoder, preceded by which known name a text is.
 
-    Args:
-        word_pieces: The tokenizer of the sentence encoder.
-        names: Known names in the order of their rows. Names of one row are separated by commas;
-            WordNet's id may follow in parentheses, as in `'tench, Tinca tinca (n01440764)'`. A name
-            that two rows share is the first one's.
-
-    Attributes:
-        context_length: Most tokens of a text.
+    The known `names` are in the order of their rows. Names of one row are separated by commas;
+    WordNet's id may follow in parentheses, as in `'tench, Tinca tinca (n01440764)'`. A name that
+    two rows share is the first one's. A text has `context_length` tokens at most.
     """
 
     def __init__(self, word_pieces: WordPieceTokenizer, names: Sequence[str] = ()) -> None:
@@ -95,10 +83,10 @@ class PhotoTokenizer:
         self._rows = {plain_name(name): row for row, name in enumerate(self.names)}
         self._meanings: dict[str, int] = {}
         for row, name in enumerate(self.names):
-            found = _NOUNS_AND_ID.fullmatch(name)
-            nouns = found[1] if found else name
-            if found:
-                self._meanings[found[2]] = row
+            nouns = name
+            if found := _NOUNS_AND_ID.fullmatch(name):
+                nouns, wnid = found.groups()
+                self._meanings[wnid] = row
             for noun in (plain_name(nouns), *split_name(nouns)):
                 self._rows.setdefault(noun, row)
 
@@ -125,14 +113,8 @@ class PhotoTokenizer:
 class PhotoTextModel(nn.Module):
     """The text side of a model whose images lie in the space of an ImageNet classifier.
 
-    Args:
-        encoder: Word pieces to sentence embeddings.
-        text_map: Sentence embeddings to rows.
-        tokenizer: What makes the tokens of `encode_text`.
-        known: Rows of known names, one for each name, with their bias.
-
-    Raises:
-        ValueError: If the rows of known names have another width than the map.
+    The encoder makes embeddings of word pieces, the map makes rows of these; `known` has the rows
+    of the tokenizer's known names, one for each, with their bias.
     """
 
     def __init__(
@@ -152,8 +134,7 @@ class PhotoTextModel(nn.Module):
             rows, bias = known.flat()[0], known.flat_bias()
         if rows.shape[1] != channels:
             raise ValueError(
-                f'the known names have width {rows.shape[1]} and the text model {channels}: they '
-                'belong to different models'
+                f'known names have width {rows.shape[1]} and the text model {channels}: of another?'
             )
         self.register_buffer('rows', F.normalize(rows, dim=-1), persistent=False)
         self.register_buffer('bias', bias, persistent=False)
@@ -174,12 +155,9 @@ class PhotoTextModel(nn.Module):
         """The sentences whose embeddings are averaged for a name, in place of templates.
 
         A known name stands for itself. A noun that WordNet knows is described by its definition, of
-        several meanings by the likeliest one's. Other text is read by itself, with an article,
-        which says that it is a thing.
-
-        Args:
-            name: A name, in lower case and with spaces between its words.
-            wnid: WordNet's id, where it is known which meaning the name has.
+        several meanings by the likeliest one's, or by that of WordNet's id. Other text is read by
+        itself, with an article, which says that it is a thing. Names are in lower case and have
+        spaces between their words.
         """
         row = sense = None
         if wnid is None:
@@ -215,10 +193,8 @@ class PhotoTextModel(nn.Module):
         if len(senses) < 2:
             return senses[0] if senses else None
         texts = [name, *(s.definition for s in senses), *(s.description for s in senses)]
-        tokens = self.tokenizer.word_pieces(texts).to(self.rows.device)
-        embedding, definitions, descriptions = self.encoder(tokens).split(
-            (1, len(senses), len(senses))
-        )
+        embeddings = self.encoder(self.tokenizer.word_pieces(texts).to(self.rows.device))
+        embedding, definitions, descriptions = embeddings.split((1, len(senses), len(senses)))
         similarity = (definitions @ embedding[0]).tolist()
         opinion = self.text_map(descriptions).norm(dim=1).tolist()
         prominence = [NAME_ORDER / (1 + sense.position(name)) for sense in senses]
@@ -229,15 +205,12 @@ class PhotoTextModel(nn.Module):
 def load_photo_text(
     checkpoint: str | PathLike, names: str | PathLike | None = None
 ) -> tuple[PhotoTextModel, PhotoTokenizer]:
-    """The text side of a photo model.
+    """The text side of a photo model, frozen and in eval mode, and its tokenizer.
 
     Args:
         checkpoint: File of dev/build_photo_text.py.
         names: File of a text classifier with a row for each known name and a bias for each, see
             `save_classifier`; None if no name is known.
-
-    Returns:
-        The frozen model in eval mode and its tokenizer, as `load_text_encoder` returns them.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -258,8 +231,7 @@ def load_photo_text(
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         first = str(error).split('\n')[0]
         raise ValueError(
-            f'{checkpoint} is no text side of a photo model ({first}). Build one with '
-            'dev/build_photo_text.py.'
+            f'{checkpoint} is no text side of a photo model ({first}): dev/build_photo_text.py'
         ) from error
     tokenizer = PhotoTokenizer(word_pieces, known.names if known else ())
     model = PhotoTextModel(encoder, text_map, tokenizer, known)
@@ -270,14 +242,9 @@ def _empty(state: dict[str, Tensor]) -> tuple[SentenceEncoder, KernelMap]:
     """Modules of the shapes of a checkpoint."""
     num_tokens, channels = state['encoder.tokens.weight'].shape
     layers = {key.split('.')[2] for key in state if key.startswith('encoder.layers.')}
+    heads, mlp_channels = channels // HEAD_CHANNELS, len(state['encoder.layers.0.mlp_in.weight'])
+    sizes = len(layers), heads, mlp_channels, len(state['encoder.positions'])
     with torch.device('meta'):
-        encoder = SentenceEncoder(
-            num_tokens,
-            channels,
-            len(layers),
-            channels // HEAD_CHANNELS,
-            state['encoder.layers.0.mlp_in.weight'].shape[0],
-            len(state['encoder.positions']),
-        )
+        encoder = SentenceEncoder(num_tokens, channels, *sizes)
         anchors, weight = state['text_map.anchors'], state['text_map.weight']
         return encoder, KernelMap(*anchors.shape, weight.shape[1])

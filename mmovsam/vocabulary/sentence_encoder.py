@@ -23,16 +23,8 @@ _IDEOGRAPHS = (
 class SentenceEncoder(nn.Module):
     """BERT (Devlin et al., 2019) with mean pooling (Reimers and Gurevych, 2019), for inference.
 
-    The defaults are those of all-MiniLM-L6-v2.
-
-    Args:
-        num_tokens: Token ids.
-        channels: Width C of tokens and embeddings.
-        num_layers: Transformer layers.
-        num_heads: Attention heads.
-        mlp_channels: Width between the two layers of an MLP.
-        context_length: Most tokens of a sentence.
-        padding: Id of the token that fills up shorter sentences.
+    The defaults are those of all-MiniLM-L6-v2: C `channels`, at most `context_length` tokens a
+    sentence; the token `padding` fills up shorter ones.
     """
 
     def __init__(
@@ -57,11 +49,10 @@ class SentenceEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """L2 normalized embeddings `(B, C)` of tokens `(B, L)` with `padding` at their ends."""
         lengths = (tokens != self.padding).sum(1)
-        order = lengths.argsort()
-        pooled = [
-            self._pooled(tokens[rows, : int(lengths[rows[-1]])]) for rows in order.split(32)
-        ]  # alike in length, so that little padding is computed
-        return F.normalize(torch.cat(pooled)[order.argsort()], dim=-1)
+        order = lengths.argsort()  # alike in length, so that little padding is computed
+        parts = (tokens[rows, : int(lengths[rows[-1]])] for rows in order.split(32))
+        pooled = torch.cat([self._pooled(part) for part in parts])
+        return F.normalize(pooled[order.argsort()], dim=-1)
 
     def _pooled(self, tokens: Tensor) -> Tensor:
         real = tokens != self.padding
@@ -100,17 +91,9 @@ class WordPieceTokenizer:
 
     Text is lower-cased, accents are taken off, punctuation marks and ideographs become words of
     their own, and each word is cut into the longest pieces that the vocabulary has, from its start
-    on. A word that cannot be cut so is one unknown token.
-
-    Args:
-        words: The pieces in the order of their ids; those that continue a word begin with `##`.
-        context_length: Most tokens of a text, its start and end tokens included.
-
-    Attributes:
-        padding: The id that fills up shorter texts.
-
-    Raises:
-        ValueError: If one of the special tokens is not among the pieces.
+    on. A word that cannot be cut so is one unknown token. The pieces are `words`, in the order of
+    their ids; those that continue a word begin with `##`. A text has `context_length` tokens at
+    most, its start and end included, and ends with `padding`.
     """
 
     def __init__(self, words: Sequence[str], context_length: int = 128) -> None:
@@ -131,8 +114,7 @@ class WordPieceTokenizer:
         length = self.context_length if context_length is None else context_length
         tokens = torch.full((len(texts), length), self.padding)
         for row, text in zip(tokens, texts):
-            inner = self.ids(text)[: length - 2]
-            ids = [self._ids[START], *inner, self._ids[END]]
+            ids = [self._ids[START], *self.ids(text)[: length - 2], self._ids[END]]
             row[: len(ids)] = torch.tensor(ids)
         return tokens
 
@@ -142,13 +124,11 @@ class WordPieceTokenizer:
         pieces, start = [], 0
         while start < len(word):
             prefix = _CONTINUED if start else ''
-            for end in range(len(word), start, -1):
-                piece = self._ids.get(prefix + word[start:end])
-                if piece is not None:
-                    break
-            else:
+            ends = range(len(word), start, -1)
+            end = next((end for end in ends if prefix + word[start:end] in self._ids), None)
+            if end is None:
                 return (self._ids[UNKNOWN],)
-            pieces.append(piece)
+            pieces.append(self._ids[prefix + word[start:end]])
             start = end
         return tuple(pieces)
 

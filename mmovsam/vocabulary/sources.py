@@ -7,6 +7,7 @@ import inspect
 import json
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from .names import split_name
@@ -16,11 +17,15 @@ _LVIS_FILE = Path(__file__).with_name('lvis_v1.json')
 _PASCAL_CONTEXT_FILE = Path(__file__).with_name('pascal_context.txt')
 
 
-def _coco() -> dict:
+def _registered(name: str):
     from mmdet.registry import DATASETS
 
-    classes = DATASETS.get('CocoDataset').METAINFO['classes']
-    split = DATASETS.get('OVCocoDataset').METAINFO
+    return DATASETS.get(name)
+
+
+def _coco() -> dict:
+    classes = _registered('CocoDataset').METAINFO['classes']
+    split = _registered('OVCocoDataset').METAINFO
     novel = dict(zip(split['classes'], split['novel']))
     return dict(classes=classes, novel=tuple(novel.get(name) for name in classes))
 
@@ -49,9 +54,7 @@ def _imagenet(subset: str) -> dict:
 
 
 def _ade20k() -> dict:
-    from mmdet.registry import DATASETS
-
-    classes = DATASETS.get('ADE20KSegDataset').METAINFO['classes']
+    classes = _registered('ADE20KSegDataset').METAINFO['classes']
     return dict(classes=tuple(name.strip() for name in classes))
 
 
@@ -65,37 +68,29 @@ WORDS = {
     'coco': _coco,
     'lvis': _lvis,
     'pascal_context': _pascal_context,
-    'imagenet1k': lambda: _imagenet('imagenet1k'),
-    'imagenet22k': lambda: _imagenet('imagenet22k'),
+    'imagenet1k': partial(_imagenet, 'imagenet1k'),
+    'imagenet22k': partial(_imagenet, 'imagenet22k'),
 }
 
 
 def read_metainfo(source: object) -> Mapping:
     """The classes of a key of `WORDS` or of a dataset: its name, its class, or a built one.
 
-    Returns:
-        `classes`, and where they are known `novel`, `synonyms`, `prompts` and ImageNet's `synsets`.
-
-    Raises:
-        TypeError: If it is nothing of the kind.
-        ValueError: If the word is unknown, or the classes of the dataset are not known before it
-            is built with its annotation file.
+    It has `classes`, and where they are known `novel`, `synonyms`, `prompts` and ImageNet's
+    `synsets`. Unknown words, and the classes of a dataset that are in its annotation file only, are
+    a `ValueError`, things of another kind a `TypeError`.
     """
-    if isinstance(source, str):
-        if source in WORDS:
-            return WORDS[source]()
-        dataset = _registered(source)
-    else:
-        dataset = source
-    metainfo = getattr(dataset, 'metainfo', None)
-    if inspect.isclass(dataset):
-        metainfo = getattr(dataset, 'METAINFO', None)
+    if isinstance(source, str) and source in WORDS:
+        return WORDS[source]()
+    dataset = _dataset(source) if isinstance(source, str) else source
+    is_class = inspect.isclass(dataset)
+    metainfo = getattr(dataset, 'METAINFO' if is_class else 'metainfo', None)
     if not isinstance(metainfo, Mapping):
         raise TypeError(
             'a vocabulary comes from a list of names, a text file, a word such as '
             f"'imagenet22k', or a dataset, not from {source!r}"
         )
-    if inspect.isclass(dataset) and not metainfo.get('classes'):
+    if is_class and not metainfo.get('classes'):
         raise ValueError(
             f'the classes of {dataset.__name__} are in its annotation file: give the built dataset '
             '(tools/build_vocabulary.py takes its config)'
@@ -103,7 +98,7 @@ def read_metainfo(source: object) -> Mapping:
     return metainfo
 
 
-def _registered(name: str) -> type:
+def _dataset(name: str) -> type:
     from mmdet.registry import DATASETS
 
     dataset = DATASETS.get(name) if name.isidentifier() else None

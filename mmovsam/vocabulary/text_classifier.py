@@ -52,22 +52,18 @@ class TextClassifier:
                 'them 0, or (M, D) with K counts, at least 1 each, whose sum is M; this one has '
                 f'shape {shape} and {"no" if self.counts is None else len(self.counts)} counts.'
             )
-        if not self.embeddings.isfinite().all():
+        if self.bias is not None and self.bias.shape != shape[:-1]:
+            raise ValueError(
+                f'The bias has shape {tuple(self.bias.shape)}; give one number for each name.'
+            )
+        numbers = (self.embeddings, self.embeddings if self.bias is None else self.bias)
+        if not all(tensor.isfinite().all() for tensor in numbers):
             raise ValueError('A text classifier holds NaN or infinity: build it again.')
-        if self.bias is not None:
-            if self.bias.shape != self.embeddings.shape[:-1]:
-                raise ValueError(
-                    f'A text classifier of embeddings {shape} has a bias of shape '
-                    f'{tuple(self.bias.shape)}; give one number for each name.'
-                )
-            if not self.bias.isfinite().all():
-                raise ValueError('The bias of a text classifier holds NaN or infinity.')
         for field in ('names', 'novel'):
             values: Sequence | None = getattr(self, field)
             if values is not None and len(values) != len(self):
                 raise ValueError(
-                    f'A text classifier of {len(self)} classes has {len(values)} '
-                    f'{field}; give one for each.'
+                    f'A text classifier of {len(self)} classes has {len(values)} {field}.'
                 )
 
     def __len__(self) -> int:
@@ -96,24 +92,16 @@ class TextClassifier:
 def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | None = None) -> None:
     """Write a text classifier as safetensors, whole or not at all.
 
-    Args:
-        path: File to write.
-        classifier: What to write.
-        bits: Bits of each number, 2 to 8, of embeddings `(M, D)` with counts, with a scale for
-            each name; None for the embeddings as they are. Those of 8 bits are 0.9999 alike (cosine
-            similarity), of 6 bits 0.998.
+    With `bits`, 2 to 8, embeddings `(M, D)` with counts are rounded, with a scale for each name:
+    those of 8 bits are 0.9999 alike (cosine similarity), of 6 bits 0.998.
     """
-    notes = {
-        key: json.dumps(value)
-        for key in ('names', 'novel')
-        if (value := getattr(classifier, key)) is not None
-    }
+    named = {key: getattr(classifier, key) for key in ('names', 'novel')}
+    notes = {key: json.dumps(value) for key, value in named.items() if value is not None}
     tensors = {'embeddings': classifier.embeddings}
     if bits is not None:
         if classifier.counts is None:
             raise ValueError(
-                'only embeddings (M, D) with counts are written in few bits, not (K, P, D): see '
-                'TextClassifier.flat'
+                'only embeddings (M, D) with counts fit in few bits: see TextClassifier.flat'
             )
         packed = pack_matrix(classifier.embeddings, bits)
         tensors = {f'embeddings.{key}': value for key, value in packed.items()}
@@ -135,31 +123,25 @@ def load_classifier(path: str | Path) -> TextClassifier:
         content = load_checkpoint_file(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f'There is no text classifier {path}. Build it with tools/build_vocabulary.py. '
-            f'({error})'
+            f'There is no text classifier {path}: tools/build_vocabulary.py builds it ({error})'
         ) from None
-    embeddings, counts, bias, notes = content, None, None, {}
-    if isinstance(content, Mapping):
-        state = content.get('state_dict', content)
-        if not isinstance(state, Mapping):
-            state = {}
-        try:
-            state = unpack_matrices(state)
-        except ValueError as error:
-            raise ValueError(f'The text classifier {path} is broken: {error}') from error
-        embeddings, counts, bias = (state.get(key) for key in ('embeddings', 'counts', 'bias'))
-        notes = content.get('meta') or {}
-    if not isinstance(embeddings, Tensor):
-        raise ValueError(
-            f'{path} is no text classifier: expected a tensor (K, P, D), or safetensors with a '
-            "tensor named 'embeddings'. Build one with tools/build_vocabulary.py."
-        )
+    state, notes = dict(embeddings=content), {}
     try:
-        names, novel = (
-            tuple(json.loads(notes[key])) if key in notes else None for key in ('names', 'novel')
-        )
-        if counts is not None:
-            counts = tuple(counts.tolist())
-        return TextClassifier(embeddings.to(torch.float32), names, novel, counts, bias)
+        if isinstance(content, Mapping):
+            state = content.get('state_dict', content)
+            state = unpack_matrices(state) if isinstance(state, Mapping) else {}
+            notes = content.get('meta') or {}
+        embeddings, counts, bias = (state.get(key) for key in ('embeddings', 'counts', 'bias'))
+        if isinstance(embeddings, Tensor):
+            names, novel = (
+                tuple(json.loads(notes[key])) if key in notes else None
+                for key in ('names', 'novel')
+            )
+            counts = None if counts is None else tuple(counts.tolist())
+            return TextClassifier(embeddings.float(), names, novel, counts, bias)
     except (TypeError, ValueError) as error:
         raise ValueError(f'The text classifier {path} is broken: {error}') from error
+    raise ValueError(
+        f'{path} is no text classifier: expected a tensor (K, P, D), or safetensors with a '
+        "tensor named 'embeddings'. Build one with tools/build_vocabulary.py."
+    )

@@ -58,7 +58,7 @@ def load_text_encoder(
     config = clip_model_config(model)
     text_model = _build(config)
     if tokenizer is None:
-        tokenizer = _tokenizer(model, config)
+        tokenizer = _tokenizer(model, config['text_cfg'])
     if checkpoint is not None:
         if is_tag(model, checkpoint):
             checkpoint = fetch(f'open_clip://{model}:{checkpoint}')
@@ -82,15 +82,14 @@ def _build(config: dict) -> nn.Module:
     return text_model
 
 
-def _tokenizer(model: str | Mapping, config: dict) -> Callable[[list[str]], Tensor]:
+def _tokenizer(model: str | Mapping, text_cfg: Mapping) -> Callable[[list[str]], Tensor]:
     import open_clip
 
     if isinstance(model, str):
         return open_clip.get_tokenizer(model)
-    length = config['text_cfg'].get('context_length', 77)
-    name = config['text_cfg'].get('hf_tokenizer_name')
-    if name:
-        return open_clip.HFTokenizer(name, context_length=length)
+    length = text_cfg.get('context_length', 77)
+    if text_cfg.get('hf_tokenizer_name'):
+        return open_clip.HFTokenizer(text_cfg['hf_tokenizer_name'], context_length=length)
     return open_clip.SimpleTokenizer(context_length=length)
 
 
@@ -109,18 +108,13 @@ def _load(text_model: nn.Module, path: str | PathLike) -> None:
     state = state_dict_of(load_checkpoint_file(path))
     if isinstance(text_model, CustomTextCLIP):
         state = convert_to_custom_text_state_dict(state)
-    state = {
-        key: value
-        for key, value in state.items()
-        if not key.startswith('visual.') and key not in _NO_WEIGHTS
-    }
+    names = [name for name in state if name not in _NO_WEIGHTS and not name.startswith('visual.')]
     try:
-        text_model.load_state_dict(state)
+        text_model.load_state_dict({name: state[name] for name in names})
     except RuntimeError as error:
         first = '\n'.join(str(error).split('\n')[:4])
         raise ValueError(
-            f'the checkpoint {path} does not fit the text side of this CLIP model; '
-            f'is it of another model? {first}'
+            f'the checkpoint {path} does not fit the text side of this CLIP model: {first}'
         ) from error
 
 

@@ -25,26 +25,12 @@ def _as_list(values, what: str) -> list:
     return list(values)
 
 
-def _with_synonyms(names: tuple[str, ...], synonyms: Sequence[str]) -> tuple[str, ...]:
-    more = [split_name(synonym) for synonym in _as_list(synonyms, 'the synonyms of a class')]
-    return tuple(dict.fromkeys([*names, *(name for names in more for name in names)]))
-
-
 def _as_prompts(prompts: str | Sequence[str], name: str) -> tuple[str, ...]:
     texts = [prompts] if isinstance(prompts, str) else _as_list(prompts, f'prompts of {name!r}')
     wrong = [text for text in texts if not isinstance(text, str) or not text.strip()]
     if wrong or not texts:
         raise ValueError(f'the prompts of {name!r} must be sentences, got {wrong or "none"}')
     return tuple(dict.fromkeys(texts))
-
-
-def _apart(names: Sequence[str], parts: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The parts of each class name, or the whole name where another class has one of them."""
-    uses = Counter(part for own in parts for part in own)
-    return [
-        own if max(uses[part] for part in own) == 1 or len(own) == 1 else (plain_name(name),)
-        for name, own in zip(names, parts)
-    ]
 
 
 def _shared(pairs: Iterable[tuple[object, str]]) -> dict[object, list[str]]:
@@ -104,12 +90,12 @@ class Vocabulary:
         self.names = tuple(_as_list(names, 'names'))
         if not self.names:
             raise ValueError('a vocabulary needs at least one class name, got none')
-        own = [split_name(name) for name in self.names]
-        self._check_unique(own)
-        more = self._one_each(synonyms, 'synonyms') or [()] * len(self)
-        if not any(more):
-            own = _apart(self.names, own)
-        self.prompt_names = tuple(_with_synonyms(*both) for both in zip(own, more))
+        parts = [split_name(name) for name in self.names]
+        twice = list(_shared(zip(parts, self.names)).values())
+        if twice:
+            shown = '; '.join(', '.join(map(repr, same)) for same in twice[:5])
+            raise ValueError(f'{len(twice)} class names are given more than once: {shown}')
+        self.prompt_names = self._prompt_names(parts, self._one_each(synonyms, 'synonyms'))
         if synsets is None:
             self._tell_shared()
         self._own_phrases = templates is None
@@ -125,11 +111,23 @@ class Vocabulary:
         if unknown:
             raise ValueError(f'there are prompts of {unknown[:5]}, which are no class names')
 
-    def _check_unique(self, own: list[tuple[str, ...]]) -> None:
-        twice = list(_shared(zip(own, self.names)).values())
-        if twice:
-            shown = '; '.join(', '.join(map(repr, same)) for same in twice[:5])
-            raise ValueError(f'{len(twice)} class names are given more than once: {shown}')
+    def _prompt_names(
+        self, parts: list[tuple[str, ...]], synonyms: Sequence | None
+    ) -> tuple[tuple[str, ...], ...]:
+        """The parts of each class name and its synonyms, each once.
+
+        Without any synonyms a name stays whole where another class has one of its parts.
+        """
+        if not any(synonyms or ()):
+            uses = Counter(part for each in parts for part in each)
+            shares = [len(each) > 1 and any(uses[part] > 1 for part in each) for each in parts]
+            named = zip(self.names, parts, shares)
+            return tuple((plain_name(name),) if whole else each for name, each, whole in named)
+        more = [_as_list(each, 'the synonyms of a class') for each in synonyms]
+        return tuple(
+            tuple(dict.fromkeys([*each, *(name for text in texts for name in split_name(text))]))
+            for each, texts in zip(parts, more)
+        )
 
     def _tell_shared(self) -> None:
         pairs = zip(self.prompt_names, self.names)
@@ -193,11 +191,7 @@ class Vocabulary:
         An annotation file in COCO's layout, a JSON list and YOLO's `data.yaml` are read as well.
 
         What follows after a tab is a prompt, a sentence that CLIP reads instead of the names; after
-        another tab comes another one.
-
-        Args:
-            path: The file. Blank lines are skipped.
-            **kwargs: As for the class itself.
+        another tab comes another one. Blank lines are skipped; `kwargs` are those of the class.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -212,12 +206,10 @@ class Vocabulary:
 
     @classmethod
     def from_metainfo(cls, metainfo: Mapping, **kwargs) -> Vocabulary:
-        """The vocabulary of a dataset.
+        """The vocabulary of a dataset's metainfo.
 
-        Args:
-            metainfo: A dataset's metainfo: `classes`, and where it has them `synonyms`, `novel`,
-                `prompts` and `synsets`.
-            **kwargs: As for the class itself; they take the place of what the metainfo says.
+        That has `classes`, and perhaps `synonyms`, `novel`, `prompts` and `synsets`, which
+        `kwargs`, those of the class itself, take the place of.
         """
         if not metainfo.get('classes'):
             raise ValueError(f"the dataset's metainfo has no 'classes', only {sorted(metainfo)}")
@@ -247,15 +239,11 @@ class Vocabulary:
             tokenizer: Its tokenizer: a list of B texts to (B, L) tokens.
             batch_size: Sentences encoded at once.
             progress: Whether a long run shows its rate and the time left.
-            cache: Whether to read embeddings from disk and keep new ones there, see
-                `mmovsam.vocabulary.encoding`.
+            cache: Whether embeddings are kept on disk, see `mmovsam.vocabulary.encoding`.
 
         Returns:
             The classifier, its embeddings in float32 on the CPU. Each is the mean of the
             L2-normalized embeddings of a name's sentences, normalized again.
-
-        Raises:
-            ValueError: If `batch_size` is not positive or the model returns no finite numbers.
         """
         readings = self._readings(text_model)
         row = {}

@@ -39,18 +39,9 @@ class Synset:
         names = split_name(self.names)
         return names.index(name) if name in names else len(names)
 
-    @property
-    def is_person(self) -> bool:
-        """Whether it is a kind of person."""
-        return _PERSONS[0] <= self.wnid <= _PERSONS[1]
-
 
 class Nouns:
-    """The meanings of nouns, by noun and by id; see `load_nouns`.
-
-    Args:
-        synsets: All meanings.
-    """
+    """The meanings of nouns, by noun and by id; see `load_nouns`."""
 
     def __init__(self, synsets: list[Synset]) -> None:
         self._by_id = {synset.wnid: synset for synset in synsets}
@@ -76,7 +67,7 @@ class Nouns:
         for form in (name, bare, bare.removesuffix('s')):
             senses = self._by_name.get(form, [])
             if senses:
-                return [sense for sense in senses if not sense.is_person] or senses
+                return [s for s in senses if not _PERSONS[0] <= s.wnid <= _PERSONS[1]] or senses
         return []
 
 

@@ -7,7 +7,7 @@ import tiny_photo
 import torch
 from mmdet.registry import MODELS
 from pycocotools import mask as coco_mask
-from small_predictor import HEIGHT, WIDTH, build
+from small_predictor import HEIGHT, WIDTH
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.apis.find import one_mask_each
@@ -107,16 +107,6 @@ def test_score_is_a_limit_and_leaves_nothing_else_out(predictor):
     assert predictor.find(list(tiny.NAMES[:5]), bboxes=BOXES, score_thr=1.0) == []
 
 
-def test_a_name_is_found_where_it_is_the_likeliest_only(predictor):
-    alone = predictor.find(['cat'], background=[], bboxes=BOXES, score_thr=0.0)
-    assert all(each['names'] == ['cat'] for each in alone) and alone
-    among = predictor.find(['cat'], bboxes=BOXES, score_thr=0.0)
-    others = predictor.find(['dog', 'red car', 'tree', 'owl'], bboxes=BOXES, score_thr=0.0)
-    assert {tuple(each['box']) for each in among}.isdisjoint(
-        tuple(each['box']) for each in others if each['name'] != 'cat'
-    )
-
-
 def test_what_may_be_right_as_well_does_not_speak_against_a_name(typing):
     names = ['car', 'vessel', 'cat', 'dog', 'tree', 'owl']
     found = typing.find(names, bboxes=BOXES, score_thr=0.0, top_k=99)
@@ -156,16 +146,6 @@ def test_given_boxes_have_the_masks_that_they_prompt(predictor):
     assert predictor.find(names, bboxes=np.zeros((0, 4))) == []
 
 
-def test_image_is_set_and_one_of_several_is_chosen(model, picture):
-    predictor = OVSAMPredictor(model)
-    expected = predictor.find(['cat', 'owl'], picture, **ANY)
-    bgr = np.ascontiguousarray(picture[..., ::-1])
-    assert predictor.find(['cat', 'owl'], bgr, image_format='BGR', **ANY) == expected
-    predictor.set_image_batch([picture[::-1].copy(), picture])
-    chosen = predictor.find(['cat', 'owl'], image_index=1, **ANY)
-    assert [each['bbox'] for each in chosen] == [each['bbox'] for each in expected]
-
-
 def test_a_window_decoder_judges_by_predicted_iou():
     predictor = OVSAMPredictor(
         tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
@@ -182,15 +162,6 @@ def test_a_window_decoder_judges_by_predicted_iou():
 # Duplicates and parts
 
 
-def test_of_masks_that_overlap_the_best_stays():
-    best, worse, other = (
-        thing(0.9, 0, 50, 0, 50),
-        thing(0.8, 5, 55, 0, 50),
-        thing(0.3, 60, 90, 0, 50),
-    )
-    assert one_mask_each([worse, other, best]) == [best, other]
-
-
 @pytest.mark.parametrize('scores', [(0.9, 0.6), (0.6, 0.9)])
 def test_of_a_part_and_its_whole_the_better_stays(scores):
     whole, part = thing(scores[0], 0, 80, 0, 80), thing(scores[1], 10, 40, 10, 40)
@@ -198,14 +169,6 @@ def test_of_a_part_and_its_whole_the_better_stays(scores):
     better = max(whole, part, key=lambda each: each['score'])
     assert one_mask_each([whole, part, beside]) == [better, beside]
     assert one_mask_each([]) == []
-
-
-def test_of_a_group_and_its_members_those_stay_that_are_better():
-    group = thing(0.5, 0, 50, 0, 100)
-    members = [thing(0.8, 0, 50, 0, 45), thing(0.6, 0, 50, 50, 95)]
-    assert one_mask_each([group, *members]) == members
-    sure = dict(group, score=0.9)
-    assert one_mask_each([sure, *members]) == [sure]
 
 
 # Once for all names
@@ -228,31 +191,6 @@ def test_candidates_are_looked_for_once(predictor, num_decoded, picture):
     predictor.set_image(picture[::-1].copy())
     predictor.find(['dog'], **ANY)
     assert calls
-
-
-def test_boxes_are_asked_once(predictor, num_decoded):
-    calls = num_decoded(predictor.model)
-    first = predictor.find(['cat', 'owl'], bboxes=BOXES, score_thr=0.0)
-    assert calls
-    calls.clear()
-    assert predictor.find(['cat', 'owl'], bboxes=np.array(BOXES), score_thr=0.0) == first
-    assert not calls
-    predictor.find(['cat'], bboxes=BOXES[:2], score_thr=0.0)
-    assert calls
-
-
-def test_what_everything_found_is_not_looked_for_again(predictor, num_decoded):
-    predictor.segment_everything(**COARSE)
-    calls = num_decoded(predictor.model)
-    assert predictor.find(['cat', 'owl', 'dog', 'tree', 'red car'], **ANY)
-    assert not calls
-
-
-def test_results_may_be_changed_without_changing_later_ones(predictor):
-    first = predictor.find(['cat', 'owl'], **ANY)
-    for each in first:
-        each.clear()
-    assert all(predictor.find(['cat', 'owl'], **ANY))
 
 
 # What it is for
@@ -330,12 +268,3 @@ def test_without_image_names_or_a_named_classifier_the_error_says_so(model, pred
     unnamed = TextClassifier(tiny.vocabulary().embeddings)
     with pytest.raises(ValueError, match='names are a text classifier without names'):
         predictor.find(unnamed)
-
-
-def test_a_model_without_a_vocabulary_needs_a_background_of_none(picture):
-    model = build()
-    model.set_vocabulary(TextClassifier(tiny.vocabulary().embeddings))
-    predictor = OVSAMPredictor(model)
-    predictor.set_image(picture)
-    found = predictor.find(tiny.vocabulary(), bboxes=BOXES, score_thr=0.0, top_k=99)
-    assert found and {len(each['names']) for each in found} == {6}

@@ -54,15 +54,6 @@ def test_typed_names_are_novel_and_read_as_a_vocabulary_reads_them(read, tower):
     torch.testing.assert_close(classifier.embeddings[[0, 1, 4]], expected.embeddings)
 
 
-def test_a_name_is_read_once_and_old_ones_are_forgotten_but_never_those_of_the_list(read):
-    encoder = NameEncoder(None, TOWER, max_names=3, remembered=0)
-    encoder.classifier(['a', 'b', 'c'])
-    assert encoder.classifier(['d', 'c', 'a']).names == ('d', 'c', 'a')
-    assert read == ['a', 'b', 'c', 'd']
-    encoder.classifier(['b'])
-    assert read == ['a', 'b', 'c', 'd', 'b']
-
-
 @pytest.mark.parametrize(
     'names, message',
     [

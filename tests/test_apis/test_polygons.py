@@ -60,26 +60,9 @@ def test_pixels_are_squares_and_touching_corners_connect():
     assert len(mask_to_polygons(mask)) == 2
 
 
-def test_ring_of_pixels_has_its_hole():
-    mask = disk((40, 50), (20, 25), 15) & ~disk((40, 50), (20, 25), 7)
-    (polygon,) = mask_to_polygons(mask)
-    assert not filled([polygon], mask.shape)[20, 25]
-    assert mask_iou(filled([polygon], mask.shape), mask) > 0.95
-
-
 @pytest.mark.parametrize('radius', [3, 6, 20, 90])
 def test_simplified_polygon_stays_close_with_fewer_corners(radius):
     mask = disk((200, 200), (100, 100), radius)
     (polygon,), (exact,) = mask_to_polygons(mask), mask_to_polygons(mask, tolerance=0)
     assert mask_iou(filled([polygon], mask.shape), mask) > 0.95
     assert len(polygon) <= len(exact) / (4 if radius == 90 else 1)
-
-
-def test_rings_of_a_path_are_pieces_and_holes_whose_parity_is_the_mask():
-    mask = disk((90, 120), (45, 50), 30)
-    mask[40:55, 35:60] = False
-    mask[80:88, 100:118] = True
-    found = rings(svg_path(mask))
-    assert len(found) == 3
-    parity = sum(filled([ring], mask.shape).astype(int) for ring in found) % 2
-    assert (parity.astype(bool) ^ mask).sum() < 0.03 * mask.sum()

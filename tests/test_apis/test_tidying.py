@@ -50,13 +50,6 @@ def test_islands_and_holes_below_the_area_go_and_others_stay():
     assert not changed and np.array_equal(again, tidy)
 
 
-def test_of_small_islands_only_the_largest_stays():
-    mask = rectangle(5, 8, 5, 8) | rectangle(20, 24, 20, 24)
-    tidy, changed = remove_small_regions(mask, 1000)
-    # what is not in a mask of small islands is larger than any hole
-    assert changed and np.array_equal(tidy, rectangle(20, 24, 20, 24))
-
-
 def test_nothing_small_is_left_of_random_masks():
     print('seed', SEED)
     random = np.random.default_rng(SEED)
@@ -90,23 +83,6 @@ def test_the_smaller_lies_on_top():
     assert np.array_equal(mask_of(left[1]), part)
     assert left[0]['area'] == (whole & ~part).sum() and left[0]['bbox'] == [0, 0, 30, 30]
     assert [each['name'] for each in left] == ['cat', 'dog']
-
-
-def test_of_equally_large_masks_the_earlier_lies_on_top_and_nothing_is_lost():
-    one, other = rectangle(0, 20, 0, 20), rectangle(0, 20, 10, 30)
-    left = non_overlapping([thing(one), thing(other)])
-    assert np.array_equal(mask_of(left[0]), one)
-    assert np.array_equal(mask_of(left[0]) | mask_of(left[1]), one | other)
-    assert not (mask_of(left[0]) & mask_of(left[1])).any()
-
-
-def test_what_is_covered_or_nearly_so_is_left_out():
-    whole = rectangle(0, 20, 0, 21)
-    halves = [rectangle(0, 20, 0, 10), rectangle(0, 20, 10, 20)]
-    things = [thing(mask) for mask in (whole, *halves)]
-    assert len(non_overlapping(things)) == 3  # a column of it is left
-    assert len(non_overlapping(things, min_area=21)) == 2
-    assert non_overlapping([]) == []
 
 
 # A label map
@@ -155,16 +131,3 @@ def test_everything_without_overlaps_is_a_label_map(predictor):
     as_arrays = segment_everything(predictor, **ALL, non_overlapping=True, output_mode='mask')
     assert np.array_equal(label_map(as_arrays, (HEIGHT, WIDTH))[0], ids)
     assert [each['area'] for each in as_arrays] == [each['area'] for each in found]
-
-
-def test_everything_without_small_regions_has_none(predictor):
-    before = segment_everything(predictor, **ALL)
-    assert min(min(areas(mask_of(each))) for each in before) < 25
-    found = segment_everything(predictor, **ALL, min_mask_region_area=25)
-    assert found
-    for each in found:
-        mask = mask_of(each)
-        assert each['area'] == mask.sum()
-        assert len(areas(mask)) == 1 or min(areas(mask)) >= 25
-    with pytest.raises(ValueError, match='min_mask_region_area must be at least 0, not -1'):
-        segment_everything(predictor, **ALL, min_mask_region_area=-1)

@@ -11,7 +11,7 @@ from mmovsam.apis import OVSAMPredictor
 from mmovsam.apis.inference_results import moved, run_lengths
 from mmovsam.apis.large_image import open_large_image
 from mmovsam.apis.tidying import distinct, label_map, with_mask
-from mmovsam.apis.tiles import in_tiles, tile_boxes
+from mmovsam.apis.tiles import in_tiles
 
 SEED = 11
 
@@ -56,18 +56,6 @@ def test_a_mask_in_a_larger_frame_and_back():
 # Tiles
 
 
-def test_tiles_cover_the_image_and_overlap():
-    for shape in ((1000, 700), (320, 320), (100, 5000), (641, 320)):
-        seen = np.zeros(shape, int)
-        for x1, y1, x2, y2 in tile_boxes(shape, 320, 0.25):
-            assert y2 - y1 == min(320, shape[0]) and x2 - x1 == min(320, shape[1])
-            seen[y1:y2, x1:x2] += 1
-        assert seen.min() >= 1
-    columns = [tile[::2] for tile in tile_boxes((320, 1000), 320, 0.25)]
-    assert all(one[1] - other[0] >= 80 for one, other in zip(columns, columns[1:]))
-    assert list(tile_boxes((50, 60), 320, 0.5)) == [(0, 0, 60, 50)]
-
-
 @pytest.mark.parametrize('overlap', [0.1, 0.25, 0.5])
 def test_pieces_of_a_perfect_model_are_the_objects(overlap):
     print('seed', SEED)
@@ -89,13 +77,6 @@ def test_pieces_of_a_perfect_model_are_the_objects(overlap):
             assert each['bbox'] == coco_mask.toBbox(each['segmentation']).tolist()
 
 
-def test_an_object_across_many_tiles_is_one():
-    mask = np.zeros((300, 400), bool)
-    mask[20:280, 20:380] = True
-    (found,) = in_tiles(open_large_image(as_image(mask)), perfect, 64, 0.25)
-    assert np.array_equal(mask_of(found), mask) and found['crop_box'] == [0, 0, 400, 300]
-
-
 def test_pieces_of_other_names_stay_apart_if_names_are_asked_for():
     mask = np.zeros((100, 200), bool)
     mask[40:60, 20:180] = True
@@ -103,18 +84,6 @@ def test_pieces_of_other_names_stay_apart_if_names_are_asked_for():
     image = open_large_image(as_image(mask, names))
     assert len(in_tiles(image, perfect, 120, 0.25)) == 1
     assert len(in_tiles(image, perfect, 120, 0.25, by_name=True)) == 2
-
-
-def test_what_does_not_agree_in_the_overlap_stays_apart():
-    def look(pixels):  # the left tile sees the upper half, the right one the lower half
-        mask = np.zeros(pixels.shape[:2], bool)
-        mask[slice(0, 50) if pixels[0, 0, 0] else slice(50, 100)] = True
-        return [thing(mask)]
-
-    image = np.zeros((100, 150, 3), np.uint8)
-    image[:, :50] = 255
-    found = in_tiles(open_large_image(image), look, 100, 0.5)
-    assert sorted(each['area'] for each in found) == [5000, 5000]
 
 
 # By a model

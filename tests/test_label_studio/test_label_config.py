@@ -8,13 +8,6 @@ from label_studio_requests import label_config
 from mmovsam.apis.auto_labeling.label_config import KINDS, make_label_config, parse_label_config
 
 
-def test_brush_labels_of_the_image_are_read_and_no_others():
-    sets = parse_label_config(label_config(['plum', 'fig']))
-    assert list(sets) == ['image'] and sets['image'].image_key == 'picture'
-    assert [label.name for label in sets['image'].labels] == ['plum', 'fig']
-    assert {label.from_name for label in sets['image'].labels} == {'label'}
-
-
 def test_alias_is_stored_and_predicted_values_are_synonyms():
     tag = '<Label value="plum" alias="P" predicted_values="prune, damson plum,"/>'
     (label,) = parse_label_config(label_config([tag]))['image'].labels
@@ -36,13 +29,6 @@ def test_each_image_has_the_labels_that_point_at_it():
     assert found == {'front': ('a', [('fig', 'x')]), 'back': ('b', [('fig', 'x'), ('sky', 'y')])}
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_label_says_what_becomes_of_a_mask(kind):
-    config = label_config(['plum']).replace('BrushLabels', kind)
-    ((label,),) = [labels.labels for labels in parse_label_config(config).values()]
-    assert (label.name, label.type) == ('plum', kind.lower())
-
-
 def test_brush_comes_before_polygons_and_these_before_rectangles():
     tags = [
         f'<{kind} name="{kind}" toName="image"><Label value="{kind[0]}"/></{kind}>'
@@ -51,12 +37,6 @@ def test_brush_comes_before_polygons_and_these_before_rectangles():
     for number, expected in enumerate('RPB', 1):
         config = f'<View><Image name="image" value="$a"/>{"".join(tags[:number])}</View>'
         assert [label.name for label in parse_label_config(config)['image'].labels] == [expected]
-
-
-def test_image_may_have_pages():
-    config = label_config().replace('value="$picture"', 'valueList="$pictures"')
-    assert parse_label_config(config)['image'][:2] == ('pictures', True)
-    assert parse_label_config(label_config())['image'][:2] == ('picture', False)
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -107,35 +107,6 @@ def test_point_or_rectangle_gives_the_mask_and_the_name(backend, tasks, draw):
     assert np.mean(ious) > 0.75 and np.mean(right) > 0.75
 
 
-def test_prediction_has_the_shape_that_label_studio_reads(backend, task):
-    regions = annotate(backend, task, task.around(0), task.around(1))  # a mask each
-    alone = [annotate(backend, task, task.around(index))[0] for index in (0, 1)]
-    assert [region['value'] for region in regions] == [region['value'] for region in alone]
-    assert len({region['id'] for region in regions}) == 2
-    answer = backend.predict(prediction_request([task.around(0)], task.address, task.config))
-    (prediction,) = answer['results']
-    (region,) = prediction['result']
-    name = region['value']['brushlabels'][0]
-    assert set(prediction) == {'result', 'score', 'model_version'}
-    assert (region['from_name'], region['to_name']) == ('label', 'image')
-    assert (region['original_width'], region['original_height']) == task.size
-    assert prediction['score'] == region['score'] and 0 < region['score'] <= 1
-    assert region['meta']['text'][0].startswith(f'{name} {region["score"]:.0%}')
-
-
-def test_label_studios_own_package_accepts_the_prediction(backend, task):
-    interface = pytest.importorskip(
-        'label_studio_sdk.label_interface', reason='pip install label-studio-sdk, for its checks'
-    )
-    config = label_config([f'<Label value="{name}" alias="{name[:3]}"/>' for name in OTHER_NAMES])
-    request = prediction_request([task.around(0), task.around(1)], task.address, config)
-    (prediction,) = backend.predict(request)['results']
-    checks = interface.LabelInterface(config)
-    assert checks.validate_prediction(prediction, return_errors=True) == []
-    prediction['result'][0]['value']['brushlabels'] = ['fig']
-    assert checks.validate_prediction(prediction, return_errors=True)
-
-
 def test_regions_are_asked_as_the_predictor_is(backend, predictor, task):
     """Background points, and a rectangle with points; percent become pixels."""
     inside, outside = task.click(0), task.click(1, positive=False)

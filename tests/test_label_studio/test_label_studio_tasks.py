@@ -6,9 +6,6 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from label_studio_requests import decode_brush, label_config
 from pycocotools import mask as coco_mask
 
@@ -80,14 +77,6 @@ def test_mask_becomes_regions_of_the_type_of_its_label(kind, number):
             meta=dict(text=['plum 75%']),
         )
     assert [region['item_index'] for region in regions_of(mask, kind, page=3)] == [3] * number
-
-
-@pytest.mark.parametrize('kind', KINDS)
-def test_empty_mask_is_no_region_and_a_full_one_stays_inside(kind):
-    assert regions_of(np.zeros((HEIGHT, WIDTH), bool), kind) == []
-    full = np.ones((HEIGHT, WIDTH), bool)
-    (region,) = regions_of(full, kind)
-    assert kind == 'BrushLabels' or np.array_equal(filled(region), full)
 
 
 # Tasks
@@ -187,11 +176,6 @@ def masks():
         yield from (np.zeros(shape, bool), disc, (rows * 3 + columns) % 31 < 9)
     for pixels in (1 << 14, (1 << 14) + 1, (1 << 15) + 3):  # 4 values a pixel, 65,536 a run
         yield np.ones((1, pixels), bool)
-
-
-@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_any_mask_survives(mask):
-    assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
 
 
 def test_masks_with_runs_of_all_lengths_survive():

@@ -71,10 +71,10 @@ def test_other_regions_are_left_out():
     [
         (dict(original_width=81), '81x60 pixels, but the image has 80x60'),
         (dict(image_rotation=90), 'turned by 90 degrees'),
-        (dict(value=dict(x=5)), r"y of a region of type 'keypointlabels'.*got None"),
-        (dict(value=dict(x='5', y=5)), "got '5'"),
-        (dict(value=dict(x=True, y=5)), 'got True'),
-        (dict(value=dict(x=float('nan'), y=5)), 'got nan'),
+        (dict(value=dict(x=5)), r"y of a region of type 'keypointlabels'.*not None"),
+        (dict(value=dict(x='5', y=5)), "not '5'"),
+        (dict(value=dict(x=True, y=5)), 'not True'),
+        (dict(value=dict(x=float('nan'), y=5)), 'not nan'),
     ],
 )
 def test_bad_region_is_refused(change, message):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import tiny_photo
 import torch
-import torch.nn.functional as F
 
 from mmovsam.models.detectors.instances import masks_to_bboxes
 from mmovsam.photos import augmentation, make_batch
-from mmovsam.photos.augmentation import SCALES, change_colors, random_transforms
+from mmovsam.photos.augmentation import SCALES, random_transforms
 
 SEED = 9
 SIZE = tiny_photo.SIZE
@@ -45,15 +44,6 @@ def test_without_augmentation_only_the_size_changes(tmp_path):
     image = data.images[1].float() / 127.5 - 1
     assert torch.allclose(batch.inputs[1, :, :, :100], image[:, :, :100], atol=1e-5)
     assert (batch.inputs[1, :, :, 101:] == 0).all()  # padding is the mean
-
-
-def test_objects_belong_to_their_photographs(tmp_path):
-    data = tiny_photo.photo_data(tmp_path)
-    batch = make_batch(data, torch.tensor([1, 0, 1]), generator(), 2)
-    own = torch.tensor([1, 0, 1])[batch.image_index]
-    assert torch.equal(data.image_of[batch.objects], own)
-    counts = batch.image_index.bincount(minlength=3)
-    assert (counts <= 2).all() and len(batch.masks) == len(batch.bboxes) == len(batch.visible)
 
 
 def painted(num):
@@ -116,15 +106,6 @@ def test_equal_generators_give_equal_batches_and_others_do_not(tmp_path):
     assert not torch.equal(one.inputs, other.inputs)
 
 
-def test_target_stride_averages_the_masks(tmp_path):
-    data = tiny_photo.photo_data(tmp_path)
-    fine, coarse = (
-        make_batch(data, torch.arange(2), generator(), target_stride=stride) for stride in (1, 4)
-    )
-    assert torch.equal(coarse.masks, F.avg_pool2d(fine.masks[:, None], 4)[:, 0])
-    assert torch.equal(coarse.bboxes, fine.bboxes)
-
-
 @pytest.mark.parametrize('augment', [False, True])
 def test_photographs_without_objects_give_none(tmp_path, augment):
     content = tiny_photo.write_set(tmp_path)
@@ -144,18 +125,3 @@ def test_tiny_objects_are_left_out():
     data = tiny_photo.data_of([np.zeros((100, 120, 3), np.uint8)] * 2, masks)
     batch = make_batch(data, torch.arange(2), generator(), augment=False)
     assert batch.objects.tolist() == [1]
-
-
-def test_colors_change_in_every_image_and_stay_in_range():
-    print('seed', SEED)
-    images = torch.rand(20, 3, 8, 8, generator=generator())
-    changed = change_colors(images, generator())
-    assert ((changed - images).abs().amax((1, 2, 3)) > 1e-3).all()
-    assert changed.min() >= 0 and changed.max() <= 1
-    assert torch.equal(changed, change_colors(images, generator()))
-
-
-def test_boxes_of_masks_are_exclusive_at_the_right_and_lower_edge():
-    masks = torch.zeros(2, 8, 9, dtype=torch.bool)
-    masks[0, 2, 3] = masks[1, 0, 0] = masks[1, 7, 8] = True
-    assert masks_to_bboxes(masks).tolist() == [[3, 2, 4, 3], [0, 0, 9, 8]]

@@ -1,7 +1,5 @@
 """Photographs with masks and names in memory."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -50,15 +48,6 @@ def test_images_are_rgb_in_the_upper_left_corner(tmp_path):
         assert not data.images[index, :, :, width:].any()
 
 
-def test_objects_know_their_photograph_and_name(tmp_path):
-    tiny_photo.write_set(tmp_path, names=('cat', 'dog'))
-    data = decode(tmp_path)
-    assert data.image_of.tolist() == [0, 0, 0, 1, 1, 1]
-    assert data.objects_of == [[0, 1, 2], [3, 4, 5]]
-    assert [each['name'] for each in data.photographs.objects] == ['cat', 'dog'] * 3
-    assert data.has_mask.all()
-
-
 def test_polygons_and_plain_run_lengths_are_read(tmp_path):
     content = tiny_photo.write_set(tmp_path)
     one, two, three = content['annotations'][:3]
@@ -73,14 +62,6 @@ def test_polygons_and_plain_run_lengths_are_read(tmp_path):
     want = torch.zeros(128, 128, dtype=torch.uint8)
     want[5:12, 2] = 1
     assert torch.equal(column, want)
-
-
-def test_crowds_are_left_out(tmp_path):
-    content = tiny_photo.write_set(tmp_path)
-    content['annotations'][1]['iscrowd'] = 1
-    tiny_photo.write_instances(tmp_path / 'set', content)
-    found = load_photographs(tmp_path, ['set'])
-    assert [each['id'] for each in found.objects] == [1, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
@@ -138,13 +119,6 @@ def test_names_alone_are_for_whole_photographs(tmp_path):
     assert whole[:40, :70].all() and whole.sum() == data.areas[6] == 40 * 70
 
 
-def test_photographs_without_objects_are_kept(tmp_path):
-    content = tiny_photo.write_set(tmp_path)
-    content['annotations'] = content['annotations'][3:]
-    tiny_photo.write_instances(tmp_path / 'set', content)
-    assert decode(tmp_path).objects_of == [[], [0, 1, 2]]
-
-
 def test_folder_without_annotations_is_named(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(FileNotFoundError, match='empty has neither instances.json nor names.tsv'):
@@ -158,22 +132,8 @@ def test_missing_image_is_named(tmp_path):
         load_photographs(tmp_path, ['set'])
 
 
-def test_missing_image_of_a_list_of_names_is_named(tmp_path):
-    (tmp_path / 'named/images').mkdir(parents=True)
-    (tmp_path / 'named/names.tsv').write_text('none.png\tcat\n', encoding='utf-8')
-    with pytest.raises(FileNotFoundError, match=r'none\.png'):
-        load_photographs(tmp_path, ['named'])
-
-
 def test_broken_image_is_named(tmp_path):
     tiny_photo.write_set(tmp_path)
     (tmp_path / 'set/images/1.png').write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'1\.png is truncated or no image'):
         decode(tmp_path)
-
-
-def test_annotations_are_read_as_utf8(tmp_path):
-    content = tiny_photo.write_set(tmp_path, names=('Äpfel', 'dog'))
-    path = tmp_path / 'set/instances.json'
-    path.write_text(json.dumps(content, ensure_ascii=False), encoding='utf-8')
-    assert load_photographs(tmp_path, ['set']).objects[0]['name'] == 'Äpfel'

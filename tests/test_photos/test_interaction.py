@@ -11,7 +11,6 @@ from mmovsam.photos.interaction import (
     depth_of,
     draw_inside,
     draw_positions,
-    jittered,
 )
 from mmovsam.prompts import Prompts
 
@@ -40,20 +39,6 @@ def test_depth_lies_between_the_chessboards_and_the_city_blocks():
     assert depth.max() > 4
 
 
-def test_depth_has_a_limit():
-    assert depth_of(torch.ones(1, 31, 31, dtype=torch.bool), 6).max() == 6
-    assert depth_of(torch.ones(1, 31, 31, dtype=torch.bool)).argmax() == 15 * 31 + 15
-
-
-def test_positions_are_drawn_only_where_weights_are():
-    print('seed', SEED)
-    weights = torch.zeros(300, 50, 60)
-    places = torch.randint(50, (300, 2), generator=generator())
-    values = torch.tensor([1.0, 8000.0]).repeat(150)
-    weights[torch.arange(300), places[:, 1], places[:, 0]] = values
-    assert torch.equal(draw_positions(weights, generator()), places)
-
-
 def test_positions_are_drawn_as_often_as_their_weights_say():
     print('seed', SEED)
     weights = torch.zeros(4000, 3, 4)
@@ -61,21 +46,6 @@ def test_positions_are_drawn_as_often_as_their_weights_say():
     x, y = draw_positions(weights, generator()).unbind(1)
     shares = torch.bincount(y * 4 + x, minlength=12) / 4000
     assert torch.allclose(shares, weights[0].flatten() / 8, atol=0.03)
-
-
-def test_map_of_zeros_gives_some_position():
-    x, y = draw_positions(torch.zeros(5, 3, 4), generator()).unbind(1)
-    assert ((x >= 0) & (x < 4) & (y >= 0) & (y < 3)).all()
-
-
-def test_boxes_are_moved_by_a_part_of_their_extent():
-    print('seed', SEED)
-    bboxes = torch.tensor([[10.0, 20, 50, 40]]).repeat(500, 1)
-    moved = jittered(bboxes, 0.1, generator()) - bboxes
-    limit = torch.tensor([4.0, 2, 4, 2])
-    assert (moved.abs() <= limit).all() and (moved.abs().amax(0) > 0.9 * limit).all()
-    assert (moved.mean(0).abs() < 0.1 * limit).all()
-    assert torch.equal(jittered(bboxes, 0.0), bboxes)
 
 
 # Interactions
@@ -151,24 +121,6 @@ def test_prompts_are_decoded_as_the_model_decodes_them(
                 got.iou_predictions[i, chosen], want.iou_predictions[0], atol=1e-4
             )
         assert torch.allclose(got.extra_tokens[i], want.extra_tokens[0], atol=1e-4)
-
-
-@torch.no_grad()
-def test_masks_can_be_the_only_prompts(model, features):
-    image_index, mask = objects()[2], torch.randn(4, 1, 64, 64)
-    got = begin(model, features, [True, True, False, False]).decode(mask, without_tokens=True)
-    for i in range(4):
-        image = features.image(int(image_index[i]))
-        want = model.decode_masks(image, Prompts(mask_input=mask[i : i + 1])).low_res_logits[0, 0]
-        assert torch.allclose(got.low_res_logits[i, 0], want, atol=1e-4)
-
-
-def test_first_points_are_inside(model, features, monkeypatch):
-    print('seed', SEED)
-    points = recorded(monkeypatch)
-    begin(model, features, [False] * 4)
-    x, y = ((points[0] + 0.5) / 2).long().unbind(1)
-    assert objects()[0][torch.arange(4), y, x].all()
 
 
 def test_clicks_are_foreground_where_masks_lack_and_background_where_they_are_too_large(

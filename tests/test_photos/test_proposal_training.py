@@ -75,18 +75,6 @@ def test_proposals_learn_to_find_and_only_they_learn(make_trainer, data):
     assert changed == {'proposal_head'}
 
 
-def test_mirrored_and_moved_views_have_their_boxes(make_trainer, data):
-    trainer = make_trainer()
-    plain, mirrored = trainer._targets(0, False), trainer._targets(0, True)
-    width = tiny_photo.SIZE
-    assert torch.allclose(mirrored[:, [2, 1, 0, 3]], plain * torch.tensor([-1, 1, -1, 1])
-                          + torch.tensor([width, 0, width, 0]), atol=1e-4)  # fmt: skip
-    x, y, w, h = data.photographs.objects[0]['bbox']
-    scale = width / 120
-    want = torch.tensor([x, y, x + w, y + h]) * scale
-    assert torch.allclose(plain[0], want, atol=1e-3)
-
-
 def test_what_is_not_annotated_is_no_background(make_trainer):
     """Gradients of scores come from photographs of complete sets alone, but near objects."""
     trainer = make_trainer()
@@ -99,8 +87,3 @@ def test_what_is_not_annotated_is_no_background(make_trainer):
         head.zero_grad()
         losses = trainer.losses(*(torch.Generator().manual_seed(0) for _ in range(2)))
         assert (losses['mask'] > 0) == teaches
-
-
-def test_sets_without_all_objects_are_refused(make_trainer):
-    with pytest.raises(ValueError, match='None of the photographs is of other'):
-        make_trainer(complete=('other',))

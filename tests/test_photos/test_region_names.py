@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from mmovsam.photos import evaluate_masks, make_batch
-from mmovsam.photos.evaluation import full_size_ious
-from mmovsam.photos.region_names import CROP_SIZE, RegionNames, crop_features, crop_regions
+from mmovsam.photos.region_names import CROP_SIZE, RegionNames, crop_regions
 from mmovsam.photos.tower import name_space
 
 SEED = 14
@@ -77,13 +76,6 @@ def test_crops_have_the_object_in_the_middle_and_gray_outside(data):
     assert ((crops > -1e-6) & (crops < 1 + 1e-6)).all()
 
 
-def test_features_of_crops_do_not_depend_on_the_batch(data, model):
-    tower = model.backbone
-    one, other = (crop_features(data, tower, torch.arange(6), size) for size in (6, 4))
-    assert one.shape == (6, tower.visual.num_features)
-    assert torch.allclose(one, other, atol=1e-4)
-
-
 def test_space_of_names_has_the_leading_directions():
     print('seed', SEED)
     generator = torch.Generator().manual_seed(SEED)
@@ -101,17 +93,3 @@ def test_masks_of_sams_decoder_are_measured_too(data, model):
     assert result.pop('objects') == 6
     assert result.keys() == {'box', 'jitter', 'point'}
     assert all(0 <= value <= 1 for value in result.values())
-
-
-def test_right_logits_have_an_iou_of_one_at_the_size_of_the_photograph(data):
-    for index, size in enumerate(data.sizes):
-        objects = torch.tensor(data.objects_of[index])
-        truth = data.masks_of(objects)[:, 0, : size[0], : size[1]].bool()
-        batch = make_batch(
-            data, torch.tensor([index]), torch.Generator(), augment=False, target_stride=1
-        )
-        order = batch.objects.argsort()
-        logits = (batch.masks[order] - 0.5)[:, None].repeat(1, 2, 1, 1)
-        logits[:, 1] *= -1
-        ious = full_size_ious(logits, truth, size)
-        assert (ious[:, 0] > 0.97).all() and (ious[:, 1] < 0.01).all()

@@ -1,7 +1,5 @@
 """The training loop for photographs."""
 
-import math
-
 import pytest
 import tiny_photo
 import torch
@@ -102,51 +100,6 @@ def test_tower_without_a_rate_stays(data):
     assert any(name.startswith('neck.') for name in moved)
 
 
-def test_rates_warm_up_and_fall_and_the_tower_has_its_own(data):
-    trainer = make(data, with_names=False, lr=1e-3, tower_lr=1e-4, warmup=2)
-    rates = []
-    for step in range(3):
-        trainer.update(step / 4)
-        rates.append({group['lr'] for group in trainer.optimizer.param_groups})
-    decay = [0.5 * (1 + math.cos(math.pi * step / 4)) * 0.99 + 0.01 for step in range(3)]
-    want = [decay[0] / 2, *decay[1:]]
-    for rate, factor in zip(rates, want):
-        assert sorted(rate) == pytest.approx([1e-4 * factor, 1e-3 * factor])
-
-
-def test_norms_biases_and_tokens_do_not_decay(data):
-    trainer = make(data)
-    groups = {
-        id(p): group['weight_decay']
-        for group in trainer.optimizer.param_groups
-        for p in group['params']
-    }
-    for name, parameter in trainer.model.named_parameters():
-        if parameter.ndim <= 1 or 'token' in name or 'embed' in name:
-            assert groups[id(parameter)] == 0, name
-        else:
-            assert groups[id(parameter)] > 0, name
-
-
-def test_averaged_weights_follow_slowly(data):
-    trainer = make(data, with_names=False, lr=1e-2)
-    start = {name: value.clone() for name, value in trainer.averaged.state_dict().items()}
-    trainer.update(0.0)
-    decay = 2 / 11  # of the first step, which is far below the limit
-    for name, value in trainer.model.state_dict().items():
-        if value.is_floating_point():
-            want = torch.lerp(start[name], value, 1 - decay)
-            assert torch.allclose(trainer.averaged.state_dict()[name], want, atol=1e-6), name
-    assert not any(p.requires_grad for p in trainer.averaged.parameters())
-
-
-def test_photographs_are_drawn_by_the_weights_of_their_sets(data):
-    data.photographs.sources[:] = ['a', 'b', 'a']
-    data.objects_of[2] = []
-    trainer = make(data, with_names=False, set_weights=dict(b=3.0))
-    assert trainer.image_weights.tolist() == [1, 3, 0]
-
-
 def test_batch_without_objects_leaves_finite_weights(data):
     print('seed', SEED)
     trainer = make(data)
@@ -163,12 +116,3 @@ def test_whole_photographs_with_a_name_teach_names_only(data):
     losses = trainer.update(0.0)
     assert losses['mask'] == 0 and losses['head_label'] > 0
     assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
-
-
-def test_training_stops_after_its_time_with_the_state_kept(data, tmp_path):
-    trainer = make(data, with_names=False, steps=1000)
-    trainer.train(tmp_path / 'work', seconds=0.01)
-    assert 1 <= trainer.step <= 2
-    other = make(data, with_names=False)
-    other.resume(tmp_path / 'work/state.pth')
-    assert other.step == trainer.step

@@ -1,7 +1,7 @@
 import mmdet
 import pytest
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 
 from mmovsam.prompts.detectors import (
     checkpoint_classes,
@@ -35,17 +35,6 @@ def test_name_and_alias_of_the_index_give_config_and_weights(name):
 def test_name_that_is_not_in_the_index_is_told_with_its_neighbours(name, hint):
     with pytest.raises(ValueError, match=f'(?s)has no model .* in its index.*{hint}'):
         detector_config(name)
-
-
-@pytest.mark.parametrize('kind', [dict, ConfigDict, Config])
-def test_given_config_is_copied(kind):
-    model = dict(type='X', part=dict(size=3), init_cfg=dict(type='Pretrained', checkpoint='m.pth'))
-    given = kind(dict(model=model, load_from='whole.pth'))
-    config, checkpoint = detector_config(given)
-    assert checkpoint == 'm.pth'
-    config.model.part.size = 4
-    assert given['model']['part']['size'] == 3
-    assert detector_config(dict(type='X')) == (dict(model=dict(type='X')), None)
 
 
 def whole(*steps):

@@ -12,7 +12,6 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
 from mmovsam.prompts import GridPrompter, GTPrompter
-from mmovsam.prompts.grid_prompter import grid_points
 from mmovsam.prompts.gt_prompter import deepest_point
 
 
@@ -111,14 +110,6 @@ def points(height, width, **arguments):
     (prompts,) = GridPrompter(**arguments)([sample])
     assert (prompts.point_labels == 1).all() and prompts.point_coords.shape[1:] == (1, 2)
     return prompts.point_coords[:, 0]
-
-
-@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 9), st.integers(1, 9))
-def test_flipped_image_has_the_flipped_grid(height, width, rows, columns):
-    grid = grid_points(height, width, rows, columns).reshape(rows, columns, 2)
-    last = torch.tensor([width - 1, height - 1])
-    torch.testing.assert_close(grid.flip(0, 1), last - grid, atol=1e-4, rtol=0)
-    assert (grid >= -0.5).all() and (grid <= last + 0.5).all()
 
 
 @pytest.mark.parametrize(

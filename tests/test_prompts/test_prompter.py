@@ -1,9 +1,5 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
 
 from mmovsam.prompts import PromptFilter, Prompts
 
@@ -68,30 +64,6 @@ def test_a_filter_keeps(prompts, settings, kept):
     assert len(PromptFilter(**settings)(Prompts.empty())) == 0
 
 
-@given(st.data(), st.floats(0, 1))
-def test_suppression_agrees_with_the_definition(data, threshold):
-    side = st.integers(1, 8)
-    corners = data.draw(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), side, side)))
-    rows = [(x, y, x + w, y + h) for x, y, w, h in corners]
-    scores = [data.draw(st.sampled_from([0.25, 0.5, 0.75])) for _ in rows]
-    prompts = Prompts(bboxes=rows, scores=scores, labels=range(len(rows)))
-
-    def iou(a, b):
-        width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
-        height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
-        areas = [(r[2] - r[0]) * (r[3] - r[1]) for r in (a, b)]
-        return width * height / (sum(areas) - width * height)
-
-    kept = []
-    for i in sorted(range(len(rows)), key=lambda i: -scores[i]):
-        overlaps = [iou(rows[i], rows[j]) for j in kept]
-        if any(abs(overlap - threshold) < 1e-6 for overlap in overlaps):
-            return  # rounding decides
-        if all(overlap <= threshold for overlap in overlaps):
-            kept.append(i)
-    assert chosen(prompts, nms_iou=threshold) == sorted(kept)
-
-
 @pytest.mark.parametrize(
     ('cfg', 'message'),
     [
@@ -105,14 +77,3 @@ def test_suppression_agrees_with_the_definition(data, threshold):
 def test_bad_setting_is_refused(cfg, message):
     with pytest.raises(ValueError, match=message):
         PromptFilter.from_cfg(cfg)
-
-
-def test_filter_is_applied_to_each_image_alone():
-    prompter = MODELS.build(
-        dict(type='GridPrompter', points_per_side=2, filter=dict(max_per_img=3))
-    )
-    assert prompter.classes is None
-    samples = [DetDataSample(metainfo=dict(ori_shape=shape)) for shape in ((8, 8), (4, 4))]
-    first, second = prompter(samples)
-    assert first.point_coords[:, 0].tolist() == [[1.5, 1.5], [5.5, 1.5], [1.5, 5.5]]
-    assert second.point_coords[:, 0].tolist() == [[0.5, 0.5], [2.5, 0.5], [0.5, 2.5]]

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from mmdet.structures.bbox import HorizontalBoxes
-from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
 from mmovsam.prompts import sample_training_prompts
@@ -80,16 +79,3 @@ def test_points_are_pixels_of_the_mask_also_where_the_box_misses_it(bbox):
         prompts, _ = sample_training_prompts(gt_instances, 1, 0, generator)
         drawn.append(tuple(prompts.point_coords[0, 0].int().tolist()))
     assert set(drawn) == set(pixels)
-
-
-def test_polygons_tensors_and_box_classes_are_taken():
-    polygon = [np.array([8.0, 8, 16, 8, 16, 16, 8, 16])]
-    bboxes = torch.tensor([[8.0, 8, 16, 16]])
-    bitmap = torch.zeros(1, 20, 20, dtype=torch.bool)
-    bitmap[0, 8:16, 8:16] = True
-    for masks in (PolygonMasks([polygon], 20, 20), bitmap, bitmap.numpy()):
-        gt_instances = InstanceData(bboxes=HorizontalBoxes(bboxes), masks=masks)
-        prompts, _ = sample_training_prompts(gt_instances, box_ratio=0)
-        assert (prompts.point_coords >= 7).all() and (prompts.point_coords <= 16).all()
-        prompts, _ = sample_training_prompts(gt_instances, box_ratio=1)
-        assert torch.equal(prompts.bboxes, bboxes)

@@ -57,14 +57,6 @@ def test_nan_from_the_text_tower_and_empty_batches_are_refused():
         encode([('a',)], model, batch_size=0)
 
 
-@pytest.mark.parametrize('seconds, shown', [(100.0, False), (0.0, True)])
-def test_long_encoding_shows_its_rate_and_the_time_left(capsys, monkeypatch, seconds, shown):
-    monkeypatch.setattr(encoding, 'SILENT_SECONDS', seconds)
-    encode([('a',)] * 9, LengthModel(), batch_size=1, progress=True)
-    output, errors = capsys.readouterr()
-    assert output == '' and ('sentences/s' in errors) == ('9/9' in errors) == shown
-
-
 def test_sentence_is_cut_where_it_exceeds_the_context_by_one_token(log):
     fits = ' '.join('a' * 18)  # and two tokens for start and end
     long = f'{fits} a'

@@ -76,13 +76,6 @@ def test_a_class_is_novel_only_where_no_data_set_teaches_it():
     assert joined.metainfo['novel'] == (False, False, True, True)
 
 
-def test_prompts_of_a_class_are_kept_under_its_joint_name():
-    joined = join_vocabularies(
-        dict(a=classes('owl'), b=classes('Owl', prompts=dict(Owl=['a bird of the night'])))
-    )
-    assert joined.metainfo['prompts'] == dict(owl=('a bird of the night',))
-
-
 @pytest.mark.parametrize(
     'same, message',
     [

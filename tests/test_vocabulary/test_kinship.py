@@ -45,8 +45,3 @@ def test_synonyms_kinds_and_described_things_are_akin(one, other):
 )
 def test_other_things_are_not(one, other):
     assert not are_akin(one, other) and not are_akin(other, one)
-
-
-def test_an_empty_name_is_refused():
-    with pytest.raises(ValueError, match='is empty'):
-        are_akin('dog', ' ')

@@ -5,7 +5,6 @@ import torch
 
 from mmovsam.vocabulary.packing import (
     dequantize,
-    pack,
     pack_matrix,
     quantize,
     unpack_matrices,
@@ -42,11 +41,3 @@ def test_rounded_matrix_is_close_and_comes_back_from_its_bits(bits, error, group
 def test_matrix_that_is_not_whole_is_refused(tensors):
     with pytest.raises(ValueError, match="'a' is not whole"):
         unpack_matrices(tensors)
-
-
-def test_impossible_rounding_is_refused():
-    for bits, group in ((1, None), (9, None), (4, 5)):
-        with pytest.raises(ValueError, match='cannot round 64 columns'):
-            quantize(MATRIX, bits, group)
-    with pytest.raises(ValueError, match='do not fill bytes'):
-        pack(torch.zeros(2, 6, dtype=torch.int8), 6)

@@ -17,7 +17,7 @@ from mmovsam.vocabulary import (
     save_classifier,
 )
 from mmovsam.vocabulary.photo_text import KernelMap
-from mmovsam.vocabulary.wordnet import Nouns, Synset, load_nouns
+from mmovsam.vocabulary.wordnet import Nouns, Synset
 
 TEXT = 'mmovsam://photo_text.safetensors'
 NAMES = 'mmovsam://photo_names.safetensors'
@@ -118,19 +118,6 @@ def test_bias_is_that_of_known_names_alone_and_reaches_the_logits(photo):
     torch.testing.assert_close(logits[1, 1], torch.tensor(1.0))
 
 
-def test_cache_tells_known_names_apart(photo, tmp_path, monkeypatch):
-    monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
-    first = build(photo, ['zebra', 'kitten'])
-    assert torch.equal(build(photo, ['zebra', 'kitten']).embeddings, first.embeddings)
-    assert len(list((tmp_path / 'cache').iterdir())) == 1
-    known = load_classifier(NAMES)
-    swapped = (known.names[1], known.names[0], *known.names[2:])
-    save_classifier(tmp_path / 'names.safetensors', dataclasses.replace(known, names=swapped))
-    other = load_photo_text(TEXT, tmp_path / 'names.safetensors')
-    build(other, ['zebra', 'kitten'])
-    assert len(list((tmp_path / 'cache').iterdir())) == 2
-
-
 def test_files_of_something_else_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r'photo_names.* is no text side.*build_photo_text'):
         load_photo_text(NAMES)
@@ -147,13 +134,6 @@ def test_files_of_something_else_are_refused(tmp_path):
     save_classifier(tmp_path / 'nameless.safetensors', dataclasses.replace(known, names=None))
     with pytest.raises(ValueError, match='one row for each of its names'):
         load_photo_text(TEXT, tmp_path / 'nameless.safetensors')
-
-
-def test_what_only_one_kind_of_text_model_takes_is_refused_by_the_other():
-    with pytest.raises(ValueError, match="'photo' needs a checkpoint"):
-        load_text_encoder('photo')
-    with pytest.raises(ValueError, match="for the text model 'photo' only"):
-        load_text_encoder('RN50', names=NAMES)
 
 
 BIRD = Synset('n02012849', 'crane', 'a wading bird')
@@ -178,12 +158,3 @@ GUARD = Synset('n10150071', 'guard', 'a person who keeps watch')
 )
 def test_a_noun_has_all_its_meanings(name, meanings):
     assert Nouns([BIRD, MACHINE, COW, WOMAN, GUARD]).senses(name) == meanings
-
-
-def test_imagenets_synsets_are_all_there():
-    nouns = load_nouns()
-    assert len(list(nouns)) == 21842 and nouns.synset('n00000000') is None
-    tench = nouns.synset('n01440764')
-    assert tench.names == 'tench, Tinca tinca'
-    assert [COW.position(name) for name in ('cow', 'moo-cow', 'ox')] == [0, 1, 2]
-    assert tench.description == f'{tench.names}: {tench.definition}'

@@ -86,14 +86,3 @@ def test_text_is_split_into_words(text, words):
 )
 def test_words_are_cut_into_the_longest_pieces(tokenizer, text, pieces):
     assert [WORDS[index] for index in tokenizer.ids(text)] == pieces
-
-
-def test_tokens_have_a_start_an_end_and_padding_and_long_texts_are_cut(tokenizer):
-    tokens = tokenizer(['hot dog', 'a a a a a', ''])
-    assert tokens.tolist() == [[2, 4, 5, 3, 0, 0], [2, 9, 9, 9, 9, 3], [2, 3, 0, 0, 0, 0]]
-    assert tokens.dtype == torch.int64
-
-
-def test_vocabulary_without_special_tokens_is_refused():
-    with pytest.raises(ValueError, match=r"needs \['\[SEP\]'\]"):
-        WordPieceTokenizer(['[PAD]', '[UNK]', '[CLS]'])

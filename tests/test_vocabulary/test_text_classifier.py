@@ -58,14 +58,6 @@ def test_padding_by_a_class_first_name_is_left_out(counts, seed):
     assert torch.equal(classifier.flat_bias(), flat[:, 0])
 
 
-@pytest.mark.parametrize('content', [EMBEDDINGS.half(), {'embeddings': EMBEDDINGS.half()}])
-def test_bare_tensor_of_a_pth_file_is_read_as_float(tmp_path, content):
-    torch.save(content, tmp_path / 'c.pth')
-    back = load_classifier(tmp_path / 'c.pth')
-    assert back.embeddings.dtype == torch.float32 and back.names is None and back.novel is None
-    assert torch.equal(back.embeddings, EMBEDDINGS.half().float())
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

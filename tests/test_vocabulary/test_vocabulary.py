@@ -89,11 +89,6 @@ def test_what_is_read_for_a_name(model, arguments, texts, counts, bias):
     assert (None if classifier.bias is None else classifier.bias.tolist()) == bias
 
 
-def test_synonyms_come_after_the_own_names_each_once():
-    vocabulary = Vocabulary(['Sofa_or_couch', 'cat'], synonyms=[['couch', 'settee'], []])
-    assert vocabulary.prompt_names == (('sofa', 'couch', 'settee'), ('cat',))
-
-
 @pytest.mark.parametrize('separator', [', ', '/', '_or_'])
 def test_names_that_would_share_a_part_stay_whole(separator):
     """As labels of Label Studio do, which have no convention."""
@@ -201,13 +196,6 @@ def test_datasets_give_what_they_know():
     for source in ('OVCocoDataset', OVCocoDataset):
         vocabulary = Vocabulary.from_source(source)
         assert len(vocabulary) == 65 and sum(vocabulary.novel) == 17
-
-
-def test_word_comes_before_a_file_of_its_name_and_a_path_reaches_the_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'coco').write_text('cat\n')
-    assert len(Vocabulary.from_source('coco')) == 80
-    assert Vocabulary.from_source('./coco').names == ('cat',)
 
 
 @pytest.mark.parametrize(

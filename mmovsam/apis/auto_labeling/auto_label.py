@@ -29,13 +29,7 @@ from .yolo_pictures import picture_files
 
 @dataclass(frozen=True)
 class Labeled:
-    """What a run has done.
-
-    Attributes:
-        num_images: How many images are in the result.
-        num_objects: How many objects are.
-        unreadable: Images that are not, by their names, and why.
-    """
+    """What a run has done: images and objects in the result, and why others are `unreadable`."""
 
     num_images: int
     num_objects: int
@@ -135,14 +129,15 @@ def auto_label(
     names = list(paths)
     shards = shard_files(out, names, shard) if shard else {}
     if show_dir is not None:
-        distinct_files({name: picture_path(Path(show_dir), name) for name in paths})
+        show_dir = Path(show_dir)
+        distinct_files({name: picture_path(show_dir, name) for name in paths})
     labeler = Labeler(
         predictor.fork(),
-        find_source(prompter, prompter_options or {}, list(paths)),
+        find_source(prompter, prompter_options or {}, names),
         score_thr=score_thr,
         unknown_below=unknown_below,
         top_k=top_k,
-        show_dir=None if show_dir is None else Path(show_dir),
+        show_dir=show_dir,
         font=font,
         with_polygons=polygons and format == 'coco' or format in ('labelme', 'yolo'),
         max_failed=min(MAX_FAILED, len(paths)),
@@ -156,13 +151,8 @@ def auto_label(
     with only_run(journal.folder / 'lock'):
         todo = by_main_process(partial(_todo, journal, batches, overwrite, progress))
         _label(labeler, paths, [batches[i] for i in todo], num_workers, journal, progress)
-        write = partial(
-            write_labels,
-            format=format,
-            polygons=polygons,
-            names=labeler.names,
-            label_config=label_config,
-        )
+        about = dict(polygons=polygons, names=labeler.names, label_config=label_config)
+        write = partial(write_labels, format=format, **about)
         results = {out: names, **shards}
         return by_main_process(partial(_finish, journal, paths, results, write, progress))
 
@@ -205,8 +195,8 @@ def _label(
             'machines need to share its folder.'
         )
     taken, done = SharedCounter(), SharedCounter()
-    mine = iter(lambda: taken.add(1) - 1, None)
-    batches = (todo[number] for number in takewhile(len(todo).__gt__, mine))
+    numbers = takewhile(len(todo).__gt__, iter(lambda: taken.add(1) - 1, None))
+    batches = (todo[number] for number in numbers)
     bar = tqdm(
         total=sum(map(len, todo)),
         unit='image',

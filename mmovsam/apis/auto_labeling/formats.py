@@ -35,14 +35,10 @@ LABELME_VERSION = '5.5.0'  # the layout's
 
 
 def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
-    """The files that labels go to.
+    """The files that the labels of images of some names go to.
 
-    Args:
-        out: A file for COCO (for its panoptic form with a folder beside it, of the same name
-            without `.json`) and for Label Studio (with `.xml` beside it), a folder for LabelMe and
-            YOLO.
-        format: One of `FORMATS`.
-        names: Of the images.
+    `out` is a file for COCO (for its panoptic form with a folder beside it, of the same name
+    without `.json`) and for Label Studio (with `.xml` beside it), a folder for LabelMe and YOLO.
 
     Raises:
         ValueError: The format is unknown, `out` is a folder in place of a file or the other way
@@ -59,10 +55,10 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
             raise ValueError(f'{out} should end with .json: what is beside it has the rest.')
         if format == 'label_studio':
             return [out, out.with_suffix('.xml')]
-        return [out, *distinct_files({name: _label_file(out, format, name) for name in names})]
-    if out.is_file():
+    elif out.is_file():
         raise ValueError(f'{out} is a file, expected a folder to write to.')
-    return distinct_files({name: _label_file(out, format, name) for name in names})
+    files = distinct_files({name: _label_file(out, format, name) for name in names})
+    return [out, *files] if format == 'coco_panoptic' else files
 
 
 def shard_files(out: Path, names: Sequence[str], size: int) -> dict[Path, Sequence[str]]:
@@ -151,25 +147,33 @@ def write_coco(
         polygons: Whether masks are polygons, see `mask_to_polygons`, or run lengths.
         first_ids: Of images and of annotations; categories begin with 1.
     """
-    ids = {name: number for number, name in enumerate(names, 1)}
-    annotations = _coco_annotations(records, ids, polygons, first_ids)
-    _write_coco(out, records, ids, annotations, first_ids[0])
+    ids, numbers = {name: number for number, name in enumerate(names, 1)}, count(first_ids[1])
+    annotations = (
+        dict(
+            id=next(numbers),
+            image_id=image_id,
+            category_id=ids[thing['name']],
+            segmentation=[ring.flatten().tolist() for ring in polygons_of(record, thing)]
+            if polygons
+            else _rle(record, thing),
+            **{key: thing[key] for key in ('area', 'bbox')},
+            iscrowd=0,
+            **{key: thing[key] for key in ('score', 'top_k')},
+        )
+        for image_id, record in enumerate(records, first_ids[0])
+        for thing in record['objects']
+    )
+    _write_coco(out, records, names, annotations, first_ids[0])
 
 
 def write_coco_panoptic(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> None:
-    """Write COCO's panoptic layout: a file, and beside it a PNG of ids for each image.
+    """Write COCO's panoptic layout: a file, and a PNG of ids for each image in a folder beside it.
 
     Masks that overlap are made to share no pixel, see `mmovsam.apis.non_overlapping`. The id of a
     pixel is R + 256 G + 65536 B, 0 where there is no object; `segments_info` has `name` and `score`
-    besides COCO's fields.
-
-    Args:
-        out: The file; the PNGs are in the folder of its name without `.json`, by the images' names.
-        records: Iterated twice, so that memory does not grow with their number.
-        names: Of the categories, all of which are things.
+    besides COCO's fields. All categories are things. Arguments are those of `write_coco`.
     """
-    ids = {name: number for number, name in enumerate(names, 1)}
-    _write_coco(out, records, ids, _panoptic_annotations(out, records, names), isthing=1)
+    _write_coco(out, records, names, _panoptic_annotations(out, records, names), isthing=1)
 
 
 def _panoptic_annotations(
@@ -189,7 +193,7 @@ def _panoptic_annotations(
 def _write_coco(
     out: Path,
     records: Iterable[Mapping],
-    ids: Mapping[str, int],
+    names: Sequence[str],
     annotations: Iterable[Mapping],
     first_id: int = 1,
     **about_category,
@@ -201,15 +205,14 @@ def _write_coco(
     )
     categories = (
         dict(id=number, name=name, supercategory='', **about_category)
-        for name, number in ids.items()
+        for number, name in enumerate(names, 1)
     )
+    lists = dict(categories=categories, images=images, annotations=annotations)
     with atomic_path(out) as path, path.open('w', encoding='utf-8') as file:
-        file.write(f'{{\n"info": {json.dumps(info)},\n"licenses": [],\n"categories": ')
-        _write_list(file, categories)
-        file.write(',\n"images": ')
-        _write_list(file, images)
-        file.write(',\n"annotations": ')
-        _write_list(file, annotations)
+        file.write(f'{{\n"info": {json.dumps(info)},\n"licenses": []')
+        for key, items in lists.items():
+            file.write(f',\n"{key}": ')
+            _write_list(file, items)
         file.write('\n}\n')
 
 
@@ -222,58 +225,22 @@ def _write_list(file, items: Iterable[Mapping]) -> None:
     file.write('[]' if separator == '[' else '\n]')
 
 
-def _coco_annotations(
-    records: Iterable[Mapping], ids: Mapping[str, int], polygons: bool, first_ids: tuple[int, int]
-) -> Iterator[dict]:
-    numbers = count(first_ids[1])
-    for image_id, record in enumerate(records, first_ids[0]):
-        for thing in record['objects']:
-            segmentation = _rle(record, thing)
-            if polygons:
-                segmentation = [p.flatten().tolist() for p in polygons_of(record, thing)]
-            yield dict(
-                id=next(numbers),
-                image_id=image_id,
-                category_id=ids[thing['name']],
-                segmentation=segmentation,
-                area=thing['area'],
-                bbox=thing['bbox'],
-                iscrowd=0,
-                score=thing['score'],
-                top_k=thing['top_k'],
-            )
-
-
 def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Path]) -> None:
-    """Write a LabelMe JSON for each image, in folders like those of the images.
+    """Write a LabelMe JSON for each image into the folder `out`, in folders like those of images.
 
     The pieces of an object are polygons, see `mask_to_polygons`, with a `group_id` in common. Each
-    has `score` and `top_k` besides, which LabelMe keeps. Files of the same names are replaced,
-    others are left alone.
-
-    Args:
-        out: The folder.
-        records: What to write.
-        images: The images' paths by `file_name`; LabelMe finds them relative to its JSON.
+    has `score` and `top_k` besides, which LabelMe keeps. `images` are paths by `file_name`; LabelMe
+    finds them relative to its JSON. Files of the same names are replaced, others are left alone.
     """
     for record in records:
         path = _label_file(out, 'labelme', record['file_name'])
         shapes = []
         for number, thing in enumerate(record['objects'], 1):
             pieces = polygons_of(record, thing)
-            shapes += (
-                dict(
-                    label=thing['name'],
-                    points=piece.tolist(),
-                    group_id=number if len(pieces) > 1 else None,
-                    description='',
-                    shape_type='polygon',
-                    flags={},
-                    score=thing['score'],
-                    top_k=thing['top_k'],
-                )
-                for piece in pieces
-            )
+            about = dict(label=thing['name'], group_id=number if len(pieces) > 1 else None)
+            about.update(description='', shape_type='polygon', flags={})
+            about.update(score=thing['score'], top_k=thing['top_k'])
+            shapes += (dict(about, points=piece.tolist()) for piece in pieces)
         image = os.path.relpath(images[record['file_name']], path.parent)
         content = dict(
             version=LABELME_VERSION,
@@ -298,13 +265,7 @@ def write_yolo(
     - `train.txt` and `val.txt` list the pictures, see `split`.
     - `data.yaml` names these, the classes, and the folder, by which it is found from anywhere.
 
-    Files of the same names are replaced, others are left alone.
-
-    Args:
-        out: The folder.
-        records: What to write.
-        images: The images' paths by `file_name`.
-        names: Of the classes.
+    `images` are paths by `file_name`. Files of the same names are replaced, others left alone.
     """
     labels = {name: number for number, name in enumerate(names)}
     for record in records:
@@ -331,13 +292,9 @@ def write_yolo(
 def write_label_studio(
     out: Path, records: Iterable[Mapping], images: Mapping[str, Path], label_config: str
 ) -> None:
-    """Write Label Studio's tasks with predictions, see `label_studio_tasks`, and its label config.
+    """Write Label Studio's tasks with predictions, see `label_studio_tasks`.
 
-    Args:
-        out: The file of the tasks; the label config is beside it, in a file that ends with `.xml`.
-        records: What to write.
-        images: The images' paths by `file_name`.
-        label_config: See `label_config_of`.
+    The label config, see `label_config_of`, is beside them, in a file that ends with `.xml`.
     """
     with atomic_path(out) as path, path.open('w', encoding='utf-8') as file:
         _write_list(file, label_studio_tasks(records, images, label_config))

@@ -16,26 +16,21 @@ VERSION = 1
 
 
 class Place(NamedTuple):
-    """Where in a journal a record is."""
+    """Where in a journal a record is; one that `failed` has an `error` in place of objects."""
 
     file: Path
     start: int
     size: int
     failed: bool
-    """Whether it has an `error` in place of objects."""
     num_objects: int
 
 
 class Journal:
     """Records of images, by their `file_name`, that outlive the processes that write them.
 
-    A line is a record with its checksum; the first one holds the settings of the run. A process
-    that is killed leaves whole lines and at most one torn one, which `open` cuts off. Nothing else
-    changes what is written.
-
-    Args:
-        folder: Where the files are, one for each process.
-        settings: What the records depend on; JSON.
+    A line is a record with its checksum; the first one holds the settings, JSON, that records
+    depend on. A process that is killed leaves whole lines and at most one torn one, which `open`
+    cuts off. Nothing else changes what is written. The folder has a file for each process.
     """
 
     def __init__(self, folder: Path, settings: Mapping) -> None:
@@ -45,14 +40,8 @@ class Journal:
     def open(self, overwrite: bool = False) -> dict[str, Place]:
         """Make the folder, or take up what is in it. For one process, before others write.
 
-        Args:
-            overwrite: Whether to forget records that were made with other settings.
-
-        Returns:
-            What `places` returns.
-
-        Raises:
-            ValueError: The records were made with other settings.
+        Returns what `places` does. With `overwrite` records of other settings are forgotten, else
+        they are a `ValueError`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for file in self._files():
@@ -75,11 +64,10 @@ class Journal:
         """Where the records are; an image that was tried again has that which did not fail."""
         found = {}
         for file in self._files():
-            lines = _lines(file)
-            next(lines, None)  # the settings
-            for place, record in lines:
-                if not place.failed or record['file_name'] not in found:
-                    found[record['file_name']] = place
+            for place, record in _lines(file):
+                name = record.get('file_name')  # none in the settings
+                if name is not None and not (place.failed and name in found):
+                    found[name] = place
         return found
 
     @contextmanager

@@ -18,27 +18,34 @@ EXAMPLE = (
 
 
 class Label(NamedTuple):
-    """A `<Label>` of one of the tags in `KINDS`."""
+    """A `<Label>` of one of the tags in `KINDS`.
+
+    Attributes:
+        name: Its `value`, what the model reads.
+        stored: What an annotation holds: its `alias` if it has one, else its `value`.
+        synonyms: Its `predicted_values`, where Label Studio has the names that a model uses.
+        from_name: The name of the tag that holds it.
+        type: Of its regions: `'brushlabels'`, `'polygonlabels'` or `'rectanglelabels'`.
+    """
 
     name: str
-    """Its `value`, what the model reads."""
     stored: str
-    """What an annotation holds: its `alias` if it has one, else its `value`."""
     synonyms: tuple[str, ...]
-    """Its `predicted_values`, where Label Studio has the names that a model uses for it."""
     from_name: str
-    """The name of the tag that holds it."""
     type: str
-    """Of its regions: `'brushlabels'`, `'polygonlabels'` or `'rectanglelabels'`."""
 
 
 class LabelSet(NamedTuple):
-    """What may be found in the images of one `<Image>`."""
+    """What may be found in the images of one `<Image>`.
+
+    Attributes:
+        image_key: Where a task's data has the image, or the images.
+        has_pages: Whether it is a list of images there.
+        labels: The labels.
+    """
 
     image_key: str
-    """Where a task's data has the image, or the images."""
     has_pages: bool
-    """Whether it is a list of images there."""
     labels: tuple[Label, ...]
 
     def vocabulary(self) -> Vocabulary:
@@ -48,16 +55,10 @@ class LabelSet(NamedTuple):
 
 
 def parse_label_config(config: str) -> dict[str, LabelSet]:
-    """Read the label sets of a project from its label config, XML.
+    """The labels of each `<Image>` that has some, by its name, from a project's label config, XML.
 
-    The labels of an `<Image>` are those of the first of `KINDS` that it has. Tags with
-    `smartOnly="true"` are for prompts and hold none.
-
-    Returns:
-        For the name of each `<Image>` that has labels, those.
-
-    Raises:
-        ValueError: It is no XML, or no image in it has labels.
+    They are those of the first of `KINDS` that it has. Tags with `smartOnly="true"` are for prompts
+    and hold none. A `ValueError` says if it is no XML, or no image in it has labels.
     """
     if not config.strip():
         raise ValueError(f"The project's label config is missing: expected XML such as {EXAMPLE}")
@@ -91,12 +92,7 @@ def parse_label_config(config: str) -> dict[str, LabelSet]:
 
 
 def make_label_config(names: Sequence[str], kind: str = KINDS[0]) -> str:
-    """A label config for images with regions of some names, and clicks and rectangles as prompts.
-
-    Args:
-        names: Of the labels.
-        kind: One of `KINDS`.
-    """
+    """A label config for regions of some names and one of `KINDS`, by clicks and rectangles."""
     root = ElementTree.Element('View')
     ElementTree.SubElement(root, 'Image', name='image', value='$image', zoom='true')
     tag = ElementTree.SubElement(root, kind, name='label', toName='image')

@@ -31,21 +31,11 @@ def mask_regions(
     note: str,
     page: int | None = None,
 ) -> list[dict]:
-    """A mask as regions that Label Studio shows and stores, of the type that its label has.
+    """A mask `(H, W)` bool as regions that Label Studio shows and stores, of the type of its label.
 
     A brush mask or a rectangle is one region. Of polygons each piece of the mask is one, see
-    `mask_to_polygons`.
-
-    Args:
-        mask: `(H, W)` bool.
-        label: What it is.
-        to_name: The name of the `<Image>`.
-        score: Probability of the label.
-        note: What Label Studio shows with the region.
-        page: Which of the images of an `<Image valueList="...">`, counted from 0.
-
-    Returns:
-        None for an empty mask.
+    `mask_to_polygons`. An empty mask has none. `to_name` is the name of the `<Image>`, `note` what
+    is shown with the region, `page` which image of an `<Image valueList="...">` it is, from 0.
     """
     height, width = mask.shape
     if not mask.any():
@@ -56,12 +46,9 @@ def mask_regions(
         pieces = (piece / (width, height) * 100 for piece in mask_to_polygons(mask))
         values = [dict(points=piece.tolist(), closed=True) for piece in pieces]
     else:
-        x, y, box_width, box_height = coco_mask.toBbox(
-            coco_mask.encode(np.asfortranarray(mask, np.uint8))
-        ).tolist()
-        left, top = 100 * x / width, 100 * y / height
-        size = dict(width=100 * box_width / width, height=100 * box_height / height)
-        values = [dict(x=left, y=top, **size, rotation=0)]
+        bbox = coco_mask.toBbox(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
+        percent = (100 * bbox / (width, height, width, height)).tolist()
+        values = [dict(zip(('x', 'y', 'width', 'height'), percent), rotation=0)]
     return [
         dict(
             id=uuid.uuid4().hex[:10],
@@ -87,12 +74,7 @@ def name_note(names: Sequence[str], scores: Sequence[float]) -> str:
 
 
 def read_label_config(file: str | PathLike) -> tuple[str, LabelSet]:
-    """The text and the labels of a label config for one image.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no label config, or has labels for several images.
-    """
+    """The text and the labels of a file with a label config for one image."""
     config = read_text(file)
     sets = parse_label_config(config)
     if len(sets) > 1:
@@ -103,16 +85,10 @@ def read_label_config(file: str | PathLike) -> tuple[str, LabelSet]:
 def label_config_of(
     names: Sequence[str], file: str | PathLike | None = None, polygons: bool = False
 ) -> str:
-    """The label config of tasks with objects of some names.
+    """The label config of tasks with objects of some names: that of a file, or one made for them.
 
-    Args:
-        names: Of the objects.
-        file: A label config that has them all; None to make one.
-        polygons: Whether one that is made has polygons in place of brush masks.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no label config, has labels for several images, or lacks a name.
+    One that is made has brush masks, or polygons. A `ValueError` says if that of the file is none,
+    has labels for several images, or lacks a name.
     """
     if file is None:
         return make_label_config(names, KINDS[polygons])
@@ -132,12 +108,8 @@ def label_studio_tasks(
     """Tasks with predictions, as Label Studio imports them.
 
     An image is a local file of Label Studio's, in the folder of the images as its parent has it:
-    `/data/local-files/?d=photos/1.jpg` for `1.jpg` of `photos/`.
-
-    Args:
-        records: See `formats`.
-        images: The images' paths by `file_name`.
-        config: The label config, with a label for each name.
+    `/data/local-files/?d=photos/1.jpg` for `1.jpg` of `photos/`. The label config has a label for
+    each name of the records.
     """
     ((to_name, label_set),) = parse_label_config(config).items()
     labels = {label.name: label for label in label_set.labels}

@@ -73,8 +73,8 @@ class Labeler:
         except Exception as error:  # no single image ends a run
             return repr(error)
 
-    def label(self, given: Mapping[str, np.ndarray | str]) -> list[dict]:
-        """Label some images, given by their names as `read` returns them, all at once.
+    def label(self, given: Mapping[str, np.ndarray | LargeImage | str]) -> list[dict]:
+        """Label some images, by their names as `read` returns them, all at once.
 
         Returns:
             A record for each image, see `formats`, or its `file_name` and the `error` for which it
@@ -85,7 +85,8 @@ class Labeler:
         found = self._find(images, errors)
         records = [dict(file_name=name, error=error) for name, error in errors.items()]
         for name, things in found.items():
-            height, width = images[name].shape[:2]
+            image = images[name]
+            height, width = image.shape[:2]
             objects = [self._object(thing) for thing in things]
             objects = [o for o in objects if o['area'] and o['score'] >= self.score_thr]
             record = dict(file_name=name, width=width, height=height, objects=objects)
@@ -94,7 +95,6 @@ class Labeler:
                     thing['polygons'] = [ring.tolist() for ring in polygons_of(record, thing)]
             records.append(record)
             if self.show_dir is not None:  # so that an image with a record has its picture
-                image = images[name]
                 if isinstance(image, LargeImage):
                     image = image.window(0, 0, width, height)
                 picture = draw_objects(image, objects, self.names, font=self.font)

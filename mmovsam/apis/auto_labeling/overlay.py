@@ -25,19 +25,12 @@ def draw_objects(
     palette: str | Sequence[Sequence[int]] = 'random',
     font: str | PathLike | None = None,
 ) -> np.ndarray:
-    """A picture of the objects of an image, each in the color of its class.
+    """A picture of the objects of an image `(H, W, 3)` uint8 BGR, each in the color of its class.
 
-    Args:
-        image: `(H, W, 3)` uint8 BGR.
-        objects: Of a record, see `formats`.
-        names: Of the classes.
-        font_size: Of the names, in points for a picture that is 1,000 pixels high; by default one
-            that suits the picture.
-        palette: Colors of the classes, as MMDetection's `get_palette` takes them.
-        font: Of the names, see `mmovsam.fonts.font_families`.
-
-    Returns:
-        `(F * H, F * W, 3)` uint8 BGR; the factor F is 1 but for small images.
+    Objects are those of a record, see `formats`; names those of the classes, whose `palette` is as
+    MMDetection's `get_palette` takes it. Fonts are in points for a picture that is 1,000 pixels
+    high, by default as suits the picture; see `mmovsam.fonts.font_families`. Small images are
+    enlarged: the picture is `(F * H, F * W, 3)` uint8 BGR.
     """
     height, width = image.shape[:2]
     factor = max(1, READABLE // max(height, width))
@@ -83,13 +76,10 @@ def as_text(name: str) -> str:
 def contact_sheet(
     pictures: Sequence[np.ndarray], columns: int, width: int, gap: int = 6
 ) -> np.ndarray:
-    """Pictures side by side on white, row by row; those of a row are equally high and fill it.
+    """Pictures `(H, W, 3)` uint8 side by side on white; those of a row are equally high.
 
-    Args:
-        pictures: `(H, W, 3)` uint8 each, all of one channel order.
-        columns: How many a row has. The last row may have fewer; it is no higher than the others.
-        width: Of the sheet in pixels, about.
-        gap: Pixels around each picture.
+    The last row may have fewer than `columns`; it is no higher than the others. The sheet is about
+    as many pixels wide as `width`, with a gap around each picture.
     """
     lines, full = [], width
     for start in range(0, len(pictures), columns):

@@ -21,38 +21,31 @@ def match_images(
     source: str | PathLike,
     annotations: str | PathLike | None = None,
 ) -> dict[str, int | str]:
-    """Find for each image what a file of proposals calls it.
+    """Find for each image what a file of proposals, `source`, calls it.
 
     With a COCO file, an id means the image that has its `file_name` there. Without one, text is a
     file name, and a number is the one in the file's name: 139 means `000000000139.jpg`. File names
     may come with more or fewer folders than the images' and without an ending: `val/1.jpg` means
     `data/val/1.jpg`, and so do `1.jpg` and `1`.
 
-    Args:
-        keys: What the file of proposals calls its images, ids or file names.
-        names: File names of the images, with `/`.
-        source: The file of proposals, for messages.
-        annotations: The COCO file.
-
     Returns:
         Keys by names, without the images that have no key. How many have none, and how many keys
         mean no image, is logged.
 
     Raises:
-        FileNotFoundError: There is no such COCO file.
-        ValueError: It has no `images`, no key means an image, or a key may mean several, or an
-            image may be meant by several.
+        ValueError: The COCO file has no `images`, no key means an image, or a key may mean several,
+            or an image may be meant by several.
     """
     paths = defaultdict(list)  # by file names, stems, and numbers
     for path in map(PurePosixPath, names):
         numbers = {int(path.stem)} if path.stem.isdecimal() else set()
         for part in {path.name, path.stem} | numbers:
             paths[part].append(path)
-    called = None if annotations is None else _file_names(annotations)
+    file_names = None if annotations is None else _file_names(annotations)
     found: dict[str, int | str] = {}
     strangers = []
     for key in keys:
-        meant = _meant(paths, key if called is None else called.get(key))
+        meant = _meant(paths, key if file_names is None else file_names.get(key))
         if len(meant) > 1:
             raise ValueError(
                 f'{source}: its image {key!r} may be {" or ".join(meant[:3])}; {_REMEDY}, or '
@@ -60,30 +53,27 @@ def match_images(
             )
         if not meant:
             strangers.append(key)
-        elif meant[0] in found:
+        elif found.setdefault(meant[0], key) != key:
             raise ValueError(
-                f'{source}: its images {found[meant[0]]!r} and {key!r} may both be {meant[0]}; '
-                f'{_REMEDY}'
+                f'{source}: {found[meant[0]]!r} and {key!r} may both be {meant[0]}; {_REMEDY}'
             )
-        else:
-            found[meant[0]] = key
     without = [name for name in names if name not in found]
-    told = (
+    message = (
         f'{source}: {len(found)} of {len(names)} images have proposals in it'
         + (f', but not {", ".join(without[:3])}' if without else '')
         + f'; {len(strangers)} of its images are not among them'
         + (f', such as {strangers[:3]}' if strangers else '')
     )
     if not found:
-        raise ValueError(f'{told}; {_REMEDY}, or the images that it was made on')
+        raise ValueError(f'{message}; {_REMEDY}, or the images that it was made on')
     if without or strangers:
-        print_log(told, logger='current', level=logging.WARNING)
+        print_log(message, logger='current', level=logging.WARNING)
     return found
 
 
 def _meant(paths: Mapping[int | str, Sequence[PurePosixPath]], key: int | str | None) -> list[str]:
     """All images that a number, or a file name with any of its folders, may mean."""
-    if key is None or isinstance(key, int):
+    if not isinstance(key, str):
         return list(map(str, paths.get(key, ())))
     *folders, file = PurePosixPath(key).parts or ('',)
     return [
@@ -96,11 +86,9 @@ def _meant(paths: Mapping[int | str, Sequence[PurePosixPath]], key: int | str | 
 def _file_names(annotations: str | PathLike) -> Mapping[int | str, str]:
     """File names by ids."""
     content = read_json(annotations, "It is to be a file in COCO's layout.")
-    images = content.get('images')
     try:  # LVIS has addresses in place of names
-        return {i['id']: str(i.get('file_name') or i['coco_url']) for i in images}
+        return {i['id']: str(i.get('file_name') or i['coco_url']) for i in content['images']}
     except (TypeError, KeyError, AttributeError):
         raise ValueError(
-            f'{annotations} has no `images` with an id and a file_name each; give a file in '
-            "COCO's layout"
+            f"{annotations} has no `images` with id and file_name; give a file in COCO's layout"
         ) from None

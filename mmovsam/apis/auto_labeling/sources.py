@@ -1,4 +1,4 @@
-"""Where the objects of an image come from: everything in it, a detector, a file of proposals."""
+"""Where the objects of an image come from: everything in it, names, a detector, a file of boxes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from mmdet.structures import DetDataSample
 
 from ...checkpoints.fingerprint import module_fingerprint
-from ...prompts import DetectorPrompter, FilePrompter, Prompter
+from ...prompts import DetectorPrompter, FilePrompter, Prompter, Prompts
 from ...prompts.result_files import PICKLES
 from ..find import check_score_thr
 from ..image_input import read_image
@@ -24,6 +24,8 @@ from .proposals import match_images
 
 EVERYTHING = 'everything'
 FIND = 'find'
+CHOSEN_HERE = ('self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode')
+"""Arguments of the predictor's methods that are no options of a source."""
 
 
 class Found(NamedTuple):
@@ -41,7 +43,8 @@ class Source(ABC):
     """What says which objects an image has.
 
     Attributes:
-        settings: All that its answers depend on, besides the predictor.
+        settings: All that its results depend on, besides the predictor.
+        tile_size: Of large images that are looked at tile by tile; None for others.
     """
 
     settings: dict
@@ -67,18 +70,10 @@ class Source(ABC):
 
 
 class EverythingSource(Source):
-    """All that `segment_everything` finds, with its `score`.
-
-    Args:
-        options: Arguments of `segment_everything`.
-
-    Raises:
-        ValueError: An argument is unknown.
-    """
+    """All that `segment_everything` finds, with its `score`; `options` are its arguments."""
 
     def __init__(self, options: Mapping) -> None:
-        taken = ('self', 'image', 'image_format', 'image_index', 'output_mode', 'top_k')
-        _check_options(options, _arguments(OVSAMPredictor.segment_everything, *taken))
+        _check_options(options, _arguments(OVSAMPredictor.segment_everything))
         self.options = dict(options)
         self.tile_size = self.options.get('tile_size')
         self.settings = dict(prompter=EVERYTHING, options=self.options)
@@ -87,81 +82,22 @@ class EverythingSource(Source):
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
     ) -> list[list[Found]]:
         """See `Source.find`."""
-        if self.options.get('crop_layers') or self.tile_size:  # needs the image itself
-            found = [
-                predictor.segment_everything(image, image_format='BGR', top_k=top_k, **self.options)
-                for image in images.values()
-            ]
-        else:
-            predictor.set_image_batch(list(images.values()), 'BGR')
-            found = [
-                predictor.segment_everything(image_index=index, top_k=top_k, **self.options)
-                for index in range(len(images))
-            ]
-        return [[_first(thing) for thing in things] for things in found]
-
-
-class PromptSource(Source):
-    """The answers to the boxes of a prompter, one each and in their order.
-
-    The score is the root of the product of the box's and the best name's, as `OVSAM` has it by
-    default.
-
-    Args:
-        prompter: Where the boxes come from.
-        settings: See `Source`.
-        ids: What the prompter calls the images, by their names, where it has names of its own.
-    """
-
-    def __init__(
-        self, prompter: Prompter, settings: dict, ids: Mapping[str, int | str] | None = None
-    ) -> None:
-        self.prompter = prompter
-        self.settings = settings
-        self.ids = ids
-
-    def find(
-        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
-        """See `Source.find`."""
-        predictor.set_image_batch(list(images.values()), 'BGR')
-        self.prompter.to(predictor.device)
+        needs_image = self.options.get('crop_layers') or self.tile_size
         return [
-            self._find(predictor, index, name, image, top_k)
-            for index, (name, image) in enumerate(images.items())
+            _as_found(predictor.segment_everything(top_k=top_k, **which, **self.options))
+            for which in _set_images(predictor, images, not needs_image)
         ]
-
-    def _find(
-        self, predictor: OVSAMPredictor, index: int, name: str, image: np.ndarray, top_k: int
-    ) -> list[Found]:
-        if self.ids is not None and name not in self.ids:
-            return []
-        img_id = name if self.ids is None else self.ids[name]
-        (prompts,) = self.prompter([_sample(img_id, name, image)])
-        said = predictor.predict_batch(
-            prompts, top_k=top_k, mask_format='rle', image_index=index, keep_logits=False
-        )
-        scores = said.name_scores[:, 0] if said.name_scores.shape[1] else said.scores
-        if prompts.scores is not None:
-            scores = np.sqrt(scores * prompts.scores.cpu().numpy())
-        return list(map(Found, said.masks, scores.tolist(), said.names, said.name_scores.tolist()))
 
 
 class FindSource(Source):
     """What `OVSAMPredictor.find` finds of the names of the predictor's vocabulary.
 
-    Args:
-        options: Arguments of `find`, and `detector`, whose boxes are the candidates then: see
-            `DetectorPrompter`, which keeps those of a score of 0.3 or more here.
-
-    Raises:
-        ValueError: An argument is unknown.
+    Its options are the arguments of `find`, and `detector`, whose boxes are the candidates then:
+    see `DetectorPrompter`, which keeps those of a score of 0.3 or more here.
     """
 
     def __init__(self, options: Mapping) -> None:
-        taken = ('self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode')
-        known = _arguments(OVSAMPredictor.find, *taken, 'top_k')
-        _check_options(options, [*known, 'detector'])
+        _check_options(options, [*_arguments(OVSAMPredictor.find), 'detector'])
         check_score_thr(options.get('score_thr', 0))
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
@@ -179,29 +115,46 @@ class FindSource(Source):
         """See `Source.find`."""
         classifier = predictor.classifier
         names = classifier.subset(range(classifier.num_classes), predictor.vocabulary)
-        if self.tile_size is None:
-            predictor.set_image_batch(list(images.values()), 'BGR')
         found = []
-        for index, (name, image) in enumerate(images.items()):
-            boxes = None
+        places = _set_images(predictor, images, self.tile_size is None)
+        for (name, image), which in zip(images.items(), places):
             if self.prompter is not None:
-                (boxes,) = self.prompter.to(predictor.device)([_sample(name, name, image)])
-            which = dict(image_index=index, bboxes=boxes)
-            if self.tile_size is not None:
-                which = dict(image=image, image_format='BGR')
-            things = predictor.find(names, top_k=top_k, **which, **self.options)
-            found.append([_first(thing) for thing in things])
+                which['bboxes'] = _prompts(self.prompter, predictor, name, name, image)
+            found.append(_as_found(predictor.find(names, top_k=top_k, **which, **self.options)))
         return found
 
 
-def _first(thing: Mapping) -> Found:
-    return Found(*(thing[key] for key in Found._fields))
+class PromptSource(Source):
+    """The masks of the boxes of a prompter, one each and in their order.
 
+    The score is the root of the product of the box's and the best name's, as `OVSAM` has it by
+    default. `ids` has what the prompter calls the images, by their names; None if just so.
+    """
 
-def _sample(img_id: int | str, name: str, image: np.ndarray) -> DetDataSample:
-    return DetDataSample(
-        metainfo=dict(img_id=img_id, img_path=name, ori_img=image, ori_shape=image.shape[:2])
-    )
+    def __init__(
+        self, prompter: Prompter, settings: dict, ids: Mapping[str, int | str] | None = None
+    ) -> None:
+        self.prompter, self.settings, self.ids = prompter, settings, ids
+
+    def find(
+        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
+    ) -> list[list[Found]]:
+        """See `Source.find`."""
+        found = []
+        for (name, image), which in zip(images.items(), _set_images(predictor, images)):
+            img_id = name if self.ids is None else self.ids.get(name)
+            if img_id is None:
+                found.append([])
+                continue
+            prompts = _prompts(self.prompter, predictor, img_id, name, image)
+            options = dict(top_k=top_k, mask_format='rle', keep_logits=False)
+            pred = predictor.predict_batch(prompts, **which, **options)
+            scores = pred.name_scores[:, 0] if pred.name_scores.shape[1] else pred.scores
+            if prompts.scores is not None:
+                scores = np.sqrt(scores * prompts.scores.cpu().numpy())
+            parts = pred.masks, scores.tolist(), pred.names, pred.name_scores.tolist()
+            found.append(list(map(Found, *parts)))
+        return found
 
 
 def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]) -> Source:
@@ -227,12 +180,33 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
         _check_options(options, ('annotations', 'filter'))
         boxes = FilePrompter(prompter, filter=options.get('filter'))
         ids = match_images(boxes.images, names, prompter, options.get('annotations'))
-        content = np.memmap(prompter, np.uint8, 'r')
-        settings['content'] = hashlib.sha256(content).hexdigest()
+        settings['content'] = hashlib.sha256(Path(prompter).read_bytes()).hexdigest()
         return PromptSource(boxes, settings, ids)
-    _check_options(options, _arguments(DetectorPrompter, 'detector'))
+    _check_options(options, list(inspect.signature(DetectorPrompter).parameters)[1:])
     detector, settings['content'] = _detector(prompter, **options)
     return PromptSource(detector, settings)
+
+
+def _set_images(
+    predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], at_once: bool = True
+) -> list[dict]:
+    """The arguments by which the predictor's methods look at each image."""
+    if not at_once:
+        return [dict(image=image, image_format='BGR') for image in images.values()]
+    predictor.set_image_batch(list(images.values()), 'BGR')
+    return [dict(image_index=index) for index in range(len(images))]
+
+
+def _as_found(things: Sequence[Mapping]) -> list[Found]:
+    return [Found(*(thing[key] for key in Found._fields)) for thing in things]
+
+
+def _prompts(
+    prompter: Prompter, predictor: OVSAMPredictor, img_id: int | str, name: str, image: np.ndarray
+) -> Prompts:
+    metainfo = dict(img_id=img_id, img_path=name, ori_img=image, ori_shape=image.shape[:2])
+    (prompts,) = prompter.to(predictor.device)([DetDataSample(metainfo=metainfo)])
+    return prompts
 
 
 def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, str]:
@@ -242,8 +216,9 @@ def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, st
     return prompter, module_fingerprint(prompter.detector)
 
 
-def _arguments(function: Callable, *taken: str) -> list[str]:
-    return [name for name in inspect.signature(function).parameters if name not in taken]
+def _arguments(method: Callable) -> list[str]:
+    taken = (*CHOSEN_HERE, 'top_k')
+    return [name for name in inspect.signature(method).parameters if name not in taken]
 
 
 def _check_options(options: Mapping, known: Sequence[str]) -> None:

@@ -19,12 +19,7 @@ JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 def picture_files(out: Path, images: Mapping[str, Path]) -> dict[str, Path]:
-    """Where YOLO's format has pictures, by their names; without those that are there already.
-
-    Args:
-        out: The folder of the labels.
-        images: The images' paths by their names.
-    """
+    """Where YOLO's folder `out` has the pictures of `images`; without those that lie there."""
     files = {name: out / 'images' / PurePosixPath(name) for name in images}
     return {
         name: file
@@ -54,13 +49,13 @@ def split(out: Path, names: Collection[str]) -> dict[str, list[str]]:
     """The pictures that `train.txt` and `val.txt` list.
 
     A tenth, at least one, is for validation, and mostly stays there when there are more pictures.
-    A single one is in both.
-
-    Args:
-        out: The folder, for the log: pictures whose names cannot stand on a line are left out.
-        names: Of the pictures.
+    A single one is in both. Those whose names cannot stand on a line are left out, says the log.
     """
-    listed = [name for name in names if _is_listable(name)]
+    listed = [
+        name
+        for name in names
+        if name.splitlines() == [name] and name.encode(errors='ignore').decode() == name
+    ]
     if len(listed) < len(names):
         print_log(
             f'{out}: {len(names) - len(listed)} images are in neither train.txt nor val.txt: their '
@@ -72,8 +67,3 @@ def split(out: Path, names: Collection[str]) -> dict[str, list[str]]:
     validation = set(by_chance[: max(1, len(listed) // 10)])
     training = [name for name in listed if name not in validation]
     return {'train.txt': training or listed, 'val.txt': sorted(validation)}
-
-
-def _is_listable(name: str) -> bool:
-    """Whether a name can stand on a line of a text file."""
-    return name.splitlines() == [name] and name.encode(errors='ignore').decode() == name

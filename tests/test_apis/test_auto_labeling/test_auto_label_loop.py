@@ -17,10 +17,9 @@ from pycocotools import mask as coco_mask
 from tiny_dump import in_two_processes
 
 from mmovsam.apis import OVSAMPredictor, auto_label
-from mmovsam.apis.auto_labeling import formats, sources
+from mmovsam.apis.auto_labeling import sources
 from mmovsam.apis.auto_labeling.labeler import Labeler
 from mmovsam.apis.auto_labeling.sources import EverythingSource
-from mmovsam.apis.input_list import list_images
 
 auto_label_module = sys.modules[auto_label.__module__]
 ALL = dict(points_per_side=2, stability_thr=0, min_area=1, nms_iou=0.999)
@@ -257,22 +256,6 @@ def test_two_images_with_one_picture_are_refused(run, folder):
         run(show_dir=folder / 'pictures')
 
 
-def test_all_processes_have_the_list_of_the_main_process(run, folder, monkeypatch):
-    """A folder may grow while the others look: numbers would be of other images then."""
-    by_main_process, asked = auto_label_module.by_main_process, []
-
-    def of_another_process(function):
-        asked.append(getattr(function, 'func', function))
-        found = by_main_process(function)
-        if asked == [list_images]:
-            (folder / 'images' / '0.png').write_bytes(b'new')
-        return found
-
-    monkeypatch.setattr(auto_label_module, 'by_main_process', of_another_process)
-    done = run()
-    assert asked[0] is list_images and done.num_images == 6 and done.unreadable == {}
-
-
 def test_process_that_is_quicker_takes_more_and_two_give_what_one_gives(run, folder):
     label = Labeler.label
 
@@ -295,19 +278,6 @@ def test_process_that_is_quicker_takes_more_and_two_give_what_one_gives(run, fol
     assert sorted(by(0) + by(1)) == sorted(NAMES) and len(by(1)) > 2
     run()
     assert (folder / 'two.json').read_bytes() == (folder / 'out.json').read_bytes()
-
-
-@pytest.mark.parametrize('arguments', [dict(polygons=True), dict(format='yolo')])
-def test_polygons_are_made_by_the_process_that_has_the_masks(run, monkeypatch, arguments):
-    write_labels = auto_label_module.write_labels
-
-    def writing(*args, **kwargs):
-        with monkeypatch.context() as patch:
-            patch.setattr(formats, 'mask_to_polygons', None)
-            write_labels(*args, **kwargs)
-
-    monkeypatch.setattr(auto_label_module, 'write_labels', writing)
-    assert run(**arguments).num_objects > 6
 
 
 def test_parts_of_so_many_images_are_the_whole_together(run, folder):

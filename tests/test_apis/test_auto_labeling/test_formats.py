@@ -80,13 +80,6 @@ def test_pycocotools_reads_what_was_found(tmp_path, records, polygons):
     assert evaluation.stats[0] == pytest.approx(1)
 
 
-def test_no_images_and_no_objects_make_a_whole_file(tmp_path):
-    write(tmp_path / 'out.json', 'coco', [])
-    content = json.loads((tmp_path / 'out.json').read_text())
-    assert content['images'] == content['annotations'] == []
-    assert len(content['categories']) == 3
-
-
 def test_labelme_finds_images_and_groups_the_pieces_of_an_object(tmp_path, records):
     write(tmp_path / 'labels', 'labelme', records)
     path = tmp_path / 'labels' / 'a' / '1.json'
@@ -159,15 +152,6 @@ def test_two_images_with_one_file_on_some_file_system_are_refused(other):
     assert len({file_key(used.name(name)) for name in names}) == 2
 
 
-def test_two_images_with_one_file_of_labels_are_refused():
-    names = ['a/1.jpg', 'b/1.jpg', 'a/1.png']
-    for format, file in (('labelme', 'out/a/1.json'), ('yolo', 'out/labels/a/1.txt')):
-        with pytest.raises(ValueError, match=f'a/1.jpg and a/1.png would both .* in {file}'):
-            label_files(Path('out'), format, names)
-        assert len(label_files(Path('out'), format, names[:2])) == 2
-    assert label_files(Path('out'), 'coco', names) == [Path('out')]
-
-
 def test_file_in_place_of_a_folder_is_refused_before_any_work(tmp_path):
     (tmp_path / 'file').touch()
     for format, out, message in (
@@ -206,16 +190,6 @@ def test_panoptic_pictures_have_the_ids_of_the_file(tmp_path, records):
         for number, segment in segments.items():
             assert segment['area'] == (ids == number).sum()
             assert NAMES[segment['category_id'] - 1] == segment['name']
-
-
-def test_panoptic_masks_share_no_pixel(tmp_path, records):
-    whole = np.ones((HEIGHT, WIDTH), bool)
-    records[0]['objects'].append(thing(whole, 'unknown', 0.9))
-    write(tmp_path / 'out.json', 'coco_panoptic', records)
-    segments = json.loads((tmp_path / 'out.json').read_text())['annotations'][0]['segments_info']
-    assert sum(each['area'] for each in segments) == whole.sum()
-    ring, pieces = masks()
-    assert [each['area'] for each in segments[:2]] == [(ring & ~pieces).sum(), pieces.sum()]
 
 
 def test_panoptic_files_are_a_json_and_pictures_beside_it(tmp_path):

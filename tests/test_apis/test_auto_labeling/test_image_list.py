@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mmovsam.apis.input_list import list_images
+from mmovsam.apis.input_list import list_images, list_inputs
 
 FILES = ('b.jpg', 'a/2.PNG', 'a/1.jpeg', 'a/deep/3.webp', 'a/notes.txt', '.hidden/4.jpg', '.5.jpg')
 NAMES = ['a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg']
@@ -22,9 +22,10 @@ def folder(tmp_path, monkeypatch):
 def test_folder_is_searched_to_the_bottom_but_not_where_it_is_hidden(folder):
     found = list_images(folder)
     assert list(found) == list(list_images('images/../images/')) == NAMES
+    assert list_inputs(folder) == [str(folder / name) for name in NAMES]
     assert found['a/1.jpeg'] == folder / 'a' / '1.jpeg'
-    assert 'a/deep/3.webp' not in list_images(folder, leave_out='images/a/deep')
-    assert list(list_images(folder, leave_out='images/none')) == NAMES
+    assert 'a/deep/3.webp' not in list_images(folder, leave_out=['images/a/deep'])
+    assert list(list_images(folder, leave_out=['images/none'])) == NAMES
 
 
 def test_links_are_followed_and_a_circle_ends(folder):

@@ -83,14 +83,6 @@ def test_other_settings_are_told_or_forget_the_records_if_asked(tmp_path, file, 
     assert len(journal(tmp_path, top_k=3).open(overwrite=True)) == 1  # the same settings
 
 
-def test_settings_of_a_run_that_found_nothing_do_not_matter(tmp_path):
-    journal(tmp_path).open()
-    write(tmp_path, [])
-    assert journal(tmp_path, top_k=3).open() == {}
-    write(tmp_path, RECORDS, top_k=3)
-    assert len(journal(tmp_path, top_k=3).open()) == len(RECORDS)
-
-
 def test_record_of_a_failure_gives_way_to_a_better_one_in_any_order(tmp_path):
     journal(tmp_path).open()
     failed = dict(file_name='0.jpg', error='truncated')
