@@ -1,4 +1,4 @@
-"""Masks as polygons, for formats that have nothing else and for pages that draw them."""
+"""Masks as polygons, for formats that have nothing else."""
 
 from __future__ import annotations
 
@@ -29,15 +29,6 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float | None = None) -> list[n
         Pixel x covers x to x + 1, as in COCO. None for an empty mask.
     """
     return [joined(rings) for rings in _pieces(mask, tolerance)]
-
-
-def svg_path(mask: np.ndarray) -> str:
-    """The rings of a mask `(H, W)`, for the attribute `d` of an SVG path filled by `evenodd`.
-
-    They go around pieces and holes, as `mask_to_polygons` has them; empty for an empty mask.
-    """
-    rings = [ring for piece in _pieces(mask, None) for ring in piece]
-    return ''.join('M' + 'L'.join(f'{x:g} {y:g}' for x, y in ring) + 'Z' for ring in rings)
 
 
 def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
