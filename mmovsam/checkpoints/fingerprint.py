@@ -15,9 +15,7 @@ from torch import Tensor, nn
 def module_fingerprint(module: nn.Module, without: str | None = None) -> str | None:
     """Hexadecimal SHA-256 of all that decides what a network says: its tensors and settings.
 
-    Args:
-        module: The network; without tensors it has None.
-        without: Name of a submodule that does not count.
+    The submodule of the name `without` does not count; a network without tensors has None.
     """
 
     def counts(name: str) -> bool:

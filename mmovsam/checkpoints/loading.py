@@ -14,10 +14,10 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from mmengine.runner import CheckpointLoader
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from ..compat import forced_weights_only, weights_only
 from ..downloads import fetch, is_address
@@ -160,7 +160,7 @@ def save_safetensors(state_dict, path, metadata=None) -> None:
     notes = {str(k): str(v) for k, v in (metadata or {}).items()}
     with atomic_path(path) as temporary:
         try:
-            save_file(_own_memory(state_dict), str(temporary), metadata=notes)
+            safetensors.torch.save_file(_own_memory(state_dict), str(temporary), metadata=notes)
         except SafetensorError as error:
             raise OSError(f'{path} could not be written: {error}') from error
 
@@ -208,7 +208,7 @@ def _moved(state_dict, map_location) -> dict:
 
 def _load_safetensors(file, map_location):
     try:
-        with safe_open(str(file), framework='pt') as reader:
+        with safetensors.safe_open(str(file), framework='pt') as reader:
             meta = dict(reader.metadata() or {})
             state_dict = from_int8({key: reader.get_tensor(key) for key in reader.keys()})
     except (SafetensorError, OSError, UnicodeDecodeError) as error:

@@ -67,14 +67,14 @@ def group_by_image(images, annotations, categories):
     ids = [identifier(image, 'id', 'an image') for image in images]
     _check_distinct(ids, 'id', 'images')
     by_image = {image_id: [] for image_id in sorted(ids, key=_order)}
-    known = dict(image=by_image, category={category['id'] for category in categories})
+    known = dict(images=by_image, categories={category['id'] for category in categories})
     for annotation in annotations:
-        for kind, ids in known.items():
-            number = identifier(annotation, f'{kind}_id', name_of(annotation))
+        for key, (table, ids) in zip(('image_id', 'category_id'), known.items()):
+            number = identifier(annotation, key, name_of(annotation))
             if number not in ids:
                 raise ValueError(
-                    f'{name_of(annotation)} has {kind}_id {number!r}, which is none of the '
-                    f"file's {len(ids)}; correct it, or add what it is of"
+                    f'{name_of(annotation)} has {key} {number!r}, which is none of the '
+                    f"file's {len(ids)} {table}; correct it, or add what it is of"
                 )
         by_image[annotation['image_id']].append(annotation)
     return by_image

@@ -70,12 +70,6 @@ class MiniWorldPictures(BaseDataset):
 
     All names occur, novel ones too, as CLIP has seen all names. Nothing is stored: picture i
     depends on seed and i only.
-
-    Args:
-        num_images (int): Length of the dataset.
-        seed (int): Not negative.
-        image_size (int): Side of the pictures in pixels.
-        pipeline (Sequence[dict]): Transforms of the item.
     """
 
     METAINFO = dict(classes=_NAMES, novel=tuple(category.novel for category in CATEGORIES))

@@ -98,12 +98,9 @@ def fetch(address: str) -> Path:
 
 
 def kept(address: str, name: str, make: Callable[[Path], None]) -> Path:
-    """A file of the cache, made once by one process.
+    """A file of the cache, made of an address once by one process.
 
-    Args:
-        address: What it is made of; names it in messages.
-        name: Its file name.
-        make: Writes it, whole or not at all, to the path that it is given.
+    `make` writes it, whole or not at all, to the path that it is given.
 
     Raises:
         DownloadError: It cannot be made, or is another file than before.

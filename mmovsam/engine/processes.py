@@ -74,19 +74,14 @@ class SharedCounter:
     """
 
     def __init__(self) -> None:
-        self._value = 0
-        self._store = None
-        name = by_main_process(lambda: uuid.uuid4().hex)
+        name, store = by_main_process(lambda: uuid.uuid4().hex), torch.distributed.HashStore()
         if get_world_size() > 1:
-            default = torch.distributed.distributed_c10d._get_default_store()
-            self._store = torch.distributed.PrefixStore(name, default)
+            store = torch.distributed.distributed_c10d._get_default_store()
+        self._store = torch.distributed.PrefixStore(name, store)
 
     def add(self, amount: int) -> int:
         """The number after adding to it."""
-        if self._store is not None:
-            return self._store.add('value', amount)
-        self._value += amount
-        return self._value
+        return self._store.add('value', amount)
 
 
 @contextlib.contextmanager

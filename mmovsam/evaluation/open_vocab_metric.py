@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from ..prompts.sampling import masks_to_numpy
+
 
 def to_numpy(value) -> np.ndarray:
     """A tensor, MMDetection's boxes, or numbers as an array."""
@@ -29,14 +31,12 @@ def log_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None
 
 def _mask(masks, i: int) -> np.ndarray:
     """Mask `i` as (H, W) bool, of a tensor, an array, COCO RLEs, or MMDetection's mask classes."""
-    if hasattr(masks, 'to_ndarray'):
-        return masks[i : i + 1].to_ndarray()[0].astype(bool)
-    mask = masks[i]
-    if isinstance(mask, Mapping):
-        if isinstance(mask['counts'], list):
-            mask = coco_mask.frPyObjects(dict(mask), *mask['size'])
-        return coco_mask.decode(dict(mask)).astype(bool)
-    return to_numpy(mask).astype(bool)
+    if not isinstance(masks, list | tuple):
+        return masks_to_numpy(masks[i : i + 1])[0].astype(bool)
+    mask = dict(masks[i])
+    if isinstance(mask['counts'], list):
+        mask = coco_mask.frPyObjects(mask, *mask['size'])
+    return coco_mask.decode(mask).astype(bool)
 
 
 def mask_iou(first: np.ndarray, second: np.ndarray) -> float:

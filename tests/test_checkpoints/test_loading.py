@@ -169,7 +169,7 @@ def test_disk_that_fails_is_no_broken_checkpoint(tmp_path, monkeypatch, name):
 
     (tmp_path / name).write_bytes(b'checkpoint')
     monkeypatch.setattr('torch.load', fail)
-    monkeypatch.setattr(loading, 'safe_open', fail)
+    monkeypatch.setattr('safetensors.safe_open', fail)
     with pytest.raises(OSError, match=f'Input/output error.*{name}') as raised:
         load_checkpoint_file(tmp_path / name)
     assert 'broken' not in str(raised.value)

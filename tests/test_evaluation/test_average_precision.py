@@ -169,12 +169,11 @@ def test_results_are_small_and_pass_from_process_to_process(tmp_path):
     assert metric.compute_metrics(results)['segm_AP'] == pytest.approx(1)
 
 
-@pytest.mark.parametrize('as_text', [True, False])
-def test_masks_may_be_run_lengths_and_images_untested(tmp_path, as_text):
-    masks = [to_rle(rectangle(BOX), as_text)]
-    sample = dict(FOUND, pred_instances={**FOUND['pred_instances'], 'masks': masks})
+def test_masks_may_be_run_lengths_and_images_untested(tmp_path):
     path = write(tmp_path, [thing(1, 3, BOX), thing(2, 3, BOX)])
-    assert run(path, sample, metric='segm')['coco/segm_AP'] == pytest.approx(1)
+    for as_text in (True, False):
+        sample = with_masks([to_rle(rectangle(BOX), as_text)])
+        assert run(path, sample, metric='segm')['coco/segm_AP'] == pytest.approx(1)
 
 
 @pytest.mark.parametrize('changes', [{}, dict(id=...), dict(area=None), dict(area=0, iscrowd='0')])

@@ -27,14 +27,10 @@ _OVERSAMPLE = 3
 
 
 def draw_object(rng, category, size, angle, held_out=False):
-    """Draws one object.
+    """Draws one object of a category, its longest side `size` pixels before it is rotated.
 
-    Args:
-        rng (numpy.random.Generator): Chooses color jitter, pattern phase and the digit scan.
-        category (Category): What to draw.
-        size (float): Longest side before rotation, in pixels.
-        angle (float): Rotation in degrees, counter-clockwise on the screen.
-        held_out (bool): Whether a digit comes from the scans kept for the test split.
+    The angle is in degrees, counter-clockwise. A digit that is `held_out` is of the scans kept for
+    the test split.
 
     Returns:
         tuple: colors (h, w, 3) uint8 RGB and alpha (h, w) float32 in [0, 1], cut to what is

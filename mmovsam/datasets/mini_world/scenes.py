@@ -43,10 +43,6 @@ def draw_scene(rng, split):
 
     Training scenes hold base categories only. In validation and test scenes a third of the objects
     are novel.
-
-    Args:
-        rng (numpy.random.Generator): Source of all chance.
-        split (str): One of `SPLITS`.
     """
     if split not in SPLITS:
         raise ValueError(f'split is {split!r}, expected one of {", ".join(map(repr, SPLITS))}')
@@ -83,14 +79,9 @@ def draw_pose(rng, category):
 
 
 def paste(image, colors, alpha, left, top):
-    """Blend an object into an image in place; what lies outside of the image is cut off.
+    """Blend an object into an image (H, W, 3) uint8 in place; what lies outside of it is cut off.
 
-    Args:
-        image (numpy.ndarray): (H, W, 3) uint8.
-        colors (numpy.ndarray): (h, w, 3) uint8.
-        alpha (numpy.ndarray): (h, w) float32 in [0, 1].
-        left (int): Column of the image for the object's first column; may be negative.
-        top (int): Row, likewise.
+    `colors` are (h, w, 3) uint8, `alpha` is (h, w) in [0, 1], `left` and `top` may be negative.
     """
     window, part = overlap(image.shape, alpha.shape, left, top)
     weight = alpha[part][..., None]

@@ -35,14 +35,6 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
     written last, has LVIS v1's fields. Masks are COCO run lengths (compressed `counts` as text),
     not LVIS's polygons, since visible masks have holes and pieces.
 
-    Args:
-        out (str | os.PathLike): Folder of the small world.
-        split (str): `'train'`, `'val'` or `'test'`.
-        num_images (int): Number of scenes.
-        seed (int): Not negative.
-        progress (bool): Whether to show a progress bar.
-        overwrite (bool): Whether to replace a split that another call has made.
-
     Returns:
         pathlib.Path: The annotation file.
 

@@ -20,14 +20,8 @@ class HeartbeatHook(Hook):
     """End this process when another one has not given a sign of life for some time.
 
     A machine that loses power closes no connection: those that wait for it notice nothing. A thread
-    of each process meets those of the others every few seconds, whatever the training does.
-
-    Args:
-        seconds: How long a process may be silent.
-        interval: Seconds from one meeting to the next.
-
-    Raises:
-        ValueError: A time is not positive.
+    of each process meets those of the others every `interval` seconds, whatever the training does;
+    `seconds` is how long one may be silent.
     """
 
     def __init__(self, seconds: float = 40, interval: float = 5) -> None:

@@ -44,7 +44,8 @@ class PictureHook(DetVisualizationHook):
             path = sample.img_path
             out_file = None
             if self.test_out_dir is not None:
-                name = osp.relpath(path, self._folder) if self._folder else osp.basename(path)
+                name = osp.relpath(path, self._folder) if self._folder else '..'
+                name = osp.basename(path) if name.startswith('..') else name
                 out_file = osp.join(runner.work_dir, runner.timestamp, self.test_out_dir, name)
             self._visualizer.add_datasample(
                 osp.basename(path) if self.show else 'test_img',

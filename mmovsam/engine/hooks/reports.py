@@ -32,12 +32,8 @@ class SingleLoggerHook(LoggerHook):
 class TrainingReportHook(Hook):
     """Log how many parameters train on how many images of each source, and the time of an epoch.
 
-    The time is measured at the start; MMEngine's `eta` in each later line is of all iterations so
-    far.
-
-    Args:
-        warm_up: Iterations that are not measured.
-        measured: Iterations that are, after these.
+    The time is that of the `measured` iterations after those of `warm_up`; MMEngine's `eta` in each
+    later line is of all iterations so far.
     """
 
     priority = 'LOW'  # its line comes after those that others log about the start
