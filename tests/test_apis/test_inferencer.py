@@ -96,11 +96,11 @@ def files(folder):
 
 @pytest.fixture
 def warnings(monkeypatch):
-    said = []
+    messages = []
     monkeypatch.setattr(
-        'mmovsam.apis.inferencer.print_log', lambda text, **kwargs: said.append(text)
+        'mmovsam.apis.inferencer.print_log', lambda text, **kwargs: messages.append(text)
     )
-    return said
+    return messages
 
 
 def same_instances(prediction, sample):

@@ -163,7 +163,7 @@ def test_boxes_are_cut_off_at_the_image_filtered_and_named(write):
 
 
 @pytest.mark.parametrize(
-    ('image_id', 'asked', 'count'),
+    ('image_id', 'image', 'count'),
     [
         (5, sample(np.int64(5), 'val/6.jpg'), 1),
         ('val/5.jpg', sample(0, 'data/val/5.jpg'), 1),
@@ -176,8 +176,8 @@ def test_boxes_are_cut_off_at_the_image_filtered_and_named(write):
         (5, sample(None, '5.jpg'), 0),
     ],
 )
-def test_images_are_found_by_id_or_by_file_name(results, image_id, asked, count):
-    assert len(results(entry(image_id))([asked])[0]) == count
+def test_images_are_found_by_id_or_by_file_name(results, image_id, image, count):
+    assert len(results(entry(image_id))([image])[0]) == count
 
 
 def test_labels_follow_the_order_of_ids(results, tmp_path):

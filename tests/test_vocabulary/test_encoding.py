@@ -14,9 +14,9 @@ NAMES = ['cat', 'dog/hound', 'red ring']
 
 @pytest.fixture
 def log(monkeypatch):
-    said = []
-    monkeypatch.setattr(encoding, 'print_log', lambda text, **_: said.append(text))
-    return said
+    messages = []
+    monkeypatch.setattr(encoding, 'print_log', lambda text, **_: messages.append(text))
+    return messages
 
 
 class LengthModel(nn.Module):
