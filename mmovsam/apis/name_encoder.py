@@ -12,6 +12,7 @@ from ..vocabulary import TextClassifier, Vocabulary, load_text_encoder, split_na
 
 Names = tuple[str, ...]
 Rows = tuple[Tensor, Tensor]  # embeddings (P, D) and biases (P,) of a class's names
+REMEMBERED = 20_000  # typed names
 
 
 class NameEncoder:
@@ -24,7 +25,6 @@ class NameEncoder:
         own: The model's vocabulary; None if it has none.
         text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None for no text tower.
         max_names: How many a typed list may have.
-        remembered: How many typed names are kept, no fewer than `max_names`.
         built: Built vocabularies to choose from, each by what it is called. Where several know a
             name, the model's comes first, then they in their order.
     """
@@ -34,12 +34,10 @@ class NameEncoder:
         own: TextClassifier | None = None,
         text_encoder: Mapping | None = None,
         max_names: int = 2000,
-        remembered: int = 20000,
         built: Mapping[str, TextClassifier] | None = None,
     ) -> None:
         self.own = own
         self.max_names = max_names
-        self.remembered = max(remembered, max_names)
         self.built = dict(built or {})
         self._text_encoder_args = text_encoder
         self._text_encoder = None
@@ -99,7 +97,7 @@ class NameEncoder:
             if new:
                 self._typed.update(zip(new, self._read(list(new.values()))))
             of_typed = {key: (self._typed[key], True) for key in typed}
-            if len(self._typed) > self.remembered:
+            if len(self._typed) > max(REMEMBERED, self.max_names):
                 self._typed = {key: self._typed[key] for key in typed}
         rows, novel = zip(*(of_typed.get(key) or self._known[key] for key in wanted))
         embeddings, biases = zip(*rows)

@@ -36,11 +36,13 @@ def in_tiles(
     first, and an object has at most one piece of each tile. It gets the union of their masks, and
     all else from the largest of them. What several tiles show whole is still there several times.
 
-    Args: image: The image. look: From a tile, `(h, w, 3)` uint8 BGR, to dicts as those of
-        `segment_everything`, with run lengths; here `crop_box` is of the tile, or of all tiles that
-        have a piece. tile_size: Side of the tiles in pixels of the image. tile_overlap: Of
-        neighboring tiles, in parts of their side; at least this. by_name: Whether only pieces of
-        one name can be of one object.
+    Args:
+        image: The image.
+        look: From a tile, `(h, w, 3)` uint8 BGR, to dicts as those of `segment_everything`, with
+            run lengths; here `crop_box` is of the tile, or of all tiles that have a piece.
+        tile_size: Side of the tiles in pixels of the image.
+        tile_overlap: Of neighboring tiles, in parts of their side; at least this.
+        by_name: Whether only pieces of one name can be of one object.
     """
     tiles = list(tile_boxes(image.shape, tile_size, tile_overlap))
     corners = np.array(tiles)

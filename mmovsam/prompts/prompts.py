@@ -90,7 +90,7 @@ class Prompts:
             raise ValueError(f'Prompts disagree about their number: {sizes}; give one row for each')
         if (self.point_coords is None) != (self.point_labels is None):
             raise ValueError(
-                'Prompts need point_coords and point_labels (1, 0 background, -1 padding) together'
+                'Prompts need point_coords and point_labels together (1, 0 background, -1 padding)'
             )
         if self.point_coords is not None:
             self._check_points()

@@ -94,15 +94,6 @@ def files(folder):
     return [str(folder / name) for name in ('a.PNG', 'b.jpg', 'c.bmp')]
 
 
-@pytest.fixture
-def warnings(monkeypatch):
-    said = []
-    monkeypatch.setattr(
-        'mmovsam.apis.inferencer.print_log', lambda text, **kwargs: said.append(text)
-    )
-    return said
-
-
 def same_instances(prediction, sample):
     """Whether a dict says what a data sample has."""
     found = sample.pred_instances
@@ -194,7 +185,7 @@ def test_every_kind_of_input_gives_one_result(inferencer, folder, files):
     assert [one['img_path'] for one in found] == files
 
 
-def test_files_are_fetched_from_their_address(inferencer, folder, files, tmp_path, warnings):
+def test_files_are_fetched_from_their_address(inferencer, folder, files, tmp_path, logged):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
@@ -210,7 +201,9 @@ def test_files_are_fetched_from_their_address(inferencer, folder, files, tmp_pat
     assert alike(found[0], expected)
     assert [result['img_path'] for result in found] == given
     assert 'none.jpg cannot be read: HTTP Error 404' in found[1]['error']
-    assert 'no file backend for ftp2://host/a.jpg' in found[2]['error'] and len(warnings) == 2
+    assert (
+        'no file backend for ftp2://host/a.jpg' in found[2]['error'] and len(logged.messages) == 2
+    )
     assert sorted(path.name for path in tmp_path.glob('out/*/*')) == ['b.jpg', 'b.json']
 
 
@@ -223,7 +216,7 @@ def test_files_are_fetched_from_their_address(inferencer, folder, files, tmp_pat
         (3, ValueError, 'An image is'),
     ],
 )
-def test_input_that_is_no_image_is_refused(inferencer, tmp_path, warnings, inputs, error, message):
+def test_input_that_is_no_image_is_refused(inferencer, tmp_path, inputs, error, message):
     with pytest.raises(error, match=message):
         inferencer(inputs)
     with pytest.raises(ValueError, match='has no images'):
@@ -242,7 +235,7 @@ def test_images_of_formats_that_are_not_read_are_counted(tmp_path, listing, logg
 
 @pytest.mark.parametrize('batch_size', [1, 3])
 def test_bad_file_is_told_and_the_others_go_on(
-    inferencer, folder, files, tmp_path, warnings, batch_size
+    inferencer, folder, files, tmp_path, logged, batch_size
 ):
     expected = inferencer(files)['predictions']
     (folder / 'aa.jpg').write_bytes((folder / 'b.jpg').read_bytes()[:300])
@@ -257,7 +250,7 @@ def test_bad_file_is_told_and_the_others_go_on(
     assert len(given['predictions']) == 3 and all(map(alike, given['predictions'], expected))
     assert bad['labels'] == bad['names'] == bad['masks'] == bad['bboxes'] == []
     assert bad['img_path'] == str(folder / 'aa.jpg') and 'is truncated or no image' in bad['error']
-    assert len(warnings) == 1 and bad['error'] in warnings[0]
+    assert len(logged.messages) == 1 and bad['error'] in logged.text
     assert [picture is None for picture in given['visualization']] == [False, True, False, False]
     written = sorted(path.stem for path in tmp_path.glob('out/preds/*'))
     assert written == sorted(path.stem for path in tmp_path.glob('out/vis/*')) == ['a', 'b', 'c']

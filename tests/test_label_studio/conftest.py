@@ -29,13 +29,13 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(('127.0.0.1', 0), _Handler)
-        self.pages, self.asked, self.token = {}, [], None
+        self.pages, self.requests, self.token = {}, [], None
         self.url = f'http://127.0.0.1:{self.server_port}'
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.server.asked.append((self.path, self.headers.get('Authorization')))
+        self.server.requests.append((self.path, self.headers.get('Authorization')))
         status, content, headers = self.server.pages.get(self.path, (404, b'', {}))
         if self.server.token and self.headers.get('Authorization') != self.server.token:
             status, content, headers = 401, b'', {}
@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         known = self.path == '/api/token/refresh/' and body == {'refresh': 'a.b.c'}
         content = b'{}'
         if known:
-            self.server.token = f'Bearer access{len(self.server.asked)}'
+            self.server.token = f'Bearer access{len(self.server.requests)}'
             content = json.dumps({'access': self.server.token.split()[1]}).encode()
         self.send_response(200 if known else 401)
         self.send_header('Content-Length', str(len(content)))

@@ -48,7 +48,7 @@ def test_upload_is_fetched_with_the_key_and_quoted_if_it_is_not_yet(label_studio
     ]:
         label_studio.pages[path] = (200, png, {})
         assert np.array_equal(read(source, address), picture)
-        assert label_studio.asked.pop() == (path, 'Token legacy')
+        assert label_studio.requests.pop() == (path, 'Token legacy')
 
 
 def test_personal_token_is_exchanged_once_and_again_when_it_is_old(label_studio, picture, png):
@@ -57,10 +57,10 @@ def test_personal_token_is_exchanged_once_and_again_when_it_is_old(label_studio,
     source = ImageSource(label_studio.url, 'a.b.c')
     for _ in range(2):
         assert np.array_equal(read(source, UPLOAD), picture)
-    assert [token for _, token in label_studio.asked][1:] == 2 * ['Bearer access1']
+    assert [token for _, token in label_studio.requests][1:] == 2 * ['Bearer access1']
     label_studio.token = 'a newer one'
     assert np.array_equal(read(source, UPLOAD), picture)
-    assert label_studio.asked[-1][1] == 'Bearer access4'
+    assert label_studio.requests[-1][1] == 'Bearer access4'
 
 
 @pytest.mark.parametrize('key', [None, 'legacy', 'd.e.f'])
@@ -113,7 +113,7 @@ def test_other_host_needs_to_be_allowed_and_never_sees_the_key(
         label_studio.pages[UPLOAD] = redirect('/moved', status)
         label_studio.pages['/moved'] = redirect(other.url + '/plum.png', status)
         assert np.array_equal(read(source, UPLOAD), picture)
-    assert set(other.asked) == {('/plum.png', None)}
+    assert set(other.requests) == {('/plum.png', None)}
 
 
 def test_redirect_to_elsewhere_or_in_circles_is_refused(label_studio):
@@ -121,11 +121,11 @@ def test_redirect_to_elsewhere_or_in_circles_is_refused(label_studio):
         label_studio.pages[UPLOAD] = redirect(target)
         with pytest.raises((PermissionError, ValueError), match='not fetched|no address of an im'):
             read(ImageSource(label_studio.url), UPLOAD)
-    label_studio.asked.clear()
+    label_studio.requests.clear()
     label_studio.pages[UPLOAD] = redirect(UPLOAD)
     with pytest.raises(ConnectionError, match='redirects'):
         read(ImageSource(label_studio.url), UPLOAD)
-    assert len(label_studio.asked) == 5
+    assert len(label_studio.requests) == 5
 
 
 @pytest.mark.parametrize(

@@ -119,21 +119,14 @@ def test_names_alone_are_for_whole_photographs(tmp_path):
     assert whole[:40, :70].all() and whole.sum() == data.areas[6] == 40 * 70
 
 
-def test_folder_without_annotations_is_named(tmp_path):
+def test_what_is_missing_or_broken_is_named(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(FileNotFoundError, match='empty has neither instances.json nor names.tsv'):
         load_photographs(tmp_path, ['empty'])
-
-
-def test_missing_image_is_named(tmp_path):
-    tiny_photo.write_set(tmp_path)
-    (tmp_path / 'set/images/1.png').unlink()
-    with pytest.raises(FileNotFoundError, match=r'1 images are missing, such as .*1\.png'):
-        load_photographs(tmp_path, ['set'])
-
-
-def test_broken_image_is_named(tmp_path):
     tiny_photo.write_set(tmp_path)
     (tmp_path / 'set/images/1.png').write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'1\.png is truncated or no image'):
         decode(tmp_path)
+    (tmp_path / 'set/images/1.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 images are missing, such as .*1\.png'):
+        load_photographs(tmp_path, ['set'])

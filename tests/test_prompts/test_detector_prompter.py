@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import logging
 
 import mmcv
 import pytest
@@ -32,16 +31,6 @@ def retinanet_file(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def log(monkeypatch):
-    messages = []
-    monkeypatch.setattr(
-        'mmovsam.prompts.detector_prompter.print_log',
-        lambda message, level, **kwargs: messages.append((message, level)),
-    )
-    return messages
-
-
 def test_array_is_seen_as_the_file_it_came_from(retinanet_file, tmp_path):
     mmcv.imwrite(of_array().get('ori_img'), str(tmp_path / 'image.png'))
     prompter = DetectorPrompter(WHOLE, retinanet_file)
@@ -62,7 +51,7 @@ def test_boxes_are_sorted_limited_and_filtered_image_by_image():
     assert prompts.labels.tolist() == [1, 0]
 
 
-def test_boxes_are_clipped_and_bad_ones_dropped_and_counted(log):
+def test_boxes_are_clipped_and_bad_ones_dropped_and_counted(logged):
     prompter = fixed(
         (-5, -5, 10, 100, 0.9, 0),  # clipped
         (NAN, 0, 5, 5, 0.9, 1),
@@ -74,7 +63,7 @@ def test_boxes_are_clipped_and_bad_ones_dropped_and_counted(log):
     )
     (prompts,) = prompter([of_array(40, 60)])
     assert prompts.bboxes.tolist() == [[0, 0, 10, 40]]
-    assert 'drops 3 boxes that are not finite and 3 without area' in log[-1][0]
+    assert 'drops 3 boxes that are not finite and 3 without area' in logged.messages[-1]
 
 
 def test_boxes_of_a_detector_that_finds_masks_alone_are_those_of_the_masks():
@@ -202,7 +191,7 @@ def test_checkpoint_is_read_on_first_use(tmp_path, first_use):
     assert (prompter.detector.weight == 7).all()
 
 
-def test_checkpoint_of_the_detectors_config_is_the_default(log):
+def test_checkpoint_of_the_detectors_config_is_the_default(logged):
     assert DetectorPrompter(dict(WHOLE, load_from='of_config.pth')).checkpoint == 'of_config.pth'
     init_cfg = dict(type='Pretrained', checkpoint='of_model.pth')
     whole = dict(WHOLE, model=dict(RETINANET, init_cfg=init_cfg), load_from='of_config.pth')
@@ -211,8 +200,7 @@ def test_checkpoint_of_the_detectors_config_is_the_default(log):
     prompter = fixed()
     prompter([of_array()])
     prompter([of_array()])
-    ((message, level),) = log
-    assert 'no checkpoint' in message and level == logging.WARNING
+    assert logged.text.count('has no checkpoint') == 1
 
 
 @pytest.mark.parametrize(

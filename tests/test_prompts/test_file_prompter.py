@@ -1,7 +1,6 @@
 """Files of detection results, and prompts from them."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -44,16 +43,6 @@ def write(tmp_path):
 def results(write):
     """A prompter of entries."""
     return lambda *entries, **arguments: FilePrompter(write(*entries), **arguments)
-
-
-@pytest.fixture
-def log(monkeypatch):
-    messages = []
-    monkeypatch.setattr(
-        'mmovsam.prompts.file_prompter.print_log',
-        lambda message, level, **kwargs: messages.append((message, level)),
-    )
-    return messages
 
 
 # Files
@@ -163,7 +152,7 @@ def test_boxes_are_cut_off_at_the_image_filtered_and_named(write):
 
 
 @pytest.mark.parametrize(
-    ('image_id', 'asked', 'count'),
+    ('image_id', 'image', 'count'),
     [
         (5, sample(np.int64(5), 'val/6.jpg'), 1),
         ('val/5.jpg', sample(0, 'data/val/5.jpg'), 1),
@@ -176,8 +165,8 @@ def test_boxes_are_cut_off_at_the_image_filtered_and_named(write):
         (5, sample(None, '5.jpg'), 0),
     ],
 )
-def test_images_are_found_by_id_or_by_file_name(results, image_id, asked, count):
-    assert len(results(entry(image_id))([asked])[0]) == count
+def test_images_are_found_by_id_or_by_file_name(results, image_id, image, count):
+    assert len(results(entry(image_id))([image])[0]) == count
 
 
 def test_labels_follow_the_order_of_ids(results, tmp_path):
@@ -188,7 +177,7 @@ def test_labels_follow_the_order_of_ids(results, tmp_path):
     assert prompter([sample(1)])[0].labels.tolist() == [2, 0, 1]
 
 
-def test_bad_boxes_and_files_that_fit_no_image_for_long_are_told_once(results, log):
+def test_bad_boxes_and_files_that_fit_no_image_for_long_are_told_once(results, logged):
     bad = [(NAN, 0, 1, 1), (0, 0, INF, 1), (0, 0, 0, 5), (0, 0, -1, 5), (3, 3, 5, -1)]
     prompter = results(entry(score=NAN), *(entry(bbox=b) for b in bad), entry(2, (0, 0, 1, 1)))
     for _ in range(2):
@@ -196,12 +185,11 @@ def test_bad_boxes_and_files_that_fit_no_image_for_long_are_told_once(results, l
         assert len(one) == 0 and two.bboxes.tolist() == [[0, 0, 1, 1]]
     prompter = results(entry('a.jpg'))
     prompter([sample(i, f'val/{i}.jpg') for i in range(19)])
-    assert len(log) == 1
+    assert len(logged.messages) == 1
     prompter([sample(i, f'val/{i}.jpg') for i in range(19, 60)])
-    (dropped, level), (unfit, _) = log
+    dropped, unfit = logged.messages
     assert 'of 7 boxes 3 that are not finite and 3 without area are dropped' in dropped
     assert "none of the first 20 images: it knows images such as ['a.jpg']" in unfit
-    assert level == logging.WARNING
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,10 @@ from text_tower import TOKENIZER, build_clip
 from torch import nn
 
 from mmovsam.checkpoints import save_safetensors
-from mmovsam.vocabulary import Vocabulary, encoding
+from mmovsam.vocabulary import Vocabulary
 from mmovsam.vocabulary.encoding import encode_sentences
 
 NAMES = ['cat', 'dog/hound', 'red ring']
-
-
-@pytest.fixture
-def log(monkeypatch):
-    said = []
-    monkeypatch.setattr(encoding, 'print_log', lambda text, **_: said.append(text))
-    return said
 
 
 class LengthModel(nn.Module):
@@ -57,11 +50,11 @@ def test_nan_from_the_text_tower_and_empty_batches_are_refused():
         encode([('a',)], model, batch_size=0)
 
 
-def test_sentence_is_cut_where_it_exceeds_the_context_by_one_token(log):
+def test_sentence_is_cut_where_it_exceeds_the_context_by_one_token(logged):
     fits = ' '.join('a' * 18)  # and two tokens for start and end
     long = f'{fits} a'
     both = encode_sentences([(fits,), (long,), ('a',)], build_clip(), TOKENIZER)
-    (message,) = log
+    (message,) = logged.messages
     assert '1 of 3 sentences are longer than this text tower reads (20 tokens)' in message
     assert repr(long) in message
     torch.testing.assert_close(both[0], both[1])  # what is left of them is the same
@@ -140,7 +133,7 @@ def test_other_networks_tokens_and_sentences_are_encoded_anew(encoded, make, voc
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'a bit', 'empty', 'another'])
-def test_damaged_file_is_made_anew(damage, folder, encoded, log):
+def test_damaged_file_is_made_anew(damage, folder, encoded, logged):
     clip = build_clip()
     good = build(clip)
     (file,) = folder.iterdir()
@@ -152,11 +145,11 @@ def test_damaged_file_is_made_anew(damage, folder, encoded, log):
         file.write_bytes({'truncated': content[:-7], 'a bit': flipped, 'empty': b''}[damage])
     assert torch.equal(good.embeddings, build(clip).embeddings)
     assert len(encoded) == 8 and file.read_bytes() == content
-    assert file.name in log[0] and 'damaged' in log[0]
+    assert file.name in logged.text and 'damaged' in logged.text
 
 
 def test_nothing_is_kept_where_that_is_not_wanted_or_not_possible(
-    folder, encoded, log, monkeypatch
+    folder, encoded, logged, monkeypatch
 ):
     def stop(tokens):
         raise KeyboardInterrupt
@@ -173,4 +166,4 @@ def test_nothing_is_kept_where_that_is_not_wanted_or_not_possible(
     monkeypatch.setenv('MMOVSAM_CACHE', str(folder))
     folder.write_text('a file, no folder')
     assert len(build(clip)) == 3
-    assert 'cannot be written' in log[-1] and 'MMOVSAM_CACHE' in log[-1]
+    assert 'cannot be written' in logged.text and 'MMOVSAM_CACHE' in logged.text

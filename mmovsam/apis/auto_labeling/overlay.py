@@ -73,15 +73,13 @@ def as_text(name: str) -> str:
     return name.replace('$', r'\$')
 
 
-def contact_sheet(
-    pictures: Sequence[np.ndarray], columns: int, width: int, gap: int = 6
-) -> np.ndarray:
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int, width: int) -> np.ndarray:
     """Pictures `(H, W, 3)` uint8 side by side on white; those of a row are equally high.
 
     The last row may have fewer than `columns`; it is no higher than the others. The sheet is about
     as many pixels wide as `width`, with a gap around each picture.
     """
-    lines, full = [], width
+    gap, lines, full = 6, [], width
     for start in range(0, len(pictures), columns):
         row = pictures[start : start + columns]
         ratios = [picture.shape[1] / picture.shape[0] for picture in row]

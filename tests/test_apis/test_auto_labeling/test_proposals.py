@@ -1,5 +1,4 @@
 import json
-import logging
 
 import pytest
 
@@ -38,19 +37,13 @@ def test_coco_file_says_which_image_an_id_is(tmp_path):
     assert found == {'b/000140.png': 139, 'a/2.x.jpg': 'x'}
 
 
-def test_what_does_not_match_is_told_on_both_sides(monkeypatch):
-    told = []
-    monkeypatch.setattr(
-        'mmovsam.apis.auto_labeling.proposals.print_log',
-        lambda text, logger, level: told.append((text, level)),
-    )
+def test_what_does_not_match_is_told_on_both_sides(logged):
     match_images([139, 7, 8], NAMES, 'p.json')
-    ((text, level),) = told
-    assert level == logging.WARNING
+    (text,) = logged.messages
     assert '1 of 3 images have proposals in it, but not a/2.x.jpg, b/000140.png' in text
     assert '2 of its images are not among them, such as [7, 8]' in text
     match_images([139, 140, '2.x'], NAMES, 'p.json')
-    assert len(told) == 1
+    assert len(logged.messages) == 1
 
 
 def test_doubt_is_an_error():
