@@ -277,8 +277,7 @@ class OVSAM(PromptedDetector):
     def _segment_windows(
         self, maps: Sequence[Tensor], prompts: Prompts, count: int
     ) -> tuple[Tensor, Tensor]:
-        size = self.window_decoder.logit_size
-        previous = torch.zeros(len(prompts), 1, size, size, device=prompts.device)
+        previous = torch.zeros(len(prompts), 1, 1, 1, device=prompts.device)
         bboxes = torch.zeros(len(prompts), 4, device=prompts.device)
         if prompts.mask_input is not None:
             with_mask = prompts.has_mask[:, None, None, None]
@@ -448,6 +447,7 @@ class OVSAM(PromptedDetector):
         prompts: Prompts,
         multimask_output: bool = False,
         classifier: OpenVocabClassifier | None = None,
+        decoded: DecodedMasks | None = None,
     ) -> RecognitionOutput:
         """Decode and name prompts of one image, all at once.
 
@@ -458,11 +458,12 @@ class OVSAM(PromptedDetector):
             multimask_output: Whether a prompt gets, in place of the decoder's first mask, its
                 others, where it has more than one.
             classifier: Names the masks; None for the model's own.
+            decoded: What `decode_masks` says of the prompts, if that is known.
 
         Returns:
             Of all masks, those of one prompt after those of another.
         """
-        decoded = self.decode_masks(features, prompts, multimask_output)
+        decoded = decoded or self.decode_masks(features, prompts, multimask_output)
         count = decoded.low_res_logits.shape[1]  # masks of each prompt
         logits = decoded.low_res_logits.flatten(0, 1)[:, None]
         iou = None if decoded.iou_predictions is None else decoded.iou_predictions.flatten()

@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...layers.windows import paste_windows, read_windows, read_windows_of_each, window_grid
+from ...layers.tensors import in_parts
+from ...layers.windows import (
+    paste_windows,
+    read_windows,
+    read_windows_of_each,
+    window_grid,
+    windows_of,
+)
 from ..heads.window_decoder import WindowPrompts
 
 if TYPE_CHECKING:
@@ -69,10 +76,14 @@ def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
         bboxes: `(N, 4)` xyxy in pixels of it.
     """
     windows, dtype = crop_windows(bboxes), model.encoder_dtype or torch.float32
-    pixels = cut_out(inputs, windows, model.region_crop)
+    different, index = windows, None
+    if in_parts(windows):  # the masks of a box have one crop
+        different, index = windows.unique(dim=0, return_inverse=True)
+    pixels = cut_out(inputs, different, model.region_crop)
     with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
         maps = model.backbone(pixels)
-    return RegionCrops(tuple(each.float() for each in maps), windows, model.region_crop)
+    maps = tuple(each.float() if index is None else each.float()[index] for each in maps)
+    return RegionCrops(maps, windows, model.region_crop)
 
 
 def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,5 +143,6 @@ def refine_masks(model: OVSAM, crops: RegionCrops, prompts: WindowPrompts) -> Te
     """
     size, input_size = prompts.previous.shape[-1], model.input_size
     seen = prompts_in_crops(crops, prompts, input_size)
-    logits, _, windows = model.crop_decoder(crops.maps, seen)
+    windows = windows_of(seen.bboxes)
+    logits, _ = model.crop_decoder.decode(model.crop_decoder.read(crops.maps, seen, windows))
     return (prompts.previous + paste_windows(logits, crops.outside(windows), size, input_size)) / 2

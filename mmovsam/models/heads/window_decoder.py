@@ -312,15 +312,22 @@ class WindowDecoder(BaseModule):
         """
         read, painted = [], []
         reader = read_windows if len(maps[0]) == 1 else read_windows_of_each
+        earlier = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
         for side, levels in zip(GRIDS, LEVELS):
             places = window_grid(windows, side)
             sampled = [reader(each, places, self.image_size) for each in maps[levels]]
             read.append(torch.cat(sampled, dim=1))
-            painted.append(self._paint(prompts, windows, places))
+            previous = read_windows_of_each(earlier, places, self.image_size)[:, 0]
+            painted.append(self._paint(prompts, windows, previous))
         return read + painted
 
     def decide(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits `(N, 1, 64, 64)` and predicted IoU `(N,)` of what was read, of any images."""
+        logits, tokens = self.decode(read)
+        return logits, self._quality(tokens, logits.detach())
+
+    def decode(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The logits that `decide` gives, and tokens `(N, 256, C)` by which they are judged."""
         number = len(GRIDS)
         coarse, middle, fine = (
             (conv(features) + paint(prompts)).contiguous(memory_format=torch.channels_last)
@@ -339,8 +346,7 @@ class WindowDecoder(BaseModule):
         earlier, ellipse = read[-1][:, -2:-1], read[-1][:, -1:].clamp(min=-2)
         without = (earlier == 0).flatten(1).all(1)[:, None, None, None]
         prior = torch.where(without, self.prior[1] * ellipse, self.prior[0] * LOGIT_LIMIT * earlier)
-        logits = logits + prior
-        return logits, self._quality(tokens, logits.detach())
+        return logits + prior, tokens
 
     def _quality(self, tokens: Tensor, logits: Tensor) -> Tensor:
         """The predicted IoU `(N,)` of masks `(N, 1, 64, 64)`."""
@@ -352,31 +358,29 @@ class WindowDecoder(BaseModule):
             torch.cat((tokens.mean(1), of_mask, mask_signs(inside).to(tokens)), dim=1)
         )[:, 0]
 
-    def _paint(self, prompts: WindowPrompts, windows: Tensor, places: Tensor) -> Tensor:
-        """`(N, 9, g, g)`: prompts and places as maps."""
-        side = places.shape[1]
+    def _paint(self, prompts: WindowPrompts, windows: Tensor, previous: Tensor) -> Tensor:
+        """`(N, 9, g, g)`: prompts, places and earlier masks `(N, g, g)` as maps."""
+        side = previous.shape[-1]
         origin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
-        to_grid = side / extent
-        corners = (prompts.bboxes.unflatten(1, (2, 2)) - origin[:, None]) * to_grid[:, None]
-        box = box_coverage(corners.flatten(1), side, 1.0)
+        steps = (torch.arange(side, device=windows.device) + 0.5) / side
+        corners = (prompts.bboxes.unflatten(1, (2, 2)) - origin[:, None]) / extent[:, None]
+        box = box_coverage(corners.flatten(1), side, 1 / side)
         given = box * prompts.given[:, None, None]
         # distances to points in sixteenths of a window
-        distance = (places[:, None] - prompts.points[:, :, None, None]) / extent[
-            :, None, None, None
-        ]
-        near = (-0.5 * (16 * distance).square().sum(-1)).exp()  # (N, P, g, g)
+        points = (prompts.points - origin[:, None]) / extent[:, None]
+        near = (-0.5 * (16 * (steps - points[..., None])).square()).exp()  # (N, P, 2, g)
+        near = near[:, :, 1, :, None] * near[:, :, 0, None]
         clicks = [
             (near * (prompts.labels == label)[..., None, None]).sum(1).clamp(max=1)
             for label in (1, 0)
         ]
-        previous = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
-        previous = read_windows_of_each(previous, places, self.image_size)[:, 0]
-        inside = ((places >= 0) & (places < self.image_size)).all(-1).float()
-        center, half = (prompts.bboxes[:, :2] + prompts.bboxes[:, 2:]) / 2, extent / WINDOW / 2
-        relative = (places - center[:, None, None]) / half[:, None, None]
-        ellipse = 1 - relative.square().sum(-1)
-        maps = [box, given, *clicks, inside, *relative.unbind(-1), previous, ellipse]
-        return torch.stack(maps, dim=1)
+        places = origin[..., None] + steps * extent[..., None]  # (N, 2, g)
+        inside = ((places >= 0) & (places < self.image_size)).float()
+        inside = inside[:, 1, :, None] * inside[:, 0, None]
+        relative = WINDOW * (2 * steps - 1)  # to the box: the window is around it
+        x, y = relative.expand_as(box), relative[:, None].expand_as(box)
+        ellipse = (1 - relative.square() - relative[:, None].square()).expand_as(box)
+        return torch.stack((box, given, *clicks, inside, x, y, previous, ellipse), dim=1)
 
 
 def _of_each(part: Tensor, count: int) -> Tensor:
