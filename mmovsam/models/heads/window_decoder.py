@@ -11,7 +11,6 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...layers import box_coverage
 from ...layers.windows import (
     WINDOW,
     around,
@@ -135,7 +134,7 @@ class WindowDecoder(BaseModule):
         channels: Sequence[int] = (96, 48, 24),
         depth: int = 4,
         num_heads: int = 4,
-        point_sizes: Sequence[float] = (0.05, 0.1, 0.2, 0.4, 0.8),
+        point_sizes: Sequence[float] = (0.05, 0.14, 0.4),
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -310,16 +309,15 @@ class WindowDecoder(BaseModule):
         Returns:
             Of each grid `(N, C, g, g)` features and then of each `(N, 9, g, g)` prompts.
         """
-        read, painted = [], []
+        read, previous = [], []
         reader = read_windows if len(maps[0]) == 1 else read_windows_of_each
         earlier = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
         for side, levels in zip(GRIDS, LEVELS):
             places = window_grid(windows, side)
             sampled = [reader(each, places, self.image_size) for each in maps[levels]]
             read.append(torch.cat(sampled, dim=1))
-            previous = read_windows_of_each(earlier, places, self.image_size)[:, 0]
-            painted.append(self._paint(prompts, windows, previous))
-        return read + painted
+            previous.append(read_windows_of_each(earlier, places, self.image_size)[:, 0])
+        return read + self._paint(prompts, windows, previous)
 
     def decide(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits `(N, 1, 64, 64)` and predicted IoU `(N,)` of what was read, of any images."""
@@ -358,29 +356,42 @@ class WindowDecoder(BaseModule):
             torch.cat((tokens.mean(1), of_mask, mask_signs(inside).to(tokens)), dim=1)
         )[:, 0]
 
-    def _paint(self, prompts: WindowPrompts, windows: Tensor, previous: Tensor) -> Tensor:
-        """`(N, 9, g, g)`: prompts, places and earlier masks `(N, g, g)` as maps."""
-        side = previous.shape[-1]
+    def _paint(
+        self, prompts: WindowPrompts, windows: Tensor, previous: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """`(N, 9, g, g)` of each grid: prompts, places and earlier masks `(N, g, g)` as maps."""
         origin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
-        steps = (torch.arange(side, device=windows.device) + 0.5) / side
-        corners = (prompts.bboxes.unflatten(1, (2, 2)) - origin[:, None]) / extent[:, None]
-        box = box_coverage(corners.flatten(1), side, 1 / side)
-        given = box * prompts.given[:, None, None]
+        # along each axis: positions of all grids, and half of the distance between two
+        device = windows.device
+        half = torch.cat([torch.full((side,), 0.5 / side, device=device) for side in GRIDS])
+        steps = torch.cat([2 * torch.arange(side, device=device) + 1 for side in GRIDS]) * half
+        low, high = ((part - origin) / extent for part in prompts.bboxes.split(2, dim=1))
+        covered = high[..., None].minimum(steps + half) - low[..., None].maximum(steps - half)
+        covered = (covered / (2 * half)).clamp(0, 1)  # (N, 2, 112)
         # distances to points in sixteenths of a window
         points = (prompts.points - origin[:, None]) / extent[:, None]
-        near = (-0.5 * (16 * (steps - points[..., None])).square()).exp()  # (N, P, 2, g)
-        near = near[:, :, 1, :, None] * near[:, :, 0, None]
-        clicks = [
-            (near * (prompts.labels == label)[..., None, None]).sum(1).clamp(max=1)
-            for label in (1, 0)
-        ]
-        places = origin[..., None] + steps * extent[..., None]  # (N, 2, g)
+        near = (-0.5 * (16 * (steps - points[..., None])).square()).exp()  # (N, P, 2, 112)
+        places = origin[..., None] + steps * extent[..., None]
         inside = ((places >= 0) & (places < self.image_size)).float()
-        inside = inside[:, 1, :, None] * inside[:, 0, None]
         relative = WINDOW * (2 * steps - 1)  # to the box: the window is around it
-        x, y = relative.expand_as(box), relative[:, None].expand_as(box)
-        ellipse = (1 - relative.square() - relative[:, None].square()).expand_as(box)
-        return torch.stack((box, given, *clicks, inside, x, y, previous, ellipse), dim=1)
+        axes = (part.split(GRIDS, dim=-1) for part in (covered, near, inside, relative))
+        maps = []
+        for box, near, inside, relative, earlier in zip(*axes, previous):
+            box, near, inside = map(_outer, (box, near, inside))
+            given = box * prompts.given[:, None, None]
+            clicks = [
+                (near * (prompts.labels == label)[..., None, None]).sum(1).clamp(max=1)
+                for label in (1, 0)
+            ]
+            x, y = relative.expand_as(box), relative[:, None].expand_as(box)
+            ellipse = 1 - x.square() - y.square()
+            maps.append(torch.stack((box, given, *clicks, inside, x, y, earlier, ellipse), dim=1))
+        return maps
+
+
+def _outer(axes: Tensor) -> Tensor:
+    """`(..., g, g)`, products of what is along x and y, `(..., 2, g)`."""
+    return axes[..., 1, :, None] * axes[..., 0, None, :]
 
 
 def _of_each(part: Tensor, count: int) -> Tensor:
