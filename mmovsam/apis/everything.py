@@ -13,8 +13,8 @@ from mmdet.structures.mask import encode_mask_results
 from pycocotools import mask as coco_mask
 
 from ..layers import to_device
+from ..models.detectors.features import RegionEmbeddings
 from ..models.detectors.instances import stability_scores
-from ..models.detectors.ovsam import RegionEmbeddings
 from ..prompts import GridPrompter, Prompts
 from .image_features import EncodedImage
 from .image_input import read_image

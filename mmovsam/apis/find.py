@@ -9,7 +9,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from ..models.detectors.ovsam import RegionEmbeddings
+from ..models.detectors.features import RegionEmbeddings
 from ..models.heads import OpenVocabClassifier
 from ..prompts import Prompts
 from ..vocabulary import TextClassifier, split_name

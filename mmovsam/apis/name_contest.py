@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.detectors.ovsam import RegionEmbeddings
+from ..models.detectors.features import RegionEmbeddings
 from ..models.heads.open_vocab_classifier import OpenVocabClassifier, fuse_opinions
 from ..vocabulary import split_name
 from ..vocabulary.kinship import are_akin

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from ..layers.windows import read_windows_of_each, window_grid
 from ..models.backbones import TimmBackbone
 from ..models.detectors import OVSAM
+from ..models.detectors.features import ImageFeatures
 from ..models.detectors.instances import masks_to_bboxes
-from ..models.detectors.ovsam import ImageFeatures
 from .augmentation import Batch, normalized
 from .data import CANVAS, PhotoData
 

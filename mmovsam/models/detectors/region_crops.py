@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers import to_device
 from ...layers.tensors import in_parts
 from ...layers.windows import (
     paste_windows,
@@ -16,7 +17,9 @@ from ...layers.windows import (
     window_grid,
     windows_of,
 )
+from ...prompts import Prompts
 from ..heads.window_decoder import WindowPrompts
+from .window_masks import points_of
 
 if TYPE_CHECKING:
     from .ovsam import OVSAM
@@ -130,19 +133,25 @@ def prompts_in_crops(crops: RegionCrops, prompts: WindowPrompts, input_size: int
     )
 
 
-def refine_masks(model: OVSAM, crops: RegionCrops, prompts: WindowPrompts) -> Tensor:
+def refine_masks(
+    model: OVSAM, crops: RegionCrops, prompts: Prompts, logits: Tensor, bboxes: Tensor
+) -> Tensor:
     """Masks after a second look, in crops: the mean of the earlier logits and the new ones.
 
     Args:
         model: With a `crop_decoder`.
-        crops: Around the boxes of the prompts.
-        prompts: In pixels of the input, with earlier masks of its size.
+        crops: Around the boxes.
+        prompts: N, in pixels of the input.
+        logits: `(N * M, 1, h, w)` over the input, the earlier masks.
+        bboxes: `(N * M, 4)` xyxy in pixels of the input, where the masks are.
 
     Returns:
-        Logits `(N, 1, h, w)`, as large as the earlier ones.
+        Logits `(N * M, 1, h, w)`.
     """
-    size, input_size = prompts.previous.shape[-1], model.input_size
-    seen = prompts_in_crops(crops, prompts, input_size)
+    count, size = len(bboxes) // max(len(prompts), 1), logits.shape[-1]
+    about = (to_device(prompts.has_bbox, logits.device), *points_of(prompts.to(logits.device)))
+    about = (part.repeat_interleave(count, 0) for part in about)
+    seen = prompts_in_crops(crops, WindowPrompts(bboxes, *about, logits), model.input_size)
     windows = windows_of(seen.bboxes)
-    logits, _ = model.crop_decoder.decode(model.crop_decoder.read(crops.maps, seen, windows))
-    return (prompts.previous + paste_windows(logits, crops.outside(windows), size, input_size)) / 2
+    again, _ = model.crop_decoder.decode(model.crop_decoder.read(crops.maps, seen, windows))
+    return (logits + paste_windows(again, crops.outside(windows), size, model.input_size)) / 2

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ...prompts import Prompts
 from .crops import MaskCropper
+from .features import ImageFeatures
 from .instances import bboxes_of_logits, enlarge_masks
 from .naming import ClassMap
-from .ovsam import ImageFeatures
 from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 
 
