@@ -8,7 +8,7 @@ import tiny_photo
 import torch
 import torch.nn.functional as F
 
-from mmovsam.models.detectors.instances import masks_to_bboxes
+from mmovsam.layers.bboxes import masks_to_bboxes
 from mmovsam.photos import augmentation, make_batch
 from mmovsam.photos.augmentation import SCALES, change_colors, random_transforms
 

@@ -12,13 +12,13 @@ from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from ...layers import to_device
+from ...layers.bboxes import bboxes_of_logits
 from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
 from ..heads import OpenVocabClassifier
 from ..losses import ImageLabels
 from .features import ImageFeatures, RecognitionOutput, RegionEmbeddings
-from .instances import bboxes_of_logits
 from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 from .region_crops import embed_crops, encode_crops, refine_masks
 from .training import TrainedImage, cls_losses, mask_losses
