@@ -10,7 +10,7 @@ vocabularies = {  # that the page offers, the first one is that of `classifier`
 }
 everything = dict(quality_thr=0.5, stability_thr=0.3)  # of segment_everything
 image_size = 512
-crop_size = 224
+crop_size = 192
 embed_dim = 256
 stages = [16, 24, 48, 120, 352]  # EfficientNet-Lite2 at strides 2 to 32
 region_channels = 96

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmovsam.checkpoints import check_fit, load_checkpoint_file, state_dict_of
 from mmovsam.export import ONNXModel
 from mmovsam.models.detectors import OVSAM
-from mmovsam.models.detectors.ovsam import ImageFeatures
+from mmovsam.models.detectors.features import ImageFeatures
 from mmovsam.models.detectors.run_lengths import encode_logits
 from mmovsam.models.prepare import prepare_for_inference
 from mmovsam.prompts import Prompts

@@ -13,8 +13,8 @@ from mmdet.structures.mask import encode_mask_results
 from pycocotools import mask as coco_mask
 
 from ..layers import to_device
+from ..models.detectors.features import RegionEmbeddings
 from ..models.detectors.instances import stability_scores
-from ..models.detectors.ovsam import RegionEmbeddings
 from ..prompts import GridPrompter, Prompts
 from .image_features import EncodedImage
 from .image_input import read_image
@@ -289,7 +289,7 @@ class EverythingMode:
             for key in ('predicted_iou', 'proposal_score'):
                 if key in candidate:
                     thing[key] = candidate[key]
-            if 'logits' in candidate:  # the mask is another one now
+            if 'logits' in candidate:  # the mask of a point is another one now
                 thing['predicted_iou'] = float(said.scores[row])
             found.append(thing)
         if self.model.window_decoder is None:
@@ -320,30 +320,37 @@ class EverythingMode:
     ) -> tuple[Prediction, list[int]]:
         """Full masks and names, and the row of each candidate in them.
 
-        A window decoder looks at each candidate again; of another one the points are asked once
-        more.
+        A window decoder looks again at each mask of a point; of another decoder the points are
+        asked once more.
         """
+        decoded = None
         if self.model.window_decoder is not None:
             prompts = prompts[[candidate['prompt'] for candidate in candidates]]
-            if candidates and prompts.bboxes is None:
+            if candidates:
                 logits = torch.stack([candidate['logits'] for candidate in candidates])
-                size = self.model.logit_size
-                logits = F.interpolate(logits.float()[:, None], (size, size), mode='bilinear')
-                prompts = replace(prompts, mask_input=logits)
+                logits = logits.float()[:, None]
+                if prompts.bboxes is None:
+                    size = self.model.logit_size
+                    logits = F.interpolate(logits, (size, size), mode='bilinear')
+                    prompts = replace(prompts, mask_input=logits)
+                else:
+                    quality = torch.tensor([[one['predicted_iou']] for one in candidates])
+                    decoded = tuple(to_device(part, self.device) for part in (logits, quality))
             rows, several = list(range(len(candidates))), False
         else:
             asked = sorted({candidate['prompt'] for candidate in candidates})
             prompts, several = prompts[asked], True
             each = self.model.masks_per_prompt
             rows = [asked.index(one['prompt']) * each + one['which'] for one in candidates]
-        said = self.predict_batch(
+        said = self._answer(
+            self._encoded(image_index),
             prompts,
+            multimask_output=several,
             top_k=settings.top_k,
             mask_format='rle',
-            image_index=image_index,
-            multimask_output=several,
             keep_logits=False,
             keep_regions=True,
+            decoded=decoded,
         )
         return said, rows
 
@@ -385,8 +392,7 @@ class EverythingMode:
         rows = good.nonzero()[:, 0].tolist()
         scores = {name: values.tolist() for name, values in scores.items()}
         for row, mask in zip(rows, encode_mask_results(masks[good].cpu().numpy())):
-            again = model.window_decoder is not None and prompts.bboxes is None
-            kept = dict(logits=logits[row].half().cpu()) if again else {}
+            kept = {} if model.window_decoder is None else dict(logits=logits[row].half().cpu())
             yield dict(
                 prompt=chunk.start + row // masks_of_each,
                 which=row % masks_of_each,

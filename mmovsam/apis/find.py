@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from ..models.detectors.ovsam import RegionEmbeddings
+from ..models.detectors.features import RegionEmbeddings
 from ..models.heads import OpenVocabClassifier
 from ..models.heads.open_vocab_classifier import fuse_opinions
 from ..prompts import Prompts

@@ -18,7 +18,7 @@ from ..checkpoints import load_checkpoint_file, save_safetensors
 from ..checkpoints.fingerprint import hash_of, module_fingerprint, tensor_digest
 from ..datasets.transforms import ResizeLongestSide
 from ..models.detectors import OVSAM
-from ..models.detectors.ovsam import ImageFeatures
+from ..models.detectors.features import ImageFeatures
 
 FORMAT = 'mmovsam image features, version 1'
 

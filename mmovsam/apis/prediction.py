@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.detectors.instances import enlarge_logits, masks_to_bboxes, stability_scores
-from ..models.detectors.ovsam import RecognitionOutput, RegionEmbeddings
+from ..layers.bboxes import masks_to_bboxes
+from ..models.detectors.features import RecognitionOutput, RegionEmbeddings
+from ..models.detectors.instances import enlarge_logits, stability_scores
 from ..models.detectors.run_lengths import bboxes_of_runs, encode_logits
 from .inference_results import run_lengths
 

@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
 from ..checkpoints import check_fit, safe_loading, state_dict_of
 from ..devices import choose_device
+from ..layers.mask_decoder import DecodedMasks
 from ..models.backbones import TimmBackbone
 from ..models.detectors import OVSAM
 from ..models.heads import OpenVocabClassifier
@@ -423,6 +425,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         mask_format: str,
         keep_logits: bool,
         keep_regions: bool = False,
+        decoded: tuple[Tensor, Tensor] | None = None,
     ) -> Prediction:
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, not {top_k}.')
@@ -443,12 +446,15 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             )
             step = self.model.chunk_size
             for start in range(0, len(prompts), step):
-                chunk = prompts[start : start + step]
+                rows = slice(start, start + step)
+                chunk = prompts[rows]
+                known = decoded and DecodedMasks(*(part[rows] for part in decoded), None)
                 outputs = self.model.recognize(
                     encoded.features,
                     chunk.scaled(encoded.scale_factor),
                     multimask_output=multimask_output,
                     classifier=classifier,
+                    decoded=known,
                 )
                 probabilities = None
                 if classifier is not None:

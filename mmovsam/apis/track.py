@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..models.detectors.ovsam import RegionEmbeddings
+from ..models.detectors.features import RegionEmbeddings
 from .find import SCORE_THR
 from .prediction import Prediction
 from .predictor import OVSAMPredictor

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .tensors import without_autocast
+
 WINDOW = 1.4
 """Side of a window, in sides of the box."""
 MIN_WINDOW = 16.0
@@ -102,15 +104,14 @@ def paste_windows(
     Returns:
         `(N, 1, size, size)`.
     """
-    step = input_size / size
-    places = (torch.arange(size, device=logits.device) + 0.5) * step
+    places = (torch.arange(size, device=logits.device) + 0.5) * (input_size / size)
     extent = windows[:, 2:] - windows[:, :2]
-    relative = (places[:, None] - windows[:, None, :2]) / extent[:, None]  # (N, size, 2)
-    inside = ((relative >= 0) & (relative <= 1)).unbind(-1)
-    inside = inside[1][:, :, None] & inside[0][:, None]
-    x, y = (relative * 2 - 1).unbind(-1)
-    grid = torch.stack(
-        (x[:, None].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)), dim=-1
-    )
-    pasted = F.grid_sample(logits.float(), grid, align_corners=False, padding_mode='border')
-    return torch.where(inside[:, None], pasted, outside)
+    relative = (places - windows[:, :2, None]) / extent[..., None]  # (N, 2, size)
+    # bilinear sampling along each axis as a matrix product, of what is more than `outside`
+    side = logits.shape[-1]
+    nearest = (relative * side - 0.5).clamp(0, side - 1)[..., None]
+    shares = (1 - (nearest - torch.arange(side, device=logits.device)).abs()).clamp(min=0)
+    x, y = (shares * ((relative >= 0) & (relative <= 1))[..., None]).unbind(1)  # (N, size, g)
+    with without_autocast(logits):
+        pasted = y @ (logits[:, 0].float() - outside) @ x.mT
+    return pasted[:, None].add_(outside)

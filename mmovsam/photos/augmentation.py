@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.detectors.instances import masks_to_bboxes
+from ..layers.bboxes import masks_to_bboxes
 from .data import CANVAS, PhotoData
 
 MIN_AREA = 24.0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..layers.windows import paste_windows, read_windows_of_each, window_grid, windows_of
+from ..layers.windows import paste_windows, windows_of
 from ..models.detectors.region_crops import RegionCrops, crop_windows, cut_out, prompts_in_crops
-from ..models.heads.window_decoder import GRIDS
 from .augmentation import make_inputs
 from .window_training import WindowTrainer, window_losses, with_masks
 
@@ -15,8 +14,7 @@ from .window_training import WindowTrainer, window_losses, with_masks
 class CropTrainer(WindowTrainer):
     """Trains the decoder of crops of a model whose other parts are frozen.
 
-    It sees what the window decoder makes of boxes and points, and learns to make it better, by
-    itself and as the mean of both.
+    It sees what the window decoder makes of boxes and points, and learns to make it better.
 
     Args:
         model: With a `crop_decoder`, on the device of the data.
@@ -28,7 +26,7 @@ class CropTrainer(WindowTrainer):
     learned = 'crop_decoder'
 
     def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
-        """The loss of the crops' masks and of their mean with the earlier ones."""
+        """The loss of the crops' masks."""
         views, targets = self.draw_objects(host)
         prompts = self._first_prompts(targets, device)
         input_size = self.model.input_size
@@ -43,11 +41,8 @@ class CropTrainer(WindowTrainer):
             windows = windows_of(seen.bboxes)
             decoder = self.model.crop_decoder
             logits, quality = self._decide(decoder, decoder.read(crops.maps, seen, windows), device)
-            losses, _ = window_losses(logits, quality, crops.outside(windows), targets)
-            places = window_grid(crops.outside(windows), GRIDS[-1])
-            mean = (logits + read_windows_of_each(earlier, places, input_size)) / 2
-            of_mean, ious = window_losses(mean, quality, crops.outside(windows), targets)
-        return dict(mask=(losses.mean() + of_mean.mean()) / 2, _iou=ious.mean())
+            losses, ious = window_losses(logits, quality, crops.outside(windows), targets)
+        return dict(mask=losses.mean(), _iou=ious.mean())
 
     def encode_crops(self, views: list[tuple[int, int]], bboxes: Tensor) -> RegionCrops:
         """Crops around boxes of views, each a number and how many of the boxes are in it."""

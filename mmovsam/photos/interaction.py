@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..layers.mask_decoder import DecodedMasks
 from ..models.detectors import OVSAM
-from ..models.detectors.ovsam import ImageFeatures
+from ..models.detectors.features import ImageFeatures
 
 BOX_SHARE = 0.55
 DEPTH_STEPS = 20

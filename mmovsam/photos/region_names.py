@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..layers.bboxes import masks_to_bboxes
 from ..layers.windows import read_windows_of_each, window_grid
 from ..models.backbones import TimmBackbone
 from ..models.detectors import OVSAM
-from ..models.detectors.instances import masks_to_bboxes
-from ..models.detectors.ovsam import ImageFeatures
+from ..models.detectors.features import ImageFeatures
 from .augmentation import Batch, on_gray
 from .data import CANVAS, PhotoData
 

@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 from small_predictor import BOX, HEIGHT, WIDTH, close, same
 
 from mmovsam.apis import OVSAMPredictor
-from mmovsam.models.detectors.instances import bboxes_of_logits
+from mmovsam.layers.bboxes import bboxes_of_logits
 from mmovsam.prompts import Prompts
 
 BOXES = [BOX, [0, 0, 80, 60], [30, 5, 79, 20], [3, 3, 9, 9], [1, 30, 60, 50]]

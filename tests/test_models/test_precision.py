@@ -62,7 +62,7 @@ def test_autocast_does_not_round_the_similarity_to_names(build):
 
 
 def test_the_box_of_a_mask_in_sixteen_bits_is_not_rounded():
-    from mmovsam.models.detectors.instances import bboxes_of_logits
+    from mmovsam.layers.bboxes import bboxes_of_logits
 
     logits = torch.full((1, 1, 256, 256), -1.0)
     logits[..., 201:250, 131:255] = 1

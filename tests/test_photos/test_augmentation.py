@@ -7,7 +7,7 @@ import pytest
 import tiny_photo
 import torch
 
-from mmovsam.models.detectors.instances import masks_to_bboxes
+from mmovsam.layers.bboxes import masks_to_bboxes
 from mmovsam.photos import augmentation, make_batch
 from mmovsam.photos.augmentation import SCALES, random_transforms
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...layers import at_least_float32, roi_align_weights, without_autocast
+from ...layers.tensors import in_parts
 from ..freezable import Freezable
 
 POOL_SIZE = 7
@@ -99,9 +101,16 @@ class TimmBackbone(Freezable):
             bboxes: `(N, 4)` xyxy in pixels of the network's input.
             mask_logits: Not used.
         """
-        features = self.embed_map(stage4.to(self.projection.weight.dtype))
-        image_index = torch.zeros(len(bboxes), dtype=torch.long, device=stage4.device)
-        return self.project(self.pool_regions(features, image_index, bboxes))
+        stage4 = stage4.to(self.projection.weight.dtype)
+        weights = self._region_weights(bboxes, stage4)
+        positions = stage4.flatten(2)
+        if in_parts(stage4):  # no more of the map than regions lie on
+            used = weights.any(0)
+            used[:1] = True  # a convolution takes no empty map
+            weights, positions = weights[:, used], positions[..., used]
+        features = at_least_float32(self.embed_map(positions[..., None])[0, :, :, 0])
+        with without_autocast(features):
+            return self.project(weights @ features.T)
 
     def project(self, features: Tensor) -> Tensor:
         """Means `(N, F)` of `embed_map` as embeddings `(N, D)`."""
@@ -114,23 +123,36 @@ class TimmBackbone(Freezable):
         the network's input.
         """
         features = at_least_float32(features)
-        height, width = features.shape[-2:]
+        weights = self._region_weights(bboxes, features)
         with without_autocast(features):
-            down, across = roi_align_weights(
-                bboxes.to(features), POOL_SIZE, 1 / self.strides[-1], height, width
-            )
-            weights = down.mean(1)[:, :, None] * across.mean(1)[:, None]  # (N, h, w)
             if len(features) == 1:
-                return weights.flatten(1) @ features[0].flatten(1).T
+                return weights @ features[0].flatten(1).T
             maps = features.flatten(2).index_select(0, image_index)
-            return torch.bmm(maps, weights.flatten(1)[..., None])[..., 0]
+            return torch.bmm(maps, weights[..., None])[..., 0]
+
+    def _region_weights(self, bboxes: Tensor, features: Tensor) -> Tensor:
+        """How much each position of a map `(B, F, h, w)` counts in regions: `(N, h * w)`."""
+        size = POOL_SIZE, 1 / self.strides[-1], *features.shape[-2:]
+        down, across = roi_align_weights(at_least_float32(bboxes).to(features.device), *size)
+        return (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)
+
+
+class PointwiseConv(nn.Conv2d):
+    """A 1x1 convolution as a matrix product, faster on a CPU where channels are last in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return x.permute(0, 3, 1, 2)
 
 
 def _fold_batch_norms(parent: nn.Module) -> None:
     children = list(parent.named_children())
     for (name, child), (next_name, follower) in zip(children, [*children[1:], ('', None)]):
         if isinstance(child, nn.Conv2d) and isinstance(follower, nn.BatchNorm2d):
-            setattr(parent, name, fuse_conv_bn_eval(child, follower))
+            child = fuse_conv_bn_eval(child, follower)
+            if child.kernel_size == child.stride == (1, 1):
+                child.__class__ = PointwiseConv
+            setattr(parent, name, child)
             setattr(parent, next_name, getattr(follower, 'act', nn.Identity()))
         else:
             _fold_batch_norms(child)

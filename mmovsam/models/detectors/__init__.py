@@ -1,7 +1,8 @@
 """Detectors and the models that train them."""
 
 from .clip_pretrainer import CLIPPretrainer
-from .ovsam import OVSAM, ImageFeatures
+from .features import ImageFeatures
+from .ovsam import OVSAM
 from .sam2clip_distiller import SAM2CLIPDistiller
 from .sam_clip_baseline import SAMCLIPBaseline
 

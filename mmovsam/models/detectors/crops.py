@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .instances import masks_to_bboxes
+from ...layers.bboxes import masks_to_bboxes
 
 # RGB; open_clip's OPENAI_DATASET_MEAN and OPENAI_DATASET_STD
 CLIP_MEAN = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...layers import to_device
-from ...layers.bboxes import bboxes_of_logits, masks_to_bboxes  # noqa: F401
+from ...layers.bboxes import masks_to_bboxes
 from .run_lengths import PIXELS_AT_ONCE, bboxes_of_runs, encode_logits
 
 MASK_FORMATS = ('tensor', 'rle')

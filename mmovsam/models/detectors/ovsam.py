@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,91 +12,17 @@ from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from ...layers import to_device
+from ...layers.bboxes import bboxes_of_logits
 from ...layers.mask_decoder import DecodedMasks
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
 from ..heads import OpenVocabClassifier
-from ..heads.window_decoder import WindowPrompts
 from ..losses import ImageLabels
-from .instances import bboxes_of_logits
+from .features import ImageFeatures, RecognitionOutput, RegionEmbeddings
 from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
-from .region_crops import RegionCrops, embed_crops, encode_crops, refine_masks
+from .region_crops import embed_crops, encode_crops, refine_masks
 from .training import TrainedImage, cls_losses, mask_losses
-
-
-class ImageFeatures(NamedTuple):
-    """What the encoder makes of a batch of images, before any prompt."""
-
-    embedding: Tensor
-    """`(B, C, h, w)`, read by the mask decoder."""
-    stage4: Tensor | None
-    """`(B, C4, H / 32, W / 32)`, read by CLIP's pooling; None without names."""
-    region_maps: tuple[Tensor, ...]
-    """`(B, C, H / s, W / s)` each, read by the head's region embedding."""
-    high_res_maps: tuple[Tensor, ...] = ()
-    """`(B, C, H / s, W / s)` each, read by a mask decoder of high resolution."""
-    inputs: Tensor | None = None
-    """`(B, 3, S, S)`, the network's input, for a model that looks at crops of it."""
-
-    @property
-    def pyramid(self) -> tuple[Tensor, ...]:
-        """Maps from fine to coarse, read by a window decoder."""
-        return (*self.high_res_maps, self.embedding, self.stage4)
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> ImageFeatures:
-        """The features after a function of each tensor."""
-        return ImageFeatures(
-            function(self.embedding),
-            None if self.stage4 is None else function(self.stage4),
-            tuple(map(function, self.region_maps)),
-            tuple(map(function, self.high_res_maps)),
-            None if self.inputs is None else function(self.inputs),
-        )
-
-    def image(self, index: int) -> ImageFeatures:
-        """The features of one image, as a batch of one that shares memory."""
-        return self.map(lambda tensor: tensor[index : index + 1])
-
-    def images(self) -> list[ImageFeatures]:
-        """Those of each image. Gradients are put together once; `image` adds up whole batches."""
-        parts = self.map(lambda tensor: tensor.split(1))
-        count = len(self.embedding)
-        return [parts.map(lambda split, i=index: split[i]) for index in range(count)]
-
-    def to(self, dtype: torch.dtype | None = None) -> ImageFeatures:
-        """The same in another precision, None for their own, with channels before rows in memory.
-
-        RoIAlign reads memory in this order whatever a tensor's strides say.
-        """
-        return self.map(lambda tensor: tensor.to(dtype or tensor.dtype).contiguous())
-
-
-class RegionEmbeddings(NamedTuple):
-    """What N regions of one image are named by, in any vocabulary."""
-
-    by_head: Tensor
-    """`(N, D)`, what learned names."""
-    by_tower: Tensor
-    """`(N, D)`, CLIP's pooling."""
-    visible: Tensor
-    """`(N,)` bool, whether the mask covers anything on the tower's last map."""
-
-
-class RecognitionOutput(NamedTuple):
-    """N masks of one image and the logits of their names, in the network's frame."""
-
-    low_res_logits: Tensor
-    """`(N, 1, h, w)`."""
-    iou_predictions: Tensor | None
-    """`(N,)`, the decoder's opinion of each mask; None where it has none."""
-    head_logits: Tensor | None
-    """`(N, K + 1)`, from the head's region embedding."""
-    clip_logits: Tensor | None
-    """`(N, K + 1)`, from CLIP's pooling."""
-    fused_logits: Tensor | None
-    """`(N, K + 1)`, logarithms."""
-    regions: RegionEmbeddings | None = None
-    """What the logits were made of; None without names or without prompts."""
+from .window_masks import decode_windows
 
 
 @MODELS.register_module()
@@ -250,56 +175,6 @@ class OVSAM(PromptedDetector):
         maps = features.pyramid[-len(self.proposal_head.strides) :]
         return self.proposal_head.propose(maps, img_shape, count)
 
-    def _decode_windows(
-        self, features: ImageFeatures, prompts: Prompts, multimask_output: bool
-    ) -> DecodedMasks:
-        """`decode_masks` by the window decoder: points alone, and prompts that tell the extent."""
-        prompts, device = prompts.to('cpu'), features.embedding.device
-        alone = ~prompts.has_bbox & ~prompts.has_mask
-        count = self.masks_per_prompt if multimask_output else 1
-        decoded, order = [], []
-        for flags, segment in ((alone, self._segment_points), (~alone, self._segment_windows)):
-            rows = flags.nonzero()[:, 0]
-            if len(rows) or not len(prompts) and not order:
-                decoded.append(segment(features.pyramid, prompts[rows].to(device), count))
-                order.append(rows)
-        logits, quality = (torch.cat(parts).to(torch.float32) for parts in zip(*decoded))
-        if len(order) > 1:
-            back = to_device(torch.cat(order).argsort(), device)
-            logits, quality = logits[back], quality[back]
-        return DecodedMasks(logits, quality, None)
-
-    def _segment_points(
-        self, maps: Sequence[Tensor], prompts: Prompts, count: int
-    ) -> tuple[Tensor, Tensor]:
-        return self.window_decoder.segment_points(maps, *_points_of(prompts), count)
-
-    def _segment_windows(
-        self, maps: Sequence[Tensor], prompts: Prompts, count: int
-    ) -> tuple[Tensor, Tensor]:
-        size = self.window_decoder.logit_size
-        previous = torch.zeros(len(prompts), 1, size, size, device=prompts.device)
-        bboxes = torch.zeros(len(prompts), 4, device=prompts.device)
-        if prompts.mask_input is not None:
-            with_mask = prompts.has_mask[:, None, None, None]
-            previous = torch.where(with_mask, prompts.mask_input, previous)
-            bboxes = bboxes_of_logits(previous, self.input_size)
-        if prompts.bboxes is not None:
-            bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes)
-        about = WindowPrompts(bboxes, prompts.has_bbox, *_points_of(prompts), previous)
-        return self.window_decoder.segment_windows(maps, about, count)
-
-    def _refine(
-        self, crops: RegionCrops, prompts: Prompts, logits: Tensor, bboxes: Tensor
-    ) -> Tensor:
-        """Masks `(N * M, 1, h, w)` of N prompts after a second look, in crops around boxes."""
-        count = len(bboxes) // max(len(prompts), 1)
-        given = to_device(prompts.has_bbox, logits.device)
-        points = _points_of(prompts.to(logits.device))
-        about = (part.repeat_interleave(count, 0) for part in (given, *points))
-        given, coords, labels = about
-        return refine_masks(self, crops, WindowPrompts(bboxes, given, coords, labels, logits))
-
     # Training
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
@@ -365,7 +240,8 @@ class OVSAM(PromptedDetector):
         prompts are of which kind is decided on the host.
         """
         if self.window_decoder is not None:
-            return self._decode_windows(features, prompts, multimask_output)
+            count = self.masks_per_prompt if multimask_output else 1
+            return decode_windows(self.window_decoder, features.pyramid, prompts, count)
         device = features.embedding.device
         batches = {}
         for index, group in self.sorted_prompts(prompts):
@@ -448,6 +324,7 @@ class OVSAM(PromptedDetector):
         prompts: Prompts,
         multimask_output: bool = False,
         classifier: OpenVocabClassifier | None = None,
+        decoded: DecodedMasks | None = None,
     ) -> RecognitionOutput:
         """Decode and name prompts of one image, all at once.
 
@@ -458,11 +335,12 @@ class OVSAM(PromptedDetector):
             multimask_output: Whether a prompt gets, in place of the decoder's first mask, its
                 others, where it has more than one.
             classifier: Names the masks; None for the model's own.
+            decoded: What `decode_masks` says of the prompts, if that is known.
 
         Returns:
             Of all masks, those of one prompt after those of another.
         """
-        decoded = self.decode_masks(features, prompts, multimask_output)
+        decoded = decoded or self.decode_masks(features, prompts, multimask_output)
         count = decoded.low_res_logits.shape[1]  # masks of each prompt
         logits = decoded.low_res_logits.flatten(0, 1)[:, None]
         iou = None if decoded.iou_predictions is None else decoded.iou_predictions.flatten()
@@ -485,7 +363,7 @@ class OVSAM(PromptedDetector):
         if self.region_crop and features.inputs is not None:
             crops = encode_crops(self, features.inputs, regions['prompt'])
         if crops is not None and self.crop_decoder is not None:
-            logits = self._refine(crops, prompts, logits, regions['prompt'])
+            logits = refine_masks(self, crops, prompts, logits, regions['prompt'])
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
         tokens = decoded.extra_tokens
@@ -566,15 +444,6 @@ class OVSAM(PromptedDetector):
 def _read(neck: nn.Module, pyramid: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
     """What a neck makes of the coarsest maps, as many as it takes."""
     return neck(pyramid[-len(neck.in_channels) :])
-
-
-def _points_of(prompts: Prompts) -> tuple[Tensor, Tensor]:
-    """Points `(N, P, 2)` and labels `(N, P)` of prompts, P at least 1: padding is -1."""
-    points, labels = prompts.point_coords, prompts.point_labels
-    if points is None or not points.shape[1]:
-        points = torch.zeros(len(prompts), 1, 2, device=prompts.device)
-        labels = torch.full((len(prompts), 1), -1, device=prompts.device)
-    return points.nan_to_num(0.0), labels
 
 
 def _proper(bboxes: Tensor, size: int) -> Tensor:

@@ -8,8 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...layers.windows import paste_windows, read_windows, read_windows_of_each, window_grid
+from ...layers import to_device
+from ...layers.tensors import in_parts
+from ...layers.windows import (
+    paste_windows,
+    read_windows,
+    read_windows_of_each,
+    window_grid,
+    windows_of,
+)
+from ...prompts import Prompts
 from ..heads.window_decoder import WindowPrompts
+from .window_masks import points_of
 
 if TYPE_CHECKING:
     from .ovsam import OVSAM
@@ -69,10 +79,14 @@ def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
         bboxes: `(N, 4)` xyxy in pixels of it.
     """
     windows, dtype = crop_windows(bboxes), model.encoder_dtype or torch.float32
-    pixels = cut_out(inputs, windows, model.region_crop)
+    different, index = windows, None
+    if in_parts(windows):  # the masks of a box have one crop
+        different, index = windows.unique(dim=0, return_inverse=True)
+    pixels = cut_out(inputs, different, model.region_crop)
     with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
         maps = model.backbone(pixels)
-    return RegionCrops(tuple(each.float() for each in maps), windows, model.region_crop)
+    maps = tuple(each.float() if index is None else each.float()[index] for each in maps)
+    return RegionCrops(maps, windows, model.region_crop)
 
 
 def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,18 +133,25 @@ def prompts_in_crops(crops: RegionCrops, prompts: WindowPrompts, input_size: int
     )
 
 
-def refine_masks(model: OVSAM, crops: RegionCrops, prompts: WindowPrompts) -> Tensor:
-    """Masks after a second look, in crops: the mean of the earlier logits and the new ones.
+def refine_masks(
+    model: OVSAM, crops: RegionCrops, prompts: Prompts, logits: Tensor, bboxes: Tensor
+) -> Tensor:
+    """Masks after a second look, in crops, which begins with the earlier ones.
 
     Args:
         model: With a `crop_decoder`.
-        crops: Around the boxes of the prompts.
-        prompts: In pixels of the input, with earlier masks of its size.
+        crops: Around the boxes.
+        prompts: N, in pixels of the input.
+        logits: `(N * M, 1, h, w)` over the input, the earlier masks.
+        bboxes: `(N * M, 4)` xyxy in pixels of the input, where the masks are.
 
     Returns:
-        Logits `(N, 1, h, w)`, as large as the earlier ones.
+        Logits `(N * M, 1, h, w)`.
     """
-    size, input_size = prompts.previous.shape[-1], model.input_size
-    seen = prompts_in_crops(crops, prompts, input_size)
-    logits, _, windows = model.crop_decoder(crops.maps, seen)
-    return (prompts.previous + paste_windows(logits, crops.outside(windows), size, input_size)) / 2
+    count, size = len(bboxes) // max(len(prompts), 1), logits.shape[-1]
+    about = (to_device(prompts.has_bbox, logits.device), *points_of(prompts.to(logits.device)))
+    about = (part.repeat_interleave(count, 0) for part in about)
+    seen = prompts_in_crops(crops, WindowPrompts(bboxes, *about, logits), model.input_size)
+    windows = windows_of(seen.bboxes)
+    again, _ = model.crop_decoder.decode(model.crop_decoder.read(crops.maps, seen, windows))
+    return paste_windows(again, crops.outside(windows), size, model.input_size)

@@ -9,11 +9,12 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...layers.bboxes import bboxes_of_logits
 from ...prompts import Prompts
 from .crops import MaskCropper
-from .instances import bboxes_of_logits, enlarge_masks
+from .features import ImageFeatures
+from .instances import enlarge_masks
 from .naming import ClassMap
-from .ovsam import ImageFeatures
 from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 
 

@@ -11,7 +11,6 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...layers import box_coverage
 from ...layers.windows import (
     WINDOW,
     around,
@@ -135,7 +134,7 @@ class WindowDecoder(BaseModule):
         channels: Sequence[int] = (96, 48, 24),
         depth: int = 4,
         num_heads: int = 4,
-        point_sizes: Sequence[float] = (0.05, 0.1, 0.2, 0.4, 0.8),
+        point_sizes: Sequence[float] = (0.05, 0.14, 0.4),
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -310,17 +309,23 @@ class WindowDecoder(BaseModule):
         Returns:
             Of each grid `(N, C, g, g)` features and then of each `(N, 9, g, g)` prompts.
         """
-        read, painted = [], []
+        read, previous = [], []
         reader = read_windows if len(maps[0]) == 1 else read_windows_of_each
+        earlier = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
         for side, levels in zip(GRIDS, LEVELS):
             places = window_grid(windows, side)
             sampled = [reader(each, places, self.image_size) for each in maps[levels]]
             read.append(torch.cat(sampled, dim=1))
-            painted.append(self._paint(prompts, windows, places))
-        return read + painted
+            previous.append(read_windows_of_each(earlier, places, self.image_size)[:, 0])
+        return read + self._paint(prompts, windows, previous)
 
     def decide(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits `(N, 1, 64, 64)` and predicted IoU `(N,)` of what was read, of any images."""
+        logits, tokens = self.decode(read)
+        return logits, self._quality(tokens, logits.detach())
+
+    def decode(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The logits that `decide` gives, and tokens `(N, 256, C)` by which they are judged."""
         number = len(GRIDS)
         coarse, middle, fine = (
             (conv(features) + paint(prompts)).contiguous(memory_format=torch.channels_last)
@@ -339,8 +344,7 @@ class WindowDecoder(BaseModule):
         earlier, ellipse = read[-1][:, -2:-1], read[-1][:, -1:].clamp(min=-2)
         without = (earlier == 0).flatten(1).all(1)[:, None, None, None]
         prior = torch.where(without, self.prior[1] * ellipse, self.prior[0] * LOGIT_LIMIT * earlier)
-        logits = logits + prior
-        return logits, self._quality(tokens, logits.detach())
+        return logits + prior, tokens
 
     def _quality(self, tokens: Tensor, logits: Tensor) -> Tensor:
         """The predicted IoU `(N,)` of masks `(N, 1, 64, 64)`."""
@@ -352,31 +356,42 @@ class WindowDecoder(BaseModule):
             torch.cat((tokens.mean(1), of_mask, mask_signs(inside).to(tokens)), dim=1)
         )[:, 0]
 
-    def _paint(self, prompts: WindowPrompts, windows: Tensor, places: Tensor) -> Tensor:
-        """`(N, 9, g, g)`: prompts and places as maps."""
-        side = places.shape[1]
+    def _paint(
+        self, prompts: WindowPrompts, windows: Tensor, previous: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """`(N, 9, g, g)` of each grid: prompts, places and earlier masks `(N, g, g)` as maps."""
         origin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
-        to_grid = side / extent
-        corners = (prompts.bboxes.unflatten(1, (2, 2)) - origin[:, None]) * to_grid[:, None]
-        box = box_coverage(corners.flatten(1), side, 1.0)
-        given = box * prompts.given[:, None, None]
+        # along each axis: positions of all grids, and half of the distance between two
+        device = windows.device
+        half = torch.cat([torch.full((side,), 0.5 / side, device=device) for side in GRIDS])
+        steps = torch.cat([2 * torch.arange(side, device=device) + 1 for side in GRIDS]) * half
+        low, high = ((part - origin) / extent for part in prompts.bboxes.split(2, dim=1))
+        covered = high[..., None].minimum(steps + half) - low[..., None].maximum(steps - half)
+        covered = (covered / (2 * half)).clamp(0, 1)  # (N, 2, 112)
         # distances to points in sixteenths of a window
-        distance = (places[:, None] - prompts.points[:, :, None, None]) / extent[
-            :, None, None, None
-        ]
-        near = (-0.5 * (16 * distance).square().sum(-1)).exp()  # (N, P, g, g)
-        clicks = [
-            (near * (prompts.labels == label)[..., None, None]).sum(1).clamp(max=1)
-            for label in (1, 0)
-        ]
-        previous = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
-        previous = read_windows_of_each(previous, places, self.image_size)[:, 0]
-        inside = ((places >= 0) & (places < self.image_size)).all(-1).float()
-        center, half = (prompts.bboxes[:, :2] + prompts.bboxes[:, 2:]) / 2, extent / WINDOW / 2
-        relative = (places - center[:, None, None]) / half[:, None, None]
-        ellipse = 1 - relative.square().sum(-1)
-        maps = [box, given, *clicks, inside, *relative.unbind(-1), previous, ellipse]
-        return torch.stack(maps, dim=1)
+        points = (prompts.points - origin[:, None]) / extent[:, None]
+        near = (-0.5 * (16 * (steps - points[..., None])).square()).exp()  # (N, P, 2, 112)
+        places = origin[..., None] + steps * extent[..., None]
+        inside = ((places >= 0) & (places < self.image_size)).float()
+        relative = WINDOW * (2 * steps - 1)  # to the box: the window is around it
+        axes = (part.split(GRIDS, dim=-1) for part in (covered, near, inside, relative))
+        maps = []
+        for box, near, inside, relative, earlier in zip(*axes, previous):
+            box, near, inside = map(_outer, (box, near, inside))
+            given = box * prompts.given[:, None, None]
+            clicks = [
+                (near * (prompts.labels == label)[..., None, None]).sum(1).clamp(max=1)
+                for label in (1, 0)
+            ]
+            x, y = relative.expand_as(box), relative[:, None].expand_as(box)
+            ellipse = 1 - x.square() - y.square()
+            maps.append(torch.stack((box, given, *clicks, inside, x, y, earlier, ellipse), dim=1))
+        return maps
+
+
+def _outer(axes: Tensor) -> Tensor:
+    """`(..., g, g)`, products of what is along x and y, `(..., 2, g)`."""
+    return axes[..., 1, :, None] * axes[..., 0, None, :]
 
 
 def _of_each(part: Tensor, count: int) -> Tensor:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.mask import decode
 
+from mmovsam.layers.bboxes import masks_to_bboxes
 from mmovsam.models.detectors import instances
 from mmovsam.models.detectors.instances import (
     MaskWriter,
     enlarge_masks,
-    masks_to_bboxes,
     stability_scores,
 )
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mmovsam.models.detectors.instances import masks_to_bboxes
+from mmovsam.layers.bboxes import masks_to_bboxes
 from mmovsam.models.detectors.run_lengths import bboxes_of_runs, encode_logits
 
 SIDE = st.integers(1, 70)

@@ -7,7 +7,7 @@ import torch
 from mmdet.registry import MODELS
 from PIL import Image
 
-from mmovsam.models.detectors.instances import masks_to_bboxes
+from mmovsam.layers.bboxes import masks_to_bboxes
 from mmovsam.prompts import Prompts
 
 REGIONS = ('image', 'feature')
