@@ -41,7 +41,7 @@ def serve(
         app = make_app(served)
         if add_routes:
             add_routes(app, served)
-        config = uvicorn.Config(app, log_level='warning', server_header=False)
+        config = uvicorn.Config(app, log_config=None, server_header=False)
         host, port = listening.getsockname()[:2]
         print(f'Serving at http://{host}:{port} (Ctrl-C ends it)', flush=True)
         uvicorn.Server(config).run(sockets=[listening])

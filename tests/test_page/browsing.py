@@ -30,7 +30,7 @@ def serving(shared, limits=None, examples=None, port=0, **settings):
     served = Served(*shared, limits, **settings)
     app = make_app(served)
     add_page(app, served, examples)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level='error'))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -56,7 +56,18 @@ class User:
 
     def come(self, url):
         self.page.goto(url)
+        self.wait_ready()
+
+    def reload(self):
+        self.page.reload()
+        self.wait_ready()
+
+    def wait_ready(self):
         self.page.wait_for_selector('#vocabulary-note:not(:empty)')
+        # a browser drops what is done before it has painted
+        self.page.evaluate(
+            '() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))'
+        )
 
     def open_scene(self, number):
         self.page.locator('#status').evaluate('line => { line.textContent = "" }')

@@ -130,7 +130,7 @@ def test_names_are_typed_or_chosen_and_the_picture_stays_encoded(user, shared, k
     user.press('Two')
     expect(note).to_have_text('2 names in force.')
     expect(user.names).to_have_count(2)
-    user.page.reload()
+    user.reload()
     expect(note).to_have_text('2 names in force.')
     user.press('All')
     expect(note).to_have_text(f'{len(CATEGORIES)} names in force.')

@@ -69,8 +69,8 @@ def test_a_folder_is_labeled_with_the_keyboard_alone(new_user, scenes, tmp_path)
         label(user)
         user.key('ArrowRight')
         user.wait_opened()
-    user.page.reload()
-    user.page.wait_for_selector('#kept:has-text("Objects of 2 pictures")')
+    user.reload()
+    expect(user.page.locator('#kept')).to_contain_text('Objects of 2 pictures')
     open_folder(user)
     for name in names[2:]:  # it goes on with the first picture that has no objects
         user.wait_described(f'^{name}')
@@ -88,7 +88,7 @@ def test_a_folder_is_labeled_with_the_keyboard_alone(new_user, scenes, tmp_path)
     other.wait_status('has objects of 5 pictures')
     assert other.save(lambda: other.key('s'), tmp_path).read_text() == coco
     Image.new('RGB', (64, 48)).save(folder / '1.png')  # another picture of the name
-    other.page.reload()
+    other.reload()
     open_folder(other)
     found = json.loads(other.save(lambda: other.key('s'), tmp_path).read_text())
     assert [image['file_name'] for image in found['images']] == names[1:]
