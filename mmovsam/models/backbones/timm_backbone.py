@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -137,22 +136,11 @@ class TimmBackbone(Freezable):
         return (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)
 
 
-class PointwiseConv(nn.Conv2d):
-    """A 1x1 convolution as a matrix product, faster on a CPU where channels are last in memory."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
-        return x.permute(0, 3, 1, 2)
-
-
 def _fold_batch_norms(parent: nn.Module) -> None:
     children = list(parent.named_children())
     for (name, child), (next_name, follower) in zip(children, [*children[1:], ('', None)]):
         if isinstance(child, nn.Conv2d) and isinstance(follower, nn.BatchNorm2d):
-            child = fuse_conv_bn_eval(child, follower)
-            if child.kernel_size == child.stride == (1, 1):
-                child.__class__ = PointwiseConv
-            setattr(parent, name, child)
+            setattr(parent, name, fuse_conv_bn_eval(child, follower))
             setattr(parent, next_name, getattr(follower, 'act', nn.Identity()))
         else:
             _fold_batch_norms(child)
