@@ -62,6 +62,7 @@ async function answerLatest() {
     asked.isAsked = true;
     try {
       asked.answer = await answerTo(asked);
+      addOthers(asked);
       if (asked === state.work) say('Refine it with more clicks, or add it to the objects.');
     } catch (error) {
       if (asked === state.work) {
@@ -82,10 +83,18 @@ async function answerTo({ points, box, answer }) {
   if (box) prompt.box = box;
   const before = answer && maskOf(answer);
   if (before?.area) prompt.mask = rle(before);
-  const isOpen = points.length === 1 && !box && !prompt.mask; // how large the object is
-  const masks = (await api.prompt([prompt], isOpen)).map(readMask);
+  return { prompt, masks: (await api.prompt([prompt])).map(readMask), chosen: 0 };
+}
+
+/** What else a single click may mean, once its likeliest mask is shown. */
+async function addOthers(asked) {
+  const { answer, points, box } = asked;
+  if (points.length !== 1 || box || answer.prompt.mask) return;
+  const masks = (await api.prompt([answer.prompt], true).catch(() => [])).map(readMask);
+  if (asked !== state.work || asked.answer !== answer || masks.length < 2) return;
   const best = masks.reduce((a, b) => (b.quality > a.quality ? b : a));
-  return { prompt, masks, chosen: masks.indexOf(best) };
+  asked.answer = { ...answer, masks, chosen: masks.indexOf(best) };
+  changed();
 }
 
 export function undo() {
