@@ -3,7 +3,7 @@ import { restore } from './pictures.js';
 import { drawObjects } from './stage.js';
 import { changed, drawn, stage, state, store } from './state.js';
 import { readProject, toCoco, writeProject } from './store.js';
-import { ask, count, download, say } from './widgets.js';
+import { ask, count, download, inOrder, say } from './widgets.js';
 
 const stem = (name) => name.split('/').at(-1).replace(/\.[^.]+$/, '');
 
@@ -43,7 +43,7 @@ export async function savePicture() {
 }
 
 export function saveProject() {
-  const records = store.labeled.sort((a, b) => a.file_name.localeCompare(b.file_name, 'en', { numeric: true }));
+  const records = store.labeled.sort((a, b) => inOrder(a.file_name, b.file_name));
   if (!records.length) return say('No objects are kept: add one first.', 'error');
   download(new Blob([writeProject(records)], { type: 'application/json' }), 'mmovsam_project.json');
   say(`Saved the objects of ${count(records.length, 'picture')}.`);

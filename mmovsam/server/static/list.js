@@ -1,7 +1,7 @@
 // The objects of the picture: what comes to the list and what is done with it.
 import { answered } from './prompting.js';
 import { NOTHING, UNNAMED, api, changed, commit, listed, maskOf, maskOfObject, namesOf, readMask, stage, state } from './state.js';
-import { count, element, say } from './widgets.js';
+import { count, element, partsOf, plainName, say } from './widgets.js';
 
 const SAME = 0.8; // IoU from which two masks are of one object
 
@@ -29,7 +29,7 @@ export async function add() {
   const { answer } = state.work, mask = answer && maskOf(answer);
   if (!mask?.area) return say('There is no mask to add: click an object first.', 'error');
   const top_k = namesOf(answer);
-  const name = element('#name').value.trim().split(/\s+/).join(' ') || (top_k[0]?.name ?? UNNAMED);
+  const name = plainName(element('#name').value) || (top_k[0]?.name ?? UNNAMED);
   const thing = listed({ name, top_k, counts: mask.encode(stage.size) }, mask);
   state.typed = false;
   commit({ ...NOTHING, objects: [...state.work.objects, thing] });
@@ -79,7 +79,7 @@ export async function addFound(text, find) {
 
 export function find() {
   const text = element('#wanted').value;
-  const names = text.split(',').map((name) => name.trim()).filter(Boolean);
+  const names = partsOf(text, ',');
   if (!names.length) return say('What is to be found? Type a name.', 'error');
   addFound(names.join(', '), () => api.find(names));
 }

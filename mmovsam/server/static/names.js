@@ -1,13 +1,13 @@
 // The names that things may have.
 import { answered, nameAnew } from './prompting.js';
 import { api, maskOf, state } from './state.js';
-import { count, element } from './widgets.js';
+import { count, element, partsOf } from './widgets.js';
 
 let wanted = null;
 
 /** Puts the typed names in force; of several calls the last one counts. */
 export async function setVocabulary() {
-  const names = element('#vocabulary').value.split('\n').map((name) => name.trim()).filter(Boolean);
+  const names = partsOf(element('#vocabulary').value, '\n');
   wanted = names;
   try {
     const inForce = await api.setNames(names);

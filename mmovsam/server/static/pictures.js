@@ -1,7 +1,7 @@
 // Pictures: which are open, and what the browser kept of them.
 import { setName } from './list.js';
 import { NOTHING, api, changed, stage, state, store } from './state.js';
-import { count, say } from './widgets.js';
+import { count, inOrder, say } from './widgets.js';
 
 const IS_IMAGE = /\.(jpe?g|png|webp|tiff?|bmp|gif|avif|heic|heif)$/i;
 let opening = 0;
@@ -12,7 +12,7 @@ export async function openFiles(files) {
   // the folder itself is no part of a name
   const nameOf = (file) => file.webkitRelativePath?.split('/').slice(1).join('/') || file.name;
   const opened = chosen.map((file) => ({ file, name: nameOf(file), history: [] }));
-  opened.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+  opened.sort((a, b) => inOrder(a.name, b.name));
   keepWork();
   state.pictures.splice(0, state.pictures.length, ...opened);
   state.current = null;

@@ -3,7 +3,7 @@ import { chooseName, edit, rename, replaceObject, setName, toggle } from './list
 import { show } from './pictures.js';
 import { colorOf } from './stage.js';
 import { TOP, commit, drawn, maskOf, maskOfObject, namesOf, stage, state, store } from './state.js';
-import { count, el, element, shareOf } from './widgets.js';
+import { count, el, element, plainName, shareOf } from './widgets.js';
 
 export function render() {
   const { answer, points, box, corner, objects } = state.work;
@@ -57,7 +57,7 @@ function renderObjects(objects) {
     color.style.setProperty('--color', colorOf(thing.name));
     const field = el('input', { value: thing.name, ariaLabel: `Name of ${which}` });
     field.onchange = () => {
-      const name = field.value.trim().split(/\s+/).join(' ');
+      const name = plainName(field.value);
       if (name) rename(thing, name);
       else field.value = thing.name;
     };

@@ -15,6 +15,15 @@ export function say(text, kind = '') {
   [line.textContent, line.className] = [text, kind];
 }
 
+/** A name as it is kept: one line without spaces around it. */
+export const plainName = (text) => text.trim().split(/\s+/).join(' ');
+
+/** What stands between separators, without what is blank. */
+export const partsOf = (text, separator) => text.split(separator).map((part) => part.trim()).filter(Boolean);
+
+/** Orders names of files as people count: 2 before 10. */
+export const inOrder = (a, b) => a.localeCompare(b, 'en', { numeric: true });
+
 /** Such as '1 name' or '1,200 names'. */
 export const count = (number, what) => `${number.toLocaleString('en')} ${what}${number === 1 ? '' : 's'}`;
 
