@@ -6,18 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import attention_pool_regions, roi_align
 from ..layers.bboxes import bboxes_of_logits
 from ..layers.mask_decoder import DecodedMasks
-from ..models.backbones import TimmBackbone
-from ..models.backbones.clip_towers import STRIDES, ResNetTower
-from ..models.backbones.timm_backbone import POOL_SIZE
 from ..models.detectors import OVSAM, ImageFeatures
+from ..models.detectors.region_crops import RegionCrops, encode_crops, look_again
 from ..models.heads.open_vocab_classifier import EXCLUDED
 from ..models.heads.window_decoder import WindowPrompts
 
 FINE_MAPS = 3
 """High-resolution maps of an image, where there are any."""
+PIXELS = 'pixels'
+"""The image itself, for a decoder that looks at crops of it."""
 
 
 class EncoderGraph(nn.Module):
@@ -35,6 +34,8 @@ class EncoderGraph(nn.Module):
             self.outputs = ('image_embedding', 'stage4', *levels)
             if model.high_res_neck is not None or model.window_decoder is not None:
                 self.outputs += tuple(f'high_res_map_{level}' for level in range(FINE_MAPS))
+        if model.region_crop:
+            self.outputs += (PIXELS,)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """The parts of `ImageFeatures` that are read, in the order of `outputs`.
@@ -45,7 +46,8 @@ class EncoderGraph(nn.Module):
         if not self.model.recognizes:
             return (features.embedding,)
         region_maps = features.region_maps[: self.num_levels]
-        return (features.embedding, features.stage4, *region_maps, *features.high_res_maps)
+        outputs = (features.embedding, features.stage4, *region_maps, *features.high_res_maps)
+        return outputs if features.inputs is None else (*outputs, features.inputs)
 
 
 class DecoderGraph(nn.Module):
@@ -112,17 +114,24 @@ class DecoderGraph(nn.Module):
             return logits, scores
         regions = bboxes_of_logits(logits, self.model.input_size)
         prompted = torch.where(has_bbox[:, None], bboxes.clamp(0, self.model.input_size), regions)
+        crops = None
+        if self.model.region_crop:
+            crops = encode_crops(self.model, image.inputs, prompted)
+            if self.model.crop_decoder is not None:
+                about = WindowPrompts(prompted, has_bbox, point_coords, point_labels, logits)
+                logits = look_again(self.model, crops, about)
         regions = dict(mask=regions, prompt=prompted)
         regions = [regions[self.model.test_cfg[key]] for key in ('head_region', 'clip_region')]
-        named = self._name(image, logits, tokens, *regions, *vocabulary)
+        named = self._name(image, crops, logits, tokens, *regions, *vocabulary)
         return logits, scores, named
 
     def _image(self, features: tuple[Tensor, ...]) -> ImageFeatures:
         if len(features) == 1:
             return ImageFeatures(features[0], None, ())
+        *maps, pixels = features if self.model.region_crop else (*features, None)
         has_fine = self.model.high_res_neck is not None or self.model.window_decoder is not None
-        split = len(features) - (FINE_MAPS if has_fine else 0)
-        return ImageFeatures(*features[:2], features[2:split], features[split:])
+        split = len(maps) - (FINE_MAPS if has_fine else 0)
+        return ImageFeatures(*maps[:2], tuple(maps[2:split]), tuple(maps[split:]), pixels)
 
     def _decode(
         self, image: ImageFeatures, bboxes: Tensor, coords: Tensor, labels: Tensor
@@ -178,6 +187,7 @@ class DecoderGraph(nn.Module):
     def _name(
         self,
         image: ImageFeatures,
+        crops: RegionCrops | None,
         logits: Tensor,
         label_tokens: Tensor,
         head_bboxes: Tensor,
@@ -195,13 +205,8 @@ class DecoderGraph(nn.Module):
             with_background = torch.cat((best, torch.zeros_like(best[:, :1])), dim=1)
             return (classifier.logit_scale * with_background).log_softmax(-1)
 
-        by_tower = self._embed_by_tower(image.stage4, clip_bboxes, logits)
-        known = by_tower
-        if self.model.region_namer is not None and head_bboxes is not clip_bboxes:
-            known = self._embed_by_tower(image.stage4, head_bboxes, None)
-        by_head = self.model.embed_regions(image, head_bboxes, label_tokens, known)
-        of_head = log_probabilities(by_head)
-        of_clip = log_probabilities(by_tower)
+        about = head_bboxes, clip_bboxes, label_tokens, logits
+        of_head, of_clip = map(log_probabilities, self.model.embed_views(image, crops, *about))
         on_map = F.interpolate(
             logits, image.stage4.shape[-2:], mode='bilinear', align_corners=False
         )
@@ -211,20 +216,6 @@ class DecoderGraph(nn.Module):
         alpha = alpha * visible[:, None]
         fused = (1 - alpha) * of_head + alpha * of_clip
         return fused.masked_fill(novel == -1, EXCLUDED).softmax(-1)[:, :-1]
-
-    def _embed_by_tower(self, stage4: Tensor, bboxes: Tensor, logits: Tensor | None) -> Tensor:
-        """As `embed_regions` of the backbone."""
-        backbone = self.model.backbone
-        if isinstance(backbone, TimmBackbone):
-            features = backbone.embed_map(stage4)
-            size = (POOL_SIZE, POOL_SIZE)
-            regions = roi_align(features, bboxes, size, 1 / backbone.strides[-1])
-            return backbone.project(regions.mean((2, 3)))
-        tower, visual = backbone.tower, backbone.visual
-        if not isinstance(tower, ResNetTower):
-            return tower.embed_regions(visual, stage4, bboxes, logits)
-        regions = roi_align(stage4, bboxes, (tower.grid, tower.grid), 1 / STRIDES[-1])
-        return attention_pool_regions(visual.attnpool, regions)
 
 
 def given_bboxes(coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,27 +2,35 @@
 
 import mmcv.ops
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .tensors import is_exporting
 
 
 def roi_align(
-    features: Tensor, bboxes: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int = 0
+    features: Tensor,
+    bboxes: Tensor,
+    size: tuple[int, int],
+    scale: float,
+    sampling_ratio: int = 0,
+    image_index: Tensor | None = None,
 ) -> Tensor:
     """RoIAlign (He et al., 2017), aligned and averaging: `(N, C, *size)`.
 
     Args:
-        features: `(1, C, h, w)`.
+        features: `(B, C, h, w)`.
         bboxes: `(N, 4)` xyxy in pixels of the input. What lies outside of the map is 0.
         size: Bins along each side of a region.
         scale: From pixels of the input to positions of the map, 1 / stride.
         sampling_ratio: Samples along each side of a bin; 0 for as many as it has positions.
+        image_index: `(N,)` int64, which of the maps each box is read from; None for the first.
     """
+    if image_index is None:
+        image_index = torch.zeros_like(bboxes[:, 0], dtype=torch.long)
     if is_exporting():
-        return _onnx_roi_align(features, bboxes, size, scale, sampling_ratio)
-    rois = F.pad(bboxes, (1, 0))  # of the first image
+        return _onnx_roi_align(features, bboxes, size, scale, sampling_ratio, image_index)
+    rois = torch.cat((image_index[:, None].to(bboxes), bboxes), dim=1)
+    features = features.contiguous()  # mmcv reads memory in this order whatever the strides say
     if features.device.type in ('cpu', 'cuda') and not torch.compiler.is_compiling():
         return mmcv.ops.roi_align(features, rois, size, scale, sampling_ratio, 'avg', True)
     # for other GPUs, and to be compiled; with a CPU build of PyTorch it may come without operators
@@ -32,12 +40,17 @@ def roi_align(
 
 
 def _onnx_roi_align(
-    features: Tensor, bboxes: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int
+    features: Tensor,
+    bboxes: Tensor,
+    size: tuple[int, int],
+    scale: float,
+    sampling_ratio: int,
+    image_index: Tensor,
 ) -> Tensor:
     """ONNX's operator; outside of an export it computes nothing."""
     return torch.onnx.ops.symbolic(
         'RoiAlign',
-        (features, bboxes, torch.zeros_like(bboxes[:, 0], dtype=torch.long)),
+        (features, bboxes, image_index),
         dict(
             coordinate_transformation_mode='half_pixel',
             mode='avg',

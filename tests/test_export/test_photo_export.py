@@ -42,10 +42,13 @@ class EagerModel(ONNXModel):
 
 def build():
     """A model whose logits are on both sides of all thresholds."""
-    model = tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
+    model = tiny_photo.build(
+        **tiny_photo.WINDOWS, **tiny_photo.CROPS, region_namer=tiny_photo.NAMER
+    )
     with torch.no_grad():
         torch.nn.init.normal_(model.region_namer.lin2.weight, std=0.1)
-        model.window_decoder.mask.weight.mul_(20)
+        for decoder in (model.window_decoder, model.crop_decoder):
+            decoder.mask.weight.mul_(20)
     return model
 
 

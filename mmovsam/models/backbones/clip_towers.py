@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from ...layers import (
     attention_pool_boxes,
+    attention_pool_regions,
     resample_abs_pos,
+    roi_align,
 )
+from ...layers.tensors import is_exporting
 
 STRIDES = (4, 8, 16, 32)
 
@@ -47,7 +50,11 @@ class ResNetTower:
     def embed_regions(
         self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
     ) -> Tensor:
-        return attention_pool_boxes(visual.attnpool, stage4, bboxes, 1 / STRIDES[-1])
+        scale = 1 / STRIDES[-1]
+        if is_exporting():
+            regions = roi_align(stage4, bboxes, (self.grid, self.grid), scale)
+            return attention_pool_regions(visual.attnpool, regions)
+        return attention_pool_boxes(visual.attnpool, stage4, bboxes, scale)
 
 
 class ConvNeXtTower:

@@ -7,6 +7,7 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from ...layers import without_autocast
+from ...layers.tensors import is_exporting
 from ...vocabulary import clip_model_config
 from ..freezable import Freezable
 from .clip_towers import STRIDES, describe_tower
@@ -101,7 +102,7 @@ class OpenCLIPBackbone(Freezable):
             bboxes: `(N, 4)` xyxy in pixels of the network's input.
             mask_logits: `(N, 1, H, W)` over the network's input.
         """
-        if len(bboxes) == 0:
+        if not is_exporting() and len(bboxes) == 0:
             return stage4.new_zeros(0, self.embed_dim)
         stage4 = stage4.to(self.dtype)
         with without_autocast(stage4):

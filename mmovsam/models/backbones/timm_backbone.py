@@ -7,8 +7,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ...layers import at_least_float32, roi_align_weights, without_autocast
-from ...layers.tensors import in_parts
+from ...layers import at_least_float32, roi_align, roi_align_weights, without_autocast
+from ...layers.tensors import in_parts, is_exporting
 from ..freezable import Freezable
 
 POOL_SIZE = 7
@@ -101,6 +101,8 @@ class TimmBackbone(Freezable):
             mask_logits: Not used.
         """
         stage4 = stage4.to(self.projection.weight.dtype)
+        if is_exporting():
+            return self.project(self.pool_regions(self.embed_map(stage4), None, bboxes))
         weights = self._region_weights(bboxes, stage4)
         positions = stage4.flatten(2)
         if in_parts(stage4):  # no more of the map than regions lie on
@@ -115,13 +117,16 @@ class TimmBackbone(Freezable):
         """Means `(N, F)` of `embed_map` as embeddings `(N, D)`."""
         return self.projection(self.visual.forward_head(features[..., None, None]))
 
-    def pool_regions(self, features: Tensor, image_index: Tensor, bboxes: Tensor) -> Tensor:
+    def pool_regions(self, features: Tensor, image_index: Tensor | None, bboxes: Tensor) -> Tensor:
         """Means `(N, F)` of maps `(B, F, h, w)` over regions, as RoIAlign takes them.
 
         Of each region there are the image, in `(N,)`, and the box, in `(N, 4)` xyxy in pixels of
         the network's input.
         """
         features = at_least_float32(features)
+        if is_exporting():
+            size, scale = (POOL_SIZE, POOL_SIZE), 1 / self.strides[-1]
+            return roi_align(features, bboxes, size, scale, 0, image_index).mean((2, 3))
         weights = self._region_weights(bboxes, features)
         with without_autocast(features):
             if len(features) == 1:

@@ -20,7 +20,7 @@ from ..heads import OpenVocabClassifier
 from ..losses import ImageLabels
 from .features import ImageFeatures, RecognitionOutput, RegionEmbeddings
 from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
-from .region_crops import embed_crops, encode_crops, refine_masks
+from .region_crops import RegionCrops, embed_crops, encode_crops, refine_masks
 from .training import TrainedImage, cls_losses, mask_losses
 from .window_masks import decode_windows
 
@@ -45,10 +45,11 @@ class OVSAM(PromptedDetector):
             `region_neck`.
         region_namer: `RegionNamer`, in place of the head's own embedding of regions.
         proposal_head: `ProposalHead`, which proposes boxes for everything-mode.
+        region_crop: Side in pixels of a crop around each region that is encoded by itself, and
+            whose embedding is averaged with that of the image; 0 for none. For a `TimmBackbone`
+            with a `region_namer`.
+        crop_backbone: Tower of the crops; by default the `backbone`.
         crop_decoder: `WindowDecoder`, which looks at each mask once more in the region's crop.
-        region_crop: Side in pixels of a crop around each region that is encoded by itself, whose
-            embeddings and masks are averaged with those of the image; 0 for none. For a
-            `TimmBackbone` with a `region_namer`.
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
         train_cfg: Arguments of `mmovsam.prompts.sample_training_prompts`.
@@ -80,8 +81,9 @@ class OVSAM(PromptedDetector):
         window_decoder: dict | None = None,
         region_namer: dict | None = None,
         proposal_head: dict | None = None,
-        crop_decoder: dict | None = None,
         region_crop: int = 0,
+        crop_backbone: dict | None = None,
+        crop_decoder: dict | None = None,
         classifier: dict | None = None,
         prompter: dict | None = None,
         train_cfg: dict | None = None,
@@ -93,7 +95,8 @@ class OVSAM(PromptedDetector):
         self.backbone = MODELS.build(backbone)
         parts = dict(neck=neck, region_neck=region_neck, high_res_neck=high_res_neck)
         parts.update(window_decoder=window_decoder, region_namer=region_namer)
-        parts.update(proposal_head=proposal_head, crop_decoder=crop_decoder)
+        parts.update(proposal_head=proposal_head)
+        parts.update(crop_backbone=crop_backbone, crop_decoder=crop_decoder)
         for name, cfg in dict(parts, prompt_encoder=prompt_encoder).items():
             setattr(self, name, MODELS.build(cfg) if cfg else None)
         self.head = MODELS.build(head)
@@ -121,6 +124,11 @@ class OVSAM(PromptedDetector):
     def recognizes(self) -> bool:
         """Whether predictions have names."""
         return self.classifier is not None and self.head.recognizes
+
+    @property
+    def crop_tower(self) -> nn.Module:
+        """What encodes crops."""
+        return self.crop_backbone or self.backbone
 
     def extract_feat(self, batch_inputs: Tensor) -> ImageFeatures:
         """Encode images, once for all prompts.
@@ -368,15 +376,9 @@ class OVSAM(PromptedDetector):
         clip_bboxes = regions[self.test_cfg['clip_region']]
         tokens = decoded.extra_tokens
         tokens = None if tokens is None else tokens.repeat_interleave(count, 0)
-        by_tower = self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
-        # a namer begins with what the tower says of the same boxes
-        known = by_tower if head_bboxes is clip_bboxes else None
-        by_head = self.embed_regions(features, head_bboxes, tokens, known)
-        if crops is not None:
-            by_head, by_tower = (
-                F.normalize(whole.float(), dim=1) + F.normalize(crop.float(), dim=1)
-                for whole, crop in zip((by_head, by_tower), embed_crops(self, crops, head_bboxes))
-            )
+        by_head, by_tower = self.embed_views(
+            features, crops, head_bboxes, clip_bboxes, tokens, logits
+        )
         head_logits, clip_logits = classifier.logits(torch.cat((by_head, by_tower))).chunk(2)
         on_map = F.interpolate(
             logits, features.stage4.shape[-2:], mode='bilinear', align_corners=False
@@ -408,6 +410,40 @@ class OVSAM(PromptedDetector):
             self.head.pool_regions(features.region_maps, bboxes),
             bboxes,
             self.input_size,
+        )
+
+    def embed_views(
+        self,
+        features: ImageFeatures,
+        crops: RegionCrops | None,
+        head_bboxes: Tensor,
+        clip_bboxes: Tensor,
+        label_tokens: Tensor | None,
+        logits: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings of regions of one image, by what learned names and by the tower.
+
+        Args:
+            features: Of the image.
+            crops: Around the regions, whose embeddings are added; None for none.
+            head_bboxes: `(N, 4)` xyxy in pixels of the network's input.
+            clip_bboxes: The same for the tower.
+            label_tokens: `(N, 1, C)`, see `embed_regions`.
+            logits: `(N, 1, h, w)` of the masks.
+
+        Returns:
+            `(N, D)` each.
+        """
+        by_tower = self.backbone.embed_regions(features.stage4, clip_bboxes, logits)
+        # a namer begins with what the tower says of the same boxes
+        known = by_tower if head_bboxes is clip_bboxes else None
+        by_head = self.embed_regions(features, head_bboxes, label_tokens, known)
+        if crops is None:
+            return by_head, by_tower
+        views = (by_head, by_tower), embed_crops(self, crops, head_bboxes)
+        return tuple(
+            F.normalize(whole.float(), dim=1) + F.normalize(crop.float(), dim=1)
+            for whole, crop in zip(*views)
         )
 
     @property

@@ -84,7 +84,7 @@ def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
         different, index = windows.unique(dim=0, return_inverse=True)
     pixels = cut_out(inputs, different, model.region_crop)
     with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
-        maps = model.backbone(pixels)
+        maps = model.crop_tower(pixels)
     maps = tuple(each.float() if index is None else each.float()[index] for each in maps)
     return RegionCrops(maps, windows, model.region_crop)
 
@@ -102,13 +102,11 @@ def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor
         of the crops.
     """
     bboxes = crops.inside(bboxes.unflatten(1, (2, 2))).flatten(1)
-    index = torch.arange(len(bboxes), device=bboxes.device)
-    last_map = model.backbone.embed_map(crops.maps[-1])
-    by_tower = model.backbone.project(model.backbone.pool_regions(last_map, index, bboxes))
+    index = torch.arange(bboxes.shape[0], device=bboxes.device)
+    tower = model.crop_tower
+    by_tower = tower.project(tower.pool_regions(tower.embed_map(crops.maps[-1]), index, bboxes))
     maps = model.region_neck(crops.maps[-len(model.region_neck.in_channels) :])
-    maps = tuple(each.contiguous() for each in maps)  # as RoIAlign reads them
-    rois = torch.cat((index[:, None].to(bboxes), bboxes), dim=1)
-    return by_tower, model.head.mean_of(model.head.roi_extractor(maps, rois)), bboxes
+    return by_tower, model.head.pool_regions(maps, bboxes, index), bboxes
 
 
 def embed_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,10 +146,16 @@ def refine_masks(
     Returns:
         Logits `(N * M, 1, h, w)`.
     """
-    count, size = len(bboxes) // max(len(prompts), 1), logits.shape[-1]
+    count = len(bboxes) // max(len(prompts), 1)
     about = (to_device(prompts.has_bbox, logits.device), *points_of(prompts.to(logits.device)))
     about = (part.repeat_interleave(count, 0) for part in about)
-    seen = prompts_in_crops(crops, WindowPrompts(bboxes, *about, logits), model.input_size)
+    return look_again(model, crops, WindowPrompts(bboxes, *about, logits))
+
+
+def look_again(model: OVSAM, crops: RegionCrops, prompts: WindowPrompts) -> Tensor:
+    """As `refine_masks`, of earlier masks that are among the prompts."""
+    seen = prompts_in_crops(crops, prompts, model.input_size)
     windows = windows_of(seen.bboxes)
-    again, _ = model.crop_decoder.decode(model.crop_decoder.read(crops.maps, seen, windows))
-    return paste_windows(again, crops.outside(windows), size, model.input_size)
+    logits, _ = model.crop_decoder.decode(model.crop_decoder.read(crops.maps, seen, windows))
+    size = prompts.previous.shape[-1]
+    return paste_windows(logits, crops.outside(windows), size, model.input_size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmcv.ops import RoIAlign, point_sample
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
@@ -154,12 +153,21 @@ class CLIP2SAMHead(BaseModule):
         with without_autocast(region_maps[0]):
             return self.embed_pooled(self.pool_regions(region_maps, bboxes), label_tokens)
 
-    def pool_regions(self, region_maps: tuple[Tensor, ...], bboxes: Tensor) -> Tensor:
-        """Means `(N, H)` of regions, see `embed_regions`; H is `region_hidden`, or D."""
+    def pool_regions(
+        self,
+        region_maps: Sequence[Tensor],
+        bboxes: Tensor,
+        image_index: Tensor | None = None,
+    ) -> Tensor:
+        """Means `(N, H)` of regions, see `embed_regions`; H is `region_hidden`, or D.
+
+        Maps may be `(B, C, H / s, W / s)`, of B images: `image_index` `(N,)` says which one a
+        region is of.
+        """
         # RoIAlign has no bfloat16
         maps = tuple(map(at_least_float32, region_maps[: self.roi_extractor.num_inputs]))
         bboxes = to_device(bboxes, maps[0].device).to(maps[0].dtype)
-        regions = self._extract(maps, bboxes).to(self.roi_conv.weight)
+        regions = self._extract(maps, bboxes, image_index).to(self.roi_conv.weight)
         with without_autocast(regions):
             return self.mean_of(regions)
 
@@ -175,21 +183,32 @@ class CLIP2SAMHead(BaseModule):
             embeddings = embeddings + self.label_mlp(label_tokens[:, 0].to(embeddings))
         return embeddings
 
-    def _extract(self, maps: tuple[Tensor, ...], bboxes: Tensor) -> Tensor:
+    def _extract(
+        self, maps: tuple[Tensor, ...], bboxes: Tensor, image_index: Tensor | None
+    ) -> Tensor:
         """What `roi_extractor` makes of boxes, `(N, C, r, r)`.
 
         Each map is asked about all boxes, those that are read from other maps lying outside of it:
         MMDetection's own loop waits to be told which are its own.
         """
         extractor = self.roi_extractor
-        rois = F.pad(bboxes, (1, 0))  # of the first image
+        if image_index is None:
+            image_index = torch.zeros_like(bboxes[:, 0], dtype=torch.long)
+        rois = torch.cat((image_index[:, None].to(bboxes), bboxes), dim=1)
         if not _is_plain(extractor):
             return extractor(maps, rois)
         levels = torch.arange(len(maps), device=bboxes.device)[:, None]
         elsewhere = extractor.map_roi_levels(rois, len(maps)) != levels
         each = bboxes.expand(len(maps), -1, -1).masked_fill(elsewhere[..., None], OUTSIDE)
         regions = [
-            roi_align(features, own, layer.output_size, layer.spatial_scale, layer.sampling_ratio)
+            roi_align(
+                features,
+                own,
+                layer.output_size,
+                layer.spatial_scale,
+                layer.sampling_ratio,
+                image_index,
+            )
             for own, layer, features in zip(each, extractor.roi_layers, maps)
         ]
         return sum(regions[1:], regions[0])

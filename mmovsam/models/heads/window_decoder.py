@@ -310,7 +310,7 @@ class WindowDecoder(BaseModule):
             Of each grid `(N, C, g, g)` features and then of each `(N, 9, g, g)` prompts.
         """
         read, previous = [], []
-        reader = read_windows if len(maps[0]) == 1 else read_windows_of_each
+        reader = read_windows if maps[0].shape[0] == 1 else read_windows_of_each
         earlier = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
         for side, levels in zip(GRIDS, LEVELS):
             places = window_grid(windows, side)
