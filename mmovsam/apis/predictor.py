@@ -137,9 +137,8 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
         check_fit(model, content, whole=True)
         model.load_state_dict(state_dict_of(content), strict=False)
-        for part in (model.backbone, model.crop_backbone):
-            if isinstance(part, TimmBackbone):
-                part.eval().fold_batch_norms()
+        if isinstance(model.backbone, TimmBackbone):
+            model.eval().backbone.fold_batch_norms()
         everything = cfg.get('everything')
         return cls(model.to(device), cfg.get('text_encoder'), cache_size, everything)
 

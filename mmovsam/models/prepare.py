@@ -55,9 +55,8 @@ def prepare_for_inference(
 
     if isinstance(getattr(model.backbone, 'tower', None), ResNetTower):
         _fold_batch_norms(model.backbone.visual)
-    for part in (model.backbone, model.crop_backbone):
-        if isinstance(part, TimmBackbone):
-            part.fold_batch_norms()
+    elif isinstance(model.backbone, TimmBackbone):
+        model.backbone.fold_batch_norms()
     for part in (model.backbone, model.neck, model.region_neck, model.high_res_neck):
         if part is not None:
             part.to(memory_format=torch.channels_last)

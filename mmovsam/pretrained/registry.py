@@ -58,7 +58,7 @@ MODELS: dict[str, PretrainedModel] = {
             name='ovsam-photo',
             config='photo/ovsam_photo.py',
             about='small model for photographs, in the package',
-            parameters=7_465_377,
+            parameters=7_465_057,
         ),
         _released('lvis'),
         _released('coco'),

@@ -48,7 +48,6 @@ class OVSAM(PromptedDetector):
         region_crop: Side in pixels of a crop around each region that is encoded by itself, and
             whose embedding is averaged with that of the image; 0 for none. For a `TimmBackbone`
             with a `region_namer`.
-        crop_backbone: Tower of the crops; by default the `backbone`.
         crop_decoder: `WindowDecoder`, which looks at each mask once more in the region's crop.
         classifier: `OpenVocabClassifier`.
         prompter: Where prompts come from in `predict`: `GTPrompter`, `DetectorPrompter`, ...
@@ -82,7 +81,6 @@ class OVSAM(PromptedDetector):
         region_namer: dict | None = None,
         proposal_head: dict | None = None,
         region_crop: int = 0,
-        crop_backbone: dict | None = None,
         crop_decoder: dict | None = None,
         classifier: dict | None = None,
         prompter: dict | None = None,
@@ -95,8 +93,7 @@ class OVSAM(PromptedDetector):
         self.backbone = MODELS.build(backbone)
         parts = dict(neck=neck, region_neck=region_neck, high_res_neck=high_res_neck)
         parts.update(window_decoder=window_decoder, region_namer=region_namer)
-        parts.update(proposal_head=proposal_head)
-        parts.update(crop_backbone=crop_backbone, crop_decoder=crop_decoder)
+        parts.update(proposal_head=proposal_head, crop_decoder=crop_decoder)
         for name, cfg in dict(parts, prompt_encoder=prompt_encoder).items():
             setattr(self, name, MODELS.build(cfg) if cfg else None)
         self.head = MODELS.build(head)
@@ -124,11 +121,6 @@ class OVSAM(PromptedDetector):
     def recognizes(self) -> bool:
         """Whether predictions have names."""
         return self.classifier is not None and self.head.recognizes
-
-    @property
-    def crop_tower(self) -> nn.Module:
-        """What encodes crops."""
-        return self.crop_backbone or self.backbone
 
     def extract_feat(self, batch_inputs: Tensor) -> ImageFeatures:
         """Encode images, once for all prompts.

@@ -84,7 +84,7 @@ def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
         different, index = windows.unique(dim=0, return_inverse=True)
     pixels = cut_out(inputs, different, model.region_crop)
     with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
-        maps = model.crop_tower(pixels)
+        maps = model.backbone(pixels)
     maps = tuple(each.float() if index is None else each.float()[index] for each in maps)
     return RegionCrops(maps, windows, model.region_crop)
 
@@ -103,7 +103,7 @@ def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor
     """
     bboxes = crops.inside(bboxes.unflatten(1, (2, 2))).flatten(1)
     index = torch.arange(bboxes.shape[0], device=bboxes.device)
-    tower = model.crop_tower
+    tower = model.backbone
     by_tower = tower.project(tower.pool_regions(tower.embed_map(crops.maps[-1]), index, bboxes))
     maps = model.region_neck(crops.maps[-len(model.region_neck.in_channels) :])
     return by_tower, model.head.pool_regions(maps, bboxes, index), bboxes

@@ -134,7 +134,7 @@ class WindowDecoder(BaseModule):
         channels: Sequence[int] = (96, 48, 24),
         depth: int = 4,
         num_heads: int = 4,
-        point_sizes: Sequence[float] = (0.05, 0.1, 0.2, 0.4, 0.8),
+        point_sizes: Sequence[float] = (0.05, 0.14, 0.28, 0.56),
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
