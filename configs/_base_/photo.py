@@ -4,10 +4,10 @@ text_encoder = dict(
     checkpoint='mmovsam://photo_text.safetensors',
     names='mmovsam://photo_names.safetensors',
 )
-vocabularies = {  # that the page offers, the first one is that of `classifier`
-    "COCO's 80": 'mmovsam://photo_coco.safetensors',
-    "ImageNet's 1,000": 'mmovsam://photo_imagenet1k.safetensors',
-}
+vocabularies = [  # that the page offers, the first one is that of `classifier`
+    dict(title="COCO's 80", file='mmovsam://photo_coco.safetensors'),
+    dict(title="ImageNet's 1,000", file='mmovsam://photo_imagenet1k.safetensors'),
+]
 everything = dict(quality_thr=0.5, stability_thr=0.3)  # of segment_everything
 image_size = 512
 crop_size = 192

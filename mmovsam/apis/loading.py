@@ -63,8 +63,8 @@ def load(
     classifier = predictor.model.classifier
     own = classifier.read() if classifier is not None and classifier.file is not None else None
     cfg = read_config(config, weights=False)
-    vocabularies = cfg.get('vocabularies') or {}
-    built = {title: load_classifier(file) for title, file in vocabularies.items()}
+    vocabularies = cfg.get('vocabularies') or []
+    built = {each.title: load_classifier(each.file) for each in vocabularies}
     text_encoder = cfg.get('text_encoder')
     name_encoder = NameEncoder(own, text_encoder, built=built)
     if text_encoder and str(text_encoder.get('checkpoint')).startswith('mmovsam://'):
