@@ -303,8 +303,11 @@ def readable_errors(when_stopped: str = ''):
     """Turn what a user can get wrong into one line and exit status 2.
 
     In the block checkpoints are read as data, see `safe_loading`. With `MMOVSAM_TRACEBACK=1` errors
-    are left as they are. `when_stopped` is what to say after Ctrl-C.
+    are left as they are. `when_stopped` is what to say after Ctrl-C. What the terminal cannot show,
+    such as file names of another encoding, is escaped.
     """
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         with safe_loading():
             yield
