@@ -11,7 +11,12 @@ from mmovsam.apis.auto_labeling.labeler import picture_path
 from mmovsam.apis.auto_labeling.overlay import draw_objects
 from mmovsam.apis.find import SCORE_THR
 from mmovsam.apis.frames import read_frames
-from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
+from mmovsam.engine.command_line import (
+    add_model_arguments,
+    load_predictor,
+    names_of,
+    readable_errors,
+)
 from mmovsam.fileio import write_atomic
 from tqdm import tqdm
 
@@ -61,7 +66,7 @@ def main(args):
         content = track(
             predictor,
             read_frames(args.clip),
-            args.names,
+            names_of(args.names),
             args.box,
             video=args.clip.name,
             score_thr=args.score_thr,

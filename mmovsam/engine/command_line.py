@@ -25,6 +25,7 @@ from ..devices import allow_tf32, choose_device, describe_device, half_precision
 from ..models.prepare import prepare_for_inference
 from ..pixels import checked_range
 from ..pretrained import MODELS, config_path, read_config
+from ..vocabulary import Vocabulary
 from .processes import start_gloo
 from .resume import ResumableEpochLoop, ResumableIterLoop
 
@@ -217,6 +218,16 @@ def load_predictor(args: argparse.Namespace, load=OVSAMPredictor.from_config, **
         prepare_for_inference(predictor.model, half_precision(predictor.device))
     predictor.value_range = value_range
     return loaded
+
+
+def names_of(names: list[str] | None) -> list[str] | None:
+    """The names that a command was given, or those of the file that it was given in their place.
+
+    Raises:
+        ValueError: It has no list of names.
+    """
+    is_file = names is not None and len(names) == 1 and Path(names[0]).is_file()
+    return list(Vocabulary.from_file(names[0]).names) if is_file else names
 
 
 def load_config(args: argparse.Namespace) -> Config:
