@@ -31,8 +31,9 @@ def check_units(bboxes, scores=()) -> None:
     """
     bboxes, scores = np.asarray(bboxes), np.asarray(scores)
     if bboxes.any() and ((bboxes >= 0) & (bboxes <= 1)).all():
+        first = bboxes[0].astype(float).round(6).tolist()
         raise ValueError(
-            f'all boxes lie between 0 and 1, the first is {bboxes[0].tolist()}: they look like '
+            f'all boxes lie between 0 and 1, the first is {first}: they look like '
             "fractions of the image; write pixels, the image's width and height times as much"
         )
     finite = scores[np.isfinite(scores)]

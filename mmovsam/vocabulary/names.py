@@ -44,8 +44,8 @@ _OF_OPEN_CLIP = ('openai_imagenet', 'simple_imagenet')
 
 def plain_name(name: str) -> str:
     """A class name in lower case, letters composed, with one space for white space and `_`."""
-    name = unicodedata.normalize('NFC', name.lower()).replace('\u200b', '')
-    return ' '.join(name.replace('_', ' ').split())
+    name = unicodedata.normalize('NFC', name.lower())
+    return ' '.join(re.sub('[\u200b\ufeff]', '', name).replace('_', ' ').split())
 
 
 def split_name(name: str) -> tuple[str, ...]:
