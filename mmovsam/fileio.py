@@ -16,12 +16,12 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, 'utf-16'),
     (codecs.BOM_UTF16_BE, 'utf-16'),
 )
-_KINDS = {
-    b'version https://git-lfs.github.com/': 'the pointer of a file that Git LFS has: git lfs pull',
+_LFS = b'version https://git-lfs.github.com/'
+_ARCHIVES = {
     b'\x1f\x8b': 'compressed by gzip: unpack it',
     b'PK\x03\x04': 'a ZIP archive or an Office document: unpack it, or save it as text',
 }
-"""By how they begin, files that stand for others."""
+"""By how they begin."""
 CACHE_VARIABLE = 'MMOVSAM_CACHE'
 
 
@@ -99,16 +99,19 @@ def write_atomic(path, data, durable=False) -> None:
             os.fsync(file.fileno())
 
 
-def stand_in(data) -> str | None:
+def stand_in(data, archives=True) -> str | None:
     """What a file is that only stands for another one, and the remedy; None if it is no such file.
 
     Args:
         data (bytes): How it begins, a thousand bytes of it or all.
+        archives (bool): Whether archives are meant, too.
     """
-    found = (what for start, what in _KINDS.items() if data.startswith(start))
-    is_page = data.lstrip()[:14].lower().startswith((b'<!doctype html', b'<html'))
-    page = 'a web page: download the file itself, which may need a password' if is_page else None
-    return next(found, page)
+    if data.startswith(_LFS):
+        return 'the pointer of a file that Git LFS has: git lfs pull'
+    if data.lstrip()[:14].lower().startswith((b'<!doctype html', b'<html')):
+        return 'a web page: download the file itself, which may need a password'
+    found = (what for start, what in _ARCHIVES.items() if archives and data.startswith(start))
+    return next(found, None)
 
 
 def read_text(path) -> str:
