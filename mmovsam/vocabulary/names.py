@@ -159,7 +159,7 @@ def names_of_data(path: str | PathLike) -> list[str] | None:
         return _names_of_lines(path, text, suffix in ('.csv', '.tsv'))
     try:
         names = yaml.safe_load(text) if suffix in ('.yaml', '.yml') else json.loads(text)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
         raise ValueError(f'{path} is truncated or no JSON or YAML ({reason})') from None
     if isinstance(names, dict):
@@ -195,7 +195,10 @@ def _names_of_lines(path: str | PathLike, text: str, is_table: bool) -> list[str
         )
     if is_table:
         delimiter = max(',;\t', key=first.count)
-        rows = list(csv.reader(text.split('\n'), delimiter=delimiter, skipinitialspace=True))
+        try:
+            rows = list(csv.reader(text.split('\n'), delimiter=delimiter, skipinitialspace=True))
+        except csv.Error as error:
+            raise ValueError(f'{path} has no list of names: it is no table ({error})') from None
         cells = [cell.strip().lower() for cell in rows[0]] if rows else []
         heading = next((word for word in _HEADINGS if word in cells), None)
         if heading:

@@ -145,6 +145,7 @@ def test_files_of_data_sets_are_vocabularies(tmp_path, file, content, names):
         ('a.csv', '/m/011k07,Tortoise\n/m/011q46kg,Container', 'a number or id before'),
         ('a.xml', '<annotation><object><name>cat', "begins with '<annotation>"),
         ('a.pbtxt', "item {\n  id: 1\n  name: 'cat'\n}", "begins with 'item {'"),
+        ('a.csv', 'name,id\n' + 'x' * 200_000, 'it is no table'),
         ('a.yaml', 'names: [on, cat]', 'True is none. If it is one, put it in quotes'),
         ('a.yaml', 'names: [1, 2]', '1 is none'),
         ('a.yaml', 'path: x\nnc: 2', 'no list of names: expected'),
@@ -156,6 +157,12 @@ def test_files_of_other_kinds_are_refused(tmp_path, file, content, message):
         Vocabulary.from_source(str(tmp_path / file))
     with pytest.raises(ValueError, match=message):
         LabelMapDataset(names_file=str(tmp_path / file), data_prefix=dict(img=str(tmp_path)))
+
+
+def test_brackets_without_end_are_no_json(tmp_path):
+    (tmp_path / 'a.json').write_text('[' * 100_000)
+    with pytest.raises(ValueError, match='a.json is truncated or no JSON'):
+        read_names(tmp_path / 'a.json')
 
 
 def test_names_that_look_alike_are_one(tmp_path):
