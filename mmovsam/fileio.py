@@ -108,7 +108,7 @@ def stand_in(data, archives=True) -> str | None:
     """
     if data.startswith(_LFS):
         return 'the pointer of a file that Git LFS has: git lfs pull'
-    if data.lstrip()[:14].lower().startswith((b'<!doctype html', b'<html')):
+    if data[:1000].lstrip()[:14].lower().startswith((b'<!doctype html', b'<html')):
         return 'a web page: download the file itself, which may need a password'
     found = (what for start, what in _ARCHIVES.items() if archives and data.startswith(start))
     return next(found, None)
