@@ -56,6 +56,8 @@ def main(argv=None):
     before, sys.argv = sys.argv, [f'mmovsam {command}', *argv[1:]]
     try:
         _run(tool)
+    except KeyboardInterrupt:  # while it is imported
+        raise SystemExit(130) from None
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise

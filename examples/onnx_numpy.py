@@ -90,14 +90,22 @@ class OVSAM:
 def to_rgb(image, value_range=None):
     """A PIL image turned as its EXIF says, in 8 bits.
 
-    Deeper gray (PIL has no deeper colors) is scaled from value_range, by default from its 0.5th to
-    its 99.5th percentile; 8 bits in a larger type stay as they are.
+    Deeper gray is scaled from value_range, by default from its 0.5th to its 99.5th percentile; 8
+    bits in a larger type stay as they are. Of deeper colors PIL has the upper 8 bits.
     """
+    is_deep = any(';16' in str(tile) for tile in getattr(image, 'tile', ()))
     image = ImageOps.exif_transpose(image)
     if image.mode[0] not in 'IF':
-        return image.convert('RGB')
+        image = image.convert('RGB')
+        if is_deep and max(high for _, high in image.getextrema()) < 128:
+            raise ValueError('The colors use less than 16 bits: convert the image to 8 bits first.')
+        return image
     pixels = np.asarray(image, np.float64)
-    low, high = value_range or np.percentile(pixels, (0.5, 99.5))
+    finite = pixels[np.isfinite(pixels)]
+    if not finite.size:
+        raise ValueError('The image has no finite value.')
+    low, high = value_range or np.percentile(finite, (0.5, 99.5))
+    pixels = np.nan_to_num(pixels, nan=low, posinf=high, neginf=low)
     if value_range is None:
         if low == high:
             low, high = pixels.min(), pixels.max()

@@ -16,6 +16,12 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, 'utf-16'),
     (codecs.BOM_UTF16_BE, 'utf-16'),
 )
+_LFS = b'version https://git-lfs.github.com/'
+_ARCHIVES = {
+    b'\x1f\x8b': 'compressed by gzip: unpack it',
+    b'PK\x03\x04': 'a ZIP archive or an Office document: unpack it, or save it as text',
+}
+"""By how they begin."""
 CACHE_VARIABLE = 'MMOVSAM_CACHE'
 
 
@@ -93,6 +99,21 @@ def write_atomic(path, data, durable=False) -> None:
             os.fsync(file.fileno())
 
 
+def stand_in(data, archives=True) -> str | None:
+    """What a file is that only stands for another one, and the remedy; None if it is no such file.
+
+    Args:
+        data (bytes): How it begins, a thousand bytes of it or all.
+        archives (bool): Whether archives are meant, too.
+    """
+    if data.startswith(_LFS):
+        return 'the pointer of a file that Git LFS has: git lfs pull'
+    if data[:1000].lstrip()[:14].lower().startswith((b'<!doctype html', b'<html')):
+        return 'a web page: download the file itself, which may need a password'
+    found = (what for start, what in _ARCHIVES.items() if archives and data.startswith(start))
+    return next(found, None)
+
+
 def read_text(path) -> str:
     """The text of a file as people's tools write it: UTF-8, or UTF-16 or UTF-32 with its mark.
 
@@ -105,9 +126,12 @@ def read_text(path) -> str:
         str: The text, its lines ended by line feeds.
 
     Raises:
-        ValueError: If it is of another encoding.
+        ValueError: If it is of another encoding, or stands for another file.
     """
     data = Path(path).read_bytes()
+    other = stand_in(data)
+    if other:
+        raise ValueError(f'{path} is {other}')
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), 'utf-8')
     try:
         text = data.decode(encoding)
@@ -122,4 +146,5 @@ def read_text(path) -> str:
             f'{path} is not UTF-8 (byte {data.index(0)} is zero): save it as UTF-8, or get it '
             'again if it is damaged'
         )
+    text = text.replace('\ufeff', '')  # of files that were joined
     return text.replace('\r\n', '\n').replace('\r', '\n')

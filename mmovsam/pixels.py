@@ -6,6 +6,7 @@ import mmengine.fileio
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .heif import heif_kind, open_heif
 
@@ -13,8 +14,8 @@ PERCENTILES = 0.5, 99.5
 _SAMPLE = 1_000_000  # pixels that percentiles are taken of
 _STEPS = 1 / 255, 1, 256, 257  # of 8 bits in a larger type, as programs convert them
 _ANY_DEPTH = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-_ORIENTATION = 0x0112  # EXIF's tag
-_TURNS = {
+ORIENTATION = 0x0112  # EXIF's tag
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -89,18 +90,35 @@ def checked_range(value_range):
     return low, high
 
 
-def _to_8_bits(pixels, low, high):
-    real = np.result_type(pixels, np.float32)
-    sample = pixels.reshape(-1)[:: max(1, pixels.size // _SAMPLE)].astype(real)
+def range_of(pixels):
+    """The values that are black and white in an image of more than 8 bits, see `to_color`.
+
+    Args:
+        pixels (numpy.ndarray): Of any shape; values that are not finite do not count.
+
+    Returns:
+        tuple[float, float]: The same value twice where there is no other.
+
+    Raises:
+        ValueError: If none is finite.
+    """
+    sample = pixels.reshape(-1)[:: max(1, pixels.size // _SAMPLE)]
+    sample = sample.astype(np.result_type(pixels, np.float32))
     sample = sample[np.isfinite(sample)]
     if not len(sample):
         raise ValueError('The image has no finite value.')
+    units = (unit for unit in _STEPS if _are_counts(sample, unit))
+    unit = next((unit for unit in units if _are_counts(_distinct(pixels), unit)), None)
+    low, high = np.percentile(sample, PERCENTILES) if unit is None else (0, 255 * unit)
+    if low == high:
+        low, high = sample.min(), sample.max()
+    return float(low), float(high)
+
+
+def _to_8_bits(pixels, low, high):
     if low is None:
-        units = (unit for unit in _STEPS if _are_counts(sample, unit))
-        unit = next((unit for unit in units if _are_counts(_distinct(pixels), unit)), None)
-        low, high = np.percentile(sample, PERCENTILES) if unit is None else (0, 255 * unit)
-        if low == high:
-            low, high = sample.min(), sample.max()
+        low, high = range_of(pixels)
+    real = np.result_type(pixels, np.float32)
     if pixels.dtype == np.uint16:
         return _scaled(np.arange(1 << 16, dtype=real), low, high)[pixels]
     return _scaled(pixels.astype(real), low, high)
@@ -113,9 +131,9 @@ def _scaled(values, low, high):
 
 
 def _distinct(pixels):
-    """The values of an image; of 16 bits each once, which is quick."""
+    """The finite values of an image; of 16 bits each once, which is quick."""
     if pixels.dtype != np.uint16:
-        return pixels
+        return pixels[np.isfinite(pixels)]
     there = np.zeros(1 << 16, bool)
     there[pixels] = True
     return np.flatnonzero(there)
@@ -172,6 +190,32 @@ def read_values(data):
     return None
 
 
+def tiff_tags(file):
+    """The tags of the first image of a TIFF file that have whole numbers.
+
+    Args:
+        file (BinaryIO): From its start.
+
+    Returns:
+        dict[int, tuple[int, ...]]: By the tags' own numbers; empty for a file of another kind, or
+            where they are broken.
+    """
+    head = file.read(16)
+    try:
+        tags = ImageFileDirectory_v2(head if head[2:3] == b'+' else head[:8])  # of BigTIFF
+        file.seek(tags.next)
+        tags.load(file)
+        found = {tag: tags.get(tag) for tag in tags}
+    except Exception:  # Pillow raises whatever the broken bytes led to
+        return {}
+    found = {tag: value if isinstance(value, tuple) else (value,) for tag, value in found.items()}
+    return {
+        tag: values
+        for tag, values in found.items()
+        if values and all(isinstance(value, int) for value in values)
+    }
+
+
 def load_all_depths(pipeline, value_range=None):
     """Give a pipeline's `LoadImageFromFile`, with its settings, the rule of `to_color`.
 
@@ -198,6 +242,10 @@ def _is_replaceable(loader):
     )
 
 
+class NoImageError(ValueError):
+    """A file has no image; the message names it."""
+
+
 class _LoadAnyDepth(LoadImageFromFile):
     """`LoadImageFromFile` for images of any depth, whose file may have been read already."""
 
@@ -213,9 +261,12 @@ class _LoadAnyDepth(LoadImageFromFile):
         try:
             if data is None:
                 data = mmengine.fileio.get(path, backend_args=self.backend_args)
-            image = decode_image(data, self.value_range)
+            try:
+                image = decode_image(data, self.value_range)
+            except ValueError as error:
+                raise NoImageError(f'{path}: {error}') from None
             if image is None:
-                raise ValueError(f'{path} is truncated or no image ({len(data)} bytes)')
+                raise NoImageError(f'{path} is truncated or no image ({len(data)} bytes)')
         except Exception:
             if self.ignore_empty:
                 return None
@@ -229,7 +280,7 @@ def upright(image):
     """A PIL image turned as its EXIF says; as it is stored where EXIF is broken."""
     image.load()
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
     except Exception:  # PIL raises whatever the broken tags led to
         turn = None
     return image if turn is None else image.transpose(turn)

@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
+from mmovsam.apis.image_input import read_image, read_sent_image
 from mmovsam.datasets.images import check_image
 from mmovsam.pixels import decode_image, to_color
 
@@ -50,6 +52,28 @@ def test_a_range_is_for_more_than_8_bits_only_and_is_checked():
     for wrong in ((5, 5), (9, 1), (0, np.inf), 7, ('a', 'b'), (1, 2, 3)):
         with pytest.raises(ValueError, match='value_range is'):
             to_color(values, wrong)
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.uint32, np.uint8])
+def test_tiff_files_that_are_not_read_are_described(tmp_path, dtype):
+    channels = 5 if dtype == np.uint8 else 3
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, np.ones((20, 30, channels), dtype), photometric='minisblack',
+                     planarconfig='contig')  # fmt: skip
+    bits = 8 * np.dtype(dtype).itemsize
+    for read in (check_image, read_image):
+        with pytest.raises(ValueError, match=f'TIFF file of {channels} channels of {bits} bits'):
+            read(str(path))
+
+
+def test_colors_of_32_bits_are_read_as_sent_files_too(tmp_path):
+    values = CODES.astype(np.float32) / 255
+    values[0, 0] = np.nan
+    tifffile.imwrite(tmp_path / 'a.tif', values, photometric='rgb')
+    data = (tmp_path / 'a.tif').read_bytes()
+    assert np.array_equal(read_sent_image(data, 'a', 10**6)[1:], CODES[1:])
+    with pytest.raises(ValueError, match='30x20 pixels; the limit here'):
+        read_sent_image(data, 'a', 100)
 
 
 @pytest.mark.parametrize('dtype', [np.uint16, np.float32, np.float64, np.int32])

@@ -14,7 +14,12 @@ from mmovsam.apis import EXAMPLE_PHOTOS
 from mmovsam.apis.auto_labeling.formats import object_record
 from mmovsam.apis.auto_labeling.overlay import contact_sheet, draw_objects
 from mmovsam.apis.loading import load
-from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
+from mmovsam.engine.command_line import (
+    add_model_arguments,
+    load_predictor,
+    names_of,
+    readable_errors,
+)
 from mmovsam.fileio import write_atomic
 
 EVERYTHING = 'everything'
@@ -110,7 +115,7 @@ def main(args):
     start = time.monotonic()
     predictor, name_encoder = load_predictor(args, load)
     known = [name for built in name_encoder.built.values() for name in built.names]
-    typed = [name.strip() for name in args.names.split(',')] if args.names else None
+    typed = args.names and [name.strip() for name in names_of(args.names.split(','))]
     print_row('photo', 'prompt', 'name', 'probability', 'IoU', 'photographer, terms')
     sheet = []
     for number, case in enumerate(CASES):

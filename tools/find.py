@@ -11,7 +11,12 @@ from mmengine.dist import is_main_process
 from mmovsam.apis import auto_label
 from mmovsam.apis.find import SCORE_THR
 from mmovsam.apis.tiles import TILE_OVERLAP
-from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
+from mmovsam.engine.command_line import (
+    add_model_arguments,
+    load_predictor,
+    names_of,
+    readable_errors,
+)
 from mmovsam.engine.processes import join_processes
 from mmovsam.vocabulary import Vocabulary
 
@@ -20,7 +25,12 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('images', help='an image, a folder with all folders in it, a glob, or a .txt of paths')
-    add('--names', nargs='+', required=True, help="what to find: dog 'a red cup'")
+    add(
+        '--names',
+        nargs='+',
+        required=True,
+        help="what to find: dog 'a red cup'; or a file of names",
+    )
     add('--background', help='what else there may be: a text file with a name on a line, coco, '
         "imagenet1k, ...; by default the model's own names")  # fmt: skip
     add('--score-thr', type=float, default=SCORE_THR, help='leave out objects with a lower score')
@@ -57,7 +67,7 @@ def print_found(path):
 def main(args):
     join_processes()
     predictor = load_predictor(args, cache_size=0)
-    predictor.set_vocabulary(args.names)
+    predictor.set_vocabulary(names_of(args.names))
     options = dict(score_thr=args.score_thr)
     if args.background:
         options['background'] = list(Vocabulary.from_source(args.background).names)

@@ -1,12 +1,15 @@
 """Make maps of classes of images, and compare them with annotated ones: mIoU."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import cv2
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import numpy as np
 from mmovsam.apis import semantic_map
+from mmovsam.apis.auto_labeling.formats import distinct_files
+from mmovsam.apis.auto_labeling.labeler import MAX_FAILED
 from mmovsam.apis.input_list import list_images
 from mmovsam.apis.large_image import open_large_image
 from mmovsam.apis.tiles import TILE_OVERLAP
@@ -56,22 +59,40 @@ def pairs_of(args, names):
             for each in data.load_data_list()]  # fmt: skip
 
 
-def predict(args, predictor, pairs, names):
+def map_files(args, pairs):
+    """Where the maps of images go, by the images' names."""
+    files = {name: (args.out / name).with_suffix('.png') for name, *_ in pairs}
+    distinct_files(files)
+    for name, path, _ in pairs:
+        if files[name].exists() and files[name].samefile(path):
+            raise ValueError(f'The map of {path} would replace the image: choose another --out.')
+    return files
+
+
+def predict(args, predictor, pairs, names, files, left_out):
     """For each image its map of classes and the annotated one, if there is one."""
     tiles = dict(tile_size=args.tile_size, tile_overlap=args.tile_overlap)
+    is_any = False
     for name, path, label_path in tqdm(pairs, unit='image'):
-        image = open_large_image(path, value_range=predictor.value_range)
-        if args.tile_size is None:
-            predictor.set_image(image.window(0, 0, *image.shape[::-1]), 'BGR')
-        things = predictor.segment_everything(
-            points_per_side=args.points_per_side, **(tiles if args.tile_size else {}),
-            image=image if args.tile_size else None,
-        )  # fmt: skip
+        try:
+            image = open_large_image(path, value_range=predictor.value_range)
+            if args.tile_size is None:
+                predictor.set_image(image.window(0, 0, *image.shape[::-1]), 'BGR')
+            things = predictor.segment_everything(
+                points_per_side=args.points_per_side, **(tiles if args.tile_size else {}),
+                image=image if args.tile_size else None,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            left_out[name] = error
+            if len(left_out) == min(MAX_FAILED, len(pairs)) and not is_any:
+                raise
+            continue
+        is_any = True
         found = semantic_map(things, image.shape, names)
-        if args.out is not None:
+        if files:
             values = np.where(found < 0, 0 if args.first_value else 65535, found + args.first_value)
             data = cv2.imencode('.png', values.astype(np.uint16))[1].tobytes()
-            write_atomic((args.out / name).with_suffix('.png'), data)
+            write_atomic(files[name], data)
         if label_path is not None:
             truth = read_label_map(label_path) - args.first_value
             if truth.shape != found.shape:
@@ -83,9 +104,11 @@ def main(args):
     vocabulary = Vocabulary.from_source(args.vocabulary)
     names = vocabulary.names
     pairs = pairs_of(args, names)
+    files = map_files(args, pairs) if args.out else None
     predictor = load_predictor(args, cache_size=0)
     predictor.set_vocabulary(vocabulary)
-    maps = predict(args, predictor, pairs, names)
+    left_out = {}
+    maps = predict(args, predictor, pairs, names, files, left_out)
     if args.labels is None:
         list(maps)
     else:
@@ -95,7 +118,10 @@ def main(args):
             if not np.isnan(iou):
                 print(f'{name:<32}{iou:>7.2f}{accuracy:>7.2f}')
         print(', '.join(f'{key} {scores[key]:.2f}' for key in ('mIoU', 'mAcc', 'aAcc')))
-    print(f'Done: {len(pairs)} images{f": {args.out}/" if args.out else ""}')
+    for name, error in left_out.items():
+        print(f'left out {name}: {error}', file=sys.stderr)
+    skipped = f', {len(left_out)} left out' if left_out else ''
+    print(f'Done: {len(pairs) - len(left_out)} images{skipped}{f": {args.out}/" * bool(args.out)}')
 
 
 if __name__ == '__main__':

@@ -7,10 +7,16 @@ from pathlib import Path
 import cv2
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.apis import track
+from mmovsam.apis.auto_labeling.labeler import picture_path
 from mmovsam.apis.auto_labeling.overlay import draw_objects
 from mmovsam.apis.find import SCORE_THR
 from mmovsam.apis.frames import read_frames
-from mmovsam.engine.command_line import add_model_arguments, load_predictor, readable_errors
+from mmovsam.engine.command_line import (
+    add_model_arguments,
+    load_predictor,
+    names_of,
+    readable_errors,
+)
 from mmovsam.fileio import write_atomic
 from tqdm import tqdm
 
@@ -18,7 +24,7 @@ from tqdm import tqdm
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('clip', help='a video, or a folder of frames in the order of their names')
+    add('clip', type=Path, help='a video, or a folder of frames in the order of their names')
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('--names', nargs='+', help="follow all of these in the first frame that has "
         "one: dog 'a red cup'")  # fmt: skip
@@ -39,6 +45,9 @@ def main(args):
     file = args.out / 'tracks.json'
     if file.exists() and not args.overwrite:
         raise FileExistsError(f'There is already {file}. Write somewhere else, or --overwrite it.')
+    pictures = args.out / 'pictures'
+    if args.show and pictures.resolve() in (args.clip.resolve(), *args.clip.resolve().parents):
+        raise ValueError(f'The pictures would replace frames in {pictures}: choose another --out.')
     predictor = load_predictor(args, cache_size=0)
 
     def show(name, image, things):
@@ -51,15 +60,15 @@ def main(args):
             ]  # fmt: skip
             labels = sorted({each['name'] for each in objects})
             _, data = cv2.imencode('.jpg', draw_objects(image, objects, labels))
-            write_atomic((args.out / 'pictures' / name).with_suffix('.jpg'), data.tobytes())
+            write_atomic(picture_path(pictures, name), data.tobytes())
 
     with tqdm(unit='frame') as bar:
         content = track(
             predictor,
             read_frames(args.clip),
-            args.names,
+            names_of(args.names),
             args.box,
-            video=Path(args.clip).name,
+            video=args.clip.name,
             score_thr=args.score_thr,
             on_frame=show,
             **(dict(refind_thr=None) if args.no_refind else {}),

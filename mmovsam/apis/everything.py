@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 
 import numpy as np
 import torch
@@ -440,6 +441,8 @@ class EverythingSettings:
             value = getattr(self, field.name)
             if value is None:
                 continue
+            if not isinstance(value, Real):
+                raise ValueError(f'{field.name} must be a number, not {value!r}.')
             if field.name in least:
                 if not value >= least[field.name]:
                     raise ValueError(

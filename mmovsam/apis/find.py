@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from numbers import Real
 
 import numpy as np
 import torch
@@ -236,8 +237,8 @@ class FindMode:
 
 def check_score_thr(score_thr: float) -> None:
     """Raise a `ValueError` for a threshold that no score can be compared with."""
-    if not 0 <= score_thr <= 1:
-        raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr}.')
+    if not (isinstance(score_thr, Real) and 0 <= score_thr <= 1):
+        raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr!r}.')
 
 
 def _checked_names(names: Sequence[str], argument: str) -> list[str]:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..datasets.images import whole_image_size
+from ..datasets.images import no_image, whole_image_size
 from ..heif import heif_kind, open_heif, require_heif_reader
-from ..pixels import decode_image, to_color, upright
+from ..pixels import decode_image, tiff_tags, to_color, upright
 
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
+TIFF_SIZE = 256, 257  # tags: width and height
 
 
 def read_image(
@@ -52,16 +53,17 @@ def read_image(
             )
         image = Path(image).read_bytes()
     elif hasattr(image, 'read'):
+        name = f'The open file {getattr(image, "name", "")}'.strip()
         image = image.read()
+        if not image:
+            raise ValueError(f'{name} is at its end: seek(0) first.')
     if isinstance(image, (bytes, bytearray, memoryview)):
         data = bytes(image)
         require_heif_reader(data, name)
         # OpenCV would fill the missing part of a truncated image with gray.
         image = decode_image(data, value_range) if whole_image_size(data) else None
         if image is None:
-            raise ValueError(
-                f'{name} is truncated or no image ({len(data)} bytes). Get it again as a JPEG.'
-            )
+            raise ValueError(f'{name} is {no_image(data)}.')
         return image
     if isinstance(image, Image.Image):
         try:
@@ -93,24 +95,27 @@ def read_sent_image(
     """
     limit = f'the limit here is {max_pixels / 1e6:g} million pixels. Make it smaller.'
     require_heif_reader(data, name)
+    image = None
     try:
-        if heif_kind(data):
-            image = open_heif(data)
-        else:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = (
+            open_heif(data) if heif_kind(data) else Image.open(io.BytesIO(data), formats=FORMATS)
+        )
+        width, height = image.size
     except Image.DecompressionBombError as error:
         raise ValueError(f'{name} is too large ({error}); {limit}') from None
     except (OSError, ValueError, SyntaxError, EOFError, RuntimeError):
-        raise ValueError(
-            f'{name} is truncated or no image of the kinds {", ".join(FORMATS)}, AVIF, HEIC '
-            f'({len(data)} bytes). Get it again, or convert it to JPEG or PNG.'
-        ) from None
-    width, height = image.size
+        tags = tiff_tags(io.BytesIO(data))  # Pillow has no colors of 32 bits
+        width, height = (tags.get(tag, (0,))[0] for tag in TIFF_SIZE)
+        if not width * height:
+            raise ValueError(
+                f'{name} is {no_image(data)}. Images here are {", ".join(FORMATS)}, AVIF, HEIC.'
+            ) from None
     if width * height > max_pixels:
         raise ValueError(f'{name} has {width}x{height} pixels; {limit}')
     try:
         # OpenCV before 4.11 does not read GIF
-        bgr = read_image(upright(image) if image.format == 'GIF' else data, value_range=value_range)
+        is_gif = image is not None and image.format == 'GIF'
+        bgr = read_image(upright(image) if is_gif else data, value_range=value_range)
     except (OSError, ValueError) as error:
         raise ValueError(f'{name}: {error}') from error
     return np.ascontiguousarray(bgr[..., ::-1])

@@ -183,8 +183,8 @@ class OVSAMInferencer(DetInferencer):
         Raises:
             FileNotFoundError: There is no such file or folder, or a glob fits nothing.
             TypeError: Prompts are of another kind.
-            ValueError: A folder has no images, none can be read, a prompt is out of place, or the
-                prompter needs annotations.
+            ValueError: A folder has no images, none can be read, a prompt is out of place, the
+                prompter needs annotations, or a picture would replace its image.
         """
         return super().__call__(inputs, batch_size, out_dir=str(out_dir), prompts=prompts, **kwargs)
 
@@ -349,8 +349,11 @@ class OVSAMInferencer(DetInferencer):
             picture = self.visualizer.get_image()
             if out_dir:
                 suffix = '.png' if Path(item.name).suffix.lower() == '.png' else '.jpg'
+                file = Path(out_dir, 'vis', item.stem + suffix)
+                if item.is_file and file.resolve() == Path(item.name).resolve():
+                    raise ValueError(f'The picture of {file} would replace it: choose an out_dir.')
                 _, data = cv2.imencode(suffix, picture[..., ::-1])
-                write_atomic(Path(out_dir, 'vis', item.stem + suffix), data.tobytes())
+                write_atomic(file, data.tobytes())
             pictures.append(picture)
         return pictures if return_vis else None
 

@@ -87,8 +87,9 @@ def list_images(
             raise ValueError(f'{source} names {name} twice; leave one out')
         names[name] = path
     if not names:
+        made = f' besides those in {", ".join(map(str, leave_out))}' if unwanted else ''
         raise ValueError(
-            f'{source} has no images. A folder or a glob is searched for '
+            f'{source} has no images{made}. A folder or a glob is searched for '
             f'{", ".join(IMG_EXTENSIONS)}; other files can be named in a .txt file, one on a line.'
         )
     return dict(sorted(names.items()))

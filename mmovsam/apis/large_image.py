@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..pixels import PERCENTILES, checked_range, to_color
+from ..pixels import ORIENTATION, TURNS, checked_range, range_of, tiff_tags, to_color
 from .image_input import read_image
 
 TIFF_SUFFIXES = ('.tif', '.tiff', '.btf', '.svs', '.scn', '.ndpi')
 SAMPLES = 5  # along each side, of windows that the range of values is taken from
 SAMPLE_SIDE = 256
+COMPRESSION, PHOTOMETRIC = 259, 262  # TIFF's tags
 
 
 class LargeImage:
@@ -49,11 +50,11 @@ class LargeImage:
         """A part, `(y2 - y1, x2 - x1, 3)` uint8 BGR."""
         pixels = np.asarray(self._read(y1, y2, x1, x2))
         if self.value_range is None and pixels.dtype != np.uint8:
-            self.value_range = self._percentiles()
+            self.value_range = self._range_of_some()
         pixels = to_color(pixels, self.value_range)
         return pixels if self._is_bgr else np.ascontiguousarray(pixels[..., ::-1])
 
-    def _percentiles(self) -> tuple[float, float]:
+    def _range_of_some(self) -> tuple[float, float]:
         starts = (
             sorted({int(start) for start in np.linspace(0, max(side - SAMPLE_SIDE, 0), SAMPLES)})
             for side in self.shape
@@ -62,8 +63,7 @@ class LargeImage:
             np.asarray(self._read(y, y + SAMPLE_SIDE, x, x + SAMPLE_SIDE)).ravel()
             for y, x in itertools.product(*starts)
         ]
-        sample = np.concatenate(windows).astype(np.float64)
-        low, high = map(float, np.percentile(sample[np.isfinite(sample)], PERCENTILES))
+        low, high = range_of(np.concatenate(windows))
         return low, high if low < high else low + 1
 
 
@@ -75,7 +75,7 @@ def open_large_image(
     TIFF files, with all that is called otherwise and built like them, are read in parts by rasterio
     or else tifffile, whichever is installed (`mmovsam[large-images]`), at their full resolution. So
     is what is sliced like an array: `numpy.memmap`, zarr, HDF5. All other images are decoded as a
-    whole.
+    whole, and so are TIFF files that are turned, or in colors of print.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -84,7 +84,7 @@ def open_large_image(
     if isinstance(image, LargeImage):
         return image
     if isinstance(image, (str, PathLike)) and Path(image).is_file():
-        if Path(image).suffix.lower() in TIFF_SUFFIXES:
+        if Path(image).suffix.lower() in TIFF_SUFFIXES and _is_shown_as_stored(image):
             for module, opened in (('rasterio', _by_rasterio), ('tifffile', _by_tifffile)):
                 found = opened(str(image)) if find_spec(module) else None
                 if found is not None:
@@ -93,6 +93,17 @@ def open_large_image(
         return LargeImage(_slices(image), image.shape[:2], image_format, value_range)
     array = read_image(image, image_format, value_range)
     return LargeImage(_slices(array), array.shape[:2], 'BGR')
+
+
+def _is_shown_as_stored(path: str | PathLike) -> bool:
+    """Whether the values of a TIFF file are gray or RGB, black is 0, and nothing is turned."""
+    with open(path, 'rb') as file:
+        tags = tiff_tags(file)
+    turn, colors, compression = (
+        tags.get(tag, (1,))[0] for tag in (ORIENTATION, PHOTOMETRIC, COMPRESSION)
+    )
+    is_jpeg = colors == 6 and compression in (6, 7)  # readers make RGB of its YCbCr
+    return turn not in TURNS and (colors in (1, 2, 3) or is_jpeg)
 
 
 def _slices(array) -> Callable[[int, int, int, int], np.ndarray]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..models.detectors.prompted_detector import PromptedDetector
 from ..prompts import Prompts
+from ..prompts.boxes import check_units
 
 FIELDS = ('point_coords', 'point_labels', 'box', 'mask_input')
 
@@ -150,6 +151,8 @@ def _checked_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         )
     if not ((box[2:] > 0).all() and (box[:2] < size).all()):
         raise ValueError(f'Box {box.tolist()} is outside the image of {size[0]}x{size[1]} pixels.')
+    if size != (1, 1):
+        check_units(box[None])
     return box.clip(0, (*size, *size)).astype(np.float32)
 
 

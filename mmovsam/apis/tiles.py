@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -70,10 +71,10 @@ def tile_boxes(shape: Sequence[int], tile_size: int, tile_overlap: float) -> Ite
     Raises:
         ValueError: The size or the overlap is out of range.
     """
-    if tile_size < 16:
-        raise ValueError(f'tile_size must be at least 16 pixels, not {tile_size}.')
-    if not 0 <= tile_overlap <= 0.5:
-        raise ValueError(f'tile_overlap must lie between 0 and 0.5, not {tile_overlap}.')
+    if not (isinstance(tile_size, Integral) and tile_size >= 16):
+        raise ValueError(f'tile_size must be at least 16 pixels, not {tile_size!r}.')
+    if not (isinstance(tile_overlap, Real) and 0 <= tile_overlap <= 0.5):
+        raise ValueError(f'tile_overlap must lie between 0 and 0.5, not {tile_overlap!r}.')
     spans = []
     for length in shape[:2]:
         size = min(tile_size, length)

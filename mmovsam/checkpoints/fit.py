@@ -21,10 +21,11 @@ def check_fit(model: nn.Module, checkpoint: dict, whole: bool = False) -> None:
     With `whole` the model is used as it is, so that each of its weights has to be there.
 
     Raises:
-        ValueError: Shapes differ, nothing matches, or something is missing.
+        ValueError: Shapes differ, values are NaN, nothing matches, or something is missing.
     """
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state_dict_of(checkpoint).items()}
+    tensors = state_dict_of(checkpoint)
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
     common = [name for name in found if name in expected]
     differing = [name for name in common if found[name] != expected[name]]
     missing = [n for n in expected if n not in found and not n.endswith('num_batches_tracked')]
@@ -39,6 +40,12 @@ def check_fit(model: nn.Module, checkpoint: dict, whole: bool = False) -> None:
         raise ValueError(
             f'{len(differing)} tensors of the checkpoint have another shape than in this '
             f'model ({"; ".join(lines[:3])}). {remedy}'
+        )
+    broken = [name for name in common if tensors[name].isnan().any()]
+    if broken:
+        raise ValueError(
+            f'{len(broken)} tensors of the checkpoint hold NaN ({_some(broken)}): the training '
+            'that made it had diverged. Take an earlier one.'
         )
     if whole and missing:
         raise ValueError(

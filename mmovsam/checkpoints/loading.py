@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from ..compat import forced_weights_only, weights_only
 from ..downloads import fetch, is_address
-from ..fileio import atomic_path
+from ..fileio import atomic_path, stand_in
 from .int8 import from_int8
 from .remote import PART, fetch_part
 from .torchscript import is_torchscript, read_torchscript
@@ -84,7 +84,9 @@ def load_checkpoint_file(path, map_location='cpu'):
         ValueError: If the file is broken, is no checkpoint, or asks for code to be run.
     """
     file = resolve_path(path)
-    if file.suffix == '.safetensors':
+    with open(file, 'rb') as stream:
+        start = stream.read(9)
+    if start[8:] == b'{' or file.suffix == '.safetensors':  # whatever it is called
         return _load_safetensors(file, map_location)
     if is_torchscript(file):
         return {'state_dict': _moved(read_torchscript(file), map_location)}
@@ -149,10 +151,15 @@ def state_dict_of(checkpoint) -> dict:
             f'Expected a checkpoint of named tensors, got {type(state_dict).__name__}. '
             'Is this the right file?'
         )
-    wrong = [key for key, value in state_dict.items() if not isinstance(value, torch.Tensor)]
+    wrong = [key for key, value in state_dict.items() if not _is_plain(key, value)]
     if wrong:
         raise ValueError(f'Expected a checkpoint of named tensors, but {wrong[:3]} are none.')
     return {name.removeprefix('module.'): tensor for name, tensor in state_dict.items()}
+
+
+def _is_plain(key, value) -> bool:
+    is_tensor = isinstance(key, str) and isinstance(value, torch.Tensor)
+    return is_tensor and value.layout is torch.strided and not value.is_meta
 
 
 def save_safetensors(state_dict, path, metadata=None) -> None:
@@ -213,10 +220,7 @@ def _load_safetensors(file, map_location):
             state_dict = from_int8({key: reader.get_tensor(key) for key in reader.keys()})
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         _check_disk(file, error)
-        raise ValueError(
-            f'{file} is no readable safetensors file ({error}). It is broken or was not '
-            'downloaded completely: fetch it again.'
-        ) from error
+        raise ValueError(_explain(file, error)) from error
     return {'state_dict': _moved(state_dict, map_location), 'meta': meta}
 
 
@@ -232,11 +236,17 @@ def _explain(file, error) -> str:
     text = str(error)
     if not start:
         return f'{file} is empty. Fetch or write it again.'
+    is_archive = start.startswith(b'PK')  # as files of torch are
+    if is_archive and file.suffix == '.safetensors':
+        return f'{file} is no safetensors file: if torch.save wrote it, call it .pth again.'
     if start[:1] == b'<':
         return (
             f'{file} is a web page, not a checkpoint. Download it again, from a link to the '
             'file itself.'
         )
+    other = None if is_archive else stand_in(start)
+    if other:
+        return f'{file} is {other}.'
     refused = re.search(r'GLOBAL ([\w.]+)|(a checkpoint may not refer to .*)', text)
     if refused:
         return (
@@ -245,6 +255,8 @@ def _explain(file, error) -> str:
             "run. If you trust where it comes from, save its 'state_dict' alone to a new file and "
             'load that.'
         )
+    if start[:40].isascii() and start[:40].decode().isprintable():
+        return f'{file} holds text, not tensors: {start[:40].decode()!r}. Fetch it again.'
     reason = ' '.join(text.split())[:200]
     return (
         f'{file} is no readable checkpoint ({type(error).__name__}: {reason}). It is broken or '

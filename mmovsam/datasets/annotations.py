@@ -8,8 +8,10 @@ from collections import Counter
 from functools import partial
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 _FLAGS = {None: False, 0: False, 1: True, '0': False, '1': True, 'false': False, 'true': True}
+_FARTHEST = 1_000_000  # pixels; pycocotools takes memory for each of an edge, or crashes
 _CHARACTERS = 7  # of a compressed run, at most: runs are below 2**32
 
 
@@ -111,6 +113,14 @@ def box(annotation, where):
     return found
 
 
+def is_inside(box, height, width):
+    """Whether a box, left, top, width and height, has area inside an image."""
+    left, top, box_width, box_height = box
+    visible_width = min(left + box_width, width) - max(left, 0)
+    visible_height = min(top + box_height, height) - max(top, 0)
+    return min(visible_width, visible_height, box_width, box_height) > 0
+
+
 def box_area(annotation, where):
     """An annotation's `area` in pixels; where it is missing, null or 0, that of the box."""
     area = annotation.get('area')
@@ -129,10 +139,8 @@ def instance(annotation, label, height, width, mask_required=True):
             whose mask, if one is required, has none.
     """
     where = name_of(annotation)
-    left, top, box_width, box_height = box(annotation, where)
-    visible_width = min(left + box_width, width) - max(left, 0)
-    visible_height = min(top + box_height, height) - max(top, 0)
-    if min(visible_width, visible_height) <= 0 or min(box_width, box_height) < 1:
+    left, top, box_width, box_height = found = box(annotation, where)
+    if not is_inside(found, height, width) or min(box_width, box_height) < 1:
         return None
     found = dict(
         bbox=[left, top, left + box_width, top + box_height],
@@ -156,10 +164,11 @@ def segmentation(annotation, where, height, width):
     """The mask of an annotation: polygons that have area, or run lengths.
 
     Returns:
-        list | dict | None: `[]` for a mask without area; None where there is no mask.
+        list | dict | None: `[]` for a mask of no pixel; None where there is no mask.
 
     Raises:
-        ValueError: It is of another form, or its run lengths are not of the whole image.
+        ValueError: It is of another form, a point of it is a million pixels away or more, or its
+            run lengths are not of the whole image.
     """
     found = annotation.get('segmentation')
     if not found:
@@ -169,7 +178,12 @@ def segmentation(annotation, where, height, width):
         f'[{height}, {width}], "counts": ...}} of the whole image'
     )
     if isinstance(found, list) and all(map(_are_finite, found)):
-        return [polygon for polygon in found if _has_area(polygon)]
+        if any(
+            max(polygon) > _FARTHEST or min(polygon) < -_FARTHEST for polygon in found if polygon
+        ):
+            raise ValueError(f'{where} has segmentation {found!r:.80}, far outside of the image')
+        polygons = [polygon for polygon in found if _has_area(polygon)]
+        return polygons if _have_pixels(polygons, height, width) else []
     if not isinstance(found, dict) or found.get('size') != [height, width]:
         raise ValueError(f'{where} has segmentation {found!r:.80}, {expected}')
     try:
@@ -248,6 +262,16 @@ def _has_area(polygon):
         if dx == dy == 0:
             dx, dy = other_x - x, other_y - y
     return False
+
+
+def _have_pixels(polygons, height, width):
+    """Whether polygons that have area cover a pixel of the image."""
+    for polygon in polygons:
+        sides = (polygon[::2], width), (polygon[1::2], height)
+        if all(min(max(side), end) - max(min(side), 0) >= 2 for side, end in sides):
+            return True  # as nearly all; the others are drawn
+    drawn = coco_mask.frPyObjects(polygons, int(height), int(width)) if polygons else []
+    return bool(np.sum(coco_mask.area(drawn)))
 
 
 def _are_finite(numbers):

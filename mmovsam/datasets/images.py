@@ -9,9 +9,9 @@ from mmengine.logging import print_log
 from mmengine.utils import scandir
 from PIL import Image, UnidentifiedImageError
 
-from ..fileio import errors_naming
+from ..fileio import errors_naming, stand_in
 from ..heif import heif_kind, require_heif_reader
-from ..pixels import load_all_depths, read_values
+from ..pixels import NoImageError, load_all_depths, read_values, tiff_tags
 from .files import check_files
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -19,6 +19,8 @@ _FORMATS = ('BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF'
 """Of PIL's, without those whose readers start programs."""
 _JPEG_END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
+_TIFF_VALUES = 277, 258, 339  # tags: the number of channels, their bits, and their kinds
+_TIFF_KINDS = {1: 'whole numbers from 0', 2: 'whole numbers', 3: 'floating-point numbers'}
 _TIFF_STARTS = (b'II*\0', b'MM\0*')  # of TIFF files and, in any container, of EXIF
 
 
@@ -75,17 +77,23 @@ class CheckedImages:
             data = _content(data_info['img_path'], self.backend_args)
             width, height = _checked_size(data_info['img_path'], data, *size)
         except (FileNotFoundError, ValueError) as error:
-            if self.damaged == 'stop':
-                raise
-            print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
-            return None  # MMEngine takes another one
+            return self._skipped(error)
         data_info.update(width=width, height=height)
-        item = self.pipeline(dict(self.complete(data_info), img_bytes=data))
+        try:
+            item = self.pipeline(dict(self.complete(data_info), img_bytes=data))
+        except NoImageError as error:  # the check is quick
+            return self._skipped(error)
         if item is not None:
             item.pop('img_bytes', None)  # where another transform than ours loads the image
             if 'data_samples' in item:
                 item['data_samples'].set_metainfo(dict(image_checksum=zlib.crc32(data)))
         return item
+
+    def _skipped(self, error):
+        if self.damaged == 'stop':
+            raise error
+        print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
+        return None  # MMEngine takes another one
 
     def complete(self, data_info):
         """An item with what depends on its image's size."""
@@ -120,10 +128,7 @@ def _checked_size(path, data, height, width):
         image = read_values(data)  # the pipelines' reader says how the image is turned
         size = None if image is None else image.shape[1::-1]
     if size is None:
-        raise ValueError(
-            f'{path} is truncated or no image ({len(data)} bytes); get or convert it again, or '
-            'remove it from the annotations'
-        )
+        raise ValueError(f'{path} is {no_image(data)}. Or remove it from the annotations.')
     expected = width or size[0], height or size[1]
     if size != expected:
         raise ValueError(
@@ -131,6 +136,22 @@ def _checked_size(path, data, height, width):
             f'{expected[1]}; image and annotation do not belong together'
         )
     return size
+
+
+def no_image(data):
+    """What a file is that is not read as an image, and the remedy, by its content."""
+    other = stand_in(data[:1000])
+    if other:
+        return f'truncated or no image: it is {other}'
+    tags = tiff_tags(io.BytesIO(data)) if data[:2] in (b'II', b'MM') else {}
+    channels, bits, kind = (max(tags.get(tag, (1,))) for tag in _TIFF_VALUES)
+    if channels > 4 or (kind == 1 and bits > 16) or (kind == 3 and bits == 16):
+        values = _TIFF_KINDS.get(kind, 'values')
+        return (
+            f'a TIFF file of {channels} channels of {bits} bits, {values}, which are not read. '
+            'Write 1 to 4 channels of 8 or 16 bits, or of 32 as floats'
+        )
+    return f'truncated or no image ({len(data)} bytes). Get it again, or convert it to JPEG or PNG'
 
 
 def whole_image_size(data):

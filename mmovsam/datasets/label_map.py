@@ -12,7 +12,7 @@ from pycocotools import mask as mask_utils
 
 from ..fileio import read_text
 from ..vocabulary import novel_flags
-from ..vocabulary.names import read_lines
+from ..vocabulary.names import names_of_data, read_lines
 from .images import IMG_SUFFIXES, CheckedImages
 
 _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of a single whole number a pixel
@@ -28,7 +28,8 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
 
     Args:
         names_file (str): Text file below `data_root` whose line i, from 0, names the value i; an
-            empty line: no class. Without it value i is `metainfo['classes'][i]`.
+            empty line: no class; or what `names_of_data` reads. Without it value i is
+            `metainfo['classes'][i]`.
         regions (str): What an object is. `'components'`: each connected piece of a class (pixels
             that touch at a corner are connected). `'classes'`: all pixels of a class.
             `'instances'`: all pixels of a value, its class is `value // 1000`, as Cityscapes has
@@ -208,7 +209,9 @@ def read_label_map(path):
 
 
 def _read_names(path):
-    names = [line.strip() for line in read_text(path).removesuffix('\n').split('\n')]
+    names = names_of_data(path)
+    if names is None:
+        names = [line.strip() for line in read_text(path).removesuffix('\n').split('\n')]
     given = list(filter(None, names))
     if not given or len(set(given)) < len(given):
         problem = 'has a name twice' if given else 'has no name'

@@ -8,7 +8,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.visualization import get_palette
 from mmengine.logging import print_log
 
-from ..prompts.boxes import check_units
+from ..prompts.boxes import CORNERS, check_units, look_like_corners
 from ..vocabulary import novel_flags
 from .annotations import (
     entries,
@@ -135,6 +135,13 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                 )
             print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
             self._left_out = []
+        read = [
+            ((x1, y1, x2 - x1, y2 - y1), (info['width'], info['height']))
+            for info in data_list
+            for x1, y1, x2, y2 in (each['bbox'] for each in info['instances'])
+        ]
+        if read and look_like_corners(*zip(*read)):
+            print_log(f'{self.ann_file}: boxes {CORNERS}', logger='current', level=logging.WARNING)
         if any('mask' not in each for each in kept):
             for transform in self.pipeline.transforms:
                 if getattr(transform, 'with_mask', False):

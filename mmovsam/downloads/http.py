@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..fileio import stand_in
 from ..version import __version__
 
 _TIMEOUT = 30  # seconds without a byte after which a connection counts as lost
@@ -51,7 +52,8 @@ def download(url: str, target: Path) -> None:
     that brings the file forward.
 
     Raises:
-        OSError: The server, the connection or the disk failed.
+        OSError: The server, the connection or the disk failed, or the server gave a web page or a
+            pointer of Git LFS in place of the file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f'{target.name}.part')
@@ -64,6 +66,11 @@ def download(url: str, target: Path) -> None:
             if _size(part) <= before:
                 raise
             time.sleep(_PAUSE)
+    with open(part, 'rb') as file:
+        other = stand_in(file.read(1000), archives=False)
+    if other:
+        part.unlink()  # of a network that asks to sign in, it would be taken for the file for ever
+        raise OSError(f'{url} gave {other}')
     os.replace(part, target)
     _version_file(part).unlink(missing_ok=True)
 

@@ -25,6 +25,7 @@ from ..devices import allow_tf32, choose_device, describe_device, half_precision
 from ..models.prepare import prepare_for_inference
 from ..pixels import checked_range
 from ..pretrained import MODELS, config_path, read_config
+from ..vocabulary import Vocabulary
 from .processes import start_gloo
 from .resume import ResumableEpochLoop, ResumableIterLoop
 
@@ -219,6 +220,16 @@ def load_predictor(args: argparse.Namespace, load=OVSAMPredictor.from_config, **
     return loaded
 
 
+def names_of(names: list[str] | None) -> list[str] | None:
+    """The names that a command was given, or those of the file that it was given in their place.
+
+    Raises:
+        ValueError: It has no list of names.
+    """
+    is_file = names is not None and len(names) == 1 and Path(names[0]).is_file()
+    return list(Vocabulary.from_file(names[0]).names) if is_file else names
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config of a command and apply those flags of `add_common_arguments` that it has.
 
@@ -303,8 +314,11 @@ def readable_errors(when_stopped: str = ''):
     """Turn what a user can get wrong into one line and exit status 2.
 
     In the block checkpoints are read as data, see `safe_loading`. With `MMOVSAM_TRACEBACK=1` errors
-    are left as they are. `when_stopped` is what to say after Ctrl-C.
+    are left as they are. `when_stopped` is what to say after Ctrl-C. What the terminal cannot show,
+    such as file names of another encoding, is escaped.
     """
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         with safe_loading():
             yield

@@ -27,6 +27,7 @@ from ..datasets.annotations import (
     group_by_image,
     id_list,
     image_size,
+    is_inside,
     left_out,
     name_of,
     segmentation,
@@ -48,8 +49,8 @@ class AveragePrecision(BaseMetric):
 
     Ground truth is the annotation file itself, not what a dataset keeps of it, but for masks
     without area, which are named, counted and left out. An `area` that is missing, null or 0 is
-    that of the box. Images of the file that were not tested do not count. Predictions are kept with
-    their masks run-length encoded.
+    that of the box; what has `ignore` is ignored as crowds are. Images of the file that were not
+    tested do not count. Predictions are kept with their masks run-length encoded.
 
     The values, 0 to 1, are `{bbox,segm}_AP` (mean over IoU 0.5 to 0.95), `_AP50`, `_AP75`, and
     `_APs`, `_APm`, `_APl` of small, medium and large objects. Each is a mean over classes; one
@@ -194,13 +195,24 @@ class AveragePrecision(BaseMetric):
                     raise ValueError(
                         f"{message}; correct them, or set {type(self).__name__}(metric='bbox')"
                     )
-                print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
+                self._warn(message)
+            hidden = [
+                each for each in kept if not is_inside(each['bbox'], *sizes[each['image_id']])
+            ]
+            if hidden:
+                self._warn(
+                    f'{len(hidden)} of {len(found)} annotations ({name_of(hidden[0])} ...) have no '
+                    'box inside their image, and no prediction can match them'
+                )
         except ValueError as error:
             raise ValueError(f'{self.ann_file}: {error}') from None
         # The evaluations take 0 for 'not matched', and people's files lack what is not COCO's.
         return self._index(
             {**content, 'annotations': [{**a, 'id': i} for i, a in enumerate(kept, 1)]}
         )
+
+    def _warn(self, message: str) -> None:
+        print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
 
     def _annotation(self, annotation: dict, sizes: dict) -> dict:
         where = name_of(annotation)
@@ -210,7 +222,7 @@ class AveragePrecision(BaseMetric):
             category_id=annotation['category_id'],
             bbox=box(annotation, where),
             area=box_area(annotation, where),
-            iscrowd=int(flag(annotation, 'iscrowd', where)),
+            iscrowd=int(flag(annotation, 'iscrowd', where) or flag(annotation, 'ignore', where)),
         )
         if 'segm' in self.metrics:
             kept['segmentation'] = segmentation(annotation, where, *sizes[kept['image_id']])

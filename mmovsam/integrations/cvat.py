@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -46,7 +45,7 @@ class DetectionFunction:
     def detect(self, context: cvataa.DetectionFunctionContext, image: Image.Image) -> list:
         """Shapes of the objects of an image; the polygons of one object are a group."""
         shapes = []
-        found = self._finder(np.asarray(image.convert('RGB')), context.conf_threshold)
+        found = self._finder(image, context.conf_threshold)
         for number, thing in enumerate(found, 1):
             label, mask = self._ids[thing.names[0]], coco_mask.decode(thing.segmentation) > 0
             if context.conv_mask_to_poly:
@@ -76,7 +75,7 @@ class InteractionFunction:
     ) -> OVSAMPredictor:
         """A predictor that has the image set."""
         predictor = self._predictor.fork()
-        predictor.set_image(np.asarray(image.convert('RGB')))
+        predictor.set_image(image)
         return predictor
 
     def detect(

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..apis import OVSAMPredictor
 from ..apis.auto_labeling.sources import FIND, Found, find_source
 from ..apis.find import SCORE_THR, check_score_thr
+from ..apis.image_input import read_image
 from ..vocabulary import Vocabulary
 from ..vocabulary.sources import WORDS
+
+NAME_SUFFIXES = ('.txt', '.csv', '.tsv', '.json', '.yaml', '.yml', '.names')
 
 
 class ObjectFinder:
@@ -49,13 +51,16 @@ class ObjectFinder:
         self._source = find_source(prompter, dict(options, score_thr=0) if finds else options, [])
         self.predictor = OVSAMPredictor.from_config(model, checkpoint, device)
         if names is not None:
-            if isinstance(names, str) and names not in WORDS and not Path(names).is_file():
+            path = Path(names) if isinstance(names, str) else None
+            is_file = path and (path.is_file() or path.suffix.lower() in NAME_SUFFIXES)
+            if path and names not in WORDS and not is_file:
                 names = [name.strip() for name in names.split(',') if name.strip()]
             self.predictor.set_vocabulary(Vocabulary.from_source(names))
         self.names = self.predictor.vocabulary
 
-    def __call__(self, image: np.ndarray, score_thr: float | None = None) -> list[Found]:
-        """The objects of an image `(H, W, 3)` uint8 RGB, by the finder's threshold or another."""
-        (found,) = self._source.find(self.predictor, {'image': image[..., ::-1]}, top_k=5)
+    def __call__(self, image, score_thr: float | None = None) -> list[Found]:
+        """The objects of an image, see `read_image`, by the finder's threshold or another."""
+        image = read_image(image, value_range=self.predictor.value_range)
+        (found,) = self._source.find(self.predictor, dict(image=image), top_k=5)
         least = self.score_thr if score_thr is None else score_thr
         return [thing for thing in found if thing.score >= least]

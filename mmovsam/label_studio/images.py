@@ -16,6 +16,7 @@ import numpy as np
 
 from ..apis.auto_labeling.label_studio import LOCAL_FILES
 from ..apis.image_input import read_sent_image
+from ..datasets.files import on_disk
 
 MAX_REQUESTS = 5  # for an image that was moved
 CHUNK = 1 << 16
@@ -131,7 +132,7 @@ class ImageSource:
         return read_sent_image(data, name, self.max_pixels, self.value_range)
 
     def _local_file(self, name: str) -> LocalImage:
-        path = (self.data_root / name).resolve()
+        path = Path(on_disk(str(self.data_root / name))).resolve()
         if not path.is_relative_to(self.data_root):
             raise PermissionError(f'{name!r:.200} is not below the folder of local files.')
         if not path.is_file():

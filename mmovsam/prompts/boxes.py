@@ -31,8 +31,9 @@ def check_units(bboxes, scores=()) -> None:
     """
     bboxes, scores = np.asarray(bboxes), np.asarray(scores)
     if bboxes.any() and ((bboxes >= 0) & (bboxes <= 1)).all():
+        first = bboxes[0].astype(float).round(6).tolist()
         raise ValueError(
-            f'all boxes lie between 0 and 1, the first is {bboxes[0].tolist()}: they look like '
+            f'all boxes lie between 0 and 1, the first is {first}: they look like '
             "fractions of the image; write pixels, the image's width and height times as much"
         )
     finite = scores[np.isfinite(scores)]
@@ -42,3 +43,27 @@ def check_units(bboxes, scores=()) -> None:
         raise ValueError(
             f'scores lie between {low:.6g} and {high:.6g}, expected 0 to 1; they look like {form}'
         )
+
+
+def look_like_corners(bboxes, sizes) -> bool:
+    """Whether boxes that are read as x, y, width, height look like x1, y1, x2, y2.
+
+    Args:
+        bboxes: (N, 4), as they are read.
+        sizes: (N, 2), width and height of the image of each.
+
+    Returns:
+        Half of them or more reach out of their images, and as corners none does.
+    """
+    starts, ends = np.asarray(bboxes, float).reshape(-1, 2, 2).swapaxes(0, 1)
+    edges = np.reshape(sizes, (-1, 2)) + 1  # a pixel more is rounding
+    outside = (starts + ends > edges).any(1)
+    return bool(2 * outside.sum() >= len(starts) > 0) and bool(
+        ((ends <= edges) & (ends > starts)).all()
+    )
+
+
+CORNERS = (
+    'reach out of their images, which as corners [left, top, right, bottom] they would not: COCO '
+    'has [left, top, width, height]'
+)

@@ -15,7 +15,7 @@ from mmdet.structures import DetDataSample
 from mmengine.logging import print_log
 
 from ..fileio import read_text
-from .boxes import clip_boxes
+from .boxes import CORNERS, clip_boxes, look_like_corners
 from .prompter import Prompter
 from .prompts import Prompts
 from .result_files import ResultTable, check_suffix, read_results
@@ -31,7 +31,8 @@ class FilePrompter(Prompter):
     `img_id` that is text, else by the image's file name, with its folder's (`'val/1.jpg'`), alone
     (`'1.jpg'`) or without its ending (`'1'`). An image that is not in the file has no prompts.
     Boxes come in the file's order, clipped to the image where data samples have `ori_shape`;
-    those that are not finite or have no area are dropped, which the log says once.
+    those that are not finite or have no area are dropped, which the log says once. So it does where
+    all boxes of an image lie outside of it, or look like corners.
 
     Args:
         file: Read at first use: a `.json` list in COCO's results layout (`image_id`, `bbox` as
@@ -44,7 +45,7 @@ class FilePrompter(Prompter):
     Raises:
         FileNotFoundError: If a file does not exist.
         ValueError: If a file is of another kind or broken, an entry lacks a field or has a wrong
-            one, or a `category_id` is unknown.
+            one, no box has an area, or a `category_id` is unknown.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class FilePrompter(Prompter):
         self.categories = categories
         self._table: ResultTable | None = None
         self._names: dict[int, str] | None = None
-        self._num_images, self._found = 0, False
+        self._num_images, self._found, self._doubted = 0, False, False
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -89,8 +90,24 @@ class FilePrompter(Prompter):
         )
         if data_sample.get('ori_shape') is None:
             return prompts
-        prompts.bboxes, has_area = clip_boxes(prompts.bboxes, data_sample.get('ori_shape'))
+        height, width = data_sample.get('ori_shape')[:2]
+        self._doubt(prompts.bboxes.numpy(), (width, height), keys[0])
+        prompts.bboxes, has_area = clip_boxes(prompts.bboxes, (height, width))
         return prompts[has_area]
+
+    def _doubt(self, corners: np.ndarray, size: tuple[int, int], image: int | str) -> None:
+        """Warns once if boxes do not fit their image."""
+        if self._doubted or not len(corners):
+            return
+        starts, ends = corners[:, :2], corners[:, 2:]
+        if (np.minimum(ends, size) <= np.maximum(starts, 0)).any(1).all():
+            problem = f'lie outside of it, of {size[0]}x{size[1]} pixels, and are dropped'
+        elif look_like_corners(np.hstack((starts, ends - starts)), [size] * len(corners)):
+            problem = CORNERS
+        else:
+            return
+        self._doubted = True
+        _warn(f'{self.file}: boxes of {image} {problem}')
 
     def _notice(self, keys: list[int | str], found: bool) -> None:
         """Warns once if the file seems to be of other images."""
@@ -111,10 +128,16 @@ class FilePrompter(Prompter):
             has_area = (table.bboxes[:, 2:] > table.bboxes[:, :2]).all(axis=1)
             broken, flat = (~finite).sum(), (finite & ~has_area).sum()
             if broken or flat:
-                _warn(
+                message = (
                     f'{self.file}: of {len(finite)} boxes {broken} that are not finite and {flat} '
                     'without area are dropped'
                 )
+                if broken + flat == len(finite):
+                    raise ValueError(
+                        f'{message}; none is left. The first is {table.bboxes[0].tolist()} as '
+                        '[left, top, right, bottom]: COCO has [left, top, width, height] in pixels'
+                    )
+                _warn(message)
             self._table = table.take(finite & has_area)
         return self._table
 

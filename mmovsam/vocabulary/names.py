@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
@@ -32,12 +34,18 @@ OVSAM_TEMPLATES = (
 )
 SIMPLE_TEMPLATES = ('a photo of a {}.',)
 _TEMPLATES = {'ovsam': OVSAM_TEMPLATES, 'simple': SIMPLE_TEMPLATES}
+_KEYS = 'names', 'categories', 'classes', 'labels', 'id2label'
+_HEADINGS = ('name', 'names', 'class', 'classes', 'class_name', 'classname', 'label', 'displayname',
+             'display_name', 'category')  # fmt: skip
+_ID = re.compile(r'(\d+|n\d{8}|/[mgt]/\w+)["\s:;,.)]+(?=\S)')
+"""A number, or an id of WordNet or Freebase, before something else."""
 _OF_OPEN_CLIP = ('openai_imagenet', 'simple_imagenet')
 
 
 def plain_name(name: str) -> str:
-    """A class name in lower case, with one space wherever there is white space or `_`."""
-    return ' '.join(name.lower().replace('_', ' ').split())
+    """A class name in lower case, letters composed, with one space for white space and `_`."""
+    name = unicodedata.normalize('NFC', name.lower())
+    return ' '.join(re.sub('[\u200b\ufeff]', '', name).replace('_', ' ').split())
 
 
 def split_name(name: str) -> tuple[str, ...]:
@@ -124,30 +132,90 @@ def read_lines(path: str | PathLike) -> list[str]:
 def read_names(path: str | PathLike) -> list[str]:
     """Class names of a text file with one on each line, or of a data set's own file.
 
-    That is JSON, a list of names or an annotation file in COCO's layout, whose names come in the
-    order of their ids; or YAML with `names`, as YOLO's `data.yaml` has them.
+    See `names_of_data`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has no list of names.
     """
     lines = read_lines(path)
-    is_yaml = Path(path).suffix.lower() in ('.yaml', '.yml')
-    if not is_yaml and ''.join(lines)[:1] not in ('{', '['):
-        return lines
+    names = names_of_data(path)
+    return lines if names is None else names
+
+
+def names_of_data(path: str | PathLike) -> list[str] | None:
+    """Class names of a data set's own file, None for a text file of names.
+
+    That is JSON, a list of names, an annotation file in COCO's layout, whose names come in the
+    order of their ids, or an object of numbers and names such as `id2label`; YAML with `names`, as
+    YOLO's `data.yaml` has them; or a table (`.csv`, `.tsv`) with a heading such as `name`.
+
+    Raises:
+        ValueError: It is another kind of file, or lines begin with their numbers or with ids.
+    """
+    text = read_text(path).strip()
+    suffix = Path(path).suffix.lower()
+    if suffix not in ('.yaml', '.yml') and text[:1] not in ('{', '['):
+        return _names_of_lines(path, text, suffix in ('.csv', '.tsv'))
     try:
-        names = yaml.safe_load(read_text(path)) if is_yaml else json.loads(read_text(path))
-    except (ValueError, yaml.YAMLError) as error:
+        names = yaml.safe_load(text) if suffix in ('.yaml', '.yml') else json.loads(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
         raise ValueError(f'{path} is truncated or no JSON or YAML ({reason})') from None
     if isinstance(names, dict):
-        names = names.get('names', names.get('categories'))
+        names = next((names[key] for key in _KEYS if key in names), names)
     if isinstance(names, dict):
-        names = [names[key] for key in sorted(names, key=_number)]
+        if sorted(names.values(), key=_number) in (
+            [*range(len(names))],
+            [*range(1, len(names) + 1)],
+        ):
+            names = {number: name for name, number in names.items()}
+        names = [names[key] for key in sorted(names, key=_number) if str(key).isdecimal()]
     elif isinstance(names, list) and all(isinstance(each, dict) for each in names):
         names = [each.get('name') for each in sorted(names, key=lambda e: _number(e.get('id')))]
-    if not names or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+    if not names or not isinstance(names, list):
         raise ValueError(
             f'{path} has no list of names: expected one on each line, a JSON list, an annotation '
             'file with `categories`, or a data.yaml with `names`'
         )
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                f'{path} has no list of names: {name!r} is none. If it is one, put it in quotes'
+            )
     return names
+
+
+def _names_of_lines(path: str | PathLike, text: str, is_table: bool) -> list[str] | None:
+    first, *others = text.split('\n')
+    if first.startswith('<') or re.match(r'\w+ *\{', first):
+        raise ValueError(
+            f'{path} has no list of names, but begins with {first!r:.60}: write a text file with a '
+            'name on each line'
+        )
+    if is_table:
+        delimiter = max(',;\t', key=first.count)
+        try:
+            rows = list(csv.reader(text.split('\n'), delimiter=delimiter, skipinitialspace=True))
+        except csv.Error as error:
+            raise ValueError(f'{path} has no list of names: it is no table ({error})') from None
+        cells = [cell.strip().lower() for cell in rows[0]] if rows else []
+        heading = next((word for word in _HEADINGS if word in cells), None)
+        if heading:
+            names = (
+                row[cells.index(heading)].strip() for row in rows[1:] if len(row) == len(cells)
+            )
+            return list(filter(None, names))
+    found = [_ID.match(line.strip(' "')) for line in (first, *others) if line.strip()]
+    if len(found) > 1 and all(found):
+        ids = [match[1] for match in found]
+        start = int(ids[0]) if ids[0].isdecimal() else None
+        if start is None or ids == [str(number) for number in range(start, start + len(ids))]:
+            raise ValueError(
+                f'{path} has a number or id before each name, such as {first!r:.60}: leave them '
+                'out, or give a .csv with a heading `name`; if they belong to names, a JSON list'
+            )
+    return None
 
 
 def _number(key) -> tuple:

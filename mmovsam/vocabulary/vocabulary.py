@@ -188,7 +188,8 @@ class Vocabulary:
     def from_file(cls, path: str | Path, **kwargs) -> Vocabulary:
         """A vocabulary from a text file with a class on each line, its synonyms after commas.
 
-        An annotation file in COCO's layout, a JSON list and YOLO's `data.yaml` are read as well.
+        An annotation file in COCO's layout, a JSON list, YOLO's `data.yaml` and a table with a
+        heading `name` are read as well.
 
         What follows after a tab is a prompt, a sentence that CLIP reads instead of the names; after
         another tab comes another one. Blank lines are skipped; `kwargs` are those of the class.

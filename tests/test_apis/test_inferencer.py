@@ -369,6 +369,15 @@ def test_files_of_one_name_and_arrays_keep_their_own_results(inferencer, files, 
 # Setting up
 
 
+def test_no_picture_replaces_its_image(inferencer, folder):
+    folder.rename(folder.with_name('vis'))
+    image = folder.with_name('vis') / 'b.jpg'
+    before = image.read_bytes()
+    with pytest.raises(ValueError, match=r'b\.jpg would replace it'):
+        inferencer(str(image), out_dir=folder.parent)
+    assert image.read_bytes() == before
+
+
 def test_what_makes_no_ovsam_is_refused(config, tmp_path):
     cfg = Config.fromfile(config)
     cfg.load_from = None

@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from mmovsam.apis import large_image
+from mmovsam.apis.image_input import read_image
 from mmovsam.apis.large_image import open_large_image
 
 WINDOWS = ((0, 0, 130, 100), (30, 5, 70, 40), (48, 32, 96, 64), (129, 64, 130, 65))
@@ -102,6 +103,40 @@ def test_all_windows_of_a_deep_image_have_one_range(pixels):
     assert np.abs(window - expected).max() <= 1
     window = open_large_image(deep, value_range=(0, 4095)).window(0, 0, 20, 20).astype(int)
     assert np.abs(window - deep[:20, :20, ::-1] / 4095 * 255).max() <= 1
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_tiff_files_are_turned_as_they_are_without_tiles(tmp_path, monkeypatch, orientation):
+    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    Image.fromarray(pixels).save(tmp_path / 'a.tif', exif=exif)
+    check_whole(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize('mode', ['CMYK', 'LAB', 'L', '1'])
+def test_colors_of_print_and_white_zeros_are_shown_as_without_tiles(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
+    pixels = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3) * 4).convert(mode)
+    pixels.save(tmp_path / 'a.tif', **({} if len(mode) > 1 else dict(tiffinfo={262: 0})))
+    check_whole(tmp_path / 'a.tif')
+
+
+def check_whole(path):
+    image = open_large_image(path)
+    whole = image.window(0, 0, image.shape[1], image.shape[0])
+    assert np.array_equal(whole, read_image(path)) and len(np.unique(whole)) > 1
+
+
+def test_nothing_in_one_part_of_an_image_is_black_there(pixels):
+    deep = pixels.astype(np.float32) / 255
+    deep[:50] = np.nan  # as where an orthophoto has no data
+    image = open_large_image(deep)
+    assert not image.window(0, 0, 130, 50).any()
+    assert np.array_equal(image.window(0, 50, 130, 100), pixels[50:, :, ::-1])
+    with pytest.raises(ValueError, match='no finite value'):
+        open_large_image(np.full((5, 5), np.nan)).window(0, 0, 5, 5)
 
 
 def test_what_is_no_image_is_named(tmp_path, monkeypatch):

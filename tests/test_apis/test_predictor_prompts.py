@@ -186,6 +186,7 @@ def test_no_prompts_give_no_masks(predictor, prompts):
         ([dict(box=BOX), {}], ValueError, 'Prompt 1: A prompt needs'),
         ([dict(bbox=BOX)], ValueError, 'Prompt 0: A prompt has no bbox; it has point_coords'),
         (Prompts(bboxes=[BOX, [9, 9, 3, 3]]), ValueError, 'Prompt 1: .* inverted'),
+        ([dict(box=[0.1, 0.2, 0.5, 0.7])], ValueError, 'Prompt 0: .*fractions of the image'),
         (
             Prompts(point_coords=[[[0, 0]]], point_labels=[[-1]]),
             ValueError,

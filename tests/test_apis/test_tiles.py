@@ -128,6 +128,7 @@ def test_names_are_found_in_tiles(small_world, mosaic):
     'options, message',
     [
         (dict(tile_size=8), 'tile_size must be at least 16 pixels, not 8'),
+        (dict(tile_size='64'), "tile_size must be at least 16 pixels, not '64'"),
         (dict(tile_size=64, tile_overlap=0.9), 'tile_overlap must lie between 0 and 0.5, not 0.9'),
         (dict(tile_size=64, crop_layers=1), 'Give crop_layers or tile_size'),
         (dict(tile_size=64, image=None), 'need the image itself'),

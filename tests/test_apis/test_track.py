@@ -101,7 +101,7 @@ def test_mistakes_are_named(small_world, tmp_path):
         list(read_frames(tmp_path / 'missing.mp4'))
 
 
-def test_frames_of_videos_and_folders(tmp_path, clip):
+def test_frames_of_videos_and_folders(tmp_path, clip, logged):
     video = cv2.VideoWriter(
         str(tmp_path / 'clip.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (320, 256)
     )
@@ -110,9 +110,17 @@ def test_frames_of_videos_and_folders(tmp_path, clip):
         video.write(np.ascontiguousarray(image[..., ::-1]))
         cv2.imwrite(str(tmp_path / 'frames' / f'{number:02d}.png'), image[..., ::-1])
     video.release()
+    data = (tmp_path / 'clip.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(data[: len(data) // 2])
+    assert 0 < len(list(read_frames(tmp_path / 'cut.avi'))) < 6
+    assert 'of its 6 frames can be read' in logged.text
+    (tmp_path / 'frames' / 'cut.png').write_bytes(data[:9])
+    with pytest.raises(ValueError, match='cut.png is truncated'):
+        list(read_frames(tmp_path / 'frames' / 'cut.png'))
     read = list(read_frames(tmp_path / 'clip.avi'))
     assert [name for name, _ in read] == [f'{number:06d}.jpg' for number in range(6)]
     stored = list(read_frames(tmp_path / 'frames'))
+    assert len(stored) == 6 and 'cut.png is truncated' in logged.text
     for (_, frame), (_, exact), image in zip(read, stored, clip.images):
         assert np.array_equal(exact, image[..., ::-1])
         assert np.abs(frame.astype(int) - exact).mean() < 8

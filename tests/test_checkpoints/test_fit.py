@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.model import BaseModel, BaseModule
 
-from mmovsam.checkpoints import load_initial_weights, names_all_weights
+from mmovsam.checkpoints import check_fit, load_initial_weights, names_all_weights
 
 PRETRAINED = dict(type='Pretrained', checkpoint='file.pth')
 
@@ -89,3 +89,12 @@ def test_config_names_all_weights_if_each_part_with_weights_does():
         assert not names_all_weights(dict(model, third=bare))
         assert not names_all_weights(dict(model, second=dict(type='Both', inner=part, other=bare)))
     assert not names_all_weights(dict(type='Whole', depth=2))
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    model = Part()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    check_fit(model, state, whole=True)
+    state['linear.weight'][0, 1] = float('nan')
+    with pytest.raises(ValueError, match=r'1 tensors of the checkpoint hold NaN \(linear.weight\)'):
+        check_fit(model, state)

@@ -123,6 +123,37 @@ def test_truncated_files_and_web_pages_are_named(tmp_path, suffix, keep):
         load_checkpoint_file(path)
 
 
+def test_files_of_the_other_format_are_read_or_called_so(tmp_path):
+    save_safetensors(WEIGHTS, tmp_path / 'a.safetensors')
+    (tmp_path / 'a.safetensors').rename(tmp_path / 'a.pth')
+    assert same(state_dict_of(load_checkpoint_file(tmp_path / 'a.pth')), WEIGHTS)
+    torch.save(WEIGHTS, tmp_path / 'b.safetensors')
+    with pytest.raises(ValueError, match=r'b\.safetensors is no safetensors file.*\.pth'):
+        load_checkpoint_file(tmp_path / 'b.safetensors')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n', 'git lfs pull'),
+        (b'Entry not found', "holds text, not tensors: 'Entry not found'"),
+        (b'{"error": "rate limit exceeded, try again later"}', 'holds text, not tensors'),
+        (b'\x1f\x8b' + bytes(50), 'gzip: unpack it'),
+    ],
+)
+def test_what_came_in_place_of_weights_is_called_so(tmp_path, suffix, content, message):
+    (tmp_path / f'a{suffix}').write_bytes(content)
+    with pytest.raises(ValueError, match=rf'a\{suffix} .*{message}'):
+        load_checkpoint_file(tmp_path / f'a{suffix}')
+
+
+@pytest.mark.parametrize('wrong', [{3: torch.ones(2)}, dict(a=torch.eye(2).to_sparse())])
+def test_what_is_not_named_or_no_plain_tensor_is_refused(wrong):
+    with pytest.raises(ValueError, match='named tensors, but .* are none'):
+        state_dict_of({**WEIGHTS, **wrong})
+
+
 @given(st.binary(max_size=300))
 @pytest.mark.filterwarnings('ignore:Detected pickle protocol')
 def test_any_bytes_are_read_or_refused(tmp_path_factory, content):

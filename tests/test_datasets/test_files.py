@@ -1,9 +1,14 @@
+import gzip
+from functools import partial
+
 import pytest
 
+from mmovsam.apis.image_input import read_image
 from mmovsam.datasets import check_files, config_files, dataset_files
 from mmovsam.datasets.files import on_disk, read_json
+from mmovsam.datasets.images import check_image
 from mmovsam.prompts.result_files import read_results
-from mmovsam.vocabulary.names import read_names
+from mmovsam.vocabulary.names import read_lines, read_names
 
 
 def test_one_message_names_every_missing_file_and_its_remedy(tmp_path):
@@ -42,6 +47,26 @@ def test_files_of_wrapped_datasets_are_found():
     assert [path for path, _ in config_files(cfg, ['test'])] == ['sa/sa_0']
 
 
+@pytest.mark.parametrize(
+    ('content', 'remedy'),
+    [
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n', 'git lfs pull'),
+        (gzip.compress(b'{}'), 'gzip: unpack it'),
+        (b'PK\x03\x04' + b'\0' * 30, 'ZIP archive'),
+        (b'\n<!DOCTYPE html><html>Sign in</html>', 'web page'),
+    ],
+)
+def test_what_stands_for_another_file_is_called_so_by_every_reader(tmp_path, content, remedy):
+    (tmp_path / 'a.json').write_bytes(content)
+    (tmp_path / 'a.jpg').write_bytes(content)
+    for read in (partial(read_json, remedy=''), read_results, read_names, read_lines):
+        with pytest.raises(ValueError, match=f'a.json is .*{remedy}'):
+            read(tmp_path / 'a.json')
+    for read in (read_image, check_image):
+        with pytest.raises(ValueError, match=f'a.jpg is .*{remedy}'):
+            read(str(tmp_path / 'a.jpg'))
+
+
 UTF16 = '{"images": [], "categories": []}'.encode('utf-16-le')
 
 
@@ -51,7 +76,7 @@ def test_what_is_no_json_object_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(
         ValueError,
-        match=r'annotations\.json (is truncated or not JSON.*remedy|holds a list|is not UTF-8)',
+        match=r'annotations\.json (is truncated or not JSON.*remedy|holds a|is not UTF|is a web)',
     ):
         read_json(path, 'remedy')
     for read in (read_results, read_names) if content == UTF16 else ():

@@ -131,16 +131,20 @@ def test_damaged_and_missing_images_of_a_training_are_skipped_and_counted(tmp_pa
         def load_data_list(self):
             paths = [str(write(tmp_path / f'{i}.png', image)) for i in range(3)]
             (tmp_path / '1.png').write_bytes(b'cut')
+            broken = bytearray(Path(paths[2]).read_bytes())
+            broken[len(broken) // 2] ^= 255
+            (tmp_path / '2.png').write_bytes(broken)  # whole, but its pixels are not
             return [dict(img_path=path) for path in [*paths, str(tmp_path / 'gone.png')]]
 
     settings = dict(pipeline=[LoadImageFromFile()], serialize_data=False)
-    for index, error in ((1, ValueError), (3, FileNotFoundError)):
+    for index, error in ((1, ValueError), (2, ValueError), (3, FileNotFoundError)):
         with pytest.raises(error):
             Images(**settings)[index]
     dataset = Images(**settings, damaged='skip')
     for index in range(4):
         np.testing.assert_array_equal(dataset[index]['img'], image)
-    assert '1.png is truncated' in logged.text and 'gone.png is missing' in logged.text
+    for message in ('1.png is truncated', '2.png is truncated', 'gone.png is missing'):
+        assert message in logged.text
     for wrong in (dict(damaged='skip', test_mode=True), dict(damaged='pass')):
         with pytest.raises(ValueError, match='damaged'):
             Images(**settings, **wrong)

@@ -256,6 +256,9 @@ FLAT = [
     [[]],
     [[1, 1, 5, 5, 6]],
     [[1, 1, 2, 2, 3, 3, 4, 4]],
+    [[30, 1, 40, 1, 40, 9], [2, -9, 8, -9, 8, -1]],
+    [[0.1, 0.2, 0.4, 0.2, 0.4, 0.6]],
+    [[2.1, 2.1, 2.2, 2.1, 2.2, 2.2]],
     dict(size=[10, 20], counts=[0, 0, 200]),
 ]
 
@@ -276,6 +279,22 @@ def test_boxes_without_area_in_the_image_are_no_objects_and_flags_may_be_text(re
         assert parse(iscrowd=value)['ignore_flag'] == expected
         content = dict(CONTENT, annotations=[zebra(ignore=value), zebra(id=2)])
         assert len(instances(read(content))) == 2 - expected
+
+
+@pytest.mark.parametrize('far', [1e8, -1e9, 1e300])
+def test_a_polygon_far_outside_is_refused_which_would_crash_pycocotools(read, far):
+    content = dict(CONTENT, annotations=[zebra(segmentation=[[0, 0, far, 0, far, 5]])])
+    with pytest.raises(ValueError, match='annotation 1 has segmentation .*far outside'):
+        read(content)
+
+
+def test_boxes_that_look_like_corners_are_told(read, logged):
+    corners = [zebra(id=i, bbox=box) for i, box in enumerate([[2, 2, 8, 6], [9, 3, 19, 9]])]
+    read(dict(CONTENT, annotations=corners))
+    assert 'boxes reach out of their images, which as corners' in logged.text
+    logged.clear()
+    read(dict(CONTENT, annotations=[*corners, zebra(id=3, bbox=[15, 2, 15, 5])]))
+    assert 'corners' not in logged.text
 
 
 @pytest.mark.parametrize('given', [..., None, [], [[]]])

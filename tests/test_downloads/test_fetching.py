@@ -38,6 +38,21 @@ def test_hub_file_is_fetched_once_and_stays_at_its_commit(server, content):
     assert len(server.log.requests) == before  # nothing is asked for
 
 
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (b' <!DOCTYPE html><html>Sign in</html>', 'weights.pth gave a web page'),
+        (b'version https://git-lfs.github.com/spec/v1\nsize 3', 'gave the pointer of .* Git LFS'),
+    ],
+)
+def test_page_in_place_of_the_file_is_told_and_not_kept(server, content, given, message):
+    server.files['/files/weights.pth'] = given
+    with pytest.raises(DownloadError, match=message):
+        fetch(f'{server.url}/files/weights.pth')
+    server.files['/files/weights.pth'] = content
+    assert fetch(f'{server.url}/files/weights.pth').read_bytes() == content
+
+
 def test_connection_that_is_lost_is_made_again_from_there(server, content):
     server.cut['/files/weights.pth'] = 100_000
     assert fetch(f'{server.url}/files/weights.pth').read_bytes() == content

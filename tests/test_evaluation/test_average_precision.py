@@ -183,13 +183,27 @@ def test_an_area_that_is_not_known_is_that_of_the_box(tmp_path, changes):
     assert metrics['coco/bbox_APm'] == metrics['coco/segm_APm'] == pytest.approx(1)
 
 
-def test_a_box_without_area_is_an_object_that_is_never_found(tmp_path):
-    path = write(tmp_path, annotations=[annotated(bbox=[5, 5, 0, 0]), annotated()])
+@pytest.mark.parametrize('bbox', [[5, 5, 0, 0], [SIDE, 5, 9, 9]])
+def test_a_box_without_area_is_an_object_that_is_never_found(tmp_path, bbox, logged):
+    path = write(tmp_path, annotations=[annotated(bbox=bbox), annotated()])
     assert run(path, metric='bbox')['coco/bbox_AP'] == pytest.approx(51 / 101)
+    assert '1 of 2 annotations (annotation 7 ...) have no box inside their image' in logged.text
+
+
+def test_what_the_dataset_ignores_is_no_object(tmp_path):
+    path = write(tmp_path, annotations=[annotated(ignore='1', bbox=[1, 1, 5, 5]), annotated()])
+    assert run(path, metric='bbox')['coco/bbox_AP'] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
-    'segmentation', [[[10, 10, 60, 50]], [[1, 1, 5, 5, 6]], dict(size=[SIDE] * 2, counts=[SIDE**2])]
+    'segmentation',
+    [
+        [[10, 10, 60, 50]],
+        [[1, 1, 5, 5, 6]],
+        [[-9, 1, -2, 1, -2, 9]],
+        [[0.1, 0.1, 0.9, 0.1, 0.9, 0.3]],
+        dict(size=[SIDE] * 2, counts=[SIDE**2]),
+    ],
 )
 def test_masks_without_area_are_no_objects_as_for_the_dataset(tmp_path, segmentation):
     flat = annotated(segmentation=segmentation)

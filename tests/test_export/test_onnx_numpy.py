@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tiny
@@ -85,6 +86,22 @@ def test_it_reads_deep_images_as_the_predictor_does(dtype, factor, value_range):
     values = (np.random.default_rng(1).integers(0, 256, (20, 30)) * factor).astype(dtype)
     found = runpy.run_path(str(EXAMPLE))['to_rgb'](Image.fromarray(values), value_range)
     assert np.array_equal(found, to_color(values, value_range))
+
+
+def test_values_that_are_not_finite_and_colors_that_pil_cuts_off(tmp_path):
+    to_rgb = runpy.run_path(str(EXAMPLE))['to_rgb']
+    values = np.linspace(0, 1000, 600, dtype=np.float32).reshape(20, 30)
+    values[3, 4] = np.nan
+    assert np.array_equal(to_rgb(Image.fromarray(values)), to_color(values))
+    with pytest.raises(ValueError, match='no finite value'):
+        to_rgb(Image.fromarray(np.full((4, 5), np.nan, np.float32)))
+    colors = np.random.default_rng(1).integers(0, 4096, (20, 30, 3)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / '12.png'), colors)
+    with Image.open(tmp_path / '12.png') as image, pytest.raises(ValueError, match='less than 16'):
+        to_rgb(image)
+    cv2.imwrite(str(tmp_path / '16.png'), colors * 16)
+    with Image.open(tmp_path / '16.png') as image:
+        assert np.abs(np.asarray(to_rgb(image)).astype(int) - (colors[..., ::-1] >> 4)).max() <= 1
 
 
 @pytest.mark.parametrize(

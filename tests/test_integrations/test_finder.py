@@ -1,6 +1,8 @@
 """Objects of one image after another."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.integrations.finder import ObjectFinder
@@ -46,6 +48,20 @@ def test_names_come_as_a_list_as_text_or_from_a_file(tmp_path):
     assert len(ObjectFinder(MODEL, names='coco').names) == 80
     own = OVSAMPredictor.from_config(MODEL).vocabulary
     assert ObjectFinder(MODEL).names == own
+
+
+def test_a_missing_file_of_names_is_no_name():
+    with pytest.raises(FileNotFoundError, match=r'none\.txt'):
+        ObjectFinder(MODEL, names='none.txt')
+
+
+def test_gray_and_deep_images_are_looked_at_as_the_predictor_does(scene):
+    finder = ObjectFinder(MODEL, prompter='everything', points_per_side=4)
+    gray = scene.image[..., 0]
+    expected = finder(gray[..., None].repeat(3, axis=2))
+    deep = gray.astype(np.uint16) * 257
+    for image in (gray, deep, Image.fromarray(gray), Image.fromarray(deep)):
+        assert finder(image) == expected and expected
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,12 @@ def test_local_file_is_read_below_the_folder_and_is_another_image_once_it_change
     root, picture, host
 ):
     source = ImageSource(host or None, data_root=root)
-    for name in ('fruit/a plüm.png', 'fruit/a%20pl%C3%BCm.png', './fruit/../fruit/a plüm.png'):
+    for name in (
+        'fruit/a plüm.png',
+        'fruit/a%20pl%C3%BCm.png',
+        'fruit/a plu\u0308m.png',
+        './fruit/../fruit/a plüm.png',
+    ):
         for path in (LOCAL, LOCAL.replace('/?', '?')):
             assert np.array_equal(read(source, f'{host}{path}{name}'), picture)
     before = source.locate(f'{host}{LOCAL}fruit/a plüm.png')

@@ -128,6 +128,12 @@ def test_images_are_local_files_in_their_folder(tmp_path, records):
     assert tasks == written(tmp_path, records, label_config_of(NAMES))
 
 
+def test_names_of_another_encoding_are_written_as_their_bytes(tmp_path, records):
+    records[0]['file_name'] = 'lat\udce9.jpg'  # as Python has a byte that is no UTF-8
+    first, _ = written(tmp_path, records, label_config_of(NAMES))
+    assert first['data']['image'] == '/data/local-files/?d=photos/lat%E9.jpg'
+
+
 def test_label_config_of_a_project_says_what_labels_are(tmp_path, records):
     names = [
         f'<Label value="{name}"/>'

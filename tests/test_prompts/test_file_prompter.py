@@ -193,6 +193,26 @@ def test_bad_boxes_and_files_that_fit_no_image_for_long_are_told_once(results, l
 
 
 @pytest.mark.parametrize(
+    ('boxes', 'message'),
+    [
+        ([(70, 5, 9, 9), (0, 50, 5, 5)], 'lie outside of it, of 60x50 pixels'),
+        ([(5, 5, 58, 45), (30, 20, 40, 48)], 'reach out of their images, which as corners'),
+    ],
+)
+def test_boxes_that_do_not_fit_an_image_are_told_once(results, logged, boxes, message):
+    prompter = results(*(entry(i, box) for i in (1, 2) for box in boxes), entry(3))
+    prompter([sample(i, ori_shape=(50, 60)) for i in (3, 1, 2)])
+    (text,) = logged.messages
+    assert f'boxes of 1 {message}' in text
+
+
+@pytest.mark.parametrize('bad', [(0, 0, 0, 5), (8, 8, -3, -3), (NAN, 0, 1, 1)])
+def test_a_file_of_boxes_without_area_is_refused(results, bad):
+    with pytest.raises(ValueError, match='of 2 boxes .*none is left. The first is'):
+        results(entry(bbox=bad), entry(2, bad))([sample(1)])
+
+
+@pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (dict(file='results.bin'), 'must be a .json file in the layout of COCO, got results.bin'),

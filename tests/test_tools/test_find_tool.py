@@ -70,12 +70,14 @@ def test_a_detector_says_where_to_look(run_tool, folder):
     [
         (('--names', 'dog', 'Dog'), "given more than once: 'dog', 'Dog'"),
         (('--names', ''), 'is empty'),
+        (('--names', 'ids.txt'), 'ids.txt has a number or id before each name'),  # a file of names
         (('--names', 'dog', '--score-thr', '2'), 'score_thr must lie between 0 and 1, not 2.0'),
         (('--names', 'dog', '--points-per-side', '0'), 'points_per_side must be at least 1'),
     ],
 )
 def test_mistakes_are_one_line(run_tool, folder, arguments, message):
     (folder / 'images' / 'broken.jpg').unlink()
+    (folder / 'ids.txt').write_text('1: cat\n2: dog')
     status, _, err = run_tool('find.py', 'images', *arguments, *SMALL)
     assert status == 2 and message in err
 

@@ -46,3 +46,21 @@ def test_maps_are_written_and_compared(run_tool, folder):
 def test_something_has_to_come_of_it(run_tool, folder):
     status, _, err = run_tool('semantic.py', 'images', *SMALL)
     assert status == 2 and 'give --labels to compare with, --out to write to, or both' in err
+
+
+def test_one_image_ends_no_run_and_no_map_replaces_another_or_an_image(run_tool, folder):
+    (folder / 'images' / 'cut.png').write_bytes(b'cut')
+    status, out, err = run_tool('semantic.py', 'images', '--out', 'maps', *SMALL)
+    assert status == 0 and 'left out cut.png: images/cut.png is truncated' in err
+    assert 'Done: 1 images, 1 left out: maps/' in out
+    before = (folder / 'images/a/scene.png').read_bytes()
+    status, _, err = run_tool('semantic.py', 'images', '--out', 'images', *SMALL)
+    assert status == 2 and 'would replace the image' in err
+    assert (folder / 'images/a/scene.png').read_bytes() == before
+    Image.open(folder / 'images/a/scene.png').save(folder / 'images/a/scene.jpg')
+    status, _, err = run_tool('semantic.py', 'images', '--out', 'maps', *SMALL)
+    assert status == 2 and 'scene.png. Rename one' in err
+    (folder / 'none').mkdir()
+    (folder / 'none' / 'cut.png').write_bytes(b'cut')
+    status, _, err = run_tool('semantic.py', 'none', '--out', 'maps', *SMALL)
+    assert status == 2 and 'cut.png is truncated' in err

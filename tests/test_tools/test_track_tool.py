@@ -30,6 +30,10 @@ def test_tracks_are_printed_written_and_drawn(run_tool, tmp_path, box):
     assert content['videos'] == [dict(id=1, name='frames')] and len(content['images']) == 2
     assert content['annotations'] and content['annotations'][0]['track_id'] == 1
     assert '1 objects in 2 frames' in out
-    assert (tmp_path / 'outputs/track/pictures/1.jpg').is_file()
+    assert (tmp_path / 'outputs/track/pictures/1.png.jpg').is_file()
+    (tmp_path / 'frames').rename(tmp_path / 'pictures')
+    status, _, err = run_tool('track.py', 'pictures', '--box', *box, '--show', '--out', '.', *SMALL)
+    assert status == 2 and 'would replace frames' in err
+    (tmp_path / 'pictures').rename(tmp_path / 'frames')
     status, _, err = run_tool('track.py', 'frames', '--box', *box, *SMALL)
     assert status == 2 and 'There is already' in err

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmovsam.datasets import LabelMapDataset
 from mmovsam.vocabulary import (
     OVSAM_TEMPLATES,
     Vocabulary,
@@ -116,12 +117,60 @@ COCO = dict(
         ('labels.json', '{"names": {"10": "b", "9": "a"}}', ['a', 'b']),
         ('data.yaml', 'train: images\nnames:\n  0: cat\n  1: dog\n', ['cat', 'dog']),
         ('data.yml', "nc: 2\nnames: ['cat', 'dog']\n", ['cat', 'dog']),
+        ('config.json', '{"id2label": {"1": "dog", "0": "cat"}}', ['cat', 'dog']),
+        ('map.json', '{"dog": 1, "cat": 0}', ['cat', 'dog']),
+        ('map.json', '{"1": "dog", "0": "cat"}', ['cat', 'dog']),
+        ('a.csv', '\ufeff"id","Name"\r\n"1","cat"\r\n"2","hot dog, big"', ['cat', 'hot dog, big']),
+        ('a.csv', 'id;class\n0;cat\n1;dog\n', ['cat', 'dog']),
+        ('a.csv', 'cat,kitty\ndog,puppy\n', ['cat,kitty', 'dog,puppy']),
+        ('a.tsv', 'Label\tcount\ncat\t1\ndog\t2', ['cat', 'dog']),
+        ('digits.txt', '0\n1\n2', ['0', '1', '2']),
+        ('coins.txt', '1 euro\n2 euro\n5 euro', ['1 euro', '2 euro', '5 euro']),
     ],
 )
 def test_files_of_data_sets_are_vocabularies(tmp_path, file, content, names):
     (tmp_path / file).write_text(content)
     assert read_names(tmp_path / file) == names
     assert Vocabulary.from_source(str(tmp_path / file)).names == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ('file', 'content', 'message'),
+    [
+        ('a.txt', '0: cat\n1: dog', 'a number or id before each name'),
+        ('a.txt', '1\tcat\n2\tdog', 'a number or id before each name'),
+        ('a.csv', '1,cat\n2,dog', 'a number or id before each name'),
+        ('a.csv', '"1","cat"\n"2","dog"', 'a number or id before each name'),
+        ('a.txt', 'n01440764 tench, Tinca tinca\nn01443537 goldfish', 'a number or id before'),
+        ('a.csv', '/m/011k07,Tortoise\n/m/011q46kg,Container', 'a number or id before'),
+        ('a.xml', '<annotation><object><name>cat', "begins with '<annotation>"),
+        ('a.pbtxt', "item {\n  id: 1\n  name: 'cat'\n}", "begins with 'item {'"),
+        ('a.csv', 'name,id\n' + 'x' * 200_000, 'it is no table'),
+        ('a.yaml', 'names: [on, cat]', 'True is none. If it is one, put it in quotes'),
+        ('a.yaml', 'names: [1, 2]', '1 is none'),
+        ('a.yaml', 'path: x\nnc: 2', 'no list of names: expected'),
+    ],
+)
+def test_files_of_other_kinds_are_refused(tmp_path, file, content, message):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=f'{file} has .*{message}'):
+        Vocabulary.from_source(str(tmp_path / file))
+    with pytest.raises(ValueError, match=message):
+        LabelMapDataset(names_file=str(tmp_path / file), data_prefix=dict(img=str(tmp_path)))
+
+
+def test_brackets_without_end_are_no_json(tmp_path):
+    (tmp_path / 'a.json').write_text('[' * 100_000)
+    with pytest.raises(ValueError, match='a.json is truncated or no JSON'):
+        read_names(tmp_path / 'a.json')
+
+
+def test_names_that_look_alike_are_one(tmp_path):
+    for other in ('cafe\u0301', 'Caf\u00e9\u200b'):
+        with pytest.raises(ValueError, match='given more than once'):
+            Vocabulary(['caf\u00e9', other])
+    (tmp_path / 'joined.txt').write_text('\ufeffcat\n\ufeffdog')
+    assert read_names(tmp_path / 'joined.txt') == ['cat', 'dog']
 
 
 # Templates

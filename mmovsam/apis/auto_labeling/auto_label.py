@@ -102,7 +102,7 @@ def auto_label(
         FileNotFoundError: There are no such images, or a file of the prompter is missing.
         FileExistsError: A file would be replaced.
         ValueError: An argument is unknown or out of range, an unfinished run had other settings,
-            another run is writing `out`, or two images would have one file.
+            another run is writing `out`, two images would have one file, or none can be read.
     """
     for name, value in dict(score_thr=score_thr, unknown_below=unknown_below or 0).items():
         if not 0 <= value <= 1:
@@ -255,6 +255,10 @@ def _finish(
     places = journal.places()
     unreadable = {name: read_record(places[name])['error'] for name in paths if places[name].failed}
     readable = {name: path for name, path in paths.items() if name not in unreadable}
+    if not readable:
+        journal.remove()
+        name, error = next(iter(unreadable.items()))
+        raise ValueError(f'None of the {len(unreadable)} images can be read, as {name}: {error}')
     first_ids, next_ids = {}, (1, 1)
     for name in readable:
         first_ids[name] = next_ids

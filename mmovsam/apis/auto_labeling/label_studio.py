@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -125,7 +126,7 @@ def label_studio_tasks(
         for number, region in enumerate(result, 1):
             region['id'] = str(number)  # the same file of the same records
         folder = images[record['file_name']].absolute().parents[len(name.parts) - 1].name
-        address = f'{LOCAL_FILES}/?d={quote(f"{folder}/{name}")}'
+        address = f'{LOCAL_FILES}/?d={quote(os.fsencode(f"{folder}/{name}"))}'
         yield dict(
             data={label_set.image_key: [address] if label_set.has_pages else address},
             predictions=[prediction(result, f'mmovsam {__version__}')] if result else [],

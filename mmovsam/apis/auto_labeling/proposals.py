@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
@@ -37,10 +38,11 @@ def match_images(
             or an image may be meant by several.
     """
     paths = defaultdict(list)  # by file names, stems, and numbers
-    for path in map(PurePosixPath, names):
+    for name in names:
+        path = _path(name)
         numbers = {int(path.stem)} if path.stem.isdecimal() else set()
         for part in {path.name, path.stem} | numbers:
-            paths[part].append(path)
+            paths[part].append((path, name))
     file_names = None if annotations is None else _file_names(annotations)
     found: dict[str, int | str] = {}
     strangers = []
@@ -71,16 +73,23 @@ def match_images(
     return found
 
 
-def _meant(paths: Mapping[int | str, Sequence[PurePosixPath]], key: int | str | None) -> list[str]:
+def _meant(
+    paths: Mapping[int | str, Sequence[tuple[PurePosixPath, str]]], key: int | str | None
+) -> list[str]:
     """All images that a number, or a file name with any of its folders, may mean."""
     if not isinstance(key, str):
-        return list(map(str, paths.get(key, ())))
-    *folders, file = PurePosixPath(key).parts or ('',)
+        return [name for _, name in paths.get(key, ())]
+    *folders, file = _path(key).parts or ('',)
     return [
-        str(path)
-        for path in paths.get(file, ())
+        name
+        for path, name in paths.get(file, ())
         if all(a == b for a, b in zip(path.parts[-2::-1], folders[::-1]))
     ]
+
+
+def _path(name: str) -> PurePosixPath:
+    """A name whatever system spells it: with backslashes, or with decomposed letters."""
+    return PurePosixPath(unicodedata.normalize('NFC', name).replace('\\', '/'))
 
 
 def _file_names(annotations: str | PathLike) -> Mapping[int | str, str]:

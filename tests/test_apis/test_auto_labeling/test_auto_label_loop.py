@@ -249,6 +249,15 @@ def test_a_model_that_fails_on_all_images_ends_the_run(run, monkeypatch):
         run()
 
 
+def test_images_of_which_none_can_be_read_give_no_result(run, folder):
+    images = [path for path in (folder / 'images').rglob('*') if path.is_file()]
+    for path in images:
+        path.write_bytes(b'cut')
+    with pytest.raises(ValueError, match=f'None of the {len(images)} images can be .*truncated'):
+        run()
+    assert not list(folder.glob('out*'))
+
+
 def test_two_images_with_one_picture_are_refused(run, folder):
     image = folder / 'images' / 'f.png'
     image.with_name('f.png.jpg').write_bytes(image.read_bytes())

@@ -26,6 +26,8 @@ def test_folder_is_searched_to_the_bottom_but_not_where_it_is_hidden(folder):
     assert found['a/1.jpeg'] == folder / 'a' / '1.jpeg'
     assert 'a/deep/3.webp' not in list_images(folder, leave_out=['images/a/deep'])
     assert list(list_images(folder, leave_out=['images/none'])) == NAMES
+    with pytest.raises(ValueError, match=r'images has no images besides those in \.'):
+        list_images(folder, leave_out=['.'])  # pictures would go where the images are
 
 
 def test_links_are_followed_and_a_circle_ends(folder):

@@ -24,6 +24,14 @@ def test_file_name_or_number_means_the_image(key, name):
     assert match_images([key], NAMES, 'p.json') == {name: key}
 
 
+@pytest.mark.parametrize('name', ['a/u\u0308.jpg', 'a/\u00fc.jpg'])
+@pytest.mark.parametrize(
+    'key', ['a\\u\u0308.jpg', 'C:\\data\\a\\\u00fc.jpg', 'u\u0308', 'a/\u00fc.jpg']
+)
+def test_names_of_windows_and_macos_mean_the_image(name, key):
+    assert match_images([key], [name], 'p.json') == {name: key}
+
+
 @pytest.mark.parametrize('key', ['b/000139.jpg', '139', '000139.png', '2', 2, 'x.jpg', 0])
 def test_what_is_not_the_name_means_nothing(key):
     with pytest.raises(ValueError, match='0 of 3 images have proposals.*give the COCO file'):
