@@ -62,9 +62,11 @@ export class Mask {
     });
     if (!ones.length) return new Mask(0, 0, 0, 0);
     const mask = new Mask(left, top, right - left + 1, bottom - top + 1);
+    mask.pixels = 0;
     for (const [start, end] of ones) { // a run that goes through columns fills them: they are whole
       const from = (Math.floor(start / height) - left) * mask.height + (start % height) - top;
       mask.data.fill(1, from, from + end - start + 1);
+      mask.pixels += end - start + 1;
     }
     return mask;
   }
@@ -176,24 +178,28 @@ export class Mask {
     const { width, height, data } = this, path = new Path2D();
     const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[x * height + y] === 1;
     const seen = new Uint8Array(width * height);
-    for (let column = 0, at = 0; column < width; column++) {
-      for (let row = 0; row < height; row++, at++) {
-        if (!data[at] || (row && data[at - 1]) || seen[at]) continue;
-        // the inside is at the right hand, all the way round
-        let x = column, y = row, dx = 1, dy = 0;
-        path.moveTo(this.x + x, this.y + y);
-        do {
-          if (dx === 1) seen[x * height + y] = 1;
-          x += dx;
-          y += dy;
-          const ahead = [x + (dx + dy - 1) / 2, y + (dy - dx - 1) / 2]; // at the left hand
-          const beside = [x + (dx - dy - 1) / 2, y + (dy + dx - 1) / 2]; // at the right hand
-          const [oldX, oldY] = [dx, dy];
-          if (inside(...ahead)) [dx, dy] = [dy, -dx];
-          else if (!inside(...beside)) [dx, dy] = [-dy, dx];
-          if (dx !== oldX || dy !== oldY) path.lineTo(this.x + x, this.y + y);
-        } while (x !== column || y !== row || dx !== 1);
-        path.closePath();
+    // the inside is at the right hand, all the way round
+    const walk = (left, top) => {
+      let x = left, y = top, dx = 1, dy = 0;
+      path.moveTo(this.x + x, this.y + y);
+      do {
+        if (dx === 1) seen[x * height + y] = 1;
+        x += dx;
+        y += dy;
+        const isAhead = inside(x + (dx + dy - 1) / 2, y + (dy - dx - 1) / 2); // at the left hand
+        if (isAhead) [dx, dy] = [dy, -dx];
+        else if (!inside(x + (dx - dy - 1) / 2, y + (dy + dx - 1) / 2)) [dx, dy] = [-dy, dx]; // at the right hand
+        else continue;
+        path.lineTo(this.x + x, this.y + y);
+      } while (x !== left || y !== top || dx !== 1);
+      path.closePath();
+    };
+    // each run of ones, in each column, has an edge above it
+    for (let from = data.indexOf(1), to; from >= 0; from = data.indexOf(1, to)) {
+      to = data.indexOf(0, from);
+      if (to < 0) to = data.length;
+      for (let at = from; at < to; at += height - (at % height)) {
+        if (!seen[at]) walk(Math.floor(at / height), at % height);
       }
     }
     return path;
