@@ -1,6 +1,6 @@
 // The object in work: what clicks, boxes and strokes ask, and what the model answers.
 import { Mask } from './mask.js';
-import { NOTHING, api, changed, commit, keep, maskOf, namesOf, readMask, rle, stage, state } from './state.js';
+import { NOTHING, api, changed, commit, held, keep, maskOf, namesOf, readMask, rle, stage, state } from './state.js';
 import { element, say } from './widgets.js';
 
 export const tool = () => element('#tools input:checked').value;
@@ -48,7 +48,7 @@ let answering = null;
 export const answered = () => answering;
 
 /** Asks for masks until the latest prompt has its answer. */
-function answerAll() {
+export function answerAll() {
   if (state.work.isAsked === false) {
     answering ??= answerLatest().finally(() => {
       answering = null;
@@ -58,18 +58,22 @@ function answerAll() {
 
 async function answerLatest() {
   while (state.work.isAsked === false) {
-    const asked = state.work;
+    const asked = state.work, { current } = state;
     asked.isAsked = true;
+    let answer = null;
     try {
-      asked.answer = await answerTo(asked);
-      addOthers(asked);
-      if (asked === state.work) say('Refine it with more clicks, or add it to the objects.');
+      answer = await answerTo(asked);
     } catch (error) {
       if (asked === state.work) {
         state.work = state.history.pop() ?? NOTHING;
         say(error.message, 'error');
       }
     }
+    if (answer && current === state.current) {
+      asked.answer = answer;
+      addOthers(asked);
+      if (asked === state.work) say('Refine it with more clicks, or add it to the objects.');
+    } else asked.isAsked = false; // again, if somebody comes back to it
     if (asked === state.work || state.work.isAsked !== false) changed();
   }
 }
@@ -113,7 +117,7 @@ export function nextMask() {
 }
 
 /** What the brush painted or the eraser erased, along `[x, y]` places. */
-export async function stroke(places) {
+export const stroke = held(async (places) => {
   await answering;
   const value = tool() === 'brush' ? 1 : 0;
   const before = state.work.answer ? maskOf(state.work.answer) : new Mask(0, 0, 0, 0);
@@ -124,7 +128,7 @@ export async function stroke(places) {
   commit({ answer: painted });
   if (!top_k.length && mask.area) await nameAnew();
   say('G lets the model refine what is painted; Enter adds it as it is.');
-}
+});
 
 /** Names of the masks in work, which stay as they are. */
 export async function nameAnew() {

@@ -10,7 +10,7 @@ export const TOP = 5; // names to choose from
 const MAX_UNDO = 100;
 
 /** Nothing in work. Such states are never changed, but for the answer that comes to a prompt. */
-export const NOTHING = { points: [], box: null, corner: null, answer: null, objects: [] };
+export const NOTHING = { points: [], box: null, corner: null, answer: null, isAsked: null, edited: null, objects: [] };
 
 export const state = {
   pictures: [], // {file, name, record, work, history}, in the order of their names
@@ -53,6 +53,25 @@ export function keep() {
   if (!state.work.objects.length && !store.records.has(record.key)) return;
   store.put({ ...record, objects: state.work.objects }).then(changed);
 }
+
+// Turns
+
+let last = null; // what has to be done before anything else
+
+/** An action that waits for the model, as one that actions after it wait for. */
+export const held = (action) => (...given) => {
+  const before = last;
+  const mine = (async () => {
+    await before;
+    await action(...given);
+  })().finally(() => {
+    if (last === mine) last = null;
+  });
+  last = mine;
+};
+
+/** Settled when nothing is held. */
+export const inTurn = () => last;
 
 // Masks
 

@@ -22,6 +22,7 @@ export class Store {
 
   constructor() {
     this.channel.onmessage = async ({ data: key }) => {
+      if (!this.database) return;
       const record = await done(this.table('readonly').get(key));
       if (record) this.records.set(key, record);
       else this.records.delete(key);
