@@ -2,7 +2,7 @@
 import { add, addFound, chooseName, clear, edit, find, replaceObject, select, toggle } from './list.js';
 import { forget, openProject, saveCoco, savePicture, saveProject } from './files.js';
 import { note, recall, setVocabulary } from './names.js';
-import { openFiles, restore, show } from './pictures.js';
+import { openDropped, openFiles, restore, show } from './pictures.js';
 import { chooseTool, click, drag, nextMask, radius, refine, stroke, tool, undo } from './prompting.js';
 import { TOP, api, changed, inTurn, onChange, stage, state, store } from './state.js';
 import { render } from './view.js';
@@ -140,7 +140,7 @@ document.ondrop = (event) => {
   if (!event.dataTransfer.types.includes('Files')) return;
   event.preventDefault();
   classList.remove('dropping');
-  openFiles(event.dataTransfer.files);
+  openDropped(event.dataTransfer.items);
 };
 window.addEventListener('beforeunload', (event) => store.unkept.size && event.preventDefault());
 

@@ -7,11 +7,11 @@ import { count, inOrder, say } from './widgets.js';
 const IS_IMAGE = /\.(jpe?g|png|webp|tiff?|bmp|gif|avif|heic|heif)$/i;
 let opening = 0, loading = null;
 
-export async function openFiles(files) {
+/** Opens files, which may have names of their own, by default their paths in the folder that was chosen. */
+export async function openFiles(files, names = new Map()) {
   const chosen = [...files].filter(({ type, name }) => type.startsWith('image/') || IS_IMAGE.test(name));
   if (!chosen.length) return say('There is no picture among them.', 'error');
-  // the folder itself is no part of a name
-  const nameOf = (file) => file.webkitRelativePath?.split('/').slice(1).join('/') || file.name;
+  const nameOf = (file) => names.get(file) ?? (file.webkitRelativePath.split('/').slice(1).join('/') || file.name);
   const opened = chosen.map((file) => ({ file, name: nameOf(file), history: [] }));
   opened.sort((a, b) => inOrder(a.name, b.name));
   await inTurn();
@@ -21,6 +21,25 @@ export async function openFiles(files) {
   const labeled = new Set(store.labeled.map(({ file_name }) => file_name));
   const first = state.pictures.findIndex(({ name }) => !labeled.has(name));
   await show(Math.max(first, 0));
+}
+
+/** Opens files and folders that were dropped; one folder alone is no part of a name. */
+export async function openDropped(items) {
+  const names = new Map();
+  const visit = async (entry, path) => {
+    if (entry.isFile) return names.set(await new Promise((...done) => entry.file(...done)), path);
+    const reader = entry.createReader(), read = () => new Promise((...done) => reader.readEntries(...done));
+    for (let some = await read(); some.length; some = await read()) {
+      for (const each of some) await visit(each, path ? `${path}/${each.name}` : each.name);
+    }
+  };
+  const entries = [...items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  try {
+    for (const entry of entries) await visit(entry, entry.isFile || entries.length > 1 ? entry.name : '');
+  } catch (error) {
+    return say(`The browser cannot read what was dropped: ${error.message}`, 'error');
+  }
+  await openFiles([...names.keys()], names);
 }
 
 function keepWork() {

@@ -126,8 +126,8 @@ export const stroke = held(async (places) => {
   const top_k = namesOf(state.work.answer);
   const painted = { masks: [{ mask, top_k, quality: null }], chosen: 0, stroke: [...middle, value] };
   commit({ answer: painted });
-  if (!top_k.length && mask.area) await nameAnew();
   say('G lets the model refine what is painted; Enter adds it as it is.');
+  if (!top_k.length && mask.area) await nameAnew();
 });
 
 /** Names of the masks in work, which stay as they are. */
