@@ -1,7 +1,7 @@
 // Pictures: which are open, and what the browser kept of them.
 import { setName } from './list.js';
 import { answerAll } from './prompting.js';
-import { NOTHING, api, changed, inTurn, stage, state, store } from './state.js';
+import { NOTHING, api, changed, forgetMasks, inTurn, stage, state, store } from './state.js';
 import { count, inOrder, say } from './widgets.js';
 
 const IS_IMAGE = /\.(jpe?g|png|webp|tiff?|bmp|gif|avif|heic|heif)$/i;
@@ -44,6 +44,7 @@ export async function openDropped(items) {
 
 function keepWork() {
   if (state.current) Object.assign(state.current, { work: state.work, history: state.history });
+  forgetMasks();
 }
 
 export async function show(index) {

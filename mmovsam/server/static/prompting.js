@@ -1,6 +1,6 @@
 // The object in work: what clicks, boxes and strokes ask, and what the model answers.
 import { Mask } from './mask.js';
-import { NOTHING, api, changed, commit, held, keep, maskOf, namesOf, readMask, rle, stage, state } from './state.js';
+import { NOTHING, api, changed, chosenOf, commit, held, keep, maskOfAnswer, namesOf, readObject, rle, stage, state, withMask } from './state.js';
 import { element, say } from './widgets.js';
 
 export const tool = () => element('#tools input:checked').value;
@@ -85,16 +85,17 @@ async function answerTo({ points, box, answer }) {
     prompt.point_labels = points.map(([, , label]) => label);
   }
   if (box) prompt.box = box;
-  const before = answer && maskOf(answer);
-  if (before?.area) prompt.mask = rle(before);
-  return { prompt, masks: (await api.prompt([prompt])).map(readMask), chosen: 0 };
+  if (maskOfAnswer(answer)?.area) prompt.mask = rle(chosenOf(answer));
+  return { prompt, masks: await masksOf(prompt), chosen: 0 };
 }
+
+const masksOf = async (prompt, multimask = false) => (await api.prompt([prompt], multimask)).map(readObject);
 
 /** What else a single click may mean, once its likeliest mask is shown. */
 async function addOthers(asked) {
   const { answer, points, box } = asked;
   if (points.length !== 1 || box || answer.prompt.mask) return;
-  const masks = (await api.prompt([answer.prompt], true).catch(() => [])).map(readMask);
+  const masks = await masksOf(answer.prompt, true).catch(() => []);
   if (asked !== state.work || asked.answer !== answer || masks.length < 2) return;
   const best = masks.reduce((a, b) => (b.quality > a.quality ? b : a));
   asked.answer = { ...answer, masks, chosen: masks.indexOf(best) };
@@ -120,12 +121,12 @@ export function nextMask() {
 export const stroke = held(async (places) => {
   await answering;
   const value = tool() === 'brush' ? 1 : 0;
-  const before = state.work.answer ? maskOf(state.work.answer) : new Mask(0, 0, 0, 0);
+  const before = maskOfAnswer(state.work.answer) ?? new Mask(0, 0, 0, 0);
   const mask = before.stroke(places, brushRadius(), value, stage.size);
   const middle = places[Math.floor(places.length / 2)];
   const top_k = namesOf(state.work.answer);
-  const painted = { masks: [{ mask, top_k, quality: null }], chosen: 0, stroke: [...middle, value] };
-  commit({ answer: painted });
+  const painted = withMask({ counts: mask.encode(stage.size), top_k, quality: null }, mask);
+  commit({ answer: { masks: [painted], chosen: 0, stroke: [...middle, value] } });
   say('G lets the model refine what is painted; Enter adds it as it is.');
   if (!top_k.length && mask.area) await nameAnew();
 });
@@ -133,10 +134,10 @@ export const stroke = held(async (places) => {
 /** Names of the masks in work, which stay as they are. */
 export async function nameAnew() {
   const asked = state.work, { answer } = asked;
-  const [x, y, width, height] = maskOf(answer).bbox;
-  const prompt = answer.prompt ?? { box: [x, y, x + width, y + height], mask: rle(maskOf(answer)) };
+  const [x, y, width, height] = maskOfAnswer(answer).bbox;
+  const prompt = answer.prompt ?? { box: [x, y, x + width, y + height], mask: rle(chosenOf(answer)) };
   try {
-    const named = (await api.prompt([prompt], answer.masks.length > 1)).map(readMask);
+    const named = await masksOf(prompt, answer.masks.length > 1);
     asked.answer = { ...answer, masks: answer.masks.map((each, index) => ({ ...each, top_k: named[index].top_k })) };
     if (asked === state.work) changed();
   } catch (error) {
@@ -147,7 +148,7 @@ export async function nameAnew() {
 export function refine() {
   const { answer, points } = state.work;
   if (!answer) return say('There is no mask to refine: click an object first.', 'error');
-  prompt({ points: answer.stroke ? [...points, answer.stroke] : points.length ? points : [inside(maskOf(answer))] });
+  prompt({ points: answer.stroke ? [...points, answer.stroke] : points.length ? points : [inside(maskOfAnswer(answer))] });
 }
 
 /** A place in a mask: the middle of the longest run of its middle row. */

@@ -73,33 +73,40 @@ export const held = (action) => (...given) => {
 /** Settled when nothing is held. */
 export const inTurn = () => last;
 
-// Masks
+// Masks: objects, and what an answer has to choose from, have them as run lengths, `counts`
 
-export const maskOf = (answer) => answer.masks[answer.chosen].mask;
+export const chosenOf = (answer) => answer?.masks[answer.chosen];
 
-export const namesOf = (answer) => answer?.masks[answer.chosen].top_k ?? [];
+export const namesOf = (answer) => chosenOf(answer)?.top_k ?? [];
 
-export const rle = (mask) => ({ size: stage.size, counts: mask.encode(stage.size) });
+export const rle = ({ counts }) => ({ size: stage.size, counts });
 
-const decoded = new WeakMap(); // masks of objects
+let decoded = new WeakMap();
 
-export function maskOfObject(thing) {
+export function maskOf(thing) {
   if (!decoded.has(thing)) decoded.set(thing, Mask.decode(thing.counts, stage.size));
   return decoded.get(thing);
 }
 
-/** What is drawn of an object of the list. */
-export const drawn = (thing) => ({ name: thing.name, mask: maskOfObject(thing) });
+/** Frees the masks of a picture that is left. */
+export function forgetMasks() {
+  decoded = new WeakMap();
+}
 
-/** A new object of the list, by its mask. */
-export function listed(thing, mask) {
+/** What has a mask that is decoded already. */
+export function withMask(thing, mask) {
   decoded.set(thing, mask);
   return thing;
 }
 
+export const maskOfAnswer = (answer) => answer && maskOf(chosenOf(answer));
+
+/** What is drawn of an object of the list. */
+export const drawn = (thing) => ({ name: thing.name, mask: maskOf(thing) });
+
 /** An object of the server's answer. */
-export function readMask({ name, names, name_scores, segmentation, predicted_iou, stability_score }) {
-  const top_k = names.map((name, index) => ({ name, score: Number(name_scores[index].toFixed(4)) }));
-  const mask = Mask.decode(segmentation.counts, segmentation.size);
-  return { name: name ?? UNNAMED, top_k, mask, counts: segmentation.counts, quality: predicted_iou ?? stability_score };
+export function readObject({ name, names, name_scores, segmentation: { size, counts }, predicted_iou, stability_score }) {
+  if (String(size) !== String(stage.size)) throw new Error('This answer is of another picture: click again.');
+  const top_k = names.map((each, index) => ({ name: each, score: Number(name_scores[index].toFixed(4)) }));
+  return { name: name ?? UNNAMED, top_k, counts, quality: predicted_iou ?? stability_score };
 }

@@ -2,12 +2,12 @@
 import { chooseName, edit, rename, replaceObject, setName, toggle } from './list.js';
 import { show } from './pictures.js';
 import { colorOf } from './stage.js';
-import { TOP, commit, drawn, maskOf, namesOf, stage, state, store } from './state.js';
+import { TOP, commit, drawn, maskOfAnswer, namesOf, stage, state, store } from './state.js';
 import { count, el, element, fill, plainName, reveal, shareOf } from './widgets.js';
 
 export function render() {
   const { answer, points, box, corner, objects } = state.work;
-  const mask = answer && maskOf(answer);
+  const mask = maskOfAnswer(answer);
   if (!objects.includes(state.selected)) state.selected = null;
   if (stage.picture) {
     const seen = objects.filter((thing) => !state.hidden.has(thing) && thing !== state.work.edited);
@@ -48,22 +48,24 @@ function renderAnswer(answer, mask) {
   if (!state.typed) setName(top_k[0]?.name ?? '');
 }
 
-const rows = new WeakMap(); // of pictures and objects
-const rowOf = (thing, make) => rows.get(thing) ?? rows.set(thing, make(thing)).get(thing);
+const pictureRows = new WeakMap();
+let objectRows = new WeakMap(); // of the open picture
+const rowOf = (rows, thing, make) => rows.get(thing) ?? rows.set(thing, make(thing)).get(thing);
 const noObjects = el('li', { className: 'hint' }, 'Objects that you add are listed here.');
 let shown = {}; // the picture and the object that are marked in their lists
 
 function renderObjects(objects) {
   const list = element('#objects'), before = list.childElementCount;
-  fill(list, objects.length ? objects.map((thing) => rowOf(thing, objectRow)) : [noObjects]);
+  if (state.current !== shown.picture) objectRows = new WeakMap();
+  fill(list, objects.length ? objects.map((thing) => rowOf(objectRows, thing, objectRow)) : [noObjects]);
   for (const thing of objects) {
-    const { classList } = rows.get(thing);
+    const { classList } = objectRows.get(thing);
     classList.toggle('off', state.hidden.has(thing));
     classList.toggle('selected', thing === state.selected);
     classList.toggle('edited', thing === state.work.edited);
   }
   if (list.childElementCount === before + 1) reveal(list.lastElementChild);
-  if (state.selected && state.selected !== shown.object) reveal(rows.get(state.selected));
+  if (state.selected && state.selected !== shown.object) reveal(objectRows.get(state.selected));
   shown.object = state.selected;
 }
 
@@ -89,18 +91,18 @@ function objectRow(thing) {
 function renderPictures() {
   const { pictures, current } = state;
   element('#pictures-card').hidden = pictures.length < 2;
-  fill(element('#pictures'), pictures.map((picture) => rowOf(picture, pictureRow)));
+  fill(element('#pictures'), pictures.map((picture) => rowOf(pictureRows, picture, pictureRow)));
   const byName = new Map(store.labeled.map((record) => [record.file_name, record]));
   for (const picture of pictures) {
     const record = picture.record ? store.records.get(picture.record.key) : byName.get(picture.name);
-    const number = rows.get(picture).querySelector('b'), text = String(record?.objects.length || '');
+    const number = pictureRows.get(picture).querySelector('b'), text = String(record?.objects.length || '');
     if (number.textContent !== text) number.textContent = text;
   }
   if (current === shown.picture) return;
   for (const [picture, isOpen] of [[shown.picture, false], [current, true]]) {
-    if (picture) rows.get(picture).firstElementChild.ariaCurrent = String(isOpen);
+    if (picture) pictureRows.get(picture).firstElementChild.ariaCurrent = String(isOpen);
   }
-  if (current) reveal(rows.get(current));
+  if (current) reveal(pictureRows.get(current));
   shown.picture = current;
 }
 
