@@ -94,7 +94,9 @@ def test_prompts_that_wait_are_cleared_or_asked_when_one_comes_back(labeler, kno
         click_at_once(labeler, *known[0])
     labeler.key('Escape')
     labeler.click(*known[1][:2])
-    labeler.wait_described('1 point, a mask of')
+    for key in 2 * ('ArrowRight', 'ArrowLeft'):
+        labeler.key(key)
+    labeler.wait_described('^0.png: 1 point, a mask of')
 
 
 def test_what_is_typed_in_the_list_outlives_an_answer(user, known):

@@ -43,7 +43,7 @@ export async function openDropped(items) {
 }
 
 function keepWork() {
-  if (state.current) Object.assign(state.current, { work: state.work, history: state.history });
+  if (state.current && stage.picture) Object.assign(state.current, { work: state.work, history: state.history });
   forgetMasks();
 }
 
