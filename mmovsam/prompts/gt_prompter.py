@@ -46,8 +46,15 @@ def mask_logits(mask: np.ndarray, img_shape: Sequence[int], input_shape: Sequenc
     Returns (S / 4, S / 4) float32 logits over the network's input (S, S), in which the image is
     (h, w), from -10 outside to 10 inside, by the share of a pixel that is inside.
     """
-    inside = torch.from_numpy(mask.astype(bool))[None, None].float()
-    inside = F.interpolate(inside, tuple(img_shape[:2]), mode='bilinear', antialias=True)
+    height, width = img_shape[:2]
+    inside = torch.zeros(1, 1, height, mask.shape[1])
+    reached = mask.any(axis=0).nonzero()[0]
+    if len(reached):  # the other columns stay empty, however large the image is
+        columns = slice(reached[0], reached[-1] + 1)
+        part = torch.from_numpy(mask[:, columns].astype(bool))[None, None].float()
+        size = height, part.shape[3]
+        inside[..., columns] = F.interpolate(part, size, mode='bilinear', antialias=True)
+    inside = F.interpolate(inside, (height, width), mode='bilinear', antialias=True)
     below, right = input_shape[0] - inside.shape[2], input_shape[1] - inside.shape[3]
     covered = F.avg_pool2d(F.pad(inside, (0, right, 0, below)), MASK_STRIDE)
     return (2 * covered[0, 0] - 1) * SURE

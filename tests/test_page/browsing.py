@@ -65,9 +65,10 @@ class User:
     def wait_ready(self):
         self.page.wait_for_selector('#vocabulary-note:not(:empty)')
         # a browser drops what is done before it has painted
-        self.page.evaluate(
-            '() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))'
-        )
+        hear = "addEventListener('keydown', () => { window.isHeard = true; }, { once: true });"
+        self.page.evaluate(f'() => {{ {hear} }}')
+        while not self.page.evaluate('window.isHeard'):
+            self.key('Shift')
 
     def open_scene(self, number):
         self.page.locator('#status').evaluate('line => { line.textContent = "" }')

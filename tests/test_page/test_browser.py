@@ -170,13 +170,17 @@ def test_objects_are_listed_renamed_edited_removed_and_saved(user, scene, known,
     row = user.page.locator('#objects li').first
     row.get_by_role('button', name='Show or hide').click()
     expect(row).to_have_class('off')
-    row.get_by_role('button', name='Edit').click()
-    user.wait_objects(1)
-    expect(user.name).to_have_value(known[0][2])
-    user.click(5, 5, button='right')
-    user.press('Add')
-    user.wait_objects(2)
-    assert user.objects == [EVIL, known[0][2]]
+    before = user.save('Save COCO JSON', tmp_path).read_text()
+    for change in ('Clear', 'Add'):
+        row.get_by_role('button', name='Edit').click()
+        expect(user.name).to_have_value(known[0][2])
+        user.drag(known[1][0] - 30, known[1][1] - 30, known[1][0] + 30, known[1][1] + 30)
+        user.wait_status('Refine it')
+        user.press(change)
+        user.wait_described('0 points, 2 objects')
+        saved = user.save('Save COCO JSON', tmp_path).read_text()
+        assert (saved == before) == (change == 'Clear')
+    assert user.objects == [known[0][2], EVIL]
     user.page.locator('#objects li').first.get_by_role('button', name='Remove').click()
     user.wait_objects(1)
     user.press('Undo')

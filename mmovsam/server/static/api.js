@@ -10,20 +10,15 @@ export class Refusal extends Error {
 export class Api {
   /** `askPassword(wrong)` gives what the user typed, or null. */
   constructor(askPassword) {
-    Object.assign(this, { askPassword, token: null, password: null, picture: null, names: null });
+    Object.assign(this, { askPassword, token: null, opening: null, password: null, picture: null, names: null });
   }
 
-  /** Of several calls the last one counts, in whatever order the network has them. */
-  setImage(file) {
-    const before = this.setting;
-    this.setting = (async () => {
-      await before?.catch(() => {});
-      this.picture = null;
-      const answer = await this.inSession('PUT', '/image', file);
-      this.picture = file;
-      return answer;
-    })();
-    return this.setting;
+  /** One call after another. */
+  async setImage(file) {
+    this.picture = null;
+    const answer = await this.inSession('PUT', '/image', file);
+    this.picture = file;
+    return answer;
   }
 
   async setNames(names) {
@@ -56,14 +51,22 @@ export class Api {
   }
 
   async inSession(method, path, body) {
-    if (!this.token) await this.open();
+    const token = this.token ?? (await this.opened());
     try {
       return await this.send(method, path, body);
     } catch (error) {
       if (error.status !== 401) throw error;
-      await this.open();
+      if (this.token === token) await this.opened();
       return this.send(method, path, body);
     }
+  }
+
+  /** Of a new session, one for all who ask at the same time. */
+  opened() {
+    this.opening ??= this.open().finally(() => {
+      this.opening = null;
+    });
+    return this.opening;
   }
 
   async open() {
@@ -78,6 +81,7 @@ export class Api {
       }
     }
     if (this.names) await this.send('PUT', '/vocabulary', { names: this.names });
+    return this.token;
   }
 
   async send(method, path, body) {

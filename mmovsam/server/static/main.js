@@ -2,14 +2,17 @@
 import { add, addFound, chooseName, clear, edit, find, replaceObject, select, toggle } from './list.js';
 import { forget, openProject, saveCoco, savePicture, saveProject } from './files.js';
 import { note, recall, setVocabulary } from './names.js';
-import { openFiles, restore, show } from './pictures.js';
+import { openDropped, openFiles, restore, show } from './pictures.js';
 import { chooseTool, click, drag, nextMask, radius, refine, stroke, tool, undo } from './prompting.js';
-import { TOP, api, changed, onChange, stage, state, store } from './state.js';
+import { TOP, api, changed, inTurn, onChange, stage, state, store } from './state.js';
 import { render } from './view.js';
 import { count, el, element, say } from './widgets.js';
 
+/** An action that waits for what is held. */
+const afterwards = (action) => (...given) => (inTurn() ? inTurn().then(() => action(...given)) : action(...given));
+
 onChange(render);
-stage.open(element('#stage canvas'), { click, drag, stroke, brush: radius });
+stage.open(element('#stage canvas'), { click: afterwards(click), drag: afterwards(drag), stroke, brush: radius });
 store.onChange = (key) => state.current?.record?.key === key && restore();
 
 const buttons = {
@@ -59,6 +62,7 @@ const keys = {
   i: onSelected(edit),
   v: onSelected(toggle),
   Delete: onSelected((thing) => replaceObject(thing)),
+  Backspace: onSelected((thing) => replaceObject(thing)), // the key of that name on a Mac
   f: () => element('#wanted').focus(),
   t: () => element('#name').select(),
   a: buttons.everything,
@@ -77,7 +81,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 
 document.addEventListener('keydown', (event) => {
   const { key, target } = event;
-  if (event.ctrlKey || event.metaKey || document.querySelector('dialog[open]')) return;
+  if (event.ctrlKey || event.metaKey || event.isComposing || document.querySelector('dialog[open]')) return;
   if (target.matches('textarea, input:not([type=radio], [type=range])')) {
     if (key === 'Escape') target.blur();
     if (key === 'Enter' && target.id === 'name') {
@@ -95,12 +99,12 @@ document.addEventListener('keydown', (event) => {
   else {
     const action = keys[key] ?? keys[key.toLowerCase()];
     if (!action) return;
-    action(event);
+    afterwards(action)(event);
   }
   event.preventDefault();
 });
 
-for (const [id, action] of Object.entries(buttons)) element(`#${id}`).onclick = () => action({});
+for (const [id, action] of Object.entries(buttons)) element(`#${id}`).onclick = () => afterwards(action)({});
 element('#tools').onchange = () => {
   chooseTool(tool());
   element('#stage canvas').focus({ preventScroll: true });
@@ -125,16 +129,18 @@ for (const [id, take] of [['files', openFiles], ['folder', openFiles], ['project
     if (files.length) take(files);
   };
 }
-const area = element('#stage');
-area.ondragover = (event) => {
+const { classList } = element('#stage');
+document.ondragover = (event) => {
+  if (!event.dataTransfer.types.includes('Files')) return;
   event.preventDefault();
-  area.classList.add('dropping');
+  classList.add('dropping');
 };
-area.ondragleave = () => area.classList.remove('dropping');
-area.ondrop = (event) => {
+document.ondragleave = () => classList.remove('dropping');
+document.ondrop = (event) => {
+  if (!event.dataTransfer.types.includes('Files')) return;
   event.preventDefault();
-  area.classList.remove('dropping');
-  openFiles(event.dataTransfer.files);
+  classList.remove('dropping');
+  openDropped(event.dataTransfer.items);
 };
 window.addEventListener('beforeunload', (event) => store.unkept.size && event.preventDefault());
 

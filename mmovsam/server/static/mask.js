@@ -34,8 +34,10 @@ function countsOf(runs) {
   return codes.map((code) => String.fromCharCode(code)).join('');
 }
 
-/** Pixels of a picture, of which only a rectangle is stored: `data[row * width + column]`. */
+/** Pixels of a picture, of which only a rectangle is stored: `data[column * height + row]`. */
 export class Mask {
+  pixels = null; // how many are inside, once that was asked
+
   constructor(x, y, width, height, data = new Uint8Array(width * height)) {
     Object.assign(this, { x, y, width, height, data });
   }
@@ -60,11 +62,11 @@ export class Mask {
     });
     if (!ones.length) return new Mask(0, 0, 0, 0);
     const mask = new Mask(left, top, right - left + 1, bottom - top + 1);
-    for (const [start, end] of ones) {
-      for (let column = Math.floor(start / height), row = start % height, each = start; each <= end; each++) {
-        mask.data[(row - top) * mask.width + column - left] = 1;
-        if (++row === height) [row, column] = [0, column + 1];
-      }
+    mask.pixels = 0;
+    for (const [start, end] of ones) { // a run that goes through columns fills them: they are whole
+      const from = (Math.floor(start / height) - left) * mask.height + (start % height) - top;
+      mask.data.fill(1, from, from + end - start + 1);
+      mask.pixels += end - start + 1;
     }
     return mask;
   }
@@ -81,7 +83,7 @@ export class Mask {
     for (let column = 0; column < this.width; column++) {
       const start = (this.x + column) * height + this.y, end = start + this.height;
       for (let row = 0; row < this.height; row++) {
-        if (this.data[row * this.width + column] !== last) change(start + row);
+        if (this.data[column * this.height + row] !== last) change(start + row);
       }
       if (last && (this.height < height || column === this.width - 1)) change(end);
     }
@@ -90,19 +92,23 @@ export class Mask {
   }
 
   get area() {
-    return this.data.reduce((sum, value) => sum + value, 0);
+    if (this.pixels === null) {
+      this.pixels = 0;
+      for (let at = 0; at < this.data.length; at++) this.pixels += this.data[at];
+    }
+    return this.pixels;
   }
 
   /** x, y, width, height of what is inside; all 0 of an empty mask. */
   get bbox() {
     let left = this.width, right = -1, top = this.height, bottom = -1;
-    for (let row = 0; row < this.height; row++) {
-      for (let column = 0; column < this.width; column++) {
-        if (!this.data[row * this.width + column]) continue;
+    for (let column = 0; column < this.width; column++) {
+      for (let row = 0; row < this.height; row++) {
+        if (!this.data[column * this.height + row]) continue;
         left = Math.min(left, column);
-        right = Math.max(right, column);
+        right = column;
         top = Math.min(top, row);
-        bottom = row;
+        bottom = Math.max(bottom, row);
       }
     }
     if (right < 0) return [0, 0, 0, 0];
@@ -112,7 +118,7 @@ export class Mask {
   has(x, y) {
     const column = x - this.x, row = y - this.y;
     const inside = column >= 0 && row >= 0 && column < this.width && row < this.height;
-    return inside && this.data[row * this.width + column] === 1;
+    return inside && this.data[column * this.height + row] === 1;
   }
 
   /** Intersection over union with another mask. */
@@ -120,10 +126,10 @@ export class Mask {
     let both = 0;
     const left = Math.max(this.x, other.x), right = Math.min(this.x + this.width, other.x + other.width);
     const top = Math.max(this.y, other.y), bottom = Math.min(this.y + this.height, other.y + other.height);
-    for (let y = top; y < bottom; y++) {
-      for (let x = left; x < right; x++) {
-        both += this.data[(y - this.y) * this.width + x - this.x] &
-          other.data[(y - other.y) * other.width + x - other.x];
+    for (let x = left; x < right; x++) {
+      for (let y = top; y < bottom; y++) {
+        both += this.data[(x - this.x) * this.height + y - this.y] &
+          other.data[(x - other.x) * other.height + y - other.y];
       }
     }
     return both / Math.max(this.area + other.area - both, 1);
@@ -140,21 +146,21 @@ export class Mask {
       [top, bottom] = [Math.min(top, this.y), Math.max(bottom, this.y + this.height)];
     }
     const mask = new Mask(left, top, right - left, bottom - top);
-    for (let row = 0; row < this.height; row++) {
-      const from = row * this.width, to = (this.y + row - top) * mask.width + this.x - left;
-      mask.data.set(this.data.subarray(from, from + this.width), to);
+    for (let column = 0; column < this.width; column++) {
+      const from = column * this.height, to = (this.x + column - left) * mask.height + this.y - top;
+      mask.data.set(this.data.subarray(from, from + this.height), to);
     }
     places.forEach(([x2, y2], index) => {
       const [x1, y1] = places[Math.max(index - 1, 0)];
       const [dx, dy] = [x2 - x1, y2 - y1], length = dx * dx + dy * dy || 1;
       const rows = [Math.min(y1, y2) - radius, Math.max(y1, y2) + radius].map((y) => limit(y, height));
       const columns = [Math.min(x1, x2) - radius, Math.max(x1, x2) + radius].map((x) => limit(x, width));
-      for (let y = rows[0]; y < rows[1]; y++) {
-        for (let x = columns[0]; x < columns[1]; x++) {
+      for (let x = columns[0]; x < columns[1]; x++) {
+        for (let y = rows[0]; y < rows[1]; y++) {
           const [px, py] = [x + 0.5 - x1, y + 0.5 - y1];
           const share = Math.min(Math.max((px * dx + py * dy) / length, 0), 1);
           if (Math.hypot(px - share * dx, py - share * dy) <= radius) {
-            mask.data[(y - top) * mask.width + x - left] = value;
+            mask.data[(x - left) * mask.height + y - top] = value;
           }
         }
       }
@@ -170,26 +176,30 @@ export class Mask {
 
   trace() {
     const { width, height, data } = this, path = new Path2D();
-    const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[y * width + x] === 1;
+    const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[x * height + y] === 1;
     const seen = new Uint8Array(width * height);
-    for (let row = 0; row < height; row++) {
-      for (let column = 0; column < width; column++) {
-        if (!inside(column, row) || inside(column, row - 1) || seen[row * width + column]) continue;
-        // the inside is at the right hand, all the way round
-        let x = column, y = row, dx = 1, dy = 0;
-        path.moveTo(this.x + x, this.y + y);
-        do {
-          if (dx === 1) seen[y * width + x] = 1;
-          x += dx;
-          y += dy;
-          const ahead = [x + (dx + dy - 1) / 2, y + (dy - dx - 1) / 2]; // at the left hand
-          const beside = [x + (dx - dy - 1) / 2, y + (dy + dx - 1) / 2]; // at the right hand
-          const [oldX, oldY] = [dx, dy];
-          if (inside(...ahead)) [dx, dy] = [dy, -dx];
-          else if (!inside(...beside)) [dx, dy] = [-dy, dx];
-          if (dx !== oldX || dy !== oldY) path.lineTo(this.x + x, this.y + y);
-        } while (x !== column || y !== row || dx !== 1);
-        path.closePath();
+    // the inside is at the right hand, all the way round
+    const walk = (left, top) => {
+      let x = left, y = top, dx = 1, dy = 0;
+      path.moveTo(this.x + x, this.y + y);
+      do {
+        if (dx === 1) seen[x * height + y] = 1;
+        x += dx;
+        y += dy;
+        const isAhead = inside(x + (dx + dy - 1) / 2, y + (dy - dx - 1) / 2); // at the left hand
+        if (isAhead) [dx, dy] = [dy, -dx];
+        else if (!inside(x + (dx - dy - 1) / 2, y + (dy + dx - 1) / 2)) [dx, dy] = [-dy, dx]; // at the right hand
+        else continue;
+        path.lineTo(this.x + x, this.y + y);
+      } while (x !== left || y !== top || dx !== 1);
+      path.closePath();
+    };
+    // each run of ones, in each column, has an edge above it
+    for (let from = data.indexOf(1), to; from >= 0; from = data.indexOf(1, to)) {
+      to = data.indexOf(0, from);
+      if (to < 0) to = data.length;
+      for (let at = from; at < to; at += height - (at % height)) {
+        if (!seen[at]) walk(Math.floor(at / height), at % height);
       }
     }
     return path;

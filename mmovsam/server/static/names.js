@@ -1,6 +1,6 @@
 // The names that things may have.
 import { answered, nameAnew } from './prompting.js';
-import { api, maskOf, state } from './state.js';
+import { api, maskOfAnswer, state } from './state.js';
 import { count, element, partsOf } from './widgets.js';
 
 let wanted = null;
@@ -16,7 +16,7 @@ export async function setVocabulary() {
     note(names.length ? `${count(inForce.length, 'name')} in force.` : `${count(inForce.length, 'name')}, those of the model.`);
     remember('names', names.length ? names.join('\n') : null);
     await answered();
-    if (state.work.answer && maskOf(state.work.answer).area) await nameAnew();
+    if (maskOfAnswer(state.work.answer)?.area) await nameAnew();
   } catch (error) {
     if (wanted === names) note(error.message, 'error');
   }

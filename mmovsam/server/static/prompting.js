@@ -1,6 +1,6 @@
 // The object in work: what clicks, boxes and strokes ask, and what the model answers.
 import { Mask } from './mask.js';
-import { NOTHING, api, changed, commit, keep, maskOf, namesOf, readMask, rle, stage, state } from './state.js';
+import { NOTHING, api, changed, chosenOf, commit, held, keep, maskOfAnswer, namesOf, readObject, rle, stage, state, withMask } from './state.js';
 import { element, say } from './widgets.js';
 
 export const tool = () => element('#tools input:checked').value;
@@ -48,7 +48,7 @@ let answering = null;
 export const answered = () => answering;
 
 /** Asks for masks until the latest prompt has its answer. */
-function answerAll() {
+export function answerAll() {
   if (state.work.isAsked === false) {
     answering ??= answerLatest().finally(() => {
       answering = null;
@@ -58,18 +58,22 @@ function answerAll() {
 
 async function answerLatest() {
   while (state.work.isAsked === false) {
-    const asked = state.work;
+    const asked = state.work, { current } = state;
     asked.isAsked = true;
+    let answer = null;
     try {
-      asked.answer = await answerTo(asked);
-      addOthers(asked);
-      if (asked === state.work) say('Refine it with more clicks, or add it to the objects.');
+      answer = await answerTo(asked);
     } catch (error) {
       if (asked === state.work) {
         state.work = state.history.pop() ?? NOTHING;
         say(error.message, 'error');
       }
     }
+    if (answer && current === state.current) {
+      asked.answer = answer;
+      addOthers(asked);
+      if (asked === state.work) say('Refine it with more clicks, or add it to the objects.');
+    } else asked.isAsked = false; // again, if somebody comes back to it
     if (asked === state.work || state.work.isAsked !== false) changed();
   }
 }
@@ -81,16 +85,17 @@ async function answerTo({ points, box, answer }) {
     prompt.point_labels = points.map(([, , label]) => label);
   }
   if (box) prompt.box = box;
-  const before = answer && maskOf(answer);
-  if (before?.area) prompt.mask = rle(before);
-  return { prompt, masks: (await api.prompt([prompt])).map(readMask), chosen: 0 };
+  if (maskOfAnswer(answer)?.area) prompt.mask = rle(chosenOf(answer));
+  return { prompt, masks: await masksOf(prompt), chosen: 0 };
 }
+
+const masksOf = async (prompt, multimask = false) => (await api.prompt([prompt], multimask)).map(readObject);
 
 /** What else a single click may mean, once its likeliest mask is shown. */
 async function addOthers(asked) {
   const { answer, points, box } = asked;
   if (points.length !== 1 || box || answer.prompt.mask) return;
-  const masks = (await api.prompt([answer.prompt], true).catch(() => [])).map(readMask);
+  const masks = await masksOf(answer.prompt, true).catch(() => []);
   if (asked !== state.work || asked.answer !== answer || masks.length < 2) return;
   const best = masks.reduce((a, b) => (b.quality > a.quality ? b : a));
   asked.answer = { ...answer, masks, chosen: masks.indexOf(best) };
@@ -113,26 +118,26 @@ export function nextMask() {
 }
 
 /** What the brush painted or the eraser erased, along `[x, y]` places. */
-export async function stroke(places) {
+export const stroke = held(async (places) => {
   await answering;
   const value = tool() === 'brush' ? 1 : 0;
-  const before = state.work.answer ? maskOf(state.work.answer) : new Mask(0, 0, 0, 0);
+  const before = maskOfAnswer(state.work.answer) ?? new Mask(0, 0, 0, 0);
   const mask = before.stroke(places, brushRadius(), value, stage.size);
   const middle = places[Math.floor(places.length / 2)];
   const top_k = namesOf(state.work.answer);
-  const painted = { masks: [{ mask, top_k, quality: null }], chosen: 0, stroke: [...middle, value] };
-  commit({ answer: painted });
-  if (!top_k.length && mask.area) await nameAnew();
+  const painted = withMask({ counts: mask.encode(stage.size), top_k, quality: null }, mask);
+  commit({ answer: { masks: [painted], chosen: 0, stroke: [...middle, value] } });
   say('G lets the model refine what is painted; Enter adds it as it is.');
-}
+  if (!top_k.length && mask.area) await nameAnew();
+});
 
 /** Names of the masks in work, which stay as they are. */
 export async function nameAnew() {
   const asked = state.work, { answer } = asked;
-  const [x, y, width, height] = maskOf(answer).bbox;
-  const prompt = answer.prompt ?? { box: [x, y, x + width, y + height], mask: rle(maskOf(answer)) };
+  const [x, y, width, height] = maskOfAnswer(answer).bbox;
+  const prompt = answer.prompt ?? { box: [x, y, x + width, y + height], mask: rle(chosenOf(answer)) };
   try {
-    const named = (await api.prompt([prompt], answer.masks.length > 1)).map(readMask);
+    const named = await masksOf(prompt, answer.masks.length > 1);
     asked.answer = { ...answer, masks: answer.masks.map((each, index) => ({ ...each, top_k: named[index].top_k })) };
     if (asked === state.work) changed();
   } catch (error) {
@@ -143,7 +148,7 @@ export async function nameAnew() {
 export function refine() {
   const { answer, points } = state.work;
   if (!answer) return say('There is no mask to refine: click an object first.', 'error');
-  prompt({ points: answer.stroke ? [...points, answer.stroke] : points.length ? points : [inside(maskOf(answer))] });
+  prompt({ points: answer.stroke ? [...points, answer.stroke] : points.length ? points : [inside(maskOfAnswer(answer))] });
 }
 
 /** A place in a mask: the middle of the longest run of its middle row. */

@@ -74,6 +74,8 @@ export class Stage {
   show(picture) {
     this.picture?.close();
     this.picture = picture;
+    this.gesture = null;
+    this.pointers.clear();
     this.scene = {};
     this.cursor = picture && [picture.width / 2, picture.height / 2];
     this.showCursor = false;
@@ -93,19 +95,21 @@ export class Stage {
     const { clientWidth, clientHeight } = this.canvas;
     this.canvas.width = Math.round(clientWidth * ratio);
     this.canvas.height = Math.round(clientHeight * ratio);
-    this.fit();
+    if (this.isFitted) this.fit();
+    else this.draw();
   }
 
   fit() {
     if (this.picture) {
       const { clientWidth, clientHeight } = this.canvas, { width, height } = this.picture;
       const scale = Math.min(clientWidth / width, clientHeight / height);
-      this.look(scale, (clientWidth - scale * width) / 2, (clientHeight - scale * height) / 2);
+      this.look(scale, (clientWidth - scale * width) / 2, (clientHeight - scale * height) / 2, true);
     } else this.draw();
   }
 
-  look(scale, x, y) {
+  look(scale, x, y, isFitted = false) {
     this.view = { scale, x, y };
+    this.isFitted = isFitted;
     // where the picture is on the screen, for whoever asks the page
     Object.assign(this.canvas.dataset, { scale, x, y });
     this.draw();

@@ -10,7 +10,7 @@ export const TOP = 5; // names to choose from
 const MAX_UNDO = 100;
 
 /** Nothing in work. Such states are never changed, but for the answer that comes to a prompt. */
-export const NOTHING = { points: [], box: null, corner: null, answer: null, objects: [] };
+export const NOTHING = { points: [], box: null, corner: null, answer: null, isAsked: null, edited: null, objects: [] };
 
 export const state = {
   pictures: [], // {file, name, record, work, history}, in the order of their names
@@ -54,33 +54,59 @@ export function keep() {
   store.put({ ...record, objects: state.work.objects }).then(changed);
 }
 
-// Masks
+// Turns
 
-export const maskOf = (answer) => answer.masks[answer.chosen].mask;
+let last = null; // what has to be done before anything else
 
-export const namesOf = (answer) => answer?.masks[answer.chosen].top_k ?? [];
+/** An action that waits for the model, as one that actions after it wait for. */
+export const held = (action) => (...given) => {
+  const before = last;
+  const mine = (async () => {
+    await before;
+    await action(...given);
+  })().finally(() => {
+    if (last === mine) last = null;
+  });
+  last = mine;
+};
 
-export const rle = (mask) => ({ size: stage.size, counts: mask.encode(stage.size) });
+/** Settled when nothing is held. */
+export const inTurn = () => last;
 
-const decoded = new WeakMap(); // masks of objects
+// Masks: objects, and what an answer has to choose from, have them as run lengths, `counts`
 
-export function maskOfObject(thing) {
+export const chosenOf = (answer) => answer?.masks[answer.chosen];
+
+export const namesOf = (answer) => chosenOf(answer)?.top_k ?? [];
+
+export const rle = ({ counts }) => ({ size: stage.size, counts });
+
+let decoded = new WeakMap();
+
+export function maskOf(thing) {
   if (!decoded.has(thing)) decoded.set(thing, Mask.decode(thing.counts, stage.size));
   return decoded.get(thing);
 }
 
-/** What is drawn of an object of the list. */
-export const drawn = (thing) => ({ name: thing.name, mask: maskOfObject(thing) });
+/** Frees the masks of a picture that is left. */
+export function forgetMasks() {
+  decoded = new WeakMap();
+}
 
-/** A new object of the list, by its mask. */
-export function listed(thing, mask) {
+/** What has a mask that is decoded already. */
+export function withMask(thing, mask) {
   decoded.set(thing, mask);
   return thing;
 }
 
+export const maskOfAnswer = (answer) => answer && maskOf(chosenOf(answer));
+
+/** What is drawn of an object of the list. */
+export const drawn = (thing) => ({ name: thing.name, mask: maskOf(thing) });
+
 /** An object of the server's answer. */
-export function readMask({ name, names, name_scores, segmentation, predicted_iou, stability_score }) {
-  const top_k = names.map((name, index) => ({ name, score: Number(name_scores[index].toFixed(4)) }));
-  const mask = Mask.decode(segmentation.counts, segmentation.size);
-  return { name: name ?? UNNAMED, top_k, mask, counts: segmentation.counts, quality: predicted_iou ?? stability_score };
+export function readObject({ name, names, name_scores, segmentation: { size, counts }, predicted_iou, stability_score }) {
+  if (String(size) !== String(stage.size)) throw new Error('This answer is of another picture: click again.');
+  const top_k = names.map((each, index) => ({ name: each, score: Number(name_scores[index].toFixed(4)) }));
+  return { name: name ?? UNNAMED, top_k, counts, quality: predicted_iou ?? stability_score };
 }

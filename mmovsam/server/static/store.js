@@ -22,6 +22,7 @@ export class Store {
 
   constructor() {
     this.channel.onmessage = async ({ data: key }) => {
+      if (!this.database) return;
       const record = await done(this.table('readonly').get(key));
       if (record) this.records.set(key, record);
       else this.records.delete(key);
@@ -85,9 +86,9 @@ export function checkedRecord({ key, file_name, width, height, objects }) {
   require(Array.isArray(objects), 'objects is missing or wrong');
   const checked = objects.map((thing, index) => {
     const where = `object ${index + 1}`;
-    require(isText(thing?.name), `${where}: a name is missing`);
+    require(isText(thing?.name), `${where}: a name is missing, or longer than 1,000 characters`);
     const names = Array.isArray(thing.top_k) && thing.top_k.every(
-      ({ name, score }) => isText(name) && score >= 0 && score <= 1,
+      (each) => isText(each?.name) && each.score >= 0 && each.score <= 1,
     );
     require(names, `${where}: top_k is missing or wrong`);
     let runs = [];

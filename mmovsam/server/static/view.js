@@ -2,17 +2,17 @@
 import { chooseName, edit, rename, replaceObject, setName, toggle } from './list.js';
 import { show } from './pictures.js';
 import { colorOf } from './stage.js';
-import { TOP, commit, drawn, maskOf, maskOfObject, namesOf, stage, state, store } from './state.js';
-import { count, el, element, plainName, shareOf } from './widgets.js';
+import { TOP, commit, drawn, maskOfAnswer, namesOf, stage, state, store } from './state.js';
+import { count, el, element, fill, plainName, reveal, shareOf } from './widgets.js';
 
 export function render() {
   const { answer, points, box, corner, objects } = state.work;
-  const mask = answer && maskOf(answer);
+  const mask = maskOfAnswer(answer);
   if (!objects.includes(state.selected)) state.selected = null;
   if (stage.picture) {
-    const shown = objects.filter((thing) => !state.hidden.has(thing));
-    const views = shown.map(drawn);
-    stage.set({ objects: views, selected: views[shown.indexOf(state.selected)], mask, points, box, corner });
+    const seen = objects.filter((thing) => !state.hidden.has(thing) && thing !== state.work.edited);
+    const views = seen.map(drawn);
+    stage.set({ objects: views, selected: views[seen.indexOf(state.selected)], mask, points, box, corner });
   }
   element('#empty').hidden = Boolean(state.current);
   element('#described').textContent = !stage.picture ? 'No picture.' : [
@@ -26,9 +26,9 @@ export function render() {
 }
 
 function renderAnswer(answer, mask) {
-  const top_k = namesOf(answer);
+  const top_k = mask?.area ? namesOf(answer) : [];
   const best = element('#best');
-  best.className = mask?.area && top_k.length ? '' : 'hint';
+  best.className = top_k.length ? '' : 'hint';
   const { quality } = answer?.masks[answer.chosen] ?? {};
   if (!answer) best.textContent = 'Nothing is clicked yet.';
   else if (!mask.area) best.textContent = 'The mask is empty. Undo, and click elsewhere.';
@@ -45,42 +45,70 @@ function renderAnswer(answer, mask) {
       ariaPressed: String(index === answer.chosen), title: 'M',
       onclick: () => commit({ answer: { ...answer, chosen: index } }),
     }, shareOf(each.quality))));
-  if (!state.typed) setName(mask?.area ? (top_k[0]?.name ?? '') : '');
+  if (!state.typed) setName(top_k[0]?.name ?? '');
 }
 
+const pictureRows = new WeakMap();
+let objectRows = new WeakMap(); // of the open picture
+const rowOf = (rows, thing, make) => rows.get(thing) ?? rows.set(thing, make(thing)).get(thing);
+const noObjects = el('li', { className: 'hint' }, 'Objects that you add are listed here.');
+let shown = {}; // the picture and the object that are marked in their lists
+
 function renderObjects(objects) {
-  const list = element('#objects');
-  if (!objects.length) return list.replaceChildren(el('li', { className: 'hint' }, 'Objects that you add are listed here.'));
-  list.replaceChildren(...objects.map((thing, index) => {
-    const which = `object ${index + 1}, ${thing.name}`;
-    const color = el('button', { className: 'color', title: 'Show or hide: V', ariaLabel: `Show or hide ${which}`, onclick: () => toggle(thing) });
-    color.style.setProperty('--color', colorOf(thing.name));
-    const field = el('input', { value: thing.name, ariaLabel: `Name of ${which}` });
-    field.onchange = () => {
-      const name = plainName(field.value);
-      if (name) rename(thing, name);
-      else field.value = thing.name;
-    };
-    field.onfocus = () => {
-      state.selected = thing;
-      stage.set({ ...stage.scene, selected: stage.scene.objects.find((each) => each.mask === maskOfObject(thing)) });
-    };
-    const row = el('li', {}, color, field,
-      el('button', { title: 'Edit: I', ariaLabel: `Edit ${which}`, onclick: () => edit(thing) }, '✎'),
-      el('button', { title: 'Remove: Delete', ariaLabel: `Remove ${which}`, onclick: () => replaceObject(thing) }, '✕'));
-    row.classList.toggle('off', state.hidden.has(thing));
-    row.classList.toggle('selected', thing === state.selected);
-    return row;
-  }));
+  const list = element('#objects'), before = list.childElementCount;
+  if (state.current !== shown.picture) objectRows = new WeakMap();
+  fill(list, objects.length ? objects.map((thing) => rowOf(objectRows, thing, objectRow)) : [noObjects]);
+  for (const thing of objects) {
+    const { classList } = objectRows.get(thing);
+    classList.toggle('off', state.hidden.has(thing));
+    classList.toggle('selected', thing === state.selected);
+    classList.toggle('edited', thing === state.work.edited);
+  }
+  if (list.childElementCount === before + 1) reveal(list.lastElementChild);
+  if (state.selected && state.selected !== shown.object) reveal(objectRows.get(state.selected));
+  shown.object = state.selected;
+}
+
+function objectRow(thing) {
+  const { name } = thing;
+  const color = el('button', { className: 'color', title: 'Show or hide: V', ariaLabel: `Show or hide ${name}`, onclick: () => toggle(thing) });
+  color.style.setProperty('--color', colorOf(name));
+  const field = el('input', { value: name, ariaLabel: `Name of ${name}`, maxLength: 200 });
+  field.onchange = () => {
+    const other = plainName(field.value);
+    if (other) rename(thing, other);
+    else field.value = name;
+  };
+  field.onfocus = () => {
+    state.selected = thing;
+    render();
+  };
+  return el('li', {}, color, field,
+    el('button', { title: 'Edit: I', ariaLabel: `Edit ${name}`, onclick: () => edit(thing) }, '✎'),
+    el('button', { title: 'Remove: Delete', ariaLabel: `Remove ${name}`, onclick: () => replaceObject(thing) }, '✕'));
 }
 
 function renderPictures() {
-  element('#pictures-card').hidden = state.pictures.length < 2;
-  const labeled = new Map(store.labeled.map(({ file_name, objects }) => [file_name, objects.length]));
-  element('#pictures').replaceChildren(...state.pictures.map((picture, index) =>
-    el('li', {}, el('button', { ariaCurrent: String(picture === state.current), title: picture.name, onclick: () => show(index) },
-      el('span', {}, picture.name), el('b', {}, labeled.has(picture.name) ? String(labeled.get(picture.name)) : '')))));
-  element('#pictures [aria-current=true]')?.scrollIntoView({ block: 'nearest' });
+  const { pictures, current } = state;
+  element('#pictures-card').hidden = pictures.length < 2;
+  fill(element('#pictures'), pictures.map((picture) => rowOf(pictureRows, picture, pictureRow)));
+  const byName = new Map(store.labeled.map((record) => [record.file_name, record]));
+  for (const picture of pictures) {
+    const record = picture.record ? store.records.get(picture.record.key) : byName.get(picture.name);
+    const number = pictureRows.get(picture).querySelector('b'), text = String(record?.objects.length || '');
+    if (number.textContent !== text) number.textContent = text;
+  }
+  if (current === shown.picture) return;
+  for (const [picture, isOpen] of [[shown.picture, false], [current, true]]) {
+    if (picture) pictureRows.get(picture).firstElementChild.ariaCurrent = String(isOpen);
+  }
+  if (current) reveal(pictureRows.get(current));
+  shown.picture = current;
+}
+
+function pictureRow(picture) {
+  const open = () => show(state.pictures.indexOf(picture));
+  return el('li', {}, el('button', { title: picture.name, onclick: open }, el('span', {}, picture.name), el('b')));
 }
 
 function renderKept() {

@@ -9,6 +9,23 @@ export function el(tag, properties = {}, ...children) {
   return made;
 }
 
+/** Has a list show these rows; those that it shows already are left alone, with what is typed there. */
+export function fill(list, rows) {
+  const wanted = new Set(rows);
+  for (const row of [...list.children]) if (!wanted.has(row)) row.remove();
+  let next = list.firstElementChild;
+  for (const row of rows) {
+    if (row === next) next = next.nextElementSibling;
+    else list.insertBefore(row, next);
+  }
+}
+
+/** Scrolls a list, and nothing around it, until it shows a row. */
+export function reveal(row) {
+  const list = row.parentNode, [outer, inner] = [list, row].map((each) => each.getBoundingClientRect());
+  list.scrollTop += Math.min(inner.top - outer.top, 0) + Math.max(inner.bottom - outer.bottom, 0);
+}
+
 /** The status line; `kind` is 'busy' while something goes on, 'error' for what went wrong. */
 export function say(text, kind = '') {
   const line = element('#status');
@@ -22,7 +39,7 @@ export const plainName = (text) => text.trim().split(/\s+/).join(' ');
 export const partsOf = (text, separator) => text.split(separator).map((part) => part.trim()).filter(Boolean);
 
 /** Orders names of files as people count: 2 before 10. */
-export const inOrder = (a, b) => a.localeCompare(b, 'en', { numeric: true });
+export const inOrder = new Intl.Collator('en', { numeric: true }).compare;
 
 /** Such as '1 name' or '1,200 names'. */
 export const count = (number, what) => `${number.toLocaleString('en')} ${what}${number === 1 ? '' : 's'}`;
