@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.logging import print_log
 
+from ..logs import warn
 from .image_input import read_image
 from .input_list import list_images
 
@@ -45,7 +44,7 @@ def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
     finally:
         video.release()
     if 0 < number < 0.95 * count:  # an estimate
-        _warn(f'{source} is truncated: {number} of its {count:.0f} frames can be read.')
+        warn(f'{source} is truncated: {number} of its {count:.0f} frames can be read.')
     if number == 0:
         raise ValueError(f'{source} is truncated or no video that OpenCV reads. Convert it to MP4.')
 
@@ -57,13 +56,9 @@ def _images(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
             image = read_image(file)
         except (OSError, ValueError) as reason:
             error = error or reason
-            _warn(f'{reason} It is left out.')
+            warn(f'{reason} It is left out.')
             continue
         is_any = True
         yield name, image
     if not is_any:
         raise error
-
-
-def _warn(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
-from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -31,6 +29,7 @@ from ..checkpoints import (
 )
 from ..fileio import write_atomic
 from ..fonts import use_fonts
+from ..logs import warn
 from ..models.detectors.prompted_detector import PromptedDetector
 from ..models.detectors.run_lengths import decode_runs
 from ..pretrained import checkpoint_file, read_config
@@ -274,7 +273,7 @@ class OVSAMInferencer(DetInferencer):
             if item.name not in str(error) or not expected:
                 reason = error if expected else repr(error)
                 item.error = ValueError(f'{item.name} cannot be read: {reason}')
-            print_log(f'{item.error} It is left out.', logger='current', level=logging.WARNING)
+            warn(f'{item.error} It is left out.')
             return item
         if prompts is None:
             return item

@@ -1,16 +1,15 @@
 """Says clearly what is wrong with an image file, before a pipeline reads it."""
 
 import io
-import logging
 import zlib
 
 import mmengine.fileio
-from mmengine.logging import print_log
 from mmengine.utils import scandir
 from PIL import Image, UnidentifiedImageError
 
 from ..fileio import errors_naming, stand_in
 from ..heif import heif_kind, require_heif_reader
+from ..logs import warn
 from ..pixels import NoImageError, load_all_depths, read_values, tiff_tags
 from .files import check_files
 
@@ -92,7 +91,7 @@ class CheckedImages:
     def _skipped(self, error):
         if self.damaged == 'stop':
             raise error
-        print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
+        warn(f'Skipped: {error}')
         return None  # MMEngine takes another one
 
     def complete(self, data_info):

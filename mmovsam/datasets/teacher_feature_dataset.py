@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 from collections.abc import Mapping
 from os import PathLike
@@ -11,8 +10,8 @@ from typing import Any
 import mmengine.fileio
 import numpy as np
 from mmdet.registry import DATASETS
-from mmengine.logging import print_log
 
+from ..logs import warn
 from ..teacher_features import DamagedFeatureError, Feature, FeatureStore
 from .fixed_pipeline import fixed_pipeline
 
@@ -101,7 +100,7 @@ class TeacherFeatureDataset:
             except DamagedFeatureError as error:
                 if not self.skip_damaged:
                     raise
-                print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
+                warn(f'Skipped: {error}')
             idx = np.random.randint(len(self))
         raise DamagedFeatureError(
             f'{_MAX_SKIPPED} features in a row are damaged in {self.store.folder}.'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Container, Sequence
@@ -14,7 +13,6 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -35,8 +33,9 @@ from ..datasets.annotations import (
     text,
 )
 from ..datasets.files import check_files, read_json
+from ..logs import log_table, warn
 from ..prompts.boxes import check_units
-from .open_vocab_metric import log_table, to_numpy
+from .open_vocab_metric import to_numpy
 
 IOU_TYPES = ('bbox', 'segm')
 CLASSES_AT_ONCE = 64  # one does not affect another, and memory grows with images times classes
@@ -132,11 +131,9 @@ class AveragePrecision(BaseMetric):
                 f'image {unknown.pop()!r} was tested but is not in {self.ann_file}. {self._remedy}'
             )
         if len(results) < len(images):
-            print_log(
+            warn(
                 f'Average precision over {len(results)} of the {len(images)} images of '
-                f'{self.ann_file}: the others were not tested',
-                logger='current',
-                level=logging.WARNING,
+                f'{self.ann_file}: the others were not tested'
             )
         place = {category_id: number for number, category_id in enumerate(in_order)}
         counted = [self._counted(images[found[0]], category_ids, place, found) for found in results]
@@ -195,14 +192,15 @@ class AveragePrecision(BaseMetric):
                     raise ValueError(
                         f"{message}; correct them, or set {type(self).__name__}(metric='bbox')"
                     )
-                self._warn(message)
+                warn(f'{self.ann_file}: {message}')
             hidden = [
                 each for each in kept if not is_inside(each['bbox'], *sizes[each['image_id']])
             ]
             if hidden:
-                self._warn(
-                    f'{len(hidden)} of {len(found)} annotations ({name_of(hidden[0])} ...) have no '
-                    'box inside their image, and no prediction can match them'
+                warn(
+                    f'{self.ann_file}: {len(hidden)} of {len(found)} annotations '
+                    f'({name_of(hidden[0])} ...) have no box inside their image, '
+                    'and no prediction can match them'
                 )
         except ValueError as error:
             raise ValueError(f'{self.ann_file}: {error}') from None
@@ -210,9 +208,6 @@ class AveragePrecision(BaseMetric):
         return self._index(
             {**content, 'annotations': [{**a, 'id': i} for i, a in enumerate(kept, 1)]}
         )
-
-    def _warn(self, message: str) -> None:
-        print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
 
     def _annotation(self, annotation: dict, sizes: dict) -> dict:
         where = name_of(annotation)

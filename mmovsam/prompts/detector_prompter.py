@@ -20,6 +20,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..checkpoints.loading import safe_loading, state_dict_of
+from ..logs import warn
 from .boxes import clip_boxes
 from .detectors import (
     checkpoint_classes,
@@ -119,11 +120,9 @@ class DetectorPrompter(Prompter):
         if self._ready:
             return
         if self.checkpoint is None:
-            print_log(
+            warn(
                 'DetectorPrompter has no checkpoint: its boxes are those of a random detector. '
-                'Set checkpoint=... in its config.',
-                logger='current',
-                level=logging.WARNING,
+                'Set checkpoint=... in its config.'
             )
         else:
             # MMEngine's loader also downloads from the model zoo's links.
