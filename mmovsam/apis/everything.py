@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from numbers import Real
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from ..layers import to_device
 from ..models.detectors.features import RegionEmbeddings
 from ..models.detectors.instances import stability_scores
 from ..prompts import GridPrompter, Prompts
+from ..validation import require_at_least, require_fraction
 from .image_features import EncodedImage
 from .image_input import read_image
 from .large_image import open_large_image
@@ -435,21 +435,17 @@ class EverythingSettings:
     min_mask_region_area: int = 0
 
     def __post_init__(self) -> None:
-        least = dict(points_per_side=1, points_per_batch=1, num_proposals=1, top_k=1)
-        least |= dict(crop_layers=0, min_area=0, min_mask_region_area=0)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None:
-                continue
-            if not isinstance(value, Real):
-                raise ValueError(f'{field.name} must be a number, not {value!r}.')
-            if field.name in least:
-                if not value >= least[field.name]:
-                    raise ValueError(
-                        f'{field.name} must be at least {least[field.name]}, not {value}.'
-                    )
-            elif not 0 <= value <= 1:
-                raise ValueError(f'{field.name} must lie between 0 and 1, not {value}.')
+        require_fraction(
+            quality_thr=self.quality_thr,
+            stability_thr=self.stability_thr,
+            proposal_thr=self.proposal_thr,
+            nms_iou=self.nms_iou,
+            name_score_thr=self.name_score_thr,
+        )
+        counts = ('points_per_side', 'points_per_batch', 'num_proposals', 'top_k')
+        require_at_least(1, **{name: getattr(self, name) for name in counts})
+        sizes = ('crop_layers', 'min_area', 'min_mask_region_area')
+        require_at_least(0, **{name: getattr(self, name) for name in sizes})
 
 
 def _asked_points(prompts: Prompts) -> list[list[float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from numbers import Real
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from ..models.detectors.features import RegionEmbeddings
 from ..models.heads import OpenVocabClassifier
 from ..models.heads.open_vocab_classifier import fuse_opinions
 from ..prompts import Prompts
+from ..validation import require_at_least, require_fraction
 from ..vocabulary import TextClassifier, split_name
 from ..vocabulary.kinship import are_akin
 from .everything import OUTPUT_MODES
@@ -109,9 +109,8 @@ class FindMode:
         """
         if output_mode not in OUTPUT_MODES:
             raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
-        check_score_thr(score_thr)
-        if top_k < 1:
-            raise ValueError(f'top_k must be at least 1, not {top_k}.')
+        require_fraction(score_thr=score_thr)
+        require_at_least(1, top_k=top_k)
         contest = self._contest(names, background)
         settings = candidates, score_thr, top_k
         if tile_size is None:
@@ -233,12 +232,6 @@ class FindMode:
         encoded.candidates.clear()
         encoded.candidates[key] = [thing for thing in things if thing['area']]
         return encoded.candidates[key]
-
-
-def check_score_thr(score_thr: float) -> None:
-    """Raise a `ValueError` for a threshold that no score can be compared with."""
-    if not (isinstance(score_thr, Real) and 0 <= score_thr <= 1):
-        raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr!r}.')
 
 
 def _checked_names(names: Sequence[str], argument: str) -> list[str]:

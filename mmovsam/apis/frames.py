@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ..logs import warn
+from ..validation import require_file
 from .image_input import read_image
 from .input_list import list_images
 
@@ -33,9 +34,7 @@ def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         yield from _images(source)
         return
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no video {source}. The working folder is {Path.cwd()}.')
-    video, number = cv2.VideoCapture(str(path)), 0
+    video, number = cv2.VideoCapture(str(require_file(path, 'video'))), 0
     try:
         while (frame := video.read()[1]) is not None:
             yield f'{number:06d}.jpg', frame

@@ -35,6 +35,7 @@ from ..models.detectors.run_lengths import decode_runs
 from ..pretrained import checkpoint_file, read_config
 from ..prompts import GTPrompter, Prompts
 from ..prompts.detectors import inference_pipeline
+from ..validation import require_at_least
 from ..vocabulary import TextClassifier, Vocabulary
 from .auto_labeling.overlay import as_text
 from .image_input import read_image
@@ -214,8 +215,7 @@ class OVSAMInferencer(DetInferencer):
         prompts: Prompts | Mapping | Sequence | None = None,
     ) -> Iterator[tuple[list[_Item], list[_Item]]]:
         """Read the images of one batch after the other; each is for pictures and for the model."""
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, not {batch_size}.')
+        require_at_least(1, batch_size=batch_size)
         given = self._given_prompts(prompts, len(inputs))
         names = FileNames()
         errors = []

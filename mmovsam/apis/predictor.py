@@ -27,6 +27,7 @@ from ..pixels import checked_range
 from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
 from ..prompts.gt_prompter import mask_logits
+from ..validation import require_at_least
 from ..vocabulary import TextClassifier, Vocabulary
 from .everything import EverythingMode
 from .find import FindMode
@@ -427,8 +428,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         keep_regions: bool = False,
         decoded: tuple[Tensor, Tensor] | None = None,
     ) -> Prediction:
-        if top_k < 1:
-            raise ValueError(f'top_k must be at least 1, not {top_k}.')
+        require_at_least(1, top_k=top_k)
         per_prompt = self.model.masks_per_prompt if multimask_output else 1
         with self._lock:
             classifier = self.classifier

@@ -7,6 +7,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.visualization import get_palette
 from mmengine.logging import print_log
 
+from ..fileio import read_json
 from ..logs import warn
 from ..prompts.boxes import CORNERS, check_units, look_like_corners
 from ..vocabulary import novel_flags
@@ -22,7 +23,7 @@ from .annotations import (
     sort_categories,
     text,
 )
-from .files import on_disk, read_json
+from .files import on_disk
 from .images import CheckedImages
 
 

@@ -32,7 +32,8 @@ from ..datasets.annotations import (
     sort_categories,
     text,
 )
-from ..datasets.files import check_files, read_json
+from ..datasets.files import check_files
+from ..fileio import read_json
 from ..logs import log_table, warn
 from ..prompts.boxes import check_units
 from .open_vocab_metric import to_numpy

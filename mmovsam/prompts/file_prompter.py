@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 
-from ..fileio import read_text
+from ..fileio import read_json
 from ..logs import warn
 from .boxes import CORNERS, clip_boxes, look_like_corners
 from .prompter import Prompter
@@ -172,18 +171,8 @@ def _names_by_id(categories: str | PathLike | Sequence[Mapping]) -> dict[int, st
     """Names in the order of their ids."""
     content = categories
     if isinstance(categories, (str, PathLike)):
-        if not Path(categories).is_file():
-            raise FileNotFoundError(
-                f'there is no annotation file {categories} (the working folder is {Path.cwd()}); '
-                "give categories as COCO's list instead, or leave it out to go without labels"
-            )
-        try:
-            content = json.loads(read_text(categories))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f'{categories} is truncated or not JSON ({error}); get it again'
-            ) from None
-        content = content.get('categories') if isinstance(content, dict) else None
+        remedy = "Or give categories as COCO's list, or leave it out to go without labels."
+        content = read_json(categories, remedy).get('categories')
     try:
         return {c['id']: str(c['name']) for c in sorted(content, key=lambda c: c['id'])}
     except (KeyError, TypeError) as error:

@@ -21,6 +21,7 @@ from ..checkpoints.fingerprint import hash_of, module_fingerprint, tensor_digest
 from ..checkpoints.loading import load_checkpoint_file, save_safetensors
 from ..fileio import CACHE_VARIABLE, cache_folder
 from ..logs import warn
+from ..validation import require_at_least
 
 SILENT_SECONDS = 2.0
 """Encoding that takes no longer shows no progress."""
@@ -47,8 +48,7 @@ def encode_sentences(
     Raises:
         ValueError: If `batch_size` is not positive or the model returns no finite numbers.
     """
-    if batch_size < 1:
-        raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+    require_at_least(1, batch_size=batch_size)
     sentences = list(chain.from_iterable(groups))
     rows = torch.arange(len(groups)).repeat_interleave(torch.tensor([len(g) for g in groups]))
     device = next((p.device for p in text_model.parameters()), torch.device('cpu'))

@@ -144,7 +144,7 @@ def without_masks():
         ),
         (dict(type='GTPrompter', mode='centre'), None, "box, center, random, mask, got 'centre'"),
         (dict(type='GridPrompter'), DetDataSample(), 'needs ori_shape'),
-        (dict(type='GridPrompter', points_per_side=0), None, 'must be at least 1, got 0'),
+        (dict(type='GridPrompter', points_per_side=0), None, 'must be at least 1, not 0'),
     ],
 )
 def test_what_is_missing_or_unknown_is_named(config, sample, message):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import PurePosixPath
 
-from ...datasets.files import read_json
+from ...fileio import read_json
 from ...logs import warn
 
 _REMEDY = 'give the COCO file (annotations=...) with the `images` that they were made on'

@@ -16,7 +16,7 @@ from mmdet.structures import DetDataSample
 from ...checkpoints.fingerprint import module_fingerprint
 from ...prompts import DetectorPrompter, FilePrompter, Prompter, Prompts
 from ...prompts.result_files import PICKLES
-from ..find import check_score_thr
+from ...validation import require_fraction
 from ..image_input import read_image
 from ..large_image import LargeImage, open_large_image
 from ..predictor import OVSAMPredictor
@@ -98,7 +98,7 @@ class FindSource(Source):
 
     def __init__(self, options: Mapping) -> None:
         _check_options(options, [*_arguments(OVSAMPredictor.find), 'detector'])
-        check_score_thr(options.get('score_thr', 0))
+        require_fraction(score_thr=options.get('score_thr'))
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
         self.tile_size = self.options.get('tile_size')
