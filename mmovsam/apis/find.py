@@ -18,6 +18,7 @@ from ..validation import require_at_least, require_fraction
 from ..vocabulary import TextClassifier, split_name
 from ..vocabulary.kinship import are_akin
 from .everything import OUTPUT_MODES
+from .inference_results import measured
 from .tidying import mask_quality, touching
 from .tiles import TILE_OVERLAP
 
@@ -218,15 +219,13 @@ class FindMode:
         height, width = encoded.ori_shape
         quality = 'predicted_iou' if self.model.predicts_quality else 'stability_score'
         things = [
-            {
-                'segmentation': mask,
-                'area': int(coco_mask.area(mask)),
-                'bbox': coco_mask.toBbox(mask).tolist(),
-                'box': prompts.bboxes[row].tolist(),
-                'crop_box': [0, 0, width, height],
-                'regions': RegionEmbeddings(*(part[row] for part in pred.regions)),
-                quality: float(pred.scores[row]),
-            }
+            dict(
+                measured(mask),
+                box=prompts.bboxes[row].tolist(),
+                crop_box=[0, 0, width, height],
+                regions=RegionEmbeddings(*(part[row] for part in pred.regions)),
+                **{quality: float(pred.scores[row])},
+            )
             for row, mask in enumerate(pred.masks)
         ]
         encoded.candidates.clear()

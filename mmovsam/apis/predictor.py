@@ -216,7 +216,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
     # Images
 
     def set_image(self, image, image_format: str = 'RGB') -> None:
-        """Encode an image; every later prompt is answered from the result.
+        """Encode an image; every later prompt is decoded from the result.
 
         Args:
             image: An array, a PIL image, or a file; see `read_image`.
@@ -259,7 +259,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
 
     @property
     def is_image_set(self) -> bool:
-        """Whether prompts can be answered."""
+        """Whether there is an image to prompt."""
         return bool(self._images)
 
     def save_features(self, path: str | PathLike) -> None:
@@ -341,7 +341,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         encoded = self._encoded(image_index)
         checked = checked_prompt(prompt, encoded.ori_shape, self.model.logit_size)
         prompts = as_prompts([checked], self.model.logit_size)
-        return self._answer(encoded, prompts, multimask_output, top_k, mask_format, True)
+        return self._predict(encoded, prompts, multimask_output, top_k, mask_format, True)
 
     def mask_input(self, mask: np.ndarray, image_index: int = 0) -> np.ndarray:
         """A mask of the image as `mask_input`, to prompt with what is known already.
@@ -412,12 +412,12 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             raise ValueError(f'mask_format is {mask_format!r}; choose one of {MASK_FORMATS}.')
         encoded = self._encoded(image_index)
         prompts = checked_prompts(prompts, encoded.ori_shape, self.model.logit_size)
-        return self._answer(
+        return self._predict(
             encoded, prompts, multimask_output, top_k, mask_format, keep_logits, keep_regions
         )
 
     @torch.no_grad()
-    def _answer(
+    def _predict(
         self,
         encoded: EncodedImage,
         prompts: Prompts,

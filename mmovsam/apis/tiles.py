@@ -11,7 +11,7 @@ from numbers import Integral, Real
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .inference_results import moved, run_lengths
+from .inference_results import measured, moved, run_lengths
 from .large_image import LargeImage
 
 TILE_OVERLAP = 0.25
@@ -144,8 +144,6 @@ def _union(pieces: Sequence[dict]) -> dict:
     first, last = crops[:, :2].min(0), (crops[:, :2] + crops[:, 2:]).max(0)
     return dict(
         max(pieces, key=lambda piece: piece['area']),
-        segmentation=run_lengths([mask])[0],
-        area=int(coco_mask.area(mask)),
-        bbox=coco_mask.toBbox(mask).tolist(),
+        **measured(run_lengths([mask])[0]),
         crop_box=[*first.tolist(), *(last - first).tolist()],
     )

@@ -21,12 +21,11 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ...datasets.annotations import run_lengths
 from ...fileio import atomic_path, write_atomic
 from ...version import __version__
 from ..input_list import file_key
 from ..polygons import joined, mask_to_polygons
-from ..tidying import label_map, non_overlapping
+from ..tidying import cut_out, label_map, non_overlapping
 from .label_studio import label_studio_tasks
 from .yolo_pictures import link_or_copy, picture_files, split
 
@@ -311,12 +310,8 @@ def polygons_of(record: Mapping, thing: Mapping) -> list[np.ndarray]:
     if 'polygons' in thing:
         return list(map(np.array, thing['polygons']))
     # only the part in its box is decoded: it may be a thousandth of the image
-    x, y, width, height = map(int, thing['bbox'])
-    columns = np.array([x, x + width]) * record['height']
-    runs = run_lengths(thing['counts'])
-    lengths = np.diff(runs.cumsum().clip(*columns), prepend=columns[0])
-    mask = (np.arange(len(runs)) % 2 == 1).repeat(lengths).reshape(width, record['height']).T
-    return [piece + (x, y) for piece in mask_to_polygons(mask[y : y + height])]
+    mask, (rows, columns) = cut_out(dict(thing, segmentation=_rle(record, thing)))
+    return [piece + (columns.start, rows.start) for piece in mask_to_polygons(mask)]
 
 
 UNNAMED = 'object'  # what a model that only segments calls everything
