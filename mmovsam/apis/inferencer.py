@@ -209,10 +209,7 @@ class OVSAMInferencer(DetInferencer):
         return list_inputs(inputs)
 
     def preprocess(
-        self,
-        inputs: list,
-        batch_size: int = 1,
-        prompts: Prompts | Mapping | Sequence | None = None,
+        self, inputs: list, batch_size: int = 1, prompts: Prompts | Mapping | Sequence | None = None
     ) -> Iterator[tuple[list[_Item], list[_Item]]]:
         """Read the images of one batch after the other; each is for pictures and for the model."""
         require_at_least(1, batch_size=batch_size)

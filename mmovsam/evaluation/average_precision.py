@@ -68,12 +68,7 @@ class AveragePrecision(BaseMetric):
 
     max_per_img: int | None = None  # of the predictions, over all classes
 
-    def __init__(
-        self,
-        ann_file: str,
-        metric: str | Sequence[str] = IOU_TYPES,
-        **kwargs,
-    ) -> None:
+    def __init__(self, ann_file: str, metric: str | Sequence[str] = IOU_TYPES, **kwargs) -> None:
         super().__init__(**kwargs)
         self.metrics = (metric,) if isinstance(metric, str) else tuple(metric)
         if not self.metrics or set(self.metrics) - set(IOU_TYPES):

@@ -62,11 +62,7 @@ class OpenVocabMetric(BaseMetric):
     default_prefix = 'open_vocab'
 
     def __init__(
-        self,
-        match: str = 'order',
-        iou_thr: float = 0.5,
-        with_labels: bool = True,
-        **kwargs,
+        self, match: str = 'order', iou_thr: float = 0.5, with_labels: bool = True, **kwargs
     ) -> None:
         super().__init__(**kwargs)
         if match not in ('order', 'iou'):

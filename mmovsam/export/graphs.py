@@ -151,12 +151,7 @@ class DecoderGraph(nn.Module):
         )
 
     def _decode_windows(
-        self,
-        image: ImageFeatures,
-        bboxes: Tensor,
-        has_bbox: Tensor,
-        coords: Tensor,
-        labels: Tensor,
+        self, image: ImageFeatures, bboxes: Tensor, has_bbox: Tensor, coords: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Masks `(N, 1, h, w)` and their quality `(N,)`, by the window decoder."""
         decoder, maps = self.model.window_decoder, image.pyramid

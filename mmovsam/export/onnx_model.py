@@ -71,10 +71,7 @@ class ONNXModel:
         return dict(zip(self.settings['encoder']['outputs'], outputs))
 
     def decode(
-        self,
-        features: dict[str, np.ndarray],
-        prompts: Prompts,
-        img_shape: tuple[int, int],
+        self, features: dict[str, np.ndarray], prompts: Prompts, img_shape: tuple[int, int]
     ) -> tuple[np.ndarray, ...]:
         """Segment and name N prompts, in pixels of the network's input, of one image.
 

@@ -54,6 +54,5 @@ class GridPrompter(Prompter):
             shape = [max(1, round(density * side)) for side in (height, width)]
         points = grid_points(height, width, *shape)
         return Prompts(
-            point_coords=points[:, None],
-            point_labels=torch.ones(len(points), 1, dtype=torch.int64),
+            point_coords=points[:, None], point_labels=torch.ones(len(points), 1, dtype=torch.int64)
         )
