@@ -9,8 +9,9 @@ from pycocotools import mask as coco_mask
 
 from ..apis import OVSAMPredictor
 from ..apis.image_input import read_sent_image
+from ..apis.inference_results import measured
 from ..apis.name_encoder import NameEncoder
-from ..apis.polygons import mask_to_polygons
+from ..apis.polygons import polygons_of
 from ..datasets.annotations import run_lengths
 from .messages import EverythingRequest, FindRequest, PromptRequest, RunLengths, Thing
 
@@ -57,7 +58,7 @@ def prompt(predictor: OVSAMPredictor, request: PromptRequest) -> list[dict]:
             except ValueError as error:
                 raise ValueError(f'Prompt {index}: {error}') from None
         prompts.append(given)
-    said = predictor.predict_batch(
+    pred = predictor.predict_batch(
         prompts,
         top_k=request.top_k,
         mask_format='rle',
@@ -65,30 +66,24 @@ def prompt(predictor: OVSAMPredictor, request: PromptRequest) -> list[dict]:
         keep_logits=False,
     )
     quality = 'predicted_iou' if predictor.model.predicts_quality else 'stability_score'
-    per_prompt = len(said.masks) // len(prompts)
+    per_prompt = len(pred.masks) // len(prompts)
     things = []
-    for row, mask in enumerate(said.masks):
-        scores = said.name_scores[row].tolist()
+    for row, mask in enumerate(pred.masks):
+        scores, mask_score = pred.name_scores[row].tolist(), float(pred.scores[row])
         thing = dict(
+            measured(mask),
             prompt=row // per_prompt,
-            name=said.names[row][0] if scores else None,
-            score=scores[0] if scores else float(said.scores[row]),
-            names=said.names[row],
+            name=pred.names[row][0] if scores else None,
+            score=scores[0] if scores else mask_score,
+            names=pred.names[row],
             name_scores=scores,
-            bbox=coco_mask.toBbox(mask).tolist(),
-            area=int(coco_mask.area(mask)),
-            segmentation=mask,
         )
-        things.append({**thing, quality: float(said.scores[row])})
+        things.append({**thing, quality: mask_score})
     return _formatted(things, request.mask_format)
 
 
 def find(predictor: OVSAMPredictor, request: FindRequest, name_encoder: NameEncoder) -> list[dict]:
-    """All objects of some names.
-
-    Raises:
-        ValueError: As for `OVSAMPredictor.find` and `NameEncoder.classifier`.
-    """
+    """All objects of some names."""
     side, background = request.points_per_side, request.background
     things = predictor.find(
         name_encoder.classifier(request.names),
@@ -102,11 +97,7 @@ def find(predictor: OVSAMPredictor, request: FindRequest, name_encoder: NameEnco
 
 
 def everything(predictor: OVSAMPredictor, request: EverythingRequest) -> list[dict]:
-    """Everything in the image.
-
-    Raises:
-        ValueError: As for `OVSAMPredictor.segment_everything`.
-    """
+    """Everything in the image."""
     things = predictor.segment_everything(**request.model_dump(exclude={'mask_format'}))
     return _formatted(things, request.mask_format)
 
@@ -126,6 +117,5 @@ def _formatted(things: Sequence[dict], mask_format: str) -> list[dict]:
     answer = [{key: thing[key] for key in FROM_THINGS if key in thing} for thing in things]
     if mask_format == 'polygons':
         for thing in answer:
-            rings = mask_to_polygons(coco_mask.decode(thing['segmentation']).astype(bool))
-            thing['segmentation'] = [ring.flatten().tolist() for ring in rings]
+            thing['segmentation'] = [ring.flatten().tolist() for ring in polygons_of(thing)]
     return answer

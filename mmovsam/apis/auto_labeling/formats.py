@@ -6,7 +6,7 @@ each a dict of
 - `name`, of a class; `score`; `top_k`, a `name` and a `score` for each of the best names;
 - `bbox`, x, y, width, height of the mask in pixels; `area`, its pixels;
 - `counts`, the mask's run lengths, as COCO's JSON has them in text;
-- perhaps `polygons`, see `polygons_of`, where they were made with the mask.
+- perhaps `polygons`, see `object_polygons`, where they were made with the mask.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pycocotools import mask as coco_mask
 from ...fileio import atomic_path, write_atomic
 from ...version import __version__
 from ..input_list import file_key
-from ..polygons import joined, mask_to_polygons
-from ..tidying import cut_out, label_map, non_overlapping
+from ..polygons import joined, polygons_of
+from ..tidying import label_map, non_overlapping
 from .label_studio import label_studio_tasks
 from .yolo_pictures import link_or_copy, picture_files, split
 
@@ -152,7 +152,7 @@ def write_coco(
             id=next(numbers),
             image_id=image_id,
             category_id=ids[thing['name']],
-            segmentation=[ring.flatten().tolist() for ring in polygons_of(record, thing)]
+            segmentation=[ring.flatten().tolist() for ring in object_polygons(record, thing)]
             if polygons
             else _rle(record, thing),
             **{key: thing[key] for key in ('area', 'bbox')},
@@ -235,7 +235,7 @@ def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Pa
         path = _label_file(out, 'labelme', record['file_name'])
         shapes = []
         for number, thing in enumerate(record['objects'], 1):
-            pieces = polygons_of(record, thing)
+            pieces = object_polygons(record, thing)
             about = dict(label=thing['name'], group_id=number if len(pieces) > 1 else None)
             about.update(description='', shape_type='polygon', flags={})
             about.update(score=thing['score'], top_k=thing['top_k'])
@@ -270,7 +270,7 @@ def write_yolo(
     for record in records:
         lines = []
         for thing in record['objects']:
-            ring = joined(polygons_of(record, thing)) / (record['width'], record['height'])
+            ring = joined(object_polygons(record, thing)) / (record['width'], record['height'])
             numbers = ' '.join(f'{number:.6g}' for number in ring.flatten())
             lines.append(f'{labels[thing["name"]]} {numbers}\n')
         write_atomic(_label_file(out, 'yolo', record['file_name']), ''.join(lines))
@@ -305,13 +305,11 @@ def _rle(record: Mapping, thing: Mapping) -> dict:
     return dict(size=[record['height'], record['width']], counts=thing['counts'])
 
 
-def polygons_of(record: Mapping, thing: Mapping) -> list[np.ndarray]:
+def object_polygons(record: Mapping, thing: Mapping) -> list[np.ndarray]:
     """The pieces of an object, `(P, 2)` xy in pixels of the image: see `mask_to_polygons`."""
     if 'polygons' in thing:
         return list(map(np.array, thing['polygons']))
-    # only the part in its box is decoded: it may be a thousandth of the image
-    mask, (rows, columns) = cut_out(dict(thing, segmentation=_rle(record, thing)))
-    return [piece + (columns.start, rows.start) for piece in mask_to_polygons(mask)]
+    return polygons_of(dict(thing, segmentation=_rle(record, thing)))
 
 
 UNNAMED = 'object'  # what a model that only segments calls everything
