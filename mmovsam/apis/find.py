@@ -23,12 +23,9 @@ from .tidying import mask_quality, touching
 from .tiles import TILE_OVERLAP
 
 SCORE_THR = 0.5
-DUPLICATE = 0.5
-"""IoU above which two masks of one name are one object."""
-CERTAIN = 0.44
-"""Score of a proposed box from which on its mask counts in full."""
-PART = 0.8
-"""Share of a mask inside of a larger one from which only the better of the two is kept."""
+DUPLICATE = 0.5  # IoU above which two masks of one name are one object
+CERTAIN = 0.44  # score of a proposed box from which on its mask counts in full
+PART = 0.8  # share of a mask inside of a larger one from which only the better of the two is kept
 CANDIDATES = (
     'points_per_side',
     'points_per_batch',

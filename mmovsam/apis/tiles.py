@@ -15,8 +15,7 @@ from .inference_results import measured, moved, run_lengths
 from .large_image import LargeImage
 
 TILE_OVERLAP = 0.25
-SAME = 0.5
-"""IoU, where two tiles overlap, from which two pieces are of one object."""
+SAME = 0.5  # IoU, where two tiles overlap, from which two pieces are of one object
 NEAR = 1 / 80  # of a tile's side: what ends so close to a seam is cut by it
 
 Box = tuple[int, int, int, int]

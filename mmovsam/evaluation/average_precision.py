@@ -328,9 +328,15 @@ class OpenVocabLVISMetric(OpenVocabCocoMetric):
     nobody looked. One that matches nothing does not count either where the class is in
     `not_exhaustive_category_ids`: it may be an object that nobody annotated.
 
-    In place of base and novel classes' there are `{bbox,segm}_APr`, `_APc` and `_APf`. Of an image
-    `max_per_img` predictions count at most, over all classes; the other arguments are those of
-    `OpenVocabCocoMetric`, `ann_file` being LVIS v1's. It needs the package faster-coco-eval.
+    In place of base and novel classes' there are `{bbox,segm}_APr`, `_APc` and `_APf`.
+
+    Args:
+        max_per_img: So many predictions an image count at most, over all classes.
+        *args: As for `OpenVocabCocoMetric`, `ann_file` being LVIS v1's.
+        **kwargs: Likewise.
+
+    Raises:
+        ImportError: If `faster-coco-eval` is not installed.
     """
 
     default_prefix = 'lvis'

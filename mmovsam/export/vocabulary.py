@@ -15,8 +15,7 @@ from ..fileio import atomic_path
 from ..logs import warn
 from ..vocabulary import TextClassifier
 
-BASE, NOVEL, NEITHER = 0, 1, -1
-"""Kinds of classes, see `OpenVocabClassifier.fuse`."""
+BASE, NOVEL, NEITHER = 0, 1, -1  # kinds of classes, see `OpenVocabClassifier.fuse`
 
 
 @dataclass(frozen=True)

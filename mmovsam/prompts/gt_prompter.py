@@ -19,8 +19,7 @@ from .sampling import masks_to_numpy, random_point
 
 MASK_STRIDE = 4
 """Pixels of the network's input to one of `mask_input` (Kirillov et al., 2023, appendix A)."""
-SURE = 10.0
-"""The logit of a pixel that is certainly inside: its sigmoid is 0.99995."""
+SURE = 10.0  # the logit of a pixel that is certainly inside: its sigmoid is 0.99995
 
 
 def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:

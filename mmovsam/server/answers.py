@@ -83,7 +83,11 @@ def prompt(predictor: OVSAMPredictor, request: PromptRequest) -> list[dict]:
 
 
 def find(predictor: OVSAMPredictor, request: FindRequest, name_encoder: NameEncoder) -> list[dict]:
-    """All objects of some names."""
+    """All objects of some names.
+
+    Raises:
+        ValueError: As for `OVSAMPredictor.find` and `NameEncoder.classifier`.
+    """
     side, background = request.points_per_side, request.background
     things = predictor.find(
         name_encoder.classifier(request.names),
@@ -97,7 +101,11 @@ def find(predictor: OVSAMPredictor, request: FindRequest, name_encoder: NameEnco
 
 
 def everything(predictor: OVSAMPredictor, request: EverythingRequest) -> list[dict]:
-    """Everything in the image."""
+    """Everything in the image.
+
+    Raises:
+        ValueError: As for `OVSAMPredictor.segment_everything`.
+    """
     things = predictor.segment_everything(**request.model_dump(exclude={'mask_format'}))
     return _formatted(things, request.mask_format)
 

@@ -23,8 +23,7 @@ from ..fileio import CACHE_VARIABLE, cache_folder
 from ..logs import warn
 from ..validation import require_at_least
 
-SILENT_SECONDS = 2.0
-"""Encoding that takes no longer shows no progress."""
+SILENT_SECONDS = 2.0  # encoding that takes no longer shows no progress
 
 _VERSION = 1  # of what embeddings mean: a higher one leaves older files alone
 _TOKENIZED = 64  # sentences that tell one tokenizer from another
