@@ -37,9 +37,9 @@ def set_names(
     Raises:
         ValueError: As for `NameEncoder.classifier`, or the model has no names.
     """
-    if not names and name_encoder.own is None:
+    if not names and name_encoder.vocabulary is None:
         raise ValueError('This model has no names of its own: give at least one.')
-    predictor.set_vocabulary(name_encoder.classifier(names) if names else name_encoder.own)
+    predictor.set_vocabulary(name_encoder.classifier(names) if names else name_encoder.vocabulary)
     return predictor.vocabulary
 
 

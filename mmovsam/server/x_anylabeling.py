@@ -204,12 +204,12 @@ def _prompts(marks: list[Mark], height: int, width: int) -> list[Prompt]:
             boxes.append([*corners.min(0).tolist(), *corners.max(0).tolist()])
     prompts = []
     for box in boxes or [None]:
-        own = points
+        inside = points
         if len(boxes) > 1:
-            own = [p for p in points if box[0] <= p[0] <= box[2] and box[1] <= p[1] <= box[3]]
-        of_points = dict(point_coords=[p[:2] for p in own], point_labels=[p[2] for p in own])
-        if box or any(label for *_, label in own):
-            prompts.append(Prompt(box=box, **(of_points if own else {})))
+            inside = [p for p in points if box[0] <= p[0] <= box[2] and box[1] <= p[1] <= box[3]]
+        of_points = dict(point_coords=[p[:2] for p in inside], point_labels=[p[2] for p in inside])
+        if box or any(label for *_, label in inside):
+            prompts.append(Prompt(box=box, **(of_points if inside else {})))
     return prompts
 
 
