@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,20 @@ def require_fraction(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not (isinstance(value, Real) and 0 <= value <= 1):
             raise ValueError(f'{name} must lie between 0 and 1, not {value!r}.')
+
+
+def require_choice(choices: Iterable[str], **values: str | None) -> None:
+    """Raise a `ValueError` for a value that is none of the choices."""
+    for name, value in values.items():
+        if value not in choices:
+            raise ValueError(f'{name} is {value!r}; choose one of {", ".join(choices)}.')
+
+
+def require_known(owner: str, names: Iterable, known: Sequence[str]) -> None:
+    """Raise a `ValueError` for names that the owner, a word or two, does not know."""
+    unknown = sorted(map(str, set(names) - set(known)))
+    if unknown:
+        raise ValueError(f'{owner} has no {", ".join(unknown)}; it has {", ".join(known)}.')
 
 
 def require_file(path: str | PathLike, kind: str, remedy: str = '') -> Path:

@@ -16,7 +16,7 @@ from ..layers import to_device
 from ..models.detectors.features import RegionEmbeddings
 from ..models.detectors.instances import stability_scores
 from ..prompts import GridPrompter, Prompts
-from ..validation import require_at_least, require_fraction
+from ..validation import require_at_least, require_choice, require_fraction
 from .image_features import EncodedImage
 from .image_input import read_image
 from .inference_results import measured
@@ -138,8 +138,7 @@ class EverythingMode:
             top_k=top_k,
             min_mask_region_area=min_mask_region_area,
         )
-        if output_mode not in OUTPUT_MODES:
-            raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
+        require_choice(OUTPUT_MODES, output_mode=output_mode)
         if image is None and (crop_layers or tile_size is not None):
             raise ValueError(
                 'crop_layers and tile_size need the image itself: give it to segment_everything.'

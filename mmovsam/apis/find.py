@@ -14,7 +14,7 @@ from ..models.detectors.features import RegionEmbeddings
 from ..models.heads import OpenVocabClassifier
 from ..models.heads.open_vocab_classifier import fuse_opinions
 from ..prompts import Prompts
-from ..validation import require_at_least, require_fraction
+from ..validation import require_at_least, require_choice, require_fraction, require_known
 from ..vocabulary import TextClassifier, split_name
 from ..vocabulary.kinship import are_akin
 from .everything import OUTPUT_MODES
@@ -105,8 +105,7 @@ class FindMode:
                 tower is missing, an argument is out of range, a box is none, or the model has no
                 names.
         """
-        if output_mode not in OUTPUT_MODES:
-            raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
+        require_choice(OUTPUT_MODES, output_mode=output_mode)
         require_fraction(score_thr=score_thr)
         require_at_least(1, top_k=top_k)
         contest = self._contest(names, background)
@@ -146,13 +145,9 @@ class FindMode:
     ) -> list[dict]:
         """What `find` returns of one image that is set, as run lengths."""
         if bboxes is None:
-            options = dict(candidates or {})
-            unknown = sorted(set(options) - set(CANDIDATES))
-            if unknown:
-                raise ValueError(
-                    f'candidates have no {", ".join(unknown)}; they have {", ".join(CANDIDATES)}.'
-                )
-            things = self._candidates(image_index, self._everything_settings(**options))
+            require_known('The search for candidates', candidates or (), CANDIDATES)
+            settings = self._everything_settings(**(candidates or {}))
+            things = self._candidates(image_index, settings)
         elif candidates:
             raise ValueError('candidates are settings of a search without bboxes: give either.')
         else:

@@ -26,7 +26,7 @@ from ..pixels import checked_range
 from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
 from ..prompts.gt_prompter import mask_logits
-from ..validation import require_at_least
+from ..validation import require_at_least, require_choice
 from ..vocabulary import TextClassifier, Vocabulary
 from .everything import EverythingMode
 from .find import FindMode
@@ -407,8 +407,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             TypeError: The prompts are something else.
             ValueError: As for `predict`; the message says which prompt.
         """
-        if mask_format not in MASK_FORMATS:
-            raise ValueError(f'mask_format is {mask_format!r}; choose one of {MASK_FORMATS}.')
+        require_choice(MASK_FORMATS, mask_format=mask_format)
         encoded = self._encoded(image_index)
         prompts = checked_prompts(prompts, encoded.ori_shape, self.model.logit_size)
         return self._predict(

@@ -11,6 +11,7 @@ from ..fileio import errors_naming, stand_in
 from ..heif import heif_kind, require_heif_reader
 from ..logs import warn
 from ..pixels import NoImageError, load_all_depths, read_values, tiff_tags
+from ..validation import require_choice
 from .files import check_files
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -44,8 +45,7 @@ class CheckedImages:
     REMEDY = 'Set data_root, ann_file and data_prefix of your config to where your data is.'
 
     def __init__(self, *args, damaged='stop', value_range=None, **kwargs):
-        if damaged not in ('stop', 'skip'):
-            raise ValueError(f"damaged must be 'stop' or 'skip', not {damaged!r}.")
+        require_choice(('stop', 'skip'), damaged=damaged)
         if damaged == 'skip' and kwargs.get('test_mode'):
             raise ValueError("damaged='skip' is for training; a test needs all of its images.")
         self.damaged = damaged

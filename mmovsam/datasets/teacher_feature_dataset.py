@@ -13,6 +13,7 @@ from mmdet.registry import DATASETS
 
 from ..logs import warn
 from ..teacher_features import DamagedFeatureError, Feature, FeatureStore
+from ..validation import require_choice
 from .fixed_pipeline import fixed_pipeline
 
 _NUM_COMPARED = 8  # about as many images are compared at the start, the others when they are read
@@ -40,8 +41,7 @@ class TeacherFeatureDataset:
     """
 
     def __init__(self, dataset: Mapping, features: str | PathLike, damaged: str = 'stop') -> None:
-        if damaged not in ('stop', 'skip'):
-            raise ValueError(f"damaged must be 'stop' or 'skip', not {damaged!r}.")
+        require_choice(('stop', 'skip'), damaged=damaged)
         if not isinstance(dataset, Mapping):
             raise TypeError(
                 f'TeacherFeatureDataset needs the config of a data set, not a {type(dataset)}: its '

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..logs import log_table
 from ..prompts.sampling import masks_to_numpy
+from ..validation import require_choice
 
 
 def to_numpy(value) -> np.ndarray:
@@ -65,8 +66,7 @@ class OpenVocabMetric(BaseMetric):
         self, match: str = 'order', iou_thr: float = 0.5, with_labels: bool = True, **kwargs
     ) -> None:
         super().__init__(**kwargs)
-        if match not in ('order', 'iou'):
-            raise ValueError(f"match must be 'order' or 'iou', got {match!r}")
+        require_choice(('order', 'iou'), match=match)
         self.match = match
         self.iou_thr = iou_thr
         self.with_labels = with_labels

@@ -13,6 +13,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
+from ..validation import require_choice
 from .prompter import Prompter
 from .prompts import Prompts
 from .sampling import masks_to_numpy, random_point
@@ -79,8 +80,7 @@ class GTPrompter(Prompter):
 
     def __init__(self, mode: str = 'box', seed: int = 0, filter: Mapping | None = None) -> None:
         super().__init__(filter)
-        if mode not in self.MODES:
-            raise ValueError(f'GTPrompter has modes {", ".join(self.MODES)}, got {mode!r}')
+        require_choice(self.MODES, mode=mode)
         self.mode = mode
         self.seed = seed
 

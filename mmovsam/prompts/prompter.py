@@ -12,7 +12,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from ..validation import require_at_least, require_fraction
+from ..validation import require_at_least, require_fraction, require_known
 from .prompts import Prompts
 
 
@@ -46,10 +46,7 @@ class PromptFilter:
     @classmethod
     def from_cfg(cls, cfg: Mapping | None) -> PromptFilter:
         """The filter of a config's arguments; None lets everything pass."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(cfg or {}) - set(known))
-        if unknown:
-            raise ValueError(f'filter has no {", ".join(unknown)}; it has {", ".join(known)}')
+        require_known('filter', cfg or (), [field.name for field in fields(cls)])
         return cls(**(cfg or {}))
 
     def __call__(self, prompts: Prompts) -> Prompts:

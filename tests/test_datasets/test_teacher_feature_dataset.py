@@ -77,7 +77,7 @@ def test_each_image_is_opened_once_in_training_and_in_dumping(build, tmp_path, m
     [
         (dict(pipeline=[LOAD, RESIZE, dict(type='RandomFlip', prob=0.5), PACK]), 'RandomFlip'),
         (dict(pipeline=[LOAD, dict(type='ResizeLongestSide', size=64), PACK]), "96.*'size': 64"),
-        (dict(damaged='ignore'), "not 'ignore'"),
+        (dict(damaged='ignore'), "damaged is 'ignore'"),
         (dict(features='none'), 'no teacher features in'),
     ],
 )

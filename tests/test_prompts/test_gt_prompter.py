@@ -121,7 +121,11 @@ def without_masks():
             data_sample(np.ones((1, 9, 12)), [[0, 0, 12, 9]], img_shape=(9, 12)),
             'needs img_shape and batch_input_shape of 1.png',
         ),
-        (dict(type='GTPrompter', mode='centre'), None, "box, center, random, mask, got 'centre'"),
+        (
+            dict(type='GTPrompter', mode='centre'),
+            None,
+            "'centre'; choose one of box, center, random, mask",
+        ),
     ],
 )
 def test_what_is_missing_or_unknown_is_named(config, sample, message):

@@ -22,6 +22,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...fileio import atomic_path, write_atomic
+from ...validation import require_choice
 from ...version import __version__
 from ..input_list import file_key
 from ..polygons import joined, polygons_of
@@ -43,8 +44,7 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
         ValueError: The format is unknown, `out` is a folder in place of a file or the other way
             round, or two images would have one file.
     """
-    if format not in FORMATS:
-        raise ValueError(f'format is {format!r}; choose one of {", ".join(FORMATS)}.')
+    require_choice(FORMATS, format=format)
     if format in ('coco', 'coco_panoptic', 'label_studio'):
         if out.is_dir():
             raise ValueError(f'{out} is a folder, expected a JSON file to write.')

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...logs import warn
 from ...prompts import Prompts
+from ...validation import require_choice
 from ..processes import unwrap
 
 
@@ -53,8 +54,7 @@ class NonFiniteLossHook(Hook):
     """
 
     def __init__(self, action: str = 'stop', max_skipped: int = 10) -> None:
-        if action not in ('stop', 'skip'):
-            raise ValueError(f"action must be 'stop' or 'skip', not {action!r}.")
+        require_choice(('stop', 'skip'), action=action)
         self.action = action
         self.max_skipped = max_skipped
         self._skipped = 0
