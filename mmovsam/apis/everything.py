@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,7 @@ from .large_image import open_large_image
 from .prediction import Prediction
 from .tidying import distinct, quality_of, tidy_regions
 from .tidying import non_overlapping as without_overlaps
-from .tiles import TILE_OVERLAP, in_image, in_tiles
+from .tiles import TILE_OVERLAP, in_image, in_tiles, spread
 
 OUTPUT_MODES = ('rle', 'mask')
 THRESHOLDS = dict(quality_thr=0.88, stability_thr=0.8, proposal_thr=0.1)
@@ -447,8 +448,6 @@ def _crop_boxes(shape: Sequence[int], layers: int) -> Iterator[tuple[int, int, i
         for length in shape:
             number = min(2**layer, length)
             size = int(np.ceil(length / (number - (number - 1) * OVERLAP)))
-            starts = np.linspace(0, length - size, number).round().astype(int).tolist()
-            spans.append([(start, start + size) for start in starts])
-        for y1, y2 in spans[0]:
-            for x1, x2 in spans[1]:
-                yield x1, y1, x2, y2
+            spans.append(spread(length, size, number))
+        for (y1, y2), (x1, x2) in itertools.product(*spans):
+            yield x1, y1, x2, y2

@@ -233,9 +233,12 @@ def _checked_names(names: Sequence[str], argument: str) -> list[str]:
         raise ValueError(f"{argument} are empty: give at least one, such as ['dog'].")
     seen: dict[tuple, str] = {}
     for name in names:
-        other = seen.setdefault(split_name(name), name)  # says what is empty or no string
-        if other is not name or names.count(name) > 1:
-            raise ValueError(f'{argument} have {other!r} and {name!r}, which are one: drop one.')
+        parts = split_name(name)  # says what is empty or no string
+        if parts in seen:
+            raise ValueError(
+                f'{argument} have {seen[parts]!r} and {name!r}, which are one: drop one.'
+            )
+        seen[parts] = name
     return names
 
 

@@ -78,11 +78,15 @@ def tile_boxes(shape: Sequence[int], tile_size: int, tile_overlap: float) -> Ite
     for length in shape[:2]:
         size = min(tile_size, length)
         step = max(1, int(size * (1 - tile_overlap)))
-        number = math.ceil((length - size) / step) + 1
-        starts = np.linspace(0, length - size, number).round().astype(int).tolist()
-        spans.append([(start, start + size) for start in starts])
+        spans.append(spread(length, size, math.ceil((length - size) / step) + 1))
     for (y1, y2), (x1, x2) in itertools.product(*spans):
         yield x1, y1, x2, y2
+
+
+def spread(length: int, size: int, number: int) -> list[tuple[int, int]]:
+    """Where so many pieces of one size begin and end that cover a length evenly."""
+    starts = np.linspace(0, length - size, number).round().astype(int).tolist()
+    return [(start, start + size) for start in starts]
 
 
 def in_image(thing: dict, tile: Box, shape: Sequence[int]) -> dict:
