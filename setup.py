@@ -70,7 +70,7 @@ mini = ['scikit-image', 'scikit-learn', 'scipy']
 lvis = ['faster-coco-eval>=1.8']  # what OpenVocabLVISMetric computes with
 heic = ['pillow-heif>=0.16']  # images of phones and cameras
 serve = ['fastapi>=0.115,<1', 'uvicorn>=0.30']  # what the page and the server are served with
-large_images = ['rasterio>=1.3', 'tifffile>=2023']  # windows of images that exceed memory
+large_images = ['tifffile>=2023', 'imagecodecs']  # windows of images that exceed memory
 label_studio = ['waitress>=3']  # what serves tools/label_studio_backend.py
 cvat = ['cvat-sdk>=2.60']  # whose functions mmovsam.integrations.cvat has; from then on with scores
 fiftyone = ['fiftyone>=1']  # whose models mmovsam.integrations.fiftyone has

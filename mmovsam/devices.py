@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from .validation import require_choice
+
 PRECISIONS = ('float32', 'bfloat16', 'float16', 'auto')
 
 
@@ -59,8 +61,7 @@ def precision(name: str, device: torch.device) -> torch.dtype:
     Raises:
         ValueError: It is no name of a precision.
     """
-    if name not in PRECISIONS:
-        raise ValueError(f'dtype is {name!r}; choose one of {", ".join(PRECISIONS)}.')
+    require_choice(PRECISIONS, dtype=name)
     if name == 'auto':
         return half_precision(device) if device.type == 'cuda' else torch.float32
     return getattr(torch, name)

@@ -2,11 +2,14 @@
 
 import codecs
 import contextlib
+import json
 import os
 import tempfile
 from pathlib import Path
 
 import platformdirs
+
+from .validation import require_file
 
 # UTF-32's mark begins with that of UTF-16
 _MARKS = (
@@ -148,3 +151,22 @@ def read_text(path) -> str:
         )
     text = text.replace('\ufeff', '')  # of files that were joined
     return text.replace('\r\n', '\n').replace('\r', '\n')
+
+
+def read_json(path, remedy: str) -> dict:
+    """The JSON object of a file; `remedy` says in every error how to get the file.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: It is truncated, not JSON, not an object, or of another encoding.
+    """
+    text = read_text(require_file(path, 'JSON file', remedy))
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f'{path} is truncated or not JSON ({error}); delete it and get it again. {remedy}'
+        ) from None
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} holds a {type(content).__name__}, expected an object. {remedy}')
+    return content

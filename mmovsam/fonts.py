@@ -1,14 +1,14 @@
 """Fonts that have the letters of names in pictures."""
 
-import logging
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from os import PathLike
 from pathlib import Path
 
 from matplotlib.font_manager import findfont, findSystemFonts, fontManager, get_font
-from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
+
+from .logs import warn
 
 DEFAULT = 'DejaVu Sans'  # comes with Matplotlib
 _NO_FONTS = 'Last Resort', '.'  # have a box for each letter
@@ -35,12 +35,10 @@ def font_families(names: Iterable[str], font: str | PathLike | None = None) -> l
     if missing - _told:
         _told.update(missing)
         shown = ' '.join(map(chr, sorted(missing)[:10])) + ' ...' * (len(missing) > 10)
-        print_log(
+        warn(
             f'No font has {len(missing)} of the letters of names in pictures ({shown}): squares '
             'stand for them. Install a font that has them, such as Noto Sans CJK, or give its file '
-            '(--font, font=...).',
-            logger='current',
-            level=logging.WARNING,
+            '(--font, font=...).'
         )
     return [*first, *found]
 

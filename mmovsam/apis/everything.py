@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from numbers import Real
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from ..layers import to_device
 from ..models.detectors.features import RegionEmbeddings
 from ..models.detectors.instances import stability_scores
 from ..prompts import GridPrompter, Prompts
+from ..validation import require_at_least, require_choice, require_fraction
 from .image_features import EncodedImage
 from .image_input import read_image
+from .inference_results import measured
 from .large_image import open_large_image
 from .prediction import Prediction
 from .tidying import distinct, quality_of, tidy_regions
 from .tidying import non_overlapping as without_overlaps
-from .tiles import TILE_OVERLAP, in_image, in_tiles
+from .tiles import TILE_OVERLAP, in_image, in_tiles, spread
 
 OUTPUT_MODES = ('rle', 'mask')
 THRESHOLDS = dict(quality_thr=0.88, stability_thr=0.8, proposal_thr=0.1)
@@ -137,8 +139,7 @@ class EverythingMode:
             top_k=top_k,
             min_mask_region_area=min_mask_region_area,
         )
-        if output_mode not in OUTPUT_MODES:
-            raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
+        require_choice(OUTPUT_MODES, output_mode=output_mode)
         if image is None and (crop_layers or tile_size is not None):
             raise ValueError(
                 'crop_layers and tile_size need the image itself: give it to segment_everything.'
@@ -218,16 +219,7 @@ class EverythingMode:
         return EverythingSettings(**given)
 
     def _candidates(self, image_index: int, settings: EverythingSettings) -> list[dict]:
-        """Everything in an image that is set, with what it is named by, remembered with the image.
-
-        Args:
-            image_index: Which of the images that are set.
-            settings: Of names and of crops nothing is read.
-
-        Returns:
-            As `segment_everything` does, each with its `regions`, see `RegionEmbeddings`; not to be
-            changed.
-        """
+        """Everything in an image, with `regions`, remembered with it; not to be changed."""
         remembered = self._encoded(image_index).candidates
         key = _without_names(settings)
         return remembered[key] if key in remembered else self._segment(image_index, key)
@@ -240,21 +232,11 @@ class EverythingMode:
     ) -> list[dict]:
         """Everything in one image, as run lengths, the best first; each has its `regions`."""
         encoded = self._encoded(image_index)
-        found = self._look(image_index, settings, inner_edges)
-        if not any(inner_edges) and settings.name_score_thr == 0:
-            encoded.candidates.clear()  # only the latest: a mask takes kilobytes
-            encoded.candidates[_without_names(settings)] = found
-        return found
-
-    def _look(
-        self, image_index: int, settings: EverythingSettings, inner_edges: Sequence[bool]
-    ) -> list[dict]:
-        encoded = self._encoded(image_index)
         height, width = encoded.ori_shape
         prompts = self._everything_prompts(encoded, settings)
         # a window decoder looks at several windows for each point
-        several = self.model.window_decoder is not None and prompts.bboxes is None
-        step = settings.points_per_batch // 4 + 1 if several else settings.points_per_batch
+        has_windows = self.model.window_decoder is not None and prompts.bboxes is None
+        step = settings.points_per_batch // 4 + 1 if has_windows else settings.points_per_batch
         candidates = [
             candidate
             for start in range(0, len(prompts), step)
@@ -265,38 +247,38 @@ class EverythingMode:
         candidates.sort(key=quality_of, reverse=True)
         candidates = distinct(candidates, settings.nms_iou)
 
-        said, rows = self._recognize(image_index, prompts, candidates, settings)
-        asked = _asked_points(prompts)
+        pred, rows = self._recognize(image_index, prompts, candidates, settings)
+        points = _prompt_points(prompts)
         found = []
         for candidate, row in zip(candidates, rows):
-            mask, name_scores = said.masks[row], said.name_scores[row].tolist()
-            area = int(coco_mask.area(mask))
-            improbable = name_scores and name_scores[0] < settings.name_score_thr
-            if area < settings.min_area or improbable:
+            measures, name_scores = measured(pred.masks[row]), pred.name_scores[row].tolist()
+            is_improbable = name_scores and name_scores[0] < settings.name_score_thr
+            if measures['area'] < settings.min_area or is_improbable:
                 continue
             thing = dict(
-                segmentation=mask,
-                area=area,
-                bbox=coco_mask.toBbox(mask).tolist(),
-                point_coords=[asked[candidate['prompt']]],
+                measures,
+                point_coords=[points[candidate['prompt']]],
                 crop_box=[0, 0, width, height],
                 stability_score=candidate['stability_score'],
-                name=said.names[row][0] if name_scores else None,
+                name=pred.names[row][0] if name_scores else None,
                 score=name_scores[0] if name_scores else quality_of(candidate),
-                names=said.names[row],
+                names=pred.names[row],
                 name_scores=name_scores,
-                regions=said.regions and RegionEmbeddings(*(part[row] for part in said.regions)),
+                regions=pred.regions and RegionEmbeddings(*(part[row] for part in pred.regions)),
             )
             for key in ('predicted_iou', 'proposal_score'):
                 if key in candidate:
                     thing[key] = candidate[key]
             if 'logits' in candidate:  # the mask of a point is another one now
-                thing['predicted_iou'] = float(said.scores[row])
+                thing['predicted_iou'] = float(pred.scores[row])
             found.append(thing)
-        if self.model.window_decoder is None:
-            return found
-        found = [thing for thing in found if thing['predicted_iou'] >= settings.quality_thr]
-        return distinct(sorted(found, key=quality_of, reverse=True), settings.nms_iou)
+        if self.model.window_decoder is not None:
+            found = [thing for thing in found if thing['predicted_iou'] >= settings.quality_thr]
+            found = distinct(sorted(found, key=quality_of, reverse=True), settings.nms_iou)
+        if not any(inner_edges) and settings.name_score_thr == 0:
+            encoded.candidates.clear()  # only the latest: a mask takes kilobytes
+            encoded.candidates[_without_names(settings)] = found
+        return found
 
     @torch.no_grad()
     def _everything_prompts(self, encoded: EncodedImage, settings: EverythingSettings) -> Prompts:
@@ -337,23 +319,23 @@ class EverythingMode:
                 else:
                     quality = torch.tensor([[one['predicted_iou']] for one in candidates])
                     decoded = tuple(to_device(part, self.device) for part in (logits, quality))
-            rows, several = list(range(len(candidates))), False
+            rows = list(range(len(candidates)))
         else:
-            asked = sorted({candidate['prompt'] for candidate in candidates})
-            prompts, several = prompts[asked], True
+            chosen = sorted({candidate['prompt'] for candidate in candidates})
+            prompts = prompts[chosen]
             each = self.model.masks_per_prompt
-            rows = [asked.index(one['prompt']) * each + one['which'] for one in candidates]
-        said = self._answer(
+            rows = [chosen.index(one['prompt']) * each + one['which'] for one in candidates]
+        pred = self._predict(
             self._encoded(image_index),
             prompts,
-            multimask_output=several,
+            multimask_output=self.model.window_decoder is None,
             top_k=settings.top_k,
             mask_format='rle',
             keep_logits=False,
             keep_regions=True,
             decoded=decoded,
         )
-        return said, rows
+        return pred, rows
 
     @torch.no_grad()
     def _decode(
@@ -435,24 +417,20 @@ class EverythingSettings:
     min_mask_region_area: int = 0
 
     def __post_init__(self) -> None:
-        least = dict(points_per_side=1, points_per_batch=1, num_proposals=1, top_k=1)
-        least |= dict(crop_layers=0, min_area=0, min_mask_region_area=0)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None:
-                continue
-            if not isinstance(value, Real):
-                raise ValueError(f'{field.name} must be a number, not {value!r}.')
-            if field.name in least:
-                if not value >= least[field.name]:
-                    raise ValueError(
-                        f'{field.name} must be at least {least[field.name]}, not {value}.'
-                    )
-            elif not 0 <= value <= 1:
-                raise ValueError(f'{field.name} must lie between 0 and 1, not {value}.')
+        require_fraction(
+            quality_thr=self.quality_thr,
+            stability_thr=self.stability_thr,
+            proposal_thr=self.proposal_thr,
+            nms_iou=self.nms_iou,
+            name_score_thr=self.name_score_thr,
+        )
+        counts = ('points_per_side', 'points_per_batch', 'num_proposals', 'top_k')
+        require_at_least(1, **{name: getattr(self, name) for name in counts})
+        sizes = ('crop_layers', 'min_area', 'min_mask_region_area')
+        require_at_least(0, **{name: getattr(self, name) for name in sizes})
 
 
-def _asked_points(prompts: Prompts) -> list[list[float]]:
+def _prompt_points(prompts: Prompts) -> list[list[float]]:
     """The point `[x, y]` of each prompt, or the center of its box."""
     if prompts.bboxes is not None:
         return prompts.bboxes.unflatten(1, (2, 2)).mean(1).tolist()
@@ -470,8 +448,6 @@ def _crop_boxes(shape: Sequence[int], layers: int) -> Iterator[tuple[int, int, i
         for length in shape:
             number = min(2**layer, length)
             size = int(np.ceil(length / (number - (number - 1) * OVERLAP)))
-            starts = np.linspace(0, length - size, number).round().astype(int).tolist()
-            spans.append([(start, start + size) for start in starts])
-        for y1, y2 in spans[0]:
-            for x1, x2 in spans[1]:
-                yield x1, y1, x2, y2
+            spans.append(spread(length, size, number))
+        for (y1, y2), (x1, x2) in itertools.product(*spans):
+            yield x1, y1, x2, y2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from numbers import Real
 
 import numpy as np
 import torch
@@ -15,19 +14,18 @@ from ..models.detectors.features import RegionEmbeddings
 from ..models.heads import OpenVocabClassifier
 from ..models.heads.open_vocab_classifier import fuse_opinions
 from ..prompts import Prompts
+from ..validation import require_at_least, require_choice, require_fraction, require_known
 from ..vocabulary import TextClassifier, split_name
 from ..vocabulary.kinship import are_akin
 from .everything import OUTPUT_MODES
+from .inference_results import measured
 from .tidying import mask_quality, touching
 from .tiles import TILE_OVERLAP
 
 SCORE_THR = 0.5
-DUPLICATE = 0.5
-"""IoU above which two masks of one name are one object."""
-CERTAIN = 0.44
-"""Score of a proposed box from which on its mask counts in full."""
-PART = 0.8
-"""Share of a mask inside of a larger one from which only the better of the two is kept."""
+DUPLICATE = 0.5  # IoU above which two masks of one name are one object
+CERTAIN = 0.44  # score of a proposed box from which on its mask counts in full
+PART = 0.8  # share of a mask inside of a larger one from which only the better of the two is kept
 CANDIDATES = (
     'points_per_side',
     'points_per_batch',
@@ -107,11 +105,9 @@ class FindMode:
                 tower is missing, an argument is out of range, a box is none, or the model has no
                 names.
         """
-        if output_mode not in OUTPUT_MODES:
-            raise ValueError(f'output_mode is {output_mode!r}; choose one of {OUTPUT_MODES}.')
-        check_score_thr(score_thr)
-        if top_k < 1:
-            raise ValueError(f'top_k must be at least 1, not {top_k}.')
+        require_choice(OUTPUT_MODES, output_mode=output_mode)
+        require_fraction(score_thr=score_thr)
+        require_at_least(1, top_k=top_k)
         contest = self._contest(names, background)
         settings = candidates, score_thr, top_k
         if tile_size is None:
@@ -149,13 +145,9 @@ class FindMode:
     ) -> list[dict]:
         """What `find` returns of one image that is set, as run lengths."""
         if bboxes is None:
-            options = dict(candidates or {})
-            unknown = sorted(set(options) - set(CANDIDATES))
-            if unknown:
-                raise ValueError(
-                    f'candidates have no {", ".join(unknown)}; they have {", ".join(CANDIDATES)}.'
-                )
-            things = self._candidates(image_index, self._everything_settings(**options))
+            require_known('The search for candidates', candidates or (), CANDIDATES)
+            settings = self._everything_settings(**(candidates or {}))
+            things = self._candidates(image_index, settings)
         elif candidates:
             raise ValueError('candidates are settings of a search without bboxes: give either.')
         else:
@@ -219,26 +211,18 @@ class FindMode:
         height, width = encoded.ori_shape
         quality = 'predicted_iou' if self.model.predicts_quality else 'stability_score'
         things = [
-            {
-                'segmentation': mask,
-                'area': int(coco_mask.area(mask)),
-                'bbox': coco_mask.toBbox(mask).tolist(),
-                'box': prompts.bboxes[row].tolist(),
-                'crop_box': [0, 0, width, height],
-                'regions': RegionEmbeddings(*(part[row] for part in pred.regions)),
-                quality: float(pred.scores[row]),
-            }
+            dict(
+                measured(mask),
+                box=prompts.bboxes[row].tolist(),
+                crop_box=[0, 0, width, height],
+                regions=RegionEmbeddings(*(part[row] for part in pred.regions)),
+                **{quality: float(pred.scores[row])},
+            )
             for row, mask in enumerate(pred.masks)
         ]
         encoded.candidates.clear()
         encoded.candidates[key] = [thing for thing in things if thing['area']]
         return encoded.candidates[key]
-
-
-def check_score_thr(score_thr: float) -> None:
-    """Raise a `ValueError` for a threshold that no score can be compared with."""
-    if not (isinstance(score_thr, Real) and 0 <= score_thr <= 1):
-        raise ValueError(f'score_thr must lie between 0 and 1, not {score_thr!r}.')
 
 
 def _checked_names(names: Sequence[str], argument: str) -> list[str]:
@@ -249,9 +233,12 @@ def _checked_names(names: Sequence[str], argument: str) -> list[str]:
         raise ValueError(f"{argument} are empty: give at least one, such as ['dog'].")
     seen: dict[tuple, str] = {}
     for name in names:
-        other = seen.setdefault(split_name(name), name)  # says what is empty or no string
-        if other is not name or names.count(name) > 1:
-            raise ValueError(f'{argument} have {other!r} and {name!r}, which are one: drop one.')
+        parts = split_name(name)  # says what is empty or no string
+        if parts in seen:
+            raise ValueError(
+                f'{argument} have {seen[parts]!r} and {name!r}, which are one: drop one.'
+            )
+        seen[parts] = name
     return names
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.logging import print_log
 
+from ..logs import warn
+from ..validation import require_file
 from .image_input import read_image
 from .input_list import list_images
 
@@ -34,9 +34,7 @@ def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         yield from _images(source)
         return
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no video {source}. The working folder is {Path.cwd()}.')
-    video, number = cv2.VideoCapture(str(path)), 0
+    video, number = cv2.VideoCapture(str(require_file(path, 'video'))), 0
     try:
         while (frame := video.read()[1]) is not None:
             yield f'{number:06d}.jpg', frame
@@ -45,7 +43,7 @@ def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
     finally:
         video.release()
     if 0 < number < 0.95 * count:  # an estimate
-        _warn(f'{source} is truncated: {number} of its {count:.0f} frames can be read.')
+        warn(f'{source} is truncated: {number} of its {count:.0f} frames can be read.')
     if number == 0:
         raise ValueError(f'{source} is truncated or no video that OpenCV reads. Convert it to MP4.')
 
@@ -57,13 +55,9 @@ def _images(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
             image = read_image(file)
         except (OSError, ValueError) as reason:
             error = error or reason
-            _warn(f'{reason} It is left out.')
+            warn(f'{reason} It is left out.')
             continue
         is_any = True
         yield name, image
     if not is_any:
         raise error
-
-
-def _warn(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)

@@ -19,6 +19,7 @@ from ..checkpoints.fingerprint import hash_of, module_fingerprint, tensor_digest
 from ..datasets.transforms import ResizeLongestSide
 from ..models.detectors import OVSAM
 from ..models.detectors.features import ImageFeatures
+from ..validation import require_at_least, require_file
 
 FORMAT = 'mmovsam image features, version 1'
 
@@ -70,8 +71,7 @@ class ImageEncoder:
     """
 
     def __init__(self, model: OVSAM, cache_size: int) -> None:
-        if cache_size < 0:
-            raise ValueError(f'cache_size must be at least 0, not {cache_size}.')
+        require_at_least(0, cache_size=cache_size)
         self.model = model
         self.cache_size = cache_size
         self.resize = ResizeLongestSide(model.input_size)
@@ -168,11 +168,7 @@ class ImageEncoder:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged, something else, or of another model.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(
-                f'There is no file of features {path} (the working folder is {Path.cwd()}). Write '
-                'it with save_features.'
-            )
+        require_file(path, 'file of features', 'Write it with save_features.')
         if Path(path).suffix != '.safetensors':
             raise ValueError(f'Features are in a .safetensors file, {path} is none.')
         content = load_checkpoint_file(path)

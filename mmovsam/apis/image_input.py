@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,6 +12,7 @@ from PIL import Image
 from ..datasets.images import no_image, whole_image_size
 from ..heif import heif_kind, open_heif, require_heif_reader
 from ..pixels import decode_image, tiff_tags, to_color, upright
+from ..validation import require_file
 
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
 TIFF_SIZE = 256, 257  # tags: width and height
@@ -45,13 +45,7 @@ def read_image(
         raise ValueError(f"image_format is 'RGB' or 'BGR', not {image_format!r}.")
     name = 'The data'
     if isinstance(image, (str, PathLike)):
-        name = str(image)
-        if not Path(image).is_file():
-            what = 'is a folder' if Path(image).is_dir() else 'does not exist'
-            raise FileNotFoundError(
-                f'The image file {name} {what}. The working folder is {Path.cwd()}.'
-            )
-        image = Path(image).read_bytes()
+        name, image = str(image), require_file(image, 'image file').read_bytes()
     elif hasattr(image, 'read'):
         name = f'The open file {getattr(image, "name", "")}'.strip()
         image = image.read()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mmdet.structures.mask import encode_mask_results
+from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from ..datasets.annotations import run_lengths as read_counts
@@ -17,6 +18,12 @@ def run_lengths(masks: Tensor | list[dict]) -> list[dict]:
     if isinstance(masks, Tensor):
         masks = encode_mask_results(masks.cpu().numpy())
     return [dict(mask, counts=mask['counts'].decode()) for mask in masks]
+
+
+def measured(mask: dict) -> dict:
+    """A mask, run lengths, with its `area` in pixels and its `bbox`, x, y, width, height."""
+    bbox, area = coco_mask.toBbox(mask).tolist(), int(coco_mask.area(mask))
+    return dict(segmentation=mask, area=area, bbox=bbox)
 
 
 def moved(mask: Mapping, left: int, top: int, size: Sequence[int]) -> dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
-from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -31,11 +29,13 @@ from ..checkpoints import (
 )
 from ..fileio import write_atomic
 from ..fonts import use_fonts
+from ..logs import warn
 from ..models.detectors.prompted_detector import PromptedDetector
 from ..models.detectors.run_lengths import decode_runs
 from ..pretrained import checkpoint_file, read_config
 from ..prompts import GTPrompter, Prompts
 from ..prompts.detectors import inference_pipeline
+from ..validation import require_at_least
 from ..vocabulary import TextClassifier, Vocabulary
 from .auto_labeling.overlay import as_text
 from .image_input import read_image
@@ -209,14 +209,10 @@ class OVSAMInferencer(DetInferencer):
         return list_inputs(inputs)
 
     def preprocess(
-        self,
-        inputs: list,
-        batch_size: int = 1,
-        prompts: Prompts | Mapping | Sequence | None = None,
+        self, inputs: list, batch_size: int = 1, prompts: Prompts | Mapping | Sequence | None = None
     ) -> Iterator[tuple[list[_Item], list[_Item]]]:
         """Read the images of one batch after the other; each is for pictures and for the model."""
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, not {batch_size}.')
+        require_at_least(1, batch_size=batch_size)
         given = self._given_prompts(prompts, len(inputs))
         names = FileNames()
         errors = []
@@ -274,7 +270,7 @@ class OVSAMInferencer(DetInferencer):
             if item.name not in str(error) or not expected:
                 reason = error if expected else repr(error)
                 item.error = ValueError(f'{item.name} cannot be read: {reason}')
-            print_log(f'{item.error} It is left out.', logger='current', level=logging.WARNING)
+            warn(f'{item.error} It is left out.')
             return item
         if prompts is None:
             return item

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 import unicodedata
 from collections import Counter
@@ -16,10 +15,10 @@ from urllib.request import url2pathname
 
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.fileio import get_file_backend, get_local_path
-from mmengine.logging import print_log
 
 from ..datasets.files import on_disk
 from ..heif import heif_extensions
+from ..logs import warn
 from ..vocabulary.names import read_lines
 
 OTHER_FORMATS = (
@@ -144,12 +143,10 @@ def _count_others(files: Sequence[str], folder: str) -> None:
     others = [ending for ending in OTHER_FORMATS if ending not in heif_extensions()]
     counts = {ending: endings[ending] for ending in others if endings[ending]}
     if counts:
-        print_log(
+        warn(
             f'{folder}: {sum(counts.values())} images are left out, their formats are not read: '
             f'{", ".join(f"{count} {ending}" for ending, count in counts.items())}. Convert '
-            "them to JPEG or PNG; HEIC is read after pip install 'mmovsam[heic]'.",
-            logger='current',
-            level=logging.WARNING,
+            "them to JPEG or PNG; HEIC is read after pip install 'mmovsam[heic]'."
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from os import PathLike
@@ -72,10 +71,10 @@ def open_large_image(
 ) -> LargeImage:
     """An image of which windows are read; arguments as for `read_image`.
 
-    TIFF files, with all that is called otherwise and built like them, are read in parts by rasterio
-    or else tifffile, whichever is installed (`mmovsam[large-images]`), at their full resolution. So
-    is what is sliced like an array: `numpy.memmap`, zarr, HDF5. All other images are decoded as a
-    whole, and so are TIFF files that are turned, or in colors of print.
+    TIFF files, with all that is called otherwise and built like them, are read in parts by tifffile
+    where it is installed (`mmovsam[large-images]`), at their full resolution. So is what is sliced
+    like an array: `numpy.memmap`, zarr, HDF5. All other images are decoded as a whole, and so are
+    TIFF files that are turned, or in colors of print.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -84,11 +83,10 @@ def open_large_image(
     if isinstance(image, LargeImage):
         return image
     if isinstance(image, (str, PathLike)) and Path(image).is_file():
-        if Path(image).suffix.lower() in TIFF_SUFFIXES and _is_shown_as_stored(image):
-            for module, opened in (('rasterio', _by_rasterio), ('tifffile', _by_tifffile)):
-                found = opened(str(image)) if find_spec(module) else None
-                if found is not None:
-                    return LargeImage(*found, 'RGB', value_range)
+        is_tiff = Path(image).suffix.lower() in TIFF_SUFFIXES and find_spec('tifffile')
+        tiff = _open_tiff(str(image)) if is_tiff and _is_shown_as_stored(image) else None
+        if tiff is not None:
+            return LargeImage(*tiff, 'RGB', value_range)
     elif hasattr(image, 'shape') and hasattr(image, 'dtype') and len(image.shape) in (2, 3):
         return LargeImage(_slices(image), image.shape[:2], image_format, value_range)
     array = read_image(image, image_format, value_range)
@@ -110,31 +108,7 @@ def _slices(array) -> Callable[[int, int, int, int], np.ndarray]:
     return lambda y1, y2, x1, x2: array[y1:y2, x1:x2]
 
 
-def _by_rasterio(path: str):
-    """How windows are read and `(H, W)`; None for what is to be read as a whole."""
-    import rasterio
-    from rasterio.windows import Window
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
-            file = rasterio.open(path)
-    except rasterio.errors.RasterioIOError as error:
-        raise ValueError(f'{path} is truncated or no image: {error}') from None
-    if file.count > 4 or rasterio.enums.ColorInterp.palette in file.colorinterp:
-        return None
-
-    def read(y1, y2, x1, x2):
-        window = Window.from_slices((y1, min(y2, file.height)), (x1, min(x2, file.width)))
-        try:
-            return file.read(window=window).transpose(1, 2, 0)
-        except rasterio.errors.RasterioIOError as error:
-            raise ValueError(f'{path} cannot be read at {x1}, {y1}: {error}') from None
-
-    return read, (file.height, file.width)
-
-
-def _by_tifffile(path: str):
+def _open_tiff(path: str):
     """How windows are read and `(H, W)`; None for what is to be read as a whole."""
     import tifffile
 

@@ -61,12 +61,13 @@ def load(
     """Load a model, as `OVSAMPredictor.from_config`, and what reads the names typed for it."""
     predictor = OVSAMPredictor.from_config(config, checkpoint, device, cache_size)
     classifier = predictor.model.classifier
-    own = classifier.read() if classifier is not None and classifier.file is not None else None
+    has_file = classifier is not None and classifier.file is not None
+    vocabulary = classifier.read() if has_file else None
     cfg = read_config(config, weights=False)
     vocabularies = cfg.get('vocabularies') or []
     built = {each.title: load_classifier(each.file) for each in vocabularies}
     text_encoder = cfg.get('text_encoder')
-    name_encoder = NameEncoder(own, text_encoder, built=built)
+    name_encoder = NameEncoder(vocabulary, text_encoder, built=built)
     if text_encoder and str(text_encoder.get('checkpoint')).startswith('mmovsam://'):
         name_encoder.load_tower()  # it is here; others may be large, or have to be downloaded
     return predictor, name_encoder

@@ -22,7 +22,7 @@ class NameEncoder:
     by a name or two at a time. May be used by several threads.
 
     Args:
-        own: The model's vocabulary; None if it has none.
+        vocabulary: The model's; None if it has none.
         text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None for no text tower.
         max_names: How many a typed list may have.
         built: Built vocabularies to choose from, each by what it is called. Where several know a
@@ -31,23 +31,23 @@ class NameEncoder:
 
     def __init__(
         self,
-        own: TextClassifier | None = None,
+        vocabulary: TextClassifier | None = None,
         text_encoder: Mapping | None = None,
         max_names: int = 2000,
         built: Mapping[str, TextClassifier] | None = None,
     ) -> None:
-        self.own = own
+        self.vocabulary = vocabulary
         self.max_names = max_names
         self.built = dict(built or {})
         self._text_encoder_args = text_encoder
         self._text_encoder = None
         self._known: dict[Names, tuple[Rows, bool]] = {}  # of built ones, and if it is novel
-        for vocabulary in (*reversed(self.built.values()), own):
-            if vocabulary is not None and vocabulary.names is not None:
-                novel = vocabulary.novel or [True] * len(vocabulary.names)
+        for each in (*reversed(self.built.values()), vocabulary):
+            if each is not None and each.names is not None:
+                novel = each.novel or [True] * len(each.names)
                 # A class that the model would never predict (None) is wanted where it is listed.
-                known = zip(_rows(vocabulary), (flag is not False for flag in novel))
-                self._known.update(zip(map(split_name, vocabulary.names), known))
+                known = zip(_rows(each), (flag is not False for flag in novel))
+                self._known.update(zip(map(split_name, each.names), known))
         self._typed: dict[Names, Rows] = {}
         self._lock = threading.Lock()
 

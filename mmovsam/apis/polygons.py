@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+
+from .tidying import cut_out
 
 TOLERANCE = 0.75  # pixels
 SMALL = 30  # pixels, the side of a square; masks of less area have less tolerance
@@ -29,6 +31,15 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float | None = None) -> list[n
         Pixel x covers x to x + 1, as in COCO. None for an empty mask.
     """
     return [joined(rings) for rings in _pieces(mask, tolerance)]
+
+
+def polygons_of(thing: Mapping) -> list[np.ndarray]:
+    """The pieces of an object with a mask and its box, in pixels of the image.
+
+    Only the part in the box is decoded: it may be a thousandth of the image.
+    """
+    mask, (rows, columns) = cut_out(thing)
+    return [piece + (columns.start, rows.start) for piece in mask_to_polygons(mask)]
 
 
 def joined(rings: Sequence[np.ndarray]) -> np.ndarray:

@@ -20,13 +20,13 @@ from torch import Tensor
 from ..checkpoints import check_fit, safe_loading, state_dict_of
 from ..devices import choose_device
 from ..layers.mask_decoder import DecodedMasks
-from ..models.backbones import TimmBackbone
 from ..models.detectors import OVSAM
 from ..models.heads import OpenVocabClassifier
 from ..pixels import checked_range
 from ..pretrained import checkpoint_file, find_pretrained, read_config
 from ..prompts import Prompts
 from ..prompts.gt_prompter import mask_logits
+from ..validation import require_at_least, require_choice
 from ..vocabulary import TextClassifier, Vocabulary
 from .everything import EverythingMode
 from .find import FindMode
@@ -137,7 +137,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
         check_fit(model, content, whole=True)
         model.load_state_dict(state_dict_of(content), strict=False)
-        if isinstance(model.backbone, TimmBackbone):
+        if hasattr(model.backbone, 'fold_batch_norms'):
             model.eval().backbone.fold_batch_norms()
         everything = cfg.get('everything')
         return cls(model.to(device), cfg.get('text_encoder'), cache_size, everything)
@@ -215,7 +215,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
     # Images
 
     def set_image(self, image, image_format: str = 'RGB') -> None:
-        """Encode an image; every later prompt is answered from the result.
+        """Encode an image; every later prompt is decoded from the result.
 
         Args:
             image: An array, a PIL image, or a file; see `read_image`.
@@ -258,7 +258,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
 
     @property
     def is_image_set(self) -> bool:
-        """Whether prompts can be answered."""
+        """Whether there is an image to prompt."""
         return bool(self._images)
 
     def save_features(self, path: str | PathLike) -> None:
@@ -340,7 +340,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         encoded = self._encoded(image_index)
         checked = checked_prompt(prompt, encoded.ori_shape, self.model.logit_size)
         prompts = as_prompts([checked], self.model.logit_size)
-        return self._answer(encoded, prompts, multimask_output, top_k, mask_format, True)
+        return self._predict(encoded, prompts, multimask_output, top_k, mask_format, True)
 
     def mask_input(self, mask: np.ndarray, image_index: int = 0) -> np.ndarray:
         """A mask of the image as `mask_input`, to prompt with what is known already.
@@ -407,16 +407,15 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             TypeError: The prompts are something else.
             ValueError: As for `predict`; the message says which prompt.
         """
-        if mask_format not in MASK_FORMATS:
-            raise ValueError(f'mask_format is {mask_format!r}; choose one of {MASK_FORMATS}.')
+        require_choice(MASK_FORMATS, mask_format=mask_format)
         encoded = self._encoded(image_index)
         prompts = checked_prompts(prompts, encoded.ori_shape, self.model.logit_size)
-        return self._answer(
+        return self._predict(
             encoded, prompts, multimask_output, top_k, mask_format, keep_logits, keep_regions
         )
 
     @torch.no_grad()
-    def _answer(
+    def _predict(
         self,
         encoded: EncodedImage,
         prompts: Prompts,
@@ -427,8 +426,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         keep_regions: bool = False,
         decoded: tuple[Tensor, Tensor] | None = None,
     ) -> Prediction:
-        if top_k < 1:
-            raise ValueError(f'top_k must be at least 1, not {top_k}.')
+        require_at_least(1, top_k=top_k)
         per_prompt = self.model.masks_per_prompt if multimask_output else 1
         with self._lock:
             classifier = self.classifier

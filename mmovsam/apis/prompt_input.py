@@ -12,6 +12,7 @@ from torch import nn
 from ..models.detectors.prompted_detector import PromptedDetector
 from ..prompts import Prompts
 from ..prompts.boxes import check_units
+from ..validation import require_known
 
 FIELDS = ('point_coords', 'point_labels', 'box', 'mask_input')
 
@@ -77,9 +78,7 @@ def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -
             of another shape or unknown.
     """
     prompt = {key: value for key, value in prompt.items() if value is not None}
-    unknown = sorted(map(str, set(prompt) - set(FIELDS)))
-    if unknown:
-        raise ValueError(f'A prompt has no {", ".join(unknown)}; it has {", ".join(FIELDS)}.')
+    require_known('A prompt', prompt, FIELDS)
     if ('point_labels' in prompt) != ('point_coords' in prompt):
         raise ValueError(
             'A prompt has point_coords, (P, 2) xy, and '

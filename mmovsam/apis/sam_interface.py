@@ -171,10 +171,7 @@ class SamInterface:
         """
         encoded = self._encoded(image_index)
         prompts = Prompts(
-            None if boxes is None else boxes.reshape(-1, 4),
-            point_coords,
-            point_labels,
-            mask_input,
+            None if boxes is None else boxes.reshape(-1, 4), point_coords, point_labels, mask_input
         ).to('cpu')
         size = self.model.logit_size
         if mask_input is not None and tuple(mask_input.shape[1:]) != (1, size, size):

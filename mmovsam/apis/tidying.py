@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .inference_results import moved, run_lengths
+from .inference_results import measured, moved, run_lengths
 
 
 def mask_quality(thing: Mapping) -> float:
@@ -59,8 +59,7 @@ def with_mask(
     (segmentation,) = run_lengths([coco_mask.encode(np.asfortranarray(mask, np.uint8))])
     if size:
         segmentation = moved(segmentation, *corner, size)
-    bbox = coco_mask.toBbox(segmentation).tolist()
-    return dict(thing, segmentation=segmentation, area=int(mask.sum()), bbox=bbox)
+    return dict(thing, **measured(segmentation))
 
 
 def cut_out(thing: Mapping) -> tuple[np.ndarray, tuple[slice, slice]]:

@@ -11,12 +11,11 @@ from numbers import Integral, Real
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .inference_results import moved, run_lengths
+from .inference_results import measured, moved, run_lengths
 from .large_image import LargeImage
 
 TILE_OVERLAP = 0.25
-SAME = 0.5
-"""IoU, where two tiles overlap, from which two pieces are of one object."""
+SAME = 0.5  # IoU, where two tiles overlap, from which two pieces are of one object
 NEAR = 1 / 80  # of a tile's side: what ends so close to a seam is cut by it
 
 Box = tuple[int, int, int, int]
@@ -79,11 +78,15 @@ def tile_boxes(shape: Sequence[int], tile_size: int, tile_overlap: float) -> Ite
     for length in shape[:2]:
         size = min(tile_size, length)
         step = max(1, int(size * (1 - tile_overlap)))
-        number = math.ceil((length - size) / step) + 1
-        starts = np.linspace(0, length - size, number).round().astype(int).tolist()
-        spans.append([(start, start + size) for start in starts])
+        spans.append(spread(length, size, math.ceil((length - size) / step) + 1))
     for (y1, y2), (x1, x2) in itertools.product(*spans):
         yield x1, y1, x2, y2
+
+
+def spread(length: int, size: int, number: int) -> list[tuple[int, int]]:
+    """Where so many pieces of one size begin and end that cover a length evenly."""
+    starts = np.linspace(0, length - size, number).round().astype(int).tolist()
+    return [(start, start + size) for start in starts]
 
 
 def in_image(thing: dict, tile: Box, shape: Sequence[int]) -> dict:
@@ -144,8 +147,6 @@ def _union(pieces: Sequence[dict]) -> dict:
     first, last = crops[:, :2].min(0), (crops[:, :2] + crops[:, 2:]).max(0)
     return dict(
         max(pieces, key=lambda piece: piece['area']),
-        segmentation=run_lengths([mask])[0],
-        area=int(coco_mask.area(mask)),
-        bbox=coco_mask.toBbox(mask).tolist(),
+        **measured(run_lengths([mask])[0]),
         crop_box=[*first.tolist(), *(last - first).tolist()],
     )

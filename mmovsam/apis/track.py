@@ -18,12 +18,9 @@ from .prediction import Prediction
 from .predictor import OVSAMPredictor
 
 POINTS_PER_SIDE = 12
-SAME = 0.7
-"""IoU above which two tracks would have one object; the less alike of them is lost."""
-TAKEN = 0.3
-"""IoU with a track that is there, above which a mask is none of a lost one."""
-SIZES = 1 / 3, 3.0
-"""How much smaller or larger, by its area, a lost object may come back."""
+SAME = 0.7  # IoU above which two tracks would have one object; the less alike of them is lost
+TAKEN = 0.3  # IoU with a track that is there, above which a mask is none of a lost one
+SIZES = 1 / 3, 3.0  # how much smaller or larger, by its area, a lost object may come back
 
 
 @dataclass

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 SCALES = '.scales'
-LEAST = 4096
-"""Smaller tensors, and those of one dimension, are kept in float16."""
+LEAST = 4096  # smaller tensors, and those of one dimension, are kept in float16
 
 
 def to_int8(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import zipfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from ..downloads import fetch, kept, open_remote
 from ..fileio import atomic_path
+from ..logs import warn
 from .tensor_pickle import Place, follow
 
 PART = '#'
@@ -49,7 +49,7 @@ def fetch_part(address: str) -> Path:
     try:
         return kept(address, name, make)
     except io.UnsupportedOperation as error:
-        print_log(f'{error}: it is fetched whole.', logger='current', level=logging.WARNING)
+        warn(f'{error}: it is fetched whole.')
     return fetch(url)
 
 

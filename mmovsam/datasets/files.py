@@ -1,14 +1,11 @@
 """The files of data sets: which are missing, how to get them, and where the images are."""
 
-import json
 import os
 import os.path as osp
 import unicodedata
 from functools import partial
 
 from mmengine.dataset import BaseDataset
-
-from ..fileio import read_text
 
 
 def check_files(required, purpose=None):
@@ -65,26 +62,6 @@ def config_files(cfg, loops=('train', 'val', 'test')):
     """Paths and remedies, for `check_files`, of what the data loaders of a config need."""
     datasets = [(cfg.get(f'{loop}_dataloader') or {}).get('dataset') for loop in loops]
     return [pair for each in datasets if isinstance(each, dict) for pair in dataset_files(each)]
-
-
-def read_json(path, remedy):
-    """Reads a JSON object; `remedy` says in every error how to get the file.
-
-    Raises:
-        FileNotFoundError: The file is missing.
-        ValueError: It is truncated, not JSON, not an object, or of another encoding.
-    """
-    check_files([(path, remedy)])
-    text = read_text(path)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f'{path} is truncated or not JSON ({error}); delete it and get it again. {remedy}'
-        ) from None
-    if not isinstance(content, dict):
-        raise ValueError(f'{path} holds a {type(content).__name__}, expected an object. {remedy}')
-    return content
 
 
 def leaf_datasets(dataset):

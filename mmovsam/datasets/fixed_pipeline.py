@@ -67,8 +67,8 @@ def _pipelines(dataset: Mapping) -> list[list[Mapping]]:
     parts = [*dataset.get('datasets', ())]
     if 'dataset' in dataset:
         parts.append(dataset['dataset'])
-    own = list(dataset.get('pipeline') or ())
-    return [[*pipeline, *own] for part in parts for pipeline in _pipelines(part)] or [own]
+    last = list(dataset.get('pipeline') or ())
+    return [[*pipeline, *last] for part in parts for pipeline in _pipelines(part)] or [last]
 
 
 def _fixed(transform: Mapping) -> dict | None:

@@ -1,17 +1,17 @@
 """Says clearly what is wrong with an image file, before a pipeline reads it."""
 
 import io
-import logging
 import zlib
 
 import mmengine.fileio
-from mmengine.logging import print_log
 from mmengine.utils import scandir
 from PIL import Image, UnidentifiedImageError
 
 from ..fileio import errors_naming, stand_in
 from ..heif import heif_kind, require_heif_reader
+from ..logs import warn
 from ..pixels import NoImageError, load_all_depths, read_values, tiff_tags
+from ..validation import require_choice
 from .files import check_files
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -45,8 +45,7 @@ class CheckedImages:
     REMEDY = 'Set data_root, ann_file and data_prefix of your config to where your data is.'
 
     def __init__(self, *args, damaged='stop', value_range=None, **kwargs):
-        if damaged not in ('stop', 'skip'):
-            raise ValueError(f"damaged must be 'stop' or 'skip', not {damaged!r}.")
+        require_choice(('stop', 'skip'), damaged=damaged)
         if damaged == 'skip' and kwargs.get('test_mode'):
             raise ValueError("damaged='skip' is for training; a test needs all of its images.")
         self.damaged = damaged
@@ -92,7 +91,7 @@ class CheckedImages:
     def _skipped(self, error):
         if self.damaged == 'stop':
             raise error
-        print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
+        warn(f'Skipped: {error}')
         return None  # MMEngine takes another one
 
     def complete(self, data_info):

@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from ..fileio import read_text
+from ..validation import require_choice
 from ..vocabulary import novel_flags
 from ..vocabulary.names import names_of_data, read_lines
 from .images import IMG_SUFFIXES, CheckedImages
@@ -64,10 +65,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         img_suffix=IMG_SUFFIXES,
         **kwargs,
     ):
-        if regions not in ('components', 'classes', 'instances'):
-            raise ValueError(
-                f"regions is {regions!r}, expected 'components', 'classes' or 'instances'"
-            )
+        require_choice(('components', 'classes', 'instances'), regions=regions)
         self.names_file = names_file
         self.regions = regions
         self.ignore_index = {ignore_index} if isinstance(ignore_index, int) else set(ignore_index)

@@ -1,6 +1,5 @@
 """What the datasets with named categories, base and novel, have in common."""
 
-import logging
 import os.path as osp
 
 import numpy as np
@@ -8,6 +7,8 @@ from mmdet.datasets import CocoDataset
 from mmdet.visualization import get_palette
 from mmengine.logging import print_log
 
+from ..fileio import read_json
+from ..logs import warn
 from ..prompts.boxes import CORNERS, check_units, look_like_corners
 from ..vocabulary import novel_flags
 from .annotations import (
@@ -22,7 +23,7 @@ from .annotations import (
     sort_categories,
     text,
 )
-from .files import on_disk, read_json
+from .files import on_disk
 from .images import CheckedImages
 
 
@@ -133,7 +134,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                     f'{message}; nothing else is left. The first has bbox '
                     f'{self._left_out[0]["bbox"]}, expected [left, top, width, height] in pixels'
                 )
-            print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
+            warn(f'{self.ann_file}: {message}')
             self._left_out = []
         read = [
             ((x1, y1, x2 - x1, y2 - y1), (info['width'], info['height']))
@@ -141,7 +142,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
             for x1, y1, x2, y2 in (each['bbox'] for each in info['instances'])
         ]
         if read and look_like_corners(*zip(*read)):
-            print_log(f'{self.ann_file}: boxes {CORNERS}', logger='current', level=logging.WARNING)
+            warn(f'{self.ann_file}: boxes {CORNERS}')
         if any('mask' not in each for each in kept):
             for transform in self.pipeline.transforms:
                 if getattr(transform, 'with_mask', False):

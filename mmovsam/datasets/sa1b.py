@@ -6,10 +6,11 @@ import os.path as osp
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
+from ..fileio import read_json
 from ..prompts.boxes import check_units
 from ..vocabulary.names import read_lines
 from .annotations import entries, field, image_size, instance
-from .files import on_disk, read_json
+from .files import on_disk
 from .images import CheckedImages
 
 

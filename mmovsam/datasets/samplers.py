@@ -9,6 +9,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from ..randomness import derive_seed
+from ..validation import require_at_least
 
 _ORDER, _IMAGES = 1, 2  # what a seed is for
 
@@ -44,10 +45,7 @@ class MixedSampler(Sampler):
         if num_samples is None:
             first = int((shares > 0).argmax())
             num_samples = math.ceil(self.sizes[first] / shares[first])
-        if num_samples < 1 or group_size < 1:
-            raise ValueError(
-                f'num_samples and group_size must be at least 1, got {num_samples} and {group_size}'
-            )
+        require_at_least(1, num_samples=num_samples, group_size=group_size)
         self.group_size = group_size
         self.groups = _apportioned(shares, math.ceil(num_samples / group_size))
         self.starts = [0, *dataset.cumulative_sizes[:-1]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 from collections.abc import Mapping
 from os import PathLike
@@ -11,9 +10,10 @@ from typing import Any
 import mmengine.fileio
 import numpy as np
 from mmdet.registry import DATASETS
-from mmengine.logging import print_log
 
+from ..logs import warn
 from ..teacher_features import DamagedFeatureError, Feature, FeatureStore
+from ..validation import require_choice
 from .fixed_pipeline import fixed_pipeline
 
 _NUM_COMPARED = 8  # about as many images are compared at the start, the others when they are read
@@ -41,8 +41,7 @@ class TeacherFeatureDataset:
     """
 
     def __init__(self, dataset: Mapping, features: str | PathLike, damaged: str = 'stop') -> None:
-        if damaged not in ('stop', 'skip'):
-            raise ValueError(f"damaged must be 'stop' or 'skip', not {damaged!r}.")
+        require_choice(('stop', 'skip'), damaged=damaged)
         if not isinstance(dataset, Mapping):
             raise TypeError(
                 f'TeacherFeatureDataset needs the config of a data set, not a {type(dataset)}: its '
@@ -101,7 +100,7 @@ class TeacherFeatureDataset:
             except DamagedFeatureError as error:
                 if not self.skip_damaged:
                     raise
-                print_log(f'Skipped: {error}', logger='current', level=logging.WARNING)
+                warn(f'Skipped: {error}')
             idx = np.random.randint(len(self))
         raise DamagedFeatureError(
             f'{_MAX_SKIPPED} features in a row are damaged in {self.store.folder}.'

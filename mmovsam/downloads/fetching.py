@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 
 from ..fileio import CACHE_VARIABLE, cache_folder, write_atomic
+from ..logs import warn
 from .errors import DownloadError, explain
 from .http import download, is_reachable
 
@@ -137,7 +137,7 @@ def _looked_after(address: str, get: Callable) -> Path:
             if record is not None and record.is_unchanged():
                 return Path(record.path)  # no library has to be asked, nor a server
             if record is None and (licence := licence_of(address)):
-                print_log(f'{address}: {licence}', logger='current', level=logging.WARNING)
+                warn(f'{address}: {licence}')
             path, revision = get(address, record.revision if record else None)
             _check(path, address, folder, record, revision)
         return path

@@ -35,6 +35,7 @@ from ..teacher_features import (
     repair_store,
     weights_fingerprint,
 )
+from ..validation import require_choice
 from .processes import by_main_process, only_run
 
 DAMAGED = ('skip', 'recompute')
@@ -84,8 +85,8 @@ def dump_teacher_features(
             same id; the store is of other features, or damaged; or another run is filling it.
         OSError: The disk is too small.
     """
-    if damaged not in (None, *DAMAGED):
-        raise ValueError(f'damaged must be one of {", ".join(DAMAGED)}, or None, not {damaged!r}.')
+    if damaged is not None:
+        require_choice(DAMAGED, damaged=damaged)
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     if not cfg.model.get('teacher'):
         raise ValueError('The model of this config has no teacher whose features could be dumped.')

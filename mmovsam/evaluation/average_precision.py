@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
-from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Container, Sequence
 from itertools import chain
@@ -14,7 +12,6 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -34,9 +31,11 @@ from ..datasets.annotations import (
     sort_categories,
     text,
 )
-from ..datasets.files import check_files, read_json
+from ..datasets.files import check_files
+from ..fileio import read_json
+from ..logs import log_table, warn
 from ..prompts.boxes import check_units
-from .open_vocab_metric import log_table, to_numpy
+from .open_vocab_metric import to_numpy
 
 IOU_TYPES = ('bbox', 'segm')
 CLASSES_AT_ONCE = 64  # one does not affect another, and memory grows with images times classes
@@ -44,8 +43,9 @@ AREAS = ('', 's', 'm', 'l')  # in the order of COCO's evaluation
 FREQUENCIES = ('r', 'c', 'f')
 
 
-class AveragePrecision(BaseMetric):
-    """What the average precisions of COCO and LVIS have in common.
+@METRICS.register_module()
+class OpenVocabCocoMetric(BaseMetric):
+    """COCO's average precision of boxes and masks over all, base and novel classes.
 
     Ground truth is the annotation file itself, not what a dataset keeps of it, but for masks
     without area, which are named, counted and left out. An `area` that is missing, null or 0 is
@@ -54,7 +54,10 @@ class AveragePrecision(BaseMetric):
 
     The values, 0 to 1, are `{bbox,segm}_AP` (mean over IoU 0.5 to 0.95), `_AP50`, `_AP75`, and
     `_APs`, `_APm`, `_APl` of small, medium and large objects. Each is a mean over classes; one
-    without an object in the tested images is left out of it, and a mean over no class is -1.
+    without an object in the tested images is left out of it, and a mean over no class is -1. There
+    are also `{bbox,segm}_AP_base`, `_AP50_base`, `_AP_novel` and `_AP50_novel` where the dataset's
+    metainfo has `novel` (True, False, or None for a class that is neither). At most 100
+    predictions a class and image count.
 
     Args:
         ann_file: Annotation file of the tested dataset, in COCO's JSON layout.
@@ -66,14 +69,10 @@ class AveragePrecision(BaseMetric):
         ValueError: If `metric` is unknown, or the file does not have what it needs.
     """
 
+    default_prefix = 'coco'
     max_per_img: int | None = None  # of the predictions, over all classes
 
-    def __init__(
-        self,
-        ann_file: str,
-        metric: str | Sequence[str] = IOU_TYPES,
-        **kwargs,
-    ) -> None:
+    def __init__(self, ann_file: str, metric: str | Sequence[str] = IOU_TYPES, **kwargs) -> None:
         super().__init__(**kwargs)
         self.metrics = (metric,) if isinstance(metric, str) else tuple(metric)
         if not self.metrics or set(self.metrics) - set(IOU_TYPES):
@@ -132,11 +131,9 @@ class AveragePrecision(BaseMetric):
                 f'image {unknown.pop()!r} was tested but is not in {self.ann_file}. {self._remedy}'
             )
         if len(results) < len(images):
-            print_log(
+            warn(
                 f'Average precision over {len(results)} of the {len(images)} images of '
-                f'{self.ann_file}: the others were not tested',
-                logger='current',
-                level=logging.WARNING,
+                f'{self.ann_file}: the others were not tested'
             )
         place = {category_id: number for number, category_id in enumerate(in_order)}
         counted = [self._counted(images[found[0]], category_ids, place, found) for found in results]
@@ -149,17 +146,24 @@ class AveragePrecision(BaseMetric):
         log_table(self.metrics, rows)
         return metrics
 
-    @abstractmethod
     def _index(self, dataset: dict):
         """The evaluation's own `COCO` object of a dict in COCO's JSON layout."""
+        index = COCO()
+        index.dataset = dataset
+        index.createIndex()
+        return index
 
-    @abstractmethod
     def _evaluator(self, ground_truth, detections, iou_type: str):
-        """An evaluation with `params`, `evaluate`, `accumulate` and `eval`, as pycocotools has."""
+        return COCOeval(ground_truth, detections, iou_type)
 
-    @abstractmethod
     def _groups(self, category_ids: list) -> dict[str, list[bool]]:
         """Which classes, in order of id, belong to the groups that have values of their own."""
+        novel = self.dataset_meta.get('novel')
+        if novel is None:
+            return {}
+        flags = dict(zip(self._category_ids(), novel))
+        kinds = dict(_base=False, _novel=True)
+        return {key: [flags[i] == wanted for i in category_ids] for key, wanted in kinds.items()}
 
     def _summarize(self, precision: np.ndarray, category_ids: list) -> dict[str, float]:
         """Means over precision (IoU thresholds, recalls, classes in order of id, areas)."""
@@ -195,14 +199,15 @@ class AveragePrecision(BaseMetric):
                     raise ValueError(
                         f"{message}; correct them, or set {type(self).__name__}(metric='bbox')"
                     )
-                self._warn(message)
+                warn(f'{self.ann_file}: {message}')
             hidden = [
                 each for each in kept if not is_inside(each['bbox'], *sizes[each['image_id']])
             ]
             if hidden:
-                self._warn(
-                    f'{len(hidden)} of {len(found)} annotations ({name_of(hidden[0])} ...) have no '
-                    'box inside their image, and no prediction can match them'
+                warn(
+                    f'{self.ann_file}: {len(hidden)} of {len(found)} annotations '
+                    f'({name_of(hidden[0])} ...) have no box inside their image, '
+                    'and no prediction can match them'
                 )
         except ValueError as error:
             raise ValueError(f'{self.ann_file}: {error}') from None
@@ -210,9 +215,6 @@ class AveragePrecision(BaseMetric):
         return self._index(
             {**content, 'annotations': [{**a, 'id': i} for i, a in enumerate(kept, 1)]}
         )
-
-    def _warn(self, message: str) -> None:
-        print_log(f'{self.ann_file}: {message}', logger='current', level=logging.WARNING)
 
     def _annotation(self, annotation: dict, sizes: dict) -> dict:
         where = name_of(annotation)
@@ -318,35 +320,7 @@ def _to_rle(mask) -> dict:
 
 
 @METRICS.register_module()
-class OpenVocabCocoMetric(AveragePrecision):
-    """COCO's average precision of boxes and masks over all, base and novel classes.
-
-    Besides the values of `AveragePrecision` there are `{bbox,segm}_AP_base`, `_AP50_base`,
-    `_AP_novel` and `_AP50_novel` where the dataset's metainfo has `novel` (True, False, or None for
-    a class that is neither). At most 100 predictions a class and image count. Arguments are those
-    of `AveragePrecision`.
-    """
-
-    default_prefix = 'coco'
-
-    def _index(self, dataset: dict) -> COCO:
-        index = COCO()
-        index.dataset = dataset
-        index.createIndex()
-        return index
-
-    def _evaluator(self, ground_truth: COCO, detections: COCO, iou_type: str) -> COCOeval:
-        return COCOeval(ground_truth, detections, iou_type)
-
-    def _groups(self, category_ids: list) -> dict[str, list[bool]]:
-        novel = self.dataset_meta.get('novel')
-        flags = dict(zip(self._category_ids(), novel or ()))
-        kinds = dict(_base=False, _novel=True) if novel is not None else {}
-        return {key: [flags[i] == wanted for i in category_ids] for key, wanted in kinds.items()}
-
-
-@METRICS.register_module()
-class OpenVocabLVISMetric(AveragePrecision):
+class OpenVocabLVISMetric(OpenVocabCocoMetric):
     """LVIS's average precision of boxes and masks over all, rare, common and frequent classes.
 
     LVIS is annotated image by image for some classes only (Gupta et al., 2019). A prediction counts
@@ -354,11 +328,11 @@ class OpenVocabLVISMetric(AveragePrecision):
     nobody looked. One that matches nothing does not count either where the class is in
     `not_exhaustive_category_ids`: it may be an object that nobody annotated.
 
-    Besides the values of `AveragePrecision` there are `{bbox,segm}_APr`, `_APc` and `_APf`.
+    In place of base and novel classes' there are `{bbox,segm}_APr`, `_APc` and `_APf`.
 
     Args:
         max_per_img: So many predictions an image count at most, over all classes.
-        *args: As for `AveragePrecision`, `ann_file` being LVIS v1's.
+        *args: As for `OpenVocabCocoMetric`, `ann_file` being LVIS v1's.
         **kwargs: Likewise.
 
     Raises:

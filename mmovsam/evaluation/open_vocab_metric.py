@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from ..logs import log_table
 from ..prompts.sampling import masks_to_numpy
+from ..validation import require_choice
 
 
 def to_numpy(value) -> np.ndarray:
     """A tensor, MMDetection's boxes, or numbers as an array."""
     value = getattr(value, 'tensor', value)
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-
-
-def log_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
-    """Write rows of cells with their names to the log."""
-    width = max(map(len, rows)) + 2
-    lines = [(' ' * width, *columns), *((f'{name:<{width}}', *row) for name, row in rows.items())]
-    text = '\n'.join(name + ''.join(f'{cell:>9}' for cell in cells) for name, *cells in lines)
-    print_log(f'\n{text}', logger='current')
 
 
 def _mask(masks, i: int) -> np.ndarray:
@@ -70,15 +63,10 @@ class OpenVocabMetric(BaseMetric):
     default_prefix = 'open_vocab'
 
     def __init__(
-        self,
-        match: str = 'order',
-        iou_thr: float = 0.5,
-        with_labels: bool = True,
-        **kwargs,
+        self, match: str = 'order', iou_thr: float = 0.5, with_labels: bool = True, **kwargs
     ) -> None:
         super().__init__(**kwargs)
-        if match not in ('order', 'iou'):
-            raise ValueError(f"match must be 'order' or 'iou', got {match!r}")
+        require_choice(('order', 'iou'), match=match)
         self.match = match
         self.iou_thr = iou_thr
         self.with_labels = with_labels

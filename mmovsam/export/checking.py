@@ -16,8 +16,7 @@ from ..vocabulary import TextClassifier
 from .onnx_model import ONNXModel
 from .vocabulary import VocabularyArrays
 
-THRESHOLDS = (-1.0, 0.0, 1.0)
-"""Of logits: where masks end, and what stability counts."""
+THRESHOLDS = (-1.0, 0.0, 1.0)  # of logits: where masks end, and what stability counts
 # how many prompts, how many points each has, whether they have boxes too
 PROMPT_SIZES = (
     (1, 0, True),

@@ -13,10 +13,8 @@ from ..models.detectors.region_crops import RegionCrops, encode_crops, look_agai
 from ..models.heads.open_vocab_classifier import EXCLUDED
 from ..models.heads.window_decoder import WindowPrompts
 
-FINE_MAPS = 3
-"""High-resolution maps of an image, where there are any."""
-PIXELS = 'pixels'
-"""The image itself, for a decoder that looks at crops of it."""
+FINE_MAPS = 3  # high-resolution maps of an image, where there are any
+PIXELS = 'pixels'  # the image itself, for a decoder that looks at crops of it
 
 
 class EncoderGraph(nn.Module):
@@ -151,12 +149,7 @@ class DecoderGraph(nn.Module):
         )
 
     def _decode_windows(
-        self,
-        image: ImageFeatures,
-        bboxes: Tensor,
-        has_bbox: Tensor,
-        coords: Tensor,
-        labels: Tensor,
+        self, image: ImageFeatures, bboxes: Tensor, has_bbox: Tensor, coords: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Masks `(N, 1, h, w)` and their quality `(N,)`, by the window decoder."""
         decoder, maps = self.model.window_decoder, image.pyramid

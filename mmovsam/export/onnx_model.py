@@ -15,9 +15,7 @@ from .vocabulary import VocabularyArrays
 FORMAT = 'mmovsam ONNX, version 1'
 SETTINGS = 'model.json'
 PROVIDERS = ('CPUExecutionProvider',)
-BOX_CORNERS = (2, 3)
-PADDING = -1
-"""Labels of points besides 1 (foreground) and 0 (background)."""
+BOX_CORNERS, PADDING = (2, 3), -1  # labels of points besides 1 (foreground), 0 (background)
 
 
 class ONNXModel:
@@ -71,10 +69,7 @@ class ONNXModel:
         return dict(zip(self.settings['encoder']['outputs'], outputs))
 
     def decode(
-        self,
-        features: dict[str, np.ndarray],
-        prompts: Prompts,
-        img_shape: tuple[int, int],
+        self, features: dict[str, np.ndarray], prompts: Prompts, img_shape: tuple[int, int]
     ) -> tuple[np.ndarray, ...]:
         """Segment and name N prompts, in pixels of the network's input, of one image.
 

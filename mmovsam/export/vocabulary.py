@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 
 from ..fileio import atomic_path
+from ..logs import warn
 from ..vocabulary import TextClassifier
 
-BASE, NOVEL, NEITHER = 0, 1, -1
-"""Kinds of classes, see `OpenVocabClassifier.fuse`."""
+BASE, NOVEL, NEITHER = 0, 1, -1  # kinds of classes, see `OpenVocabClassifier.fuse`
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,9 @@ class VocabularyArrays:
     def from_classifier(cls, classifier: TextClassifier) -> VocabularyArrays:
         """Those of a text classifier. Its bias is left out, with a warning."""
         if classifier.bias is not None:
-            print_log(
+            warn(
                 'The bias of the names is no part of an export: names of different origin do not '
-                'score there as they do here.',
-                logger='current',
-                level=logging.WARNING,
+                'score there as they do here.'
             )
         embeddings, counts = classifier.flat()
         slots = torch.arange(int(counts.max()))

@@ -10,8 +10,9 @@ import torch
 
 from ..apis import OVSAMPredictor
 from ..apis.auto_labeling.sources import FIND, Found, find_source
-from ..apis.find import SCORE_THR, check_score_thr
+from ..apis.find import SCORE_THR
 from ..apis.image_input import read_image
+from ..validation import require_fraction
 from ..vocabulary import Vocabulary
 from ..vocabulary.sources import WORDS
 
@@ -46,7 +47,7 @@ class ObjectFinder:
     ) -> None:
         finds = prompter == FIND
         self.score_thr = SCORE_THR * finds if score_thr is None else score_thr
-        check_score_thr(self.score_thr)
+        require_fraction(score_thr=self.score_thr)
         # all that there is: a higher threshold takes objects away and changes none
         self._source = find_source(prompter, dict(options, score_thr=0) if finds else options, [])
         self.predictor = OVSAMPredictor.from_config(model, checkpoint, device)

@@ -28,7 +28,7 @@ from ..datasets.annotations import (
     segmentation,
     text,
 )
-from ..datasets.files import read_json
+from ..fileio import read_json
 
 CANVAS = 512
 """Photographs with a longer side are made smaller."""

@@ -6,8 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-OVSAM_FILES = 'hf://HarborYuan/ovsam_models'
-"""The authors' release of Open-Vocabulary SAM."""
+OVSAM_FILES = 'hf://HarborYuan/ovsam_models'  # the authors' release of Open-Vocabulary SAM
 SAM_FILE = 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth'
 CLIP_FILE = 'open_clip://RN50x16:openai'
 

@@ -20,6 +20,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..checkpoints.loading import safe_loading, state_dict_of
+from ..logs import warn
 from .boxes import clip_boxes
 from .detectors import (
     checkpoint_classes,
@@ -89,13 +90,13 @@ class DetectorPrompter(Prompter):
             self.pipeline = inference_pipeline(config, pipeline)
             # In eval mode SyncBN is BN, but it cannot run on a CPU among several processes.
             built = revert_sync_batchnorm(MODELS.build(config.model))
-            self.detector = built.eval().requires_grad_(False)
+            # no submodule: checkpoints, conversions and optimizers of OVSAM do not see it
+            vars(self)['detector'] = built.eval().requires_grad_(False)
             named = config_classes(config) if classes is None else given_classes(classes)
         agnostic = isinstance(self.detector, RPN)  # though its data set has classes
         self._classes = None if agnostic and classes is None else named
         self._classes_final = agnostic or classes is not None
         self._ready = False
-        self._register_state_dict_hook(self._leave_detector_out)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -108,22 +109,14 @@ class DetectorPrompter(Prompter):
             self.init_weights()
         return self._classes
 
-    def train(self, mode: bool = True) -> DetectorPrompter:
-        """Sets the mode of this module; the detector stays in eval mode."""
-        super().train(mode)
-        self.detector.eval()
-        return self
-
     def init_weights(self) -> None:
         """Loads the detector's weights, once."""
         if self._ready:
             return
         if self.checkpoint is None:
-            print_log(
+            warn(
                 'DetectorPrompter has no checkpoint: its boxes are those of a random detector. '
-                'Set checkpoint=... in its config.',
-                logger='current',
-                level=logging.WARNING,
+                'Set checkpoint=... in its config.'
             )
         else:
             # MMEngine's loader also downloads from the model zoo's links.
@@ -151,29 +144,14 @@ class DetectorPrompter(Prompter):
                 f'such as {missing[:3]}; is it of another model?'
             )
 
-    @staticmethod
-    def _leave_detector_out(module, state_dict, prefix, local_metadata) -> None:
-        for key in [key for key in state_dict if key.startswith(f'{prefix}detector.')]:
-            del state_dict[key]
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        # Weights that the checkpoint leaves out are filled in from the detector itself, before
-        # PyTorch descends into it and looks for them.
-        if any(key.startswith(f'{prefix}detector.') for key in state_dict):
-            self._ready = True
-        else:
-            state_dict.update(self.detector.state_dict(prefix=f'{prefix}detector.'))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
     def _apply(self, fn: Callable[[Tensor], Tensor], *args, **kwargs) -> DetectorPrompter:
-        # All of PyTorch's moves and conversions come through here. There are no tensors but the
-        # detector's: they are moved, and never converted.
+        # All of PyTorch's moves and conversions come through here: the detector is only moved.
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         self.detector._apply(move, *args, **kwargs)
-        return self
+        return super()._apply(fn, *args, **kwargs)
 
     def _settle(self) -> torch.device:
         """The detector's device, which its data preprocessor may not have noted yet."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,9 +10,9 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.logging import print_log
 
-from ..fileio import read_text
+from ..fileio import read_json
+from ..logs import warn
 from .boxes import CORNERS, clip_boxes, look_like_corners
 from .prompter import Prompter
 from .prompts import Prompts
@@ -107,14 +105,14 @@ class FilePrompter(Prompter):
         else:
             return
         self._doubted = True
-        _warn(f'{self.file}: boxes of {image} {problem}')
+        warn(f'{self.file}: boxes of {image} {problem}')
 
     def _notice(self, keys: list[int | str], found: bool) -> None:
         """Warns once if the file seems to be of other images."""
         self._num_images += 1
         self._found |= found
         if self._num_images == IMAGES_BEFORE_DOUBT and not self._found and self._table.images:
-            _warn(
+            warn(
                 f'{self.file} has boxes of none of the first {self._num_images} images: it knows '
                 f'images such as {list(self._table.images)[:3]}, and was asked for {keys}'
             )
@@ -137,7 +135,7 @@ class FilePrompter(Prompter):
                         f'{message}; none is left. The first is {table.bboxes[0].tolist()} as '
                         '[left, top, right, bottom]: COCO has [left, top, width, height] in pixels'
                     )
-                _warn(message)
+                warn(message)
             self._table = table.take(finite & has_area)
         return self._table
 
@@ -153,10 +151,6 @@ class FilePrompter(Prompter):
                 'categories that the detector was trained on, or none to go without labels'
             )
         return np.array([labels[i] for i in used.tolist()], np.int64)[inverse]
-
-
-def _warn(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)
 
 
 def _keys_of(data_sample: DetDataSample) -> list[int | str]:
@@ -177,18 +171,8 @@ def _names_by_id(categories: str | PathLike | Sequence[Mapping]) -> dict[int, st
     """Names in the order of their ids."""
     content = categories
     if isinstance(categories, (str, PathLike)):
-        if not Path(categories).is_file():
-            raise FileNotFoundError(
-                f'there is no annotation file {categories} (the working folder is {Path.cwd()}); '
-                "give categories as COCO's list instead, or leave it out to go without labels"
-            )
-        try:
-            content = json.loads(read_text(categories))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f'{categories} is truncated or not JSON ({error}); get it again'
-            ) from None
-        content = content.get('categories') if isinstance(content, dict) else None
+        remedy = "Or give categories as COCO's list, or leave it out to go without labels."
+        content = read_json(categories, remedy).get('categories')
     try:
         return {c['id']: str(c['name']) for c in sorted(content, key=lambda c: c['id'])}
     except (KeyError, TypeError) as error:

@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
+from ..validation import require_at_least
 from .prompter import Prompter
 from .prompts import Prompts
 
@@ -38,8 +39,7 @@ class GridPrompter(Prompter):
         self, points_per_side: int = 32, even: bool = False, filter: Mapping | None = None
     ) -> None:
         super().__init__(filter)
-        if points_per_side < 1:
-            raise ValueError(f'points_per_side must be at least 1, got {points_per_side}')
+        require_at_least(1, points_per_side=points_per_side)
         self.points_per_side = points_per_side
         self.even = even
 
@@ -54,6 +54,5 @@ class GridPrompter(Prompter):
             shape = [max(1, round(density * side)) for side in (height, width)]
         points = grid_points(height, width, *shape)
         return Prompts(
-            point_coords=points[:, None],
-            point_labels=torch.ones(len(points), 1, dtype=torch.int64),
+            point_coords=points[:, None], point_labels=torch.ones(len(points), 1, dtype=torch.int64)
         )

@@ -13,14 +13,14 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
+from ..validation import require_choice
 from .prompter import Prompter
 from .prompts import Prompts
 from .sampling import masks_to_numpy, random_point
 
 MASK_STRIDE = 4
 """Pixels of the network's input to one of `mask_input` (Kirillov et al., 2023, appendix A)."""
-SURE = 10.0
-"""The logit of a pixel that is certainly inside: its sigmoid is 0.99995."""
+SURE = 10.0  # the logit of a pixel that is certainly inside: its sigmoid is 0.99995
 
 
 def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:
@@ -87,8 +87,7 @@ class GTPrompter(Prompter):
 
     def __init__(self, mode: str = 'box', seed: int = 0, filter: Mapping | None = None) -> None:
         super().__init__(filter)
-        if mode not in self.MODES:
-            raise ValueError(f'GTPrompter has modes {", ".join(self.MODES)}, got {mode!r}')
+        require_choice(self.MODES, mode=mode)
         self.mode = mode
         self.seed = seed
 

@@ -12,6 +12,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..validation import require_at_least, require_fraction, require_known
 from .prompts import Prompts
 
 
@@ -38,22 +39,14 @@ class PromptFilter:
     min_size: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ('score_thr', 'nms_iou'):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f'{name} must lie between 0 and 1, got {value}')
-        for name, least in (('max_per_img', 1), ('min_size', 0)):
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ValueError(f'{name} must be at least {least}, got {value}')
+        require_fraction(score_thr=self.score_thr, nms_iou=self.nms_iou)
+        require_at_least(1, max_per_img=self.max_per_img)
+        require_at_least(0, min_size=self.min_size)
 
     @classmethod
     def from_cfg(cls, cfg: Mapping | None) -> PromptFilter:
         """The filter of a config's arguments; None lets everything pass."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(cfg or {}) - set(known))
-        if unknown:
-            raise ValueError(f'filter has no {", ".join(unknown)}; it has {", ".join(known)}')
+        require_known('filter', cfg or (), [field.name for field in fields(cls)])
         return cls(**(cfg or {}))
 
     def __call__(self, prompts: Prompts) -> Prompts:

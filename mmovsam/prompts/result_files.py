@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..fileio import read_text
+from ..validation import require_file
 from .boxes import check_units
 
 PICKLES = ('.pkl', '.pickle')
@@ -76,11 +77,11 @@ def read_results(path: str | PathLike) -> ResultTable:
             boxes are in fractions of the image, scores in percent or logits.
     """
     check_suffix(path)
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f'there is no results file {path} (the working folder is {Path.cwd()}); write it by a '
-            'test of the detector with --cfg-options test_evaluator.outfile_prefix=PREFIX'
-        )
+    require_file(
+        path,
+        'results file',
+        'A test of the detector with --cfg-options test_evaluator.outfile_prefix=PREFIX writes it.',
+    )
     images: dict[int | str, int] = {}
     owners, category_ids, numbers = array('q'), array('q'), array('d')
 

@@ -7,6 +7,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..validation import require_at_least, require_fraction
 from .prompts import Prompts
 
 
@@ -57,10 +58,8 @@ def sample_training_prompts(
         with NaN boxes or padding points where the other kind was drawn; and which object each is
         of, (N,) int64, ascending.
     """
-    if max_instances < 1:
-        raise ValueError(f'max_instances must be at least 1, got {max_instances}')
-    if not 0 <= box_ratio <= 1:
-        raise ValueError(f'box_ratio must lie between 0 and 1, got {box_ratio}')
+    require_at_least(1, max_instances=max_instances)
+    require_fraction(box_ratio=box_ratio)
     bboxes = gt_instances.bboxes
     bboxes = getattr(bboxes, 'tensor', bboxes).float()
     device, bboxes = bboxes.device, bboxes.cpu()

@@ -9,8 +9,9 @@ from pycocotools import mask as coco_mask
 
 from ..apis import OVSAMPredictor
 from ..apis.image_input import read_sent_image
+from ..apis.inference_results import measured
 from ..apis.name_encoder import NameEncoder
-from ..apis.polygons import mask_to_polygons
+from ..apis.polygons import polygons_of
 from ..datasets.annotations import run_lengths
 from .messages import EverythingRequest, FindRequest, PromptRequest, RunLengths, Thing
 
@@ -36,9 +37,9 @@ def set_names(
     Raises:
         ValueError: As for `NameEncoder.classifier`, or the model has no names.
     """
-    if not names and name_encoder.own is None:
+    if not names and name_encoder.vocabulary is None:
         raise ValueError('This model has no names of its own: give at least one.')
-    predictor.set_vocabulary(name_encoder.classifier(names) if names else name_encoder.own)
+    predictor.set_vocabulary(name_encoder.classifier(names) if names else name_encoder.vocabulary)
     return predictor.vocabulary
 
 
@@ -57,7 +58,7 @@ def prompt(predictor: OVSAMPredictor, request: PromptRequest) -> list[dict]:
             except ValueError as error:
                 raise ValueError(f'Prompt {index}: {error}') from None
         prompts.append(given)
-    said = predictor.predict_batch(
+    pred = predictor.predict_batch(
         prompts,
         top_k=request.top_k,
         mask_format='rle',
@@ -65,21 +66,19 @@ def prompt(predictor: OVSAMPredictor, request: PromptRequest) -> list[dict]:
         keep_logits=False,
     )
     quality = 'predicted_iou' if predictor.model.predicts_quality else 'stability_score'
-    per_prompt = len(said.masks) // len(prompts)
+    per_prompt = len(pred.masks) // len(prompts)
     things = []
-    for row, mask in enumerate(said.masks):
-        scores = said.name_scores[row].tolist()
+    for row, mask in enumerate(pred.masks):
+        scores, mask_score = pred.name_scores[row].tolist(), float(pred.scores[row])
         thing = dict(
+            measured(mask),
             prompt=row // per_prompt,
-            name=said.names[row][0] if scores else None,
-            score=scores[0] if scores else float(said.scores[row]),
-            names=said.names[row],
+            name=pred.names[row][0] if scores else None,
+            score=scores[0] if scores else mask_score,
+            names=pred.names[row],
             name_scores=scores,
-            bbox=coco_mask.toBbox(mask).tolist(),
-            area=int(coco_mask.area(mask)),
-            segmentation=mask,
         )
-        things.append({**thing, quality: float(said.scores[row])})
+        things.append({**thing, quality: mask_score})
     return _formatted(things, request.mask_format)
 
 
@@ -126,6 +125,5 @@ def _formatted(things: Sequence[dict], mask_format: str) -> list[dict]:
     answer = [{key: thing[key] for key in FROM_THINGS if key in thing} for thing in things]
     if mask_format == 'polygons':
         for thing in answer:
-            rings = mask_to_polygons(coco_mask.decode(thing['segmentation']).astype(bool))
-            thing['segmentation'] = [ring.flatten().tolist() for ring in rings]
+            thing['segmentation'] = [ring.flatten().tolist() for ring in polygons_of(thing)]
     return answer

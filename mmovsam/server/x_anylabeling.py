@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, HTTPException
 from pydantic import BaseModel, Field, StrictStr
 
 from ..apis import OVSAMPredictor
+from ..apis.auto_labeling.label_studio import name_note
 from . import answers
 from .messages import (
     MAX_ASKED,
@@ -203,20 +204,18 @@ def _prompts(marks: list[Mark], height: int, width: int) -> list[Prompt]:
             boxes.append([*corners.min(0).tolist(), *corners.max(0).tolist()])
     prompts = []
     for box in boxes or [None]:
-        own = points
+        inside = points
         if len(boxes) > 1:
-            own = [p for p in points if box[0] <= p[0] <= box[2] and box[1] <= p[1] <= box[3]]
-        of_points = dict(point_coords=[p[:2] for p in own], point_labels=[p[2] for p in own])
-        if box or any(label for *_, label in own):
-            prompts.append(Prompt(box=box, **(of_points if own else {})))
+            inside = [p for p in points if box[0] <= p[0] <= box[2] and box[1] <= p[1] <= box[3]]
+        of_points = dict(point_coords=[p[:2] for p in inside], point_labels=[p[2] for p in inside])
+        if box or any(label for *_, label in inside):
+            prompts.append(Prompt(box=box, **(of_points if inside else {})))
     return prompts
 
 
 def _pieces(things: list[dict], label: str | None = None) -> list[dict]:
     shapes = []
     for number, thing in enumerate(things, 1):
-        best = zip(thing['names'], thing['name_scores'])
-        likely = [f'{name} {score:.0%}' for name, score in best if score >= 0.01]
         pieces = [np.reshape(polygon, (-1, 2)).tolist() for polygon in thing['segmentation']]
         for corners in pieces:
             shapes.append(
@@ -224,7 +223,7 @@ def _pieces(things: list[dict], label: str | None = None) -> list[dict]:
                     label=label or thing['name'] or 'object',
                     points=[*corners, corners[0]],
                     score=thing['score'],
-                    description=', '.join(likely),
+                    description=name_note(thing['names'], thing['name_scores']),
                     group_id=number if len(pieces) > 1 else None,
                 )
             )

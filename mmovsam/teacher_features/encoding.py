@@ -9,6 +9,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from ..validation import require_choice
+
 DTYPES = {
     'float32': torch.float32,
     'float16': torch.float16,
@@ -48,7 +50,7 @@ def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
     Raises:
         ValueError: The type is unknown, or a value is not finite in it.
     """
-    check_dtype(dtype)
+    require_choice(DTYPES, dtype=dtype)
     embedding = embedding.float()
     if dtype == 'int8':
         low, high = embedding.flatten(1).aminmax(dim=1)
@@ -69,10 +71,5 @@ def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
 
 def num_bytes(shape: Sequence[int], dtype: str) -> int:
     """How many bytes an embedding `(C, H, W)` becomes."""
-    check_dtype(dtype)
+    require_choice(DTYPES, dtype=dtype)
     return prod(shape) * DTYPES[dtype].itemsize + (dtype == 'int8') * _SCALE_BYTES * shape[0]
-
-
-def check_dtype(dtype: str) -> None:
-    if dtype not in DTYPES:
-        raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}.')

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from ..checkpoints.fingerprint import tensor_digest
 from ..fileio import errors_naming, write_atomic
-from .encoding import EncodedEmbedding, check_dtype, num_bytes
+from ..validation import require_choice
+from .encoding import DTYPES, EncodedEmbedding, num_bytes
 from .shard import JOURNAL, DamagedFeatureError, Record, Shard
 
 _VERSION = 1  # of the format
@@ -245,7 +246,7 @@ class FeatureStore:
 
 def _check(about: Mapping) -> None:
     """Raise a `ValueError` if a description cannot be one of a store."""
-    check_dtype(about['dtype'])
+    require_choice(DTYPES, dtype=about['dtype'])
     shape, num_shards = about['shape'], about['num_shards']
     if not (isinstance(shape, list) and len(shape) == 3):
         raise ValueError(f'the shape is {shape!r:.100}')

@@ -2,13 +2,7 @@
 
 from .building import find_classifier, names_file
 from .joining import JoinedVocabulary, join_vocabularies
-from .names import (
-    OVSAM_TEMPLATES,
-    SIMPLE_TEMPLATES,
-    find_templates,
-    novel_flags,
-    split_name,
-)
+from .names import OVSAM_TEMPLATES, SIMPLE_TEMPLATES, find_templates, novel_flags, split_name
 from .photo_text import load_photo_text
 from .text_classifier import TextClassifier, load_classifier, save_classifier
 from .text_encoder import clip_model_config, load_text_encoder

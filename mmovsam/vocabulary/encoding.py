@@ -6,7 +6,6 @@ so it is never out of date; any file may be deleted at any time.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -22,9 +20,10 @@ from tqdm import tqdm
 from ..checkpoints.fingerprint import hash_of, module_fingerprint, tensor_digest
 from ..checkpoints.loading import load_checkpoint_file, save_safetensors
 from ..fileio import CACHE_VARIABLE, cache_folder
+from ..logs import warn
+from ..validation import require_at_least
 
-SILENT_SECONDS = 2.0
-"""Encoding that takes no longer shows no progress."""
+SILENT_SECONDS = 2.0  # encoding that takes no longer shows no progress
 
 _VERSION = 1  # of what embeddings mean: a higher one leaves older files alone
 _TOKENIZED = 64  # sentences that tell one tokenizer from another
@@ -48,8 +47,7 @@ def encode_sentences(
     Raises:
         ValueError: If `batch_size` is not positive or the model returns no finite numbers.
     """
-    if batch_size < 1:
-        raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+    require_at_least(1, batch_size=batch_size)
     sentences = list(chain.from_iterable(groups))
     rows = torch.arange(len(groups)).repeat_interleave(torch.tensor([len(g) for g in groups]))
     device = next((p.device for p in text_model.parameters()), torch.device('cpu'))
@@ -74,7 +72,7 @@ def encode_sentences(
     if not sums.isfinite().all():
         raise ValueError('the text tower returns NaN or infinity: are its weights loaded?')
     if cut:
-        _warn(
+        warn(
             f'{len(cut)} of {len(sentences)} sentences are longer than this text tower reads '
             f'({tokenizer.context_length} tokens) and were cut off at the end, such as '
             f'{cut[0]!r}. Shorten the name, or give the class a prompt of its own.'
@@ -106,10 +104,6 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _warn(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)
-
-
 def cached_embeddings(
     groups: Sequence[Sequence[str]],
     text_model: nn.Module,
@@ -136,7 +130,7 @@ def cached_embeddings(
             note = {'sha256': tensor_digest(embeddings)}
             save_safetensors({'embeddings': embeddings}, file, note)
         except (OSError, SafetensorError) as error:
-            _warn(
+            warn(
                 f'encoded names are not kept: {folder} cannot be written ({error}). Set '
                 f'{CACHE_VARIABLE} to another folder, or to "off".'
             )
@@ -154,5 +148,5 @@ def _read(file: Path, rows: int) -> Tensor | None:
         return None
     except (OSError, KeyError, ValueError) as reason:
         error = reason
-    _warn(f'the cache file {file} is damaged and made anew: {error}')
+    warn(f'the cache file {file} is damaged and made anew: {error}')
     return None

@@ -8,8 +8,7 @@ from functools import lru_cache
 from .names import split_name
 from .wordnet import Synset, load_nouns
 
-STEPS = 2
-"""How many definitions are followed, from a thing to what it is a kind of."""
+STEPS = 2  # how many definitions are followed, from a thing to what it is a kind of
 PERSONS = ('man', 'men', 'boy', 'baby', 'people', 'women', 'children', 'kid', 'human')
 """Words for persons that ImageNet's list lacks, or has for something else."""
 _ARTICLE = re.compile(r'^(a|an|the)\s+')

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml  # MMEngine brings it
 
 from ..fileio import read_text
+from ..validation import require_file
 
 # Not the slash of 'w/o mask', 'km/h' or '1/2', nor the comma of '1,000'.
 _SEPARATOR = re.compile(r'(?<!\d)(?<!\b[a-z])(?<!\b[a-z] )/(?! ?\d)(?! ?[a-z]\b)|(?<!\d),|,(?!\d)')
@@ -121,12 +122,8 @@ def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]
 
 def read_lines(path: str | PathLike) -> list[str]:
     """The lines of a text file that are not blank, without white space around them."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'there is no text file {path} (the working folder is {Path.cwd()})'
-        )
-    return [line.strip() for line in read_text(path).split('\n') if line.strip()]
+    text = read_text(require_file(path, 'text file'))
+    return [line.strip() for line in text.split('\n') if line.strip()]
 
 
 def read_names(path: str | PathLike) -> list[str]:

@@ -24,8 +24,7 @@ from .sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from .text_classifier import TextClassifier, load_classifier
 from .wordnet import Synset, load_nouns
 
-HEAD_CHANNELS = 32
-"""Of the sentence encoder's attention."""
+HEAD_CHANNELS = 32  # of the sentence encoder's attention
 NAME_ORDER = 0.2
 """How much it speaks for a meaning that a name is the first of its names, in units of cosine."""
 ARTICLES = ('a ', 'an ', 'the ')

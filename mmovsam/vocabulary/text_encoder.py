@@ -12,8 +12,7 @@ from ..checkpoints.loading import load_checkpoint_file, state_dict_of
 from ..downloads import fetch
 from .photo_text import load_photo_text
 
-PHOTO = 'photo'
-"""The name of the text model that belongs to an ImageNet classifier."""
+PHOTO = 'photo'  # the name of the text model that belongs to an ImageNet classifier
 
 # CLIP's constructor builds an image tower in any case: the smallest one, removed right after.
 _TINY_VISION = dict(image_size=16, patch_size=16, width=64, head_width=64, layers=1)

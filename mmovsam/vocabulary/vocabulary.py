@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -10,9 +9,9 @@ from os import PathLike, sep
 from pathlib import Path
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..logs import warn
 from .encoding import cached_embeddings, encode_sentences
 from .names import OVSAM_TEMPLATES, find_templates, plain_name, read_names, split_name
 from .sources import WORDS, read_metainfo
@@ -134,11 +133,9 @@ class Vocabulary:
         shared = _shared((part, name) for parts, name in pairs for part in parts)
         if shared:
             part, names = next(iter(shared.items()))
-            print_log(
+            warn(
                 f'{len(shared)} names mean several classes, such as {part!r} '
-                f'{" and ".join(map(repr, names[:3]))}: objects called so may be either',
-                logger='current',
-                level=logging.WARNING,
+                f'{" and ".join(map(repr, names[:3]))}: objects called so may be either'
             )
 
     def _one_each(self, values: Sequence | None, what: str) -> tuple | None:

@@ -243,7 +243,7 @@ def test_bad_names_are_refused(predictor, names, error, message):
         (dict(score_thr=float('nan')), 'score_thr must lie between 0 and 1, not nan'),
         (dict(top_k=0), 'top_k must be at least 1, not 0'),
         (dict(output_mode='png'), "output_mode is 'png'; choose one of"),
-        (dict(candidates=dict(points=3)), 'candidates have no points; they have points_per_side'),
+        (dict(candidates=dict(points=3)), 'candidates has no points; it has points_per_side'),
         (dict(candidates=dict(points_per_side=0)), 'points_per_side must be at least 1'),
         (dict(bboxes=BOXES, candidates=COARSE), 'give either'),
         (dict(bboxes=[1, 2, 3]), r'bboxes are \(N, 4\) xyxy in pixels, got shape \(3,\)'),

@@ -210,7 +210,7 @@ def test_files_are_fetched_from_their_address(inferencer, folder, files, tmp_pat
 @pytest.mark.parametrize(
     'inputs, error, message',
     [
-        ('none.jpg', FileNotFoundError, 'none.jpg does not exist'),
+        ('none.jpg', FileNotFoundError, 'no image file none.jpg'),
         ('none*.jpg', FileNotFoundError, r'No file fits none\*.jpg'),
         (np.zeros((4, 4, 5), np.uint8), ValueError, r'image \d+ cannot be read.*\(4, 4, 5\) uint8'),
         (3, ValueError, 'An image is'),

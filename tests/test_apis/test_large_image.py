@@ -1,6 +1,5 @@
 """Windows of images that are not read as a whole."""
 
-import sys
 import types
 
 import numpy as np
@@ -58,27 +57,6 @@ def test_a_tiff_file_is_read_tile_by_tile(tmp_path, monkeypatch, pixels):
     assert np.array_equal(image.window(0, 0, 96, 64), pixels[:64, :96, ::-1])
     with pytest.raises(ValueError, match=r'image.tif cannot be read at 100, 80'):
         image.window(100, 80, 130, 100)
-
-
-def test_rasterio_reads_windows_where_it_is(tmp_path, monkeypatch, pixels):
-    class Dataset:
-        height, width, count, colorinterp = 100, 130, 3, ('red', 'green', 'blue')
-
-        def read(self, window):
-            return pixels[window].transpose(2, 0, 1)
-
-    errors = types.ModuleType('rasterio.errors')
-    errors.RasterioIOError, errors.NotGeoreferencedWarning = OSError, UserWarning
-    windows = types.ModuleType('rasterio.windows')
-    windows.Window = types.SimpleNamespace(from_slices=lambda y, x: (slice(*y), slice(*x)))
-    rasterio = types.ModuleType('rasterio')
-    rasterio.open, rasterio.errors, rasterio.windows = lambda path: Dataset(), errors, windows
-    rasterio.enums = types.SimpleNamespace(ColorInterp=types.SimpleNamespace(palette='palette'))
-    for module in (rasterio, errors, windows):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'rasterio')
-    (tmp_path / 'image.tif').write_bytes(b'')
-    check(open_large_image(tmp_path / 'image.tif'), pixels)
 
 
 def test_other_images_and_arrays(tmp_path, monkeypatch, pixels):

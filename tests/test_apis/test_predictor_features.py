@@ -74,9 +74,14 @@ def test_damaged_and_foreign_files_are_refused(predictor, file, tmp_path):
     content = bytearray(file.read_bytes())
     flipped = content.copy()
     flipped[-9] ^= 1
-    for data in (content[:-200], content[:40], b'', b'no features at all'):
+    for data, problem in [
+        (content[:-200], 'is no readable checkpoint'),
+        (content[:40], 'is no readable checkpoint'),
+        (b'', 'is empty'),
+        (b'no features at all', 'holds text, not tensors'),
+    ]:
         file.write_bytes(data)
-        with pytest.raises(ValueError, match='picture.safetensors is no readable safetensors'):
+        with pytest.raises(ValueError, match=f'picture.safetensors {problem}'):
             predictor.load_features(file)
     file.write_bytes(flipped)
     save_safetensors({'a': torch.ones(2)}, tmp_path / 'weights.safetensors')

@@ -5,8 +5,9 @@ import pytest
 
 from mmovsam.apis.image_input import read_image
 from mmovsam.datasets import check_files, config_files, dataset_files
-from mmovsam.datasets.files import on_disk, read_json
+from mmovsam.datasets.files import on_disk
 from mmovsam.datasets.images import check_image
+from mmovsam.fileio import read_json
 from mmovsam.prompts.result_files import read_results
 from mmovsam.vocabulary.names import read_lines, read_names
 

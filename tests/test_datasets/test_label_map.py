@@ -132,7 +132,7 @@ def test_a_list_chooses_and_orders_images_with_suffix_or_without(root):
     [
         (None, None, dict(img_suffix='.tif'), r'no image to read: .*images has no name .*\.tif'),
         (None, None, dict(names_file=''), 'needs the names of the values'),
-        (None, None, dict(regions='pieces'), "regions is 'pieces', expected 'components'"),
+        (None, None, dict(regions='pieces'), "regions is 'pieces'; choose one of components"),
         (None, None, dict(novel=['plumm']), "'plumm', which is no class"),
         (None, None, dict(metainfo=NAMED), r"'background', which .*names\.txt does not name"),
         ('names.txt', 'background\nplum\n', {}, r'a\.png has .* class 2.*\[0, 255\]'),

@@ -17,6 +17,7 @@ HUB = 'hf://own/repo/weights.pth'
 def printed(monkeypatch):
     """What was printed on the way."""
     lines = []
+    monkeypatch.setattr(fetching, 'warn', lines.append)
     monkeypatch.setattr(fetching, 'print_log', lambda text, **settings: lines.append(text))
     return lines
 

@@ -136,7 +136,7 @@ def test_processes_do_the_same_if_one_of_them_has_a_bad_batch(tmp_path, monkeypa
 
 
 def test_unknown_action_and_several_optimizers_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="'stop' or 'skip', not 'ignore'"):
+    with pytest.raises(ValueError, match="action is 'ignore'; choose one of stop, skip"):
         NonFiniteLossHook('ignore')
     runner = runner_with(tmp_path, BadModel())
     wrapper = OptimWrapper(torch.optim.SGD(runner.model.parameters(), lr=0.1))

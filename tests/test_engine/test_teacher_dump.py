@@ -177,7 +177,7 @@ def test_what_does_not_go_with_the_folder_is_refused(dumped, tmp_path):
     cfg, folder = dumped
     with pytest.raises(ValueError, match='type of the values: float32, not int8'):
         tiny_dump.dump(cfg, folder, 'int8')
-    with pytest.raises(ValueError, match="not 'repair'"):
+    with pytest.raises(ValueError, match="damaged is 'repair'"):
         tiny_dump.dump(cfg, folder, damaged='repair')
     with FileLock(folder / '.lock'), pytest.raises(ValueError, match='Another run'):
         tiny_dump.dump(cfg, folder)

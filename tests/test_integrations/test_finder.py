@@ -67,7 +67,7 @@ def test_gray_and_deep_images_are_looked_at_as_the_predictor_does(scene):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(points_per_side=4), 'no option points_per_side; it has score_thr, background'),
+        (dict(points_per_side=4), 'has no points_per_side; it has score_thr, background'),
         (dict(score_thr=2), 'score_thr must lie between 0 and 1, not 2'),
         (dict(names=','), 'no class|at least one|empty'),
     ],

@@ -28,7 +28,7 @@ def browser():
 @pytest.fixture(scope='module')
 def shared():
     predictor, name_encoder = loading.load('mini/ovsam_mini_boxes.py', cache_size=0)
-    own = name_encoder.own
+    own = name_encoder.vocabulary
     name_encoder.built = dict(All=own, Two=name_encoder.classifier(own.names[:2]))
     return predictor, name_encoder
 

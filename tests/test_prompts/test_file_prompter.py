@@ -247,8 +247,8 @@ def test_categories_without_labels_are_named(results, bad, arguments, message):
     ('content', 'error', 'message'),
     [
         ('{', ValueError, 'annotations.json is truncated or not JSON'),
-        ('[]', ValueError, 'must be a list of dict.*annotations.json'),
-        (None, FileNotFoundError, 'no annotation file .*annotations.json'),
+        ('[]', ValueError, 'annotations.json holds a list, expected an object'),
+        (None, FileNotFoundError, 'no JSON file .*annotations.json'),
     ],
 )
 def test_wrong_annotation_files_are_refused(results, tmp_path, content, error, message):

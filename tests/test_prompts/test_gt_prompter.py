@@ -1,4 +1,4 @@
-"""Prompts from annotations and from a grid."""
+"""Prompts from annotations."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
-from mmovsam.prompts import GridPrompter, GTPrompter
+from mmovsam.prompts import GTPrompter
 from mmovsam.prompts.gt_prompter import deepest_point
 
 
@@ -102,27 +102,6 @@ def test_mask_prompt_lies_where_the_object_is_in_the_networks_input():
     assert (logits[:, 13:] == -10).all(), 'padding is outside'
 
 
-# A grid
-
-
-def points(height, width, **arguments):
-    sample = DetDataSample(metainfo=dict(ori_shape=(height, width)))
-    (prompts,) = GridPrompter(**arguments)([sample])
-    assert (prompts.point_labels == 1).all() and prompts.point_coords.shape[1:] == (1, 2)
-    return prompts.point_coords[:, 0]
-
-
-@pytest.mark.parametrize(
-    ('height', 'width', 'rows', 'columns'), [(25, 100, 2, 8), (100, 25, 8, 2), (1, 1000, 1, 8)]
-)
-def test_even_grid_has_as_many_rows_as_make_cells_square(height, width, rows, columns):
-    found = points(height, width, points_per_side=8, even=True)
-    assert len(found[:, 0].unique()) == columns and len(found[:, 1].unique()) == rows
-    assert len(points(height, width, points_per_side=8)) == 64
-    found = points(4, 8, points_per_side=2)  # the centers of cells, row by row
-    assert found.tolist() == [[1.5, 0.5], [5.5, 0.5], [1.5, 2.5], [5.5, 2.5]]
-
-
 # What is missing is named
 
 
@@ -142,9 +121,11 @@ def without_masks():
             data_sample(np.ones((1, 9, 12)), [[0, 0, 12, 9]], img_shape=(9, 12)),
             'needs img_shape and batch_input_shape of 1.png',
         ),
-        (dict(type='GTPrompter', mode='centre'), None, "box, center, random, mask, got 'centre'"),
-        (dict(type='GridPrompter'), DetDataSample(), 'needs ori_shape'),
-        (dict(type='GridPrompter', points_per_side=0), None, 'must be at least 1, got 0'),
+        (
+            dict(type='GTPrompter', mode='centre'),
+            None,
+            "'centre'; choose one of box, center, random, mask",
+        ),
     ],
 )
 def test_what_is_missing_or_unknown_is_named(config, sample, message):

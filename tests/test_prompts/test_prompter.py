@@ -67,9 +67,9 @@ def test_a_filter_keeps(prompts, settings, kept):
 @pytest.mark.parametrize(
     ('cfg', 'message'),
     [
-        (dict(score_thr=1.5), 'score_thr must lie between 0 and 1, got 1.5'),
+        (dict(score_thr=1.5), 'score_thr must lie between 0 and 1, not 1.5'),
         (dict(nms_iou=-0.1), 'nms_iou must lie between 0 and 1'),
-        (dict(max_per_img=0), 'max_per_img must be at least 1, got 0'),
+        (dict(max_per_img=0), 'max_per_img must be at least 1, not 0'),
         (dict(min_size=NAN), 'min_size must be at least 0'),
         (dict(topk=3), 'no topk; it has score_thr, max_per_img, nms_iou, min_size'),
     ],

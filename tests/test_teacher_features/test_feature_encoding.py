@@ -36,7 +36,7 @@ def test_int8_is_off_by_half_a_step_of_its_channel_at_most():
     [
         *((value, dtype, 'not finite') for dtype in DTYPES for value in (math.nan, math.inf)),
         (1e5, 'float16', 'float16.*bfloat16'),
-        (0.0, 'int4', "not 'int4'"),
+        (0.0, 'int4', "dtype is 'int4'"),
     ],
 )
 def test_what_a_type_cannot_hold_is_refused(value, dtype, message):

@@ -126,7 +126,7 @@ def test_labels_of_a_label_studio_project_are_the_classes(run):
     'line, message',
     [
         ('nowhere out.json', 'no folder, glob or file nowhere'),
-        ('images out.json --prompter-options points=3', 'no option points; it has points_per_side'),
+        ('images out.json --prompter-options points=3', 'has no points; it has points_per_side'),
         ('images out.json --prompter none.json', 'no results file none.json'),
         ('images out.json --vocabulary none.txt', 'none.txt'),
         ('images out.json --config none.py', 'no config none.py'),

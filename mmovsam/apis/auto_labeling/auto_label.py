@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ...engine.processes import SharedCounter, by_main_process, only_run
 from ...fonts import font_families
+from ...validation import require_at_least, require_fraction
 from ..input_list import list_images
 from ..predictor import OVSAMPredictor
 from .formats import distinct_files, label_files, picture_folder, shard_files, write_labels
@@ -104,13 +105,8 @@ def auto_label(
         ValueError: An argument is unknown or out of range, an unfinished run had other settings,
             another run is writing `out`, two images would have one file, or none can be read.
     """
-    for name, value in dict(score_thr=score_thr, unknown_below=unknown_below or 0).items():
-        if not 0 <= value <= 1:
-            raise ValueError(f'{name} must lie between 0 and 1, not {value}.')
-    least_one = dict(batch_size=batch_size, top_k=top_k, num_workers=num_workers, shard=shard)
-    for name, value in least_one.items():
-        if value is not None and value < 1:
-            raise ValueError(f'{name} must be at least 1, not {value}.')
+    require_fraction(score_thr=score_thr, unknown_below=unknown_below)
+    require_at_least(1, batch_size=batch_size, top_k=top_k, num_workers=num_workers, shard=shard)
     if polygons and (format not in ('coco', 'label_studio') or label_config):
         whose = 'one with a label config' if label_config else format
         raise ValueError(f'polygons are a choice of format coco or label_studio, not of {whose}.')

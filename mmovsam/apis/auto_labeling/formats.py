@@ -6,7 +6,7 @@ each a dict of
 - `name`, of a class; `score`; `top_k`, a `name` and a `score` for each of the best names;
 - `bbox`, x, y, width, height of the mask in pixels; `area`, its pixels;
 - `counts`, the mask's run lengths, as COCO's JSON has them in text;
-- perhaps `polygons`, see `polygons_of`, where they were made with the mask.
+- perhaps `polygons`, see `object_polygons`, where they were made with the mask.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ...datasets.annotations import run_lengths
 from ...fileio import atomic_path, write_atomic
+from ...validation import require_choice
 from ...version import __version__
 from ..input_list import file_key
-from ..polygons import joined, mask_to_polygons
+from ..polygons import joined, polygons_of
 from ..tidying import label_map, non_overlapping
 from .label_studio import label_studio_tasks
 from .yolo_pictures import link_or_copy, picture_files, split
@@ -44,8 +44,7 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
         ValueError: The format is unknown, `out` is a folder in place of a file or the other way
             round, or two images would have one file.
     """
-    if format not in FORMATS:
-        raise ValueError(f'format is {format!r}; choose one of {", ".join(FORMATS)}.')
+    require_choice(FORMATS, format=format)
     if format in ('coco', 'coco_panoptic', 'label_studio'):
         if out.is_dir():
             raise ValueError(f'{out} is a folder, expected a JSON file to write.')
@@ -153,7 +152,7 @@ def write_coco(
             id=next(numbers),
             image_id=image_id,
             category_id=ids[thing['name']],
-            segmentation=[ring.flatten().tolist() for ring in polygons_of(record, thing)]
+            segmentation=[ring.flatten().tolist() for ring in object_polygons(record, thing)]
             if polygons
             else _rle(record, thing),
             **{key: thing[key] for key in ('area', 'bbox')},
@@ -236,7 +235,7 @@ def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Pa
         path = _label_file(out, 'labelme', record['file_name'])
         shapes = []
         for number, thing in enumerate(record['objects'], 1):
-            pieces = polygons_of(record, thing)
+            pieces = object_polygons(record, thing)
             about = dict(label=thing['name'], group_id=number if len(pieces) > 1 else None)
             about.update(description='', shape_type='polygon', flags={})
             about.update(score=thing['score'], top_k=thing['top_k'])
@@ -271,7 +270,7 @@ def write_yolo(
     for record in records:
         lines = []
         for thing in record['objects']:
-            ring = joined(polygons_of(record, thing)) / (record['width'], record['height'])
+            ring = joined(object_polygons(record, thing)) / (record['width'], record['height'])
             numbers = ' '.join(f'{number:.6g}' for number in ring.flatten())
             lines.append(f'{labels[thing["name"]]} {numbers}\n')
         write_atomic(_label_file(out, 'yolo', record['file_name']), ''.join(lines))
@@ -306,17 +305,11 @@ def _rle(record: Mapping, thing: Mapping) -> dict:
     return dict(size=[record['height'], record['width']], counts=thing['counts'])
 
 
-def polygons_of(record: Mapping, thing: Mapping) -> list[np.ndarray]:
+def object_polygons(record: Mapping, thing: Mapping) -> list[np.ndarray]:
     """The pieces of an object, `(P, 2)` xy in pixels of the image: see `mask_to_polygons`."""
     if 'polygons' in thing:
         return list(map(np.array, thing['polygons']))
-    # only the part in its box is decoded: it may be a thousandth of the image
-    x, y, width, height = map(int, thing['bbox'])
-    columns = np.array([x, x + width]) * record['height']
-    runs = run_lengths(thing['counts'])
-    lengths = np.diff(runs.cumsum().clip(*columns), prepend=columns[0])
-    mask = (np.arange(len(runs)) % 2 == 1).repeat(lengths).reshape(width, record['height']).T
-    return [piece + (x, y) for piece in mask_to_polygons(mask[y : y + height])]
+    return polygons_of(dict(thing, segmentation=_rle(record, thing)))
 
 
 UNNAMED = 'object'  # what a model that only segments calls everything

@@ -25,12 +25,7 @@ LONGEST = 1 << RUN_BITS[-1]
 
 
 def mask_regions(
-    mask: np.ndarray,
-    label: Label,
-    to_name: str,
-    score: float,
-    note: str,
-    page: int | None = None,
+    mask: np.ndarray, label: Label, to_name: str, score: float, note: str, page: int | None = None
 ) -> list[dict]:
     """A mask `(H, W)` bool as regions that Label Studio shows and stores, of the type of its label.
 

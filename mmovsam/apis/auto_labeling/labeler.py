@@ -15,7 +15,7 @@ from ...fileio import write_atomic
 from ...version import __version__
 from ..large_image import LargeImage
 from ..predictor import OVSAMPredictor
-from .formats import UNNAMED, object_record, polygons_of
+from .formats import UNNAMED, object_polygons, object_record
 from .overlay import draw_objects
 from .sources import Found, Source
 
@@ -92,7 +92,7 @@ class Labeler:
             record = dict(file_name=name, width=width, height=height, objects=objects)
             if self.with_polygons:
                 for thing in objects:
-                    thing['polygons'] = [ring.tolist() for ring in polygons_of(record, thing)]
+                    thing['polygons'] = [ring.tolist() for ring in object_polygons(record, thing)]
             records.append(record)
             if self.show_dir is not None:  # so that an image with a record has its picture
                 if isinstance(image, LargeImage):

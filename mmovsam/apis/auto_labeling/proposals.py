@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import PurePosixPath
 
-from mmengine.logging import print_log
-
-from ...datasets.files import read_json
+from ...fileio import read_json
+from ...logs import warn
 
 _REMEDY = 'give the COCO file (annotations=...) with the `images` that they were made on'
 
@@ -69,7 +67,7 @@ def match_images(
     if not found:
         raise ValueError(f'{message}; {_REMEDY}, or the images that it was made on')
     if without or strangers:
-        print_log(message, logger='current', level=logging.WARNING)
+        warn(message)
     return found
 
 

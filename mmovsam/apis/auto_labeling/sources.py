@@ -16,7 +16,7 @@ from mmdet.structures import DetDataSample
 from ...checkpoints.fingerprint import module_fingerprint
 from ...prompts import DetectorPrompter, FilePrompter, Prompter, Prompts
 from ...prompts.result_files import PICKLES
-from ..find import check_score_thr
+from ...validation import require_fraction, require_known
 from ..image_input import read_image
 from ..large_image import LargeImage, open_large_image
 from ..predictor import OVSAMPredictor
@@ -73,7 +73,7 @@ class EverythingSource(Source):
     """All that `segment_everything` finds, with its `score`; `options` are its arguments."""
 
     def __init__(self, options: Mapping) -> None:
-        _check_options(options, _arguments(OVSAMPredictor.segment_everything))
+        require_known('The prompter', options, _arguments(OVSAMPredictor.segment_everything))
         self.options = dict(options)
         self.tile_size = self.options.get('tile_size')
         self.settings = dict(prompter=EVERYTHING, options=self.options)
@@ -97,8 +97,8 @@ class FindSource(Source):
     """
 
     def __init__(self, options: Mapping) -> None:
-        _check_options(options, [*_arguments(OVSAMPredictor.find), 'detector'])
-        check_score_thr(options.get('score_thr', 0))
+        require_known('The prompter', options, [*_arguments(OVSAMPredictor.find), 'detector'])
+        require_fraction(score_thr=options.get('score_thr'))
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
         self.tile_size = self.options.get('tile_size')
@@ -177,12 +177,12 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
         return FindSource(options)
     settings = dict(prompter=str(prompter), options=dict(options))
     if Path(prompter).suffix in ('.json', *PICKLES):
-        _check_options(options, ('annotations', 'filter'))
+        require_known('The prompter', options, ('annotations', 'filter'))
         boxes = FilePrompter(prompter, filter=options.get('filter'))
         ids = match_images(boxes.images, names, prompter, options.get('annotations'))
         settings['content'] = hashlib.sha256(Path(prompter).read_bytes()).hexdigest()
         return PromptSource(boxes, settings, ids)
-    _check_options(options, list(inspect.signature(DetectorPrompter).parameters)[1:])
+    require_known('The prompter', options, list(inspect.signature(DetectorPrompter).parameters)[1:])
     detector, settings['content'] = _detector(prompter, **options)
     return PromptSource(detector, settings)
 
@@ -219,11 +219,3 @@ def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, st
 def _arguments(method: Callable) -> list[str]:
     taken = (*CHOSEN_HERE, 'top_k')
     return [name for name in inspect.signature(method).parameters if name not in taken]
-
-
-def _check_options(options: Mapping, known: Sequence[str]) -> None:
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(
-            f'The prompter has no option {", ".join(unknown)}; it has {", ".join(known)}.'
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import zlib
@@ -11,9 +10,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from mmengine.logging import print_log
 
 from ...fileio import atomic_path
+from ...logs import warn
 
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
@@ -57,11 +56,9 @@ def split(out: Path, names: Collection[str]) -> dict[str, list[str]]:
         if name.splitlines() == [name] and name.encode(errors='ignore').decode() == name
     ]
     if len(listed) < len(names):
-        print_log(
+        warn(
             f'{out}: {len(names) - len(listed)} images are in neither train.txt nor val.txt: their '
-            'names have line breaks or are no text. Rename them to train on them.',
-            logger='current',
-            level=logging.WARNING,
+            'names have line breaks or are no text. Rename them to train on them.'
         )
     by_chance = sorted(listed, key=lambda name: zlib.crc32(name.encode()))
     validation = set(by_chance[: max(1, len(listed) // 10)])

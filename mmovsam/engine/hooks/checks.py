@@ -1,17 +1,16 @@
 """What a run is checked for, and told, before it begins."""
 
-import logging
 from contextlib import ExitStack
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 
 from ...checkpoints import check_fit, load_initial_weights, names_all_weights, safe_loading
 from ...datasets.files import image_paths, leaf_datasets, missing_files
 from ...devices import allow_tf32, precision
+from ...logs import warn
 from ...models.heads import OpenVocabClassifier
 from ...models.losses import VocabularyLoss
 from ...models.prepare import prepare_for_inference
@@ -87,14 +86,12 @@ class ClassCheckHook(Hook):
             return
         classifier.check_classes(classes)
         if True in (metainfo.get('novel') or ()) and not classifier.has_split:
-            print_log(
+            warn(
                 f'The data has {sum(flag is True for flag in metainfo["novel"])} novel classes, '
                 'and the vocabulary does not tell base from novel: all names are fused as novel '
                 "ones, and accuracies are not those of the paper's setting. Build the vocabulary "
                 'with a split: from the word lvis or coco, or from the config of the data '
-                '(tools/build_vocabulary.py); or name the classes in model.classifier.novel.',
-                logger='current',
-                level=logging.WARNING,
+                '(tools/build_vocabulary.py); or name the classes in model.classifier.novel.'
             )
 
 
@@ -150,7 +147,7 @@ class ImageCheckHook(Hook):
                     f'{message}. Check data_root and data_prefix of your config, or get the images '
                     "again; damaged='skip' in the data set trains without them."
                 )
-            print_log(f'{message}. They are skipped.', logger='current', level=logging.WARNING)
+            warn(f'{message}. They are skipped.')
 
 
 @HOOKS.register_module()

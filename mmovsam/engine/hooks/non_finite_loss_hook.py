@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,14 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...logs import warn
 from ...prompts import Prompts
+from ...validation import require_choice
 from ..processes import unwrap
 
 
@@ -54,8 +54,7 @@ class NonFiniteLossHook(Hook):
     """
 
     def __init__(self, action: str = 'stop', max_skipped: int = 10) -> None:
-        if action not in ('stop', 'skip'):
-            raise ValueError(f"action must be 'stop' or 'skip', not {action!r}.")
+        require_choice(('stop', 'skip'), action=action)
         self.action = action
         self.max_skipped = max_skipped
         self._skipped = 0
@@ -127,7 +126,7 @@ class NonFiniteLossHook(Hook):
         if reason:
             raise NonFiniteLossError(f'{message}\n{reason}')
         self._skipped += 1
-        print_log(f'Skipped: {message}', logger='current', level=logging.WARNING)
+        warn(f'Skipped: {message}')
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)  # then the step changes nothing
 

@@ -421,7 +421,7 @@ def test_proposals_are_filtered_and_changed_ones_are_other_settings(run, stopped
         (dict(format='labelme', shard=5), ValueError, 'shards are a choice of format coco'),
         (dict(shard=0), ValueError, 'shard must be at least 1, not 0'),
         (dict(num_workers=0), ValueError, 'num_workers must be at least 1, not 0'),
-        (dict(options=dict(points=3)), ValueError, 'no option points; it has points_per_side'),
+        (dict(options=dict(points=3)), ValueError, 'has no points; it has points_per_side'),
         (dict(options=dict(points_per_side=0)), ValueError, 'points_per_side must be at least 1'),
         (dict(prompter='none.json', options={}), FileNotFoundError, 'no results file none.json'),
         (dict(prompter='p.json', options=dict(top=1)), ValueError, 'it has annotations, filter'),

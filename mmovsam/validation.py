@@ -1,0 +1,46 @@
+"""Checks of what users give, whose errors name the value and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from os import PathLike
+from pathlib import Path
+
+
+def require_at_least(least: float, **values: float | None) -> None:
+    """Raise a `ValueError` for what is no number of at least `least`; None passes."""
+    for name, value in values.items():
+        if value is not None and not (isinstance(value, Real) and value >= least):
+            raise ValueError(f'{name} must be at least {least}, not {value!r}.')
+
+
+def require_fraction(**values: float | None) -> None:
+    """Raise a `ValueError` for what is no number from 0 to 1; None passes."""
+    for name, value in values.items():
+        if value is not None and not (isinstance(value, Real) and 0 <= value <= 1):
+            raise ValueError(f'{name} must lie between 0 and 1, not {value!r}.')
+
+
+def require_choice(choices: Iterable[str], **values: str | None) -> None:
+    """Raise a `ValueError` for a value that is none of the choices."""
+    for name, value in values.items():
+        if value not in choices:
+            raise ValueError(f'{name} is {value!r}; choose one of {", ".join(choices)}.')
+
+
+def require_known(owner: str, names: Iterable, known: Sequence[str]) -> None:
+    """Raise a `ValueError` for names that the owner, a word or two, does not know."""
+    unknown = sorted(map(str, set(names) - set(known)))
+    if unknown:
+        raise ValueError(f'{owner} has no {", ".join(unknown)}; it has {", ".join(known)}.')
+
+
+def require_file(path: str | PathLike, kind: str, remedy: str = '') -> Path:
+    """The path of an existing file; else a `FileNotFoundError` that says what kind was expected."""
+    path = Path(path)
+    if not path.is_file():
+        is_folder = path.is_dir()
+        problem = f'{path} is a folder, no {kind}.' if is_folder else f'There is no {kind} {path}.'
+        raise FileNotFoundError(f'{problem} The working folder is {Path.cwd()}. {remedy}'.rstrip())
+    return path
