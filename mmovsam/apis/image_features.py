@@ -182,15 +182,18 @@ class ImageEncoder:
                 f'{path} holds the features of another model, or of other weights or settings of '
                 'this one. Load them with the model that made them, or encode the images again.'
             )
-        if meta.get('sha256') != _digest(tensors):
-            raise ValueError(f'{path} is damaged. Encode the images again.')
-        return [
-            EncodedImage(
-                _unnamed(tensors, index).map(lambda tensor: tensor.to(self.device)),
-                *(tuple(about[key]) for key in ('ori_shape', 'img_shape', 'scale_factor')),
-            )
-            for index, about in enumerate(json.loads(meta['images']))
-        ]
+        try:
+            if meta['sha256'] != _digest(tensors):
+                raise ValueError('the checksum is another')
+            return [
+                EncodedImage(
+                    _unnamed(tensors, index).map(lambda tensor: tensor.to(self.device)),
+                    *(tuple(about[key]) for key in ('ori_shape', 'img_shape', 'scale_factor')),
+                )
+                for index, about in enumerate(json.loads(meta['images']))
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'{path} is damaged ({error}). Encode the images again.') from None
 
 
 def _named(features: ImageFeatures) -> dict[str, Tensor]:

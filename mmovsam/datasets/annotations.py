@@ -57,6 +57,9 @@ def sort_categories(categories):
         raise ValueError('the file has no category; add those that its annotations are of')
     for key in ('id', 'name'):
         _check_distinct([category[key] for category in categories], key, 'categories')
+    if len({isinstance(category['id'], str) for category in categories}) > 1:
+        ids = ', '.join(repr(category['id']) for category in categories[:5])
+        raise ValueError(f'category ids are numbers and text ({ids} ...); write all of them alike')
     return sorted(categories, key=lambda category: _order(category['id']))
 
 

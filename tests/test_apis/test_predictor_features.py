@@ -5,6 +5,7 @@ import pytest
 import tiny
 import torch
 from mmdet.registry import MODELS
+from safetensors import safe_open
 from small_predictor import BOX, build, same
 
 from mmovsam.apis import OVSAMPredictor
@@ -72,6 +73,7 @@ def test_vocabulary_and_decoder_may_differ(predictor, file):
 
 def test_damaged_and_foreign_files_are_refused(predictor, file, tmp_path):
     content = bytearray(file.read_bytes())
+    (tmp_path / 'whole.safetensors').write_bytes(content)
     flipped = content.copy()
     flipped[-9] ^= 1
     for data, problem in [
@@ -84,10 +86,16 @@ def test_damaged_and_foreign_files_are_refused(predictor, file, tmp_path):
         with pytest.raises(ValueError, match=f'picture.safetensors {problem}'):
             predictor.load_features(file)
     file.write_bytes(flipped)
+    with safe_open(tmp_path / 'whole.safetensors', 'pt') as whole:
+        tensors = {key: whole.get_tensor(key) for key in whole.keys()}
+        about = whole.metadata()
+    no_scale = dict(about, images=about['images'].replace('scale_factor', 'scale'))
+    save_safetensors(tensors, tmp_path / 'no_scale.safetensors', no_scale)
     save_safetensors({'a': torch.ones(2)}, tmp_path / 'weights.safetensors')
     torch.save({'a': torch.ones(2)}, tmp_path / 'pickle.pth')
     for name, error, message in [
         ('picture.safetensors', ValueError, 'picture.safetensors is damaged'),
+        ('no_scale.safetensors', ValueError, "no_scale.safetensors is damaged .'scale_factor'"),
         ('weights.safetensors', ValueError, 'holds no mmovsam image features.*save_features'),
         ('pickle.pth', ValueError, 'pickle.pth is none'),
         ('none.safetensors', FileNotFoundError, 'none.safetensors.*save_features'),

@@ -425,6 +425,11 @@ FRACTIONS, OUTSIDE = [0.1, 0.2, 0.3, 0.4], [30, 2, 6, 4]
     [
         (annotated(images=[]), {}, 'none of its 0 images'),
         (annotated(categories=[]), {}, 'the file has no category'),
+        (
+            annotated(categories=[dict(id=1, name='a'), dict(id='2', name='b')]),
+            {},
+            r"category ids are numbers and text \(1, '2' ",
+        ),
         (dict(CONTENT, images={}), {}, '"images" has to be a list of objects'),
         (annotated(3), {}, '"annotations" has to be a list of objects'),
         (dict(images=[], annotations=[]), {}, 'the file has no "categories"'),

@@ -2,11 +2,13 @@
 
 import contextlib
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from mmovsam.teacher_features.shard import DamagedFeatureError, Record, Shard
 
+DATA = Path(__file__).resolve().parents[1] / 'data' / 'fuzz'
 RECORDS = [Record(i, 10 * i, bytes([i % 256]) * 3000 + i.to_bytes(8, 'big')) for i in range(1, 60)]
 
 
@@ -92,3 +94,9 @@ def test_a_disk_that_is_full_or_another_process_that_writes_is_no_damage(path, o
         shard.read(1)
     other.close()
     assert shard.read(1) == RECORDS[0]
+
+
+def test_a_file_that_asks_for_more_memory_than_there_is_is_named(opened):
+    shard = opened(DATA / 'huge_record.sqlite')
+    with pytest.raises((DamagedFeatureError, OSError), match='huge_record.sqlite'):
+        shard.ids()
