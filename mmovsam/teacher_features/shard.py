@@ -105,8 +105,9 @@ class Shard:
         except (sqlite3.DatabaseError, MemoryError) as error:
             if any(text in str(error) for text in _DAMAGE):
                 raise self._damaged(what, error) from error
+            reason = str(error) or 'it takes too much memory'
             raise OSError(
-                f'{self.path}: {str(error) or "it takes too much memory"}. If a dump of teacher features was stopped, start it again: '
+                f'{self.path}: {reason}. If a dump of features was stopped, start it again: '
                 'it takes back what it had written by half. If one is running, let it end. If the '
                 'disk failed, see to it: the features may be in order.'
             ) from error
