@@ -116,7 +116,13 @@ def _is_complete(settings: dict) -> bool:
     graphs = [settings.get(part) for part in parts]
     if not all(isinstance(graph, dict) and {'inputs', 'outputs'} <= {*graph} for graph in graphs):
         return False
-    return all(isinstance(name, str) and name and Path(name).name == name for name in names)
+    # with a longer name a system does not even say that there is no such file
+    return all(
+        isinstance(name, str)
+        and 0 < len(name.encode(errors='replace')) < 256
+        and Path(name).name == name
+        for name in names
+    )
 
 
 def _session(path: Path, num_threads: int, providers: Sequence[str]):

@@ -29,6 +29,7 @@ SETTINGS = dict(
             for change in (
                 dict(files=None),
                 dict(files=dict(float32='encoder.onnx')),
+                dict(files=dict(float32=dict(encoder='x' * 256, decoder='decoder.onnx'))),
                 dict(files=dict(float32=dict(encoder='encoder.onnx'))),
                 dict(files=dict(float32=dict(encoder='../encoder.onnx', decoder='decoder.onnx'))),
                 dict(vocabulary=[]),
