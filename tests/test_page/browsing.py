@@ -79,8 +79,16 @@ class User:
         self.page.wait_for_selector('#status:text-matches("Encoded in|came back")')
 
     def choose_files(self, files, how):
-        with self.page.expect_file_chooser() as chooser:
-            how()
+        from playwright.sync_api import TimeoutError
+
+        for attempt in range(1, 7):  # on a loaded machine a dialog may never come
+            try:
+                with self.page.expect_file_chooser(timeout=PATIENCE / 6) as chooser:
+                    how()
+                break
+            except TimeoutError:
+                if attempt == 6:
+                    raise
         chooser.value.set_files(files)
 
     def key(self, key, times=1):
