@@ -200,7 +200,7 @@ def test_a_brush_paints_an_eraser_erases_and_the_model_refines(user, known):
     expect(user.names).to_have_count(5)
     user.choose('Eraser')
     user.drag(x - 6, y, x - 5, y)
-    user.page.wait_for_function('n => !document.body.innerText.includes(n)', arg=f'{painted:,} pi')
+    user.wait_until('n => !document.body.innerText.includes(n)', f'{painted:,} pi')
     erased = pixels(user.wait_described('a mask of'))
     assert 0 < erased < painted
     user.key('g')
@@ -271,7 +271,7 @@ def test_zoom_and_pan_leave_clicks_where_they_are(user, known):
     before = user.on_picture(*at)
     user.page.mouse.move(*at)
     user.page.mouse.wheel(0, -800)
-    user.page.wait_for_function('document.querySelector("canvas").dataset.scale > 4')
+    user.wait_until('document.querySelector("canvas").dataset.scale > 4')
     assert user.on_picture(*at) == pytest.approx(before, abs=0.01)
     user.page.mouse.down(button='middle')
     user.page.mouse.move(at[0] + 60, at[1] + 40)
@@ -318,6 +318,6 @@ def test_two_fingers_zoom_and_one_clicks(new_user, known):
         touch.send('Input.dispatchTouchEvent', dict(
             type=kind, touchPoints=[] if kind == 'touchEnd' else places
         ))  # fmt: skip
-    user.page.wait_for_function(f'document.querySelector("canvas").dataset.scale > {1.5 * before}')
+    user.wait_until(f'document.querySelector("canvas").dataset.scale > {1.5 * before}')
     user.page.touchscreen.tap(*user.on_screen(*known[0][:2]))
     user.wait_described('1 point, a mask of')

@@ -115,14 +115,14 @@ def test_what_is_typed_in_the_list_outlives_an_answer(user, known):
 def test_a_zoom_outlives_a_window_of_another_size(user):
     user.page.mouse.move(*user.on_screen(100, 100))
     user.page.mouse.wheel(0, -600)
-    user.page.wait_for_function('document.querySelector("canvas").dataset.scale > 4')
+    user.wait_until('document.querySelector("canvas").dataset.scale > 4')
     canvas = user.page.locator('canvas')
     before = canvas.evaluate('canvas => ({...canvas.dataset})')
     user.page.set_viewport_size(dict(width=1200, height=700))
-    user.page.wait_for_function('document.querySelector("canvas").width < 850')
+    user.wait_until('document.querySelector("canvas").width < 850')
     assert canvas.evaluate('canvas => ({...canvas.dataset})') == before
     user.key('0')
-    user.page.wait_for_function('document.querySelector("canvas").dataset.scale < 4')
+    user.wait_until('document.querySelector("canvas").dataset.scale < 4')
 
 
 def test_dropped_folders_are_opened_wherever_they_are_dropped(user, folder, tmp_path):
