@@ -15,10 +15,10 @@ def require_at_least(least: float, **values: float | None) -> None:
             raise ValueError(f'{name} must be at least {least}, not {value!r}.')
 
 
-def require_fraction(**values: float | None) -> None:
-    """Raise a `ValueError` for what is no number from 0 to 1; None passes."""
+def require_fraction(**values: float) -> None:
+    """Raise a `ValueError` for what is no number from 0 to 1."""
     for name, value in values.items():
-        if value is not None and not (isinstance(value, Real) and 0 <= value <= 1):
+        if not (isinstance(value, Real) and 0 <= value <= 1):
             raise ValueError(f'{name} must lie between 0 and 1, not {value!r}.')
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 from torch import Tensor
 from tqdm import tqdm
@@ -29,6 +27,7 @@ from ..datasets.annotations import (
     text,
 )
 from ..fileio import read_json
+from ..logs import warn
 
 CANVAS = 512
 """Photographs with a longer side are made smaller."""
@@ -84,11 +83,9 @@ def _read_coco(found: Photographs, folder: Path) -> None:
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
     if left_out:
-        print_log(
+        warn(
             f'{path}: {len(left_out)} of {len(content["annotations"])} annotations are left out '
-            f'({", ".join(left_out[:3])}): their mask has no area',
-            logger='current',
-            level=logging.WARNING,
+            f'({", ".join(left_out[:3])}): their mask has no area'
         )
 
 

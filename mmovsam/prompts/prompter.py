@@ -39,7 +39,8 @@ class PromptFilter:
     min_size: float | None = None
 
     def __post_init__(self) -> None:
-        require_fraction(score_thr=self.score_thr, nms_iou=self.nms_iou)
+        thresholds = dict(score_thr=self.score_thr, nms_iou=self.nms_iou)
+        require_fraction(**{k: value for k, value in thresholds.items() if value is not None})
         require_at_least(1, max_per_img=self.max_per_img)
         require_at_least(0, min_size=self.min_size)
 

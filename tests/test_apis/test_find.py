@@ -239,6 +239,7 @@ def test_bad_names_are_refused(predictor, names, error, message):
     'arguments, message',
     [
         (dict(score_thr=1.5), 'score_thr must lie between 0 and 1, not 1.5'),
+        (dict(score_thr=None), 'score_thr must lie between 0 and 1, not None'),
         (dict(score_thr='high'), "score_thr must lie between 0 and 1, not 'high'"),
         (dict(score_thr=float('nan')), 'score_thr must lie between 0 and 1, not nan'),
         (dict(top_k=0), 'top_k must be at least 1, not 0'),

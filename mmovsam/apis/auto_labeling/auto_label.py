@@ -105,7 +105,7 @@ def auto_label(
         ValueError: An argument is unknown or out of range, an unfinished run had other settings,
             another run is writing `out`, two images would have one file, or none can be read.
     """
-    require_fraction(score_thr=score_thr, unknown_below=unknown_below)
+    require_fraction(score_thr=score_thr, unknown_below=unknown_below or 0)
     require_at_least(1, batch_size=batch_size, top_k=top_k, num_workers=num_workers, shard=shard)
     if polygons and (format not in ('coco', 'label_studio') or label_config):
         whose = 'one with a label config' if label_config else format

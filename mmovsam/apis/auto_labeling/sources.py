@@ -98,7 +98,7 @@ class FindSource(Source):
 
     def __init__(self, options: Mapping) -> None:
         require_known('The prompter', options, [*_arguments(OVSAMPredictor.find), 'detector'])
-        require_fraction(score_thr=options.get('score_thr'))
+        require_fraction(score_thr=options.get('score_thr', 0))
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
         self.tile_size = self.options.get('tile_size')

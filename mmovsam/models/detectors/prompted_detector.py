@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,11 +10,12 @@ import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...logs import warn
 from ...prompts import Prompts
+from ...validation import require_at_least, require_fraction
 from ...vocabulary import TextClassifier
 from .instances import MASK_FORMATS, MaskWriter
 from .naming import NAMES, SCORES, ClassMap, LabelFusion
@@ -228,12 +228,10 @@ def _matched(classes: tuple[str, ...], names: tuple[str, ...]) -> ClassMap:
             "classes=[...] with the vocabulary's names, or leave the names to recognition."
         )
     if class_map.missing:
-        print_log(
+        warn(
             f'{len(class_map.missing)} of the {len(classes)} classes of the detector are not in '
             f'the vocabulary, such as {class_map.missing[:5]}: what it gives these names gets a '
-            'name by recognition.',
-            logger='current',
-            level=logging.WARNING,
+            'name by recognition.'
         )
     return class_map
 
@@ -253,10 +251,6 @@ def _checked_test_cfg(test_cfg: dict | None) -> dict:
     for key, choices in CHOICES.items():
         if settings[key] not in choices:
             raise ValueError(f'test_cfg.{key} is {settings[key]!r}; choose one of {choices}.')
-    if settings['chunk_size'] is not None and settings['chunk_size'] < 1:
-        raise ValueError(f'test_cfg.chunk_size must be at least 1, not {settings["chunk_size"]}.')
-    if not 0 <= settings['detector_alpha'] <= 1:
-        raise ValueError(
-            f'test_cfg.detector_alpha must lie between 0 and 1, not {settings["detector_alpha"]}.'
-        )
+    require_at_least(1, **{'test_cfg.chunk_size': settings['chunk_size']})
+    require_fraction(**{'test_cfg.detector_alpha': settings['detector_alpha']})
     return settings
