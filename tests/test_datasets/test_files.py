@@ -52,10 +52,11 @@ def test_files_of_wrapped_datasets_are_found():
     ('content', 'remedy'),
     [
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n', 'git lfs pull'),
-        (gzip.compress(b'{}'), 'gzip: unpack it'),
+        (gzip.compress(b'{}', mtime=0), 'gzip: unpack it'),
         (b'PK\x03\x04' + b'\0' * 30, 'ZIP archive'),
         (b'\n<!DOCTYPE html><html>Sign in</html>', 'web page'),
     ],
+    ids=['git-lfs', 'gzip', 'zip', 'web-page'],
 )
 def test_what_stands_for_another_file_is_called_so_by_every_reader(tmp_path, content, remedy):
     (tmp_path / 'a.json').write_bytes(content)
