@@ -27,6 +27,7 @@ import mmdet.engine.hooks  # noqa: F401  the children find everything imported
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mini_world import SPLITS, write_split
 from tqdm import tqdm
 
 from mmovsam.checkpoints.loading import load_checkpoint_file
@@ -118,9 +119,8 @@ def write_config(case: Case, folder: Path, name: str) -> Path:
                 type='Pretrained', checkpoint=str(folder / 'teacher.pth'), prefix='image_encoder'
             )
             part = part.dataset
-        if part and 'draw' in part.dataset:
+        if part and 'data_root' in part.dataset:
             part.dataset.update(data_root=str(folder / 'world'))
-            part.dataset.draw.num_images = NUM_IMAGES
         elif part:
             part.dataset.num_images = NUM_IMAGES
     if cfg.get('val_dataloader'):
@@ -333,6 +333,8 @@ def main(args) -> int:
     plain = mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
     with tempfile.TemporaryDirectory() as name, plain:
         folder = Path(name)
+        for split in SPLITS[:2]:
+            write_split(folder / 'world', split, NUM_IMAGES)
         if 'sam2clip_mini_store' in args.stages:
             dump_features(folder)
         chosen = itertools.islice(itertools.cycle(cases(args.stages)), args.kills)

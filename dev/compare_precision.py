@@ -6,8 +6,8 @@ import json
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import numpy as np
 import torch
+from mini_world import draw_scene
 from mmovsam.apis import OVSAMPredictor, prepare_for_inference
-from mmovsam.datasets.mini_world import draw_scene
 from mmovsam.devices import choose_device
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 

@@ -14,10 +14,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
+from mini_world import CATEGORIES, draw_scene
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.apis.find import SCORE_THR
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.photos import load_photographs
 from mmovsam.vocabulary import load_classifier

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
+from mini_world import CATEGORIES, draw_mosaic
 
 from mmovsam.apis import OVSAMPredictor, semantic_map
 from mmovsam.apis.tiles import SAME, TILE_OVERLAP, in_image, tile_boxes
-from mini_extras import draw_mosaic
-from mmovsam.datasets.mini_world import CATEGORIES
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.evaluation.semantic import semantic_scores
 

@@ -7,9 +7,9 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import numpy as np
 import torch
 from pycocotools import mask as coco_mask
+from mini_world import draw_clip
 
 from mmovsam.apis import OVSAMPredictor, Tracker
-from mini_extras import draw_clip
 from mmovsam.engine.command_line import readable_errors
 
 VISIBLE = 50  # pixels; with fewer an object counts as absent

@@ -16,8 +16,8 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import httpx
 import numpy as np
 from PIL import Image
+from mini_world import CATEGORIES, draw_scene
 
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.engine.command_line import readable_errors
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,33 +1,33 @@
-"""Draws a split of the small world and writes it in LVIS v1's format."""
+"""Draws the small world that the configs read, in LVIS v1's format, or other splits of it."""
 
 import argparse
 import sys
+from pathlib import Path
 
-from mmovsam.datasets.mini_world import SPLITS, write_split
+from mini_world import SPLITS, write_pictures, write_split
+
+PICTURES = 'pictures'  # of one object each, with labels, for ovsam_mini_22k.py
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'out', help='folder for images and annotations, for example data/mini_world'
-    )
-    parser.add_argument('--split', required=True, choices=SPLITS)
-    parser.add_argument('--num-images', type=int, required=True)
-    parser.add_argument(
-        '--seed', type=int, required=True, help='the same seed gives the same files'
-    )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='replace another split of this name'
-    )
+    add = parser.add_argument
+    parts = (*SPLITS, PICTURES)
+    add('out', nargs='?', type=Path, default=Path('data/mini_world'), help='folder for all of it')
+    add('--only', nargs='+', choices=parts, default=parts, help='some parts of it')
+    add('--num-images', type=int, help='scenes of each split, in place of those of the configs')
+    add('--seed', type=int, help='in place of that of the configs')
+    add('--overwrite', action='store_true', help='replace other splits of the same name')
     args = parser.parse_args()
     try:
-        annotations = write_split(
-            args.out, args.split, args.num_images, args.seed, overwrite=args.overwrite
-        )
+        for part in args.only:
+            if part == PICTURES:
+                write_pictures(args.out / PICTURES)
+            else:
+                write_split(args.out, part, args.num_images, args.seed, overwrite=args.overwrite)
+            print(f'{part}: in {args.out / part}')
     except (ValueError, FileExistsError, ImportError) as error:
         sys.exit(f'make_mini_world: {error}')
-    print(f'{args.num_images} scenes are in {annotations.parent.parent / args.split}, '
-          f'their annotations in {annotations}')  # fmt: skip
 
 
 if __name__ == '__main__':

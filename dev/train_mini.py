@@ -17,7 +17,8 @@ from pathlib import Path
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
-from mmovsam.datasets import MiniWorldPictures
+from mini_world import SPLITS, write_split
+from mini_world.clip_training import MiniWorldPictures
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.fileio import atomic_path
 from mmovsam.vocabulary import Vocabulary, load_text_encoder, save_classifier
@@ -126,6 +127,7 @@ def train(stage: str, out: Path, threads: int) -> str:
         # glibc would give large blocks back to the system after each use and ask for them again.
         keep = {key: str(2**33) for key in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')}
         env = {**keep, **os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'}
+        env['PYTHONPATH'] = os.pathsep.join(sys.path)  # with dev/, for clip_mini.py
         run = subprocess.Popen(
             command(stage, out),
             env=env,
@@ -201,6 +203,8 @@ def train_round(stages: list[str], out: Path, threads: int) -> None:
 def main(args) -> None:
     args.out = args.out.resolve()
     start = time.monotonic()
+    for split in SPLITS[:2]:
+        write_split('data/mini_world', split)
     rounds = [[stage for stage in stages if stage in args.stages] for stages in ROUNDS]
     rounds = [stages for stages in rounds if stages]
     for number, stages in enumerate(rounds, 1):

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mini_world import draw_scene
 from PIL import Image
-
-from mmovsam.datasets.mini_world import draw_scene
 
 EXAMPLES = Path(__file__).resolve().parents[1] / 'examples'
 NOTEBOOK = EXAMPLES / 'photograph.ipynb'

@@ -8,9 +8,9 @@ import mmovsam  # noqa: F401
 # isort: split
 import torch
 from compare_precision import compare
+from mini_world import CATEGORIES, draw_scene
 
 from mmovsam.apis import OVSAMPredictor
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 
 SEED = 7

@@ -74,9 +74,6 @@ DISTILLER = dict(
     neck=NECK,
     teacher=SAM_ENCODER,
 )
-CLIP_PRETRAINER = dict(
-    type='CLIPPretrainer', model=CLIP, data_preprocessor=dict(type='ImgDataPreprocessor')
-)
 BASELINE = dict(
     type='SAMCLIPBaseline',
     data_preprocessor=PREPROCESSOR,
@@ -85,7 +82,7 @@ BASELINE = dict(
     classifier=OVSAM['classifier'],
     prompter=dict(type='GTPrompter'),
 )
-CONFIGS = dict(ovsam=OVSAM, sam=SAM, distiller=DISTILLER, clip=CLIP_PRETRAINER, baseline=BASELINE)
+CONFIGS = dict(ovsam=OVSAM, sam=SAM, distiller=DISTILLER, baseline=BASELINE)
 NAMES = ('cat', 'dog', 'red car', 'tree', 'owl', 'boat')
 NOVEL = (False, False, True, False, True, None)
 

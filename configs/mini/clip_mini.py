@@ -1,9 +1,11 @@
 # Stage 0a: a small CLIP, contrastive on pictures of one object with captions. It sees all names.
+# PYTHONPATH=dev python tools/train.py configs/mini/clip_mini.py
 _base_ = [
     '../_base_/models/mini_clip.py',
     '../_base_/schedules/mini.py',
     '../_base_/default_runtime.py',
 ]
+custom_imports = dict(imports=['mmovsam', 'mini_world.clip_training'])
 model = dict(
     type='CLIPPretrainer',
     model=_base_.clip,

@@ -1,7 +1,7 @@
 # Four whole shapes that no scene names: pictures with labels teach them, without any mask.
 # Tests with annotated boxes as prompts.
 _base_ = ['./ovsam_mini.py']
-# the last two of the drawn shapes and of the digits
+# as in dev/mini_world/writer.py: the last two of the drawn shapes and of the digits
 novel = ['* hexagon', '* arrow', '* digit eight', '* digit nine']
 model = dict(
     classifier=dict(novel=novel, train_novel=True),
@@ -9,9 +9,9 @@ model = dict(
 )
 scenes = dict(_base_.train_dataloader.dataset, novel=novel)
 pictures = dict(
-    type='MiniWorldImageLabels',
-    data_root='data/mini_world_pictures/',
-    draw=dict(num_images=2000, seed=7, novel=novel),
+    type='ImageLabelDataset',
+    classes='MiniWorldDataset',
+    data_prefix=dict(img='data/mini_world/pictures'),
     pipeline=[
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations', with_bbox=True),

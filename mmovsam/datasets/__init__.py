@@ -4,7 +4,7 @@ from . import samplers, transforms
 from .files import check_files, config_files, dataset_files
 from .image_label import ImageLabelDataset
 from .label_map import LabelMapDataset
-from .mini_world_datasets import MiniWorldDataset, MiniWorldImageLabels, MiniWorldPictures
+from .mini_world import MiniWorldDataset
 from .mixed import MixedDataset
 from .open_vocab import OpenVocabDataset
 from .ov_coco import CocoJsonDataset, OVCocoDataset
@@ -17,8 +17,6 @@ __all__ = [
     'ImageLabelDataset',
     'LabelMapDataset',
     'MiniWorldDataset',
-    'MiniWorldImageLabels',
-    'MiniWorldPictures',
     'MixedDataset',
     'OVCocoDataset',
     'OVLVISDataset',

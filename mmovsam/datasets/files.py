@@ -47,8 +47,6 @@ def dataset_files(cfg):
     if isinstance(cfg.get('dataset'), dict):
         inner.append(cfg['dataset'])
     required = [pair for each in inner for pair in dataset_files(each)]
-    if cfg.get('draw'):
-        return required  # the small world draws what is missing
     kind = cfg.get('type')
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     remedy = getattr(kind, 'REMEDY', 'See the data_root, ann_file and data_prefix of your config.')

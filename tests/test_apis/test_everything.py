@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from mini_world import CATEGORIES, draw_scene
 from mmdet.registry import MODELS
 from pycocotools import mask as coco_mask
 from small_predictor import HEIGHT, WIDTH, build
 
 from mmovsam.apis import OVSAMPredictor, segment_everything
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 
 SEED = 7

@@ -5,13 +5,13 @@ import pytest
 import tiny
 import tiny_photo
 import torch
+from mini_world import CATEGORIES, draw_scene
 from mmdet.registry import MODELS
 from pycocotools import mask as coco_mask
 from small_predictor import HEIGHT, WIDTH
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.apis.find import one_mask_each
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier
 

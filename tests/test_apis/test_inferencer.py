@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from mini_world import draw_scene
 from mmdet.apis import DetInferencer
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -24,7 +25,6 @@ from small_predictor import BOX, build
 from mmovsam.apis import OVSAMInferencer, OVSAMPredictor
 from mmovsam.apis.input_list import list_images, list_inputs
 from mmovsam.checkpoints import save_safetensors
-from mmovsam.datasets.mini_world import draw_scene
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import save_classifier
 

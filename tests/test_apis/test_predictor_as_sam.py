@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from mini_world import draw_scene
 from small_predictor import HEIGHT, WIDTH
 
 from mmovsam.apis import OVSAMPredictor
-from mmovsam.datasets.mini_world import draw_scene
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 
 SEED = 11

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mini_extras import draw_mosaic
+from mini_world import draw_mosaic
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 from small_predictor import build
@@ -111,7 +111,7 @@ def test_objects_of_a_mosaic_are_found_across_the_seam(small_world, mosaic):
 
 
 def test_names_are_found_in_tiles(small_world, mosaic):
-    from mmovsam.datasets.mini_world import CATEGORIES
+    from mini_world import CATEGORIES
 
     names = list(dict.fromkeys(CATEGORIES[i - 1].name for i in mosaic.category_ids))
     found = small_world.find(names, mosaic.image, tile_size=320, score_thr=0.3)

@@ -4,13 +4,12 @@ import cv2
 import numpy as np
 import pytest
 import tiny
-from mini_extras import draw_clip
+from mini_world import CATEGORIES, draw_clip
 from mmdet.registry import MODELS
 from pycocotools import mask as coco_mask
 
 from mmovsam.apis import OVSAMPredictor, Tracker, track
 from mmovsam.apis.frames import read_frames
-from mmovsam.datasets.mini_world import CATEGORIES
 
 SEED = 0
 

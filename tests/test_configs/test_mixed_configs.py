@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+from mini_world import CATEGORIES
+from mini_world.writer import HELD_OUT
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 from mmovsam.datasets import config_files
-from mmovsam.datasets.mini_world import CATEGORIES, SHAPES
+from mmovsam.datasets.mini_world import SHAPES
 from mmovsam.vocabulary import novel_flags
 from mmovsam.vocabulary.sources import read_metainfo
 
@@ -42,11 +44,11 @@ def test_small_22k_teaches_whole_shapes_by_pictures_only():
     cfg = read('mini/ovsam_mini_22k.py')
     scenes, pictures = cfg.train_dataloader.dataset.datasets
     assert scenes.type == 'MiniWorldDataset' and scenes.base_only
-    assert pictures.type == 'MiniWorldImageLabels'
+    assert pictures.type == 'ImageLabelDataset'
     assert not any(step.get('with_mask') for step in pictures.pipeline)
     classifier, test = cfg.model.classifier, cfg.test_dataloader.dataset
     assert classifier.train_novel
-    assert scenes.novel == pictures.draw.novel == classifier.novel == test.novel
+    assert scenes.novel == list(HELD_OUT) == classifier.novel == test.novel
     names = [category.name for category in CATEGORIES]
     flags = np.reshape(novel_flags(names, scenes.novel), (-1, len(SHAPES)))
     assert (flags == flags[0]).all() and flags[0].sum() == 4

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mini_world import CATEGORIES, draw_scene
+from mini_world.writer import scene_rng, write_split
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.registry import DefaultScope
@@ -18,8 +20,6 @@ from pycocotools import mask as mask_utils
 
 from mmovsam.datasets import CocoJsonDataset, MiniWorldDataset, OVCocoDataset, OVLVISDataset
 from mmovsam.datasets.annotations import instance
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
-from mmovsam.datasets.mini_world.writer import scene_rng
 from mmovsam.datasets.ov_coco import BASE_CLASSES, NOVEL_CLASSES
 
 POLYGON = [2, 2, 8, 2, 8, 6, 2, 6]
@@ -160,8 +160,8 @@ def test_filters_leave_out_small_and_empty_images_of_training_and_take_a_part(re
 
 
 def test_the_small_world_is_read_as_it_was_drawn(tmp_path):
+    write_split(tmp_path, 'val', 2, 4, progress=False)
     config = dict(type='MiniWorldDataset', data_root=str(tmp_path), data_prefix=dict(img=''),
-                  draw=dict(split='val', num_images=2, seed=4, progress=False),
                   ann_file='annotations/mini_val.json', test_mode=True)  # fmt: skip
     pipeline = [*PIPELINE[:2], dict(type='PackDetInputs')]
     dataset, base = (

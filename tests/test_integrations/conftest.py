@@ -6,8 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
+from mini_world import CATEGORIES, draw_scene
 
 SEED = 11
 

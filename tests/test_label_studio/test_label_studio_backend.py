@@ -14,11 +14,11 @@ from label_studio_requests import (
     prediction_request,
     rectangle,
 )
+from mini_world import CATEGORIES, Scene, draw_scene
 from PIL import Image
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.apis.auto_labeling.sources import find_source
-from mmovsam.datasets.mini_world import CATEGORIES, Scene, draw_scene
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 from mmovsam.label_studio import ImageSource, LabelStudioBackend
 

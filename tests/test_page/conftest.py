@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from browsing import PATIENCE, SCENE, User, answer_to, chromium, serving
+from mini_world import CATEGORIES, draw_scene
+from mini_world.writer import scene_rng
 
 from mmovsam.apis import loading
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
-from mmovsam.datasets.mini_world.writer import scene_rng
 from mmovsam.server import Limits
 
 SCENES_SEED = 20261123

@@ -9,12 +9,12 @@ import re
 import numpy as np
 import pytest
 from browsing import SCENE, User, answer_to, serving
+from mini_world import CATEGORIES
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mmovsam.apis import loading
-from mmovsam.datasets.mini_world import CATEGORIES
 
 expect = pytest.importorskip(
     'playwright.sync_api', reason="no Playwright: pip install 'mmovsam[test]'"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mini_world import CATEGORIES, draw_scene
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mmovsam.apis import EXAMPLE_PHOTOS
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'auto_label.py'

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from mini_world import CATEGORIES, draw_scene
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 from mmovsam.evaluation.open_vocab_metric import mask_iou
 
 SEED = 21

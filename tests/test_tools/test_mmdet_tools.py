@@ -10,6 +10,7 @@ import mmengine
 import numpy as np
 import pytest
 import torch
+from mini_world import write_split
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
@@ -39,10 +40,10 @@ def folder(tmp_path_factory):
         loader = cfg[f'{name}_dataloader']
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
         loader.dataset.data_root = str(folder)
-        loader.dataset.draw.num_images = 2
+        write_split(folder, name, 2, progress=False)
         cfg[f'{name}_evaluator'][1].ann_file = f'{folder}/annotations/mini_{name}.json'
     cfg.train_dataloader.dataset.data_root = str(folder)
-    cfg.train_dataloader.dataset.draw.num_images = 2
+    write_split(folder, 'train', 2, progress=False)
     cfg.log_level = 'ERROR'
     cfg.work_dir = str(folder / 'work')
     cfg.dump(folder / 'config.py')

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mini_world import CATEGORIES, write_split
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmovsam.checkpoints import save_safetensors
-from mmovsam.datasets.mini_world import CATEGORIES, write_split
 from mmovsam.vocabulary import TextClassifier, save_classifier
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ model = dict(
     classifier=dict(classifier='names.safetensors'),
 )
 test_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(data_root='scenes', draw=None)
+    num_workers=0, persistent_workers=False, dataset=dict(data_root='scenes')
 )
 log_level = 'WARNING'
 experiment_name = {name!r}

@@ -4,9 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from mini_world import CATEGORIES, draw_scene
 from PIL import Image
-
-from mmovsam.datasets.mini_world import CATEGORIES, draw_scene
 
 SMALL = ('--config', 'mini/ovsam_mini_boxes.py', '--vocabulary', 'names.txt')
 

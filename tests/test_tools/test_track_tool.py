@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from mini_extras import draw_clip
+from mini_world import draw_clip
 from PIL import Image
 
 SMALL = ('--config', 'mini/ovsam_mini_boxes.py')

@@ -1,4 +1,4 @@
-# Scenes drawn by dev/make_mini_world.py; what is missing is drawn at the start.
+# Scenes that `python dev/make_mini_world.py` draws.
 data_root = 'data/mini_world/'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -27,7 +27,6 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/mini_train.json',
         data_prefix=dict(img=''),
-        draw=dict(split='train', num_images=4000, seed=1),
         base_only=True,
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=train_pipeline,
@@ -44,7 +43,6 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/mini_val.json',
         data_prefix=dict(img=''),
-        draw=dict(split='val', num_images=200, seed=2),
         test_mode=True,
         pipeline=test_pipeline,
     ),
@@ -60,7 +58,6 @@ test_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/mini_test.json',
         data_prefix=dict(img=''),
-        draw=dict(split='test', num_images=200, seed=20261122),
         test_mode=True,
         pipeline=test_pipeline,
     ),

@@ -3,17 +3,9 @@
 from dataclasses import dataclass
 from itertools import product
 
-PATTERNS = ('plain', 'striped', 'dotted', 'checked')
-COLORS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'white', 'black')
-DRAWN_SHAPES = (
-    'circle', 'square', 'triangle', 'star', 'cross',
-    'ring', 'heart', 'crescent', 'hexagon', 'arrow',
-)  # fmt: skip
-DIGIT_SHAPES = tuple(
-    f'digit {word}'
-    for word in ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
-)
-SHAPES = DRAWN_SHAPES + DIGIT_SHAPES
+from mmovsam.datasets.mini_world import COLORS, PATTERNS, SHAPES
+
+DRAWN_SHAPES = SHAPES[:10]  # the others are handwritten digits
 
 
 @dataclass(frozen=True)

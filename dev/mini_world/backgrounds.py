@@ -4,6 +4,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+from skimage import data
 
 _PHOTOGRAPHS = {
     'train': (
@@ -113,13 +114,6 @@ def _noise():
 
 
 def _load(name):
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise ImportError(
-            'the small world uses the photographs of scikit-image, which is not installed: '
-            'pip install "mmovsam[mini]", or pip install scikit-learn scikit-image'
-        ) from error
     image = getattr(data, name)()
     image = image[0] if isinstance(image, tuple) else image
     image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image

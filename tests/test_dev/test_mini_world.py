@@ -1,30 +1,27 @@
 """The small world: categories, scenes, pictures, and the files and data sets of them."""
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, product
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import DATASETS
-from pycocotools import mask as mask_utils
-from pycocotools.coco import COCO
-
-from mmovsam.datasets import MiniWorldPictures
-from mmovsam.datasets.mini_world import (
+from mini_world import (
     CATEGORIES,
-    COLORS,
-    PATTERNS,
-    SHAPES,
     SPLITS,
     draw_scene,
     write_pictures,
     write_split,
     writer,
 )
-from mmovsam.datasets.mini_world.drawing import draw_object
-from mmovsam.datasets.mini_world.writer import scene_rng
+from mini_world.clip_training import MiniWorldPictures
+from mini_world.drawing import draw_object
+from mini_world.writer import scene_rng
+from mmdet.registry import DATASETS
+from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
+
+from mmovsam.datasets.mini_world import COLORS, PATTERNS, SHAPES
 
 NOVEL = {category.id for category in CATEGORIES if category.novel}
 
@@ -130,7 +127,7 @@ def test_a_split_is_kept_if_complete_and_refused_if_not_unless_overwritten(tmp_p
     assert (tmp_path / 'val' / '000001.jpg').read_bytes() == b'changed'
     with pytest.raises(FileExistsError, match='--overwrite'):
         write_split(tmp_path, 'val', 2, 0, progress=False)
-    (tmp_path / 'val' / '000002.jpg').unlink()
+    (tmp_path / 'annotations' / 'mini_val.json').unlink()
     with pytest.raises(FileExistsError):
         write_split(tmp_path, 'val', 3, 0, progress=False)
     write_split(tmp_path, 'val', 2, 0, progress=False, overwrite=True)
@@ -149,39 +146,21 @@ def test_an_interrupted_call_leaves_nothing_that_looks_complete(tmp_path, monkey
     assert not contents(tmp_path)
     monkeypatch.setattr('cv2.imencode', lambda *_: (False, None))
     with pytest.raises(OSError, match='could not encode 000000.jpg'):
-        write_pictures(tmp_path, 4, 1, size=32, progress=False)
+        write_pictures(tmp_path / 'pictures', 4, 1, size=32, progress=False)
     assert not contents(tmp_path)
 
 
-def test_several_that_ask_for_the_same_split_draw_it_once(tmp_path, monkeypatch):
-    drawn = []
-    draw = writer.draw_scene
-    monkeypatch.setattr(writer, 'draw_scene', lambda *given: drawn.append(1) or draw(*given))
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda _: write_split(tmp_path, 'val', 3, 3, progress=False), range(3)))
-    assert len(drawn) == len(list((tmp_path / 'val').glob('*.jpg'))) == 3
-
-
-def test_a_data_set_draws_pictures_in_folders_of_their_classes_half_of_them_novel(tmp_path):
-    def build(num_images, seed, **draw):
-        draw.update(num_images=num_images, seed=seed, size=32, progress=False)
-        return DATASETS.build(
-            dict(type='MiniWorldImageLabels', data_root=str(tmp_path / 'new'), draw=draw)
-        )
-
-    def drawn(dataset):
-        return {info['img_id'] for info in map(dataset.get_data_info, range(len(dataset)))}
-
-    dataset = build(24, 3)
-    assert len(dataset.metainfo['classes']) == 640
-    info = dataset.get_data_info(0)
-    name = info['img_id'].split('/')[0].replace('_', ' ')
-    assert [dataset.metainfo['classes'][i] for i in info['true_labels']] == [name]
-    assert cv2.imread(info['img_path']).shape == (32, 32, 3)
-    folders = {category.name.replace(' ', '_') for category in CATEGORIES if category.novel}
-    assert 4 <= sum(path.split('/')[0] in folders for path in drawn(dataset)) <= 20
-    assert drawn(build(24, 3)) == drawn(dataset) != drawn(build(24, 4))
-    assert any('_star/' in path for path in drawn(build(9, 3, novel=['* star'])))
+def test_pictures_lie_in_folders_of_their_classes_half_of_them_held_out(tmp_path):
+    write_pictures(tmp_path / 'pictures', 24, 3, size=32, progress=False)
+    config = dict(data_prefix=dict(img=str(tmp_path / 'pictures')), classes='MiniWorldDataset')
+    dataset = DATASETS.build(dict(type='ImageLabelDataset', **config))
+    assert dataset.metainfo['classes'] == tuple(category.name for category in CATEGORIES)
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    names = [info['img_id'].split('/')[0].replace('_', ' ') for info in infos]
+    assert [dataset.metainfo['classes'][info['true_labels'][0]] for info in infos] == names
+    assert cv2.imread(infos[0]['img_path']).shape == (32, 32, 3)
+    shapes = [pattern.removeprefix('* ') for pattern in writer.HELD_OUT]
+    assert len(infos) == 24 and 4 <= sum(n.endswith(tuple(shapes)) for n in names) <= 20
 
 
 @pytest.mark.parametrize(
@@ -191,7 +170,6 @@ def test_a_data_set_draws_pictures_in_folders_of_their_classes_half_of_them_nove
         (write_split, ('x', 'minival', 3, 0), "train, val, test.*got 'minival'"),
         (write_split, ('x', 'val', 0, 0), 'num_images of at least 1'),
         (write_split, ('x', 'val', 3, -1), 'seed of at least 0'),
-        (write_pictures, ('x', 0, 1), 'num_images and size of at least 1'),
     ],
 )
 def test_impossible_arguments_are_named(call, arguments, message):
@@ -199,11 +177,10 @@ def test_impossible_arguments_are_named(call, arguments, message):
         call(*arguments)
 
 
-def test_the_tool_ends_by_saying_where_the_result_is(tmp_path, run_tool):
-    arguments = ['make_mini_world.py', tmp_path / 'out', '--split', 'val', '--num-images', '2']
-    status, out, err = run_tool(*arguments, '--seed', '1')
+def test_the_tool_draws_what_it_is_asked_for_and_says_where_it_is(tmp_path, run_tool):
+    arguments = ['make_mini_world.py', tmp_path / 'out', '--only', 'val', '--num-images', '2']
+    status, out, err = run_tool(*arguments)
     assert status == 0, out + err
-    last = out.splitlines()[-1]
-    assert str(tmp_path / 'out' / 'val') in last
-    assert str(tmp_path / 'out' / 'annotations' / 'mini_val.json') in last
-    assert '--overwrite' in str(run_tool(*arguments, '--seed', '2'))
+    assert out.splitlines()[-1] == f'val: in {tmp_path / "out" / "val"}'
+    assert [path.name for path in (tmp_path / 'out').iterdir()].count('train') == 0
+    assert '--overwrite' in str(run_tool(*arguments, '--seed', '1'))

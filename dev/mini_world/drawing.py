@@ -5,6 +5,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+from sklearn.datasets import load_digits
 
 from .categories import COLORS, DRAWN_SHAPES, PATTERNS
 
@@ -162,13 +163,6 @@ def _digit_scans():
         tuple: of training and held-out scans, each a list over the ten digits of lists of
         (field (64, 64) float32, longest side of the ink in field pixels).
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(
-            'the small world draws the handwritten digits of scikit-learn, which is not installed: '
-            'pip install "mmovsam[mini]", or pip install scikit-learn scikit-image'
-        ) from error
     digits = load_digits()
     groups = ([[] for _ in range(10)], [[] for _ in range(10)])
     seen = [0] * 10

@@ -1,19 +1,64 @@
-"""Contrastive training of a CLIP model on pictures with captions, for the small world."""
+"""Contrastive training of a small CLIP on pictures of the small world with captions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import open_clip
 import torch
 import torch.nn.functional as F
 from mmdet.registry import DATASETS, MODELS
+from mmengine.dataset import BaseDataset
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from ...layers import with_global_statistics
-from ...vocabulary import OVSAM_TEMPLATES
-from ..backbones import clip_model_config
+from mmovsam.layers import with_global_statistics
+from mmovsam.vocabulary import OVSAM_TEMPLATES, clip_model_config
+
+from .categories import CATEGORIES
+from .pictures import draw_picture
+
+_STREAM = 3  # keeps pictures apart from the scenes of the same seed, whose streams are 0 to 2
+
+
+@DATASETS.register_module()
+class MiniWorldPictures(BaseDataset):
+    """Endless pictures of the small world's objects.
+
+    All names occur, novel ones too, as CLIP has seen all names. Nothing is stored: picture i
+    depends on seed and i only.
+    """
+
+    METAINFO = dict(
+        classes=tuple(category.name for category in CATEGORIES),
+        novel=tuple(category.novel for category in CATEGORIES),
+    )
+
+    def __init__(self, num_images, seed=0, image_size=128, pipeline=()):
+        self.num_images = num_images
+        self.seed = seed
+        self.image_size = image_size
+        super().__init__(pipeline=list(pipeline), serialize_data=False)
+
+    def load_data_list(self):
+        """Nothing to load."""
+        return []
+
+    def __len__(self):
+        return self.num_images
+
+    def get_data_info(self, idx):
+        """Draws one picture: `inputs` (3, S, S) uint8 RGB, `category`, its label, and `name`."""
+        index = range(self.num_images)[idx]
+        rng = np.random.default_rng([self.seed, _STREAM, index])
+        image, category_id = draw_picture(rng, self.image_size)
+        return dict(
+            inputs=torch.from_numpy(image.transpose(2, 0, 1).copy()),
+            category=category_id - 1,
+            name=CATEGORIES[category_id - 1].name,
+        )
 
 
 @MODELS.register_module()
@@ -49,8 +94,6 @@ class CLIPPretrainer(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        import open_clip
-
         config = clip_model_config(model)
         self.clip = with_global_statistics(open_clip.CLIP(**config))
         self.clip.visual.to(memory_format=torch.channels_last)  # a third faster on a CPU

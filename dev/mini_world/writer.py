@@ -1,7 +1,6 @@
 """Writes the small world: scenes in LVIS v1's format, pictures in a folder for each class."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -10,30 +9,41 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from filelock import FileLock
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from ...fileio import write_atomic
-from ...vocabulary import novel_flags
+from mmovsam.fileio import write_atomic
+from mmovsam.vocabulary import novel_flags
+
 from .categories import CATEGORIES
 from .pictures import draw_picture
 from .scenes import SPLITS, draw_scene
 
-# raise one when the same seed draws something else
-_SCENES_VERSION, _PICTURES_VERSION = 3, 1
+# what the configs read: number of scenes and seed
+_USUAL = dict(train=(4000, 1), val=(200, 2), test=(200, 20261122))
+# the last two of the drawn shapes and of the digits, which no scene of ovsam_mini_22k.py names
+HELD_OUT = ('* hexagon', '* arrow', '* digit eight', '* digit nine')
+_SCENES_VERSION = 3  # raise it when the same seed draws something else
 _PICTURES_STREAM = 4  # keeps pictures apart from what else is drawn with the same seed
 _JPEG_QUALITY = 92
 _NUM_NEGATIVES = 8
 
 
-def write_split(out, split, num_images, seed, progress=True, overwrite=False):
+def write_split(out, split, num_images=None, seed=None, progress=True, overwrite=False):
     """Write scenes as `out/{split}/*.jpg` and `out/annotations/mini_{split}.json`.
 
-    Scene i depends on seed, split and i only. A complete split made by the same call is kept as it
-    is; of several processes that ask for one, the first draws it. The annotation file, which is
-    written last, has LVIS v1's fields. Masks are COCO run lengths (compressed `counts` as text),
-    not LVIS's polygons, since visible masks have holes and pieces.
+    Scene i depends on seed, split and i only. A split that is there already, made by the same
+    call, is kept as it is. The annotation file, which is written last, has LVIS v1's fields. Masks
+    are COCO run lengths (compressed `counts` as text), not LVIS's polygons, since visible masks
+    have holes and pieces.
+
+    Args:
+        out (str | os.PathLike): Where all splits are.
+        split (str): One of `SPLITS`.
+        num_images (int, optional): Number of scenes; by default that of the configs.
+        seed (int, optional): Not negative; by default that of the configs.
+        progress (bool): Whether to show a progress bar.
+        overwrite (bool): Whether to replace another split of this name.
 
     Returns:
         pathlib.Path: The annotation file.
@@ -42,6 +52,9 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
         ValueError: If split, number or seed are out of range.
         FileExistsError: If another split of this name is there and `overwrite` is false.
     """
+    usual_number, usual_seed = _USUAL.get(split, (1, 0))
+    num_images = usual_number if num_images is None else num_images
+    seed = usual_seed if seed is None else seed
     if split not in SPLITS or num_images < 1 or seed < 0:
         raise ValueError(
             f'expected a split of {", ".join(SPLITS)}, num_images of at least 1 and a seed of at '
@@ -53,76 +66,46 @@ def write_split(out, split, num_images, seed, progress=True, overwrite=False):
         description='mmovsam small world',
         version=_SCENES_VERSION, split=split, num_images=num_images, seed=seed,
     )  # fmt: skip
+    if annotations.exists() and json.loads(annotations.read_text()).get('info') == info:
+        return annotations
+    if (images.exists() or annotations.exists()) and not overwrite:
+        raise FileExistsError(
+            f'{images} or {annotations} exists and is not what {num_images} images of seed {seed} '
+            'give: have dev/make_mini_world.py --overwrite replace it, or choose another folder'
+        )
     annotations.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(out / f'.{split}.lock'):
-        if images.exists() or annotations.exists():
-            if _is_complete(images, annotations, info):
-                return annotations
-            if not overwrite:
-                raise FileExistsError(
-                    f'{images} or {annotations} exists and is not what {num_images} images of '
-                    f'seed {seed} give: have dev/make_mini_world.py --overwrite replace it, or '
-                    'choose another folder'
-                )
-        with _draft(out / f'.{split}.tmp') as draft:
-            content = _write_scenes(draft, split, num_images, seed, progress)
-            annotations.unlink(missing_ok=True)
-            shutil.rmtree(images, ignore_errors=True)
-            os.replace(draft, images)
-            content = json.dumps(dict(content, info=info), separators=(',', ':'))
-            write_atomic(annotations, content)  # last: it says that the split is complete
+    with _draft(out / f'.{split}.tmp') as draft:
+        content = _write_scenes(draft, split, num_images, seed, progress)
+        annotations.unlink(missing_ok=True)
+        shutil.rmtree(images, ignore_errors=True)
+        os.replace(draft, images)
+        content = json.dumps(dict(content, info=info), separators=(',', ':'))
+        write_atomic(annotations, content)  # last: it says that the split is complete
     return annotations
 
 
-def write_pictures(out, num_images, seed, novel=None, size=128, progress=True):
-    """Write pictures as `out/pictures_.../{name of the class}/{number}.jpg`, half of them novel.
+def write_pictures(out, num_images=2000, seed=7, size=128, progress=True):
+    """Write pictures as `out/{name of the class}/{number}.jpg`, half of them of `HELD_OUT` shapes.
 
-    Picture i depends on the arguments and i only. The folder's name stands for the arguments, and
-    it gets that name when it is complete: if it is there, nothing is done.
-
-    Args:
-        out (str | os.PathLike): Where the folder is.
-        num_images (int): Number of pictures.
-        seed (int): Not negative.
-        novel (Sequence[str], optional): Names of the novel classes, as
-            `mmovsam.vocabulary.novel_flags` takes them; by default the categories' own.
-        size (int): Side of a picture in pixels.
-        progress (bool): Whether to show a progress bar.
-
-    Returns:
-        pathlib.Path: The folder.
-
-    Raises:
-        ValueError: If a number is out of range or a novel class is none.
+    Picture i depends on the arguments and i only. Where the folder is already, nothing is done.
     """
-    if num_images < 1 or seed < 0 or size < 1:
-        raise ValueError(
-            'expected num_images and size of at least 1 and a seed of at least 0, got '
-            f'{num_images}, {size} and {seed}'
-        )
-    flags = [category.novel for category in CATEGORIES]
-    if novel is not None:
-        flags = list(novel_flags([category.name for category in CATEGORIES], novel))
+    out = Path(out)
+    if out.is_dir():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    flags = novel_flags([category.name for category in CATEGORIES], HELD_OUT)
     pools = [[category for category, flag in zip(CATEGORIES, flags) if flag == wanted]
              for wanted in (False, True)]  # fmt: skip
-    arguments = [_PICTURES_VERSION, num_images, seed, flags, 0.5, size]
-    out, key = Path(out), hashlib.sha1(json.dumps(arguments).encode()).hexdigest()[:12]
-    folder = out / f'pictures_{key}'
-    out.mkdir(parents=True, exist_ok=True)
-    with FileLock(out / f'.{folder.name}.lock'):
-        if folder.is_dir():
-            return folder
-        with _draft(out / f'.{folder.name}.tmp') as draft:
-            for index in tqdm(
-                range(num_images), desc='drawing pictures', unit='picture', disable=not progress
-            ):
-                rng = np.random.default_rng([seed, _PICTURES_STREAM, index])
-                pool = pools[rng.random() < 0.5]
-                category = pool[rng.integers(len(pool))]
-                image, _ = draw_picture(rng, size, category)
-                _write_jpeg(draft / category.name.replace(' ', '_') / f'{index:06d}.jpg', image)
-            os.replace(draft, folder)
-    return folder
+    with _draft(out.with_name(f'.{out.name}.tmp')) as draft:
+        for index in tqdm(
+            range(num_images), desc='drawing pictures', unit='picture', disable=not progress
+        ):
+            rng = np.random.default_rng([seed, _PICTURES_STREAM, index])
+            pool = pools[rng.random() < 0.5]
+            category = pool[rng.integers(len(pool))]
+            image, _ = draw_picture(rng, size, category)
+            _write_jpeg(draft / category.name.replace(' ', '_') / f'{index:06d}.jpg', image)
+        os.replace(draft, out)
 
 
 def scene_rng(seed, split, index):
@@ -139,17 +122,6 @@ def _draft(folder):
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_complete(images, annotations, info):
-    """Whether the split was made by the same arguments and lacks no image."""
-    try:
-        content = json.loads(annotations.read_text())
-        return content['info'] == info and all(
-            (images / _file_name(image['id'])).is_file() for image in content['images']
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _file_name(image_id):

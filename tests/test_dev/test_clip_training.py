@@ -3,12 +3,25 @@
 import copy
 
 import pytest
+import tiny
 import torch
+from mini_world.clip_training import CLIPPretrainer
 from tiny_dump import in_two_processes
 
+PREPROCESSOR = dict(type='ImgDataPreprocessor')
 
-def test_pictures_of_one_name_are_positives_of_each_other(build, monkeypatch):
-    model = build('clip', templates=('{}',))
+
+def build(**settings):
+    """A small model in evaluation mode."""
+    model = CLIPPretrainer(tiny.CLIP, data_preprocessor=PREPROCESSOR, **settings)
+    for module in model.modules():  # they start at zero and would hide their blocks
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    return model.eval()
+
+
+def test_pictures_of_one_name_are_positives_of_each_other(monkeypatch):
+    model = build(templates=('{}',))
     embeddings = torch.nn.functional.one_hot(torch.tensor([0, 1, 0]), 4).float()
     monkeypatch.setattr(model.clip, 'encode_image', lambda _: embeddings)
     monkeypatch.setattr(model.clip, 'encode_text', lambda _: embeddings[:2])
@@ -21,10 +34,8 @@ def test_pictures_of_one_name_are_positives_of_each_other(build, monkeypatch):
 
 
 @pytest.mark.parametrize('count, expected', [(1, 2), (5, 5), (1000, 640)])
-def test_captions_of_other_names_stand_beside_those_of_the_batch(
-    build, monkeypatch, count, expected
-):
-    model = build('clip', templates=('{}',), names='MiniWorldPictures', num_captions=count)
+def test_captions_of_other_names_stand_beside_those_of_the_batch(monkeypatch, count, expected):
+    model = build(templates=('{}',), names='MiniWorldDataset', num_captions=count)
     captions = []
     tokenizer = model.tokenizer
     monkeypatch.setattr(
@@ -36,8 +47,8 @@ def test_captions_of_other_names_stand_beside_those_of_the_batch(
     assert captions[:2] == ['dotted blue star', 'plain red ring']
 
 
-def test_the_image_tower_alone_runs_in_a_lower_precision(build, monkeypatch):
-    model = build('clip', dtype='bfloat16')
+def test_the_image_tower_alone_runs_in_a_lower_precision(monkeypatch):
+    model = build(dtype='bfloat16')
     with pytest.raises(ValueError, match="not 'predict'"):
         model(torch.randn(1, 3, 96, 96), ['cat'], mode='predict')
     seen = {}
@@ -54,8 +65,8 @@ def test_the_image_tower_alone_runs_in_a_lower_precision(build, monkeypatch):
     assert seen['text'].dtype == losses['loss_image'].dtype == torch.float32
 
 
-def test_two_processes_compare_the_pictures_of_both(build):
-    model = build('clip', names=('cat', 'dog', 'red car', 'owl'), num_captions=4).train()
+def test_two_processes_compare_the_pictures_of_both():
+    model = build(names=('cat', 'dog', 'red car', 'owl'), num_captions=4).train()
     state = copy.deepcopy(model.state_dict())
     pictures, names = torch.randn(4, 3, 96, 96), ['cat', 'dog', 'cat', 'red car']
 

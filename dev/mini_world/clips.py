@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmovsam.datasets.mini_world import CATEGORIES
-from mmovsam.datasets.mini_world.backgrounds import add_noise, draw_background
-from mmovsam.datasets.mini_world.drawing import draw_object
-from mmovsam.datasets.mini_world.scenes import add_objects, draw_pose, overlap, paste
+from .backgrounds import add_noise, draw_background
+from .categories import CATEGORIES
+from .drawing import draw_object
+from .scenes import add_objects, draw_pose, overlap, paste
 
 _WIDTH, _HEIGHT = 320, 256
 _SIDE = 320
