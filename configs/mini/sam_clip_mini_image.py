@@ -1,4 +1,5 @@
 # The paper's first baseline: SAM cuts out, CLIP names a crop of the image for each mask.
+# CLIP's features of the whole image instead, the second: --cfg-options model.region=feature
 _base_ = [
     '../_base_/models/mini_clip.py',
     '../_base_/models/mini_sam.py',
