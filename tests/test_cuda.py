@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from torch.utils._pytree import tree_leaves
 
 from mmovsam.apis import OVSAMPredictor, prepare_for_inference
-from mmovsam.layers import roi_align, roi_align_weights
+from mmovsam.layers import roi_align, roi_align_weights, to_rois
 from mmovsam.prompts import Prompts
 from mmovsam.randomness import seeded
 
@@ -152,8 +152,9 @@ def test_regions_of_a_map_equal_the_cpus(device):
         [[0.0, 0, 256, 256], [10, 20, 10, 20], [30, 40, 90, 250], [-64, 0, 40, 9]]
     )
     for ratio in (0, 2):
-        wanted = roi_align(features, bboxes, (7, 7), 1 / 32, ratio)
-        found = roi_align(features.to(device), bboxes.to(device), (7, 7), 1 / 32, ratio)
+        wanted = roi_align(features, to_rois(bboxes), (7, 7), 1 / 32, ratio)
+        rois = to_rois(bboxes.to(device))
+        found = roi_align(features.to(device), rois, (7, 7), 1 / 32, ratio)
         close(found, wanted, 1e-4, device)
     wanted = roi_align_weights(bboxes, 7, 1 / 32, 8, 8)
     for found, expected in zip(roi_align_weights(bboxes.to(device), 7, 1 / 32, 8, 8), wanted):

@@ -5,7 +5,7 @@ from .batch_norm import GlobalBatchNorm2d, with_global_statistics
 from .blocks import MLP, LayerNorm2d, MLPBlock
 from .mask_decoder import MaskDecoder
 from .prompt_maps import box_coverage, prompt_maps
-from .roi_align import roi_align, roi_align_weights
+from .roi_align import roi_align, roi_align_weights, to_rois
 from .tensors import at_least_float32, sample_masks, to_device, without_autocast
 from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
@@ -30,6 +30,7 @@ __all__ = [
     'sam_neck',
     'sample_masks',
     'to_device',
+    'to_rois',
     'with_global_statistics',
     'without_autocast',
 ]

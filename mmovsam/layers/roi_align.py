@@ -7,29 +7,30 @@ from torch import Tensor
 from .tensors import is_exporting
 
 
+def to_rois(bboxes: Tensor, image_index: Tensor | None = None) -> Tensor:
+    """Boxes `(N, 4)` behind the index of their image in the batch, `(N, 5)`; of the first if None.
+
+    `image_index` is `(N,)`.
+    """
+    if image_index is None:
+        return torch.nn.functional.pad(bboxes, (1, 0))
+    return torch.cat((image_index[:, None].to(bboxes), bboxes), dim=1)
+
+
 def roi_align(
-    features: Tensor,
-    bboxes: Tensor,
-    size: tuple[int, int],
-    scale: float,
-    sampling_ratio: int = 0,
-    image_index: Tensor | None = None,
+    features: Tensor, rois: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int = 0
 ) -> Tensor:
     """RoIAlign (He et al., 2017), aligned and averaging: `(N, C, *size)`.
 
     Args:
         features: `(B, C, h, w)`.
-        bboxes: `(N, 4)` xyxy in pixels of the input. What lies outside of the map is 0.
+        rois: `(N, 5)`, see `to_rois`, in pixels of the input. What lies outside of the map is 0.
         size: Bins along each side of a region.
         scale: From pixels of the input to positions of the map, 1 / stride.
         sampling_ratio: Samples along each side of a bin; 0 for as many as it has positions.
-        image_index: `(N,)` int64, which of the maps each box is read from; None for the first.
     """
-    if image_index is None:
-        image_index = torch.zeros_like(bboxes[:, 0], dtype=torch.long)
     if is_exporting():
-        return _onnx_roi_align(features, bboxes, size, scale, sampling_ratio, image_index)
-    rois = torch.cat((image_index[:, None].to(bboxes), bboxes), dim=1)
+        return _onnx_roi_align(features, rois, size, scale, sampling_ratio)
     features = features.contiguous()  # mmcv reads memory in this order whatever the strides say
     if features.device.type in ('cpu', 'cuda') and not torch.compiler.is_compiling():
         return mmcv.ops.roi_align(features, rois, size, scale, sampling_ratio, 'avg', True)
@@ -40,17 +41,12 @@ def roi_align(
 
 
 def _onnx_roi_align(
-    features: Tensor,
-    bboxes: Tensor,
-    size: tuple[int, int],
-    scale: float,
-    sampling_ratio: int,
-    image_index: Tensor,
+    features: Tensor, rois: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int
 ) -> Tensor:
     """ONNX's operator; outside of an export it computes nothing."""
     return torch.onnx.ops.symbolic(
         'RoiAlign',
-        (features, bboxes, image_index),
+        (features, rois[:, 1:], rois[:, 0].long()),
         dict(
             coordinate_transformation_mode='half_pixel',
             mode='avg',
@@ -60,7 +56,7 @@ def _onnx_roi_align(
             spatial_scale=scale,
         ),
         dtype=features.dtype,
-        shape=(bboxes.shape[0], features.shape[1], *size),
+        shape=(rois.shape[0], features.shape[1], *size),
         version=16,  # the first that knows half pixels, which `aligned` is elsewhere
     )
 

@@ -15,6 +15,7 @@ from ...layers import (
     attention_pool_regions,
     resample_abs_pos,
     roi_align,
+    to_rois,
 )
 from ...layers.tensors import is_exporting
 
@@ -52,7 +53,7 @@ class ResNetTower:
     ) -> Tensor:
         scale = 1 / STRIDES[-1]
         if is_exporting():
-            regions = roi_align(stage4, bboxes, (self.grid, self.grid), scale)
+            regions = roi_align(stage4, to_rois(bboxes), (self.grid, self.grid), scale)
             return attention_pool_regions(visual.attnpool, regions)
         return attention_pool_boxes(visual.attnpool, stage4, bboxes, scale)
 

@@ -7,7 +7,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ...layers import at_least_float32, roi_align, roi_align_weights, without_autocast
+from ...layers import at_least_float32, roi_align, roi_align_weights, to_rois, without_autocast
 from ...layers.tensors import in_parts, is_exporting
 from ..freezable import Freezable
 
@@ -126,7 +126,8 @@ class TimmBackbone(Freezable):
         features = at_least_float32(features)
         if is_exporting():
             size, scale = (POOL_SIZE, POOL_SIZE), 1 / self.strides[-1]
-            return roi_align(features, bboxes, size, scale, 0, image_index).mean((2, 3))
+            rois = to_rois(bboxes, image_index)
+            return roi_align(features, rois, size, scale).mean((2, 3))
         weights = self._region_weights(bboxes, features)
         with without_autocast(features):
             if len(features) == 1:

@@ -20,6 +20,7 @@ from ...layers import (
     roi_align,
     sample_masks,
     to_device,
+    to_rois,
     without_autocast,
 )
 from ...layers.mask_decoder import DecodedMasks
@@ -192,23 +193,15 @@ class CLIP2SAMHead(BaseModule):
         MMDetection's own loop waits to be told which are its own.
         """
         extractor = self.roi_extractor
-        if image_index is None:
-            image_index = torch.zeros_like(bboxes[:, 0], dtype=torch.long)
-        rois = torch.cat((image_index[:, None].to(bboxes), bboxes), dim=1)
+        rois = to_rois(bboxes, image_index)
         if not _is_plain(extractor):
             return extractor(maps, rois)
         levels = torch.arange(len(maps), device=bboxes.device)[:, None]
         elsewhere = extractor.map_roi_levels(rois, len(maps)) != levels
-        each = bboxes.expand(len(maps), -1, -1).masked_fill(elsewhere[..., None], OUTSIDE)
+        each = rois.repeat(len(maps), 1, 1)
+        each[..., 1:].masked_fill_(elsewhere[..., None], OUTSIDE)
         regions = [
-            roi_align(
-                features,
-                own,
-                layer.output_size,
-                layer.spatial_scale,
-                layer.sampling_ratio,
-                image_index,
-            )
+            roi_align(features, own, layer.output_size, layer.spatial_scale, layer.sampling_ratio)
             for own, layer, features in zip(each, extractor.roi_layers, maps)
         ]
         return sum(regions[1:], regions[0])
