@@ -20,6 +20,7 @@ from torch import Tensor
 from ..checkpoints import check_fit, safe_loading, state_dict_of
 from ..devices import choose_device
 from ..layers.mask_decoder import DecodedMasks
+from ..models.backbones import TimmBackbone
 from ..models.detectors import OVSAM
 from ..models.heads import OpenVocabClassifier
 from ..pixels import checked_range
@@ -137,7 +138,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
         check_fit(model, content, whole=True)
         model.load_state_dict(state_dict_of(content), strict=False)
-        if hasattr(model.backbone, 'fold_batch_norms'):
+        if isinstance(model.backbone, TimmBackbone):
             model.eval().backbone.fold_batch_norms()
         everything = cfg.get('everything')
         return cls(model.to(device), cfg.get('text_encoder'), cache_size, everything)

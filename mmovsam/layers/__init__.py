@@ -1,7 +1,7 @@
 """Plain `torch.nn` pieces: no registry, no config."""
 
 from .attention_pool import attention_pool_boxes, attention_pool_regions
-from .batch_norm import GlobalBatchNorm2d, with_global_statistics
+from .batch_norm import GlobalBatchNorm2d, fold_batch_norms, with_global_statistics
 from .blocks import MLP, LayerNorm2d, MLPBlock
 from .mask_decoder import MaskDecoder
 from .prompt_maps import box_coverage, prompt_maps
@@ -22,6 +22,7 @@ __all__ = [
     'attention_pool_boxes',
     'attention_pool_regions',
     'box_coverage',
+    'fold_batch_norms',
     'prompt_maps',
     'resample_abs_pos',
     'resample_rel_pos',

@@ -1,10 +1,11 @@
-"""Batch normalization over the batches of all processes."""
+"""Batch normalization: over the batches of all processes, and folded into convolutions."""
 
 from __future__ import annotations
 
 import torch
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -41,3 +42,17 @@ def with_global_statistics(module: nn.Module) -> nn.Module:
         if type(part) is nn.BatchNorm2d:
             part.__class__ = GlobalBatchNorm2d
     return module
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution that is the child before it, in place.
+
+    What is left of a norm is its activation, as timm's have one, or nothing.
+    """
+    children = list(module.named_children())
+    for (name, child), (next_name, follower) in zip(children, [*children[1:], ('', None)]):
+        if isinstance(child, nn.Conv2d) and isinstance(follower, nn.BatchNorm2d):
+            setattr(module, name, fuse_conv_bn_eval(child, follower))
+            setattr(module, next_name, getattr(follower, 'act', nn.Identity()))
+        else:
+            fold_batch_norms(child)

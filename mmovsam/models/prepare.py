@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .backbones import TimmBackbone
-from .backbones.clip_towers import ResNetTower
 from .detectors import OVSAM
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
@@ -53,9 +49,7 @@ def prepare_for_inference(
     if kinds != {torch.float32}:
         raise ValueError(f'The model is in {kinds}: prepare it in float32, and give the dtype.')
 
-    if isinstance(getattr(model.backbone, 'tower', None), ResNetTower):
-        _fold_batch_norms(model.backbone.visual)
-    elif isinstance(model.backbone, TimmBackbone):
+    if hasattr(model.backbone, 'fold_batch_norms'):
         model.backbone.fold_batch_norms()
     for part in (model.backbone, model.neck, model.region_neck, model.high_res_neck):
         if part is not None:
@@ -69,21 +63,6 @@ def prepare_for_inference(
     model.register_state_dict_pre_hook(_refuse)
     model._register_load_state_dict_pre_hook(_refuse)
     return model
-
-
-def _fold_batch_norms(visual: nn.Module) -> None:
-    """Fold each batch norm of CLIP's ResNet into the convolution before it."""
-    for module in visual.modules():
-        for i in (1, 2, 3):
-            if hasattr(module, f'bn{i}'):
-                _fold(module, f'conv{i}', f'bn{i}')
-        if getattr(module, 'downsample', None) is not None:
-            _fold(module.downsample, '0', '1')
-
-
-def _fold(parent: nn.Module, conv: str, norm: str) -> None:
-    setattr(parent, conv, fuse_conv_bn_eval(getattr(parent, conv), getattr(parent, norm)))
-    setattr(parent, norm, nn.Identity())
 
 
 def _refuse(*_) -> None:

@@ -6,7 +6,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from ...layers import without_autocast
+from ...layers import fold_batch_norms, without_autocast
 from ...layers.tensors import is_exporting
 from ...vocabulary import clip_model_config
 from ..freezable import Freezable
@@ -78,6 +78,10 @@ class OpenCLIPBackbone(Freezable):
         """`(H, W)` in pixels of the images that CLIP itself takes."""
         size = self.visual.image_size
         return (size, size) if isinstance(size, int) else tuple(size)
+
+    def fold_batch_norms(self) -> None:
+        """Fold the batch norms of a ResNet into its convolutions, for good."""
+        fold_batch_norms(self.visual)
 
     def init_weights(self) -> None:
         """Load what `init_cfg` names; without it keep open_clip's own initialization."""

@@ -5,9 +5,15 @@ from __future__ import annotations
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ...layers import at_least_float32, roi_align, roi_align_weights, to_rois, without_autocast
+from ...layers import (
+    at_least_float32,
+    fold_batch_norms,
+    roi_align,
+    roi_align_weights,
+    to_rois,
+    without_autocast,
+)
 from ...layers.tensors import in_parts, is_exporting
 from ..freezable import Freezable
 
@@ -75,7 +81,7 @@ class TimmBackbone(Freezable):
         no weights of batch norms to load or to train.
         """
         if hasattr(self.visual, 'conv_head'):  # an EfficientNet: a norm follows its convolution
-            _fold_batch_norms(self.visual)
+            fold_batch_norms(self.visual)
             self.visual.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -140,13 +146,3 @@ class TimmBackbone(Freezable):
         size = POOL_SIZE, 1 / self.strides[-1], *features.shape[-2:]
         down, across = roi_align_weights(at_least_float32(bboxes).to(features.device), *size)
         return (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)
-
-
-def _fold_batch_norms(parent: nn.Module) -> None:
-    children = list(parent.named_children())
-    for (name, child), (next_name, follower) in zip(children, [*children[1:], ('', None)]):
-        if isinstance(child, nn.Conv2d) and isinstance(follower, nn.BatchNorm2d):
-            setattr(parent, name, fuse_conv_bn_eval(child, follower))
-            setattr(parent, next_name, getattr(follower, 'act', nn.Identity()))
-        else:
-            _fold_batch_norms(child)
