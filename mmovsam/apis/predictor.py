@@ -29,6 +29,7 @@ from ..prompts import Prompts
 from ..prompts.gt_prompter import mask_logits
 from ..validation import require_at_least, require_choice
 from ..vocabulary import TextClassifier, Vocabulary
+from ..vocabulary.text_classifier import check_width
 from .everything import EverythingMode
 from .find import FindMode
 from .image_features import EncodedImage, ImageEncoder
@@ -205,12 +206,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         if not self.model.recognizes:
             raise ValueError('This model segments only: it was built without a classifier.')
         names = self._name_encoder.encode(names)  # nobody's click waits for it
-        width, expected = names.embeddings.shape[-1], self.model.head.embed_dim
-        if width != expected:
-            raise ValueError(
-                f'The text classifier has width {width} and the model {expected}: they belong to '
-                'different CLIP models. Build it with the text tower of this model.'
-            )
+        check_width(names.embeddings.shape[-1], self.model.head.embed_dim)
         self._classifier = self.model.classifier.with_vocabulary(names)
 
     # Images

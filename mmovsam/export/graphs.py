@@ -10,7 +10,7 @@ from ..layers.bboxes import bboxes_of_logits
 from ..layers.mask_decoder import DecodedMasks
 from ..models.detectors import OVSAM, ImageFeatures
 from ..models.detectors.region_crops import RegionCrops, encode_crops, look_again
-from ..models.heads.open_vocab_classifier import EXCLUDED
+from ..models.heads.open_vocab_classifier import EXCLUDED, fuse_opinions
 from ..models.heads.window_decoder import WindowPrompts
 
 FINE_MAPS = 3  # high-resolution maps of an image, where there are any
@@ -191,23 +191,21 @@ class DecoderGraph(nn.Module):
     ) -> Tensor:
         classifier = self.model.classifier
 
-        def log_probabilities(embeddings: Tensor) -> Tensor:
+        def scaled(embeddings: Tensor) -> Tensor:
             cosines = F.normalize(embeddings, dim=-1) @ text_embeddings.T
             cosines = cosines.index_select(1, name_index.flatten())
             best = cosines.reshape(-1, *name_index.shape).amax(-1)
-            with_background = torch.cat((best, torch.zeros_like(best[:, :1])), dim=1)
-            return (classifier.logit_scale * with_background).log_softmax(-1)
+            return classifier.logit_scale * torch.cat((best, torch.zeros_like(best[:, :1])), dim=1)
 
         about = head_bboxes, clip_bboxes, label_tokens, logits
-        of_head, of_clip = map(log_probabilities, self.model.embed_views(image, crops, *about))
+        of_head, of_clip = map(scaled, self.model.embed_views(image, crops, *about))
         on_map = F.interpolate(
             logits, image.stage4.shape[-2:], mode='bilinear', align_corners=False
         )
         visible = (on_map > 0).flatten(1).any(1)
         novel = torch.cat((novel, novel.new_zeros(1)))  # the background
         alpha = torch.where(novel == 1, classifier.novel_alpha, classifier.base_alpha)
-        alpha = alpha * visible[:, None]
-        fused = (1 - alpha) * of_head + alpha * of_clip
+        fused = fuse_opinions(of_head, of_clip, visible, alpha)
         return fused.masked_fill(novel == -1, EXCLUDED).softmax(-1)[:, :-1]
 
 

@@ -16,8 +16,10 @@ from torch import nn
 
 from ..fileio import errors_naming
 from ..models.detectors import OVSAM
+from ..models.heads.clip2sam_head import is_plain
 from ..version import __version__
 from ..vocabulary import TextClassifier
+from ..vocabulary.text_classifier import check_width
 from .checking import Comparison, compare
 from .graphs import DecoderGraph, EncoderGraph
 from .onnx_model import FORMAT, SETTINGS, ONNXModel
@@ -114,12 +116,7 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
         return
     if classifier is None:
         raise ValueError('The model names what it segments: export it with a vocabulary.')
-    width, expected = classifier.embeddings.shape[-1], model.head.embed_dim
-    if width != expected:
-        raise ValueError(
-            f'The text classifier has width {width} and the model {expected}: they belong to '
-            'different CLIP models. Build it with the text tower of this model.'
-        )
+    check_width(classifier.embeddings.shape[-1], model.head.embed_dim)
     for key in ('head_region', 'clip_region'):
         if model.test_cfg[key] not in ('mask', 'prompt'):
             raise ValueError(
@@ -127,16 +124,12 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
                 "of masks and of prompts only: set it to 'mask' or 'prompt'."
             )
     extractor = model.head.roi_extractor
-    if type(extractor).__name__ != 'SingleRoIExtractor':
+    if not is_plain(extractor):
         raise ValueError(
-            f'The RoI extractor is a {type(extractor).__name__}, not a SingleRoIExtractor.'
+            f'The RoI extractor is a {type(extractor).__name__} with {extractor.roi_layers[0]}. '
+            "ONNX has an operator for that of a SingleRoIExtractor with dict(type='RoIAlign') "
+            'alone, averaging and aligned.'
         )
-    for layer in extractor.roi_layers:
-        if type(layer).__name__ != 'RoIAlign' or layer.pool_mode != 'avg' or not layer.aligned:
-            raise ValueError(
-                f'The RoI extractor has the layer {layer}. ONNX has an operator for '
-                "dict(type='RoIAlign') alone, averaging and aligned."
-            )
 
 
 def _write_graphs(model: OVSAM, folder: Path) -> dict:

@@ -89,6 +89,15 @@ class TextClassifier:
         return distinct
 
 
+def check_width(width: int, expected: int) -> None:
+    """Raise a `ValueError` where the width D of a text classifier is not that of a model."""
+    if width != expected:
+        raise ValueError(
+            f'The text classifier has width {width} and the model {expected}: they belong to '
+            'different CLIP models. Build it with the text tower of this model.'
+        )
+
+
 def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | None = None) -> None:
     """Write a text classifier as safetensors, whole or not at all.
 

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -42,7 +43,7 @@ def mask_regions(
         pieces = (piece / (width, height) * 100 for piece in mask_to_polygons(mask))
         values = [dict(points=piece.tolist(), closed=True) for piece in pieces]
     else:
-        bbox = coco_mask.toBbox(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
+        bbox = np.array(cv2.boundingRect(mask.astype(np.uint8)))
         percent = (100 * bbox / (width, height, width, height)).tolist()
         values = [dict(zip(('x', 'y', 'width', 'height'), percent), rotation=0)]
     return [

@@ -194,7 +194,7 @@ class CLIP2SAMHead(BaseModule):
         """
         extractor = self.roi_extractor
         rois = to_rois(bboxes, image_index)
-        if not _is_plain(extractor):
+        if not is_plain(extractor):
             return extractor(maps, rois)
         levels = torch.arange(len(maps), device=bboxes.device)[:, None]
         elsewhere = extractor.map_roi_levels(rois, len(maps)) != levels
@@ -238,7 +238,7 @@ class CLIP2SAMHead(BaseModule):
         )
 
 
-def _is_plain(extractor: nn.Module) -> bool:
+def is_plain(extractor: nn.Module) -> bool:
     """Whether it reads each region from one map, by RoIAlign as `mmovsam.layers.roi_align` does."""
     return isinstance(extractor, SingleRoIExtractor) and all(
         isinstance(layer, RoIAlign) and layer.aligned and layer.pool_mode == 'avg'

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...layers import at_least_float32, without_autocast
 from ...vocabulary import TextClassifier, find_classifier, novel_flags
+from ...vocabulary.text_classifier import check_width
 
 LOGIT_SCALE = math.exp(4.6052)
 """Of the released models; CLIP's own is a hair smaller, 100."""
@@ -207,12 +208,7 @@ class OpenVocabClassifier(BaseModule):
 
     def _normalized(self, embeddings: Tensor) -> Tensor:
         self._require()
-        width = self.embeddings.shape[1]
-        if embeddings.shape[1] != width:
-            raise ValueError(
-                f'The text classifier has width {width} and the model {embeddings.shape[1]}: they '
-                'belong to different CLIP models. Build it with the text tower of this model.'
-            )
+        check_width(self.embeddings.shape[1], embeddings.shape[1])
         return F.normalize(at_least_float32(embeddings), dim=-1)
 
     def fuse(self, head_logits: Tensor, clip_logits: Tensor, visible: Tensor) -> Tensor:
