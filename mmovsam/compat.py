@@ -1,7 +1,7 @@
 """What the installed OpenMMLab packages need on a current PyTorch.
 
-`mend` runs when `mmovsam` is imported, before anything imports torchvision. Each repair
-looks for its fault first and changes nothing where there is none.
+`mend_torchvision` runs when `mmovsam` is imported, before anything imports torchvision. It looks
+for the fault first and changes nothing where there is none.
 """
 
 import contextlib
@@ -20,11 +20,6 @@ _FORCE_SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _REFUSE_SWITCH = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _switch_lock = threading.RLock()
 _torchvision_library = None  # torch drops the definitions with the last reference to their library
-
-
-def mend() -> None:
-    """Apply every repair; calling it again does nothing."""
-    mend_torchvision()
 
 
 def mend_torchvision() -> bool:

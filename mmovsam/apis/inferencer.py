@@ -30,8 +30,8 @@ from ..checkpoints import (
 from ..fileio import write_atomic
 from ..fonts import use_fonts
 from ..logs import warn
+from ..models.detectors.instances import drawable
 from ..models.detectors.prompted_detector import PromptedDetector
-from ..models.detectors.run_lengths import decode_runs
 from ..pretrained import checkpoint_file, read_config
 from ..prompts import GTPrompter, Prompts
 from ..prompts.detectors import inference_pipeline
@@ -330,7 +330,7 @@ class OVSAMInferencer(DetInferencer):
             if item.error is not None:
                 pictures.append(None)
                 continue
-            shown = _drawable(sample, pred_score_thr)
+            shown = drawable(sample, pred_score_thr)
             use_fonts(self.visualizer, self._names_of(shown.pred_instances.labels), self.font)
             self.visualizer.add_datasample(
                 item.stem,
@@ -397,13 +397,3 @@ def _no_instances(error: Exception) -> DetDataSample:
         masks=torch.zeros(0, 0, 0, dtype=torch.bool),
     )
     return sample
-
-
-def _drawable(sample: DetDataSample, score_thr: float) -> DetDataSample:
-    """A sample whose masks are no run lengths; of these only those above the score are decoded."""
-    found = sample.pred_instances
-    if isinstance(found.masks, Tensor):
-        return sample
-    shown = found[found.scores > score_thr]
-    shown.masks = torch.from_numpy(decode_runs(shown.masks, sample.ori_shape))
-    return DetDataSample(pred_instances=shown)

@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 
 from ...datasets.files import image_paths, leaf_datasets
 from ...fonts import use_fonts
-from ...models.detectors.run_lengths import decode_runs
+from ...models.detectors.instances import drawable
 from ...pixels import decode_image
 
 
@@ -50,7 +50,7 @@ class PictureHook(DetVisualizationHook):
             self._visualizer.add_datasample(
                 osp.basename(path) if self.show else 'test_img',
                 _read(path, self.backend_args),
-                _with_decoded_masks(sample),
+                drawable(sample, self.score_thr),
                 show=self.show,
                 wait_time=self.wait_time,
                 pred_score_thr=self.score_thr,
@@ -93,7 +93,7 @@ class ValPictureHook(Hook):
             runner.visualizer.add_datasample(
                 f'val_{self._drawn}',
                 _read(sample.img_path, self.backend_args),
-                _with_decoded_masks(sample),
+                drawable(sample, self.score_thr),
                 pred_score_thr=self.score_thr,
                 step=runner.iter,
             )
@@ -103,14 +103,3 @@ class ValPictureHook(Hook):
 def _read(path: str, backend_args: Mapping | None) -> np.ndarray:
     """An image of any depth, `(H, W, 3)` uint8 RGB."""
     return decode_image(mmengine.fileio.get(path, backend_args=backend_args))[..., ::-1]
-
-
-def _with_decoded_masks(sample: DetDataSample) -> DetDataSample:
-    """The sample, or a copy of it if its masks are run-length encoded."""
-    masks = sample.pred_instances.get('masks')
-    if not isinstance(masks, list):
-        return sample
-    sample = sample.clone()  # shares what is not replaced
-    sample.pred_instances = sample.pred_instances.clone()
-    sample.pred_instances.masks = decode_runs(masks, sample.ori_shape)
-    return sample

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from mmdet.structures import DetDataSample
 from torch import Tensor
 
 from ...layers import to_device
 from ...layers.bboxes import masks_to_bboxes
-from .run_lengths import PIXELS_AT_ONCE, bboxes_of_runs, encode_logits
+from .run_lengths import PIXELS_AT_ONCE, bboxes_of_runs, decode_runs, encode_logits
 
 MASK_FORMATS = ('tensor', 'rle')
 
@@ -29,14 +30,6 @@ def stability_scores(
     logits = low_res_logits[:, 0, :height, :width].flatten(1)
     inner, outer = (logits > offset).sum(1), (logits > -offset).sum(1)
     return inner.float() / outer.clamp(min=1)
-
-
-def enlarge_masks(
-    low_res_logits: Tensor, input_size: int, img_shape: tuple, ori_shape: tuple | None
-) -> Iterator[Tensor]:
-    """Masks `(n, H, W)` bool at the image's size, a few at a time: see `enlarge_logits`."""
-    for logits in enlarge_logits(low_res_logits, input_size, img_shape, ori_shape):
-        yield logits > 0
 
 
 def enlarge_logits(
@@ -66,6 +59,20 @@ def enlarge_logits(
         if final != (height, width):
             logits = F.interpolate(logits, final, mode='bilinear', align_corners=False)
         yield logits[:, 0]
+
+
+def drawable(sample: DetDataSample, score_thr: float) -> DetDataSample:
+    """A data sample whose predicted masks are no run lengths.
+
+    Of those that are, only the ones of instances above the score are decoded; others are left out.
+    """
+    found = sample.pred_instances
+    if not isinstance(found.get('masks'), list):
+        return sample
+    sample = sample.clone()  # shares what is not replaced
+    sample.pred_instances = found = found[found.scores > score_thr]
+    found.masks = torch.from_numpy(decode_runs(found.masks, sample.ori_shape))
+    return sample
 
 
 class MaskWriter:
@@ -109,7 +116,8 @@ class MaskWriter:
             )
         bboxes = [low_res_logits.new_zeros(0, 4, dtype=torch.float32)]
         shapes = self.img_shape, self.ori_shape
-        for masks in enlarge_masks(low_res_logits, self.input_size, *shapes):
+        for logits in enlarge_logits(low_res_logits, self.input_size, *shapes):
+            masks = logits > 0
             if with_bboxes:
                 bboxes.append(masks_to_bboxes(masks).float())
             self.masks[self.done : self.done + len(masks)] = masks

@@ -460,14 +460,6 @@ class OVSAM(PromptedDetector):
             return self.window_decoder.logit_size
         return self.head.mask_decoder.upscaling * self.prompt_encoder.embedding_side
 
-    def _forward(
-        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None
-    ) -> tuple[Tensor, ...]:
-        """The network without post-processing: the features of a batch, flat."""
-        features = self.extract_feat(batch_inputs)
-        rest = () if features.stage4 is None else (features.stage4,)
-        return (features.embedding, *rest, *features.region_maps, *features.high_res_maps)
-
 
 def _read(neck: nn.Module, pyramid: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
     """What a neck makes of the coarsest maps, as many as it takes."""

@@ -192,6 +192,14 @@ class PromptedDetector(BaseDetector):
         instances.masks = masks.masks
         return instances
 
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None
+    ) -> tuple[Tensor, ...]:
+        """The network without post-processing: the features of a batch, flat."""
+        features = self.extract_feat(batch_inputs)
+        rest = () if features.stage4 is None else (features.stage4,)
+        return (features.embedding, *rest, *features.region_maps, *features.high_res_maps)
+
     def _bboxes(self, prompts: Prompts, of_masks: Tensor) -> Tensor:
         if self.test_cfg['bboxes'] == 'mask' or prompts.bboxes is None:
             return of_masks

@@ -20,11 +20,11 @@ PIXELS_AT_ONCE = 2**25
 def encode_logits(
     low_res_logits: Tensor, input_size: int, img_shape: Sequence[int], ori_shape: Sequence[int]
 ) -> list[dict]:
-    """Masks at an image's size as run-length encodings of pycocotools, those of `enlarge_masks`.
+    """Masks at an image's size as run-length encodings of pycocotools.
 
     The two resizes of an axis are one matrix. On a CPU only the part of an image is looked at that
     the logits above 0 of a mask reach; a GPU makes several masks whole, and only where their runs
-    begin and end comes to the host. Arguments are those of `enlarge_masks`.
+    begin and end comes to the host. Arguments are those of `enlarge_logits`.
     """
     logits = low_res_logits[:, 0].detach().float()
     sizes = zip(logits.shape[1:], img_shape, ori_shape)

@@ -13,7 +13,7 @@ from ...layers.bboxes import bboxes_of_logits
 from ...prompts import Prompts
 from .crops import MaskCropper
 from .features import ImageFeatures
-from .instances import enlarge_masks
+from .instances import enlarge_logits
 from .naming import ClassMap
 from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 
@@ -132,8 +132,8 @@ class SAMCLIPBaseline(PromptedDetector):
             shapes = metainfo['img_shape'], metainfo['ori_shape']
             embeddings = [
                 self.clip.embed_images(self.cropper(image, part).to(logits.device))
-                for masks in enlarge_masks(logits, self.input_size, *shapes)
-                for part in masks.split(self.crop_batch_size)
+                for enlarged in enlarge_logits(logits, self.input_size, *shapes)
+                for part in (enlarged > 0).split(self.crop_batch_size)
             ]
             embeddings = torch.cat(embeddings)
         clip_logits = self.classifier.logits(embeddings)
@@ -141,11 +141,3 @@ class SAMCLIPBaseline(PromptedDetector):
         everywhere = torch.ones_like(clip_logits[:, 0], dtype=torch.bool)
         fused_logits = self.classifier.fuse(clip_logits, clip_logits, everywhere)
         return PromptOutput(logits, self.classifier.probabilities(fused_logits))
-
-    def _forward(
-        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None
-    ) -> tuple[Tensor, ...]:
-        """The network without post-processing: the features of a batch, flat."""
-        features = self.extract_feat(batch_inputs)
-        rest = () if features.stage4 is None else (features.stage4,)
-        return (features.embedding, *rest)
