@@ -12,9 +12,9 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.dataset import BaseDataset
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmovsam.layers import with_global_statistics
+from mmovsam.layers import GlobalBatchNorm2d
 from mmovsam.vocabulary import OVSAM_TEMPLATES, clip_model_config
 
 from .categories import CATEGORIES
@@ -163,3 +163,15 @@ class CLIPPretrainer(BaseModel):
         distinct = list(dict.fromkeys([*distinct, *others[:wanted]]))[:wanted]
         picks = torch.randint(len(self.templates), (len(distinct),)).tolist()
         return {name: self.templates[i].format(name) for i, name in zip(picks, distinct)}
+
+
+def with_global_statistics(module: nn.Module) -> nn.Module:
+    """Make each `nn.BatchNorm2d` of a module a `GlobalBatchNorm2d`, in place.
+
+    Args:
+        module: Whose batch normalizations have scale, shift and a momentum, as by default.
+    """
+    for part in module.modules():
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = GlobalBatchNorm2d
+    return module

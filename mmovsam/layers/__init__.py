@@ -1,7 +1,7 @@
 """Plain `torch.nn` pieces: no registry, no config."""
 
 from .attention_pool import attention_pool_boxes, attention_pool_regions
-from .batch_norm import GlobalBatchNorm2d, fold_batch_norms, with_global_statistics
+from .batch_norm import GlobalBatchNorm2d, fold_batch_norms
 from .blocks import MLP, LayerNorm2d, MLPBlock
 from .mask_decoder import MaskDecoder
 from .prompt_maps import box_coverage, prompt_maps
@@ -32,6 +32,5 @@ __all__ = [
     'sample_masks',
     'to_device',
     'to_rois',
-    'with_global_statistics',
     'without_autocast',
 ]

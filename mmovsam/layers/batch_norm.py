@@ -32,18 +32,6 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         return (centered * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-def with_global_statistics(module: nn.Module) -> nn.Module:
-    """Make each `nn.BatchNorm2d` of a module a `GlobalBatchNorm2d`, in place.
-
-    Args:
-        module: Whose batch normalizations have scale, shift and a momentum, as by default.
-    """
-    for part in module.modules():
-        if type(part) is nn.BatchNorm2d:
-            part.__class__ = GlobalBatchNorm2d
-    return module
-
-
 def fold_batch_norms(module: nn.Module) -> None:
     """Fold each batch norm into the convolution that is the child before it, in place.
 

@@ -1,11 +1,12 @@
 """Batch normalization over processes."""
 
 import torch
+from mini_world.clip_training import with_global_statistics
 from mmcv.cnn import build_norm_layer
 from tiny_dump import in_two_processes
 from torch import nn
 
-from mmovsam.layers import GlobalBatchNorm2d, with_global_statistics
+from mmovsam.layers import GlobalBatchNorm2d
 
 BATCH = torch.randn(4, 3, 5, 6, generator=torch.Generator().manual_seed(0)) * 3 + 2
 
