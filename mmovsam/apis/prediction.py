@@ -9,13 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..layers.bboxes import masks_to_bboxes
 from ..models.detectors.features import RecognitionOutput, RegionEmbeddings
-from ..models.detectors.instances import enlarge_logits, stability_scores
-from ..models.detectors.run_lengths import bboxes_of_runs, encode_logits
+from ..models.detectors.instances import MaskWriter, stability_scores
 from .inference_results import run_lengths
-
-MASK_FORMATS = ('tensor', 'rle')
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +65,9 @@ class PredictionWriter:
         keep_regions: bool = False,
     ) -> None:
         self.input_size = input_size
-        self.shapes = metainfo['img_shape'][:2], metainfo['ori_shape'][:2]
+        self.img_shape = metainfo['img_shape'][:2]
         self.vocabulary = names
-        self.mask_format = mask_format
-        self.masks: np.ndarray | list = [None] * num
-        if mask_format != 'rle':
-            dtype = np.float32 if mask_format == 'logits' else bool
-            self.masks = np.zeros((num, *self.shapes[1]), dtype)
+        self.writer = MaskWriter(num, metainfo, input_size, True, mask_format, 'cpu')
         self.scores = np.zeros(num, np.float32)
         self.low_res_logits = None
         if logit_size:
@@ -91,7 +83,7 @@ class PredictionWriter:
         """Take the next n masks, and the probabilities `(n, K)` of their names."""
         logits, scores = outputs.low_res_logits.float(), outputs.iou_predictions
         if scores is None:
-            scores = stability_scores(logits, self.input_size, self.shapes[0])
+            scores = stability_scores(logits, self.input_size, self.img_shape)
         rows = slice(self.done, self.done + len(logits))
         self.scores[rows] = scores.float().cpu().numpy()
         if self.low_res_logits is not None:
@@ -104,23 +96,15 @@ class PredictionWriter:
             ]
         if self.keep_regions and outputs.regions is not None:
             self.regions.append(outputs.regions)
-        if self.mask_format == 'rle':
-            runs = encode_logits(logits, self.input_size, *self.shapes)
-            self.masks[rows] = run_lengths(runs)
-            self.bboxes[rows] = bboxes_of_runs(runs).numpy()
-            self.done = rows.stop
-            return
-        for enlarged in enlarge_logits(logits, self.input_size, *self.shapes):
-            part = slice(self.done, self.done + len(enlarged))
-            masks = enlarged > 0
-            self.bboxes[part] = masks_to_bboxes(masks).cpu().numpy()
-            self.masks[part] = (enlarged if self.mask_format == 'logits' else masks).cpu().numpy()
-            self.done = part.stop
+        self.bboxes[rows] = self.writer.add(logits).numpy()
+        self.done = rows.stop
 
     def prediction(self) -> Prediction:
         """All that was put in."""
         regions = None
         if self.regions:
             regions = RegionEmbeddings(*(torch.cat(parts).cpu() for parts in zip(*self.regions)))
-        parts = self.masks, self.scores, self.low_res_logits, self.bboxes
+        masks = self.writer.masks
+        masks = run_lengths(masks) if isinstance(masks, list) else masks.numpy()
+        parts = masks, self.scores, self.low_res_logits, self.bboxes
         return Prediction(*parts, self.names, self.name_scores, regions)

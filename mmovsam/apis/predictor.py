@@ -22,6 +22,7 @@ from ..devices import choose_device
 from ..layers.mask_decoder import DecodedMasks
 from ..models.backbones import TimmBackbone
 from ..models.detectors import OVSAM
+from ..models.detectors.instances import MASK_FORMATS
 from ..models.heads import OpenVocabClassifier
 from ..pixels import checked_range
 from ..pretrained import checkpoint_file, find_pretrained, read_config
@@ -35,7 +36,7 @@ from .find import FindMode
 from .image_features import EncodedImage, ImageEncoder
 from .image_input import read_image
 from .name_encoder import NameEncoder
-from .prediction import MASK_FORMATS, Prediction, PredictionWriter
+from .prediction import Prediction, PredictionWriter
 from .prompt_input import as_prompts, checked_prompt, checked_prompts
 from .sam_interface import SamInterface
 
@@ -440,7 +441,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
                 keep_regions,
             )
             step = self.model.chunk_size
-            for start in range(0, len(prompts), step):
+            for start in range(0, max(len(prompts), 1), step):
                 rows = slice(start, start + step)
                 chunk = prompts[rows]
                 known = decoded and DecodedMasks(*(part[rows] for part in decoded), None)

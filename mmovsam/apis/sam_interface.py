@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..datasets.transforms import ResizeLongestSide
-from ..models.detectors.instances import enlarge_logits, stability_scores
+from ..models.detectors.instances import MaskWriter, stability_scores
 from ..prompts import Prompts
 
 
@@ -189,15 +189,12 @@ class SamInterface:
             ]
         low_res = torch.cat([each.low_res_logits for each in decoded]).float()
         flat = low_res.flatten(0, 1)[:, None]
-        shapes = self.model.input_size, encoded.img_shape, encoded.ori_shape
         if self.model.predicts_quality:
             quality = torch.cat([each.iou_predictions for each in decoded]).float()
         else:
-            quality = stability_scores(flat, *shapes[:2]).reshape(low_res.shape[:2])
-        dtype = torch.float32 if return_logits else torch.bool
-        masks = flat.new_empty(len(flat), *encoded.ori_shape, dtype=dtype)
-        done = 0
-        for logits in enlarge_logits(flat, *shapes):
-            masks[done : done + len(logits)] = logits if return_logits else logits > 0
-            done += len(logits)
-        return masks.reshape(*low_res.shape[:2], *encoded.ori_shape), quality, low_res
+            quality = stability_scores(flat, self.model.input_size, encoded.img_shape)
+            quality = quality.reshape(low_res.shape[:2])
+        mask_format = 'logits' if return_logits else 'tensor'
+        writer = MaskWriter(len(flat), encoded.metainfo, self.model.input_size, True, mask_format)
+        writer.add(flat, with_bboxes=False)
+        return writer.masks.unflatten(0, low_res.shape[:2]), quality, low_res

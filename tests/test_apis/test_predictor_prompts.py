@@ -9,6 +9,7 @@ from small_predictor import BOX, HEIGHT, WIDTH, close, same
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.layers.bboxes import bboxes_of_logits
+from mmovsam.models.detectors import instances
 from mmovsam.prompts import Prompts
 
 BOXES = [BOX, [0, 0, 80, 60], [30, 5, 79, 20], [3, 3, 9, 9], [1, 30, 60, 50]]
@@ -158,9 +159,7 @@ def test_run_lengths_are_the_masks_and_none_is_whole_at_any_time(predictor, monk
     prompts = Prompts(bboxes=BOXES)
     expected = predictor.predict_batch(prompts)
     whole = []
-    monkeypatch.setattr(
-        'mmovsam.apis.prediction.enlarge_logits', lambda *arguments: whole.append(arguments) or []
-    )
+    monkeypatch.setattr(instances, 'enlarge_logits', lambda *given: whole.append(given) or [])
     encoded = predictor.predict_batch(prompts, mask_format='rle', keep_logits=False)
     assert not whole and encoded.low_res_logits is None
     assert all(isinstance(mask['counts'], str) for mask in encoded.masks)

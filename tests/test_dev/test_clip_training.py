@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 from mini_world.clip_training import CLIPPretrainer
+from mmengine.optim import build_optim_wrapper
 from tiny_dump import in_two_processes
 
 PREPROCESSOR = dict(type='ImgDataPreprocessor')
@@ -45,6 +46,17 @@ def test_captions_of_other_names_stand_beside_those_of_the_batch(monkeypatch, co
     assert len(captions) == len(set(captions)) == expected
     # in an order that does not depend on which process has which picture
     assert captions[:2] == ['dotted blue star', 'plain red ring']
+
+
+def test_one_step_trains_all_of_it():
+    model = build().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.05))
+    pictures = list(torch.randint(0, 256, (3, 3, 96, 96), dtype=torch.uint8))
+    data = dict(inputs=pictures, name=['cat', 'dog', 'red car'])
+    losses = model.train_step(data, build_optim_wrapper(model, config))
+    assert set(losses) == {'loss', 'loss_image', 'loss_text', 'match_accuracy'}
+    assert not [name for name, value in model.state_dict().items() if value.equal(before[name])]
 
 
 def test_the_image_tower_alone_runs_in_a_lower_precision(monkeypatch):

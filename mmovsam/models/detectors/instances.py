@@ -83,43 +83,48 @@ class MaskWriter:
         metainfo: `img_shape` and `ori_shape` of the image.
         input_size: Side of the network's square input in pixels.
         rescale: Whether masks have the size of the original image, or of the network's.
-        mask_format: `'tensor'`: `(N, H, W)` bool. `'rle'`: a list of N run-length encodings as
-            pycocotools has them, which are never full masks.
+        mask_format: `'tensor'`: `(N, H, W)` bool. `'logits'`: float32, inside is above 0. `'rle'`:
+            a list of N run-length encodings as pycocotools has them, which are never full masks.
+        device: Of the masks and their boxes; None for that of the logits.
     """
 
     def __init__(
-        self, num: int, metainfo: dict, input_size: int, rescale: bool, mask_format: str
+        self,
+        num: int,
+        metainfo: dict,
+        input_size: int,
+        rescale: bool,
+        mask_format: str,
+        device: torch.device | str | None = None,
     ) -> None:
         self.num = num
         self.input_size = input_size
         self.img_shape = metainfo['img_shape'][:2]
         self.ori_shape = metainfo['ori_shape'][:2] if rescale else None
         self.mask_format = mask_format
+        self.device = device
         self.masks: Tensor | list[dict] = []
         self.done = 0
 
     def add(self, low_res_logits: Tensor, with_bboxes: bool = True) -> Tensor | None:
         """Add the next logits `(n, 1, h, w)`; returns boxes `(n, 4)` xyxy of the masks if asked."""
+        device = self.device or low_res_logits.device
         if self.mask_format == 'rle':
             size = self.ori_shape or self.img_shape
             runs = encode_logits(low_res_logits, self.input_size, self.img_shape, size)
             self.masks += runs
-            if not with_bboxes:
-                return None
-            return to_device(bboxes_of_runs(runs), low_res_logits.device)
+            return to_device(bboxes_of_runs(runs), device) if with_bboxes else None
         if self.done == 0:
-            self.masks = torch.empty(
-                self.num,
-                *(self.ori_shape or self.img_shape),
-                dtype=torch.bool,
-                device=low_res_logits.device,
-            )
+            size = self.ori_shape or self.img_shape
+            dtype = torch.float32 if self.mask_format == 'logits' else torch.bool
+            self.masks = torch.empty(self.num, *size, dtype=dtype, device=device)
         bboxes = [low_res_logits.new_zeros(0, 4, dtype=torch.float32)]
         shapes = self.img_shape, self.ori_shape
         for logits in enlarge_logits(low_res_logits, self.input_size, *shapes):
             masks = logits > 0
             if with_bboxes:
                 bboxes.append(masks_to_bboxes(masks).float())
-            self.masks[self.done : self.done + len(masks)] = masks
-            self.done += len(masks)
-        return torch.cat(bboxes) if with_bboxes else None
+            part = slice(self.done, self.done + len(masks))
+            self.masks[part] = logits if self.mask_format == 'logits' else masks
+            self.done = part.stop
+        return torch.cat(bboxes).to(device) if with_bboxes else None

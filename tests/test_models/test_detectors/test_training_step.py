@@ -15,13 +15,11 @@ FROZEN = dict(
     # its mask branch and its random projection
     sam=('prompt_encoder.mask_downscaling.', 'prompt_encoder.pe_layer.'),
     distiller=('backbone.', 'teacher.', 'neck.pos_embed'),
-    clip=('clip.attn_mask',),
 )
 LOSSES = dict(
     ovsam={'loss_mask', 'loss_dice', 'loss_cls', 'acc'},
     sam={'loss_mask', 'loss_dice'},
     distiller={'loss_distill'},
-    clip={'loss_image', 'loss_text', 'match_accuracy'},
 )
 # Their gradient is zero in this step and nothing decays them: all regions of a picture so small are
 # on the first level.
@@ -34,27 +32,20 @@ MAY_STAY = (
 )
 
 
-def data_for(kind, make):
-    if kind == 'clip':
-        pictures = list(torch.randint(0, 256, (3, 3, 96, 96), dtype=torch.uint8))
-        return dict(inputs=pictures, name=['cat', 'dog', 'red car'])
-    return make.batch(make.sample(4, training=True))
-
-
-def step(model, kind, make):
+def step(model, make):
     optim_wrapper = build_optim_wrapper(model, OPTIM)
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    losses = model.train_step(data_for(kind, make), optim_wrapper)
+    losses = model.train_step(make.batch(make.sample(4, training=True)), optim_wrapper)
     after = model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     return changed, losses, optim_wrapper
 
 
-@pytest.mark.parametrize('kind', ['clip', 'sam', 'distiller', 'ovsam'])
+@pytest.mark.parametrize('kind', ['sam', 'distiller', 'ovsam'])
 def test_one_step_changes_what_trains_and_nothing_else(build, make, kind):
     model = build(kind)
-    changed, losses, optim_wrapper = step(model, kind, make)
+    changed, losses, optim_wrapper = step(model, make)
     assert torch.isfinite(losses['loss']) and set(losses) == {'loss', *LOSSES[kind]}
     assert [name for name in sorted(changed) if name.startswith(FROZEN[kind])] == []
     stayed = set(model.state_dict()) - changed
@@ -62,7 +53,7 @@ def test_one_step_changes_what_trains_and_nothing_else(build, make, kind):
 
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     with_state = {names[id(parameter)] for parameter in optim_wrapper.optimizer.state}
-    assert any(name.endswith('running_mean') for name in changed) == (kind == 'clip')
+    assert not any(name.endswith('running_mean') for name in changed)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert with_state == trainable
     assert not any(name.startswith(FROZEN[kind]) for name in trainable)
