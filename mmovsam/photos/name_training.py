@@ -18,6 +18,7 @@ from ..vocabulary import TextClassifier, Vocabulary, load_classifier, load_text_
 from .augmentation import make_batch
 from .data import PhotoData
 from .interaction import jittered
+from .text_map import imagenet_map
 
 LOGIT_SCALE = 20.0
 RARITY = 0.4
@@ -167,6 +168,7 @@ def teach_names(
     names |= {name for regions in views_of_val for name in regions.names}
     names = sorted(names - {'object'})
     encoder = load_text_encoder('photo', text_file, names=None)
+    encoder[0].text_map = imagenet_map(encoder[0])  # not what earlier photographs taught
     texts = Vocabulary(names).build_classifier(*encoder).flat()[0]
     rows = torch.cat((F.normalize(texts, dim=1), imagenet))
     taught = torch.arange(len(rows)) < len(names)
@@ -194,7 +196,7 @@ def teach_names(
         torch.cat((imagenet, rows[learned])),
         known.names[:1000] + tuple(names[index] for index in learned),
         counts=(1,) * (1000 + len(learned)),
-        bias=torch.cat((bias, bias[:1].expand(len(learned)))),
+        bias=torch.cat((bias, torch.zeros(len(learned)))),
     )
     return classifier, scores
 

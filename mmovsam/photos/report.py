@@ -16,14 +16,26 @@ from tqdm import tqdm
 
 from ..apis import OVSAMPredictor, segment_everything
 from ..evaluation.open_vocab_metric import mask_iou
+from ..models.backbones import TimmBackbone
+from ..models.detectors.crops import crop_windows
+from ..models.detectors.region_crops import cut_out
 from ..prompts.gt_prompter import deepest_point
-from ..vocabulary import load_classifier, load_photo_text
+from ..vocabulary import Vocabulary, load_classifier, load_photo_text
+from ..vocabulary.kinship import are_akin
 from ..vocabulary.photo_text import KernelMap
-from .data import Photographs, load_photographs
+from .augmentation import make_batch
+from .data import PhotoData, Photographs, load_photographs
 from .name_training import accuracy
+from .other_words import OTHER_WORDS
+from .text_map import imagenet_map
+from .tower import center_projection, set_imagenet_weights
 
+TEXT = 'mmovsam://photo_text.safetensors'
+IMAGENET = 'mmovsam://photo_imagenet1k.safetensors'
 SMALL, MEDIUM = 32**2, 96**2
 """Areas in pixels below which COCO calls an object small, and medium."""
+CROP_SIZE = 192
+"""Of a baseline's crop in pixels; with 260, on which the tower was trained, it is worse."""
 OFF = 0.1
 """How far the sides of boxes are moved, in parts of the box."""
 
@@ -49,14 +61,15 @@ class PhotoReport:
         self.num_images = num_images or len(self.photographs.paths)
         self.rng = np.random.default_rng(seed)
 
-    def images(self, desc: str) -> Iterable[list[dict]]:
-        """The objects of each image, which is set in the predictor."""
+    def images(self, desc: str, predictor: OVSAMPredictor | None = None) -> Iterable[list[dict]]:
+        """The objects of each image, which is set in the predictor, by default the report's."""
+        predictor = predictor or self.predictor
         objects = defaultdict(list)
         for each in self.photographs.objects:
             objects[each['image']].append(each)
         for index in tqdm(range(self.num_images), desc=desc):
             if objects[index]:
-                self.predictor.set_image(self.photographs.paths[index])
+                predictor.set_image(self.photographs.paths[index])
                 yield objects[index]
 
     def masks(self) -> dict[str, float]:
@@ -119,23 +132,113 @@ class PhotoReport:
         The `groups` are sets of names that are also counted by themselves.
         """
         vocabulary = list(self.predictor.vocabulary)
-        logits, labels = [], []
-        for objects in self.images('names'):
-            found = self.predictor.predict_batch(
-                [dict(box=_xyxy(each['bbox'])) for each in objects], top_k=len(vocabulary)
-            )
-            for names, scores, each in zip(found.names, found.name_scores, objects):
-                if each['name'] in vocabulary:
-                    row = dict(zip(names, scores))
-                    logits.append([row[name] for name in vocabulary])
-                    labels.append(vocabulary.index(each['name']))
-        logits, labels = torch.tensor(np.array(logits)), torch.tensor(labels)
-        result = accuracy(logits, labels)
+        scores, labels = self._scores_of_names(self.predictor, vocabulary)
+        result = accuracy(scores, labels)
         for group, members in (groups or {}).items():
             chosen = torch.tensor([vocabulary[label] in members for label in labels])
-            own = accuracy(logits[chosen], labels[chosen])
+            own = accuracy(scores[chosen], labels[chosen])
             result.update({f'{group}_{key}': value for key, value in own.items()})
         return result
+
+    def other_words(self, draws: int = 20) -> dict[str, float]:
+        """Accuracy where classes are called by other words: all of them, drawn, or one at a time.
+
+        Of the latter there is the mean over classes: the others keep their names.
+        """
+        classes = list(self.predictor.vocabulary)
+        others = {name: text.split(', ') for name, text in OTHER_WORDS.items() if name in classes}
+        words = dict.fromkeys(word for group in others.values() for word in group)
+        predictor = self.predictor.fork()
+        predictor.set_vocabulary([*classes, *words])
+        scores, labels = self._scores_of_names(predictor, classes)
+        column = {word: index for index, word in enumerate(predictor.vocabulary)}
+        parts = defaultdict(list)
+        for _ in range(draws):
+            names = [self.rng.choice(others.get(name, [name])) for name in classes]
+            for key, value in accuracy(scores[:, [column[name] for name in names]], labels).items():
+                parts[key].append(value)
+        result = {key: float(np.mean(values)) for key, values in parts.items()}
+        right = []
+        for name, group in others.items():
+            label = classes.index(name)
+            own = scores[labels == label]
+            if len(own):
+                rivals = own[:, : len(classes)].clone()
+                rivals[:, label] = -torch.inf
+                rivals = rivals.amax(1, keepdim=True)
+                right.append((own[:, [column[word] for word in group]] > rivals).float().mean())
+        return dict(result, one_at_a_time=100 * float(torch.stack(right).mean()))
+
+    def many_names(self) -> dict[str, float]:
+        """How often the first of many names is akin to the label, and any of the first five."""
+        result = {}
+        for source in ('lvis', 'imagenet22k'):
+            predictor = self.predictor.fork()
+            predictor.set_vocabulary(load_classifier(f'mmovsam://photo_{source}.safetensors'))
+            akin = []
+            for objects in self.images(source, predictor):
+                found = predictor.predict_batch(_boxes(objects), top_k=5)
+                for names, each in zip(found.names, objects):
+                    akin.append([are_akin(n.replace('_', ' '), each['name']) for n in names])
+            akin = np.array(akin)
+            result[f'{source}_top1'] = 100 * akin[:, 0].mean()
+            result[f'{source}_top5'] = 100 * akin.any(1).mean()
+        return result
+
+    def baselines(self) -> dict[str, float]:
+        """Names by ImageNet's tower alone, of crops and of its map of the photograph.
+
+        So the paper compares: SAM cuts out, and a model that learned nothing of regions names. It
+        reads the text map as ImageNet made it, and the weights from the package of `tower.py`.
+        """
+        tower = TimmBackbone(embed_dim=self.predictor.model.backbone.embed_dim)
+        set_imagenet_weights(tower)
+        data = PhotoData(self.photographs)
+        center_projection(tower, data)
+        text, tokenizer = load_photo_text(TEXT, IMAGENET)
+        text.text_map = imagenet_map(text)
+        vocabulary = list(self.predictor.vocabulary)
+        rows = Vocabulary(vocabulary).build_classifier(text, tokenizer).flat()[0]
+        views, labels = defaultdict(list), []
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for index in tqdm(range(self.num_images), desc='baselines'):
+                images = torch.tensor([index])
+                batch = make_batch(data, images, generator, 1000, augment=False, target_stride=1)
+                if not len(batch.bboxes):
+                    continue
+                whole = tower(batch.inputs)[-1]
+                views['map'].append(tower.embed_regions(whole, batch.bboxes))
+                crops = cut_out(
+                    batch.inputs, crop_windows(batch.bboxes, 0.0, square=True).float(), CROP_SIZE
+                )
+                features = [
+                    tower.embed_map(tower(part)[-1]).mean((2, 3)) for part in crops.split(16)
+                ]
+                views['crops'].append(tower.project(torch.cat(features)))
+                names = [self.photographs.objects[row]['name'] for row in batch.objects.tolist()]
+                labels += [vocabulary.index(name) for name in names]
+        result = {}
+        for view, embeddings in views.items():
+            cosines = F.normalize(torch.cat(embeddings), dim=1) @ rows.T
+            for key, value in accuracy(cosines, torch.tensor(labels)).items():
+                result[f'{view}_{key}'] = value
+        return result
+
+    def _scores_of_names(
+        self, predictor: OVSAMPredictor, classes: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """Scores `(N, V)` in the predictor's vocabulary, and labels `(N,)` of annotated objects."""
+        vocabulary = predictor.vocabulary
+        scores, labels = [], []
+        for objects in self.images('names', predictor):
+            found = predictor.predict_batch(_boxes(objects), top_k=len(vocabulary))
+            for names, values, each in zip(found.names, found.name_scores, objects):
+                if each['name'] in classes:
+                    row = dict(zip(names, values))
+                    scores.append([row[name] for name in vocabulary])
+                    labels.append(classes.index(each['name']))
+        return torch.tensor(np.array(scores)), torch.tensor(labels)
 
     def everything(self) -> dict[str, float]:
         """Recall at an IoU of 0.5 of everything-mode, and how many of those have the right name."""
@@ -160,14 +263,14 @@ class PhotoReport:
         """
         photographs = load_photographs(self.root, [samples])
         predictor = self.predictor.fork()
-        known = load_classifier('mmovsam://photo_imagenet1k.safetensors')
+        known = load_classifier(IMAGENET)
         predictor.set_vocabulary(known)
         labels = torch.arange(len(photographs.paths))  # one for each class, in their order
         embeddings, logits = self._embed_whole(predictor, photographs)
         result = {f'imagenet_{key}': value for key, value in accuracy(logits, labels).items()}
-        text_map = load_photo_text('mmovsam://photo_text.safetensors')[0].text_map
+        text_map = load_photo_text(TEXT)[0].text_map
         sharpness = float(text_map.sharpness)
-        names, described = text_map.anchors[:1000], text_map.anchors[1000:]
+        names, described = text_map.anchors[:2000].split(1000)
         rows = F.normalize(known.flat()[0], dim=1)
         for kind, texts in dict(name=names, described=described).items():
             parts = defaultdict(list)
@@ -200,6 +303,10 @@ class PhotoReport:
                 embeddings.append(F.normalize(embedded, dim=1))
                 logits.append(predictor.classifier.logits(embedded)[:, :-1])
         return torch.cat(embeddings), torch.cat(logits)
+
+
+def _boxes(objects: Sequence[dict]) -> list[dict]:
+    return [dict(box=_xyxy(each['bbox'])) for each in objects]
 
 
 def _xyxy(bbox: Sequence[float]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
 
 from .names import split_name
@@ -40,6 +41,20 @@ def are_akin(one: str, other: str) -> bool:
         or _kinds(others) & set(names)
         or _meanings(names) & _meanings(others)
     )
+
+
+def kinds_of(names: Collection[str]) -> dict[str, list[Synset]]:
+    """The nouns that are a kind of each name, as their definitions tell: of `truck` a lorry.
+
+    Kinds of `person` are all that WordNet has. A noun is of one name only, the longest, and none
+    that is among the names itself.
+    """
+    kinds = {name: [] for name in names}
+    for noun in load_nouns():
+        genus = {'person'} if noun.is_person else _genus(noun.definition)
+        if genus & kinds.keys() and not kinds.keys() & {*split_name(noun.names)}:
+            kinds[max(genus & kinds.keys(), key=len)].append(noun)
+    return kinds
 
 
 @lru_cache(maxsize=30000)

@@ -3,7 +3,8 @@
 The space is that of an ImageNet classifier: the first D right singular vectors of its centred
 weight. A name that the classifier was trained on has its row of the weight there. Any other text is
 read by a small sentence encoder, and kernel ridge regression over the known names takes the
-sentence's embedding to where its row would be.
+sentence's embedding to where its row would be. Added to that is what the same regression says of
+names that photographs taught.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from ..checkpoints.fingerprint import hash_of
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
 from .names import plain_name, split_name
-from .packing import unpack_matrices
+from .packing import pack_matrix, unpack_matrices
 from .sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from .text_classifier import TextClassifier, load_classifier
 from .wordnet import Synset, load_nouns
@@ -27,6 +28,7 @@ from .wordnet import Synset, load_nouns
 HEAD_CHANNELS = 32  # of the sentence encoder's attention
 NAME_ORDER = 0.2
 """How much it speaks for a meaning that a name is the first of its names, in units of cosine."""
+MAP_BITS = 6
 ARTICLES = ('a ', 'an ', 'the ')
 
 _NOUNS_AND_ID = re.compile(r'(.*?)\s*\((n\d{8})\)')
@@ -57,6 +59,22 @@ class KernelMap(nn.Module):
         kernel.diagonal().add_(ridge)
         fitted.weight.copy_(torch.linalg.solve(kernel, rows.double()))
         return fitted
+
+    def first(self, count: int) -> KernelMap:
+        """The map by the first texts alone, to which the others were added."""
+        other = KernelMap(count, self.anchors.shape[1], self.weight.shape[1]).requires_grad_(False)
+        other.load_state_dict(
+            dict(self.state_dict(), anchors=self.anchors[:count], weight=self.weight[:count])
+        )
+        return other
+
+    def packed(self) -> dict[str, Tensor]:
+        """Its tensors as `load_photo_text` reads them from a file, in 6 bits."""
+        tensors = {'text_map.sharpness': self.sharpness}
+        for name in ('anchors', 'weight'):
+            for key, part in pack_matrix(getattr(self, name), MAP_BITS).items():
+                tensors[f'text_map.{name}.{key}'] = part
+        return tensors
 
     def kernel(self, texts: Tensor) -> Tensor:
         """Similarity `(B, A)` of texts `(B, C)` to the anchors."""

@@ -34,6 +34,11 @@ class Synset:
         """Names and definition in one text."""
         return f'{self.names}: {self.definition}'
 
+    @property
+    def is_person(self) -> bool:
+        """Whether it is a kind of persons, of which there are 2,800."""
+        return _PERSONS[0] <= self.wnid <= _PERSONS[1]
+
     def position(self, name: str) -> int:
         """Where a name comes among the names, from 0; behind them all if it is none of them."""
         names = split_name(self.names)
@@ -67,7 +72,7 @@ class Nouns:
         for form in (name, bare, bare.removesuffix('s')):
             senses = self._by_name.get(form, [])
             if senses:
-                return [s for s in senses if not _PERSONS[0] <= s.wnid <= _PERSONS[1]] or senses
+                return [sense for sense in senses if not sense.is_person] or senses
         return []
 
 
