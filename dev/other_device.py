@@ -56,11 +56,13 @@ class DeviceWork:
 def other_device() -> Iterator[DeviceWork]:
     """Watch a block whose tensors on `meta` are those of a device.
 
-    Values that the host reads are 0, and all rows are found by `nonzero` and boolean indices. What
-    else depends on values, such as `unique`, has no result on `meta` and raises an error.
+    Values that the host reads are 0, but tensors of booleans are true, and all rows are found by
+    `nonzero` and boolean indices. What else depends on values, such as `unique`, has no result on
+    `meta` and raises an error.
 
     Raises:
-        RuntimeError: An operation mixes the device's tensors with the host's.
+        RuntimeError: An operation mixes the device's tensors with the host's, or draws on one by a
+            generator of the other.
     """
     work = DeviceWork()
     with stand_ins(work), _Functions(work), _Operations(work):
@@ -88,9 +90,23 @@ def stand_ins(work: DeviceWork | None = None) -> Iterator[None]:
 
     with (
         mock.patch('torch.autocast', autocast_elsewhere),
+        mock.patch('torch.Generator', _Generator),
         mock.patch.object(torchvision.ops, 'roi_align', roi_align),
     ):
         yield
+
+
+class _Generator(torch.Generator):
+    """One that knows whether it draws on the device."""
+
+    def __new__(cls, device: str | torch.device = 'cpu') -> _Generator:
+        made = super().__new__(cls)
+        made.draws_on = torch.device(device)
+        return made
+
+    def manual_seed(self, seed: int) -> _Generator:
+        super().manual_seed(seed)
+        return self
 
 
 class _Functions(TorchFunctionMode):
@@ -109,6 +125,11 @@ class _Functions(TorchFunctionMode):
                 self.work.kernels['attention'] += 1
                 return query.new_empty(*query.shape[:-1], value.shape[-1])
         result = func(*args, **kwargs)
+        generator = kwargs.get('generator')
+        if generator is not None:
+            drawn = next(leaf for leaf in tree_leaves((result, args)) if isinstance(leaf, Tensor))
+            if drawn.is_meta != (getattr(generator, 'draws_on', drawn.device).type == 'meta'):
+                raise RuntimeError(f'{func.__name__} draws by a generator of another device')
         if func in FROM_DATA and result.is_meta:
             data = args[1] if func is Tensor.new_tensor else args[0]
             if not isinstance(data, Tensor):
@@ -129,6 +150,11 @@ class _Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():  # where operations come in one piece
+            with self:
+                parted = func.decompose(*args, **kwargs)
+            if parted is not NotImplemented:
+                return parted
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         packet = func.overloadpacket
         if packet in COPIES:
@@ -166,10 +192,11 @@ class _Operations(TorchDispatchMode):
             self.work.kernels[func.overloadpacket._qualified_op_name] += 1
         elif source.is_meta:
             self.work.wait()  # also without blocking: before its values are read
+            value = int(source.dtype == torch.bool)
             if func.overloadpacket is aten.copy_:
-                return args[0].zero_()
+                return args[0].fill_(value)
             dtype = kwargs.get('dtype') or source.dtype
-            return torch.zeros(source.shape, dtype=dtype, device=device)
+            return torch.full(source.shape, value, dtype=dtype, device=device)
         elif there and waits:
             self.work.wait()
         return func(*args, **kwargs)

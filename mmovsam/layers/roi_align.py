@@ -6,6 +6,10 @@ from torch import Tensor
 
 from .tensors import is_exporting
 
+WITH_CUDA = mmcv.ops.get_compiling_cuda_version() != 'not available'
+OPERATORS_OF_MMCV = ('cpu', 'cuda') if WITH_CUDA else ('cpu',)
+"""Devices for which this build of mmcv has operators."""
+
 
 def roi_align(
     features: Tensor,
@@ -31,9 +35,9 @@ def roi_align(
         return _onnx_roi_align(features, bboxes, size, scale, sampling_ratio, image_index)
     rois = torch.cat((image_index[:, None].to(bboxes), bboxes), dim=1)
     features = features.contiguous()  # mmcv reads memory in this order whatever the strides say
-    if features.device.type in ('cpu', 'cuda') and not torch.compiler.is_compiling():
+    if features.device.type in OPERATORS_OF_MMCV and not torch.compiler.is_compiling():
         return mmcv.ops.roi_align(features, rois, size, scale, sampling_ratio, 'avg', True)
-    # for other GPUs, and to be compiled; with a CPU build of PyTorch it may come without operators
+    # where mmcv has none, and to be compiled; with a CPU build of PyTorch it may lack operators
     import torchvision
 
     return torchvision.ops.roi_align(features, rois, size, scale, sampling_ratio, aligned=True)

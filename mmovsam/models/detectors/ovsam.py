@@ -170,7 +170,7 @@ class OVSAM(PromptedDetector):
     ) -> tuple[Tensor, Tensor]:
         """Boxes of what may be objects in one image, and their scores: see `ProposalHead`.
 
-        Boxes are in pixels of the network's input; `img_shape` is the image's in it.
+        Boxes are in pixels of the network's input, on the host; `img_shape` is the image's in it.
         """
         maps = features.pyramid[-len(self.proposal_head.strides) :]
         return self.proposal_head.propose(maps, img_shape, count)
