@@ -138,7 +138,7 @@ LOW = dict(stability_thr=0.0, quality_thr=0.0)
 def test_everything_is_found_from_any_device(predictor, options):
     with other_device() as work:
         predictor.segment_everything(PICTURE, **options)
-    assert work.num_kernels > 0
+    assert work.kernels
 
 
 def test_names_are_found_and_objects_followed_from_any_device(predictor):
