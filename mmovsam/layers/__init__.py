@@ -6,14 +6,7 @@ from .blocks import MLP, LayerNorm2d, MLPBlock
 from .mask_decoder import MaskDecoder
 from .prompt_maps import box_coverage, prompt_maps
 from .roi_align import roi_align, roi_align_weights
-from .tensors import (
-    at_least_float32,
-    joined,
-    of_each,
-    sample_masks,
-    to_device,
-    without_autocast,
-)
+from .tensors import at_least_float32, sample_masks, to_device, without_autocast
 from .two_way_transformer import TwoWayTransformer
 from .vit import ViTBlock, resample_abs_pos, resample_rel_pos, sam_neck
 
@@ -29,8 +22,6 @@ __all__ = [
     'attention_pool_boxes',
     'attention_pool_regions',
     'box_coverage',
-    'joined',
-    'of_each',
     'prompt_maps',
     'resample_abs_pos',
     'resample_rel_pos',

@@ -109,10 +109,9 @@ class MaskWriter:
             )
         bboxes = [low_res_logits.new_zeros(0, 4, dtype=torch.float32)]
         shapes = self.img_shape, self.ori_shape
-        for logits in enlarge_logits(low_res_logits, self.input_size, *shapes):
-            masks = self.masks[self.done : self.done + len(logits)]
-            torch.gt(logits, 0, out=masks)
+        for masks in enlarge_masks(low_res_logits, self.input_size, *shapes):
             if with_bboxes:
                 bboxes.append(masks_to_bboxes(masks).float())
+            self.masks[self.done : self.done + len(masks)] = masks
             self.done += len(masks)
         return torch.cat(bboxes) if with_bboxes else None

@@ -11,9 +11,10 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
-from ...layers import joined, of_each, to_device
+from ...layers import to_device
 from ...layers.bboxes import bboxes_of_logits
 from ...layers.mask_decoder import DecodedMasks
+from ...layers.tensors import joined, of_each
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
 from ..heads import OpenVocabClassifier

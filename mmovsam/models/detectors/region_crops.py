@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...layers import of_each, to_device
-from ...layers.tensors import in_parts
+from ...layers import to_device
+from ...layers.tensors import in_parts, of_each
 from ...layers.windows import (
     paste_windows,
     read_windows,

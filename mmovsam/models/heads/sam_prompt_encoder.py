@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ...layers import LayerNorm2d, at_least_float32, joined
+from ...layers import LayerNorm2d, at_least_float32
+from ...layers.tensors import joined
 from ...prompts import Prompts
 from ..freezable import Freezable
 

@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...layers import of_each
+from ...layers.tensors import of_each
 from ...layers.windows import (
     WINDOW,
     around,
