@@ -55,17 +55,17 @@ def count(args):
         model.recognize(features, boxes[: getattr(model, 'chunk_size', args.chunk_size)])
     with other_device() as predicting:
         model.predict_prompts(features, boxes, meta)
-    print(f'{args.boxes} boxes, {args.names} names: kernels, waits of the host')
+    print(f'{args.boxes} boxes, {args.names} names: kernels, about how many if fused, waits')
     parts = {
         'encode': encoding,
         'recognize, a chunk': answering,
         'predict, with masks at the size of the image': predicting,
     }
     for name, work in parts.items():
-        print(f'{name:46} {work.num_kernels:6} {len(work.waits):4}')
+        print(f'{name:46} {len(work.kernels):6} {work.num_fused:4} {len(work.waits):4}')
         if args.verbose:
-            print('  ', dict(work.kernels.most_common(30)))
-            print('  ', dict(Counter(work.waits)))
+            for what in (*zip(*work.kernels), work.waits):  # operations, places, waits
+                print('  ', dict(Counter(what).most_common(40)))
     if args.breaks:
         for name, number in graphs(model, image, features, boxes).items():
             print(f'graphs of {name}: {number}')

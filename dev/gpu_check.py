@@ -32,12 +32,16 @@ def parse_args():
     return parser.parse_args()
 
 
-def run_tests():
-    """Exit status and the last lines of the tests that need a GPU."""
+def run_tests(seconds):
+    """Exit status and the last lines of the tests that need a GPU, stopped after some seconds."""
     command = [sys.executable, '-m', 'pytest', '-m', 'cuda', str(TESTS)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parents[1])
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=TESTS.parents[1], timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        return dict(status='stopped', output=[f'not done after {seconds:.0f} s'])
     lines = done.stdout.strip().splitlines()[-40:]
-    print('\n'.join(lines), flush=True)
     return dict(status=done.returncode, output=lines)
 
 
@@ -52,9 +56,12 @@ def measured(name, number, work, args, rate):
         row.update(ms=1e3 * found.seconds, peak_mb=found.peak_mb, gflop=gflop)
         row.update(share_of_product=gflop / found.seconds / rate)
     except Exception as error:  # the rest is measured all the same
-        row.update(error=f'{type(error).__name__}: {error}'[:500])
-    print(json.dumps(row), flush=True)
+        row.update(error=_told(error))
     return row
+
+
+def _told(error):
+    return f'{type(error).__name__}: {error}'[:500]
 
 
 def check(args):
@@ -71,8 +78,15 @@ def check(args):
         }
     report = dict(about=machine(), gflop_s=rates, tests=None, measured=[], left_out=[])
     print(report['about'], rates, flush=True)
+
+    def note(row):
+        report['measured'].append(row)
+        print(json.dumps(row), flush=True)
+        write_atomic(args.out, json.dumps(report, indent=2) + '\n')
+
     if on_card and not args.no_tests:
-        report['tests'] = run_tests()
+        report['tests'] = run_tests(args.seconds / 2)
+        print('\n'.join(report['tests']['output']), flush=True)
     for group in GROUPS:
         try:
             for name, number, work in group(args.device, args.tiny):
@@ -80,12 +94,9 @@ def check(args):
                     report['left_out'].append(f'{name}, {number}')
                     continue
                 rate = rates['float32' if 'float32' in name else 'bfloat16']
-                report['measured'].append(measured(name, number, work, args, rate))
-                write_atomic(args.out, json.dumps(report, indent=2) + '\n')
+                note(measured(name, number, work, args, rate))
         except Exception as error:  # a model that cannot be built: the other groups go on
-            row = dict(work=group.__name__, error=f'{type(error).__name__}: {error}'[:500])
-            report['measured'].append(row)
-            print(json.dumps(row), flush=True)
+            note(dict(work=group.__name__, error=_told(error)))
         gc.collect()
     report['seconds'] = time.monotonic() - start
     write_atomic(args.out, json.dumps(report, indent=2) + '\n')

@@ -6,10 +6,11 @@ Tensors on `meta` stand for those on the device. They have shapes and no values.
 from __future__ import annotations
 
 import contextlib
-import traceback
-from collections import Counter
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from unittest import mock
 
@@ -26,6 +27,8 @@ FROM_DATA = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 INDEXED = (Tensor.__getitem__, Tensor.__setitem__)
 INDEXING = (aten.index, aten.index_put, aten.index_put_)
 COPIES = (aten._to_copy, aten.copy_)
+ALONE = ('mm', 'bmm', 'addmm', 'baddbmm', 'convolution', 'attention', 'roi_align', 'topk')
+"""What no neighbour is fused with: products above all."""
 ALLOCATIONS = (aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty)
 
 
@@ -35,32 +38,54 @@ class DeviceWork:
 
     waits: list[str] = field(default_factory=list)
     """Where the host would wait for the device, as `file:function`, in order."""
-    kernels: Counter = field(default_factory=Counter)
-    """How often each operation would be launched."""
+    kernels: list[tuple[str, str]] = field(default_factory=list)
+    """Operations that would be launched, and from where, likewise."""
 
     @property
-    def num_kernels(self) -> int:
-        """How many operations would be launched."""
-        return self.kernels.total()
+    def num_fused(self) -> int:
+        """About how many kernels stay where a compiler makes one of neighbours."""
+        alone = [name.removeprefix('aten::') in ALONE for name, _ in self.kernels]
+        return sum(alone) + sum(not each for each, _ in groupby(alone))
 
     def wait(self) -> None:
         """Note that the host waits here."""
-        for frame in reversed(traceback.extract_stack()):
-            path = Path(frame.filename)
-            if path != Path(__file__) and not {'torch', 'unittest'} & {*path.parts, path.stem}:
-                self.waits.append(f'{path.name}:{frame.name}')
-                return
+        self.waits.append(_place())
+
+    def launch(self, name: str) -> None:
+        """Note that an operation is launched here."""
+        self.kernels.append((name, _place()))
+
+
+def _place() -> str:
+    """Which function outside of PyTorch asks, as `file:function`."""
+    frame = sys._getframe(1)
+    while frame:
+        file = _outside(frame.f_code.co_filename)
+        if file:
+            return f'{file}:{frame.f_code.co_name}'
+        frame = frame.f_back
+    return ''
+
+
+@lru_cache
+def _outside(file: str) -> str | None:
+    """The name of a file that is neither this one nor PyTorch's."""
+    path = Path(file)
+    ours = path == Path(__file__) or {'torch', 'unittest'} & {*path.parts, path.stem}
+    return None if ours else path.name
 
 
 @contextlib.contextmanager
 def other_device() -> Iterator[DeviceWork]:
     """Watch a block whose tensors on `meta` are those of a device.
 
-    Values that the host reads are 0, and all rows are found by `nonzero` and boolean indices. What
-    else depends on values, such as `unique`, has no result on `meta` and raises an error.
+    Values that the host reads are 0, but tensors of booleans are true, and all rows are found by
+    `nonzero` and boolean indices. What else depends on values, such as `unique`, has no result on
+    `meta` and raises an error.
 
     Raises:
-        RuntimeError: An operation mixes the device's tensors with the host's.
+        RuntimeError: An operation mixes the device's tensors with the host's, or draws on one by a
+            generator of the other.
     """
     work = DeviceWork()
     with stand_ins(work), _Functions(work), _Operations(work):
@@ -83,14 +108,28 @@ def stand_ins(work: DeviceWork | None = None) -> Iterator[None]:
         with _disable_current_modes() if work else contextlib.nullcontext():
             regions = features.mean((0, 2, 3))[:, None, None] + rois.sum()
         if work:
-            work.kernels['roi_align'] += 1
+            work.launch('roi_align')
         return regions.expand(len(rois), -1, *output_size)
 
     with (
         mock.patch('torch.autocast', autocast_elsewhere),
+        mock.patch('torch.Generator', _Generator),
         mock.patch.object(torchvision.ops, 'roi_align', roi_align),
     ):
         yield
+
+
+class _Generator(torch.Generator):
+    """One that knows whether it draws on the device."""
+
+    def __new__(cls, device: str | torch.device = 'cpu') -> _Generator:
+        made = super().__new__(cls)
+        made.draws_on = torch.device(device)
+        return made
+
+    def manual_seed(self, seed: int) -> _Generator:
+        super().manual_seed(seed)
+        return self
 
 
 class _Functions(TorchFunctionMode):
@@ -106,9 +145,14 @@ class _Functions(TorchFunctionMode):
             query, _, value = args[:3]
             if query.is_meta:
                 _require_one_device('attention', tree_leaves((args, kwargs)))
-                self.work.kernels['attention'] += 1
+                self.work.launch('attention')
                 return query.new_empty(*query.shape[:-1], value.shape[-1])
         result = func(*args, **kwargs)
+        generator = kwargs.get('generator')
+        if generator is not None:
+            drawn = next(leaf for leaf in tree_leaves((result, args)) if isinstance(leaf, Tensor))
+            if drawn.is_meta != (getattr(generator, 'draws_on', drawn.device).type == 'meta'):
+                raise RuntimeError(f'{func.__name__} draws by a generator of another device')
         if func in FROM_DATA and result.is_meta:
             data = args[1] if func is Tensor.new_tensor else args[0]
             if not isinstance(data, Tensor):
@@ -129,6 +173,11 @@ class _Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():  # where operations come in one piece
+            with self:
+                parted = func.decompose(*args, **kwargs)
+            if parted is not NotImplemented:
+                return parted
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         packet = func.overloadpacket
         if packet in COPIES:
@@ -137,21 +186,21 @@ class _Operations(TorchDispatchMode):
             result = func(*args, **kwargs)
             made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
             if packet not in ALLOCATIONS and any(tensor.is_meta for tensor in made):
-                self.work.kernels[packet._qualified_op_name] += 1
+                self.work.launch(packet._qualified_op_name)
             return result
         if packet is aten._local_scalar_dense:
             self.work.wait()
             return 0.0
         if packet is aten.nonzero:
             self.work.wait()
-            self.work.kernels['aten::nonzero'] += 1
+            self.work.launch('aten::nonzero')
             return torch.empty(args[0].numel(), args[0].ndim, dtype=torch.long, device='meta')
         if packet in INDEXING:
             args = (args[0], self._indices(*args[:2]), *args[2:])
         else:
             _require_one_device(packet._qualified_op_name, tensors)
         if not func.is_view and packet not in ALLOCATIONS and packet is not aten._unsafe_view:
-            self.work.kernels[packet._qualified_op_name] += 1
+            self.work.launch(packet._qualified_op_name)
         return func(*args, **kwargs)
 
     def _copy(self, func, args, kwargs):
@@ -163,13 +212,14 @@ class _Operations(TorchDispatchMode):
             device = torch.device(kwargs.get('device') or source.device)
             there, waits = device.type == 'meta', not kwargs.get('non_blocking')
         if source.is_meta and there:
-            self.work.kernels[func.overloadpacket._qualified_op_name] += 1
+            self.work.launch(func.overloadpacket._qualified_op_name)
         elif source.is_meta:
             self.work.wait()  # also without blocking: before its values are read
+            value = int(source.dtype == torch.bool)
             if func.overloadpacket is aten.copy_:
-                return args[0].zero_()
+                return args[0].fill_(value)
             dtype = kwargs.get('dtype') or source.dtype
-            return torch.zeros(source.shape, dtype=dtype, device=device)
+            return torch.full(source.shape, value, dtype=dtype, device=device)
         elif there and waits:
             self.work.wait()
         return func(*args, **kwargs)

@@ -103,6 +103,8 @@ CROPS = dict(  # regions are looked at once more
 )
 PROPOSALS = dict(type='ProposalHead', image_size=SIZE, in_channels=STAGES[2:], channels=16)
 
+WHOLE = dict(WINDOWS, region_namer=NAMER, proposal_head=PROPOSALS, **CROPS)  # all that ships
+
 
 def build(seed=0, **changes):
     """A random model; `**WINDOWS`, `region_namer=NAMER` and the like give it these parts."""

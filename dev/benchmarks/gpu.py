@@ -96,11 +96,47 @@ def inference(device: str, tiny: bool) -> Iterator[Case]:
 
     predictor = OVSAMPredictor(model, cache_size=0)
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    predictor.set_image(picture)
     points = 4 if tiny else 32
-    # masks of random weights are noise: none is kept
-    everything = partial(predictor.segment_everything, points_per_side=points, stability_thr=1.0)
-    yield 'everything, points', points**2, everything
+    # masks of random weights are noise: none is kept; those of an image that is set are remembered
+    options = dict(points_per_side=points, stability_thr=1.0)
+    everything = partial(predictor.segment_everything, picture, **options)
+    yield 'set_image and everything, points', points**2, everything
+
+
+def photo(device: str, tiny: bool) -> Iterator[Case]:
+    """The model in the package: a photograph, a click, boxes and everything in it."""
+    predictor = OVSAMPredictor.from_pretrained('ovsam-photo', device=device, cache_size=0)
+    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    yield 'photo model, float32, set_image', 1, lambda: predictor.set_image(picture)
+    click = dict(point_coords=[[320, 240]], point_labels=[1])
+    yield (
+        'photo model, float32, click',
+        1,
+        lambda: predictor.predict(**click, multimask_output=False),
+    )
+    boxes = random_boxes(5 if tiny else 50, 480)
+    answering = partial(predictor.predict_batch, boxes, mask_format='rle', keep_logits=False)
+    yield 'photo model, float32, boxes', len(boxes), answering
+    number = 4 if tiny else 100
+    everything = partial(predictor.segment_everything, picture, num_proposals=number)
+    yield 'photo model, float32, set_image and everything, proposals', number, everything
+
+
+def compiled(device: str, tiny: bool) -> Iterator[Case]:
+    """Boxes by compiled kernels, which take a minute or two; small sizes have none."""
+    if tiny:
+        return
+    model = build_model(_config('ovsam', tiny), None, device)
+    random_vocabulary(model, 1203)
+    prepare_for_inference(model, torch.bfloat16, compile=True)
+    boxes = random_boxes(50, model.input_size)
+    images = torch.randn(1, 3, model.input_size, model.input_size, device=device)
+
+    def run():
+        with torch.no_grad():
+            return model.recognize(model.extract_feat(images), boxes)
+
+    yield 'encode, bfloat16, and boxes, compiled', len(boxes), run
 
 
 def detector(device: str, tiny: bool) -> Iterator[Case]:
@@ -112,16 +148,20 @@ def detector(device: str, tiny: bool) -> Iterator[Case]:
 
 
 def training(device: str, tiny: bool) -> Iterator[Case]:
-    """Steps of both stages, and the teacher."""
+    """A step of the second stage."""
     model = build_model(_config('ovsam', tiny), None, device)
     random_vocabulary(model, 20 if tiny else 1203)
     number, size = (3, model.input_size) if tiny else (40, model.input_size)
     samples = [_annotated(number, size, seed) for seed in range(2)]
     yield 'CLIP2SAM step, bfloat16', 2, _step(model, samples, device)
-    del model
 
+
+def distilling(device: str, tiny: bool) -> Iterator[Case]:
+    """The teacher, and a step of the first stage."""
     init_default_scope('mmdet')
     cfg = _config('distiller', tiny).model
+    size = cfg.data_preprocessor.get('image_size', 1024)
+    samples = [_annotated(3, size, seed) for seed in range(2)]
     teacher = cfg.pop('teacher')
     sam = MODELS.build({**teacher, 'init_cfg': None}).to(device).eval()
     for batch in (1,) if tiny else (1, 4):
@@ -198,4 +238,4 @@ def regions(device: str, tiny: bool) -> Iterator[Case]:
         yield 'RoIAlign, torchvision', 100, lambda: ours(features, rois, 12, 0.25, 0, True)
 
 
-GROUPS = (inference, training, detector, regions)
+GROUPS = (inference, photo, training, distilling, detector, regions, compiled)

@@ -288,8 +288,8 @@ class EverythingMode:
                 bboxes, scores = self.model.propose_bboxes(
                     encoded.features, encoded.img_shape, settings.num_proposals
                 )
-            bboxes = bboxes.cpu() / torch.tensor(encoded.scale_factor).repeat(2)
-            return Prompts(bboxes=bboxes, scores=scores.cpu())
+            bboxes = bboxes / torch.tensor(encoded.scale_factor).repeat(2)
+            return Prompts(bboxes=bboxes, scores=scores)
         side = min(settings.points_per_side, max(encoded.ori_shape))
         sample = DetDataSample(metainfo=dict(ori_shape=encoded.ori_shape))
         return GridPrompter(side, even=True).prompts_of(sample)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .roi_align import roi_align_weights
-from .tensors import at_least_float32
+from .tensors import at_least_float32, joined
 
 
 def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scale: float) -> Tensor:
@@ -38,22 +38,16 @@ def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scal
     down, across = (each.to(features) for each in weights)  # (N, side, h) and (N, side, w)
     share = (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)
     key = _folded_query(pool, share @ features.flatten(1).T + position[0])
-    pooled = [key.new_zeros(0, *key.shape[1:])]
+    pooled = []
     for some, rows, columns in _windows(down, across):
-        part, down_part, across_part = (
-            features[:, rows, columns],
-            down[some, None, :, rows],
-            across[some, None, :, columns],
-        )
-        logits = (key[some] @ part.flatten(1)).unflatten(-1, part.shape[1:])
-        logits = (down_part @ logits @ across_part.mT).flatten(2)
-        # The first token is the mean of the others, but for its place.
-        logits = torch.cat((logits.mean(-1, keepdim=True), logits), dim=-1)
-        attention = (logits + key[some] @ position.T).softmax(-1)
-        weights = attention[..., 1:] + attention[..., :1] / side**2
-        weights = down_part.mT @ weights.unflatten(-1, (side, side)) @ across_part
-        pooled.append(weights.flatten(2) @ part.flatten(1).T + attention @ position)
-    return _projected(pool, torch.cat(pooled))
+        part, query = features[:, rows, columns].flatten(1), key[some]
+        # What each bin takes of each position, (n, side * side, positions):
+        bins = down[some, :, None, rows, None] * across[some, None, :, None, columns]
+        bins = bins.flatten(1, 2).flatten(2)
+        bins = torch.cat((bins.mean(1, keepdim=True), bins), dim=1)  # the first token is their mean
+        attention = torch.baddbmm(query @ position.T, query @ part, bins.mT).softmax(-1)
+        pooled.append((attention @ bins) @ part.T + attention @ position)
+    return _projected(pool, joined(pooled))
 
 
 def attention_pool_regions(pool: nn.Module, regions: Tensor) -> Tensor:
@@ -79,8 +73,9 @@ def _folded_query(pool: nn.Module, token: Tensor) -> Tensor:
 def _projected(pool: nn.Module, pooled: Tensor) -> Tensor:
     """The output `(R, D)` of tokens that each head has summed up, `(R, heads, C)`."""
     weight = pool.v_proj.weight.unflatten(0, (pool.num_heads, -1))
-    value = torch.einsum('rhc,hdc->rhd', pooled, weight).flatten(1) + pool.v_proj.bias
-    return pool.c_proj(value)
+    bias = pool.v_proj.bias.unflatten(0, (pool.num_heads, 1, -1))
+    value = torch.baddbmm(bias, pooled.transpose(0, 1), weight.mT)
+    return pool.c_proj(value.transpose(0, 1).flatten(1))
 
 
 def _windows(down: Tensor, across: Tensor) -> Iterator[tuple[slice, slice, slice]]:
@@ -89,7 +84,7 @@ def _windows(down: Tensor, across: Tensor) -> Iterator[tuple[slice, slice, slice
     On a CPU one box after another, each with its own part of the map. Elsewhere all at once with
     the whole map, which is more work and no waiting.
     """
-    if down.device.type != 'cpu':
+    if down.device.type != 'cpu' or len(down) == 0:
         yield slice(None), slice(None), slice(None)
         return
     for index, limits in enumerate(zip(*_limits(down), *_limits(across))):

@@ -113,8 +113,8 @@ class MaskDecoder(nn.Module):
         if extra_tokens is not None:
             output_tokens.insert(0, extra_tokens)
             num_extra = extra_tokens.shape[0]
-        output_tokens = torch.cat(output_tokens)[None].expand(sparse_embeddings.shape[0], -1, -1)
-        tokens = torch.cat((output_tokens, sparse_embeddings.to(output_tokens)), dim=1)
+        num, sparse = sparse_embeddings.shape[0], sparse_embeddings.to(output_tokens[0])
+        tokens = torch.cat([*(token.expand(num, -1, -1) for token in output_tokens), sparse], dim=1)
 
         if self.high_resolution:
             dense_embeddings, high_res_maps = self._painted(

@@ -6,6 +6,10 @@ from torch import Tensor
 
 from .tensors import is_exporting
 
+WITH_CUDA = mmcv.ops.get_compiling_cuda_version() != 'not available'
+OPERATORS_OF_MMCV = ('cpu', 'cuda') if WITH_CUDA else ('cpu',)
+"""Devices for which this build of mmcv has operators."""
+
 
 def to_rois(bboxes: Tensor, image_index: Tensor | None = None) -> Tensor:
     """Boxes `(N, 4)` behind the index of their image in the batch, `(N, 5)`; of the first if None.
@@ -32,9 +36,9 @@ def roi_align(
     if is_exporting():
         return _onnx_roi_align(features, rois, size, scale, sampling_ratio)
     features = features.contiguous()  # mmcv reads memory in this order whatever the strides say
-    if features.device.type in ('cpu', 'cuda') and not torch.compiler.is_compiling():
+    if features.device.type in OPERATORS_OF_MMCV and not torch.compiler.is_compiling():
         return mmcv.ops.roi_align(features, rois, size, scale, sampling_ratio, 'avg', True)
-    # for other GPUs, and to be compiled; with a CPU build of PyTorch it may come without operators
+    # where mmcv has none, and to be compiled; with a CPU build of PyTorch it may lack operators
     import torchvision
 
     return torchvision.ops.roi_align(features, rois, size, scale, sampling_ratio, aligned=True)
@@ -71,11 +75,11 @@ def roi_align_weights(
     `(N, 4)` xyxy in pixels of the input, `scale` is 1 / stride. On a GPU a box is at most twice
     as long as the map: to learn how long the longest is would mean to wait.
     """
-    left, top, right, bottom = (bboxes.T * scale - 0.5).contiguous()
+    start, end = (bboxes.T * scale - 0.5).contiguous().unflatten(0, (2, 2))
     if height == width:  # both axes at once
-        starts, ends = torch.cat((top, left)), torch.cat((bottom, right))
-        return _weights(starts, ends, size, width).chunk(2)
-    return _weights(top, bottom, size, height), _weights(left, right, size, width)
+        across, down = _weights(start.flatten(), end.flatten(), size, width).chunk(2)
+        return down, across
+    return tuple(_weights(start[i], end[i], size, side) for i, side in ((1, height), (0, width)))
 
 
 def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:
@@ -83,22 +87,16 @@ def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:
 
     Intervals go from `start` to `end`, `(N,)`; a position's own value is at its whole number.
     """
-    extent = end - start
-    number = (extent / size).ceil().clamp(min=0)  # of samples in a bin
+    per_bin = (end - start) / size
+    number = per_bin.ceil().clamp(min=0)  # of samples in a bin
     if start.device.type == 'cpu':
         most = int(number.max()) if len(number) else 0
     else:
         most = -(-2 * length // size)
-    sample = torch.arange(most, device=start.device)
-    bins = torch.arange(size, device=start.device)
-    per_bin = extent[:, None, None] / size
-    place = (sample + 0.5) * per_bin / number.clamp(min=1)[:, None, None]
-    place = start[:, None, None] + bins[:, None] * per_bin + place
-    counts = (sample < number[:, None, None]) & (place >= -1) & (place <= length)
-    counts, place = counts.to(place), place.clamp(0, length - 1)
-    low = place.long()
-    share = (place - low) * counts
-    weights = start.new_zeros(len(start), size, length)
-    weights.scatter_add_(2, low, counts - share)
-    weights.scatter_add_(2, (low + 1).clamp(max=length - 1), share)
-    return weights / number.clamp(min=1)[:, None, None]
+    start, per_bin, number = (each[:, None, None] for each in (start, per_bin, number))
+    total = number.clamp(min=1)
+    sample, bins, position = (torch.arange(n, device=start.device) for n in (most, size, length))
+    place = start + (bins[:, None] + (sample + 0.5) / total) * per_bin  # (N, size, most)
+    counts = (sample < number) & (place >= -1) & (place <= length)
+    distance = (place.clamp(0, length - 1)[..., None] - position).abs()
+    return ((1 - distance).clamp(min=0) * counts[..., None]).sum(2) / total

@@ -1,5 +1,7 @@
 """Small functions of tensors: precision, transfer to a device, work in parts, samples of masks."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,16 @@ def in_parts(tensor: Tensor) -> bool:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """A tensor of half precision in float32; others as they are."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """`torch.cat`, which would copy a single part."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def of_each(part: Tensor, count: int) -> Tensor:
+    """`(N, ...)` as `(N * count, ...)`, each repeated; of any N in an exported graph too."""
+    return part[:, None].expand(-1, count, *part.shape[1:]).flatten(0, 1)
 
 
 def without_autocast(tensor: Tensor) -> torch.autocast:

@@ -66,16 +66,17 @@ class ProjectedAttention(nn.Module):
         """
         if is_exporting():  # a graph has any number of tokens, and linear layers to quantize
             return self(tokens, image_with_pe, image)
-        query = self._heads(self.q_proj(tokens))
+        query = self.q_proj(tokens)
         if projected is not None:
-            read = F.scaled_dot_product_attention(_as_one(query), projected.keys, projected.values)
+            query = _as_one(self._heads(query))
+            read = F.scaled_dot_product_attention(query, projected.keys, projected.values)
             return self.out_proj(_of_each(read, tokens.shape[0]).transpose(1, 2).flatten(2))
         # A bias of the keys adds the same to every logit of a query: softmax does not see it.
-        query = (query * self._scale @ self._by_head(self.k_proj.weight)).flatten(1, 2)
+        query = self._each_head(query * self._scale, self._by_head(self.k_proj.weight))
         attention = (query @ image_with_pe.mT).softmax(-1)
-        pooled = (attention @ image).unflatten(1, (self.num_heads, -1))
-        value = (pooled @ self._by_head(self.v_proj.weight).mT).transpose(1, 2).flatten(2)
-        return self.out_proj(value + self.v_proj.bias)
+        bias = self._by_head(self.v_proj.bias[:, None]).mT
+        value = self._each_head(attention @ image, self._by_head(self.v_proj.weight).mT, bias)
+        return self.out_proj(value.reshape(*tokens.shape[:2], self.out_proj.in_features))
 
     def to_image(
         self,
@@ -91,18 +92,22 @@ class ProjectedAttention(nn.Module):
         """
         if is_exporting():
             return image + self(image_with_pe, k, v)
-        key, value = self._heads(self.k_proj(k)) * self._scale, self._heads(self.v_proj(v))
+        key, value = self.k_proj(k), self.v_proj(v)
         if projected is not None:
-            logits = _of_each(_as_one(key) @ projected.queries.mT, k.shape[0])
+            logits = _as_one(self._heads(key) * self._scale) @ projected.queries.mT
+            logits = _of_each(logits, k.shape[0]).transpose(1, 2)
         else:
-            bias = key @ self._by_head(self.q_proj.bias[:, None])
-            key = (key @ self._by_head(self.q_proj.weight)).flatten(1, 2)
-            logits = (key @ image_with_pe.mT).unflatten(1, (self.num_heads, -1)) + bias
-        attention = logits.softmax(2).flatten(1, 2)
+            bias = (key * self.q_proj.bias).unflatten(-1, (self.num_heads, -1)).sum(-1)
+            key = self._each_head(key, self._by_head(self.q_proj.weight))
+            scaled = dict(beta=self._scale, alpha=self._scale)
+            logits = torch.baddbmm(bias.flatten(1)[..., None], key, image_with_pe.mT, **scaled)
+            logits = logits.unflatten(1, bias.shape[1:])
+        attention = logits.softmax(1).flatten(1, 2)
         # The weights of a head sum up to one: its values can carry a share of the output's bias.
-        value = value @ self._by_head(self.out_proj.weight.T) + self.out_proj.bias / self.num_heads
+        weight, share = self._by_head(self.out_proj.weight.T), 1 / self.num_heads
+        value = self._each_head(value, weight, self.out_proj.bias, share)
         image = image.expand(value.shape[0], -1, -1)
-        return torch.baddbmm(image, attention.mT, value.flatten(1, 2))
+        return torch.baddbmm(image, attention.mT, value)
 
     @property
     def _scale(self) -> float:
@@ -113,6 +118,20 @@ class ProjectedAttention(nn.Module):
 
     def _by_head(self, weight: Tensor) -> Tensor:
         return weight.unflatten(0, (self.num_heads, -1))
+
+    @staticmethod
+    def _each_head(
+        x: Tensor, weight: Tensor, bias: Tensor | None = None, share: float = 1.0
+    ) -> Tensor:
+        """What each head's weights `(heads, a, b)` and a share of a bias make of tokens.
+
+        They are `(N, T, heads * a)` or `(N, T * heads, a)`, the result is `(N, T * heads, b)`. No
+        weights are repeated for each prompt, as a product of `(N, heads, T, a)` would.
+        """
+        rows = x.reshape(-1, *weight.shape[:2]).transpose(0, 1)
+        rows = rows @ weight if bias is None else torch.baddbmm(bias, rows, weight, beta=share)
+        count = x.shape[1:].numel() // weight.shape[1]
+        return rows.transpose(0, 1).reshape(x.shape[0], count, weight.shape[2])
 
 
 def _as_one(x: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ def read_regions(
             views[0].append((embeddings.cpu(), means.cpu(), bboxes.cpu()))
             objects += batch.objects[rows.cpu()].tolist()
             if image.inputs is not None:
-                moved = jittered(bboxes, jitter, generator) if jitter else bboxes
+                # drawn on the host, alike for all devices
+                moved = jittered(bboxes.cpu(), jitter, generator).to(bboxes) if jitter else bboxes
                 for part in moved.split(32):
                     crops = encode_crops(model, image.inputs, part)
                     *seen, inner = pool_crops(model, crops, part)
@@ -96,7 +97,7 @@ def train_names(
     lr: float = 1e-3,
     seed: int = 0,
 ) -> Tensor:
-    """Teach a namer, in place, what regions are called, and names where they lie.
+    """Teach a namer, in place, what regions are called, and names where they lie; on the host.
 
     Labels `(M,)` are -1 for a region that teaches nothing. Of the rows `(K, D)` of all names,
     `taught` `(K,)` may move; the others, ImageNet's, are right as they are. Gives the rows,
@@ -113,7 +114,7 @@ def train_names(
     # names that no region has are not compared with
     absent = counts == 0
     moved = nn.Parameter(torch.zeros_like(rows))
-    namer.train()
+    namer.cpu().train()
     groups = [dict(params=list(namer.parameters()), weight_decay=0.05)]
     optimizer = torch.optim.AdamW([*groups, dict(params=[moved], weight_decay=0.0)], lr=lr)
     steps = max(1, epochs * len(known) // batch_size)

@@ -132,7 +132,7 @@ def assign(places: Tensor, strides: Tensor, bboxes: Tensor) -> tuple[Tensor, Ten
     inside = (from_center < sides / 2).all(2)
     near = (from_center < RADIUS * strides[:, None, None]).all(2)
     near &= (from_center <= (sides / 2).clamp(min=4)).all(2)
-    level = torch.unique(strides, return_inverse=True)[1]
+    level = (strides / strides[0]).log2().round().long()
     limits = torch.tensor(LIMITS, device=places.device)
     longer = sides.amax(1)
     near &= (longer > limits[level][:, None]) & (longer <= limits[level + 1][:, None])
@@ -157,7 +157,7 @@ def evaluate_proposals(model: OVSAM, val: PhotoData, amp: bool = False) -> dict[
         found, _ = model.propose_bboxes(features, shape, max(met))
         wanted = boxes[index].to(found) * scale
         for count, rows in met.items():
-            rows.append(bbox_overlaps(found[:count], wanted).amax(0) >= 0.5)
+            rows.append((bbox_overlaps(found[:count], wanted) >= 0.5).any(0))
     return {f'recall_{count}': torch.cat(rows).float().mean().item() for count, rows in met.items()}
 
 

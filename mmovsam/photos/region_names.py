@@ -93,10 +93,8 @@ class RegionNames(nn.Module):
     ) -> dict[str, Tensor]:
         """The losses of a batch, of its features and of label tokens `(N, 1, C)`."""
         head, tower = model.head, model.backbone
-        rois = torch.cat((batch.image_index[:, None].float(), batch.bboxes), dim=1)
-        maps = tuple(level.float() for level in features.region_maps)
-        regions = head.roi_extractor(maps, rois)
-        by_head = head.embed_pooled(head.mean_of(regions), label_tokens)
+        means = head.pool_regions(features.region_maps, batch.bboxes, batch.image_index)
+        by_head = head.embed_pooled(means, label_tokens)
         pooled = tower.pool_regions(
             tower.embed_map(features.stage4), batch.image_index, batch.bboxes
         )

@@ -302,7 +302,7 @@ class PhotoReport:
                 embedded = model.embed_regions(encoded.features, box)
                 embeddings.append(F.normalize(embedded, dim=1))
                 logits.append(predictor.classifier.logits(embedded)[:, :-1])
-        return torch.cat(embeddings), torch.cat(logits)
+        return torch.cat(embeddings).cpu(), torch.cat(logits).cpu()
 
 
 def _boxes(objects: Sequence[dict]) -> list[dict]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...layers import to_device
 from ...layers.bboxes import bboxes_of_logits
 from ...layers.mask_decoder import DecodedMasks
+from ...layers.tensors import joined, of_each
 from ...prompts import Prompts, sample_training_prompts
 from ...randomness import seeded
 from ..heads import OpenVocabClassifier
@@ -170,7 +171,7 @@ class OVSAM(PromptedDetector):
     ) -> tuple[Tensor, Tensor]:
         """Boxes of what may be objects in one image, and their scores: see `ProposalHead`.
 
-        Boxes are in pixels of the network's input; `img_shape` is the image's in it.
+        Boxes are in pixels of the network's input, on the host; `img_shape` is the image's in it.
         """
         maps = features.pyramid[-len(self.proposal_head.strides) :]
         return self.proposal_head.propose(maps, img_shape, count)
@@ -253,12 +254,12 @@ class OVSAM(PromptedDetector):
         decoded, order = [], []
         for (_, shared), parts in batches.items():
             index, sparse, dense, painted = zip(*parts)
-            bboxes, masks = (None if each[0] is None else torch.cat(each) for each in zip(*painted))
+            bboxes, masks = (None if each[0] is None else joined(each) for each in zip(*painted))
             outputs = self.head.decode(
                 features.embedding,
                 image_pe,
-                torch.cat(sparse),
-                dense[0] if shared else torch.cat(dense),
+                joined(sparse),
+                dense[0] if shared else joined(dense),
                 features.high_res_maps,
                 bboxes,
                 masks,
@@ -350,15 +351,17 @@ class OVSAM(PromptedDetector):
         if len(prompts) == 0:
             none = logits.new_zeros(0, classifier.num_classes + 1)
             return RecognitionOutput(logits, iou, none, none, none)
-        regions = {'mask': bboxes_of_logits(logits, self.input_size)}
-        regions['prompt'] = regions['annotated'] = regions['mask']
-        if prompts.bboxes is not None:
-            given = to_device(prompts.bboxes, logits.device).repeat_interleave(count, 0)
-            given = _proper(given, self.input_size)
-            regions['prompt'] = torch.where(given.isnan(), regions['mask'], given)
-        if prompts.annotated_bboxes is not None:
-            given = to_device(prompts.annotated_bboxes, logits.device).repeat_interleave(count, 0)
-            regions['annotated'] = _proper(given, self.input_size)
+        of_masks = bboxes_of_logits(logits, self.input_size)
+        kinds = {self.test_cfg[key] for key in ('head_region', 'clip_region')}
+        kinds |= {'prompt'} if self.region_crop else set()
+        regions = {}
+        for kind in kinds:
+            given = dict(prompt=prompts.bboxes, annotated=prompts.annotated_bboxes).get(kind)
+            if given is not None:
+                given = of_each(to_device(given, logits.device), count)
+                given = _proper(given, self.input_size)
+                given = torch.where(given.isnan(), of_masks, given)
+            regions[kind] = of_masks if given is None else given
         crops = None
         if self.region_crop and features.inputs is not None:
             crops = encode_crops(self, features.inputs, regions['prompt'])
@@ -367,7 +370,7 @@ class OVSAM(PromptedDetector):
         head_bboxes = regions[self.test_cfg['head_region']]
         clip_bboxes = regions[self.test_cfg['clip_region']]
         tokens = decoded.extra_tokens
-        tokens = None if tokens is None else tokens.repeat_interleave(count, 0)
+        tokens = None if tokens is None else of_each(tokens, count)
         by_head, by_tower = self.embed_views(
             features, crops, head_bboxes, clip_bboxes, tokens, logits
         )

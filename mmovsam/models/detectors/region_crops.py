@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...layers import to_device
-from ...layers.tensors import in_parts
+from ...layers.tensors import in_parts, of_each
 from ...layers.windows import (
     paste_windows,
     read_windows,
@@ -148,7 +148,7 @@ def refine_masks(
     """
     count = len(bboxes) // max(len(prompts), 1)
     about = (to_device(prompts.has_bbox, logits.device), *points_of(prompts.to(logits.device)))
-    about = (part.repeat_interleave(count, 0) for part in about)
+    about = (of_each(part, count) for part in about)
     return look_again(model, crops, WindowPrompts(bboxes, *about, logits))
 
 

@@ -200,7 +200,7 @@ class OpenVocabClassifier(BaseModule):
                 biases = self.bias.to(embeddings).split(self.sizes)
                 similarities = [cosines + bias for cosines, bias in zip(similarities, biases)]
             best = [
-                cosines.unflatten(1, (count, -1)).amax(1)
+                cosines if count == 1 else cosines.unflatten(1, (count, -1)).amax(1)
                 for count, cosines in zip(self.counts, similarities)
             ]
         background = best[0].new_zeros(len(embeddings), 1)
@@ -257,7 +257,7 @@ def fuse_opinions(
 ) -> Tensor:
     """`OpenVocabClassifier.fuse` of any columns, with CLIP's share `(K,)` in each."""
     alpha = alpha.to(head_logits) * visible[:, None]
-    return (1 - alpha) * head_logits.log_softmax(-1) + alpha * clip_logits.log_softmax(-1)
+    return head_logits.log_softmax(-1).lerp(clip_logits.log_softmax(-1), alpha)
 
 
 def _grouped_by_count(counts: Tensor) -> tuple[Tensor, Tensor, list[int], list[int]]:

@@ -111,13 +111,14 @@ class ProposalHead(BaseModule):
 
         Returns:
             Boxes `(N, 4)` xyxy in pixels of the input, inside of the image, and their scores
-            `(N,)`, 0 to 1, the highest first.
+            `(N,)`, 0 to 1, the highest first; both on the host, where they are chosen.
         """
         logits, bboxes = self([each.float() for each in maps])
         scores, best = logits[0].sigmoid().topk(min(4 * count, logits.shape[1]))
+        bboxes, scores = bboxes[0, best].cpu(), scores.cpu()  # few, and a GPU's mmcv may lack nms
         height, width = img_shape[:2]
         limit = bboxes.new_tensor([width, height, width, height])
-        bboxes = bboxes[0, best].clamp(min=0).minimum(limit)
+        bboxes = bboxes.clamp(min=0).minimum(limit)
         large = ((bboxes[:, 2:] - bboxes[:, :2]) >= MIN_SIDE).all(1)
         bboxes, scores = bboxes[large], scores[large]
         if len(bboxes):

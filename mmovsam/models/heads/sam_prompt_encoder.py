@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ...layers import LayerNorm2d, at_least_float32
+from ...layers.tensors import joined
 from ...prompts import Prompts
 from ..freezable import Freezable
 
@@ -112,7 +113,7 @@ class SAMPromptEncoder(Freezable):
             kinds = torch.cat([self.point_embeddings[i].weight for i in (2, 3)])
             sparse.append(corners + kinds)
         if sparse:
-            sparse = torch.cat(sparse, dim=1)
+            sparse = joined(sparse, dim=1)
         else:
             sparse = self.no_mask_embed.weight.new_zeros(
                 len(prompts), 0, self.no_mask_embed.embedding_dim

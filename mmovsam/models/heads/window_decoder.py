@@ -11,6 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...layers.tensors import of_each
 from ...layers.windows import (
     WINDOW,
     around,
@@ -251,8 +252,8 @@ class WindowDecoder(BaseModule):
         guesses = WindowPrompts(
             bboxes.flatten(0, 1),
             torch.zeros_like(bboxes[..., 0], dtype=torch.bool).flatten(),
-            _of_each(points, number),
-            _of_each(labels, number),
+            of_each(points, number),
+            of_each(labels, number),
             points.new_zeros(1, 1, 1, 1).expand(bboxes.shape[0] * number, -1, -1, -1),
         )
         looks = self._look(maps, guesses)
@@ -392,11 +393,6 @@ class WindowDecoder(BaseModule):
 def _outer(axes: Tensor) -> Tensor:
     """`(..., g, g)`, products of what is along x and y, `(..., 2, g)`."""
     return axes[..., 1, :, None] * axes[..., 0, None, :]
-
-
-def _of_each(part: Tensor, count: int) -> Tensor:
-    """`(N, ...)` as `(N * count, ...)`, each repeated; of any N in an exported graph too."""
-    return part[:, None].expand(-1, count, *part.shape[1:]).flatten(0, 1)
 
 
 def mirrored(read: Sequence[Tensor]) -> list[Tensor]:

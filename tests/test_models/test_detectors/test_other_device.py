@@ -8,6 +8,7 @@ from other_device import other_device
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.apis.prompt_input import prompted
+from mmovsam.apis.track import track
 from mmovsam.models.detectors.naming import ClassMap
 from mmovsam.prompts import Prompts
 
@@ -31,12 +32,14 @@ def mixed(size):
 META = dict(img_shape=(72, 96), ori_shape=(60, 80), scale_factor=(1.2, 1.2))
 
 
-@pytest.fixture(params=['ovsam', 'sam', 'baseline', 'photo', 'windows'])
+@pytest.fixture(params=['ovsam', 'sam', 'baseline', 'photo', 'windows', 'crops'])
 def model(request, build):
     if request.param == 'photo':
         built = tiny_photo.build()
     elif request.param == 'windows':
         built = tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
+    elif request.param == 'crops':
+        built = tiny_photo.build(**tiny_photo.WHOLE)
     elif request.param == 'baseline':
         built = build('baseline', region='feature')
     else:
@@ -110,6 +113,53 @@ def test_a_predictor_answers_from_any_device():
         answer = predictor.predict_batch([click, again, dict(box=[10, 10, 60, 50])])
         predictor.segment_everything(points_per_side=1)
     assert answer.masks.shape == (3, 60, 80)
+
+
+@pytest.fixture
+def predictor():
+    """Of a photo model with all its parts, on the device."""
+    return OVSAMPredictor(tiny_photo.build(**tiny_photo.WHOLE).to('meta'))
+
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+LOW = dict(stability_thr=0.0, quality_thr=0.0)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(points_per_side=2, **LOW),
+        dict(points_per_side=1, crop_layers=1, **LOW),
+        dict(points_per_side=1, tile_size=64, **LOW),
+    ],
+    ids=['proposals', 'points', 'crops', 'tiles'],
+)
+def test_everything_is_found_from_any_device(predictor, options):
+    with other_device() as work:
+        predictor.segment_everything(PICTURE, **options)
+    assert work.kernels
+
+
+def test_names_are_found_and_objects_followed_from_any_device(predictor):
+    names, bboxes = predictor.vocabulary[:1], np.array(BBOXES[:1])
+    with other_device():
+        predictor.find(names, PICTURE)
+        predictor.find(names, PICTURE, bboxes=bboxes)
+        followed = track(predictor, [(str(i), PICTURE) for i in range(3)], bboxes=bboxes)
+    assert len(followed['videos']) == 1
+
+
+def test_tensors_are_answered_with_tensors_of_the_device(predictor):
+    coords, labels = torch.tensor([[[30.0, 30]]]), torch.ones(1, 1)
+    with other_device():
+        predictor.set_image(PICTURE)
+        for place in ('cpu', 'meta'):
+            answers = [
+                predictor.predict_torch(coords.to(place), labels.to(place)),
+                predictor.predict_torch(None, None, torch.tensor(BBOXES).to(place)),
+            ]
+            assert all(each.is_meta for answer in answers for each in answer)
 
 
 def test_a_tensor_of_the_host_among_those_of_the_device_is_an_error():
