@@ -49,6 +49,14 @@ def test_a_long_list_of_pictures_stays_where_it_was_scrolled(labeler, known):
     assert rows.evaluate(place) < 50
 
 
+def test_a_file_dialog_waits_for_nothing(user, folder):
+    user.page.evaluate("""import('./page/state.js').then(({ held }) => {
+        held(() => new Promise(() => {}))();
+    })""")
+    for how in (lambda: user.key('o'), lambda: user.press('Open pictures')):
+        user.choose_files(folder / '1.png', how)
+
+
 def test_pictures_that_are_passed_by_are_not_sent(labeler):
     sent = []
     labeler.page.on('request', lambda request: sent.append(request.method == 'PUT'))

@@ -9,6 +9,7 @@ let wanted = null;
 export async function setVocabulary() {
   const names = partsOf(element('#vocabulary').value, '\n');
   wanted = names;
+  if (names.length) note(`Reading ${count(names.length, 'name')} …`);
   try {
     const inForce = await api.setNames(names);
     if (wanted !== names) return;
