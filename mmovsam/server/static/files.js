@@ -62,7 +62,7 @@ export async function openProject(file) {
   });
   const question = `Replace the objects of ${count(replaced.length, 'picture')} by those of the project?`;
   if (replaced.length && (await ask(question)) === null) return;
-  await inTurn();
+  while (inTurn()) await inTurn();
   for (const record of records) await store.put(record);
   if (state.current?.record && records.some(({ key }) => key === state.current.record.key)) restore();
   changed();

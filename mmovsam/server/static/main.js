@@ -8,11 +8,14 @@ import { TOP, api, changed, inTurn, onChange, stage, state, store } from './stat
 import { render } from './view.js';
 import { count, el, element, say } from './widgets.js';
 
-/** An action that waits for what is held. */
-const afterwards = (action) => (...given) => (inTurn() ? inTurn().then(() => action(...given)) : action(...given));
+/** An action that waits for what is held, and then again for what was held meanwhile. */
+const afterwards = (action) => (...given) => {
+  const turn = inTurn();
+  return turn ? turn.then(() => afterwards(action)(...given)) : action(...given);
+};
 
 onChange(render);
-stage.open(element('#stage canvas'), { click: afterwards(click), drag: afterwards(drag), stroke, brush: radius });
+stage.open(element('#stage canvas'), { click: afterwards(click), drag: afterwards(drag), stroke: afterwards(stroke), brush: radius });
 store.onChange = (key) => state.current?.record?.key === key && restore();
 
 // buttons of file dialogs, which never wait: seconds after a click or a key browsers refuse them
