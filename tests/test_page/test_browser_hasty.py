@@ -50,13 +50,16 @@ def test_a_long_list_of_pictures_stays_where_it_was_scrolled(labeler, known):
 
 
 def test_objects_may_be_clicked_and_added_before_the_first_has_its_mask(user, known):
-    user.page.evaluate("""async (place) => {
+    user.page.evaluate(
+        """async (place) => {
         const { stage } = await import('./page/state.js');
         stage.cursor = place;
         for (const key of [' ', 'Enter', ' ', 'Enter', ' ', 'Enter']) {
             document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
         }
-    }""", known[0][:2])
+    }""",
+        known[0][:2],
+    )
     user.wait_described('0 points, 3 objects')
 
 

@@ -100,7 +100,7 @@ document.addEventListener('keydown', (event) => {
   if (arrow && (event.shiftKey || event.altKey)) {
     const pixels = event.altKey ? 1 : 16;
     stage.moveCursor(arrow[0] * pixels, arrow[1] * pixels);
-  } else if (event.altKey) return;
+  } else if (event.altKey || (arrow && target.type === 'radio')) return;
   else {
     const small = key.toLowerCase(), action = keys[key] ?? keys[small];
     const dialog = dialogKeys[event.shiftKey ? `Shift+${small}` : small];
