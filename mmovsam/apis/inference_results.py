@@ -43,6 +43,4 @@ def moved(mask: Mapping, left: int, top: int, size: Sequence[int]) -> dict:
     ends = np.minimum(ends.repeat(columns), (column + 1) * height)
     shift = (column + left) * size[0] + top - column * height
     borders = np.stack((starts + shift, ends + shift), axis=1).ravel()
-    parted = np.append(True, np.append((borders[1:-1:2] != borders[2::2]).repeat(2), True))
-    borders = borders[parted] if len(borders) else borders
     return run_lengths([encode_borders(borders, list(map(int, size[:2])))])[0]

@@ -13,6 +13,7 @@ from ..apis.inference_results import measured
 from ..apis.name_encoder import NameEncoder
 from ..apis.polygons import polygons_of
 from ..datasets.annotations import run_lengths
+from ..vocabulary import TextClassifier
 from .messages import EverythingRequest, FindRequest, PromptRequest, RunLengths, Thing
 
 FROM_THINGS = tuple(Thing.model_fields)
@@ -29,17 +30,22 @@ def set_image(predictor: OVSAMPredictor, data: bytes, max_pixels: int) -> tuple[
     return image.shape[1], image.shape[0]
 
 
-def set_names(
-    predictor: OVSAMPredictor, name_encoder: NameEncoder, names: Sequence[str]
-) -> Sequence[str]:
-    """Change what things may be called, to the model's own names if none are given; the new names.
+def read_names(name_encoder: NameEncoder, names: Sequence[str]) -> TextClassifier:
+    """What names things by these, or by the model's own if none are given.
 
     Raises:
         ValueError: As for `NameEncoder.classifier`, or the model has no names.
     """
-    if not names and name_encoder.vocabulary is None:
+    if names:
+        return name_encoder.classifier(names)
+    if name_encoder.vocabulary is None:
         raise ValueError('This model has no names of its own: give at least one.')
-    predictor.set_vocabulary(name_encoder.classifier(names) if names else name_encoder.vocabulary)
+    return name_encoder.vocabulary
+
+
+def set_names(predictor: OVSAMPredictor, classifier: TextClassifier) -> Sequence[str]:
+    """Change what things may be called; the new names."""
+    predictor.set_vocabulary(classifier)
     return predictor.vocabulary
 
 

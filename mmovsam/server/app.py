@@ -85,9 +85,8 @@ def make_app(served: Served) -> FastAPI:
     @app.put('/vocabulary', response_model=messages.VocabularyAnswer, responses=OF_IMAGE)
     async def put_vocabulary(request: messages.VocabularyRequest, session: session_of):
         """Change what things may be called, in any words; the image stays encoded."""
-        encoder = served.name_encoder
-        names = await served.answer(session, answers.set_names, encoder, request.names)
-        return dict(names=names)
+        read = served.name_thread(answers.read_names, served.name_encoder, request.names)
+        return dict(names=await served.answer(session, answers.set_names, await read))
 
     thing_answers = dict(
         response_model=messages.ThingsAnswer, response_model_exclude_unset=True, responses=OF_IMAGE

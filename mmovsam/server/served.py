@@ -70,6 +70,7 @@ class Served:
             predictor.fork, limits.max_memory, forget_after=limits.forget_after
         )
         self.model_thread = ModelThread(limits.max_waiting)
+        self.name_thread = ModelThread(limits.max_waiting)  # no click waits for a thousand names
 
     def check_password(self, given: str | None) -> None:
         """Refuse whoever does not know the password, in a time that does not tell how wrong it is.

@@ -86,17 +86,17 @@ class User:
             time.sleep(0.02)
 
     def choose_files(self, files, how):
-        from playwright.sync_api import TimeoutError
-
-        for attempt in range(1, 7):  # on a loaded machine a dialog may never come
-            try:
-                with self.page.expect_file_chooser(timeout=PATIENCE / 6) as chooser:
-                    how()
-                break
-            except TimeoutError:
-                if attempt == 6:
-                    raise
-        chooser.value.set_files(files)
+        """Choose files where `how` asks for them; a dialog never comes, so none can be late."""
+        self.page.evaluate("""() => addEventListener('click', function choose(event) {
+            if (event.target.type !== 'file') return;
+            removeEventListener('click', choose);
+            event.preventDefault();
+            window.asked = event.target.id;
+        })""")
+        how()
+        self.wait_until('window.asked')
+        asked = self.page.evaluate('[window.asked, (window.asked = null)][0]')
+        self.page.locator(f'#{asked}').set_input_files(files)
 
     def key(self, key, times=1):
         for _ in range(times):

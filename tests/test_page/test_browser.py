@@ -149,6 +149,9 @@ def test_objects_are_listed_renamed_edited_removed_and_saved(user, scene, known,
     field.fill(' ')
     field.blur()
     expect(field).to_have_value(EVIL)
+    field.fill('a slip')
+    field.press('Escape')
+    expect(field).to_have_value(EVIL)
     assert user.page.locator('#evil').count() == 0
 
     path = user.save('Save COCO JSON', tmp_path)
@@ -265,6 +268,16 @@ def test_pictures_are_opened_and_bad_ones_refused(user, scene, tmp_path):
     open_file(path, 'There is no picture among them')
 
 
+@pytest.mark.parametrize('width, height', [(720, 500), (900, 600), (2560, 1440)])
+def test_a_window_shows_the_picture_and_the_status_whole(user, width, height):
+    user.page.set_viewport_size(dict(width=width, height=height))
+    assert user.page.evaluate('document.documentElement.scrollHeight') <= height
+    for part in ('#stage canvas', '#status', '#examples'):
+        box = user.page.locator(part).bounding_box()
+        assert box['y'] > 0 and box['y'] + box['height'] <= height
+    assert user.page.locator('#stage canvas').bounding_box()['height'] >= 200
+
+
 def test_zoom_and_pan_leave_clicks_where_they_are(user, known):
     x, y, name = known[0]
     at = [round(value) for value in user.on_screen(x, y)]
@@ -302,6 +315,9 @@ def test_keys_stand_for_buttons_but_not_where_something_is_typed(user, known, tm
     user.wait_objects(0)
     user.key('z', times=2)
     user.wait_described('1 point, a mask of')
+    user.page.locator('#tools input').first.focus()
+    user.key('ArrowRight')
+    expect(user.page.locator('#tools input').nth(1)).to_be_checked()
     user.key('h')
     expect(user.page.locator('#keys')).to_be_visible()
     user.press('Close')

@@ -49,6 +49,28 @@ def test_a_long_list_of_pictures_stays_where_it_was_scrolled(labeler, known):
     assert rows.evaluate(place) < 50
 
 
+def test_objects_may_be_clicked_and_added_before_the_first_has_its_mask(user, known):
+    user.page.evaluate(
+        """async (place) => {
+        const { stage } = await import('./page/state.js');
+        stage.cursor = place;
+        for (const key of [' ', 'Enter', ' ', 'Enter', ' ', 'Enter']) {
+            document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        }
+    }""",
+        known[0][:2],
+    )
+    user.wait_described('0 points, 3 objects')
+
+
+def test_a_file_dialog_waits_for_nothing(user, folder):
+    user.page.evaluate("""import('./page/state.js').then(({ held }) => {
+        held(() => new Promise(() => {}))();
+    })""")
+    for how in (lambda: user.key('o'), lambda: user.press('Open pictures')):
+        user.choose_files(folder / '1.png', how)
+
+
 def test_pictures_that_are_passed_by_are_not_sent(labeler):
     sent = []
     labeler.page.on('request', lambda request: sent.append(request.method == 'PUT'))

@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 SEED = 20261127
-MASK = 'const { Mask } = await import("./page/mask.js"); const size = given.size;'
+MASK = 'const { Mask, measured } = await import("./page/mask.js"); const size = given.size;'
 
 
 @pytest.fixture(scope='module')
@@ -37,11 +37,12 @@ def test_run_lengths_become_masks_and_masks_run_lengths(run):
         rle = rle_of(mask)
         script = (
             'const mask = Mask.decode(given.counts, size);'
-            'return [mask.encode(size), mask.area, mask.bbox];'
+            'const { area, bbox } = measured(given.counts, size);'
+            'return [mask.encode(size), [mask.area, area], [mask.bbox, bbox]];'
         )
-        counts, area, bbox = run(script, rle)
-        assert counts == rle['counts'] and area == mask.sum()
-        assert bbox == coco_mask.toBbox(rle).tolist()
+        counts, areas, bboxes = run(script, rle)
+        assert counts == rle['counts'] and areas == [mask.sum()] * 2
+        assert bboxes == [coco_mask.toBbox(rle).tolist()] * 2
 
 
 @pytest.mark.parametrize('counts', ['', '0', 'abc', '~', '\u00e4', 'P' * 40])

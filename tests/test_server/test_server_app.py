@@ -1,6 +1,8 @@
 """Sessions, images, prompts and names over HTTP, in this process."""
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,6 +71,27 @@ def test_names_are_of_a_session(client, user):
     assert set(answer['objects'][0]['names']) == set(names)
     assert other.send('GET', '/vocabulary')[1] == dict(names=list(tiny.NAMES))
     assert user.send('PUT', '/vocabulary', json=dict(names=[]))[1] == dict(names=list(tiny.NAMES))
+
+
+def test_prompts_are_answered_while_names_are_read(serve, monkeypatch):
+    served, client = serve()
+    user = User(client)
+    user.image(png())
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read(names):
+        reading.set()
+        assert go_on.wait(30)
+        return served.name_encoder.vocabulary
+
+    monkeypatch.setattr(served.name_encoder, 'classifier', read)
+    with ThreadPoolExecutor() as pool:
+        named = pool.submit(user.send, 'PUT', '/vocabulary', json=dict(names=['dog']))
+        assert reading.wait(30)
+        assert user.post('/prompt', prompts=[POINT])[0] == 200
+        assert not named.done()
+        go_on.set()
+    assert named.result() == (200, dict(names=list(tiny.NAMES)))
 
 
 def test_objects_are_found_by_name_and_without(user, alone):

@@ -1,7 +1,7 @@
 // What is saved and opened: COCO's JSON, pictures, projects.
 import { restore } from './pictures.js';
 import { drawObjects } from './stage.js';
-import { changed, drawn, stage, state, store } from './state.js';
+import { changed, drawn, inTurn, stage, state, store } from './state.js';
 import { readProject, toCoco, writeProject } from './store.js';
 import { ask, count, download, inOrder, say } from './widgets.js';
 
@@ -62,6 +62,7 @@ export async function openProject(file) {
   });
   const question = `Replace the objects of ${count(replaced.length, 'picture')} by those of the project?`;
   if (replaced.length && (await ask(question)) === null) return;
+  while (inTurn()) await inTurn();
   for (const record of records) await store.put(record);
   if (state.current?.record && records.some(({ key }) => key === state.current.record.key)) restore();
   changed();

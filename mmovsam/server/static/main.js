@@ -8,16 +8,20 @@ import { TOP, api, changed, inTurn, onChange, stage, state, store } from './stat
 import { render } from './view.js';
 import { count, el, element, say } from './widgets.js';
 
-/** An action that waits for what is held. */
-const afterwards = (action) => (...given) => (inTurn() ? inTurn().then(() => action(...given)) : action(...given));
+/** An action that waits for what is held, and then again for what was held meanwhile. */
+const afterwards = (action) => (...given) => {
+  const turn = inTurn();
+  return turn ? turn.then(() => afterwards(action)(...given)) : action(...given);
+};
 
 onChange(render);
-stage.open(element('#stage canvas'), { click: afterwards(click), drag: afterwards(drag), stroke, brush: radius });
+stage.open(element('#stage canvas'), { click: afterwards(click), drag: afterwards(drag), stroke: afterwards(stroke), brush: radius });
 store.onChange = (key) => state.current?.record?.key === key && restore();
 
+// buttons of file dialogs, which never wait: seconds after a click or a key browsers refuse them
+const dialogs = { open: 'files', 'open-folder': 'folder', 'open-project': 'project' };
+const dialogKeys = { o: 'open', 'Shift+o': 'open-folder', 'Shift+p': 'open-project' };
 const buttons = {
-  open: () => element('#choose-files').click(),
-  'open-folder': () => element('#choose-folder').click(),
   undo,
   clear,
   everything: () => addFound('everything', () => api.everything()),
@@ -28,7 +32,6 @@ const buttons = {
   'save-coco': saveCoco,
   'save-picture': savePicture,
   'save-project': saveProject,
-  'open-project': () => element('#choose-project').click(),
   forget,
   help: () => element('#keys').showModal(),
 };
@@ -71,8 +74,7 @@ const keys = {
   '-': buttons['zoom-out'],
   0: buttons['zoom-fit'],
   s: saveCoco,
-  p: (event) => buttons[event.shiftKey ? 'open-project' : 'save-project'](),
-  o: (event) => buttons[event.shiftKey ? 'open-folder' : 'open'](),
+  p: saveProject,
   h: buttons.help,
 };
 for (let number = 1; number <= TOP; number++) keys[number] = () => chooseName(number - 1);
@@ -83,7 +85,10 @@ document.addEventListener('keydown', (event) => {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.isComposing || document.querySelector('dialog[open]')) return;
   if (target.matches('textarea, input:not([type=radio], [type=range])')) {
-    if (key === 'Escape') target.blur();
+    if (key === 'Escape') {
+      if (target.matches('#objects input')) target.value = target.defaultValue;
+      target.blur();
+    }
     if (key === 'Enter' && target.id === 'name') {
       add();
       target.blur();
@@ -95,15 +100,18 @@ document.addEventListener('keydown', (event) => {
   if (arrow && (event.shiftKey || event.altKey)) {
     const pixels = event.altKey ? 1 : 16;
     stage.moveCursor(arrow[0] * pixels, arrow[1] * pixels);
-  } else if (event.altKey) return;
+  } else if (event.altKey || (arrow && target.type === 'radio')) return;
   else {
-    const action = keys[key] ?? keys[key.toLowerCase()];
-    if (!action) return;
-    afterwards(action)(event);
+    const small = key.toLowerCase(), action = keys[key] ?? keys[small];
+    const dialog = dialogKeys[event.shiftKey ? `Shift+${small}` : small];
+    if (dialog) element(`#${dialog}`).click();
+    else if (action) afterwards(action)(event);
+    else return;
   }
   event.preventDefault();
 });
 
+for (const [id, input] of Object.entries(dialogs)) element(`#${id}`).onclick = () => element(`#choose-${input}`).click();
 for (const [id, action] of Object.entries(buttons)) element(`#${id}`).onclick = () => afterwards(action)({});
 element('#tools').onchange = () => {
   chooseTool(tool());

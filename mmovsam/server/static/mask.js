@@ -34,6 +34,30 @@ function countsOf(runs) {
   return codes.map((code) => String.fromCharCode(code)).join('');
 }
 
+/**
+ * Of COCO's compressed run lengths the `area`, the `bbox`, x, y, width, height, and the runs of `ones`, from a place to a
+ * last one; throws where they are none of a picture of this size.
+ */
+export function measured(counts, [height, width]) {
+  const runs = runsOf(counts), ones = [];
+  if (runs.reduce((sum, run) => sum + run, 0) !== width * height) throw new Error('another size');
+  let at = 0, area = 0, left = width, right = -1, top = height, bottom = -1;
+  runs.forEach((run, index) => {
+    if (index % 2 && run) {
+      const end = at + run - 1, columns = [Math.floor(at / height), Math.floor(end / height)];
+      const several = columns[0] !== columns[1];
+      left = Math.min(left, columns[0]);
+      right = Math.max(right, columns[1]);
+      top = Math.min(top, several ? 0 : at % height);
+      bottom = Math.max(bottom, several ? height - 1 : end % height);
+      ones.push([at, end]);
+      area += run;
+    }
+    at += run;
+  });
+  return { area, bbox: area ? [left, top, right - left + 1, bottom - top + 1] : [0, 0, 0, 0], ones };
+}
+
 /** Pixels of a picture, of which only a rectangle is stored: `data[column * height + row]`. */
 export class Mask {
   pixels = null; // how many are inside, once that was asked
@@ -43,30 +67,12 @@ export class Mask {
   }
 
   /** Of COCO's compressed run lengths; throws where they are none of a picture of this size. */
-  static decode(counts, [height, width]) {
-    const runs = runsOf(counts);
-    if (runs.reduce((sum, run) => sum + run, 0) !== width * height) throw new Error('another size');
-    const ones = [];
-    let at = 0, left = width, right = -1, top = height, bottom = -1;
-    runs.forEach((run, index) => {
-      if (index % 2 && run) {
-        const end = at + run - 1, columns = [Math.floor(at / height), Math.floor(end / height)];
-        const several = columns[0] !== columns[1];
-        left = Math.min(left, columns[0]);
-        right = Math.max(right, columns[1]);
-        top = Math.min(top, several ? 0 : at % height);
-        bottom = Math.max(bottom, several ? height - 1 : end % height);
-        ones.push([at, end]);
-      }
-      at += run;
-    });
-    if (!ones.length) return new Mask(0, 0, 0, 0);
-    const mask = new Mask(left, top, right - left + 1, bottom - top + 1);
-    mask.pixels = 0;
+  static decode(counts, size) {
+    const { area, bbox, ones } = measured(counts, size), mask = new Mask(...bbox), [height] = size;
+    mask.pixels = area;
     for (const [start, end] of ones) { // a run that goes through columns fills them: they are whole
-      const from = (Math.floor(start / height) - left) * mask.height + (start % height) - top;
+      const from = (Math.floor(start / height) - mask.x) * mask.height + (start % height) - mask.y;
       mask.data.fill(1, from, from + end - start + 1);
-      mask.pixels += end - start + 1;
     }
     return mask;
   }

@@ -9,6 +9,7 @@ let wanted = null;
 export async function setVocabulary() {
   const names = partsOf(element('#vocabulary').value, '\n');
   wanted = names;
+  if (names.length) note(`Reading ${count(names.length, 'name')} …`);
   try {
     const inForce = await api.setNames(names);
     if (wanted !== names) return;
@@ -18,7 +19,9 @@ export async function setVocabulary() {
     await answered();
     if (maskOfAnswer(state.work.answer)?.area) await nameAnew();
   } catch (error) {
-    if (wanted === names) note(error.message, 'error');
+    if (wanted !== names) return;
+    note(error.message, 'error');
+    if (!error.status) setTimeout(() => wanted === names && setVocabulary(), 3000); // the server may come back
   }
 }
 

@@ -14,7 +14,7 @@ export async function openFiles(files, names = new Map()) {
   const nameOf = (file) => names.get(file) ?? (file.webkitRelativePath.split('/').slice(1).join('/') || file.name);
   const opened = chosen.map((file) => ({ file, name: nameOf(file), history: [] }));
   opened.sort((a, b) => inOrder(a.name, b.name));
-  await inTurn();
+  while (inTurn()) await inTurn();
   keepWork();
   state.pictures.splice(0, state.pictures.length, ...opened);
   state.current = null;
@@ -48,7 +48,7 @@ function keepWork() {
 }
 
 export async function show(index) {
-  await inTurn();
+  while (inTurn()) await inTurn();
   if (!(index in state.pictures)) return;
   const turn = ++opening, picture = state.pictures[index];
   keepWork();

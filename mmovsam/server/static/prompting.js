@@ -42,6 +42,7 @@ function prompt(change) {
   answerAll();
 }
 
+const ASKING = 'Asking the model …';
 let answering = null;
 
 /** Settled when nothing is being asked. */
@@ -52,6 +53,7 @@ export function answerAll() {
   if (state.work.isAsked === false) {
     answering ??= answerLatest().finally(() => {
       answering = null;
+      if (element('#status').textContent === ASKING) say(''); // of what was undone meanwhile
     });
   }
 }
@@ -60,6 +62,7 @@ async function answerLatest() {
   while (state.work.isAsked === false) {
     const asked = state.work, { current } = state;
     asked.isAsked = true;
+    say(ASKING, 'busy');
     let answer = null;
     try {
       answer = await answerTo(asked);

@@ -18,7 +18,7 @@ export function drawObjects(context, objects, scale, selected = null) {
   context.font = `${13 / scale}px system-ui, sans-serif`;
   context.textBaseline = 'top';
   for (const { name, mask } of objects) {
-    const [x, y] = [mask.x, mask.y], pad = 4 / scale, line = 19 / scale;
+    const pad = 4 / scale, line = 19 / scale, x = mask.x, y = Math.max(mask.y - line, 0); // above it, if there is room
     context.fillStyle = '#111827d9';
     context.fillRect(x, y, context.measureText(name).width + 3 * pad, line);
     context.fillStyle = colorOf(name);

@@ -70,7 +70,7 @@ export const held = (action) => (...given) => {
   last = mine;
 };
 
-/** Settled when nothing is held. */
+/** Settled when this is not held any more: then look again. Null where nothing is. */
 export const inTurn = () => last;
 
 // Masks: objects, and what an answer has to choose from, have them as run lengths, `counts`

@@ -2,7 +2,7 @@
 //
 // A record is `{key, file_name, width, height, objects}`, where key is the SHA-256 of the picture's
 // file, and an object `{name, top_k: [{name, score}], counts}`.
-import { Mask, runsOf } from './mask.js';
+import { measured, runsOf } from './mask.js';
 
 const FORMAT = 'mmovsam project', VERSION = 1;
 const MAX_PIXELS = 2 ** 28;
@@ -147,14 +147,14 @@ export function toCoco(records, names) {
   const annotations = [];
   records.forEach(({ width, height, objects }, index) => {
     for (const { name, top_k, counts } of objects) {
-      const mask = Mask.decode(counts, [height, width]);
+      const { area, bbox } = measured(counts, [height, width]);
       annotations.push({
         id: annotations.length + 1,
         image_id: index + 1,
         category_id: ids.get(name),
         segmentation: { size: [height, width], counts },
-        bbox: mask.bbox,
-        area: mask.area,
+        bbox,
+        area,
         iscrowd: 0,
         score: top_k.find((each) => each.name === name)?.score ?? 1, // one that only a person gave
         top_k,

@@ -91,13 +91,16 @@ function objectRow(thing) {
 function renderPictures() {
   const { pictures, current } = state;
   element('#pictures-card').hidden = pictures.length < 2;
+  let done = 0;
   fill(element('#pictures'), pictures.map((picture) => rowOf(pictureRows, picture, pictureRow)));
   const byName = new Map(store.labeled.map((record) => [record.file_name, record]));
   for (const picture of pictures) {
     const record = picture.record ? store.records.get(picture.record.key) : byName.get(picture.name);
     const number = pictureRows.get(picture).querySelector('b'), text = String(record?.objects.length || '');
     if (number.textContent !== text) number.textContent = text;
+    done += text !== '';
   }
+  element('#done').textContent = `${done.toLocaleString('en')} of ${count(pictures.length, 'picture')} with objects`;
   if (current === shown.picture) return;
   for (const [picture, isOpen] of [[shown.picture, false], [current, true]]) {
     if (picture) pictureRows.get(picture).firstElementChild.ariaCurrent = String(isOpen);

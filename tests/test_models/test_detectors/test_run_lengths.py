@@ -73,7 +73,7 @@ def test_runs_are_those_of_masks_that_are_enlarged_whole(side, img_shape, ori_sh
     'img_shape, ori_shape', [((768, 1024), (1500, 2000)), ((1023, 517), (99, 50))]
 )
 def test_runs_at_the_size_of_the_full_model(img_shape, ori_shape):
-    logits = blobs(3, 256, 0, 0.4)
+    logits = torch.cat((blobs(3, 256, 0, 0.4), torch.ones(1, 1, 256, 256)))
     check(logits, 1024, img_shape, ori_shape)
 
 
