@@ -9,6 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
+from .logs import warn
 from .validation import require_file
 
 # UTF-32's mark begins with that of UTF-16
@@ -26,6 +27,7 @@ _ARCHIVES = {
 }
 """By how they begin."""
 CACHE_VARIABLE = 'MMOVSAM_CACHE'
+RESULTS = '.mmovsam-results'  # a file in folders of pictures that were made of others
 
 
 def cache_folder() -> Path | None:
@@ -100,6 +102,25 @@ def write_atomic(path, data, durable=False) -> None:
         if durable:
             file.flush()
             os.fsync(file.fileno())
+
+
+def mark_results(folder) -> None:
+    """Mark a folder, which is made, as one of results, so that no run takes them for its images.
+
+    Args:
+        folder (str | Path): Where pictures go that are made of others.
+    """
+    if not (Path(folder) / RESULTS).exists():
+        about = 'Pictures here are results of mmovsam. Delete this file to use them as images.\n'
+        write_atomic(Path(folder) / RESULTS, about)
+
+
+def has_results(folder) -> bool:
+    """Whether a folder is to be left out, since `mark_results` has marked it; a warning says so."""
+    is_marked = (Path(folder) / RESULTS).exists()
+    if is_marked:
+        warn(f'{folder} is left out: it has results of an earlier run, says {RESULTS} in it.')
+    return is_marked
 
 
 def stand_in(data, archives=True) -> str | None:

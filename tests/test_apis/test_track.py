@@ -1,5 +1,7 @@
 """Objects followed through clips of the small world."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -124,3 +126,39 @@ def test_frames_of_videos_and_folders(tmp_path, clip, logged):
     for (_, frame), (_, exact), image in zip(read, stored, clip.images):
         assert np.array_equal(exact, image[..., ::-1])
         assert np.abs(frame.astype(int) - exact).mean() < 8
+
+
+def broken_off(frames, number, error):
+    yield from frames[:number]
+    raise error
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt(), OSError(28, 'No space left on device')])
+def test_a_run_that_is_stopped_keeps_its_frames_and_goes_on(small_world, clip, tmp_path, error):
+    frames = [(f'{i}.jpg', image[..., ::-1]) for i, image in enumerate(clip.images)]
+    boxes, out = boxes_of(clip.masks[0]), tmp_path / 'tracks.json'
+    whole = track(small_world, frames, bboxes=boxes)
+    with pytest.raises(type(error)):
+        track(small_world, broken_off(frames, 3, error), bboxes=boxes, out=out)
+    partial = json.loads(out.read_text())
+    assert partial['images'] == whole['images'][:3]
+    kept = [each for each in whole['annotations'] if each['image_id'] <= 3]
+    assert partial['annotations'] == kept and kept
+    with pytest.raises(ValueError, match='names was null and is'):
+        track(small_world, frames, ['a'], out=out)
+    with pytest.raises(ValueError, match='Frame 1 is 2.jpg; it was 1.jpg'):
+        track(small_world, [frames[0], *frames[2:]], bboxes=boxes, out=out)
+    seen = []
+    again = track(
+        small_world, frames, bboxes=boxes, out=out, on_frame=lambda name, *_: seen.append(name)
+    )
+    assert again == whole == json.loads(out.read_text()) and seen == ['3.jpg', '4.jpg', '5.jpg']
+    assert [each.name for each in tmp_path.iterdir()] == ['tracks.json']
+    with pytest.raises(FileExistsError, match='There is already'):
+        track(small_world, frames, bboxes=boxes, out=out)
+
+
+def test_a_clip_of_which_nothing_is_done_leaves_nothing(small_world, tmp_path):
+    with pytest.raises(ValueError, match='clip has no frame'):
+        track(small_world, [], bboxes=[[1, 1, 9, 9]], out=tmp_path / 'tracks.json')
+    assert not list(tmp_path.iterdir())

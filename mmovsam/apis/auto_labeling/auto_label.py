@@ -142,8 +142,8 @@ def auto_label(
         label_config = label_config_of(labeler.names, label_config, polygons)
     batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
     settings = dict(labeler.settings, batch_size=batch_size)
-    journal = Journal(out.with_name(f'{out.name}.journal'), settings)
-    by_main_process(partial(_check_new, [*files, *shards], journal, overwrite))
+    journal = Journal(out, settings)
+    by_main_process(partial(journal.check_new, [*files, *shards], overwrite))
     with only_run(journal.folder / 'lock'):
         todo = by_main_process(partial(_todo, journal, batches, overwrite, progress))
         _label(labeler, paths, [batches[i] for i in todo], num_workers, journal, progress)
@@ -151,16 +151,6 @@ def auto_label(
         write = partial(write_labels, format=format, **about)
         results = {out: names, **shards}
         return by_main_process(partial(_finish, journal, paths, results, write, progress))
-
-
-def _check_new(files: Iterable[Path], journal: Journal, overwrite: bool) -> None:
-    """Make sure that no result is replaced, unless it is that of a run that goes on."""
-    there = [str(file) for file in files if file.exists()]
-    if there and not journal.folder.is_dir() and not overwrite:
-        raise FileExistsError(
-            f'There is already {", ".join(there[:3])}{" ..." * (len(there) > 3)}. Write '
-            'somewhere else, or replace it with overwrite (--overwrite).'
-        )
 
 
 def _todo(

@@ -189,6 +189,7 @@ def test_pictures_of_a_format_are_no_images_of_the_next_run(run, folder, format)
     out = 'images/out.json' if format == 'coco_panoptic' else 'images/out'
     for _ in range(2):
         assert run(out, format=format, overwrite=True).num_images == 6
+    assert run('next.json').num_images == 6
 
 
 def test_other_pictures_are_not_replaced_unless_asked(run, folder):
@@ -345,12 +346,14 @@ def test_pictures_are_there_for_all_images_and_are_no_images(run, stopped, folde
     stopped(3, show_dir=show_dir)
     run(show_dir=show_dir)
     assert len(read(folder / 'out.json')['images']) == 6
-    found = sorted(path.relative_to(show_dir).as_posix() for path in show_dir.rglob('*.*'))
+    found = sorted(path.relative_to(show_dir).as_posix() for path in show_dir.rglob('*.*g'))
     assert found == ['a/1.png.jpg', 'a/b/2.jpg', 'c.jpg', 'd.png.jpg', 'e.jpg', 'f.png.jpg']
     with Image.open(show_dir / 'c.jpg') as shown, Image.open(folder / 'images/c.jpg') as image:
         factor = shown.size[0] // image.size[0]
         assert factor > 1 and shown.size == tuple(factor * side for side in image.size)
         assert np.abs(np.subtract(shown, image.resize(shown.size), dtype=float)).mean() > 10
+    run('next.json')
+    assert len(read(folder / 'next.json')['images']) == 6
 
 
 def test_model_without_names_calls_all_an_object_and_keeps_its_image(folder, picture):
