@@ -2,8 +2,10 @@
 
 import codecs
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -46,25 +48,34 @@ def cache_folder() -> Path | None:
 def atomic_path(path):
     """A temporary name beside `path` that becomes `path` when the block ends well.
 
+    What a link leads to is replaced, not the link; who may read a file that is replaced stays.
+
     Args:
         path (str | Path): File to write; its folder is made if it is missing.
 
     Yields:
         Path: Where to write. It is renamed to `path` at the end and removed if the block
         raises, so that `path` never holds half a file.
+
+    Raises:
+        OSError: It cannot be written; it is a device or a pipe.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     temporary = None
     try:
         with errors_naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
+            there = path.stat().st_mode if path.exists() else None
+            if there is not None and not stat.S_ISREG(there) and not stat.S_ISDIR(there):
+                reason = 'It is a device or a pipe, expected a file'
+                raise OSError(errno.EINVAL, reason, str(path))
+            handle, name = tempfile.mkstemp(prefix=_start(path), suffix='.tmp', dir=path.parent)
             os.close(handle)
             temporary = Path(name)
             yield temporary
             umask = os.umask(0)
             os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            temporary.chmod(0o666 & ~umask if there is None else stat.S_IMODE(there))
             os.replace(temporary, path)
     finally:
         if temporary is not None:
@@ -82,10 +93,15 @@ def errors_naming(path):
     try:
         yield
     except OSError as error:
-        is_other = error.filename and f'.{Path(path).name}.' not in str(error.filename)
+        is_other = error.filename and _start(path) not in str(error.filename)
         if error.errno is None or is_other:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _start(path) -> str:
+    """How a temporary name begins; a name has 255 bytes at most."""
+    return f'.{os.fsdecode(os.fsencode(Path(path).name)[:200])}.'
 
 
 def write_atomic(path, data, durable=False) -> None:

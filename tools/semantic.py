@@ -43,6 +43,8 @@ def parse_args():
     add('--tile-overlap', type=float, default=TILE_OVERLAP, help='of neighboring tiles')
     add_model_arguments(parser)
     args = parser.parse_args()
+    if not 0 <= args.first_value < 65535:
+        parser.error('--first-value is from 0 to 65534')
     if not (args.labels or args.out):
         parser.error('give --labels to compare with, --out to write to, or both')
     return args
@@ -135,6 +137,9 @@ def going_on(args, predictor, files):
 def main(args):
     vocabulary = Vocabulary.from_source(args.vocabulary)
     names = vocabulary.names
+    if args.first_value + len(names) > 65535:
+        raise ValueError(f'{len(names)} classes from {args.first_value} on exceed a PNG file: up '
+                         'to 65534 have a value.')  # fmt: skip
     pairs = pairs_of(args, names)
     files = map_files(args, pairs) if args.out else {}
     predictor = load_predictor(args, cache_size=0)

@@ -186,7 +186,7 @@ def whole_image_size(data):
     except (ImportError, MemoryError):  # not the image's fault
         raise
     except Exception:  # Pillow raises whatever the broken bytes led to
-        return None
+        return _size(data) if is_png else None  # whose texts may be longer than it reads
 
 
 def _size(data):

@@ -239,10 +239,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     path = config_path(args.config)
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
-    try:
-        cfg = read_config(args.config, weights=getattr(args, 'checkpoint', None) is None)
-    except (SyntaxError, AssertionError) as error:
-        raise ValueError(f'Config {path} is not valid: {error}') from error
+    cfg = read_config(args.config, weights=getattr(args, 'checkpoint', None) is None)
     if args.cfg_options:
         _check_option_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)

@@ -8,6 +8,7 @@ import pytest
 import tiny
 from mini_extras import draw_clip
 from mmdet.registry import MODELS
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmovsam.apis import OVSAMPredictor, Tracker, track
@@ -126,6 +127,31 @@ def test_frames_of_videos_and_folders(tmp_path, clip, logged):
     for (_, frame), (_, exact), image in zip(read, stored, clip.images):
         assert np.array_equal(exact, image[..., ::-1])
         assert np.abs(frame.astype(int) - exact).mean() < 8
+
+
+def test_numbers_in_names_of_frames_count_as_numbers(tmp_path):
+    names = ['b2.png', 'b10.png', 'a/f9.png', 'a/f10.png', 'a/f10b2.png', 'a/f010.png']
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new('RGB', (4, 4)).save(tmp_path / name)
+    read = [name for name, _ in read_frames(tmp_path)]
+    assert read == ['a/f9.png', 'a/f010.png', 'a/f10.png', 'a/f10b2.png', 'b2.png', 'b10.png']
+
+
+@pytest.mark.parametrize('suffix', ['gif', 'webp', 'png'])
+def test_all_frames_of_an_animation_are_read(tmp_path, logged, suffix):
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    first, *others = (Image.new('RGB', (30, 20), color) for color in colors)
+    path = tmp_path / f'clip.{suffix}'
+    first.save(path, save_all=True, append_images=others, lossless=True)
+    read = list(read_frames(path))
+    assert [name for name, _ in read] == ['000000.jpg', '000001.jpg', '000002.jpg']
+    assert [frame[9, 9].tolist() for _, frame in read] == [list(color[::-1]) for color in colors]
+    first.save(path)
+    assert len(list(read_frames(path))) == 1
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match='is truncated or no'):
+        list(read_frames(path))
 
 
 def broken_off(frames, number, error):

@@ -48,6 +48,14 @@ def test_something_has_to_come_of_it(run_tool, folder):
     assert status == 2 and 'give --labels to compare with, --out to write to, or both' in err
 
 
+@pytest.mark.parametrize('value', [-1, 65535, 65534])
+def test_values_of_classes_fit_into_16_bits(run_tool, folder, value):
+    arguments = ('--out', 'maps', *SMALL, f'--first-value={value}')
+    status, _, err = run_tool('semantic.py', 'images', *arguments)
+    assert status == 2 and ('exceed a PNG' if value == 65534 else 'from 0 to 65534') in err
+    assert not (folder / 'maps').exists()
+
+
 def test_one_image_ends_no_run_and_no_map_replaces_another_or_an_image(run_tool, folder):
     (folder / 'images' / 'cut.png').write_bytes(b'cut')
     status, out, err = run_tool('semantic.py', 'images', '--out', 'maps', *SMALL)

@@ -71,9 +71,10 @@ def shard_files(out: Path, names: Sequence[str], size: int) -> dict[Path, Sequen
 
 def picture_folder(out: Path, format: str, source: str | os.PathLike) -> Path | None:
     """The folder below `source` that pictures of a format go to, if it has them and it is there."""
-    folders = dict(yolo=out / 'images', coco_panoptic=out.with_suffix(''))
-    folder = folders.get(format)
-    is_below = folder is not None and Path(source).resolve() in folder.resolve().parents
+    if format not in ('yolo', 'coco_panoptic'):
+        return None
+    folder = out / 'images' if format == 'yolo' else out.with_suffix('')
+    is_below = Path(source).resolve() in folder.resolve().parents
     return folder if is_below else None
 
 

@@ -192,6 +192,17 @@ def test_pictures_of_a_format_are_no_images_of_the_next_run(run, folder, format)
     assert run('next.json').num_images == 6
 
 
+@pytest.mark.parametrize('out', ['.', '..'])
+def test_labels_may_go_to_the_folder_one_is_in(model, folder, monkeypatch, out):
+    (folder / 'inner' / 'here').mkdir(parents=True)
+    monkeypatch.chdir(folder / 'inner' / 'here')
+    predictor = OVSAMPredictor(model, cache_size=0)
+    about = dict(prompter_options=ALL, format='labelme', progress=False)
+    auto_label(predictor, folder / 'images', out, **about)
+    assert (folder / 'inner' / 'here' / out / 'a' / '1.json').is_file()
+    assert not list(folder.rglob('*.journal'))
+
+
 def test_other_pictures_are_not_replaced_unless_asked(run, folder):
     picture = folder / 'yolo' / 'images' / 'c.jpg'
     picture.parent.mkdir(parents=True)
