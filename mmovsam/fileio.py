@@ -190,6 +190,15 @@ def read_text(path) -> str:
     return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
+def once(pairs) -> dict:
+    """A JSON object in which no key is twice, for `object_pairs_hook`; the last would count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f'an object has "{key}" twice')
+    return found
+
+
 def read_json(path, remedy: str) -> dict:
     """The JSON object of a file; `remedy` says in every error how to get the file.
 
@@ -199,7 +208,7 @@ def read_json(path, remedy: str) -> dict:
     """
     text = read_text(require_file(path, 'JSON file', remedy))
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f'{path} is truncated or not JSON ({error}); delete it and get it again. {remedy}'

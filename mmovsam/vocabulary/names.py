@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml  # MMEngine brings it
 
-from ..fileio import read_text
+from ..fileio import once, read_text
 from ..validation import require_file
 
 # Not the slash of 'w/o mask', 'km/h' or '1/2', nor the comma of '1,000'.
@@ -155,7 +155,8 @@ def names_of_data(path: str | PathLike) -> list[str] | None:
     if suffix not in ('.yaml', '.yml') and text[:1] not in ('{', '['):
         return _names_of_lines(path, text, suffix in ('.csv', '.tsv'))
     try:
-        names = yaml.safe_load(text) if suffix in ('.yaml', '.yml') else json.loads(text)
+        is_yaml = suffix in ('.yaml', '.yml')
+        names = yaml.safe_load(text) if is_yaml else json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
         raise ValueError(f'{path} is truncated or no JSON or YAML ({reason})') from None

@@ -165,6 +165,12 @@ def test_brackets_without_end_are_no_json(tmp_path):
         read_names(tmp_path / 'a.json')
 
 
+def test_a_number_has_one_name(tmp_path):
+    (tmp_path / 'a.json').write_text('{"0": "cat", "1": "dog", "0": "owl"}')
+    with pytest.raises(ValueError, match='a.json is .*an object has "0" twice'):
+        read_names(tmp_path / 'a.json')
+
+
 def test_names_that_look_alike_are_one(tmp_path):
     for other in ('cafe\u0301', 'Caf\u00e9\u200b'):
         with pytest.raises(ValueError, match='given more than once'):
