@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 
 
 def require_at_least(least: float, **values: float | None) -> None:
-    """Raise a `ValueError` for what is no number of at least `least`; None passes."""
+    """Raise a `ValueError` for what is no number of at least `least`; None passes.
+
+    What has to be at least 1 is a count, and a whole number.
+    """
     for name, value in values.items():
         if value is not None and not (isinstance(value, Real) and value >= least):
             raise ValueError(f'{name} must be at least {least}, not {value!r}.')
+        if value is not None and least == 1 and not isinstance(value, Integral):
+            raise ValueError(f'{name} must be a whole number, not {value!r}.')
 
 
 def require_fraction(**values: float) -> None:

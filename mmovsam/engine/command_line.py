@@ -31,6 +31,7 @@ from .resume import ResumableEpochLoop, ResumableIterLoop
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
 PASSWORD_VARIABLE = 'MMOVSAM_PASSWORD'
+NAME_FILES = ('.txt', '.csv', '.tsv', '.json', '.yaml', '.yml')
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 
 
@@ -224,9 +225,11 @@ def names_of(names: list[str] | None) -> list[str] | None:
     """The names that a command was given, or those of the file that it was given in their place.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: It has no list of names.
     """
-    is_file = names is not None and len(names) == 1 and Path(names[0]).is_file()
+    alone = names is not None and len(names) == 1
+    is_file = alone and (os.path.isfile(names[0]) or names[0].lower().endswith(NAME_FILES))
     return list(Vocabulary.from_file(names[0]).names) if is_file else names
 
 

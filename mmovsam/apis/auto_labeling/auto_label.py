@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,7 +104,8 @@ def auto_label(
         FileNotFoundError: There are no such images, or a file of the prompter is missing.
         FileExistsError: A file would be replaced.
         ValueError: An argument is unknown or out of range, an unfinished run had other settings,
-            another run is writing `out`, two images would have one file, or none can be read.
+            another run is writing `out`, two images would have one file, one would be replaced, or
+            none can be read.
     """
     require_fraction(score_thr=score_thr, unknown_below=unknown_below or 0)
     require_at_least(1, batch_size=batch_size, top_k=top_k, num_workers=num_workers, shard=shard)
@@ -123,6 +125,9 @@ def auto_label(
     if format == 'yolo':
         files += picture_files(out, paths).values()
     names = list(paths)
+    lost = {os.path.realpath(file) for file in files} & set(map(os.path.realpath, paths.values()))
+    if lost:
+        raise ValueError(f'{min(lost)} is one of the images: write somewhere else.')
     shards = shard_files(out, names, shard) if shard else {}
     if show_dir is not None:
         show_dir = Path(show_dir)

@@ -192,6 +192,15 @@ def test_pictures_of_a_format_are_no_images_of_the_next_run(run, folder, format)
     assert run('next.json').num_images == 6
 
 
+def test_no_label_replaces_an_image(run, folder):
+    before = (folder / 'images/c.jpg').read_bytes()
+    os.symlink(folder / 'images', folder / 'linked')
+    for out in ('images/c.jpg', 'linked/c.jpg'):
+        with pytest.raises(ValueError, match='c.jpg is one of the images'):
+            run(out, overwrite=True)
+    assert (folder / 'images/c.jpg').read_bytes() == before
+
+
 @pytest.mark.parametrize('out', ['.', '..'])
 def test_labels_may_go_to_the_folder_one_is_in(model, folder, monkeypatch, out):
     (folder / 'inner' / 'here').mkdir(parents=True)
