@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -305,11 +306,15 @@ def track(
 
     def follow(note: Callable[[dict], None]) -> None:
         for number, (name, image) in enumerate(frames):
+            height, width = image.shape[:2]
+            record = dict(file_name=name, width=width, height=height)
+            if out is not None:
+                record['crc32'] = zlib.crc32(np.ascontiguousarray(image))
             if number < len(done):
-                if name != done[number]['file_name']:
+                if record != {key: done[number][key] for key in record}:
                     raise ValueError(
-                        f'Frame {number} is {name}; it was {done[number]["file_name"]} in the '
-                        f'unfinished run of {out}. Write somewhere else, or remove {out}.journal.'
+                        f'Frame {number}, {name}, is not that of the unfinished run of {out}. '
+                        f'Write somewhere else, or remove {out}.journal.'
                     )
                 continue
             things = []
@@ -322,8 +327,7 @@ def track(
                 things = tracker.start(image, _xyxy(found), called, image_format='BGR')
             if on_frame is not None:
                 on_frame(name, image, things)
-            height, width = image.shape[:2]
-            done.append(dict(file_name=name, width=width, height=height, objects=things))
+            done.append(dict(record, objects=things))
             note(done[-1])
 
     if out is None:
