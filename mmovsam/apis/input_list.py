@@ -27,6 +27,7 @@ OTHER_FORMATS = (
     *('.gif', '.avif', '.heic', '.heif', '.jxl', '.jp2', '.svg', '.psd', '.exr', '.hdr', '.dcm'),
     *('.cr2', '.cr3', '.nef', '.arw', '.dng', '.raf', '.orf', '.rw2', '.jfif', '.jpe', '.tga'),
 )
+SYSTEMS = ('@eaDir', '__MACOSX', '#recycle', '$RECYCLE.BIN')  # thumbnails, and what was deleted
 
 
 def list_inputs(inputs: Any) -> list:
@@ -132,17 +133,22 @@ def _fitting(pattern: str | os.PathLike) -> tuple[Path, Iterator[Path]]:
 def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
     """Images of a folder and of those in it, through links, though never in circles.
 
-    Hidden files and folders are left out, and folders in it that have results of an earlier run;
-    images of formats that are not read are counted in a warning.
+    Hidden files and folders are left out, and folders in it that systems make or that have results
+    of an earlier run; images of formats that are not read are counted in a warning, and folders
+    that cannot be read are named in one.
     """
+
+    def report(error: OSError) -> None:
+        warn(f'{error.filename} is left out: {error.strerror}.')
+
     seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=report, followlinks=True):
         real = os.path.realpath(place)
         if real in seen or (seen and has_results(place)):
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        folders[:] = sorted(each for each in folders if each[0] != '.' and each not in SYSTEMS)
         visible = [name for name in files if not name.startswith('.')]
         _count_others(visible, place)
         yield from (Path(place, name) for name in visible if _is_image_name(name))

@@ -244,6 +244,8 @@ def _finish(
 ) -> Labeled:
     """Write the result, files with the images of some names, and remove the journal."""
     places = journal.places()
+    if not places.keys() >= paths.keys():
+        raise FileNotFoundError(f'What is done is no longer in {journal.folder}: run it again.')
     unreadable = {name: read_record(places[name])['error'] for name in paths if places[name].failed}
     readable = {name: path for name, path in paths.items() if name not in unreadable}
     if not readable:

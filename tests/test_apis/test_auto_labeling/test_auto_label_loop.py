@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -190,6 +191,20 @@ def test_pictures_of_a_format_are_no_images_of_the_next_run(run, folder, format)
     for _ in range(2):
         assert run(out, format=format, overwrite=True).num_images == 6
     assert run('next.json').num_images == 6
+
+
+def test_a_journal_that_was_removed_is_told(run, folder, monkeypatch):
+    label = Labeler.label
+
+    def cleaned(self, given):
+        shutil.rmtree(folder / 'out.json.journal')
+        monkeypatch.setattr(Labeler, 'label', label)
+        return label(self, given)
+
+    monkeypatch.setattr(Labeler, 'label', cleaned)
+    with pytest.raises(FileNotFoundError, match='no longer in .*out.json.journal: run it again'):
+        run()
+    assert run().num_images == 6
 
 
 def test_no_label_replaces_an_image(run, folder):

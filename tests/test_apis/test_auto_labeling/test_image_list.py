@@ -42,6 +42,26 @@ def test_marked_folders_have_results_unless_they_are_named(folder, logged):
     assert list(list_images(folder)) == NAMES
 
 
+def test_folders_that_cannot_be_read_are_named(folder, monkeypatch, logged):
+    scandir = os.scandir
+
+    def denied(place):
+        if str(place).endswith('deep'):
+            raise PermissionError(13, 'Permission denied', str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, 'scandir', denied)
+    assert list(list_images(folder)) == ['a/1.jpeg', 'a/2.PNG', 'b.jpg']
+    assert 'images/a/deep is left out: Permission denied.' in logged.text
+
+
+def test_folders_that_systems_make_are_left_out(folder):
+    for name in ('@eaDir/b.jpg', '__MACOSX/a', '#recycle'):
+        (folder / name).mkdir(parents=True)
+        (folder / name / '6.jpg').touch()
+    assert list(list_images(folder)) == NAMES
+
+
 def test_links_are_followed_and_a_circle_ends(folder):
     os.symlink(folder, folder / 'a' / 'circle')
     elsewhere = folder.parent / 'elsewhere'
