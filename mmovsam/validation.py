@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from os import PathLike
@@ -39,6 +40,13 @@ def require_known(owner: str, names: Iterable, known: Sequence[str]) -> None:
     unknown = sorted(map(str, set(names) - set(known)))
     if unknown:
         raise ValueError(f'{owner} has no {", ".join(unknown)}; it has {", ".join(known)}.')
+
+
+def require_not_among(files: Iterable[PathLike | str], inputs: Iterable[PathLike | str]) -> None:
+    """Raise a `ValueError` for a file to write that is one to read, be it through links."""
+    both = set(map(os.path.realpath, files)) & set(map(os.path.realpath, inputs))
+    if both:
+        raise ValueError(f'{min(both)} is read, and would be replaced: write somewhere else.')
 
 
 def require_file(path: str | PathLike, kind: str, remedy: str = '') -> Path:

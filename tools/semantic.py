@@ -21,6 +21,7 @@ from mmovsam.engine.command_line import add_model_arguments, load_predictor, rea
 from mmovsam.engine.processes import only_run
 from mmovsam.evaluation.semantic import IGNORED, semantic_scores
 from mmovsam.fileio import mark_results, write_atomic
+from mmovsam.validation import require_not_among
 from mmovsam.vocabulary import Vocabulary
 from tqdm import tqdm
 
@@ -70,9 +71,7 @@ def map_files(args, pairs):
     """Where the maps of images go, by the images' names."""
     files = {name: (args.out / name).with_suffix('.png') for name, *_ in pairs}
     distinct_files(files)
-    for name, path, _ in pairs:
-        if files[name].exists() and files[name].samefile(path):
-            raise ValueError(f'The map of {path} would replace the image: choose another --out.')
+    require_not_among(files.values(), [path for _, *read in pairs for path in read if path])
     return files
 
 

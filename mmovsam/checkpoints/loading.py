@@ -260,6 +260,8 @@ def _explain(file, error) -> str:
         )
     if start[:40].isascii() and start[:40].decode().isprintable():
         return f'{file} holds text, not tensors: {start[:40].decode()!r}. Fetch it again.'
+    # around it PyTorch says how to load without `weights_only`
+    text = text.rpartition('WeightsUnpickler error: ')[2].partition('Check the documentation')[0]
     reason = ' '.join(text.split())[:200]
     return (
         f'{file} is no readable checkpoint ({type(error).__name__}: {reason}). It is broken or '

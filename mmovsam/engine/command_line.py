@@ -325,7 +325,7 @@ def readable_errors(when_stopped: str = ''):
     except KeyboardInterrupt:
         print(f'\nStopped. {when_stopped}'.rstrip(), file=sys.stderr)
         raise SystemExit(130) from None
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, OverflowError) as error:
         if os.environ.get(TRACEBACK_SWITCH, '0') not in ('', '0'):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error

@@ -125,6 +125,13 @@ def test_truncated_files_and_web_pages_are_named(tmp_path, suffix, keep):
         load_checkpoint_file(path)
 
 
+def test_nobody_is_told_to_load_unsafely(tmp_path):
+    (tmp_path / 'a.pth').write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(99))
+    with pytest.raises(ValueError, match='a.pth is no readable checkpoint') as error:
+        load_checkpoint_file(tmp_path / 'a.pth')
+    assert 'weights_only' not in str(error.value)
+
+
 def test_a_bit_that_flipped_in_a_pth_file_is_told(tmp_path):
     seed = random.SystemRandom().randrange(2**32)
     print(f'seed {seed}')

@@ -68,7 +68,7 @@ def test_one_image_ends_no_run_and_no_map_replaces_another_or_an_image(run_tool,
     status, _, err = run_tool(
         'semantic.py', 'images', '--labels', 'labels', '--out', 'images', *SMALL
     )
-    assert status == 2 and 'would replace the image' in err
+    assert status == 2 and 'scene.png is read, and would be replaced' in err
     assert (folder / 'images/a/scene.png').read_bytes() == before
     Image.open(folder / 'images/a/scene.png').save(folder / 'images/a/scene.jpg')
     status, _, err = run_tool('semantic.py', 'images', '--out', 'maps', *SMALL)

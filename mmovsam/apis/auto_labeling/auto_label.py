@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from ...engine.processes import SharedCounter, by_main_process, only_run
 from ...fonts import font_families
-from ...validation import require_at_least, require_fraction
+from ...validation import require_at_least, require_fraction, require_not_among
 from ..input_list import list_images
 from ..predictor import OVSAMPredictor
 from .formats import distinct_files, label_files, picture_folder, shard_files, write_labels
@@ -125,9 +124,7 @@ def auto_label(
     if format == 'yolo':
         files += picture_files(out, paths).values()
     names = list(paths)
-    lost = {os.path.realpath(file) for file in files} & set(map(os.path.realpath, paths.values()))
-    if lost:
-        raise ValueError(f'{min(lost)} is one of the images: write somewhere else.')
+    require_not_among(files, paths.values())
     shards = shard_files(out, names, shard) if shard else {}
     if show_dir is not None:
         show_dir = Path(show_dir)

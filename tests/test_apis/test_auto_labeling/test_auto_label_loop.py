@@ -211,7 +211,7 @@ def test_no_label_replaces_an_image(run, folder):
     before = (folder / 'images/c.jpg').read_bytes()
     os.symlink(folder / 'images', folder / 'linked')
     for out in ('images/c.jpg', 'linked/c.jpg'):
-        with pytest.raises(ValueError, match='c.jpg is one of the images'):
+        with pytest.raises(ValueError, match='c.jpg is read, and would be replaced'):
             run(out, overwrite=True)
     assert (folder / 'images/c.jpg').read_bytes() == before
 
