@@ -18,7 +18,10 @@ from .input_list import list_images
 
 ANIMATIONS = ('.gif', '.webp', '.png', '.apng')  # as files, not in folders
 ANIMATED = ('GIF', 'PNG', 'WEBP')  # Pillow's names
-VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts')
+VIDEO_SUFFIXES = (
+    *('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts'),
+    *('.wmv', '.flv', '.3gp', '.mts', '.m2ts', '.ogv', '.vob'),
+)
 
 
 def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:

@@ -117,6 +117,8 @@ def test_frames_of_videos_and_folders(tmp_path, clip, logged):
     (tmp_path / 'cut.avi').write_bytes(data[: len(data) // 2])
     assert 0 < len(list(read_frames(tmp_path / 'cut.avi'))) < 6
     assert 'of its 6 frames can be read' in logged.text
+    (tmp_path / 'camera.M2TS').write_bytes(data)
+    assert len(list(read_frames(tmp_path / 'camera.M2TS'))) == 6
     (tmp_path / 'frames' / 'cut.png').write_bytes(data[:9])
     with pytest.raises(ValueError, match='cut.png is truncated'):
         list(read_frames(tmp_path / 'frames' / 'cut.png'))
