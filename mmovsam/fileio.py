@@ -2,13 +2,16 @@
 
 import codecs
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 import platformdirs
 
+from .logs import warn
 from .validation import require_file
 
 # UTF-32's mark begins with that of UTF-16
@@ -26,6 +29,7 @@ _ARCHIVES = {
 }
 """By how they begin."""
 CACHE_VARIABLE = 'MMOVSAM_CACHE'
+RESULTS = '.mmovsam-results'  # a file in folders of pictures that were made of others
 
 
 def cache_folder() -> Path | None:
@@ -44,25 +48,34 @@ def cache_folder() -> Path | None:
 def atomic_path(path):
     """A temporary name beside `path` that becomes `path` when the block ends well.
 
+    What a link leads to is replaced, not the link; who may read a file that is replaced stays.
+
     Args:
         path (str | Path): File to write; its folder is made if it is missing.
 
     Yields:
         Path: Where to write. It is renamed to `path` at the end and removed if the block
         raises, so that `path` never holds half a file.
+
+    Raises:
+        OSError: It cannot be written; it is a device or a pipe.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     temporary = None
     try:
         with errors_naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
+            there = path.stat().st_mode if path.exists() else None
+            if there is not None and not stat.S_ISREG(there) and not stat.S_ISDIR(there):
+                reason = 'It is a device or a pipe, expected a file'
+                raise OSError(errno.EINVAL, reason, str(path))
+            handle, name = tempfile.mkstemp(prefix=_start(path), suffix='.tmp', dir=path.parent)
             os.close(handle)
             temporary = Path(name)
             yield temporary
             umask = os.umask(0)
             os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            temporary.chmod(0o666 & ~umask if there is None else stat.S_IMODE(there))
             os.replace(temporary, path)
     finally:
         if temporary is not None:
@@ -80,10 +93,15 @@ def errors_naming(path):
     try:
         yield
     except OSError as error:
-        is_other = error.filename and f'.{Path(path).name}.' not in str(error.filename)
+        is_other = error.filename and _start(path) not in str(error.filename)
         if error.errno is None or is_other:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _start(path) -> str:
+    """How a temporary name begins; a name has 255 bytes at most."""
+    return f'.{os.fsdecode(os.fsencode(Path(path).name)[:200])}.'
 
 
 def write_atomic(path, data, durable=False) -> None:
@@ -100,6 +118,25 @@ def write_atomic(path, data, durable=False) -> None:
         if durable:
             file.flush()
             os.fsync(file.fileno())
+
+
+def mark_results(folder) -> None:
+    """Mark a folder, which is made, as one of results, so that no run takes them for its images.
+
+    Args:
+        folder (str | Path): Where pictures go that are made of others.
+    """
+    if not (Path(folder) / RESULTS).exists():
+        about = 'Pictures here are results of mmovsam. Delete this file to use them as images.\n'
+        write_atomic(Path(folder) / RESULTS, about)
+
+
+def has_results(folder) -> bool:
+    """Whether a folder is to be left out, since `mark_results` has marked it; a warning says so."""
+    is_marked = (Path(folder) / RESULTS).exists()
+    if is_marked:
+        warn(f'{folder} is left out: it has results of an earlier run, says {RESULTS} in it.')
+    return is_marked
 
 
 def stand_in(data, archives=True) -> str | None:
@@ -153,6 +190,15 @@ def read_text(path) -> str:
     return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
+def once(pairs) -> dict:
+    """A JSON object in which no key is twice, for `object_pairs_hook`; the last would count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f'an object has "{key}" twice')
+    return found
+
+
 def read_json(path, remedy: str) -> dict:
     """The JSON object of a file; `remedy` says in every error how to get the file.
 
@@ -162,7 +208,7 @@ def read_json(path, remedy: str) -> dict:
     """
     text = read_text(require_file(path, 'JSON file', remedy))
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f'{path} is truncated or not JSON ({error}); delete it and get it again. {remedy}'

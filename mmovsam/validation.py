@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 
 
 def require_at_least(least: float, **values: float | None) -> None:
-    """Raise a `ValueError` for what is no number of at least `least`; None passes."""
+    """Raise a `ValueError` for what is no number of at least `least`; None passes.
+
+    What has to be at least 1 is a count, and a whole number.
+    """
     for name, value in values.items():
         if value is not None and not (isinstance(value, Real) and value >= least):
             raise ValueError(f'{name} must be at least {least}, not {value!r}.')
+        if value is not None and least == 1 and not isinstance(value, Integral):
+            raise ValueError(f'{name} must be a whole number, not {value!r}.')
 
 
 def require_fraction(**values: float) -> None:
@@ -34,6 +40,13 @@ def require_known(owner: str, names: Iterable, known: Sequence[str]) -> None:
     unknown = sorted(map(str, set(names) - set(known)))
     if unknown:
         raise ValueError(f'{owner} has no {", ".join(unknown)}; it has {", ".join(known)}.')
+
+
+def require_not_among(files: Iterable[PathLike | str], inputs: Iterable[PathLike | str]) -> None:
+    """Raise a `ValueError` for a file to write that is one to read, be it through links."""
+    both = set(map(os.path.realpath, files)) & set(map(os.path.realpath, inputs))
+    if both:
+        raise ValueError(f'{min(both)} is read, and would be replaced: write somewhere else.')
 
 
 def require_file(path: str | PathLike, kind: str, remedy: str = '') -> Path:

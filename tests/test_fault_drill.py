@@ -6,6 +6,7 @@ afterwards, with the result that it would have had.
 """
 
 import contextlib
+import json
 import random
 import resource
 import shutil
@@ -25,7 +26,7 @@ from noisy_training import make_runner
 from PIL import Image
 from safetensors.torch import load_file
 
-from mmovsam.apis import OVSAMPredictor, auto_label
+from mmovsam.apis import OVSAMPredictor, auto_label, track
 from mmovsam.checkpoints import load_checkpoint_file
 from mmovsam.checkpoints.loading import save_checkpoint
 from mmovsam.downloads import fetch
@@ -151,6 +152,29 @@ class Labelling:
         return contents(self.folder)
 
 
+class Tracking:
+    """Of a clip, over an earlier result."""
+
+    def __init__(self, folder, model):
+        self.out, self.model = folder / 'tracks.json', model
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 30, 40, 3), dtype=np.uint8)
+        self.frames = [(f'{number}.png', frame) for number, frame in enumerate(pixels)]
+        self.run(quality_thr=1.0)
+
+    def run(self, quality_thr=0.0):
+        thresholds = dict(quality_thr=quality_thr, iou_thr=0.0, likeness_thr=-1.0, refind_thr=None)
+        predictor = OVSAMPredictor(self.model, cache_size=0)
+        bboxes = [[2, 2, 20, 20], [10, 5, 35, 28]]
+        track(predictor, self.frames, None, bboxes, out=self.out, overwrite=True, **thresholds)
+
+    def check(self):
+        """The result is an earlier one, whole, or has the frames that are done."""
+        assert json.loads(self.out.read_text())['images']
+
+    def result(self):
+        return contents(self.out.parent)
+
+
 class Export:
     """Over an earlier one; PyTorch's part stands still, since here it is about files."""
 
@@ -263,7 +287,7 @@ class Download:
         self.server.close()
 
 
-COMMANDS = (Training, Dump, Labelling, Export, Vocabulary, Weights, Features, Download)
+COMMANDS = (Training, Dump, Labelling, Tracking, Export, Vocabulary, Weights, Features, Download)
 
 
 @pytest.fixture
@@ -284,12 +308,13 @@ def drill(request, tmp_path, model):
         shutil.copytree(before, folder)
         command.check()
         calls = (read if of_inputs else written).calls
+        expected = (OSError, ValueError) if of_inputs else (OSError, Killed)  # none can be read
         broken = Disk(inputs if of_inputs else folder, kind, int(part * calls))
         raised = None
         with broken.installed():
             try:
                 command.run()
-            except (OSError, Killed) as error:
+            except expected as error:
                 raised = error
         print(f'{kind} from call {int(part * calls)} of {calls} on: {broken.failed}, {raised!r}')
         command.check()

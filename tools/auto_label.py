@@ -103,7 +103,7 @@ def label(args):
     elif args.label_config:
         predictor.set_vocabulary(read_label_config(args.label_config)[1].vocabulary())
     tiles = {}
-    if args.tile_size:
+    if args.tile_size is not None:
         tiles = dict(tile_size=args.tile_size, tile_overlap=args.tile_overlap)
     done = auto_label(
         predictor,

@@ -8,6 +8,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmengine.registry import DATASETS, init_default_scope
 from mmovsam.engine.command_line import add_device_arguments, device_of, readable_errors
 from mmovsam.pretrained import MODELS, read_config
+from mmovsam.validation import require_not_among
 from mmovsam.vocabulary import Vocabulary, load_text_encoder, save_classifier
 
 
@@ -86,6 +87,7 @@ def text_encoder(args):
 
 
 def build(args):
+    require_not_among([args.out], filter(None, [args.source, args.names, args.checkpoint]))
     encoder = text_encoder(args)
     device = device_of(args)
     vocabulary = read_vocabulary(args)

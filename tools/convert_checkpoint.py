@@ -7,6 +7,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.checkpoints.convert import convert, expected_tensors, export_released
 from mmovsam.checkpoints.released import FORMATS
 from mmovsam.engine.command_line import add_config_options, load_config, readable_errors
+from mmovsam.validation import require_not_among
 
 
 def parse_args():
@@ -51,6 +52,7 @@ def main(args):
         for key, (path, num_tensors) in written.items():
             print(f'{key}: {num_tensors:,} tensors in {path}')
         return
+    require_not_among([args.out], args.files.values())
     target = expected_tensors(load_config(args))
     conversion = convert(args.files, target, args.allow_unexpected, args.allow_missing)
     print(conversion.report())

@@ -20,7 +20,7 @@ from mmovsam.engine.command_line import (
     names_of,
     readable_errors,
 )
-from mmovsam.fileio import write_atomic
+from mmovsam.fileio import mark_results, write_atomic
 
 EVERYTHING = 'everything'
 COLUMNS, WIDTH = 3, 1500  # of the sheet of all pictures, in pictures and in pixels
@@ -146,6 +146,7 @@ def main(args):
         write_jpeg(args.out / f'{number}_{case.photo}.jpg', drawn)
         sheet.append(drawn)
     print('\nPrompts: point x, y or box x1, y1, x2, y2. IoU: what the model expects of its mask.')
+    mark_results(args.out)
     write_jpeg(args.out / 'demo.jpg', contact_sheet(sheet, COLUMNS, WIDTH), 80)
     out = os.path.relpath(args.out)
     print(f'Done in {time.monotonic() - start:.0f} s. Pictures: {out}/demo.jpg, {out}/*.jpg')

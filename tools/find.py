@@ -75,7 +75,7 @@ def main(args):
         options['detector'] = args.detector
     else:
         options['candidates'] = dict(points_per_side=args.points_per_side)
-    if args.tile_size:
+    if args.tile_size is not None:
         options.update(tile_size=args.tile_size, tile_overlap=args.tile_overlap)
     out = args.out / 'found.json'
     done = auto_label(

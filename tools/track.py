@@ -1,7 +1,7 @@
 """Follow objects through a clip, by prompting each frame with the last mask."""
 
 import argparse
-import json
+import signal
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,7 @@ from mmovsam.engine.command_line import (
     names_of,
     readable_errors,
 )
-from mmovsam.fileio import write_atomic
+from mmovsam.fileio import mark_results, write_atomic
 from tqdm import tqdm
 
 
@@ -42,9 +42,8 @@ def parse_args():
 
 
 def main(args):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     file = args.out / 'tracks.json'
-    if file.exists() and not args.overwrite:
-        raise FileExistsError(f'There is already {file}. Write somewhere else, or --overwrite it.')
     pictures = args.out / 'pictures'
     if args.show and pictures.resolve() in (args.clip.resolve(), *args.clip.resolve().parents):
         raise ValueError(f'The pictures would replace frames in {pictures}: choose another --out.')
@@ -60,6 +59,7 @@ def main(args):
             ]  # fmt: skip
             labels = sorted({each['name'] for each in objects})
             _, data = cv2.imencode('.jpg', draw_objects(image, objects, labels))
+            mark_results(pictures)
             write_atomic(picture_path(pictures, name), data.tobytes())
 
     with tqdm(unit='frame') as bar:
@@ -71,9 +71,10 @@ def main(args):
             video=args.clip.name,
             score_thr=args.score_thr,
             on_frame=show,
+            out=file,
+            overwrite=args.overwrite,
             **(dict(refind_thr=None) if args.no_refind else {}),
         )
-    write_atomic(file, json.dumps(content))
     names = {each['id']: each['name'] for each in content['categories']}
     seen = {}
     for each in content['annotations']:
@@ -86,5 +87,5 @@ def main(args):
 
 if __name__ == '__main__':
     args = parse_args()
-    with readable_errors():
+    with readable_errors('The same command goes on from here.'):
         main(args)

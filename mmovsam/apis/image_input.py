@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from os import PathLike
 
@@ -100,6 +101,8 @@ def read_sent_image(
     except (OSError, ValueError, SyntaxError, EOFError, RuntimeError):
         tags = tiff_tags(io.BytesIO(data))  # Pillow has no colors of 32 bits
         width, height = (tags.get(tag, (0,))[0] for tag in TIFF_SIZE)
+        if data[:4] == b'\x89PNG' and len(data) > 24:  # nor texts of more than a megabyte
+            width, height = struct.unpack('>II', data[16:24])
         if not width * height:
             raise ValueError(
                 f'{name} is {no_image(data)}. Images here are {", ".join(FORMATS)}, AVIF, HEIC.'

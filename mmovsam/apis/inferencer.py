@@ -27,7 +27,7 @@ from ..checkpoints import (
     safe_loading,
     state_dict_of,
 )
-from ..fileio import write_atomic
+from ..fileio import mark_results, write_atomic
 from ..fonts import use_fonts
 from ..logs import warn
 from ..models.detectors.instances import drawable
@@ -349,6 +349,7 @@ class OVSAMInferencer(DetInferencer):
                 if item.is_file and file.resolve() == Path(item.name).resolve():
                     raise ValueError(f'The picture of {file} would replace it: choose an out_dir.')
                 _, data = cv2.imencode(suffix, picture[..., ::-1])
+                mark_results(file.parent)
                 write_atomic(file, data.tobytes())
             pictures.append(picture)
         return pictures if return_vis else None

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,7 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.fileio import get_file_backend, get_local_path
 
 from ..datasets.files import on_disk
+from ..fileio import has_results
 from ..heif import heif_extensions
 from ..logs import warn
 from ..vocabulary.names import read_lines
@@ -25,6 +27,7 @@ OTHER_FORMATS = (
     *('.gif', '.avif', '.heic', '.heif', '.jxl', '.jp2', '.svg', '.psd', '.exr', '.hdr', '.dcm'),
     *('.cr2', '.cr3', '.nef', '.arw', '.dng', '.raf', '.orf', '.rw2', '.jfif', '.jpe', '.tga'),
 )
+SYSTEMS = ('@eaDir', '__MACOSX', '#recycle', '$RECYCLE.BIN')  # thumbnails, and what was deleted
 
 
 def list_inputs(inputs: Any) -> list:
@@ -48,7 +51,7 @@ def list_inputs(inputs: Any) -> list:
             raise ValueError(f'The folder {source} has no images ({", ".join(IMG_EXTENSIONS)}).')
         return images
     if glob.has_magic(source) and not os.path.exists(source):
-        found = sorted(path for path in glob.iglob(source, recursive=True) if os.path.isfile(path))
+        found = sorted(str(file) for file in _fitting(source)[1] if file.is_file())
         if not found:
             raise FileNotFoundError(f'No file fits {source}. The working folder is {Path.cwd()}.')
         return found
@@ -108,27 +111,44 @@ def _find(source: str | os.PathLike) -> tuple[Path, Iterator[Path]]:
         raise FileNotFoundError(
             f'There is no folder, glob or file {source}. The working folder is {Path.cwd()}.'
         )
-    fixed = path
+    fixed, found = _fitting(source)
+    return fixed, (file for file in found if _is_image_name(file.name) and file.is_file())
+
+
+def _fitting(pattern: str | os.PathLike) -> tuple[Path, Iterator[Path]]:
+    """What comes before a glob's first wildcard, and what fits it outside of folders of results."""
+    fixed = Path(pattern)
     while glob.has_magic(str(fixed)):
         fixed = fixed.parent
-    found = map(Path, glob.iglob(str(source), recursive=True))
-    return fixed, (file for file in found if _is_image_name(file.name) and file.is_file())
+
+    @cache
+    def is_made(folder: Path) -> bool:
+        inner = folder not in (fixed, folder.parent)
+        return inner and (has_results(folder) or is_made(folder.parent))
+
+    found = map(Path, glob.iglob(str(pattern), recursive=True))
+    return fixed, (file for file in found if not is_made(file.parent))
 
 
 def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
     """Images of a folder and of those in it, through links, though never in circles.
 
-    Hidden files and folders are left out; images of formats that are not read are counted in a
-    warning.
+    Hidden files and folders are left out, and folders in it that systems make or that have results
+    of an earlier run; images of formats that are not read are counted in a warning, and folders
+    that cannot be read are named in one.
     """
+
+    def report(error: OSError) -> None:
+        warn(f'{error.filename} is left out: {error.strerror}.')
+
     seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=report, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:
+        if real in seen or (seen and has_results(place)):
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        folders[:] = sorted(each for each in folders if each[0] != '.' and each not in SYSTEMS)
         visible = [name for name in files if not name.startswith('.')]
         _count_others(visible, place)
         yield from (Path(place, name) for name in visible if _is_image_name(name))

@@ -137,7 +137,8 @@ def _open_tiff(path: str):
             try:
                 part, (plane, _, y, x, _), _ = page.decode(data, number, jpegtables=page.jpegtables)
             except Exception as error:  # whatever the codec raises
-                raise ValueError(f'{path} cannot be read at {x1}, {y1}: {error}') from None
+                remedy = ": pip install 'mmovsam[large-images]'" * ('imagecodecs' in str(error))
+                raise ValueError(f'{path} cannot be read at {x1}, {y1}: {error}{remedy}') from None
             if part is not None:  # else it is empty
                 part = part[0, max(y1 - y, 0) :, max(x1 - x, 0) :]
                 place = pixels[plane, max(y - y1, 0) :, max(x - x1, 0) :]

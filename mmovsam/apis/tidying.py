@@ -144,6 +144,13 @@ def non_overlapping(things: Sequence[dict], min_area: int = 1) -> list[dict]:
     return [thing for thing in left if thing['area'] >= max(min_area, 1)]
 
 
+def _check_shape(things: Sequence[Mapping], shape: Sequence[int]) -> None:
+    for mask in (thing['segmentation'] for thing in things[:1]):
+        actual = tuple(mask['size'] if isinstance(mask, Mapping) else mask.shape)
+        if actual != tuple(shape[:2]):
+            raise ValueError(f'The masks are {actual}, (H, W), but shape is {tuple(shape)}.')
+
+
 def label_map(
     things: Sequence[Mapping], shape: Sequence[int], names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, list[dict]]:
@@ -160,10 +167,11 @@ def label_map(
         height) and `iscrowd`.
 
     Raises:
-        ValueError: Two masks overlap.
+        ValueError: Two masks overlap, or are of another shape.
     """
     if names is None:
         names = list(dict.fromkeys(thing['name'] for thing in things))
+    _check_shape(things, shape)
     categories = {name: number for number, name in enumerate(names, 1)}
     ids = np.zeros(shape[:2], np.int32)
     segments = []
@@ -193,7 +201,11 @@ def semantic_map(
 
     Returns:
         `(H, W)` int32, indices of names, and -1 where there is none.
+
+    Raises:
+        ValueError: The masks are of another shape.
     """
+    _check_shape(things, shape)
     labels = {name: label for label, name in enumerate(names)}
     classes = np.full(shape[:2], -1, np.int32)
     for thing in sorted(things, key=lambda thing: thing['score']):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +16,12 @@ from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ..checkpoints.loading import load_checkpoint_file, save_checkpoint
+from ..engine.processes import only_run
+from ..fileio import write_atomic
+from ..logs import warn
 from ..models.detectors.features import RegionEmbeddings
+from .auto_labeling.journal import Journal, model_settings, read_record
 from .find import SCORE_THR
 from .prediction import Prediction
 from .predictor import OVSAMPredictor
@@ -20,6 +29,7 @@ from .predictor import OVSAMPredictor
 POINTS_PER_SIDE = 12
 SAME = 0.7  # IoU above which two tracks would have one object; the less alike of them is lost
 TAKEN = 0.3  # IoU with a track that is there, above which a mask is none of a lost one
+ARRAYS = 'bbox', 'logits', 'looks', 'velocity'  # of a track
 SIZES = 1 / 3, 3.0  # how much smaller or larger, by its area, a lost object may come back
 
 
@@ -154,6 +164,27 @@ class Tracker:
         found = (track for track in self.tracks if track.track_id in scores)
         return [track.result(scores[track.track_id]) for track in found]
 
+    def save(self, file: Path, frames: int) -> None:
+        """Write the tracks after so many frames to a `.pth` file."""
+        tensors, about = {}, []
+        for track in self.tracks:
+            values = dict(vars(track))
+            for key in ARRAYS:
+                tensors[f'{track.track_id}.{key}'] = torch.as_tensor(values.pop(key))
+            about.append(values)
+        save_checkpoint(tensors, file, dict(frames=frames, tracks=about))
+
+    def load(self, file: Path) -> int:
+        """Take up the tracks that `save` wrote; returns the number of frames."""
+        content = load_checkpoint_file(file)
+        self.tracks = []
+        for about in content['meta']['tracks']:
+            arrays = {key: content['state_dict'][f'{about["track_id"]}.{key}'] for key in ARRAYS}
+            looks = arrays.pop('looks')
+            arrays = {key: value.numpy().copy() for key, value in arrays.items()}
+            self.tracks.append(Track(**about, **arrays, looks=looks.clone()))
+        return content['meta']['frames']
+
     def _predict(self, prompts: Sequence[Mapping]) -> Prediction:
         return self.predictor.predict_batch(prompts, top_k=1, mask_format='rle', keep_regions=True)
 
@@ -233,9 +264,15 @@ def track(
     video: str = 'clip',
     score_thr: float = SCORE_THR,
     on_frame: Callable[[str, np.ndarray, list[dict]], None] | None = None,
+    out: str | PathLike | None = None,
+    overwrite: bool = False,
     **options,
 ) -> dict:
     """Follow objects through a clip.
+
+    With `out`, what is found in a frame goes at once into a journal beside it. Whatever stops the
+    run, but a kill, `out` has the frames that are done; the same call takes it up from there, and
+    its result is the one that it would have had.
 
     Args:
         predictor: Its images are replaced.
@@ -246,6 +283,9 @@ def track(
         video: What the clip is called.
         score_thr: Of `find`.
         on_frame: Called with each frame and what is found in it.
+        out: A JSON file to write the result to.
+        overwrite: Whether to replace `out`, and to forget an unfinished run that had other
+            settings.
         options: Of `Tracker`.
 
     Returns:
@@ -253,35 +293,91 @@ def track(
         annotations `video_id`, `track_id` and `score` besides.
 
     Raises:
-        ValueError: Neither names nor boxes are given or both, there is no frame, or as for
-            `Tracker`.
+        FileExistsError: `out` would be replaced.
+        ValueError: Neither names nor boxes are given or both, there is no frame, an unfinished run
+            had other settings or frames, or as for `Tracker`.
     """
     if (names is None) == (bboxes is None):
         raise ValueError('Give names or bboxes of what is to be followed.')
-    tracker = Tracker(predictor, **options)
+    tracker, done = Tracker(predictor, **options), []
+
+    def content() -> dict:
+        return _as_coco(done, names or (), video)
+
+    def follow(note: Callable[[dict], None]) -> None:
+        for number, (name, image) in enumerate(frames):
+            height, width = image.shape[:2]
+            record = dict(file_name=name, width=width, height=height)
+            if out is not None:
+                record['crc32'] = zlib.crc32(np.ascontiguousarray(image))
+            if number < len(done):
+                if record != {key: done[number][key] for key in record}:
+                    raise ValueError(
+                        f'Frame {number}, {name}, is not that of the unfinished run of {out}. '
+                        f'Write somewhere else, or remove {out}.journal.'
+                    )
+                continue
+            things = []
+            if tracker.tracks:
+                things = tracker.step(image, image_format='BGR')
+            elif bboxes is not None:
+                things = tracker.start(image, bboxes, image_format='BGR')
+            elif found := predictor.find(names, image, image_format='BGR', score_thr=score_thr):
+                called = [thing['name'] for thing in found]
+                things = tracker.start(image, _xyxy(found), called, image_format='BGR')
+            if on_frame is not None:
+                on_frame(name, image, things)
+            done.append(dict(record, objects=things))
+            note(done[-1])
+
+    if out is None:
+        follow(lambda record: None)
+        return content()
+    settings = dict(model_settings(predictor), video=video, names=names, score_thr=score_thr)
+    settings.update(options, bboxes=None if bboxes is None else np.asarray(bboxes).tolist())
+    journal = Journal(out := Path(out), settings)
+    journal.check_new([out], overwrite)
+    with only_run(journal.folder / 'lock'):
+        state = journal.folder / 'tracker.pth'  # after some frame; records of later ones are redone
+        places = list(journal.open(overwrite).values())
+        if places and state.exists():
+            number = tracker.load(state)
+            done += map(read_record, places[:number])
+            warn(f'An unfinished run goes on after its {number} frames.')
+        with journal.writer(0) as write:
+
+            def note(record: dict) -> None:
+                write(record)
+                tracker.save(state, len(done))
+
+            try:
+                follow(note)
+                write_atomic(out, json.dumps(content()))
+            except BaseException:
+                if done:
+                    write_atomic(out, json.dumps(content()))
+                    warn(f'{out} has {len(done)} frames. The same call goes on from there.')
+                else:
+                    journal.remove()
+                raise
+        journal.remove()
+    return content()
+
+
+def _as_coco(records: Sequence[Mapping], names: Sequence[str], video: str) -> dict:
+    """The layout that `track` returns; further names may be among those of records."""
+    if not records:
+        raise ValueError(f'{video} has no frame.')
     images, annotations = [], []
-    categories = {} if names is None else {name: i for i, name in enumerate(names, 1)}
-    for number, (file_name, image) in enumerate(frames):
-        height, width = image.shape[:2]
-        about = dict(id=number + 1, file_name=file_name, width=width, height=height)
-        images.append(dict(about, video_id=1, frame_id=number))
-        things = []
-        if tracker.tracks:
-            things = tracker.step(image, image_format='BGR')
-        elif bboxes is not None:
-            things = tracker.start(image, bboxes, image_format='BGR')
-        elif found := predictor.find(names, image, image_format='BGR', score_thr=score_thr):
-            called = [thing['name'] for thing in found]
-            things = tracker.start(image, _xyxy(found), called, image_format='BGR')
-        for thing in things:
+    categories = {name: number for number, name in enumerate(names, 1)}
+    for number, record in enumerate(records):
+        about = {key: record[key] for key in ('file_name', 'width', 'height')}
+        images.append(dict(id=number + 1, **about, video_id=1, frame_id=number))
+        for thing in record['objects']:
             category_id = categories.setdefault(thing['name'], len(categories) + 1)
             about = {key: value for key, value in thing.items() if key != 'name'}
             ids = dict(id=len(annotations) + 1, image_id=number + 1, video_id=1)
             annotations.append(dict(ids, category_id=category_id, **about, iscrowd=0))
-        if on_frame is not None:
-            on_frame(file_name, image, things)
-    if not images:
-        raise ValueError(f'{video} has no frame.')
     return dict(
         videos=[dict(id=1, name=video)],
         images=images,

@@ -24,7 +24,7 @@ from ..downloads import fetch, is_address
 from ..fileio import atomic_path, stand_in
 from .int8 import from_int8
 from .remote import PART, fetch_part
-from .torchscript import is_torchscript, read_torchscript
+from .torchscript import check_sums, is_torchscript, read_torchscript
 
 SCHEME = 'mmovsam://'
 SUFFIXES = ('.pth', '.pt', '.safetensors')
@@ -90,13 +90,16 @@ def load_checkpoint_file(path, map_location='cpu'):
         return _load_safetensors(file, map_location)
     if is_torchscript(file):
         return {'state_dict': _moved(read_torchscript(file), map_location)}
+    is_zip = zipfile.is_zipfile(file)  # not before torch 1.6
     try:
+        if is_zip:
+            check_sums(file)
         with forced_weights_only():
             checkpoint = torch.load(
                 str(file),
                 map_location=map_location,
                 weights_only=True,
-                mmap=map_location == 'cpu' and zipfile.is_zipfile(file),  # not before torch 1.6
+                mmap=is_zip and map_location == 'cpu',
             )
     except Exception as error:  # torch raises whatever the broken bytes led to
         _check_disk(file, error)
@@ -257,6 +260,8 @@ def _explain(file, error) -> str:
         )
     if start[:40].isascii() and start[:40].decode().isprintable():
         return f'{file} holds text, not tensors: {start[:40].decode()!r}. Fetch it again.'
+    # around it PyTorch says how to load without `weights_only`
+    text = text.rpartition('WeightsUnpickler error: ')[2].partition('Check the documentation')[0]
     reason = ' '.join(text.split())[:200]
     return (
         f'{file} is no readable checkpoint ({type(error).__name__}: {reason}). It is broken or '

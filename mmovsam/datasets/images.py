@@ -1,13 +1,15 @@
 """Says clearly what is wrong with an image file, before a pipeline reads it."""
 
 import io
+import os.path as osp
 import zlib
+from pathlib import Path, PurePath
 
 import mmengine.fileio
 from mmengine.utils import scandir
 from PIL import Image, UnidentifiedImageError
 
-from ..fileio import errors_naming, stand_in
+from ..fileio import errors_naming, has_results, stand_in
 from ..heif import heif_kind, require_heif_reader
 from ..logs import warn
 from ..pixels import NoImageError, load_all_depths, read_values, tiff_tags
@@ -57,8 +59,15 @@ class CheckedImages:
         check_files([(path, self.REMEDY) for path in paths if path], type(self).__name__)
 
     def scan(self, folder):
-        """Images below a folder by their suffixes: paths relative to it, in order."""
-        return sorted(scandir(folder, self.img_suffix, recursive=True, case_sensitive=False))
+        """Images below a folder by their suffixes: paths relative to it, in order.
+
+        Folders in it that have results of an earlier run are left out.
+        """
+        names = sorted(scandir(folder, self.img_suffix, recursive=True, case_sensitive=False))
+        inner = {part for each in {osp.dirname(name) for name in names}
+                 for part in PurePath(each, '_').parents} - {PurePath()}  # fmt: skip
+        made = {part for part in inner if has_results(Path(folder) / part)}
+        return [name for name in names if not made or made.isdisjoint(PurePath(name).parents)]
 
     def prepare_data(self, idx):
         """Runs the pipeline on an item whose image is in order.
@@ -177,7 +186,7 @@ def whole_image_size(data):
     except (ImportError, MemoryError):  # not the image's fault
         raise
     except Exception:  # Pillow raises whatever the broken bytes led to
-        return None
+        return _size(data) if is_png else None  # whose texts may be longer than it reads
 
 
 def _size(data):

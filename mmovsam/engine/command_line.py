@@ -31,6 +31,7 @@ from .resume import ResumableEpochLoop, ResumableIterLoop
 
 TRACEBACK_SWITCH = 'MMOVSAM_TRACEBACK'
 PASSWORD_VARIABLE = 'MMOVSAM_PASSWORD'
+NAME_FILES = ('.txt', '.csv', '.tsv', '.json', '.yaml', '.yml')
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 
 
@@ -224,9 +225,11 @@ def names_of(names: list[str] | None) -> list[str] | None:
     """The names that a command was given, or those of the file that it was given in their place.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: It has no list of names.
     """
-    is_file = names is not None and len(names) == 1 and Path(names[0]).is_file()
+    alone = names is not None and len(names) == 1
+    is_file = alone and (os.path.isfile(names[0]) or names[0].lower().endswith(NAME_FILES))
     return list(Vocabulary.from_file(names[0]).names) if is_file else names
 
 
@@ -239,10 +242,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     path = config_path(args.config)
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
-    try:
-        cfg = read_config(args.config, weights=getattr(args, 'checkpoint', None) is None)
-    except (SyntaxError, AssertionError) as error:
-        raise ValueError(f'Config {path} is not valid: {error}') from error
+    cfg = read_config(args.config, weights=getattr(args, 'checkpoint', None) is None)
     if args.cfg_options:
         _check_option_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
@@ -325,7 +325,7 @@ def readable_errors(when_stopped: str = ''):
     except KeyboardInterrupt:
         print(f'\nStopped. {when_stopped}'.rstrip(), file=sys.stderr)
         raise SystemExit(130) from None
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, OverflowError) as error:
         if os.environ.get(TRACEBACK_SWITCH, '0') not in ('', '0'):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error

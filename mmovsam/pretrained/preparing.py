@@ -28,12 +28,18 @@ def read_config(config: str | PathLike, weights: bool = True) -> Config:
 
     Raises:
         FileNotFoundError: There is no such config.
-        ValueError: Likewise; the message has the names of models.
+        ValueError: Likewise; the message has the names of models. Or it is not valid.
         DownloadError: Weights cannot be fetched.
     """
     name = str(config)
     if name not in MODELS:
-        return Config.fromfile(str(config_path(name)))
+        path = config_path(name)
+        try:
+            return Config.fromfile(str(path))
+        except (SyntaxError, AssertionError, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # MMEngine's own has none
+                raise
+            raise ValueError(f'Config {path} is not valid: {error}') from error
     cfg = Config.fromfile(str(find_config(MODELS[name].config)))
     if weights and MODELS[name].sources:
         cfg.load_from = str(fetch_model(name))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fileio import read_text
+from ..fileio import once, read_text
 from ..validation import require_file
 from .boxes import check_units
 
@@ -85,13 +85,18 @@ def read_results(path: str | PathLike) -> ResultTable:
     images: dict[int | str, int] = {}
     owners, category_ids, numbers = array('q'), array('q'), array('d')
 
-    def take(entry: dict) -> dict | None:
+    def take(pairs: list[tuple[str, Any]]) -> dict | None:
         """Moves a result into the columns once it is parsed, so that no list of them grows."""
+        try:
+            entry = once(pairs)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}; expected it once') from None
         if 'image_id' not in entry:
             return entry  # the mask of a result; what is no result at all is found below
         where = f'{path}: entry {len(owners)}'
         image, bbox, score = (entry.get(key) for key in ('image_id', 'bbox', 'score'))
         category_id = entry.get('category_id', NO_CATEGORY)
+        image, category_id = map(_whole, (image, category_id))
         if isinstance(image, bool) or not isinstance(image, (int, str)):
             raise ValueError(f'{where} has image_id {image!r}, expected an integer or text')
         if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
@@ -112,7 +117,7 @@ def read_results(path: str | PathLike) -> ResultTable:
 
     text = read_text(path)
     try:
-        rest = json.loads(text, object_hook=take)
+        rest = json.loads(text, object_pairs_hook=take)
     except (json.JSONDecodeError, RecursionError, OverflowError) as error:
         raise ValueError(
             f'{path} is truncated or not JSON ({error}); write it again, {EXPECTED}'
@@ -132,6 +137,11 @@ def read_results(path: str | PathLike) -> ResultTable:
     owners, category_ids = np.asarray(owners), np.asarray(category_ids)
     table = ResultTable(images, owners, np.arange(len(owners)), bboxes, scores, category_ids)
     return table.take(owners.argsort(kind='stable'))
+
+
+def _whole(value: Any) -> Any:
+    """A whole number for one like 1.0, as tables of programs have them."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_number(value: Any) -> bool:

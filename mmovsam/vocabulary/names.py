@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import reprlib
 import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import yaml  # MMEngine brings it
 
-from ..fileio import read_text
+from ..fileio import once, read_text
 from ..validation import require_file
 
 # Not the slash of 'w/o mask', 'km/h' or '1/2', nor the comma of '1,000'.
@@ -38,6 +39,7 @@ _TEMPLATES = {'ovsam': OVSAM_TEMPLATES, 'simple': SIMPLE_TEMPLATES}
 _KEYS = 'names', 'categories', 'classes', 'labels', 'id2label'
 _HEADINGS = ('name', 'names', 'class', 'classes', 'class_name', 'classname', 'label', 'displayname',
              'display_name', 'category')  # fmt: skip
+_DRESSED = re.compile(r"""[-*•] |(["']).*\1,?$|.*,$""")
 _ID = re.compile(r'(\d+|n\d{8}|/[mgt]/\w+)["\s:;,.)]+(?=\S)')
 """A number, or an id of WordNet or Freebase, before something else."""
 _OF_OPEN_CLIP = ('openai_imagenet', 'simple_imagenet')
@@ -155,7 +157,8 @@ def names_of_data(path: str | PathLike) -> list[str] | None:
     if suffix not in ('.yaml', '.yml') and text[:1] not in ('{', '['):
         return _names_of_lines(path, text, suffix in ('.csv', '.tsv'))
     try:
-        names = yaml.safe_load(text) if suffix in ('.yaml', '.yml') else json.loads(text)
+        is_yaml = suffix in ('.yaml', '.yml')
+        names = yaml.safe_load(text) if is_yaml else json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
         raise ValueError(f'{path} is truncated or no JSON or YAML ({reason})') from None
@@ -178,7 +181,8 @@ def names_of_data(path: str | PathLike) -> list[str] | None:
     for name in names:
         if not isinstance(name, str):
             raise ValueError(
-                f'{path} has no list of names: {name!r} is none. If it is one, put it in quotes'
+                f'{path} has no list of names: {reprlib.repr(name)} is none. If it is one, put it '
+                'in quotes'
             )
     return names
 
@@ -203,7 +207,8 @@ def _names_of_lines(path: str | PathLike, text: str, is_table: bool) -> list[str
                 row[cells.index(heading)].strip() for row in rows[1:] if len(row) == len(cells)
             )
             return list(filter(None, names))
-    found = [_ID.match(line.strip(' "')) for line in (first, *others) if line.strip()]
+    lines = [line.strip() for line in (first, *others) if line.strip()]
+    found = [_ID.match(line.strip(' "')) for line in lines]
     if len(found) > 1 and all(found):
         ids = [match[1] for match in found]
         start = int(ids[0]) if ids[0].isdecimal() else None
@@ -212,6 +217,11 @@ def _names_of_lines(path: str | PathLike, text: str, is_table: bool) -> list[str
                 f'{path} has a number or id before each name, such as {first!r:.60}: leave them '
                 'out, or give a .csv with a heading `name`; if they belong to names, a JSON list'
             )
+    if len(lines) > 1 and all(map(_DRESSED.match, lines[:-1])):
+        raise ValueError(
+            f'{path} has a dash, quotes or a comma around each name, such as {first!r:.60}: leave '
+            'them out'
+        )
     return None
 
 

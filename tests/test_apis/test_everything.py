@@ -228,6 +228,7 @@ def test_objects_of_the_small_world_are_found_and_named(shipped):
     'arguments, message',
     [
         (dict(points_per_side=0), 'points_per_side must be at least 1, not 0'),
+        (dict(points_per_side=2.5), 'points_per_side must be a whole number, not 2.5'),
         (dict(points_per_side='many'), "points_per_side must be at least 1, not 'many'"),
         (dict(quality_thr=-1), 'quality_thr must lie between 0 and 1, not -1'),
         (dict(nms_iou=float('nan')), 'nms_iou must lie between 0 and 1, not nan'),

@@ -233,6 +233,11 @@ def test_images_of_formats_that_are_not_read_are_counted(tmp_path, listing, logg
     assert re.search(found, logged.text)
 
 
+def test_pictures_in_the_folder_are_no_images_of_the_next_call(inferencer, folder, files):
+    for _ in range(2):
+        assert len(inferencer(folder, out_dir=folder / 'out')['predictions']) == len(files)
+
+
 @pytest.mark.parametrize('batch_size', [1, 3])
 def test_bad_file_is_told_and_the_others_go_on(
     inferencer, folder, files, tmp_path, logged, batch_size

@@ -44,6 +44,20 @@ def test_windows_of_tiff_files(tmp_path, monkeypatch, pixels, layout, planes):
     check(open_large_image(path), pixels)
 
 
+def test_a_codec_that_is_missing_is_named_with_the_extra_that_brings_it(
+    tmp_path, monkeypatch, pixels
+):
+    path = tmp_path / 'image.tif'
+    Image.fromarray(pixels).save(path, compression='tiff_lzw')
+
+    def decode(*args, **kwargs):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPage, 'decode', property(lambda page: decode))
+    with pytest.raises(ValueError, match=r"imagecodecs' package: pip install 'mmovsam\[large-im"):
+        open_large_image(path).window(0, 0, 9, 9)
+
+
 def test_a_tiff_file_is_read_tile_by_tile(tmp_path, monkeypatch, pixels):
     monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
     path = tmp_path / 'image.tif'

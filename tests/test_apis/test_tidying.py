@@ -1,12 +1,14 @@
 """Masks made tidy."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 from small_predictor import HEIGHT, WIDTH
 
-from mmovsam.apis import label_map, non_overlapping, segment_everything
+from mmovsam.apis import label_map, non_overlapping, segment_everything, semantic_map
 from mmovsam.apis.tidying import remove_small_regions, tidy_regions, with_mask
 
 SEED = 5
@@ -119,6 +121,14 @@ def test_masks_that_overlap_make_no_label_map():
 
 
 # In everything-mode
+
+
+@pytest.mark.parametrize('output_mode', ['rle', 'mask'])
+def test_maps_are_of_the_shape_of_the_masks(predictor, output_mode):
+    found = segment_everything(predictor, **ALL, non_overlapping=True, output_mode=output_mode)
+    for make in (label_map, partial(semantic_map, names=['cat'])):
+        with pytest.raises(ValueError, match=rf'masks are \({HEIGHT}, {WIDTH}\), \(H, W\), but'):
+            make(found, shape=(WIDTH, HEIGHT))
 
 
 def test_everything_without_overlaps_is_a_label_map(predictor):

@@ -1,11 +1,14 @@
 """Objects followed through clips of the small world."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 import tiny
 from mini_world import CATEGORIES, draw_clip
 from mmdet.registry import MODELS
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmovsam.apis import OVSAMPredictor, Tracker, track
@@ -113,6 +116,8 @@ def test_frames_of_videos_and_folders(tmp_path, clip, logged):
     (tmp_path / 'cut.avi').write_bytes(data[: len(data) // 2])
     assert 0 < len(list(read_frames(tmp_path / 'cut.avi'))) < 6
     assert 'of its 6 frames can be read' in logged.text
+    (tmp_path / 'camera.M2TS').write_bytes(data)
+    assert len(list(read_frames(tmp_path / 'camera.M2TS'))) == 6
     (tmp_path / 'frames' / 'cut.png').write_bytes(data[:9])
     with pytest.raises(ValueError, match='cut.png is truncated'):
         list(read_frames(tmp_path / 'frames' / 'cut.png'))
@@ -123,3 +128,65 @@ def test_frames_of_videos_and_folders(tmp_path, clip, logged):
     for (_, frame), (_, exact), image in zip(read, stored, clip.images):
         assert np.array_equal(exact, image[..., ::-1])
         assert np.abs(frame.astype(int) - exact).mean() < 8
+
+
+def test_numbers_in_names_of_frames_count_as_numbers(tmp_path):
+    names = ['b2.png', 'b10.png', 'a/f9.png', 'a/f10.png', 'a/f10b2.png', 'a/f010.png']
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new('RGB', (4, 4)).save(tmp_path / name)
+    read = [name for name, _ in read_frames(tmp_path)]
+    assert read == ['a/f9.png', 'a/f010.png', 'a/f10.png', 'a/f10b2.png', 'b2.png', 'b10.png']
+
+
+@pytest.mark.parametrize('suffix', ['gif', 'webp', 'png'])
+def test_all_frames_of_an_animation_are_read(tmp_path, logged, suffix):
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    first, *others = (Image.new('RGB', (30, 20), color) for color in colors)
+    path = tmp_path / f'clip.{suffix}'
+    first.save(path, save_all=True, append_images=others, lossless=True)
+    read = list(read_frames(path))
+    assert [name for name, _ in read] == ['000000.jpg', '000001.jpg', '000002.jpg']
+    assert [frame[9, 9].tolist() for _, frame in read] == [list(color[::-1]) for color in colors]
+    first.save(path)
+    assert len(list(read_frames(path))) == 1
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match='is truncated or no'):
+        list(read_frames(path))
+
+
+def broken_off(frames, number, error):
+    yield from frames[:number]
+    raise error
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt(), OSError(28, 'No space left on device')])
+def test_a_run_that_is_stopped_keeps_its_frames_and_goes_on(small_world, clip, tmp_path, error):
+    frames = [(f'{i}.jpg', image[..., ::-1]) for i, image in enumerate(clip.images)]
+    boxes, out = boxes_of(clip.masks[0]), tmp_path / 'tracks.json'
+    whole = track(small_world, frames, bboxes=boxes)
+    with pytest.raises(type(error)):
+        track(small_world, broken_off(frames, 3, error), bboxes=boxes, out=out)
+    partial = json.loads(out.read_text())
+    assert partial['images'] == whole['images'][:3]
+    kept = [each for each in whole['annotations'] if each['image_id'] <= 3]
+    assert partial['annotations'] == kept and kept
+    with pytest.raises(ValueError, match='names was null and is'):
+        track(small_world, frames, ['a'], out=out)
+    for others in (frames[2:], [('1.jpg', frames[1][1] // 2)]):
+        with pytest.raises(ValueError, match='Frame 1, [12].jpg, is not that of the unfinished'):
+            track(small_world, [frames[0], *others], bboxes=boxes, out=out)
+    seen = []
+    again = track(
+        small_world, frames, bboxes=boxes, out=out, on_frame=lambda name, *_: seen.append(name)
+    )
+    assert again == whole == json.loads(out.read_text()) and seen == ['3.jpg', '4.jpg', '5.jpg']
+    assert [each.name for each in tmp_path.iterdir()] == ['tracks.json']
+    with pytest.raises(FileExistsError, match='There is already'):
+        track(small_world, frames, bboxes=boxes, out=out)
+
+
+def test_a_clip_of_which_nothing_is_done_leaves_nothing(small_world, tmp_path):
+    with pytest.raises(ValueError, match='clip has no frame'):
+        track(small_world, [], bboxes=[[1, 1, 9, 9]], out=tmp_path / 'tracks.json')
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 import errno
 import os
 import pickle
+import random
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint
+from torch.serialization import set_crc32_options
 
 from mmovsam.checkpoints import (
     load_checkpoint_file,
@@ -121,6 +123,33 @@ def test_truncated_files_and_web_pages_are_named(tmp_path, suffix, keep):
     path.write_bytes(page if keep == 'page' else whole[:keep])
     with pytest.raises(ValueError, match=rf'cut\{suffix}.*(again|fetch)'):
         load_checkpoint_file(path)
+
+
+def test_nobody_is_told_to_load_unsafely(tmp_path):
+    (tmp_path / 'a.pth').write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(99))
+    with pytest.raises(ValueError, match='a.pth is no readable checkpoint') as error:
+        load_checkpoint_file(tmp_path / 'a.pth')
+    assert 'weights_only' not in str(error.value)
+
+
+def test_a_bit_that_flipped_in_a_pth_file_is_told(tmp_path):
+    seed = random.SystemRandom().randrange(2**32)
+    print(f'seed {seed}')
+    tensors = dict(a=torch.rand(50, 40), b=torch.ones(3))
+    torch.save(tensors, tmp_path / 'a.pth')
+    data = bytearray((tmp_path / 'a.pth').read_bytes())
+    assert load_checkpoint_file(tmp_path / 'a.pth')['a'].equal(tensors['a'])
+    start = data.index(tensors['a'].numpy().tobytes())
+    data[start + random.Random(seed).randrange(8000)] ^= 1 << random.Random(seed).randrange(8)
+    (tmp_path / 'a.pth').write_bytes(data)
+    with pytest.raises(ValueError, match="a.pth is no readable.*Bad CRC-32 for file 'a/data/0'"):
+        load_checkpoint_file(tmp_path / 'a.pth')
+    set_crc32_options(False)
+    try:
+        torch.save(tensors, tmp_path / 'b.pth')
+    finally:
+        set_crc32_options(True)
+    assert load_checkpoint_file(tmp_path / 'b.pth')['a'].equal(tensors['a'])
 
 
 def test_files_of_the_other_format_are_read_or_called_so(tmp_path):

@@ -83,6 +83,15 @@ def test_tensors_are_those_of_the_program(tmp_path, kind):
     assert {tensor.device.type for tensor in moved.values()} == {'meta'}
 
 
+def test_a_bit_that_flipped_is_told(tmp_path):
+    weight = next(iter(saved(tmp_path / 'clip.pt').values()))
+    data = bytearray((tmp_path / 'clip.pt').read_bytes())
+    data[data.index(weight.numpy().tobytes())] ^= 1
+    (tmp_path / 'clip.pt').write_bytes(data)
+    with pytest.raises(ValueError, match='clip.pt is a TorchScript archive.*Bad CRC-32'):
+        load_checkpoint_file(tmp_path / 'clip.pt')
+
+
 def test_files_of_torch_save_and_others_are_none(tmp_path):
     torch.save({'a': torch.ones(2)}, tmp_path / 'a.pth')
     (tmp_path / 'b.pt').write_bytes(b'PK\x03\x04')

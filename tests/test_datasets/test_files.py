@@ -70,9 +70,12 @@ def test_what_stands_for_another_file_is_called_so_by_every_reader(tmp_path, con
 
 
 UTF16 = '{"images": [], "categories": []}'.encode('utf-16-le')
+TWICE = b'{"images": [{"id": 3, "id": 4}]}'
 
 
-@pytest.mark.parametrize('content', [b'', b'{"images": [', b'<html>', b'\x01', b'[1]', UTF16])
+@pytest.mark.parametrize(
+    'content', [b'', b'{"images": [', b'<html>', b'\x01', b'[1]', UTF16, TWICE]
+)
 def test_what_is_no_json_object_is_named(tmp_path, content):
     path = tmp_path / 'annotations.json'
     path.write_bytes(content)

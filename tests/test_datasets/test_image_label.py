@@ -3,6 +3,7 @@ import pytest
 from mmdet.registry import DATASETS
 from PIL import Image
 
+from mmovsam.fileio import mark_results
 from mmovsam.vocabulary.sources import read_metainfo
 
 PIPELINE = [
@@ -38,6 +39,14 @@ def folders(tmp_path):
     for path in ('red_car/b.jpg', 'red_car/deep/a.PNG', 'owl/1.jpg', 'owl/notes.txt'):
         picture(tmp_path / path) if path[-3:] != 'txt' else (tmp_path / path).write_text('no')
     return tmp_path
+
+
+def test_pictures_that_a_run_made_of_images_are_none(folders):
+    picture(folders / 'owl/shown/1.jpg')
+    mark_results(folders / 'owl/shown')
+    picture(folders / 'shown/owl/1.jpg')
+    mark_results(folders / 'shown')
+    assert names(build(folders)) == ['owl/1.jpg', 'red_car/b.jpg', 'red_car/deep/a.PNG']
 
 
 def test_folders_are_classes_and_their_subfolders_belong_to_them(folders):

@@ -13,8 +13,9 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
-from mmovsam.apis.image_input import read_image
+from mmovsam.apis.image_input import read_image, read_sent_image
 from mmovsam.datasets.images import CheckedImages, check_image, whole_image_size
 from mmovsam.pixels import upright
 
@@ -163,3 +164,15 @@ def test_image_is_not_called_broken_for_a_broken_installation_or_disk(tmp_path, 
     monkeypatch.setattr('mmengine.fileio.get', fail)
     with pytest.raises(OSError, match='Input/output error.*a.png'):
         check_image('a.png')
+
+
+def test_texts_in_a_png_file_may_be_long(tmp_path):
+    texts = PngInfo()
+    texts.add_text('workflow', 'x' * 2_000_000, zip=True)
+    path = tmp_path / 'a.png'
+    Image.new('RGB', (30, 20), 'red').save(path, pnginfo=texts)
+    assert check_image(path) == (30, 20)
+    assert read_image(path)[0, 0].tolist() == [0, 0, 255]
+    assert read_sent_image(path.read_bytes(), 'a.png', 600).shape == (20, 30, 3)
+    with pytest.raises(ValueError, match='a.png has 30x20 pixels; the limit here is'):
+        read_sent_image(path.read_bytes(), 'a.png', 599)

@@ -107,3 +107,18 @@ def test_every_model_has_its_config_and_the_files_that_it_lacks(monkeypatch):
         assert bool(model.sources) != bool(config.load_from)
         assert config.model.classifier.classifier
         assert config.text_encoder.checkpoint
+
+
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [('a.py', b'\xef\xbb\xbfmodel = dict()'), ('b.py', b'model = dict('), ('c.pth', b'weights')],
+)
+def test_a_config_that_is_none_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f'Config .*{name} is not valid: '):
+        read_config(tmp_path / name)
+
+
+def test_a_config_may_have_windows_line_ends(tmp_path):
+    (tmp_path / 'a.py').write_bytes(b'model = dict(\r\n\ttest_cfg=dict(a=1))\r\n')
+    assert read_config(tmp_path / 'a.py').model.test_cfg.a == 1

@@ -87,6 +87,12 @@ def test_what_mmdetection_writes_is_read_to_the_last_bit(tmp_path):
         assert np.array_equal(table.category_ids[rows], expected.labels + 17)
 
 
+def test_whole_numbers_may_be_written_as_others(write):
+    path = write(entry(1.0, category_id=2.0), entry('1.0'))
+    assert read_results(path).images == {1: 0, '1.0': 1}
+    assert read_results(path).category_ids.tolist()[0] == 2
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -96,6 +102,11 @@ def test_what_mmdetection_writes_is_read_to_the_last_bit(tmp_path):
         ([json.dumps(entry())], 'holds no list'),
         ([entry(), dict(bbox=[1, 2, 3, 4], score=1)], 'entry 1 has no image_id'),
         ([entry(), 3], 'entry 1 has no image_id: 3'),
+        ([entry(1.5)], 'entry 0 has image_id 1.5, expected an integer or text'),
+        (
+            ['[{"image_id": 1, "score": 1, "score": 0}]'],
+            'json: an object has "score" twice',
+        ),
         ([entry(), entry(None)], 'entry 1 has image_id None, expected an integer or text'),
         ([entry(), entry(bbox=(1, 2, 3))], r'entry 1 has bbox \[1, 2, 3\], expected four numbers'),
         ([entry(bbox=(1, 2, 3, '4'))], "entry 0 has bbox .*'4'"),

@@ -81,6 +81,7 @@ def test_config_of_a_dataset_brings_names_and_text_tower(run, folder, monkeypatc
 @pytest.mark.parametrize(
     ('line', 'message'),
     [
+        ('clip.py ./clip.py', 'clip.py is read, and would be replaced'),
         ('coco', '--out FILE'),
         ('coco --out c.safetensors', 'Give --model and --checkpoint'),
         ('coco --out c.safetensors --model clip.py', 'random weights would mean nothing'),

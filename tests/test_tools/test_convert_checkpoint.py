@@ -64,4 +64,6 @@ def test_mistakes_are_told_and_nothing_is_written(run):
         status, printed = run(f'{line} --out out.pth')
         assert status == 2 and all(message in printed for message in messages)
         assert not Path('out.pth').exists()
+    status, printed = run('--sam sam.pth --config sam_tiny.py --out ./sam.pth')
+    assert status == 2 and 'sam.pth is read, and would be replaced' in printed
     assert run(f'{strange} --out out.pth --allow-unexpected strange.')[0] == 0

@@ -71,6 +71,12 @@ def test_a_detector_says_where_to_look(run_tool, folder):
         (('--names', 'dog', 'Dog'), "given more than once: 'dog', 'Dog'"),
         (('--names', ''), 'is empty'),
         (('--names', 'ids.txt'), 'ids.txt has a number or id before each name'),  # a file of names
+        (('--names', 'no.txt'), 'There is no text file no.txt'),
+        (
+            ('--names', 'dog', '--detector', SMALL[1]),
+            'ovsam_mini_boxes.py is prompted by annotations',
+        ),
+        (('--names', 'dog', '--tile-size', '0'), 'tile_size must be at least 16 pixels, not 0'),
         (('--names', 'dog', '--score-thr', '2'), 'score_thr must lie between 0 and 1, not 2.0'),
         (('--names', 'dog', '--points-per-side', '0'), 'points_per_side must be at least 1'),
     ],

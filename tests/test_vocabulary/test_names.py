@@ -143,6 +143,9 @@ def test_files_of_data_sets_are_vocabularies(tmp_path, file, content, names):
         ('a.csv', '"1","cat"\n"2","dog"', 'a number or id before each name'),
         ('a.txt', 'n01440764 tench, Tinca tinca\nn01443537 goldfish', 'a number or id before'),
         ('a.csv', '/m/011k07,Tortoise\n/m/011q46kg,Container', 'a number or id before'),
+        ('a.txt', '- cat\n- dog', 'a dash, quotes or a comma around each name'),
+        ('a.txt', '"cat",\n"dog"', 'quotes or a comma around each name'),
+        ('a.txt', 'cat,\ndog,\nowl', 'quotes or a comma around each name'),
         ('a.xml', '<annotation><object><name>cat', "begins with '<annotation>"),
         ('a.pbtxt', "item {\n  id: 1\n  name: 'cat'\n}", "begins with 'item {'"),
         ('a.csv', 'name,id\n' + 'x' * 200_000, 'it is no table'),
@@ -162,6 +165,12 @@ def test_files_of_other_kinds_are_refused(tmp_path, file, content, message):
 def test_brackets_without_end_are_no_json(tmp_path):
     (tmp_path / 'a.json').write_text('[' * 100_000)
     with pytest.raises(ValueError, match='a.json is truncated or no JSON'):
+        read_names(tmp_path / 'a.json')
+
+
+def test_a_number_has_one_name(tmp_path):
+    (tmp_path / 'a.json').write_text('{"0": "cat", "1": "dog", "0": "owl"}')
+    with pytest.raises(ValueError, match='a.json is .*an object has "0" twice'):
         read_names(tmp_path / 'a.json')
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ...engine.processes import SharedCounter, by_main_process, only_run
 from ...fonts import font_families
-from ...validation import require_at_least, require_fraction
+from ...validation import require_at_least, require_fraction, require_not_among
 from ..input_list import list_images
 from ..predictor import OVSAMPredictor
 from .formats import distinct_files, label_files, picture_folder, shard_files, write_labels
@@ -103,7 +103,8 @@ def auto_label(
         FileNotFoundError: There are no such images, or a file of the prompter is missing.
         FileExistsError: A file would be replaced.
         ValueError: An argument is unknown or out of range, an unfinished run had other settings,
-            another run is writing `out`, two images would have one file, or none can be read.
+            another run is writing `out`, two images would have one file, one would be replaced, or
+            none can be read.
     """
     require_fraction(score_thr=score_thr, unknown_below=unknown_below or 0)
     require_at_least(1, batch_size=batch_size, top_k=top_k, num_workers=num_workers, shard=shard)
@@ -123,6 +124,7 @@ def auto_label(
     if format == 'yolo':
         files += picture_files(out, paths).values()
     names = list(paths)
+    require_not_among(files, paths.values())
     shards = shard_files(out, names, shard) if shard else {}
     if show_dir is not None:
         show_dir = Path(show_dir)
@@ -142,8 +144,8 @@ def auto_label(
         label_config = label_config_of(labeler.names, label_config, polygons)
     batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
     settings = dict(labeler.settings, batch_size=batch_size)
-    journal = Journal(out.with_name(f'{out.name}.journal'), settings)
-    by_main_process(partial(_check_new, [*files, *shards], journal, overwrite))
+    journal = Journal(out, settings)
+    by_main_process(partial(journal.check_new, [*files, *shards], overwrite))
     with only_run(journal.folder / 'lock'):
         todo = by_main_process(partial(_todo, journal, batches, overwrite, progress))
         _label(labeler, paths, [batches[i] for i in todo], num_workers, journal, progress)
@@ -151,16 +153,6 @@ def auto_label(
         write = partial(write_labels, format=format, **about)
         results = {out: names, **shards}
         return by_main_process(partial(_finish, journal, paths, results, write, progress))
-
-
-def _check_new(files: Iterable[Path], journal: Journal, overwrite: bool) -> None:
-    """Make sure that no result is replaced, unless it is that of a run that goes on."""
-    there = [str(file) for file in files if file.exists()]
-    if there and not journal.folder.is_dir() and not overwrite:
-        raise FileExistsError(
-            f'There is already {", ".join(there[:3])}{" ..." * (len(there) > 3)}. Write '
-            'somewhere else, or replace it with overwrite (--overwrite).'
-        )
 
 
 def _todo(
@@ -249,6 +241,8 @@ def _finish(
 ) -> Labeled:
     """Write the result, files with the images of some names, and remove the journal."""
     places = journal.places()
+    if not places.keys() >= paths.keys():
+        raise FileNotFoundError(f'What is done is no longer in {journal.folder}: run it again.')
     unreadable = {name: read_record(places[name])['error'] for name in paths if places[name].failed}
     readable = {name: path for name, path in paths.items() if name not in unreadable}
     if not readable:

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ...fileio import atomic_path, write_atomic
+from ...fileio import atomic_path, mark_results, write_atomic
 from ...validation import require_choice
 from ...version import __version__
 from ..input_list import file_key
@@ -71,9 +71,10 @@ def shard_files(out: Path, names: Sequence[str], size: int) -> dict[Path, Sequen
 
 def picture_folder(out: Path, format: str, source: str | os.PathLike) -> Path | None:
     """The folder below `source` that pictures of a format go to, if it has them and it is there."""
-    folders = dict(yolo=out / 'images', coco_panoptic=out.with_suffix(''))
-    folder = folders.get(format)
-    is_below = folder is not None and Path(source).resolve() in folder.resolve().parents
+    if format not in ('yolo', 'coco_panoptic'):
+        return None
+    folder = out / 'images' if format == 'yolo' else out.with_suffix('')
+    is_below = Path(source).resolve() in folder.resolve().parents
     return folder if is_below else None
 
 
@@ -184,6 +185,7 @@ def _panoptic_annotations(
         ids, segments = label_map(non_overlapping(things), shape, names)
         path = _label_file(out, 'coco_panoptic', record['file_name'])
         colors = np.stack([ids >> 16, ids >> 8, ids], axis=2).astype(np.uint8)  # as OpenCV has BGR
+        mark_results(out.with_suffix(''))
         write_atomic(path, cv2.imencode('.png', colors)[1].tobytes())
         file_name = path.relative_to(out.with_suffix('')).as_posix()
         yield dict(image_id=image_id, file_name=file_name, segments_info=segments)
@@ -275,6 +277,7 @@ def write_yolo(
             lines.append(f'{labels[thing["name"]]} {numbers}\n')
         write_atomic(_label_file(out, 'yolo', record['file_name']), ''.join(lines))
     for name, picture in picture_files(out, images).items():
+        mark_results(out / 'images')
         link_or_copy(images[name], picture)
     for file, chosen in split(out, images).items():
         write_atomic(out / file, ''.join(f'./images/{name}\n' for name in chosen))

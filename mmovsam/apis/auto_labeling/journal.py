@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from ...checkpoints.fingerprint import hash_of, module_fingerprint
 from ...fileio import errors_naming
+from ...version import __version__
+from ..predictor import OVSAMPredictor
 
 VERSION = 1
 
@@ -28,14 +31,29 @@ class Place(NamedTuple):
 class Journal:
     """Records of images, by their `file_name`, that outlive the processes that write them.
 
-    A line is a record with its checksum; the first one holds the settings, JSON, that records
-    depend on. A process that is killed leaves whole lines and at most one torn one, which `open`
-    cuts off. Nothing else changes what is written. The folder has a file for each process.
+    The folder lies beside the result, `out`, and has a file for each process. A line is a record
+    with its checksum; the first one holds the settings, JSON, that records depend on. A process
+    that is killed leaves whole lines and at most one torn one, which `open` cuts off. Nothing else
+    changes what is written.
     """
 
-    def __init__(self, folder: Path, settings: Mapping) -> None:
-        self.folder = folder
+    def __init__(self, out: Path, settings: Mapping) -> None:
+        out = out if out.name.strip('.') else out.resolve()
+        self.folder = out.with_name(f'{out.name}.journal')
         self.settings = json.loads(json.dumps(settings))  # as a file has them, tuples as lists
+
+    def check_new(self, files: Iterable[Path], overwrite: bool) -> None:
+        """Make sure that no result is replaced, unless it is that of a run that goes on.
+
+        Raises:
+            FileExistsError: One of the files is there, without a journal or `overwrite`.
+        """
+        there = [str(file) for file in files if file.exists()]
+        if there and not self.folder.is_dir() and not overwrite:
+            raise FileExistsError(
+                f'There is already {", ".join(there[:3])}{" ..." * (len(there) > 3)}. Write '
+                'somewhere else, or replace it with overwrite (--overwrite).'
+            )
 
     def open(self, overwrite: bool = False) -> dict[str, Place]:
         """Make the folder, or take up what is in it. For one process, before others write.
@@ -105,6 +123,20 @@ class Journal:
             for key in {**was, **now}
             if was.get(key) != now.get(key)
         ]
+
+
+def model_settings(predictor: OVSAMPredictor, names: Sequence[str] | None = None) -> dict:
+    """What records depend on that a predictor finds; `names` are those of its vocabulary."""
+    model, classifier = predictor.model, predictor.classifier
+    names = predictor.vocabulary if names is None else names
+    value_range = predictor.value_range
+    return dict(
+        version=__version__,
+        model=module_fingerprint(model, without='classifier'),
+        test_cfg=model.test_cfg,
+        vocabulary=classifier and hash_of([names, module_fingerprint(classifier)]),
+        **({} if value_range is None else dict(value_range=value_range)),
+    )
 
 
 def read_record(place: Place) -> dict:

@@ -10,12 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...checkpoints.fingerprint import hash_of, module_fingerprint
-from ...fileio import write_atomic
-from ...version import __version__
+from ...fileio import mark_results, write_atomic
 from ..large_image import LargeImage
 from ..predictor import OVSAMPredictor
 from .formats import UNNAMED, object_polygons, object_record
+from .journal import model_settings
 from .overlay import draw_objects
 from .sources import Found, Source
 
@@ -49,15 +48,9 @@ class Labeler:
         self.names = self.predictor.vocabulary or (UNNAMED,)
         if self.unknown_below is not None and UNKNOWN not in self.names:
             self.names += (UNKNOWN,)
-        model, classifier = self.predictor.model, self.predictor.classifier
-        value_range = self.predictor.value_range
         self.settings = dict(
-            version=__version__,
-            model=module_fingerprint(model, without='classifier'),
-            test_cfg=model.test_cfg,
-            vocabulary=classifier and hash_of([self.names, module_fingerprint(classifier)]),
+            **model_settings(self.predictor, self.names),
             **self.source.settings,
-            **({} if value_range is None else dict(value_range=value_range)),
             score_thr=self.score_thr,
             unknown_below=self.unknown_below,
             top_k=self.top_k,
@@ -99,6 +92,7 @@ class Labeler:
                     image = image.window(0, 0, width, height)
                 picture = draw_objects(image, objects, self.names, font=self.font)
                 _, data = cv2.imencode('.jpg', picture)
+                mark_results(self.show_dir)
                 write_atomic(picture_path(self.show_dir, name), data.tobytes())
         return records
 

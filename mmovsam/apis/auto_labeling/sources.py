@@ -14,7 +14,7 @@ import numpy as np
 from mmdet.structures import DetDataSample
 
 from ...checkpoints.fingerprint import module_fingerprint
-from ...prompts import DetectorPrompter, FilePrompter, Prompter, Prompts
+from ...prompts import DetectorPrompter, FilePrompter, GTPrompter, Prompter, Prompts
 from ...prompts.result_files import PICKLES
 from ...validation import require_fraction, require_known
 from ..image_input import read_image
@@ -213,6 +213,10 @@ def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, st
     """A detector with its weights, and what tells it from others."""
     prompter = DetectorPrompter(detector, **options)
     prompter.init_weights()
+    if isinstance(getattr(prompter.detector, 'prompter', None), GTPrompter):
+        raise ValueError(
+            f'{detector} is prompted by annotations: give a detector that finds boxes.'
+        )
     return prompter, module_fingerprint(prompter.detector)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -189,6 +190,41 @@ def test_pictures_of_a_format_are_no_images_of_the_next_run(run, folder, format)
     out = 'images/out.json' if format == 'coco_panoptic' else 'images/out'
     for _ in range(2):
         assert run(out, format=format, overwrite=True).num_images == 6
+    assert run('next.json').num_images == 6
+
+
+def test_a_journal_that_was_removed_is_told(run, folder, monkeypatch):
+    label = Labeler.label
+
+    def cleaned(self, given):
+        shutil.rmtree(folder / 'out.json.journal')
+        monkeypatch.setattr(Labeler, 'label', label)
+        return label(self, given)
+
+    monkeypatch.setattr(Labeler, 'label', cleaned)
+    with pytest.raises(FileNotFoundError, match='no longer in .*out.json.journal: run it again'):
+        run()
+    assert run().num_images == 6
+
+
+def test_no_label_replaces_an_image(run, folder):
+    before = (folder / 'images/c.jpg').read_bytes()
+    os.symlink(folder / 'images', folder / 'linked')
+    for out in ('images/c.jpg', 'linked/c.jpg'):
+        with pytest.raises(ValueError, match='c.jpg is read, and would be replaced'):
+            run(out, overwrite=True)
+    assert (folder / 'images/c.jpg').read_bytes() == before
+
+
+@pytest.mark.parametrize('out', ['.', '..'])
+def test_labels_may_go_to_the_folder_one_is_in(model, folder, monkeypatch, out):
+    (folder / 'inner' / 'here').mkdir(parents=True)
+    monkeypatch.chdir(folder / 'inner' / 'here')
+    predictor = OVSAMPredictor(model, cache_size=0)
+    about = dict(prompter_options=ALL, format='labelme', progress=False)
+    auto_label(predictor, folder / 'images', out, **about)
+    assert (folder / 'inner' / 'here' / out / 'a' / '1.json').is_file()
+    assert not list(folder.rglob('*.journal'))
 
 
 def test_other_pictures_are_not_replaced_unless_asked(run, folder):
@@ -345,12 +381,14 @@ def test_pictures_are_there_for_all_images_and_are_no_images(run, stopped, folde
     stopped(3, show_dir=show_dir)
     run(show_dir=show_dir)
     assert len(read(folder / 'out.json')['images']) == 6
-    found = sorted(path.relative_to(show_dir).as_posix() for path in show_dir.rglob('*.*'))
+    found = sorted(path.relative_to(show_dir).as_posix() for path in show_dir.rglob('*.*g'))
     assert found == ['a/1.png.jpg', 'a/b/2.jpg', 'c.jpg', 'd.png.jpg', 'e.jpg', 'f.png.jpg']
     with Image.open(show_dir / 'c.jpg') as shown, Image.open(folder / 'images/c.jpg') as image:
         factor = shown.size[0] // image.size[0]
         assert factor > 1 and shown.size == tuple(factor * side for side in image.size)
         assert np.abs(np.subtract(shown, image.resize(shown.size), dtype=float)).mean() > 10
+    run('next.json')
+    assert len(read(folder / 'next.json')['images']) == 6
 
 
 def test_model_without_names_calls_all_an_object_and_keeps_its_image(folder, picture):

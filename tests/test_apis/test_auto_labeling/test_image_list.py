@@ -5,6 +5,7 @@ import os
 import pytest
 
 from mmovsam.apis.input_list import list_images, list_inputs
+from mmovsam.fileio import RESULTS, mark_results
 
 FILES = ('b.jpg', 'a/2.PNG', 'a/1.jpeg', 'a/deep/3.webp', 'a/notes.txt', '.hidden/4.jpg', '.5.jpg')
 NAMES = ['a/1.jpeg', 'a/2.PNG', 'a/deep/3.webp', 'b.jpg']
@@ -28,6 +29,37 @@ def test_folder_is_searched_to_the_bottom_but_not_where_it_is_hidden(folder):
     assert list(list_images(folder, leave_out=['images/none'])) == NAMES
     with pytest.raises(ValueError, match=r'images has no images besides those in \.'):
         list_images(folder, leave_out=['.'])  # pictures would go where the images are
+
+
+def test_marked_folders_have_results_unless_they_are_named(folder, logged):
+    mark_results(folder / 'a')
+    assert list(list_images(folder)) == list(list_images('images/**/*')) == ['b.jpg']
+    assert list_inputs(folder) == list_inputs(f'{folder}/**/*.[jw]*') == [str(folder / 'b.jpg')]
+    assert 'images/a is left out: it has results of an earlier run' in logged.text
+    assert list(list_images('images/a')) == ['1.jpeg', '2.PNG', 'deep/3.webp']
+    assert list(list_images('images/a/*')) == ['1.jpeg', '2.PNG']
+    (folder / 'a' / RESULTS).unlink()
+    assert list(list_images(folder)) == NAMES
+
+
+def test_folders_that_cannot_be_read_are_named(folder, monkeypatch, logged):
+    scandir = os.scandir
+
+    def denied(place):
+        if str(place).endswith('deep'):
+            raise PermissionError(13, 'Permission denied', str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, 'scandir', denied)
+    assert list(list_images(folder)) == ['a/1.jpeg', 'a/2.PNG', 'b.jpg']
+    assert 'images/a/deep is left out: Permission denied.' in logged.text
+
+
+def test_folders_that_systems_make_are_left_out(folder):
+    for name in ('@eaDir/b.jpg', '__MACOSX/a', '#recycle'):
+        (folder / name).mkdir(parents=True)
+        (folder / name / '6.jpg').touch()
+    assert list(list_images(folder)) == NAMES
 
 
 def test_links_are_followed_and_a_circle_ends(folder):

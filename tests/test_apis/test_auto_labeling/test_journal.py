@@ -11,7 +11,7 @@ RECORDS = [dict(file_name=f'{i}.jpg', objects=[dict(name='Ö\n', score=0.1 * i)]
 
 
 def journal(folder, **changes):
-    return Journal(folder / 'out.journal', dict(SETTINGS, **changes))
+    return Journal(folder / 'out', dict(SETTINGS, **changes))
 
 
 def write(folder, records, rank=0, **changes):
