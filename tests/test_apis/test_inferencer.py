@@ -204,7 +204,7 @@ def test_files_are_fetched_from_their_address(inferencer, folder, files, tmp_pat
     assert (
         'no file backend for ftp2://host/a.jpg' in found[2]['error'] and len(logged.messages) == 2
     )
-    assert sorted(path.name for path in tmp_path.glob('out/*/*')) == ['b.jpg', 'b.json']
+    assert sorted(path.name for path in tmp_path.glob('out/*/[!.]*')) == ['b.jpg', 'b.json']
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,8 @@ def test_bad_file_is_told_and_the_others_go_on(
     assert len(logged.messages) == 1 and bad['error'] in logged.text
     assert [picture is None for picture in given['visualization']] == [False, True, False, False]
     written = sorted(path.stem for path in tmp_path.glob('out/preds/*'))
-    assert written == sorted(path.stem for path in tmp_path.glob('out/vis/*')) == ['a', 'b', 'c']
+    shown = sorted(path.stem for path in tmp_path.glob('out/vis/[!.]*'))
+    assert written == shown == ['a', 'b', 'c']
     with pytest.raises(ValueError, match='aa.jpg is truncated'):
         inferencer(folder / 'aa.jpg')  # none can be read
 
@@ -339,7 +340,7 @@ def test_detector_of_the_config_prompts(tmp_path):
 def test_pictures_and_a_json_for_each_image_are_written(inferencer, files, tmp_path):
     given = inferencer(files, out_dir=tmp_path / 'out', no_save_pred=False, pred_score_thr=0)
     assert given['visualization'] == []  # not kept in memory
-    paths = sorted(path.relative_to(tmp_path / 'out') for path in tmp_path.glob('out/*/*'))
+    paths = sorted(path.relative_to(tmp_path / 'out') for path in tmp_path.glob('out/*/[!.]*'))
     expected = ['preds/a.json', 'preds/b.json', 'preds/c.json', 'vis/a.png', 'vis/b.jpg']
     assert list(map(str, paths)) == [*expected, 'vis/c.jpg']
     for path, prediction in zip(paths[:3], given['predictions']):
