@@ -16,21 +16,16 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-HEADING = '## Install'
-LOOK_AT_AN_IMAGE = """
-import numpy as np
-from mmovsam.apis import OVSAMPredictor
-predictor = OVSAMPredictor.from_config('mini/ovsam_mini_boxes.py')
-predictor.set_image(np.zeros((60, 80, 3), np.uint8))
-result = predictor.predict(box=[5, 6, 50, 40], multimask_output=False)
-print(result.masks.shape, result.names[0][0])
-"""
+
+
+def readme_block(heading, language):
+    """The first block of a language below a heading."""
+    section = (ROOT / 'README.md').read_text().split(f'{heading}\n')[1].split('\n## ')[0]
+    return re.search(rf'```{language}\n(.*?)```', section, re.DOTALL)[1]
 
 
 def readme_commands():
-    """The lines of the first block of commands below the heading."""
-    section = (ROOT / 'README.md').read_text().split(f'{HEADING}\n')[1].split('\n## ')[0]
-    block = re.search(r'```bash\n(.*?)```', section, re.DOTALL)[1]
+    block = readme_block('## Install', 'bash')
     return [line.split('  #')[0].strip() for line in block.splitlines() if line.strip()]
 
 
@@ -63,7 +58,10 @@ def test_commands_of_the_readme_give_a_working_package(typed):
     for line in commands:
         output = typed(line)
     assert 'operators is in' in output.strip().splitlines()[-1]
-    assert '(1, 60, 80)' in typed(f'cd / && python -c {shlex.quote(LOOK_AT_AN_IMAGE)}')
+    look_at_a_photograph = readme_block('## Use it from Python', 'python')
+    name, mask = typed(f'cd / && python -c {shlex.quote(look_at_a_photograph)}').splitlines()[-2:]
+    assert 'spoon' in name
+    assert re.fullmatch(r'espresso \d+ pixels', mask)
     assert 'nothing to do' in typed(commands[-1])
 
 

@@ -23,7 +23,7 @@ from .names import plain_name, split_name
 from .packing import pack_matrix, unpack_matrices
 from .sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from .text_classifier import TextClassifier, load_classifier
-from .wordnet import Synset, load_nouns
+from .wordnet import Synset, load_nouns, may_mean
 
 HEAD_CHANNELS = 32  # of the sentence encoder's attention
 NAME_ORDER = 0.2
@@ -104,8 +104,10 @@ class PhotoTokenizer:
             if found := _NOUNS_AND_ID.fullmatch(name):
                 nouns, wnid = found.groups()
                 self._meanings[wnid] = row
-            for noun in (plain_name(nouns), *split_name(nouns)):
-                self._rows.setdefault(noun, row)
+            self._rows.setdefault(plain_name(nouns), row)
+            for noun in split_name(nouns):
+                if may_mean(noun, split_name(nouns)[0]):
+                    self._rows.setdefault(noun, row)
 
     def row(self, text: str) -> int | None:
         """Which known name a text is, as given or by any of its nouns; None if it is none."""

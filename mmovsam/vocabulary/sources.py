@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from .names import split_name
-from .wordnet import read_synsets
+from .wordnet import read_lvis, read_synsets
 
-_LVIS_FILE = Path(__file__).with_name('lvis_v1.json')
 _PASCAL_CONTEXT_FILE = Path(__file__).with_name('pascal_context.txt')
 
 
@@ -32,8 +30,7 @@ def _coco() -> dict:
 
 def _lvis() -> dict:
     # As an annotation file has them: one name is spelled otherwise in MMDetection's list.
-    categories = json.loads(_LVIS_FILE.read_text(encoding='utf-8'))['categories']
-    classes, frequencies, synonyms = zip(*categories)
+    classes, frequencies, synonyms, _ = zip(*read_lvis())
     novel = tuple(frequency == 'r' for frequency in frequencies)
     return dict(classes=classes, novel=novel, synonyms=tuple(map(tuple, synonyms)))
 

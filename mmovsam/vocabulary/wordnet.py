@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from .names import split_name
 
+_LVIS_FILE = Path(__file__).with_name('lvis_v1.json')
 # Kinds of persons. Half of them are slang words for people, such as `cow` and `sheep`.
 _PERSONS = ('n09570298', 'n10788852')
 _PARENTHESES = re.compile(r'\s*\(.*?\)')
@@ -66,14 +69,41 @@ class Nouns:
         """The meanings of a noun in lower case, in the order of their ids.
 
         What stands in parentheses is passed over, and so is a plural's `s` where the plural itself
-        is no known noun. Kinds of persons count only where there is no other meaning.
+        is no known noun. Kinds of persons count only where there is no other meaning, and of a noun
+        of LVIS only what LVIS may mean: see `may_mean`.
         """
         bare = _PARENTHESES.sub('', name)
         for form in (name, bare, bare.removesuffix('s')):
             senses = self._by_name.get(form, [])
             if senses:
+                senses = [each for each in senses if may_mean(form, split_name(each.names)[0])]
                 return [sense for sense in senses if not sense.is_person] or senses
         return []
+
+
+@lru_cache(maxsize=1)
+def read_lvis() -> list[tuple[str, str, list[str], str]]:
+    """LVIS's categories: name, frequency, other names, and the first name of the synset."""
+    return json.loads(_LVIS_FILE.read_text(encoding='utf-8'))['categories']
+
+
+@lru_cache(maxsize=1)
+def _everyday_nouns() -> dict[str, set[str]]:
+    """The first names of the synsets that LVIS means by each of its nouns."""
+    firsts = defaultdict(set)
+    for name, _, others, first in read_lvis():
+        for noun in (name, *others):
+            firsts[_PARENTHESES.sub('', noun.lower().replace('_', ' '))].add(first)
+    return firsts
+
+
+def may_mean(noun: str, first: str) -> bool:
+    """Whether a noun can be meant as a name of the synset that has this first name.
+
+    LVIS says so of its own nouns: a wheel is none of `'bicycle, bike, wheel, cycle'`, and a straw
+    is no pale yellow. The first name itself always can.
+    """
+    return first in _everyday_nouns().get(noun, {first}) or first == noun
 
 
 @lru_cache(maxsize=1)
