@@ -166,8 +166,9 @@ class PhotoReport:
                 rivals = own[:, : len(classes)].clone()
                 rivals[:, label] = -torch.inf
                 rivals = rivals.amax(1, keepdim=True)
-                right.append((own[:, [column[word] for word in group]] > rivals).float().mean())
-        return dict(result, one_at_a_time=100 * float(torch.stack(right).mean()))
+                found = own[:, [column[word] for word in group]] > rivals
+                right.append(float(found.float().mean()))
+        return dict(result, one_at_a_time=100 * sum(right) / max(len(right), 1))
 
     def many_names(self) -> dict[str, float]:
         """How often the first of many names is akin to the label, and any of the first five."""
@@ -217,11 +218,11 @@ class PhotoReport:
                 ]
                 views['crops'].append(tower.project(torch.cat(features)))
                 names = [self.photographs.objects[row]['name'] for row in batch.objects.tolist()]
-                labels += [vocabulary.index(name) for name in names]
-        result = {}
+                labels += [vocabulary.index(n) if n in vocabulary else -1 for n in names]
+        labels, result = torch.tensor(labels), {}
         for view, embeddings in views.items():
             cosines = F.normalize(torch.cat(embeddings), dim=1) @ rows.T
-            for key, value in accuracy(cosines, torch.tensor(labels)).items():
+            for key, value in accuracy(cosines[labels >= 0], labels[labels >= 0]).items():
                 result[f'{view}_{key}'] = value
         return result
 

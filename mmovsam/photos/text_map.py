@@ -43,6 +43,9 @@ def learned_map(text: PhotoTextModel, known: TextClassifier) -> KernelMap:
         known: Rows of ImageNet's 1,000 names and of those that were learned.
     """
     names, rows = known.names[1000:], F.normalize(known.flat()[0][1000:], dim=1)
+    base = imagenet_map(text)
+    if not names:
+        return base.first(0)
     kinds = kinds_of(names)
     of_imagenet = {noun.wnid for noun in read_synsets('imagenet1k')}
     texts, labels, strengths = [], [], []
@@ -61,7 +64,6 @@ def learned_map(text: PhotoTextModel, known: TextClassifier) -> KernelMap:
             labels += [label] * len(each)
             strengths += [strength] * len(each)
     embeddings = _encode(text, texts)
-    base = imagenet_map(text)
     missing = (rows[labels] - base(embeddings)) * torch.tensor(strengths)[:, None]
     return KernelMap.fit(embeddings, missing, float(base.sharpness), RIDGE)
 

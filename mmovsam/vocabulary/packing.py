@@ -23,7 +23,7 @@ def quantize(weight: Tensor, bits: int, group: int | None = None) -> tuple[Tenso
     group = columns if group is None else group
     if bits not in _BITS or columns % group:
         raise ValueError(f'cannot round {columns} columns to {bits} bits in groups of {group}')
-    values = weight.float().reshape(rows, -1, group)
+    values = weight.float().reshape(rows, columns // group, group)
     largest = 2 ** (bits - 1) - 1
     top = values.abs().amax(-1, keepdim=True) / largest
     best, best_scale, least = values, top.half(), torch.full_like(top, torch.inf)

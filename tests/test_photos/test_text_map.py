@@ -56,3 +56,15 @@ def test_what_was_learned_before_is_replaced_and_imagenets_part_stays(known, wri
     assert len(once.anchors) == len(twice.anchors) > IMAGENET_TEXTS
     shipped = load_photo_text('mmovsam://photo_text.safetensors')[0]
     torch.testing.assert_close(imagenet_map(shipped).weight, twice.weight[:IMAGENET_TEXTS])
+
+
+def test_without_a_learned_name_the_map_is_imagenets(known, written, tmp_path):
+    bare = dataclasses.replace(
+        known,
+        embeddings=known.flat()[0][:1000],
+        names=known.names[:1000],
+        counts=(1,) * 1000,
+        bias=torch.zeros(1000),
+    )
+    write_text_side(bare, tmp_path / 'bare.safetensors', written)
+    assert len(load_photo_text(tmp_path / 'bare.safetensors')[0].text_map.anchors) == IMAGENET_TEXTS
