@@ -27,7 +27,7 @@ from .augmentation import make_batch
 from .data import PhotoData, Photographs, load_photographs
 from .name_training import accuracy
 from .other_words import OTHER_WORDS
-from .text_map import imagenet_map
+from .text_map import RIDGE, imagenet_map
 from .tower import center_projection, set_imagenet_weights
 
 TEXT = 'mmovsam://photo_text.safetensors'
@@ -126,19 +126,9 @@ class PhotoReport:
             if number in (3, 5):
                 ious[f'clicks_{number}'] += [mask_iou(*pair) for pair in zip(masks, truth)]
 
-    def names(self, groups: dict[str, set[str]] | None = None) -> dict[str, float]:
-        """Accuracy with annotated boxes, in the predictor's vocabulary.
-
-        The `groups` are sets of names that are also counted by themselves.
-        """
-        vocabulary = list(self.predictor.vocabulary)
-        scores, labels = self._scores_of_names(self.predictor, vocabulary)
-        result = accuracy(scores, labels)
-        for group, members in (groups or {}).items():
-            chosen = torch.tensor([vocabulary[label] in members for label in labels])
-            own = accuracy(scores[chosen], labels[chosen])
-            result.update({f'{group}_{key}': value for key, value in own.items()})
-        return result
+    def names(self) -> dict[str, float]:
+        """Accuracy with annotated boxes, in the predictor's vocabulary."""
+        return accuracy(*self._scores_of_names(self.predictor, list(self.predictor.vocabulary)))
 
     def other_words(self, draws: int = 20) -> dict[str, float]:
         """Accuracy where classes are called by other words: all of them, drawn, or one at a time.
@@ -269,9 +259,9 @@ class PhotoReport:
         labels = torch.arange(len(photographs.paths))  # one for each class, in their order
         embeddings, logits = self._embed_whole(predictor, photographs)
         result = {f'imagenet_{key}': value for key, value in accuracy(logits, labels).items()}
-        text_map = load_photo_text(TEXT)[0].text_map
+        text_map = imagenet_map(load_photo_text(TEXT)[0])
         sharpness = float(text_map.sharpness)
-        names, described = text_map.anchors[:2000].split(1000)
+        names, described = text_map.anchors.split(1000)
         rows = F.normalize(known.flat()[0], dim=1)
         for kind, texts in dict(name=names, described=described).items():
             parts = defaultdict(list)
@@ -280,7 +270,7 @@ class PhotoReport:
                 test, train = order[:200], order[200:]
                 fitted = KernelMap.fit(
                     torch.cat((names[train], described[train])), rows[train].repeat(2, 1),
-                    sharpness, 0.2,
+                    sharpness, RIDGE,
                 )  # fmt: skip
                 mapped = F.normalize(fitted(texts[test]), dim=1)
                 own = accuracy(embeddings[test] @ mapped.T, torch.arange(200))

@@ -6,14 +6,12 @@ from os import PathLike
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ..checkpoints import save_safetensors
 from ..checkpoints.loading import load_checkpoint_file
 from ..vocabulary import TextClassifier, load_photo_text
 from ..vocabulary.kinship import kinds_of
-from ..vocabulary.names import split_name
-from ..vocabulary.photo_text import ARTICLES, KernelMap, PhotoTextModel
+from ..vocabulary.photo_text import KernelMap, PhotoTextModel, with_article
 from ..vocabulary.wordnet import read_synsets
 
 IMAGENET_TEXTS = 2000
@@ -23,7 +21,6 @@ KINDS, SHARE_OF_KINDS = 10, 70
 """How many kinds of a learned name are texts at least, and of how many there is one."""
 STRENGTH_OF_KINDS = 0.1
 """How far a kind moves to its name. Farther, kinds would be found in place of the name itself."""
-TEXTS_AT_ONCE = 64
 
 
 def imagenet_map(text: PhotoTextModel) -> KernelMap:
@@ -53,17 +50,14 @@ def learned_map(text: PhotoTextModel, known: TextClassifier) -> KernelMap:
         others = [noun for noun in kinds[name] if noun.wnid not in of_imagenet]
         most = max(KINDS, len(others) // SHARE_OF_KINDS)
         others = others[:: max(1, len(others) // most)][:most]
-        own = {_with_article(name), name, *text.phrases(name)}
-        of_kinds = {
-            t
-            for noun in others
-            for t in (noun.description, _with_article(split_name(noun.names)[0]))
-        }
+        own = {with_article(name), name, *text.phrases(name)}
+        of_kinds = {noun.description for noun in others}
+        of_kinds |= {with_article(noun.first) for noun in others}
         for each, strength in ((own, 1.0), (of_kinds - own, STRENGTH_OF_KINDS)):
             texts += sorted(each)
             labels += [label] * len(each)
             strengths += [strength] * len(each)
-    embeddings = _encode(text, texts)
+    embeddings = text.encoder(text.tokenizer.word_pieces(texts))
     missing = (rows[labels] - base(embeddings)) * torch.tensor(strengths)[:, None]
     return KernelMap.fit(embeddings, missing, float(base.sharpness), RIDGE)
 
@@ -79,17 +73,9 @@ def write_text_side(
     """
     checkpoint = load_checkpoint_file(source)
     state = dict(checkpoint['state_dict'])
-    for name, part in learned_map(load_photo_text(source)[0], known).packed().items():
+    text = load_photo_text(source)[0]
+    text.text_map = imagenet_map(text)  # by which it chooses meanings, too
+    for name, part in learned_map(text, known).packed().items():
         if part.ndim:
             state[name] = torch.cat((state[name][:IMAGENET_TEXTS], part))
     save_safetensors(state, path, checkpoint['meta'])
-
-
-def _with_article(name: str) -> str:
-    return name if name.startswith(ARTICLES) else f'a {name}'
-
-
-def _encode(text: PhotoTextModel, texts: list[str]) -> Tensor:
-    pieces = text.tokenizer.word_pieces
-    parts = [texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE)]
-    return torch.cat([text.encoder(pieces(part)) for part in parts])

@@ -85,6 +85,11 @@ class KernelMap(nn.Module):
         return self.kernel(texts) @ self.weight
 
 
+def with_article(name: str) -> str:
+    """A name as that of a thing: `'a cup'`."""
+    return name if name.startswith(ARTICLES) else f'a {name}'
+
+
 class PhotoTokenizer:
     """Texts to tokens of the sentence encoder, preceded by which known name a text is.
 
@@ -105,8 +110,9 @@ class PhotoTokenizer:
                 nouns, wnid = found.groups()
                 self._meanings[wnid] = row
             self._rows.setdefault(plain_name(nouns), row)
-            for noun in split_name(nouns):
-                if may_mean(noun, split_name(nouns)[0]):
+            first, *others = split_name(nouns)
+            for noun in (first, *others):
+                if may_mean(noun, first):
                     self._rows.setdefault(noun, row)
 
     def row(self, text: str) -> int | None:
@@ -188,12 +194,11 @@ class PhotoTextModel(nn.Module):
             row = self.tokenizer.row_of_synset(sense.wnid)
         if row is not None:
             return (self.tokenizer.names[row],)
-        with_article = name if name.startswith(ARTICLES) else f'a {name}'
         if sense is None:
-            return (with_article,)
+            return (with_article(name),)
         if wnid is not None:
             return (sense.description,)
-        return sense.description, f'{name}: {sense.definition}', with_article
+        return sense.description, f'{name}: {sense.definition}', with_article(name)
 
     def name_bias(self, phrases: Sequence[str]) -> float:
         """What is added to the cosine similarity of a name that `phrases` stand for."""

@@ -38,6 +38,11 @@ class Synset:
         return f'{self.names}: {self.definition}'
 
     @property
+    def first(self) -> str:
+        """The first of its names, in lower case."""
+        return split_name(self.names)[0]
+
+    @property
     def is_person(self) -> bool:
         """Whether it is a kind of persons, of which there are 2,800."""
         return _PERSONS[0] <= self.wnid <= _PERSONS[1]
@@ -76,7 +81,7 @@ class Nouns:
         for form in (name, bare, bare.removesuffix('s')):
             senses = self._by_name.get(form, [])
             if senses:
-                senses = [each for each in senses if may_mean(form, split_name(each.names)[0])]
+                senses = [each for each in senses if may_mean(form, each.first)]
                 return [sense for sense in senses if not sense.is_person] or senses
         return []
 

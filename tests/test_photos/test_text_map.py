@@ -54,6 +54,8 @@ def test_what_was_learned_before_is_replaced_and_imagenets_part_stays(known, wri
     write_text_side(known, again, written)
     once, twice = (load_photo_text(path)[0].text_map for path in (written, again))
     assert len(once.anchors) == len(twice.anchors) > IMAGENET_TEXTS
+    torch.testing.assert_close(once.anchors, twice.anchors)
+    torch.testing.assert_close(once.weight, twice.weight)
     shipped = load_photo_text('mmovsam://photo_text.safetensors')[0]
     torch.testing.assert_close(imagenet_map(shipped).weight, twice.weight[:IMAGENET_TEXTS])
 
