@@ -16,7 +16,7 @@ from ..models.heads.open_vocab_classifier import fuse_opinions
 from ..prompts import Prompts
 from ..validation import require_at_least, require_choice, require_fraction, require_known
 from ..vocabulary import TextClassifier, split_name
-from ..vocabulary.kinship import are_akin
+from ..vocabulary.related_nouns import are_related
 from .everything import OUTPUT_MODES
 from .inference_results import measured
 from .tidying import mask_quality, touching
@@ -62,7 +62,7 @@ class FindMode:
         The masks of `segment_everything`, or of the `bboxes` that are given, are the candidates. A
         candidate is an object of a name if that is the likeliest among its competitors, and if the
         `score` is high enough. The competitors are the other names and the `background`, without
-        those that may be right of the same thing, see `mmovsam.vocabulary.kinship.are_akin`. A mask
+        those that may be right of the same thing, see `vocabulary.related_nouns.are_related`. A mask
         may have several names that do not compete, such as `'person'` and `'woman'`.
 
         Of the masks of one name the best score comes first. A later one is left out if it overlaps
@@ -259,7 +259,7 @@ class NameContest:
     """How probable each name that is looked for is, among those that are not akin to it.
 
     The other names and the background compete with a name, but for those that may be right of the
-    same thing, see `are_akin`: whether it is a cup says nothing against a red cup.
+    same thing, see `are_related`: whether it is a cup says nothing against a red cup.
 
     Args:
         queries: Classifiers of the names that are looked for, all of one model and with names.
@@ -315,7 +315,7 @@ class NameContest:
 def _rivals(queries: tuple[str, ...], names: tuple[str, ...]) -> list[np.ndarray]:
     """Which names compete with each that is looked for, as indices `(C,)`."""
     return [
-        np.flatnonzero([not are_akin(name, other) for other in names]).astype(np.int32)
+        np.flatnonzero([not are_related(name, other) for other in names]).astype(np.int32)
         for name in queries
     ]
 

@@ -21,8 +21,8 @@ from ..models.detectors.crops import crop_windows
 from ..models.detectors.region_crops import cut_out
 from ..prompts.gt_prompter import deepest_point
 from ..vocabulary import Vocabulary, load_classifier, load_photo_text
-from ..vocabulary.kinship import are_akin
 from ..vocabulary.photo_text import KernelMap
+from ..vocabulary.related_nouns import are_related
 from .augmentation import make_batch
 from .data import PhotoData, Photographs, load_photographs
 from .name_training import accuracy
@@ -170,7 +170,7 @@ class PhotoReport:
             for objects in self.images(source, predictor):
                 found = predictor.predict_batch(_boxes(objects), top_k=5)
                 for names, each in zip(found.names, objects):
-                    akin.append([are_akin(n.replace('_', ' '), each['name']) for n in names])
+                    akin.append([are_related(n.replace('_', ' '), each['name']) for n in names])
             akin = np.array(akin)
             result[f'{source}_top1'] = 100 * akin[:, 0].mean()
             result[f'{source}_top5'] = 100 * akin.any(1).mean()

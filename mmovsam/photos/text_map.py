@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from ..checkpoints import save_safetensors
 from ..checkpoints.loading import load_checkpoint_file
 from ..vocabulary import TextClassifier, load_photo_text
-from ..vocabulary.kinship import kinds_of
 from ..vocabulary.photo_text import KernelMap, PhotoTextModel, with_article
+from ..vocabulary.related_nouns import hyponyms_of
 from ..vocabulary.wordnet import read_synsets
 
 IMAGENET_TEXTS = 2000
@@ -43,7 +43,7 @@ def learned_map(text: PhotoTextModel, known: TextClassifier) -> KernelMap:
     base = imagenet_map(text)
     if not names:
         return base.first(0)
-    kinds = kinds_of(names)
+    kinds = hyponyms_of(names)
     of_imagenet = {noun.wnid for noun in read_synsets('imagenet1k')}
     texts, labels, strengths = [], [], []
     for label, name in enumerate(names):

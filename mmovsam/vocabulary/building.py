@@ -1,4 +1,4 @@
-"""Text classifiers by their files, or built when they are first needed."""
+"""Text classifiers from files, or built at first use."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ from .text_classifier import TextClassifier, load_classifier, save_classifier
 from .text_encoder import is_tag, load_text_encoder
 from .vocabulary import Vocabulary
 
-_VERSION = 1  # of what a text tower makes of names: a higher one leaves older files alone
+_VERSION = 1  # part of the cache key: raise it when the same inputs give another classifier
 
 
 def names_file(classifier: str | PathLike) -> bool:
-    """Whether this is the name of a text classifier's file, and not of what it is built of."""
+    """Whether `classifier` names a classifier file, rather than a vocabulary to build one from."""
     return '://' in str(classifier) or Path(classifier).suffix in SUFFIXES
 
 
 def find_classifier(
     classifier: str | PathLike, text_encoder: Mapping | None = None
 ) -> TextClassifier:
-    """A text classifier by the name of its file, or by what names its classes.
+    """Load a text classifier, or build one from a vocabulary.
 
-    What is built is encoded once on a machine: the embeddings are kept, see
-    `mmovsam.vocabulary.encoding`, and of several processes that ask at the same time one encodes
-    while the others wait.
+    Embeddings are cached on disk, see `mmovsam.vocabulary.encoding`. Of several processes that ask
+    for the same classifier one builds it while the others wait.
 
     Args:
-        classifier: A file as `load_classifier` takes it; or a source of `Vocabulary.from_source`:
-            `'lvis'`, `'coco'`, a text file, a registered data set.
+        classifier: A file for `load_classifier`, or a source for `Vocabulary.from_source`:
+            `'lvis'`, `'coco'`, a text file, a registered dataset.
         text_encoder: Arguments of `load_text_encoder`; needed to build.
     """
     if names_file(classifier):
@@ -51,9 +50,10 @@ def find_classifier(
             'tools/build_vocabulary.py as model.classifier.classifier.'
         )
     key = hash_of([vars(vocabulary), dict(text_encoder), _VERSION])
-    with _turn(key) as folder:
-        tag = is_tag(text_encoder.get('model'), text_encoder.get('checkpoint'))
-        file = folder / f'{key}.safetensors' if folder and tag else None
+    with _locked_cache(key) as folder:
+        # weights in a file may change under the same path, those of a tag do not
+        cacheable = is_tag(text_encoder.get('model'), text_encoder.get('checkpoint'))
+        file = folder / f'{key}.safetensors' if folder and cacheable else None
         if file is not None and file.is_file():
             with contextlib.suppress(ValueError):  # damaged: built again
                 return load_classifier(file)
@@ -72,8 +72,8 @@ def find_classifier(
 
 
 @contextlib.contextmanager
-def _turn(key: str) -> Iterator[Path | None]:
-    """One process after the other; yields where built ones are kept, None if they are not."""
+def _locked_cache(key: str) -> Iterator[Path | None]:
+    """Hold the lock of `key`; yields the folder of cached classifiers, None without a cache."""
     folder = cache_folder()
     with contextlib.ExitStack() as stack:
         try:
@@ -81,6 +81,6 @@ def _turn(key: str) -> Iterator[Path | None]:
                 folder /= 'vocabularies'
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(folder / f'{key}.lock'))
-        except OSError:  # a folder that cannot be written: the cache warns of it
+        except OSError:  # not writable: the cache of embeddings warns of it
             folder = None
         yield folder

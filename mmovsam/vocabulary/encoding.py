@@ -1,7 +1,7 @@
-"""Sentences to embeddings by a text tower, once: they are kept on disk.
+"""Embeddings of sentences, cached on disk.
 
-A file's name in `mmovsam.fileio.cache_folder` is a hash of everything that its content depends on,
-so it is never out of date; any file may be deleted at any time.
+A cache file's name is a hash of everything that its content depends on, so it is never out of date;
+any file in `mmovsam.fileio.cache_folder` may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..fileio import CACHE_VARIABLE, cache_folder
 from ..logs import warn
 from ..validation import require_at_least
 
-SILENT_SECONDS = 2.0  # encoding that takes no longer shows no progress
+SILENT_SECONDS = 2.0  # a progress bar appears after
 
-_VERSION = 1  # of what embeddings mean: a higher one leaves older files alone
-_TOKENIZED = 64  # sentences that tell one tokenizer from another
+_VERSION = 1  # part of the cache key: raise it when embeddings change
+_TOKENIZED = 64  # sentences whose tokens identify a tokenizer
 
 
 @torch.no_grad()
@@ -37,21 +37,21 @@ def encode_sentences(
     batch_size: int = 256,
     progress: bool = True,
 ) -> Tensor:
-    """(M, D) float32 on the CPU, one embedding for each of M groups of sentences that say the same.
+    """One embedding for each of M groups of sentences: (M, D) float32 on the CPU.
 
-    It is the mean of the L2-normalized embeddings of a group, normalized again, as in CLIP's prompt
-    ensembling (Radford et al., 2021, section 3.1.4). A sentence that is longer than the tower's
-    context is cut off at its end; the log says so. The model is one of open_clip, or anything with
-    its `encode_text`; its tokenizer makes (B, L) tokens of B texts.
+    It is the normalized mean of the group's L2-normalized embeddings, as in CLIP's prompt
+    ensembling (Radford et al., 2021, section 3.1.4). Sentences longer than the text tower's context
+    are truncated, with a warning. `text_model` needs open_clip's `encode_text`; `tokenizer` makes
+    (B, L) tokens of B texts.
 
     Raises:
-        ValueError: If `batch_size` is not positive or the model returns no finite numbers.
+        ValueError: If `batch_size` is not positive or an embedding is not finite.
     """
     require_at_least(1, batch_size=batch_size)
     sentences = list(chain.from_iterable(groups))
     rows = torch.arange(len(groups)).repeat_interleave(torch.tensor([len(g) for g in groups]))
     device = next((p.device for p in text_model.parameters()), torch.device('cpu'))
-    sums, cut = None, []
+    sums, truncated = None, []
     bar = tqdm(
         total=len(sentences),
         desc='encoding names',
@@ -63,7 +63,7 @@ def encode_sentences(
         for start in range(0, len(sentences), batch_size):
             texts = sentences[start : start + batch_size]
             tokens = tokenizer(texts)
-            cut += _cut_off(texts, tokens, tokenizer)
+            truncated += _truncated(texts, tokens, tokenizer)
             features = text_model.encode_text(tokens.to(device)).float().cpu()
             if sums is None:
                 sums = torch.zeros(len(groups), features.shape[1])
@@ -71,17 +71,17 @@ def encode_sentences(
             bar.update(len(texts))
     if not sums.isfinite().all():
         raise ValueError('the text tower returns NaN or infinity: are its weights loaded?')
-    if cut:
+    if truncated:
         warn(
-            f'{len(cut)} of {len(sentences)} sentences are longer than this text tower reads '
+            f'{len(truncated)} of {len(sentences)} sentences are longer than this text tower reads '
             f'({tokenizer.context_length} tokens) and were cut off at the end, such as '
-            f'{cut[0]!r}. Shorten the name, or give the class a prompt of its own.'
+            f'{truncated[0]!r}. Shorten the name, or give the class a prompt of its own.'
         )
     return F.normalize(sums, dim=-1)
 
 
-def _cut_off(texts: list[str], tokens: Tensor, tokenizer: Callable) -> list[str]:
-    """The texts that are longer than the context, of a tokenizer that knows its own."""
+def _truncated(texts: list[str], tokens: Tensor, tokenizer: Callable) -> list[str]:
+    """The texts longer than the tokenizer's context; none if it has no `context_length`."""
     length = getattr(tokenizer, 'context_length', None)
     if length is None:
         return []
@@ -94,14 +94,14 @@ def _cut_off(texts: list[str], tokens: Tensor, tokenizer: Callable) -> list[str]
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
         yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for module, training in modes:
+            module.training = training
 
 
 def cached_embeddings(
@@ -110,11 +110,10 @@ def cached_embeddings(
     tokenizer: Callable[[list[str]], Tensor],
     encode: Callable[[], Tensor],
 ) -> Tensor:
-    """Embeddings (M, D) of M groups from the cache, or by `encode` now and kept for the next time.
+    """Embeddings (M, D) of M groups from the cache, or computed by `encode` and cached.
 
-    A damaged file is replaced. Processes may share the folder: each writes whole files only. A
-    folder that cannot be written costs a warning. Of a model without parameters, which cannot be
-    told from others, nothing is kept.
+    Damaged files are replaced, and a folder that cannot be written costs a warning. Nothing is
+    cached for a model without parameters, which cannot be told from others.
     """
     folder = cache_folder()
     model = None if folder is None else module_fingerprint(text_model, without='visual')
@@ -127,8 +126,8 @@ def cached_embeddings(
     if embeddings is None:
         embeddings = encode()
         try:
-            note = {'sha256': tensor_digest(embeddings)}
-            save_safetensors({'embeddings': embeddings}, file, note)
+            metadata = {'sha256': tensor_digest(embeddings)}
+            save_safetensors({'embeddings': embeddings}, file, metadata)
         except (OSError, SafetensorError) as error:
             warn(
                 f'encoded names are not kept: {folder} cannot be written ({error}). Set '
@@ -137,16 +136,17 @@ def cached_embeddings(
     return embeddings
 
 
-def _read(file: Path, rows: int) -> Tensor | None:
+def _read(file: Path, num_rows: int) -> Tensor | None:
     try:
-        content = load_checkpoint_file(file)
-        embeddings = content['state_dict']['embeddings']
-        if len(embeddings) == rows and content['meta']['sha256'] == tensor_digest(embeddings):
+        checkpoint = load_checkpoint_file(file)
+        embeddings = checkpoint['state_dict']['embeddings']
+        digest = checkpoint['meta']['sha256']
+        if len(embeddings) == num_rows and digest == tensor_digest(embeddings):
             return embeddings
-        error = 'its content is not what was written'
+        reason = 'its content is not what was written'
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, ValueError) as reason:
-        error = reason
-    warn(f'the cache file {file} is damaged and made anew: {error}')
+    except (OSError, KeyError, ValueError) as error:
+        reason = error
+    warn(f'the cache file {file} is damaged and made anew: {reason}')
     return None

@@ -1,10 +1,10 @@
-"""One vocabulary out of those of several data sets, by name."""
+"""One vocabulary from those of several datasets."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .names import split_name
@@ -13,17 +13,16 @@ from .vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class JoinedVocabulary:
-    """What several vocabularies have in common, and what each adds.
+    """The union of several vocabularies.
 
     Attributes:
-        metainfo: `classes` (K names, those of the first source before what the second adds),
-            `synonyms`, and `novel` and `prompts` where a source has them: what
-            `Vocabulary.from_metainfo` reads. A class is base if any source has it as base or has
-            no split, otherwise novel if any has it as novel.
-        labels: Of each source the class in `metainfo` of each of its own.
+        metainfo: `classes` (K names, those of the first source first), `synonyms`, and `novel` and
+            `prompts` where a source has them, for `Vocabulary.from_metainfo`. A class is base if
+            any source has it as base or has no split, otherwise novel if any has it as novel.
+        labels: For each source, the joint label of each of its classes.
         merged: A sentence for each class that was joined to one of another name.
-        conflicts: A sentence for each class that shares a name with others and was joined to none,
-            since it is not clear to which.
+        conflicts: A sentence for each class that shares a name with others, but not unambiguously,
+            and was joined to none.
     """
 
     metainfo: dict
@@ -33,10 +32,10 @@ class JoinedVocabulary:
 
 
 @dataclass
-class _Joint:
+class _JointClass:
     name: str
-    parts: tuple[str, ...]
-    names: dict[str, None] = field(default_factory=dict)
+    name_parts: tuple[str, ...]
+    synonyms: dict[str, None] = field(default_factory=dict)  # dicts as ordered sets
     novel: list[bool | None] = field(default_factory=list)
     prompts: dict[str, None] = field(default_factory=dict)
 
@@ -44,110 +43,113 @@ class _Joint:
 def join_vocabularies(
     sources: Mapping[str, Mapping], same: Mapping[str, Mapping[str, str | None]] | None = None
 ) -> JoinedVocabulary:
-    """Join the vocabularies of data sets by the names of their classes.
+    """Join the vocabularies of datasets by the names of their classes.
 
-    Two classes of different sources are one if their class names hold the same names (`split_name`
-    takes them apart), or else if a name in the class name of one is in that of the other or among
-    its synonyms, and no further class of either source has that in common with them. What one then
-    has as synonyms the other gets too. Two classes of one source are never the same. A synonym that
-    both have joins nothing, nor does a name that one has with a remark in parentheses
-    (`'bow_(weapon)'`).
+    Two classes of different sources become one if their class names hold the same names
+    (`split_name`), or else if a name in the class name of one is a name or synonym of the other,
+    and no further class of either source has that in common with them. The synonyms of joined
+    classes are united. Classes of one source are never joined. A synonym of both joins nothing, nor
+    does a name that one has with a remark in parentheses (`'bow_(weapon)'`).
 
     Args:
-        sources: Metainfo of each data set (`classes`, and where it has them `synonyms`, `novel`,
-            `prompts`), by its name.
-        same: For any source, names of its classes and what they are in the sources before it: a
-            class name there, or None for none of these.
+        sources: Metainfo by dataset name (`classes`, and optionally `synonyms`, `novel`,
+            `prompts`).
+        same: For any source, names of its classes and the class of an earlier source that each is
+            joined to, or None to keep it apart.
 
     Raises:
-        ValueError: If a source has no classes or twice the same, or `same` names something else
-            than a source, its classes and those before it, or keeps apart classes of one name.
+        ValueError: If a source has no classes or the same class twice, or `same` names an unknown
+            source or class, or keeps apart classes of one name.
     """
     same = same or {}
-    _check(same, sources, 'sources')
-    joint: list[_Joint] = []
+    _check_known(same, sources, 'sources')
+    joint: list[_JointClass] = []
     labels, merged, conflicts = {}, [], []
     for source, metainfo in sources.items():
         vocabulary = Vocabulary.from_metainfo(metainfo)
-        given = same.get(source, {})
-        _check(given, vocabulary.names, f'the classes of {source}')
-        found, unclear = _matches(vocabulary, joint, given)
-        conflicts += [f'{source}: {sentence}' for sentence in unclear]
+        overrides = same.get(source, {})
+        _check_known(overrides, vocabulary.names, f'the classes of {source}')
+        joint_labels, ambiguous = _match(vocabulary, joint, overrides)
+        conflicts += [f'{source}: {sentence}' for sentence in ambiguous]
         for label, name in enumerate(vocabulary.names):
-            if label not in found:
-                found[label] = len(joint)
-                joint.append(_Joint(name, split_name(name)))
-            entry = joint[found[label]]
+            if label not in joint_labels:
+                joint_labels[label] = len(joint)
+                joint.append(_JointClass(name, split_name(name)))
+            entry = joint[joint_labels[label]]
             if entry.name != name:
                 merged.append(f'{source}: {name!r} is {entry.name!r}')
-            entry.names.update(dict.fromkeys(vocabulary.prompt_names[label]))
+            entry.synonyms.update(dict.fromkeys(vocabulary.prompt_names[label]))
             entry.prompts.update(dict.fromkeys(vocabulary.prompts.get(name, ())))
             entry.novel.append(vocabulary.novel[label] if vocabulary.novel else False)
-        labels[source] = tuple(found[label] for label in range(len(vocabulary)))
+        labels[source] = tuple(joint_labels[label] for label in range(len(vocabulary)))
     return JoinedVocabulary(_metainfo(joint), labels, tuple(merged), tuple(conflicts))
 
 
-def _matches(
-    vocabulary: Vocabulary, joint: Sequence[_Joint], given: Mapping[str, str | None]
+def _match(
+    vocabulary: Vocabulary, joint: Sequence[_JointClass], overrides: Mapping[str, str | None]
 ) -> tuple[dict[int, int], list[str]]:
-    """Which classes of a source are in `joint` already, and sentences about those in doubt."""
-    known = {entry.name: place for place, entry in enumerate(joint)}
-    whole = {entry.parts: place for place, entry in enumerate(joint)}
-    _check({name for name in given.values() if name is not None}, known, 'the classes before')
-    found, left = {}, []
+    """Joint labels of those classes of a source that are in `joint`, and its ambiguous classes."""
+    by_name = {entry.name: index for index, entry in enumerate(joint)}
+    by_parts = {entry.name_parts: index for index, entry in enumerate(joint)}
+    targets = {name for name in overrides.values() if name is not None}
+    _check_known(targets, by_name, 'the classes before')
+    joint_labels, unmatched = {}, []
     for label, name in enumerate(vocabulary.names):
-        place = known[given[name]] if given.get(name) else whole.get(split_name(name))
-        if name in given and given[name] is None:
-            if place is not None:
+        target = overrides.get(name)
+        index = by_name[target] if target else by_parts.get(split_name(name))
+        if name in overrides and target is None:
+            if index is not None:
                 raise ValueError(
-                    f'{name!r} is to be another class than {joint[place].name!r}: rename it'
+                    f'{name!r} is to be another class than {joint[index].name!r}: rename it'
                 )
-        elif place is None:
-            left.append(label)
+        elif index is None:
+            unmatched.append(label)
         else:
-            found[label] = place
-    shared, alike = _sharing(vocabulary, joint, left, set(found.values()))
-    claims = Counter(place for places in shared.values() for place in places)
-    unclear = []
-    for label in left:
-        places = shared[label]
-        if len(places) == 1 and claims[min(places)] == 1:
-            found[label] = min(places)
-        elif places or alike[label]:
-            others = ', '.join(repr(joint[place].name) for place in sorted(places | alike[label]))
+            joint_labels[label] = index
+    candidates, similar = _candidates(vocabulary, joint, unmatched, set(joint_labels.values()))
+    claims = Counter(index for indices in candidates.values() for index in indices)
+    ambiguous = []
+    for label in unmatched:
+        indices = candidates[label]
+        if len(indices) == 1 and claims[min(indices)] == 1:
+            joint_labels[label] = min(indices)
+        elif indices or similar[label]:
+            names = ', '.join(repr(joint[index].name) for index in sorted(indices | similar[label]))
             name = vocabulary.names[label]
-            unclear.append(f'{name!r} shares a name with {others} and stays a class of its own')
-    return found, unclear
+            ambiguous.append(f'{name!r} shares a name with {names} and stays a class of its own')
+    return joint_labels, ambiguous
 
 
-def _sharing(
-    vocabulary: Vocabulary, joint: Sequence[_Joint], labels: Sequence[int], taken: set[int]
+def _candidates(
+    vocabulary: Vocabulary, joint: Sequence[_JointClass], labels: Sequence[int], matched: set[int]
 ) -> tuple[dict[int, set[int]], dict[int, set[int]]]:
-    """Places of those that share a name with each class, and of those that do without remarks."""
-    by_part, by_any, by_bare = defaultdict(set), defaultdict(set), defaultdict(set)
-    for place, entry in enumerate(joint):
-        if place not in taken:
-            for name in entry.parts:
-                by_part[name].add(place)
-                by_bare[_bare(name)].add(place)
-            for name in entry.names:
-                by_any[name].add(place)
-    shared, alike = {}, {}
+    """For each label the joint classes that share a name, and those that do without remarks."""
+    by_part, by_synonym, by_bare = defaultdict(set), defaultdict(set), defaultdict(set)
+    for index, entry in enumerate(joint):
+        if index not in matched:
+            for name in entry.name_parts:
+                by_part[name].add(index)
+                by_bare[_without_remark(name)].add(index)
+            for name in entry.synonyms:
+                by_synonym[name].add(index)
+    shared, similar = {}, {}
     for label in labels:
         parts, names = split_name(vocabulary.names[label]), vocabulary.prompt_names[label]
-        shared[label] = {place for name in parts for place in by_any.get(name, ())}
-        shared[label] |= {place for name in names for place in by_part.get(name, ())}
-        alike[label] = {place for name in parts for place in by_bare.get(_bare(name), ())}
-    return shared, alike
+        shared[label] = {index for name in parts for index in by_synonym.get(name, ())}
+        shared[label] |= {index for name in names for index in by_part.get(name, ())}
+        similar[label] = {i for name in parts for i in by_bare.get(_without_remark(name), ())}
+    return shared, similar
 
 
-def _bare(name: str) -> str:
+def _without_remark(name: str) -> str:
     return re.sub(r'\(.*?\)', '', name).strip()
 
 
-def _metainfo(joint: Sequence[_Joint]) -> dict:
-    synonyms = tuple(tuple(entry.names) for entry in joint)
-    metainfo = dict(classes=tuple(entry.name for entry in joint), synonyms=synonyms)
+def _metainfo(joint: Sequence[_JointClass]) -> dict:
+    metainfo = dict(
+        classes=tuple(entry.name for entry in joint),
+        synonyms=tuple(tuple(entry.synonyms) for entry in joint),
+    )
     novel = tuple(
         False if False in entry.novel else (True if True in entry.novel else None)
         for entry in joint
@@ -158,7 +160,7 @@ def _metainfo(joint: Sequence[_Joint]) -> dict:
     return dict(metainfo, prompts=prompts) if prompts else metainfo
 
 
-def _check(names, known, what: str) -> None:
+def _check_known(names: Collection[str], known: Collection[str], what: str) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmovsam.vocabulary.kinship import are_akin, kinds_of
+from mmovsam.vocabulary.related_nouns import are_related, hyponyms_of
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from mmovsam.vocabulary.kinship import are_akin, kinds_of
     ],
 )
 def test_synonyms_kinds_and_described_things_are_akin(one, other):
-    assert are_akin(one, other) and are_akin(other, one)
+    assert are_related(one, other) and are_related(other, one)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_synonyms_kinds_and_described_things_are_akin(one, other):
     ],
 )
 def test_other_things_are_not(one, other):
-    assert not are_akin(one, other) and not are_akin(other, one)
+    assert not are_related(one, other) and not are_related(other, one)
 
 
 def test_kinds_of_names_follow_their_definitions():
-    kinds = kinds_of(['truck', 'person', 'dump truck'])
+    kinds = hyponyms_of(['truck', 'person', 'dump truck'])
     trucks = {noun.names.split(',')[0] for noun in kinds['truck']}
     assert 'tractor' in trucks
     assert 'dump truck' not in trucks  # it is a name itself
