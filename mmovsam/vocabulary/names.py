@@ -1,4 +1,4 @@
-"""Class names: their files, the names within them, and the sentences that CLIP reads them in."""
+"""Class names, the files that list them, and prompt templates."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ _SEPARATOR = re.compile(r'(?<!\d)(?<!\b[a-z])(?<!\b[a-z] )/(?! ?\d)(?! ?[a-z]\b)
 
 _SIZES = ('small', 'medium', 'large')
 
-# The templates and their order are those of OVSAM's released text classifiers. Some end in a full
-# stop and some do not: that is part of what the text tower was given.
+# Templates, order and full stops are those of OVSAM's released text classifiers.
 OVSAM_TEMPLATES = (
     'a photo of a {}.',
     'This is a photo of a {}',
@@ -39,14 +38,14 @@ _TEMPLATES = {'ovsam': OVSAM_TEMPLATES, 'simple': SIMPLE_TEMPLATES}
 _KEYS = 'names', 'categories', 'classes', 'labels', 'id2label'
 _HEADINGS = ('name', 'names', 'class', 'classes', 'class_name', 'classname', 'label', 'displayname',
              'display_name', 'category')  # fmt: skip
-_DRESSED = re.compile(r"""[-*•] |(["']).*\1,?$|.*,$""")
+_LIST_ITEM = re.compile(r"""[-*•] |(["']).*\1,?$|.*,$""")
 _ID = re.compile(r'(\d+|n\d{8}|/[mgt]/\w+)["\s:;,.)]+(?=\S)')
 """A number, or an id of WordNet or Freebase, before something else."""
-_OF_OPEN_CLIP = ('openai_imagenet', 'simple_imagenet')
+_OPEN_CLIP_TEMPLATES = ('openai_imagenet', 'simple_imagenet')
 
 
 def plain_name(name: str) -> str:
-    """A class name in lower case, letters composed, with one space for white space and `_`."""
+    """A class name in lower case and NFC, with single spaces for white space and `_`."""
     name = unicodedata.normalize('NFC', name.lower())
     return ' '.join(re.sub('[\u200b\ufeff]', '', name).replace('_', ' ').split())
 
@@ -55,8 +54,8 @@ def split_name(name: str) -> tuple[str, ...]:
     """The names in a class name, each once: `'Sofa_or_couch'` holds `'sofa'` and `'couch'`.
 
     The name is lower-cased; `_or_`, `/` between words and `,` separate names; `_` becomes a space.
-    Parentheses stay, as in LVIS's `bow_(weapon)`, and so do the slash of a single letter
-    (`'w/o mask'`) and slash and comma of numbers.
+    Parentheses are kept, as in LVIS's `bow_(weapon)`, and so are slashes after a single letter
+    (`'w/o mask'`) and the slashes and commas of numbers.
 
     Raises:
         TypeError: If `name` is not a string.
@@ -64,33 +63,33 @@ def split_name(name: str) -> tuple[str, ...]:
     """
     if not isinstance(name, str):
         raise TypeError(f'a class name must be a string, got {name!r} ({type(name).__name__})')
-    pieces = map(plain_name, name.lower().split('_or_'))
-    parts = (part.strip(' /') for piece in pieces for part in _SEPARATOR.split(piece))
-    names = tuple(dict.fromkeys(part for part in parts if part))
+    alternatives = map(plain_name, name.lower().split('_or_'))
+    names = (part.strip(' /') for text in alternatives for part in _SEPARATOR.split(text))
+    names = tuple(dict.fromkeys(filter(None, names)))
     if not names:
         raise ValueError(f'the class name {name!r} is empty; give every class a name')
     return names
 
 
 def novel_flags(classes: Sequence[str], novel: Sequence[str]) -> tuple[bool, ...]:
-    """Which classes are novel: those named, where `*` stands for anything (`'* digit nine'`).
+    """For each class whether it is novel, by names or patterns such as `'* digit nine'`.
 
     Raises:
         ValueError: If a novel name is not among the classes.
     """
-    found = set()
-    for name in novel:
-        named = {each for each in classes if each == name or fnmatchcase(each, name)}
-        if not named:
+    matched = set()
+    for pattern in novel:
+        matches = {name for name in classes if name == pattern or fnmatchcase(name, pattern)}
+        if not matches:
             raise ValueError(
-                f'novel has {name!r}, which is no class; these begin with {[*classes[:5]]}'
+                f'novel has {pattern!r}, which is no class; these begin with {[*classes[:5]]}'
             )
-        found |= named
-    return tuple(name in found for name in classes)
+        matched |= matches
+    return tuple(name in matched for name in classes)
 
 
 def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]:
-    """Templates by their name, from a file, or as a list; each has one `{}` for the name.
+    """Prompt templates, each with one `{}` for the name.
 
     Args:
         templates: `'ovsam'` (the 14 of OVSAM), `'simple'` (one), `'openai_imagenet'` (the 80 of
@@ -100,7 +99,7 @@ def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]
     if isinstance(templates, (str, PathLike)):
         if templates in _TEMPLATES:
             return _TEMPLATES[templates]
-        if templates in _OF_OPEN_CLIP:
+        if templates in _OPEN_CLIP_TEMPLATES:
             import open_clip
 
             functions = getattr(open_clip, f'{templates.upper()}_TEMPLATES')
@@ -108,8 +107,8 @@ def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]
         if not Path(templates).is_file():
             raise ValueError(
                 f'there are no templates {str(templates)!r}: choose one of '
-                f'{", ".join((*_TEMPLATES, *_OF_OPEN_CLIP))}, or give a text file or a list of '
-                'sentences with {} for the name'
+                f'{", ".join((*_TEMPLATES, *_OPEN_CLIP_TEMPLATES))}, or give a text file or a list '
+                'of sentences with {} for the name'
             )
         templates = read_lines(templates)
     if not isinstance(templates, Sequence):
@@ -123,15 +122,13 @@ def find_templates(templates: str | PathLike | Sequence[str]) -> tuple[str, ...]
 
 
 def read_lines(path: str | PathLike) -> list[str]:
-    """The lines of a text file that are not blank, without white space around them."""
+    """The stripped non-blank lines of a text file."""
     text = read_text(require_file(path, 'text file'))
     return [line.strip() for line in text.split('\n') if line.strip()]
 
 
 def read_names(path: str | PathLike) -> list[str]:
-    """Class names of a text file with one on each line, or of a data set's own file.
-
-    See `names_of_data`.
+    """Class names of a text file with one on each line, or of a file for `names_of_data`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -143,21 +140,21 @@ def read_names(path: str | PathLike) -> list[str]:
 
 
 def names_of_data(path: str | PathLike) -> list[str] | None:
-    """Class names of a data set's own file, None for a text file of names.
+    """Class names of a structured file, None for a text file of names.
 
-    That is JSON, a list of names, an annotation file in COCO's layout, whose names come in the
-    order of their ids, or an object of numbers and names such as `id2label`; YAML with `names`, as
-    YOLO's `data.yaml` has them; or a table (`.csv`, `.tsv`) with a heading such as `name`.
+    Structured are JSON (a list of names, an annotation file in COCO's layout, or a mapping of
+    numbers and names such as `id2label`), YAML with `names`, such as YOLO's `data.yaml`, and tables
+    (`.csv`, `.tsv`) with a heading such as `name`.
 
     Raises:
-        ValueError: It is another kind of file, or lines begin with their numbers or with ids.
+        ValueError: It is another kind of file, or lines begin with numbers or ids.
     """
     text = read_text(path).strip()
     suffix = Path(path).suffix.lower()
-    if suffix not in ('.yaml', '.yml') and text[:1] not in ('{', '['):
+    is_yaml = suffix in ('.yaml', '.yml')
+    if not is_yaml and text[:1] not in ('{', '['):
         return _names_of_lines(path, text, suffix in ('.csv', '.tsv'))
     try:
-        is_yaml = suffix in ('.yaml', '.yml')
         names = yaml.safe_load(text) if is_yaml else json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
@@ -165,14 +162,13 @@ def names_of_data(path: str | PathLike) -> list[str] | None:
     if isinstance(names, dict):
         names = next((names[key] for key in _KEYS if key in names), names)
     if isinstance(names, dict):
-        if sorted(names.values(), key=_number) in (
-            [*range(len(names))],
-            [*range(1, len(names) + 1)],
-        ):
+        numbers = sorted(names.values(), key=_number_first)
+        if numbers in ([*range(len(names))], [*range(1, len(names) + 1)]):  # label2id
             names = {number: name for name, number in names.items()}
-        names = [names[key] for key in sorted(names, key=_number) if str(key).isdecimal()]
-    elif isinstance(names, list) and all(isinstance(each, dict) for each in names):
-        names = [each.get('name') for each in sorted(names, key=lambda e: _number(e.get('id')))]
+        names = [names[key] for key in sorted(names, key=_number_first) if str(key).isdecimal()]
+    elif isinstance(names, list) and all(isinstance(entry, dict) for entry in names):
+        categories = sorted(names, key=lambda category: _number_first(category.get('id')))
+        names = [category.get('name') for category in categories]
     if not names or not isinstance(names, list):
         raise ValueError(
             f'{path} has no list of names: expected one on each line, a JSON list, an annotation '
@@ -188,7 +184,8 @@ def names_of_data(path: str | PathLike) -> list[str] | None:
 
 
 def _names_of_lines(path: str | PathLike, text: str, is_table: bool) -> list[str] | None:
-    first, *others = text.split('\n')
+    lines = text.split('\n')
+    first = lines[0]
     if first.startswith('<') or re.match(r'\w+ *\{', first):
         raise ValueError(
             f'{path} has no list of names, but begins with {first!r:.60}: write a text file with a '
@@ -197,27 +194,26 @@ def _names_of_lines(path: str | PathLike, text: str, is_table: bool) -> list[str
     if is_table:
         delimiter = max(',;\t', key=first.count)
         try:
-            rows = list(csv.reader(text.split('\n'), delimiter=delimiter, skipinitialspace=True))
+            rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
         except csv.Error as error:
             raise ValueError(f'{path} has no list of names: it is no table ({error})') from None
-        cells = [cell.strip().lower() for cell in rows[0]] if rows else []
-        heading = next((word for word in _HEADINGS if word in cells), None)
+        headings = [cell.strip().lower() for cell in rows[0]] if rows else []
+        heading = next((word for word in _HEADINGS if word in headings), None)
         if heading:
-            names = (
-                row[cells.index(heading)].strip() for row in rows[1:] if len(row) == len(cells)
-            )
+            column = headings.index(heading)
+            names = (row[column].strip() for row in rows[1:] if len(row) == len(headings))
             return list(filter(None, names))
-    lines = [line.strip() for line in (first, *others) if line.strip()]
-    found = [_ID.match(line.strip(' "')) for line in lines]
-    if len(found) > 1 and all(found):
-        ids = [match[1] for match in found]
+    lines = [line.strip() for line in lines if line.strip()]
+    matches = [_ID.match(line.strip(' "')) for line in lines]
+    if len(matches) > 1 and all(matches):
+        ids = [match[1] for match in matches]
         start = int(ids[0]) if ids[0].isdecimal() else None
         if start is None or ids == [str(number) for number in range(start, start + len(ids))]:
             raise ValueError(
                 f'{path} has a number or id before each name, such as {first!r:.60}: leave them '
                 'out, or give a .csv with a heading `name`; if they belong to names, a JSON list'
             )
-    if len(lines) > 1 and all(map(_DRESSED.match, lines[:-1])):
+    if len(lines) > 1 and all(map(_LIST_ITEM.match, lines[:-1])):
         raise ValueError(
             f'{path} has a dash, quotes or a comma around each name, such as {first!r:.60}: leave '
             'them out'
@@ -225,6 +221,6 @@ def _names_of_lines(path: str | PathLike, text: str, is_table: bool) -> list[str
     return None
 
 
-def _number(key) -> tuple:
-    """Sorts numbers, in text or not, before anything else."""
+def _number_first(key) -> tuple:
+    """A sort key that puts numbers, as text or not, before everything else."""
     return (0, int(key), '') if str(key).isdecimal() else (1, 0, str(key))

@@ -1,10 +1,9 @@
-"""Words to names in the space of an image classifier: known names have rows, others are mapped.
+"""The text side of the photo model: text embeddings in the space of an ImageNet classifier.
 
-The space is that of an ImageNet classifier: the first D right singular vectors of its centred
-weight. A name that the classifier was trained on has its row of the weight there. Any other text is
-read by a small sentence encoder, and kernel ridge regression over the known names takes the
-sentence's embedding to where its row would be. Added to that is what the same regression says of
-names that photographs taught.
+The space is spanned by the first D right singular vectors of the classifier's centred weight. A
+name that the classifier was trained on has its row of the weight as embedding. For any other text
+kernel ridge regression predicts the row from the embedding of a small sentence encoder. It is
+fitted on the known names, and on names whose rows were learned from photographs.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from torch import Tensor, nn
 from ..checkpoints.fingerprint import hash_of
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
 from .names import plain_name, split_name
-from .packing import pack_matrix, unpack_matrices
+from .quantization import pack_matrix, unpack_matrices
 from .sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from .text_classifier import TextClassifier, load_classifier
 from .wordnet import Synset, load_nouns, may_mean
 
 HEAD_CHANNELS = 32  # of the sentence encoder's attention
 NAME_ORDER = 0.2
-"""How much it speaks for a meaning that a name is the first of its names, in units of cosine."""
+"""Added to the score of a meaning whose first name it is, in units of cosine similarity."""
 MAP_BITS = 6
 ARTICLES = ('a ', 'an ', 'the ')
 
@@ -35,9 +34,9 @@ _NOUNS_AND_ID = re.compile(r'(.*?)\s*\((n\d{8})\)')
 
 
 class KernelMap(nn.Module):
-    """Kernel ridge regression with an RBF kernel, `exp(sharpness * (cosine - 1))`.
+    """Kernel ridge regression with the kernel `exp(sharpness * (cosine - 1))`.
 
-    It maps embeddings of texts, of width C, to rows of width D, as it was fitted on A texts.
+    It maps text embeddings of width C to rows of width D and was fitted on A texts, its anchors.
     """
 
     def __init__(self, num_anchors: int, text_channels: int, channels: int) -> None:
@@ -48,32 +47,29 @@ class KernelMap(nn.Module):
 
     @classmethod
     def fit(cls, texts: Tensor, rows: Tensor, sharpness: float, ridge: float) -> KernelMap:
-        """The map of least squared error from normalized texts `(A, C)` to rows `(A, D)`.
-
-        The `ridge` that regularizes it is added to the kernel matrix's diagonal.
-        """
-        fitted = cls(*texts.shape, rows.shape[1]).requires_grad_(False)
-        fitted.anchors.copy_(texts)
-        fitted.sharpness.fill_(sharpness)
-        kernel = fitted.kernel(texts).double()
+        """Fit normalized texts `(A, C)` to rows `(A, D)`; `ridge` regularizes the regression."""
+        text_map = cls(*texts.shape, rows.shape[1]).requires_grad_(False)
+        text_map.anchors.copy_(texts)
+        text_map.sharpness.fill_(sharpness)
+        kernel = text_map.kernel(texts).double()
         kernel.diagonal().add_(ridge)
-        fitted.weight.copy_(torch.linalg.solve(kernel, rows.double()))
-        return fitted
+        text_map.weight.copy_(torch.linalg.solve(kernel, rows.double()))
+        return text_map
 
     def first(self, count: int) -> KernelMap:
-        """The map by the first texts alone, to which the others were added."""
-        other = KernelMap(count, self.anchors.shape[1], self.weight.shape[1]).requires_grad_(False)
-        other.load_state_dict(
+        """The map by the first `count` anchors alone, without refitting."""
+        text_map = KernelMap(count, self.anchors.shape[1], self.weight.shape[1])
+        text_map.load_state_dict(
             dict(self.state_dict(), anchors=self.anchors[:count], weight=self.weight[:count])
         )
-        return other
+        return text_map.requires_grad_(False)
 
     def packed(self) -> dict[str, Tensor]:
-        """Its tensors as `load_photo_text` reads them from a file, in 6 bits."""
+        """Tensors in 6 bits, as in a file for `load_photo_text`."""
         tensors = {'text_map.sharpness': self.sharpness}
         for name in ('anchors', 'weight'):
-            for key, part in pack_matrix(getattr(self, name), MAP_BITS).items():
-                tensors[f'text_map.{name}.{key}'] = part
+            for key, tensor in pack_matrix(getattr(self, name), MAP_BITS).items():
+                tensors[f'text_map.{name}.{key}'] = tensor
         return tensors
 
     def kernel(self, texts: Tensor) -> Tensor:
@@ -81,21 +77,21 @@ class KernelMap(nn.Module):
         return torch.exp(self.sharpness * (texts @ self.anchors.T - 1))
 
     def forward(self, texts: Tensor) -> Tensor:
-        """Rows `(B, D)`, not normalized, of texts `(B, C)`, which are."""
+        """Rows `(B, D)`, not normalized, of normalized texts `(B, C)`."""
         return self.kernel(texts) @ self.weight
 
 
 def with_article(name: str) -> str:
-    """A name as that of a thing: `'a cup'`."""
+    """A name with an article: `'a cup'`."""
     return name if name.startswith(ARTICLES) else f'a {name}'
 
 
 class PhotoTokenizer:
-    """Texts to tokens of the sentence encoder, preceded by which known name a text is.
+    """Texts to the row of a known name and the tokens of the sentence encoder.
 
     The known `names` are in the order of their rows. Names of one row are separated by commas;
     WordNet's id may follow in parentheses, as in `'tench, Tinca tinca (n01440764)'`. A name that
-    two rows share is the first one's. A text has `context_length` tokens at most.
+    two rows share belongs to the first. A text has `context_length` tokens at most.
     """
 
     def __init__(self, word_pieces: WordPieceTokenizer, names: Sequence[str] = ()) -> None:
@@ -103,31 +99,30 @@ class PhotoTokenizer:
         self.names = tuple(names)
         self.context_length = word_pieces.context_length
         self._rows = {plain_name(name): row for row, name in enumerate(self.names)}
-        self._meanings: dict[str, int] = {}
+        self._rows_of_synsets: dict[str, int] = {}
         for row, name in enumerate(self.names):
             nouns = name
-            if found := _NOUNS_AND_ID.fullmatch(name):
-                nouns, wnid = found.groups()
-                self._meanings[wnid] = row
+            if match := _NOUNS_AND_ID.fullmatch(name):
+                nouns, wnid = match.groups()
+                self._rows_of_synsets[wnid] = row
             self._rows.setdefault(plain_name(nouns), row)
-            first, *others = split_name(nouns)
-            for noun in (first, *others):
+            first, *synonyms = split_name(nouns)
+            for noun in (first, *synonyms):
                 if may_mean(noun, first):
                     self._rows.setdefault(noun, row)
 
     def row(self, text: str) -> int | None:
-        """Which known name a text is, as given or by any of its nouns; None if it is none."""
+        """The row of a text that is a known name or one of its nouns, else None."""
         return self._rows.get(plain_name(text))
 
     def row_of_synset(self, wnid: str) -> int | None:
-        """Which known name has this meaning; None if none has."""
-        return self._meanings.get(wnid)
+        """The row of the known name of a synset, else None."""
+        return self._rows_of_synsets.get(wnid)
 
     def __call__(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
         """Tokens `(B, 1 + context_length)` int64 of B texts.
 
-        The first is the row of the known name plus one, or 0; the others are the ids of the word
-        pieces, as many as `context_length` or by default the tokenizer's own.
+        The first is 1 + the row of the known name, or 0; the others are ids of word pieces.
         """
         rows = [self.row(text) for text in texts]
         known = torch.tensor([0 if row is None else row + 1 for row in rows], dtype=torch.long)
@@ -136,10 +131,10 @@ class PhotoTokenizer:
 
 
 class PhotoTextModel(nn.Module):
-    """The text side of a model whose images lie in the space of an ImageNet classifier.
+    """The text model of the photo model, used as CLIP's text tower is.
 
-    The encoder makes embeddings of word pieces, the map makes rows of these; `known` has the rows
-    of the tokenizer's known names, one for each, with their bias.
+    `text_map` maps the encoder's sentence embeddings to rows; `known` has a row and a bias for each
+    of the tokenizer's known names.
     """
 
     def __init__(
@@ -163,7 +158,7 @@ class PhotoTextModel(nn.Module):
             )
         self.register_buffer('rows', F.normalize(rows, dim=-1), persistent=False)
         self.register_buffer('bias', bias, persistent=False)
-        # read by module_fingerprint: embeddings in the cache depend on it
+        # a part of module_fingerprint, since cached embeddings depend on it
         self.names_hash = hash_of(tokenizer.names)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
@@ -177,12 +172,10 @@ class PhotoTextModel(nn.Module):
         return outputs
 
     def phrases(self, name: str, wnid: str | None = None) -> tuple[str, ...]:
-        """The sentences whose embeddings are averaged for a name, in place of templates.
+        """The sentences whose embeddings are averaged for a lower-case name, instead of templates.
 
-        A known name stands for itself. A noun that WordNet knows is described by its definition, of
-        several meanings by the likeliest one's, or by that of WordNet's id. Other text is read by
-        itself, with an article, which says that it is a thing. Names are in lower case and have
-        spaces between their words.
+        A known name stands for itself. A noun of WordNet is described by the definition of the
+        synset `wnid` or else of its likeliest one. Other text is encoded as it is, with an article.
         """
         row = sense = None
         if wnid is None:
@@ -201,17 +194,17 @@ class PhotoTextModel(nn.Module):
         return sense.description, f'{name}: {sense.definition}', with_article(name)
 
     def name_bias(self, phrases: Sequence[str]) -> float:
-        """What is added to the cosine similarity of a name that `phrases` stand for."""
+        """The bias of a name with these phrases, which is added to its cosine similarity."""
         row = self.tokenizer.row(phrases[0]) if len(phrases) == 1 else None
         return 0.0 if row is None else self.bias[row].item()
 
     def _likeliest(self, name: str) -> Synset | None:
-        """The meaning that a name most likely has in a photograph; None if it is no known noun.
+        """The meaning that a noun most likely has in a photograph; None if WordNet has none.
 
-        Three things speak for a meaning: that its definition is similar to the name, that the name
-        comes early among its names, and that the map has an opinion of it, which means that there
-        are known names of its kind. Of 83 names of COCO and LVIS, on which this was chosen, 67 are
-        right so, and 59 by the first alone.
+        The score of a meaning is the similarity of its definition to the name, plus how early the
+        name comes among its names, plus the norm of its mapped row, which is large where there are
+        known names of its kind. On 83 names of COCO and LVIS, on which this was chosen, 67 are
+        right, and 59 by the similarity alone.
         """
         senses = load_nouns().senses(name)
         if len(senses) < 2:
@@ -220,21 +213,20 @@ class PhotoTextModel(nn.Module):
         embeddings = self.encoder(self.tokenizer.word_pieces(texts).to(self.rows.device))
         embedding, definitions, descriptions = embeddings.split((1, len(senses), len(senses)))
         similarity = (definitions @ embedding[0]).tolist()
-        opinion = self.text_map(descriptions).norm(dim=1).tolist()
+        norms = self.text_map(descriptions).norm(dim=1).tolist()
         prominence = [NAME_ORDER / (1 + sense.position(name)) for sense in senses]
-        scores = [sum(each) for each in zip(similarity, opinion, prominence)]
+        scores = [sum(terms) for terms in zip(similarity, norms, prominence)]
         return senses[scores.index(max(scores))]
 
 
 def load_photo_text(
     checkpoint: str | PathLike, names: str | PathLike | None = None
 ) -> tuple[PhotoTextModel, PhotoTokenizer]:
-    """The text side of a photo model, frozen and in eval mode, and its tokenizer.
+    """The text model of a photo model, frozen and in eval mode, and its tokenizer.
 
     Args:
         checkpoint: File of dev/build_photo_text.py.
-        names: File of a text classifier with a row for each known name and a bias for each, see
-            `save_classifier`; None if no name is known.
+        names: Text classifier file with a row and a bias for each known name; None for none.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -243,15 +235,15 @@ def load_photo_text(
     known = None if names is None else load_classifier(names)
     if known is not None and (known.names is None or len(known.flat()[0]) != len(known)):
         raise ValueError(f'{names} should have one row for each of its names, and the names')
-    state = state_dict_of(load_checkpoint_file(checkpoint))
+    state_dict = state_dict_of(load_checkpoint_file(checkpoint))
     try:
-        state = unpack_matrices(state)
-        words = bytes(state.pop('words').tolist()).decode().split('\n')
-        encoder, text_map = _empty(state)
+        state_dict = unpack_matrices(state_dict)
+        words = bytes(state_dict.pop('words').tolist()).decode().split('\n')
+        encoder, text_map = _empty_modules(state_dict)
         word_pieces = WordPieceTokenizer(words, len(encoder.positions))
         encoder.padding = word_pieces.padding
-        parts = nn.ModuleDict(dict(encoder=encoder, text_map=text_map))
-        parts.load_state_dict(state, assign=True)
+        modules = nn.ModuleDict(dict(encoder=encoder, text_map=text_map))
+        modules.load_state_dict(state_dict, assign=True)
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         first = str(error).split('\n')[0]
         raise ValueError(
@@ -262,13 +254,18 @@ def load_photo_text(
     return model.eval().requires_grad_(False), tokenizer
 
 
-def _empty(state: dict[str, Tensor]) -> tuple[SentenceEncoder, KernelMap]:
-    """Modules of the shapes of a checkpoint."""
-    num_tokens, channels = state['encoder.tokens.weight'].shape
-    layers = {key.split('.')[2] for key in state if key.startswith('encoder.layers.')}
-    heads, mlp_channels = channels // HEAD_CHANNELS, len(state['encoder.layers.0.mlp_in.weight'])
-    sizes = len(layers), heads, mlp_channels, len(state['encoder.positions'])
+def _empty_modules(state_dict: dict[str, Tensor]) -> tuple[SentenceEncoder, KernelMap]:
+    """Modules of the shapes of a checkpoint, on the meta device."""
+    num_tokens, channels = state_dict['encoder.tokens.weight'].shape
+    layers = {key.split('.')[2] for key in state_dict if key.startswith('encoder.layers.')}
+    anchors, weight = state_dict['text_map.anchors'], state_dict['text_map.weight']
     with torch.device('meta'):
-        encoder = SentenceEncoder(num_tokens, channels, *sizes)
-        anchors, weight = state['text_map.anchors'], state['text_map.weight']
+        encoder = SentenceEncoder(
+            num_tokens,
+            channels,
+            num_layers=len(layers),
+            num_heads=channels // HEAD_CHANNELS,
+            mlp_channels=len(state_dict['encoder.layers.0.mlp_in.weight']),
+            context_length=len(state_dict['encoder.positions']),
+        )
         return encoder, KernelMap(*anchors.shape, weight.shape[1])

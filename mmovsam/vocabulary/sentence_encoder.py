@@ -1,4 +1,4 @@
-"""A small BERT that makes one embedding of a sentence, and its tokenizer."""
+"""A small BERT sentence encoder and its tokenizer."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ _IDEOGRAPHS = (
 class SentenceEncoder(nn.Module):
     """BERT (Devlin et al., 2019) with mean pooling (Reimers and Gurevych, 2019), for inference.
 
-    The defaults are those of all-MiniLM-L6-v2: C `channels`, at most `context_length` tokens a
-    sentence; the token `padding` fills up shorter ones.
+    The defaults are those of all-MiniLM-L6-v2; `padding` is the id of the padding token.
     """
 
     def __init__(
@@ -49,19 +48,18 @@ class SentenceEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """L2 normalized embeddings `(B, C)` of tokens `(B, L)` with `padding` at their ends."""
         lengths = (tokens != self.padding).sum(1)
-        order = lengths.argsort()  # alike in length, so that little padding is computed
-        parts = (tokens[rows, : int(lengths[rows[-1]])] for rows in order.split(32))
-        pooled = torch.cat([self._pooled(part) for part in parts])
+        order = lengths.argsort()  # batches of similar lengths need little padding
+        batches = (tokens[rows, : int(lengths[rows[-1]])] for rows in order.split(32))
+        pooled = torch.cat([self._pooled(batch) for batch in batches])
         return F.normalize(pooled[order.argsort()], dim=-1)
 
     def _pooled(self, tokens: Tensor) -> Tensor:
-        real = tokens != self.padding
+        valid = tokens != self.padding
         outputs = self.norm(self.tokens(tokens) + self.positions[: tokens.shape[1]])
-        # Without padding there is no mask, which is the faster attention.
-        mask = None if bool(real.all()) else real[:, None, None]
+        mask = None if bool(valid.all()) else valid[:, None, None]  # faster without a mask
         for layer in self.layers:
             outputs = layer(outputs, mask)
-        weights = real.to(outputs) / real.sum(1, keepdim=True)
+        weights = valid.to(outputs) / valid.sum(1, keepdim=True)
         return (outputs * weights[..., None]).sum(1)
 
 
@@ -87,13 +85,12 @@ class EncoderLayer(nn.Module):
 
 
 class WordPieceTokenizer:
-    """Texts to token ids, as BERT's uncased models read them (Devlin et al., 2019).
+    """WordPiece tokenizer of BERT's uncased models (Devlin et al., 2019).
 
-    Text is lower-cased, accents are taken off, punctuation marks and ideographs become words of
-    their own, and each word is cut into the longest pieces that the vocabulary has, from its start
-    on. A word that cannot be cut so is one unknown token. The pieces are `words`, in the order of
-    their ids; those that continue a word begin with `##`. A text has `context_length` tokens at
-    most, its start and end included, and ends with `padding`.
+    Text is lower-cased, accents are removed, and punctuation marks and ideographs become words.
+    Each word is greedily split into the longest pieces of the vocabulary `words`, which is in the
+    order of ids and marks pieces that continue a word by `##`; a word that cannot be split is one
+    unknown token. A text has at most `context_length` tokens, start and end included.
     """
 
     def __init__(self, words: Sequence[str], context_length: int = 128) -> None:
@@ -103,14 +100,14 @@ class WordPieceTokenizer:
         if missing:
             raise ValueError(f'a WordPiece vocabulary needs {missing}; is this list one?')
         self.padding = self._ids[PAD]
-        self._word_ids = lru_cache(maxsize=4096)(self._cut)
+        self._word_ids = lru_cache(maxsize=4096)(self._split)
 
     def ids(self, text: str) -> list[int]:
         """The ids of one text, without start, end, limit or padding."""
         return [index for word in split_words(text) for index in self._word_ids(word)]
 
     def __call__(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
-        """Token ids `(B, context_length)` int64 of B texts, which are cut off at their ends."""
+        """Token ids `(B, context_length)` int64 of B texts, truncated and padded at their ends."""
         length = self.context_length if context_length is None else context_length
         tokens = torch.full((len(texts), length), self.padding)
         for row, text in zip(tokens, texts):
@@ -118,7 +115,7 @@ class WordPieceTokenizer:
             row[: len(ids)] = torch.tensor(ids)
         return tokens
 
-    def _cut(self, word: str) -> tuple[int, ...]:
+    def _split(self, word: str) -> tuple[int, ...]:
         if len(word) > _LONGEST_WORD:
             return (self._ids[UNKNOWN],)
         pieces, start = [], 0
@@ -134,7 +131,7 @@ class WordPieceTokenizer:
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text, lower-cased, without accents; punctuation marks are words."""
+    """The words of a text, lower-cased, without accents; punctuation marks count as words."""
     # Accents are separate characters after NFD; lower-casing may bring new ones (İ).
     text = unicodedata.normalize('NFD', text).lower()
     return ''.join(map(_spaced, text)).split()
@@ -150,6 +147,6 @@ def _spaced(char: str) -> str:
         return ' '
     if category in ('Cc', 'Cf', 'Co', 'Cs'):  # control characters
         return ''
-    symbol = '!' <= char <= '~' and not char.isalnum()  # of ASCII all signs count, such as $ and ^
+    symbol = '!' <= char <= '~' and not char.isalnum()  # all of ASCII's, such as $ and ^
     ideograph = any(first <= ord(char) <= last for first, last in _IDEOGRAPHS)
     return f' {char} ' if symbol or ideograph or category[0] == 'P' else char

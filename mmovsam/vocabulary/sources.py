@@ -1,4 +1,4 @@
-"""Where lists of classes come from: words such as `imagenet22k`, and datasets."""
+"""Metainfo of named vocabularies such as `imagenet22k`, and of datasets."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .wordnet import read_lvis, read_synsets
 _PASCAL_CONTEXT_FILE = Path(__file__).with_name('pascal_context.txt')
 
 
-def _registered(name: str):
+def _registered_metainfo(name: str) -> dict:
     from mmdet.registry import DATASETS
 
-    return DATASETS.get(name)
+    return DATASETS.get(name).METAINFO
 
 
 def _coco() -> dict:
-    classes = _registered('CocoDataset').METAINFO['classes']
-    split = _registered('OVCocoDataset').METAINFO
+    classes = _registered_metainfo('CocoDataset')['classes']
+    split = _registered_metainfo('OVCocoDataset')
     novel = dict(zip(split['classes'], split['novel']))
     return dict(classes=classes, novel=tuple(novel.get(name) for name in classes))
 
 
 def _lvis() -> dict:
-    # As an annotation file has them: one name is spelled otherwise in MMDetection's list.
+    # as in the annotation files; MMDetection's list spells one name differently
     classes, frequencies, synonyms, _ = zip(*read_lvis())
     novel = tuple(frequency == 'r' for frequency in frequencies)
     return dict(classes=classes, novel=novel, synonyms=tuple(map(tuple, synonyms)))
@@ -42,7 +42,7 @@ def _imagenet(subset: str) -> dict:
     for synset, names in zip(synsets, synonyms):
         name = synset.names
         if uses[names] > 1:
-            # A crane is a bird or a machine: only WordNet's definition tells which.
+            # a crane is a bird or a machine: only WordNet's definition tells which
             name = f'{name} ({synset.wnid})'
             prompts[name] = [f'a photo of a {noun}, {synset.definition}' for noun in names]
         classes.append(name)
@@ -51,12 +51,12 @@ def _imagenet(subset: str) -> dict:
 
 
 def _ade20k() -> dict:
-    classes = _registered('ADE20KSegDataset').METAINFO['classes']
-    return dict(classes=tuple(name.strip() for name in classes))
+    classes = _registered_metainfo('ADE20KSegDataset')['classes']
+    return dict(classes=tuple(map(str.strip, classes)))
 
 
 def _pascal_context() -> dict:
-    # in the order of the values of its label maps, which begin at 1
+    # in the order of the values in label maps, which begin at 1
     return dict(classes=tuple(_PASCAL_CONTEXT_FILE.read_text(encoding='utf-8').splitlines()))
 
 
@@ -71,15 +71,17 @@ WORDS = {
 
 
 def read_metainfo(source: object) -> Mapping:
-    """The classes of a key of `WORDS` or of a dataset: its name, its class, or a built one.
+    """Metainfo of a key of `WORDS` or of a dataset: its registered name, its class, or a built one.
 
-    It has `classes`, and where they are known `novel`, `synonyms`, `prompts` and ImageNet's
-    `synsets`. Unknown words, and the classes of a dataset that are in its annotation file only, are
-    a `ValueError`, things of another kind a `TypeError`.
+    It has `classes`, and where known `novel`, `synonyms`, `prompts` and ImageNet's `synsets`.
+
+    Raises:
+        ValueError: The name is unknown, or the classes are in an annotation file.
+        TypeError: `source` is none of these.
     """
     if isinstance(source, str) and source in WORDS:
         return WORDS[source]()
-    dataset = _dataset(source) if isinstance(source, str) else source
+    dataset = _registered_dataset(source) if isinstance(source, str) else source
     is_class = inspect.isclass(dataset)
     metainfo = getattr(dataset, 'METAINFO' if is_class else 'metainfo', None)
     if not isinstance(metainfo, Mapping):
@@ -95,13 +97,13 @@ def read_metainfo(source: object) -> Mapping:
     return metainfo
 
 
-def _dataset(name: str) -> type:
+def _registered_dataset(name: str) -> type:
     from mmdet.registry import DATASETS
 
     dataset = DATASETS.get(name) if name.isidentifier() else None
     if dataset is not None:
         return dataset
-    datasets = [known for known in DATASETS.module_dict if known.endswith('Dataset')]
+    datasets = [key for key in DATASETS.module_dict if key.endswith('Dataset')]
     close = difflib.get_close_matches(name, [*WORDS, *datasets], n=3)
     hint = f' Did you mean {", ".join(map(repr, close))}?' if close else ''
     raise ValueError(

@@ -1,4 +1,4 @@
-"""Text classifiers as files: the embeddings of K classes, with their names."""
+"""Text classifiers, and their files."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.loading import load_checkpoint_file, save_safetensors
-from .packing import pack_matrix, unpack_matrices
+from .quantization import pack_matrix, unpack_matrices
 
 
 @dataclass(frozen=True)
 class TextClassifier:
-    """What CLIP's text tower makes of a vocabulary.
+    """CLIP's text embeddings of the names of K classes.
 
     Args:
-        embeddings: `(K, P, D)`, P names for each class, shorter lists repeating their first; or,
-            with `counts`, `(M, D)`, the names of one class after those of another, which is far
-            smaller where few classes have many names. L2 normalized.
-        names: The K class names, or None where the file does not tell.
-        novel: For each class True (novel), False (base) or None (neither); None as a whole where
-            the classes have no such split.
+        embeddings: `(K, P, D)`, P names for each class, shorter lists padded with their first; or,
+            with `counts`, `(M, D)`, class after class, which is smaller where few classes have many
+            names. L2 normalized.
+        names: The K class names, None if unknown.
+        novel: For each class True (novel), False (base) or None (neither); None as a whole without
+            such a split.
         counts: How many of the M names each of the K classes has.
-        bias: `(K, P)` or `(M,)`, what is added to the cosine similarity of each name, where names
-            of different origin do not score alike; None for nothing.
+        bias: `(K, P)` or `(M,)`, added to the cosine similarity of each name, where names of
+            different origin do not score alike.
 
     Raises:
-        ValueError: Shapes or lengths disagree, there is no class, or a number is not finite.
+        ValueError: Shapes or lengths disagree, there is no class, or a value is not finite.
     """
 
     embeddings: Tensor
@@ -56,8 +56,8 @@ class TextClassifier:
             raise ValueError(
                 f'The bias has shape {tuple(self.bias.shape)}; give one number for each name.'
             )
-        numbers = (self.embeddings, self.embeddings if self.bias is None else self.bias)
-        if not all(tensor.isfinite().all() for tensor in numbers):
+        tensors = [self.embeddings] if self.bias is None else [self.embeddings, self.bias]
+        if not all(tensor.isfinite().all() for tensor in tensors):
             raise ValueError('A text classifier holds NaN or infinity: build it again.')
         for field in ('names', 'novel'):
             values: Sequence | None = getattr(self, field)
@@ -70,27 +70,27 @@ class TextClassifier:
         return len(self.embeddings if self.counts is None else self.counts)
 
     def flat(self) -> tuple[Tensor, Tensor]:
-        """Embeddings `(M, D)` of all names without repetitions, and counts `(K,)`."""
+        """Embeddings `(M, D)` of all names without padding, and counts `(K,)`."""
         if self.counts is not None:
             return self.embeddings, torch.tensor(self.counts)
         distinct = self._distinct()
         return self.embeddings[distinct], distinct.sum(1)
 
     def flat_bias(self) -> Tensor:
-        """The bias `(M,)` of each name of `flat`; zeros where there is none."""
+        """The bias `(M,)` of each name of `flat`; zeros by default."""
         if self.bias is None:
             return self.embeddings.new_zeros(len(self.flat()[0]))
         return self.bias if self.counts is not None else self.bias[self._distinct()]
 
     def _distinct(self) -> Tensor:
-        """`(K, P)`, which names of `embeddings` do not repeat a class's first."""
+        """`(K, P)` bool, which of `embeddings` are no padding."""
         distinct = (self.embeddings != self.embeddings[:, :1]).any(-1)
         distinct[:, 0] = True
         return distinct
 
 
 def check_width(width: int, expected: int) -> None:
-    """Raise a `ValueError` where the width D of a text classifier is not that of a model."""
+    """Raise a `ValueError` if the width D of a text classifier is not that of a model."""
     if width != expected:
         raise ValueError(
             f'The text classifier has width {width} and the model {expected}: they belong to '
@@ -99,13 +99,13 @@ def check_width(width: int, expected: int) -> None:
 
 
 def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | None = None) -> None:
-    """Write a text classifier as safetensors, whole or not at all.
+    """Write a text classifier as safetensors, atomically.
 
-    With `bits`, 2 to 8, embeddings `(M, D)` with counts are rounded, with a scale for each name:
-    those of 8 bits are 0.9999 alike (cosine similarity), of 6 bits 0.998.
+    With `bits`, 2 to 8, embeddings `(M, D)` with counts are quantized, with a scale for each name:
+    in 8 bits their cosine similarity to the originals is 0.9999, in 6 bits 0.998.
     """
-    named = {key: getattr(classifier, key) for key in ('names', 'novel')}
-    notes = {key: json.dumps(value) for key, value in named.items() if value is not None}
+    fields = {key: getattr(classifier, key) for key in ('names', 'novel')}
+    metadata = {key: json.dumps(value) for key, value in fields.items() if value is not None}
     tensors = {'embeddings': classifier.embeddings}
     if bits is not None:
         if classifier.counts is None:
@@ -118,11 +118,11 @@ def save_classifier(path: str | Path, classifier: TextClassifier, bits: int | No
         tensors['counts'] = torch.tensor(classifier.counts)
     if classifier.bias is not None:
         tensors['bias'] = classifier.bias
-    save_safetensors(tensors, path, notes)
+    save_safetensors(tensors, path, metadata)
 
 
 def load_classifier(path: str | Path) -> TextClassifier:
-    """Read a text classifier: a file of `save_classifier`, or a `.pth` of one tensor `(K, P, D)`.
+    """Read a file of `save_classifier`, or a `.pth` of one tensor `(K, P, D)`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -134,16 +134,16 @@ def load_classifier(path: str | Path) -> TextClassifier:
         raise FileNotFoundError(
             f'There is no text classifier {path}: tools/build_vocabulary.py builds it ({error})'
         ) from None
-    state, notes = dict(embeddings=content), {}
+    tensors, metadata = dict(embeddings=content), {}
     try:
         if isinstance(content, Mapping):
-            state = content.get('state_dict', content)
-            state = unpack_matrices(state) if isinstance(state, Mapping) else {}
-            notes = content.get('meta') or {}
-        embeddings, counts, bias = (state.get(key) for key in ('embeddings', 'counts', 'bias'))
+            tensors = content.get('state_dict', content)
+            tensors = unpack_matrices(tensors) if isinstance(tensors, Mapping) else {}
+            metadata = content.get('meta') or {}
+        embeddings, counts, bias = (tensors.get(key) for key in ('embeddings', 'counts', 'bias'))
         if isinstance(embeddings, Tensor):
             names, novel = (
-                tuple(json.loads(notes[key])) if key in notes else None
+                tuple(json.loads(metadata[key])) if key in metadata else None
                 for key in ('names', 'novel')
             )
             counts = None if counts is None else tuple(counts.tolist())

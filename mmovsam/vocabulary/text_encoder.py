@@ -1,4 +1,4 @@
-"""The text side of a CLIP model, without its image tower, and the config of such a model."""
+"""Text towers of CLIP models without their image towers, and configs of CLIP models."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from ..checkpoints.loading import load_checkpoint_file, state_dict_of
 from ..downloads import fetch
 from .photo_text import load_photo_text
 
-PHOTO = 'photo'  # the name of the text model that belongs to an ImageNet classifier
-
-# CLIP's constructor builds an image tower in any case: the smallest one, removed right after.
+PHOTO = 'photo'  # the text model of `load_photo_text`
+# open_clip always builds an image tower: the smallest one, which is deleted at once
 _TINY_VISION = dict(image_size=16, patch_size=16, width=64, head_width=64, layers=1)
-
-# Numbers that OpenAI's checkpoints store beside the weights.
+# entries of OpenAI's state dicts that are no weights
 _NO_WEIGHTS = ('input_resolution', 'context_length', 'vocab_size')
 
 
@@ -27,7 +25,7 @@ def load_text_encoder(
     tokenizer: Callable[[list[str]], Tensor] | None = None,
     names: str | PathLike | None = None,
 ) -> tuple[nn.Module, Callable[[list[str]], Tensor]]:
-    """The text side of a model that compares images with text, and its tokenizer.
+    """A text model and its tokenizer, for `Vocabulary.build_classifier`.
 
     Args:
         model: A model name of open_clip, or a model config as in open_clip's JSON files
@@ -35,14 +33,14 @@ def load_text_encoder(
             `-quickgelu`, or `quick_gelu=True`. Or `'photo'` for the text side of a photo model,
             which is no CLIP model, see `load_photo_text`.
         checkpoint: A file with the keys of open_clip's `CLIP` (`visual.*` is ignored and may be
-            absent), or one of open_clip's pretrained tags for the named model. None leaves random
+            absent), or one of open_clip's pretrained tags for the named model. None for random
             weights.
-        tokenizer: Texts to (B, L) tokens, where the model was not trained with open_clip's own.
-        names: Of a photo model only: the file of known names.
+        tokenizer: Texts to (B, L) tokens, if the model was not trained with open_clip's own.
+        names: The file of known names, for a photo model only.
 
     Returns:
-        `(text_model, tokenizer)`: the frozen model in eval mode, whose `encode_text` works, and the
-        tokenizer, as `Vocabulary.build_classifier` takes them.
+        `(text_model, tokenizer)`: the frozen model in eval mode with `encode_text`, and the
+        tokenizer.
 
     Raises:
         FileNotFoundError: If the checkpoint is neither a file nor a pretrained tag.
@@ -55,17 +53,17 @@ def load_text_encoder(
     if names is not None:
         raise ValueError(f'known names ({names}) are for the text model {PHOTO!r} only')
     config = clip_model_config(model)
-    text_model = _build(config)
+    text_model = _build_text_model(config)
     if tokenizer is None:
-        tokenizer = _tokenizer(model, config['text_cfg'])
+        tokenizer = _build_tokenizer(model, config['text_cfg'])
     if checkpoint is not None:
         if is_tag(model, checkpoint):
             checkpoint = fetch(f'open_clip://{model}:{checkpoint}')
-        _load(text_model, checkpoint)
+        _load_weights(text_model, checkpoint)
     return text_model.eval().requires_grad_(False), tokenizer
 
 
-def _build(config: dict) -> nn.Module:
+def _build_text_model(config: dict) -> nn.Module:
     from open_clip.model import CLIP, CustomTextCLIP
 
     config = copy.deepcopy(config)
@@ -81,7 +79,7 @@ def _build(config: dict) -> nn.Module:
     return text_model
 
 
-def _tokenizer(model: str | Mapping, text_cfg: Mapping) -> Callable[[list[str]], Tensor]:
+def _build_tokenizer(model: str | Mapping, text_cfg: Mapping) -> Callable[[list[str]], Tensor]:
     import open_clip
 
     if isinstance(model, str):
@@ -93,7 +91,7 @@ def _tokenizer(model: str | Mapping, text_cfg: Mapping) -> Callable[[list[str]],
 
 
 def is_tag(model: object, checkpoint: object) -> bool:
-    """Whether the weights are one of open_clip's tags for the model, which never change."""
+    """Whether `checkpoint` is one of open_clip's pretrained tags for `model`."""
     if not (isinstance(model, str) and isinstance(checkpoint, str)):
         return False
     import open_clip
@@ -101,15 +99,17 @@ def is_tag(model: object, checkpoint: object) -> bool:
     return bool(open_clip.get_pretrained_cfg(model, checkpoint))
 
 
-def _load(text_model: nn.Module, path: str | PathLike) -> None:
+def _load_weights(text_model: nn.Module, path: str | PathLike) -> None:
     from open_clip.model import CustomTextCLIP, convert_to_custom_text_state_dict
 
-    state = state_dict_of(load_checkpoint_file(path))
+    state_dict = state_dict_of(load_checkpoint_file(path))
     if isinstance(text_model, CustomTextCLIP):
-        state = convert_to_custom_text_state_dict(state)
-    names = [name for name in state if name not in _NO_WEIGHTS and not name.startswith('visual.')]
+        state_dict = convert_to_custom_text_state_dict(state_dict)
+    for name in list(state_dict):
+        if name in _NO_WEIGHTS or name.startswith('visual.'):
+            del state_dict[name]
     try:
-        text_model.load_state_dict({name: state[name] for name in names})
+        text_model.load_state_dict(state_dict)
     except RuntimeError as error:
         first = '\n'.join(str(error).split('\n')[:4])
         raise ValueError(
@@ -118,7 +118,7 @@ def _load(text_model: nn.Module, path: str | PathLike) -> None:
 
 
 def clip_model_config(model: str | Mapping) -> dict:
-    """The configuration, which may be changed, of a CLIP model in open_clip's form.
+    """A copy of the configuration of a CLIP model in open_clip's form.
 
     Args:
         model: A name that open_clip knows, or a mapping with `embed_dim`, `vision_cfg`, `text_cfg`.

@@ -1,4 +1,4 @@
-"""What nouns mean: ImageNet's synsets, 21,842 of them, with WordNet's definitions."""
+"""WordNet's meanings of nouns: ImageNet's 21,842 synsets with their definitions."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from pathlib import Path
 from .names import split_name
 
 _LVIS_FILE = Path(__file__).with_name('lvis_v1.json')
-# Kinds of persons. Half of them are slang words for people, such as `cow` and `sheep`.
-_PERSONS = ('n09570298', 'n10788852')
+_PERSONS = ('n09570298', 'n10788852')  # ids from, to; many names are slang, such as `cow`
 _PARENTHESES = re.compile(r'\s*\(.*?\)')
 
 
 @dataclass(frozen=True)
 class Synset:
-    """One meaning of a noun.
+    """A meaning of nouns.
 
     Attributes:
         wnid: WordNet's id, such as `'n02012849'`.
-        names: The nouns that have this meaning, as ImageNet lists them: `'sofa, couch, lounge'`.
-        definition: What WordNet says about it.
+        names: The nouns with this meaning, as ImageNet lists them: `'sofa, couch, lounge'`.
+        definition: WordNet's definition.
     """
 
     wnid: str
@@ -44,17 +43,17 @@ class Synset:
 
     @property
     def is_person(self) -> bool:
-        """Whether it is a kind of persons, of which there are 2,800."""
+        """Whether it is one of the 2,800 kinds of persons."""
         return _PERSONS[0] <= self.wnid <= _PERSONS[1]
 
     def position(self, name: str) -> int:
-        """Where a name comes among the names, from 0; behind them all if it is none of them."""
+        """The index of a name among the names; their number if it is none of them."""
         names = split_name(self.names)
         return names.index(name) if name in names else len(names)
 
 
 class Nouns:
-    """The meanings of nouns, by noun and by id; see `load_nouns`."""
+    """Synsets by noun and by id; see `load_nouns`."""
 
     def __init__(self, synsets: list[Synset]) -> None:
         self._by_id = {synset.wnid: synset for synset in synsets}
@@ -67,48 +66,48 @@ class Nouns:
         return iter(self._by_id.values())
 
     def synset(self, wnid: str) -> Synset | None:
-        """The meaning with this id."""
+        """The synset with this id, else None."""
         return self._by_id.get(wnid)
 
     def senses(self, name: str) -> list[Synset]:
-        """The meanings of a noun in lower case, in the order of their ids.
+        """The meanings of a lower-case noun, in the order of their ids.
 
-        What stands in parentheses is passed over, and so is a plural's `s` where the plural itself
-        is no known noun. Kinds of persons count only where there is no other meaning, and of a noun
-        of LVIS only what LVIS may mean: see `may_mean`.
+        Parentheses are ignored, and so is a plural's `s` if the plural is no known noun. Kinds of
+        persons count only if there is no other meaning, and for a noun of LVIS only what LVIS may
+        mean, see `may_mean`.
         """
         bare = _PARENTHESES.sub('', name)
         for form in (name, bare, bare.removesuffix('s')):
             senses = self._by_name.get(form, [])
             if senses:
-                senses = [each for each in senses if may_mean(form, each.first)]
+                senses = [sense for sense in senses if may_mean(form, sense.first)]
                 return [sense for sense in senses if not sense.is_person] or senses
         return []
 
 
 @lru_cache(maxsize=1)
 def read_lvis() -> list[tuple[str, str, list[str], str]]:
-    """LVIS's categories: name, frequency, other names, and the first name of the synset."""
+    """LVIS's categories: name, frequency, synonyms, and the first name of the synset."""
     return json.loads(_LVIS_FILE.read_text(encoding='utf-8'))['categories']
 
 
 @lru_cache(maxsize=1)
-def _everyday_nouns() -> dict[str, set[str]]:
+def _lvis_meanings() -> dict[str, set[str]]:
     """The first names of the synsets that LVIS means by each of its nouns."""
     firsts = defaultdict(set)
-    for name, _, others, first in read_lvis():
-        for noun in (name, *others):
+    for name, _, synonyms, first in read_lvis():
+        for noun in (name, *synonyms):
             firsts[_PARENTHESES.sub('', noun.lower().replace('_', ' '))].add(first)
     return firsts
 
 
 def may_mean(noun: str, first: str) -> bool:
-    """Whether a noun can be meant as a name of the synset that has this first name.
+    """Whether a noun can mean the synset with this first name, by LVIS for its own nouns.
 
-    LVIS says so of its own nouns: a wheel is none of `'bicycle, bike, wheel, cycle'`, and a straw
-    is no pale yellow. The first name itself always can.
+    A wheel is not `'bicycle, bike, wheel, cycle'`, and a straw is no pale yellow. The first name
+    itself always can, and so can any noun that LVIS does not have.
     """
-    return first in _everyday_nouns().get(noun, {first}) or first == noun
+    return first in _lvis_meanings().get(noun, {first}) or first == noun
 
 
 @lru_cache(maxsize=1)
@@ -119,7 +118,7 @@ def load_nouns() -> Nouns:
 
 
 def read_synsets(subset: str) -> Iterator[Synset]:
-    """The classes of `'imagenet1k'` or `'imagenet22k'`, which timm carries, in their order."""
+    """The classes of `'imagenet1k'` or `'imagenet22k'` in their order, from timm."""
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo(subset)

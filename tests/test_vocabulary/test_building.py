@@ -12,7 +12,7 @@ from mmovsam.vocabulary import (
     find_classifier,
     names_file,
 )
-from mmovsam.vocabulary.text_encoder import _build
+from mmovsam.vocabulary.text_encoder import _build_text_model
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def encoder(tmp_path, monkeypatch):
     """Arguments of a text encoder, and a cache of its own."""
     monkeypatch.setenv('MMOVSAM_CACHE', str(tmp_path / 'cache'))
     file = tmp_path / 'clip.pth'
-    torch.save(_build(tiny.CLIP).state_dict(), file)
+    torch.save(_build_text_model(tiny.CLIP).state_dict(), file)
     return dict(model=tiny.CLIP, checkpoint=str(file))
 
 
@@ -68,7 +68,7 @@ def test_text_tower_of_a_tag_is_loaded_once(encoder, names, loads, monkeypatch):
 
 def test_text_tower_of_a_file_may_change_and_is_asked_again(encoder, names, loads):
     first = find_classifier(names, encoder)
-    torch.save(_build(tiny.CLIP).state_dict(), encoder['checkpoint'])
+    torch.save(_build_text_model(tiny.CLIP).state_dict(), encoder['checkpoint'])
     assert not torch.equal(first.embeddings, find_classifier(names, encoder).embeddings)
     assert len(loads) == 2
     for name in ('a/b.safetensors', 'b.pth', 'mmovsam://x', 'hf://a/b/c'):

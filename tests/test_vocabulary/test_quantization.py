@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmovsam.vocabulary.packing import (
+from mmovsam.vocabulary.quantization import (
     dequantize,
     pack_matrix,
     quantize,
