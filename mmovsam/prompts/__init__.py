@@ -1,4 +1,4 @@
-"""What is asked about an image: prompts, how training samples them, where inference takes them."""
+"""Prompts, how training samples them, and where inference gets them from."""
 
 from .detector_prompter import DetectorPrompter
 from .file_prompter import FilePrompter

@@ -1,4 +1,4 @@
-"""Boxes that come from elsewhere, at the edges of an image."""
+"""Clipping and checks of boxes that were not computed here."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 def clip_boxes(bboxes: Tensor, ori_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Boxes (N, 4) xyxy cut off at the edges of their image, whose size is (H, W) in pixels.
+    """Clip boxes (N, 4) xyxy to an image of (H, W) pixels.
 
     Returns:
-        `(clipped, has_area)`: (N, 4), and (N,) bool, which of them are finite and have area inside
-        of the image.
+        `(clipped, has_area)`: (N, 4), and (N,) bool, which boxes are finite and have area inside
+        the image.
     """
     height, width = ori_shape[:2]
     clipped = bboxes.clone()
@@ -24,10 +24,9 @@ def clip_boxes(bboxes: Tensor, ori_shape: Sequence[int]) -> tuple[Tensor, Tensor
 
 
 def check_units(bboxes, scores=()) -> None:
-    """Make sure that boxes are not in fractions of the image, nor scores in percent or as logits.
+    """Raise a `ValueError` for boxes in fractions of the image, or scores in percent or logits.
 
-    Raises:
-        ValueError: All boxes (N, 4) of a file lie between 0 and 1, or a score (N,) does not.
+    That is, if all boxes (N, 4) of a file lie between 0 and 1, or a score (N,) does not.
     """
     bboxes, scores = np.asarray(bboxes), np.asarray(scores)
     if bboxes.any() and ((bboxes >= 0) & (bboxes <= 1)).all():
@@ -46,21 +45,16 @@ def check_units(bboxes, scores=()) -> None:
 
 
 def look_like_corners(bboxes, sizes) -> bool:
-    """Whether boxes that are read as x, y, width, height look like x1, y1, x2, y2.
+    """Whether boxes (N, 4) that are read as x, y, width, height look like x1, y1, x2, y2.
 
-    Args:
-        bboxes: (N, 4), as they are read.
-        sizes: (N, 2), width and height of the image of each.
-
-    Returns:
-        Half of them or more reach out of their images, and as corners none does.
+    So they do if at least half of them exceed their images, of width and height (N, 2), and as
+    corners none does.
     """
     starts, ends = np.asarray(bboxes, float).reshape(-1, 2, 2).swapaxes(0, 1)
     edges = np.reshape(sizes, (-1, 2)) + 1  # a pixel more is rounding
     outside = (starts + ends > edges).any(1)
-    return bool(2 * outside.sum() >= len(starts) > 0) and bool(
-        ((ends <= edges) & (ends > starts)).all()
-    )
+    are_corners = ((ends <= edges) & (ends > starts)).all()
+    return bool(are_corners and 2 * outside.sum() >= len(starts) > 0)
 
 
 CORNERS = (

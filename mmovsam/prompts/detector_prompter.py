@@ -1,4 +1,4 @@
-"""Prompts from any MMDetection detector."""
+"""Prompts from any detector of MMDetection."""
 
 from __future__ import annotations
 
@@ -32,38 +32,35 @@ from .detectors import (
 from .prompter import Prompter
 from .prompts import Prompts
 
-_UNUSED = re.compile(r'num_batches_tracked$|(^|\.)loss_')  # what detecting does not read
+_UNUSED = re.compile(r'num_batches_tracked$|(^|\.)loss_')  # not read in inference
 
 
 @MODELS.register_module()
 class DetectorPrompter(Prompter):
     """Prompts OVSAM with the boxes of any MMDetection detector.
 
-    The detector sees the original image through its own test pipeline and data preprocessor, all
-    images at once that have the same size then, so its boxes are those that
-    `mmdet.apis.DetInferencer` returns, clipped to the image. It is frozen, always in eval mode, and
-    keeps its precision whatever OVSAM is converted to and whether OVSAM runs under autocast. Masks
-    and keypoints that it may predict are not used.
+    The detector runs on the original image with its own test pipeline and data preprocessor, in
+    batches of images of equal size, so its boxes are those of `mmdet.apis.DetInferencer`. It is
+    frozen, always in eval mode, and keeps its precision whatever OVSAM is converted to and whether
+    OVSAM runs under autocast. Only its boxes are used.
 
-    Data samples need `img_path`, the original image's file; or `ori_img`, the original image
-    itself as a uint8 (H, W, 3) BGR array, which is preferred. The prompts have `bboxes`, `labels`
-    (in the detector's own classes) and `scores`, the best first. Boxes are clipped to the image;
-    those that are NaN or have no area inside of it are dropped.
+    Data samples need `img_path`, the original image's file, or `ori_img`, the original image as a
+    uint8 (H, W, 3) BGR array, which is preferred. The prompts have `bboxes`, `labels` (in the
+    detector's classes) and `scores`, the best first. Boxes are clipped to the image; those that are
+    NaN or have no area inside it are dropped.
 
     Args:
-        detector: A whole config or its `model` alone, as a dict; or the name of a config file, or
-            one of an installed package such as `'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'`;
-            or a name or alias in MMDetection's index, such as `'rtmdet_tiny_8xb32-300e_coco'`.
-        checkpoint: The detector's weights, read when they are first needed; by default those of
-            MMDetection's index, or what the detector's config says (`init_cfg` of its model, or
-            `load_from`).
-        score_thr: Boxes with a lower score are dropped.
-        max_per_img: How many boxes an image has at most, the best first.
-        pipeline: The detector's test pipeline, where its config does not hold it.
-        classes: What the detector's labels are called, as names or a text file with one on each
-            line; by default what its checkpoint or else its config says.
-        filter: More arguments of `PromptFilter`; `score_thr` and `max_per_img` in it count before
-            those above.
+        detector: A whole config or its `model` alone, as a dict; or a config file, or one of an
+            installed package such as `'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'`; or a name or
+            alias in MMDetection's index, such as `'rtmdet_tiny_8xb32-300e_coco'`.
+        checkpoint: The detector's weights, loaded at first use; by default those of MMDetection's
+            index, of the model's `init_cfg`, or `load_from` of the config.
+        score_thr: Lowest score of a box.
+        max_per_img: Maximum number of boxes an image, the best.
+        pipeline: The detector's test pipeline, if its config has none.
+        classes: Names of the detector's labels, or a text file with one on each line; by default
+            those in its checkpoint or else its config.
+        filter: More arguments of `PromptFilter`, which override `score_thr` and `max_per_img`.
 
     Raises:
         FileNotFoundError: If a config file or checkpoint does not exist.
@@ -88,30 +85,29 @@ class DetectorPrompter(Prompter):
         self.checkpoint = checkpoint or default_checkpoint
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmdet')):
             self.pipeline = inference_pipeline(config, pipeline)
-            # In eval mode SyncBN is BN, but it cannot run on a CPU among several processes.
-            built = revert_sync_batchnorm(MODELS.build(config.model))
+            # in eval mode SyncBN is BN, but it cannot run on a CPU among several processes
+            detector = revert_sync_batchnorm(MODELS.build(config.model))
             # no submodule: checkpoints, conversions and optimizers of OVSAM do not see it
-            vars(self)['detector'] = built.eval().requires_grad_(False)
-            named = config_classes(config) if classes is None else given_classes(classes)
-        agnostic = isinstance(self.detector, RPN)  # though its data set has classes
-        self._classes = None if agnostic and classes is None else named
+            vars(self)['detector'] = detector.eval().requires_grad_(False)
+            names = config_classes(config) if classes is None else given_classes(classes)
+        agnostic = isinstance(detector, RPN)  # though its dataset has classes
+        self._classes = None if agnostic and classes is None else names
         self._classes_final = agnostic or classes is not None
-        self._ready = False
+        self._initialized = False
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """What the detector's labels are called; its checkpoint is read for it if need be.
+        """Names of the detector's labels, which may be in its checkpoint.
 
-        None where neither the checkpoint nor the config says it, and for a region proposal
-        network, whose labels are all 0.
+        None if they are unknown, and for a region proposal network, whose labels are all 0.
         """
         if not self._classes_final:
             self.init_weights()
         return self._classes
 
     def init_weights(self) -> None:
-        """Loads the detector's weights, once."""
-        if self._ready:
+        """Load the detector's weights, once."""
+        if self._initialized:
             return
         if self.checkpoint is None:
             warn(
@@ -119,17 +115,17 @@ class DetectorPrompter(Prompter):
                 'Set checkpoint=... in its config.'
             )
         else:
-            # MMEngine's loader also downloads from the model zoo's links.
+            # MMEngine's loader also downloads from the model zoo
             with safe_loading():
                 checkpoint = CheckpointLoader.load_checkpoint(str(self.checkpoint), 'cpu')
             self._load(state_dict_of(checkpoint))
             if not self._classes_final:
                 self._classes = checkpoint_classes(checkpoint) or self._classes
-        self._ready = True
+        self._initialized = True
 
     def _load(self, state_dict: dict[str, Tensor]) -> None:
-        # Names are compared after loading, not before: MMDetection's modules rename older ones
-        # while they load, and an RPN takes those of a two-stage detector.
+        # keys are compared after loading: MMDetection's modules rename old ones while they load,
+        # and an RPN takes those of a two-stage detector
         try:
             keys = self.detector.load_state_dict(state_dict, strict=False)
         except RuntimeError as error:
@@ -145,7 +141,7 @@ class DetectorPrompter(Prompter):
             )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args, **kwargs) -> DetectorPrompter:
-        # All of PyTorch's moves and conversions come through here: the detector is only moved.
+        # all moves and conversions of PyTorch come through here: the detector is only moved
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
@@ -153,58 +149,54 @@ class DetectorPrompter(Prompter):
         self.detector._apply(move, *args, **kwargs)
         return super()._apply(fn, *args, **kwargs)
 
-    def _settle(self) -> torch.device:
-        """The detector's device, which its data preprocessor may not have noted yet."""
-        device = next(self.detector.parameters(), torch.empty(0)).device
-        if self.detector.data_preprocessor.device != device:
-            self.detector.to(device)
-        return device
-
     @torch.no_grad()
     def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
-        """What the detector finds in each image: see `Prompter.forward`."""
+        """The filtered detections of each image, see `Prompter.forward`."""
         self.init_weights()
         results = self._detect(data_samples)
-        return [self.filter(self._prompts(*each)) for each in zip(data_samples, results)]
+        return [self.filter(self._to_prompts(*pair)) for pair in zip(data_samples, results)]
 
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
-        """All that the detector finds in one image, the best first."""
-        return self._prompts(data_sample, *self._detect([data_sample]))
+        """The detections of one image, before the filter, the best first."""
+        return self._to_prompts(data_sample, *self._detect([data_sample]))
 
-    def _prompts(self, data_sample: DetDataSample, result: DetDataSample) -> Prompts:
+    def _to_prompts(self, data_sample: DetDataSample, result: DetDataSample) -> Prompts:
         name = _name(data_sample)
-        bboxes, scores, labels = _found(result, type(self.detector).__name__)
+        bboxes, scores, labels = _detections(result, type(self.detector).__name__)
         clipped, has_area = clip_boxes(bboxes, _ori_shape(result, data_sample, name))
         finite = bboxes.isfinite().all(dim=1) & scores.isfinite()
         broken, flat = (~finite).sum().item(), (finite & ~has_area).sum().item()
         if broken or flat:
-            # A detector that pads its input may well find something in the padding.
+            # boxes in the padding of the input are nothing unusual
             print_log(
                 f'DetectorPrompter drops {broken} boxes that are not finite and {flat} without '
                 f'area inside the image {name}',
                 logger='current',
                 level=logging.WARNING if broken else logging.DEBUG,
             )
-        kept = (finite & has_area).nonzero()[:, 0]
-        best = kept[scores[kept].argsort(descending=True, stable=True)]
-        labels = None if labels is None else labels[best]
-        return Prompts(bboxes=clipped[best], labels=labels, scores=scores[best])
+        indices = (finite & has_area).nonzero()[:, 0]
+        indices = indices[scores[indices].argsort(descending=True, stable=True)]
+        labels = None if labels is None else labels[indices]
+        return Prompts(bboxes=clipped[indices], labels=labels, scores=scores[indices])
 
     def _detect(self, data_samples: list[DetDataSample]) -> list[DetDataSample]:
-        """What the detector returns; images of different sizes would pad each other."""
-        packed = [self._packed(data_sample) for data_sample in data_samples]
-        alike, results = defaultdict(list), {}
-        for index, item in enumerate(packed):
-            alike[item['inputs'].shape].append(index)
-        for indices in alike.values():
-            names = ('inputs', 'data_samples')
-            batch = {name: [packed[index][name] for index in indices] for name in names}
-            with torch.autocast(self._settle().type, enabled=False):
+        """Run the detector in batches of images of equal size, which need no padding."""
+        device = next(self.detector.parameters(), torch.empty(0)).device
+        if self.detector.data_preprocessor.device != device:  # OVSAM was moved
+            self.detector.to(device)
+        inputs = [self._preprocess(data_sample) for data_sample in data_samples]
+        by_shape, results = defaultdict(list), {}
+        for index, item in enumerate(inputs):
+            by_shape[item['inputs'].shape].append(index)
+        for indices in by_shape.values():
+            keys = ('inputs', 'data_samples')
+            batch = {key: [inputs[index][key] for index in indices] for key in keys}
+            with torch.autocast(device.type, enabled=False):
                 results.update(zip(indices, self.detector.test_step(batch)))
-        return [results[index] for index in range(len(packed))]
+        return [results[index] for index in range(len(inputs))]
 
-    def _packed(self, data_sample: DetDataSample) -> dict:
-        """An image in the form of the detector's input."""
+    def _preprocess(self, data_sample: DetDataSample) -> dict:
+        """Run the detector's test pipeline on an image."""
         keys = [key for key in ('ori_img', 'img_path') if data_sample.get(key) is not None]
         if not keys:
             raise ValueError(
@@ -223,13 +215,10 @@ def _name(data_sample: DetDataSample) -> str:
     return data_sample.get('img_path') or f'with img_id {data_sample.get("img_id")}'
 
 
-def _found(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Boxes (N, 4) and scores (N,) as float32 and, where there are some, labels (N,).
-
-    They come to the host, where it is decided which of them become prompts.
-    """
-    found = result.pred_instances if 'pred_instances' in result else {}
-    bboxes, scores = found.get('bboxes'), found.get('scores')
+def _detections(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Boxes (N, 4) and scores (N,) as float32, and labels (N,) or None, on the CPU."""
+    instances = result.pred_instances if 'pred_instances' in result else {}
+    bboxes, scores = instances.get('bboxes'), instances.get('scores')
     if bboxes is None or scores is None:
         raise ValueError(
             f'{detector} returns no pred_instances with bboxes and scores: it has to find boxes'
@@ -240,15 +229,15 @@ def _found(result: DetDataSample, detector: str) -> tuple[Tensor, Tensor, Tensor
             f'{detector} returns boxes of shape {tuple(bboxes.shape)}, expected (N, 4), upright '
             'xyxy; detectors of rotated boxes cannot prompt'
         )
-    bboxes, scores, labels = bboxes.float().cpu(), scores.float().cpu(), found.get('labels')
-    masks = found.get('masks')
+    bboxes, scores, labels = bboxes.float().cpu(), scores.float().cpu(), instances.get('labels')
+    masks = instances.get('masks')
     if isinstance(masks, Tensor) and len(masks) and not bboxes.any():
-        bboxes = mask2bbox(masks.bool()).cpu()  # SOLO finds masks alone
+        bboxes = mask2bbox(masks.bool()).cpu()  # SOLO predicts masks alone
     return bboxes, scores, None if labels is None else labels.cpu()
 
 
 def _ori_shape(result: DetDataSample, data_sample: DetDataSample, name: str) -> tuple:
-    """(H, W) of the original image, as the detector's loader and the data set's both see it."""
+    """(H, W) of the original image, on which the detector's and the dataset's loaders agree."""
     expected = data_sample.get('ori_shape')
     ori_shape = result.get('ori_shape', expected)
     if ori_shape is None:

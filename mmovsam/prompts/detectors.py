@@ -1,4 +1,4 @@
-"""Detectors of other packages: their config, test pipeline, default weights and class names."""
+"""Configs, test pipelines, weights and class names of MMDetection's detectors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ CONFIG_SUFFIXES = ('.py', '.json', '.yml', '.yaml')
 
 
 def detector_config(detector: str | PathLike | Mapping | Config) -> tuple[ConfigDict, str | None]:
-    """The whole config of a detector, with the key `model`, and the weights that it comes with.
+    """The config of a detector, with the key `model`, and its default checkpoint or None.
 
-    A detector is a whole config or its `model` alone; or the name of a config file, as
-    `find_config` takes it; or the name or alias of a model in MMDetection's index, such as
-    `'rtmdet_tiny_8xb32-300e_coco'` or `'rtmdet-t'`. The checkpoint is the one that the index names,
-    else `init_cfg` of the model, else `load_from`, else None.
+    `detector` is a whole config or its `model` alone; a config file, see `find_config`; or a name
+    or alias in MMDetection's model index, such as `'rtmdet_tiny_8xb32-300e_coco'` or `'rtmdet-t'`.
+    The checkpoint is that of the index, of the model's `init_cfg`, or `load_from`.
     """
     checkpoint = None
     if isinstance(detector, Config):
@@ -57,18 +56,18 @@ def detector_config(detector: str | PathLike | Mapping | Config) -> tuple[Config
 
 
 def _from_index(name: str) -> tuple[Path, str | None]:
-    """Config file and checkpoint of a model by its name or alias."""
-    known = []
+    """Config file and checkpoint of a model in MMDetection's index."""
+    all_names = []
     for folder, model in _indexed_models():
         aliases = model.get('Alias') or []
         aliases = [aliases] if isinstance(aliases, str) else aliases
-        names = [str(known_as).lower() for known_as in (model['Name'], *aliases)]
+        names = [str(alias).lower() for alias in (model['Name'], *aliases)]
         if name.lower() in names:
             weights = model.get('Weights')
             return folder / model['Config'], weights[0] if isinstance(weights, list) else weights
-        known += names
-    near = ' or '.join(difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5))
-    hint = f'did you mean {near}?' if near else "its names are those of MMDetection's configs."
+        all_names += names
+    close = ' or '.join(difflib.get_close_matches(name.lower(), all_names, n=3, cutoff=0.5))
+    hint = f'did you mean {close}?' if close else "its names are those of MMDetection's configs."
     raise ValueError(
         f'MMDetection {mmdet.__version__} has no model {name} in its index; {hint} Or give a '
         "config file, or '<package>::<path>' with an installed package"
@@ -76,9 +75,9 @@ def _from_index(name: str) -> tuple[Path, str | None]:
 
 
 def _indexed_models() -> Iterator[tuple[Path, dict]]:
-    """The models of MMDetection's index, each with the folder that its paths start in."""
-    home = Path(mmdet.__file__).parent
-    for folder in (home / '.mim', home.parent):  # of a wheel, of a checkout
+    """The models of MMDetection's index, each with the folder that its paths are relative to."""
+    package = Path(mmdet.__file__).parent
+    for folder in (package / '.mim', package.parent):  # of a wheel, of a checkout
         if not (folder / 'model-index.yml').is_file():
             continue
         for file in load(folder / 'model-index.yml')['Import']:
@@ -92,16 +91,16 @@ def inference_pipeline(
     pipeline: Sequence[Mapping] | None = None,
     value_range: Sequence[float] | None = None,
 ) -> Compose:
-    """The test pipeline of a whole config, for images from files and from memory alike.
+    """The test pipeline of a config, for images from files and from memory alike.
 
-    As `mmdet.apis.DetInferencer` has it: `InferencerLoader` takes the place of the loader, with the
-    loader's settings. Annotations are not loaded. It takes `{'img_path': ...}` or `{'img': ...}`
-    and packs a data sample with `ori_shape`.
+    As in `mmdet.apis.DetInferencer`, `InferencerLoader` replaces the loader, with its settings, and
+    annotations are not loaded. It takes `{'img_path': ...}` or `{'img': ...}` and packs a data
+    sample with `ori_shape`.
 
     Args:
-        config: The config.
-        pipeline: The pipeline, where the config does not hold it.
-        value_range: Of images in files of more than 8 bits, see `mmovsam.pixels.to_color`.
+        config: A whole config.
+        pipeline: The pipeline, if the config has none.
+        value_range: For files of more than 8 bits, see `mmovsam.pixels.to_color`.
     """
     with contextlib.suppress(AttributeError, RuntimeError):  # no data set, or none with a pipeline
         pipeline = pipeline or get_test_pipeline_cfg(config)
@@ -132,13 +131,13 @@ def inference_pipeline(
 
 
 def type_name(config: Mapping) -> str:
-    """The name of a config's type, without the scope before it."""
+    """The name of a config's type, without the scope."""
     kind = config['type']
     return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
 
 
 def checkpoint_classes(checkpoint: Any) -> tuple[str, ...] | None:
-    """What a checkpoint's `meta`, or its `dataset_meta`, says that its labels are called."""
+    """Class names in a checkpoint's `meta` or its `dataset_meta`."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if not isinstance(meta, Mapping):
         return None
@@ -146,31 +145,32 @@ def checkpoint_classes(checkpoint: Any) -> tuple[str, ...] | None:
 
 
 def config_classes(config: Mapping) -> tuple[str, ...] | None:
-    """What a config's test or validation data set says that a detector's labels are called."""
+    """Class names of a config's test or validation dataset."""
     loaders = [config.get(key) or {} for key in ('test_dataloader', 'val_dataloader')]
-    found = (_dataset_classes(loader.get('dataset')) for loader in loaders)
-    return next(filter(None, found), None)
+    classes = (_dataset_classes(loader.get('dataset')) for loader in loaders)
+    return next(filter(None, classes), None)
 
 
 def _dataset_classes(dataset: Mapping | None) -> tuple[str, ...] | None:
-    if not isinstance(dataset, Mapping) or dataset.get('class_agnostic'):  # of our data sets
+    if not isinstance(dataset, Mapping) or dataset.get('class_agnostic'):  # of our datasets
         return None
-    inner = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
-    kind = dataset.get('type')
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-    found = (
+    wrapped = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
+    dataset_type = dataset.get('type')
+    if isinstance(dataset_type, str):
+        dataset_type = DATASETS.get(dataset_type)
+    candidates = (
         _classes_of(dataset.get('metainfo')),
-        *(_dataset_classes(part) for part in inner),
-        _classes_of(getattr(kind, 'METAINFO', None)),
+        *map(_dataset_classes, wrapped),
+        _classes_of(getattr(dataset_type, 'METAINFO', None)),
     )
-    return next(filter(None, found), None)
+    return next(filter(None, candidates), None)
 
 
 def _classes_of(metainfo: Any) -> tuple[str, ...] | None:
     if not isinstance(metainfo, Mapping):
         return None
     names = {str(key).lower(): value for key, value in metainfo.items()}.get('classes')
-    if isinstance(names, str) and Path(names).is_file():  # MMEngine takes a file of names as well
+    if isinstance(names, str) and Path(names).is_file():  # as in MMEngine
         names = read_names(names)
     if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
         return tuple(names)
@@ -178,7 +178,7 @@ def _classes_of(metainfo: Any) -> tuple[str, ...] | None:
 
 
 def given_classes(classes: str | PathLike | Sequence[str]) -> tuple[str, ...]:
-    """Class names as a user gives them: the names, or a file of them, see `read_names`."""
+    """Class names of a list, or of a file for `read_names`."""
     names = read_names(classes) if isinstance(classes, (str, PathLike)) else list(classes)
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong or not names:

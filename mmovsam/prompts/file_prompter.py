@@ -18,26 +18,25 @@ from .prompter import Prompter
 from .prompts import Prompts
 from .result_files import ResultTable, check_suffix, read_results
 
-IMAGES_BEFORE_DOUBT = 20
+IMAGES_BEFORE_WARNING = 20
 
 
 @MODELS.register_module()
 class FilePrompter(Prompter):
-    """Prompts OVSAM with the boxes that a detector left in a file.
+    """Prompts OVSAM with the boxes in a file of detection results.
 
-    Files with integer ids are matched by the `img_id` of data samples; those with text by an
-    `img_id` that is text, else by the image's file name, with its folder's (`'val/1.jpg'`), alone
-    (`'1.jpg'`) or without its ending (`'1'`). An image that is not in the file has no prompts.
-    Boxes come in the file's order, clipped to the image where data samples have `ori_shape`;
-    those that are not finite or have no area are dropped, which the log says once. So it does where
-    all boxes of an image lie outside of it, or look like corners.
+    An image's boxes are found by `img_id`, or else by its file name with the folder
+    (`'val/1.jpg'`), alone (`'1.jpg'`) or without suffix (`'1'`). An image that is not in the file
+    has no prompts. Boxes keep the file's order and are clipped to the image if data samples have
+    `ori_shape`. A warning is logged, once each, for boxes that are dropped since they are not
+    finite or have no area, that all lie outside their image, or that look like corners.
 
     Args:
-        file: Read at first use: a `.json` list in COCO's results layout (`image_id`, `bbox` as
-            x, y, width, height, `score` and maybe `category_id`), as
-            `CocoMetric(outfile_prefix=...)` writes it.
-        categories: What `category_id` means: COCO's list of `dict(id=..., name=...)`, or an
-            annotation file with it, read at first use. Labels follow the order of the ids.
+        file: A `.json` list in COCO's results layout (`image_id`, `bbox` as x, y, width, height,
+            `score` and optionally `category_id`), as `CocoMetric(outfile_prefix=...)` writes it.
+            Read at first use.
+        categories: COCO's list of `dict(id=..., name=...)`, or an annotation file with it, read at
+            first use. Labels follow the order of the ids.
         filter: Arguments of `PromptFilter`.
 
     Raises:
@@ -58,11 +57,11 @@ class FilePrompter(Prompter):
         self.categories = categories
         self._table: ResultTable | None = None
         self._names: dict[int, str] | None = None
-        self._num_images, self._found, self._doubted = 0, False, False
+        self._num_images, self._has_match, self._has_warned = 0, False, False
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """What labels are called; None without `categories`."""
+        """Names of the labels; None without `categories`."""
         if self.categories is None:
             return None
         if self._names is None:
@@ -71,16 +70,16 @@ class FilePrompter(Prompter):
 
     @property
     def images(self) -> list[int | str]:
-        """What the file calls its images: ids, or file names."""
+        """The image ids or file names in the file."""
         return list(self._load().images)
 
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
-        """The boxes of one image, in the file's order."""
+        """The boxes of one image, before the filter."""
         table = self._load()
-        keys = _keys_of(data_sample)
-        known = [key for key in keys if key in table.images]
-        self._notice(keys, bool(known))
-        rows = table.rows_of(known[0]) if known else slice(0)
+        keys = _image_keys(data_sample)
+        key = next((key for key in keys if key in table.images), None)
+        self._check_match(keys, key is not None)
+        rows = slice(0) if key is None else table.rows_of(key)
         prompts = Prompts(
             bboxes=torch.tensor(table.bboxes[rows]),
             labels=None if table.labels is None else torch.tensor(table.labels[rows]),
@@ -89,29 +88,30 @@ class FilePrompter(Prompter):
         if data_sample.get('ori_shape') is None:
             return prompts
         height, width = data_sample.get('ori_shape')[:2]
-        self._doubt(prompts.bboxes.numpy(), (width, height), keys[0])
+        self._check_boxes(prompts.bboxes.numpy(), (width, height), keys[0])
         prompts.bboxes, has_area = clip_boxes(prompts.bboxes, (height, width))
         return prompts[has_area]
 
-    def _doubt(self, corners: np.ndarray, size: tuple[int, int], image: int | str) -> None:
-        """Warns once if boxes do not fit their image."""
-        if self._doubted or not len(corners):
+    def _check_boxes(self, bboxes: np.ndarray, size: tuple[int, int], image: int | str) -> None:
+        """Warn once if boxes (N, 4) xyxy do not fit their image of (W, H) pixels."""
+        if self._has_warned or not len(bboxes):
             return
-        starts, ends = corners[:, :2], corners[:, 2:]
+        starts, ends = bboxes[:, :2], bboxes[:, 2:]
         if (np.minimum(ends, size) <= np.maximum(starts, 0)).any(1).all():
             problem = f'lie outside of it, of {size[0]}x{size[1]} pixels, and are dropped'
-        elif look_like_corners(np.hstack((starts, ends - starts)), [size] * len(corners)):
+        elif look_like_corners(np.hstack((starts, ends - starts)), [size] * len(bboxes)):
             problem = CORNERS
         else:
             return
-        self._doubted = True
+        self._has_warned = True
         warn(f'{self.file}: boxes of {image} {problem}')
 
-    def _notice(self, keys: list[int | str], found: bool) -> None:
-        """Warns once if the file seems to be of other images."""
+    def _check_match(self, keys: list[int | str], is_match: bool) -> None:
+        """Warn once if the file seems to be of other images."""
         self._num_images += 1
-        self._found |= found
-        if self._num_images == IMAGES_BEFORE_DOUBT and not self._found and self._table.images:
+        self._has_match |= is_match
+        at_limit = self._num_images == IMAGES_BEFORE_WARNING
+        if at_limit and not self._has_match and self._table.images:
             warn(
                 f'{self.file} has boxes of none of the first {self._num_images} images: it knows '
                 f'images such as {list(self._table.images)[:3]}, and was asked for {keys}'
@@ -153,8 +153,8 @@ class FilePrompter(Prompter):
         return np.array([labels[i] for i in used.tolist()], np.int64)[inverse]
 
 
-def _keys_of(data_sample: DetDataSample) -> list[int | str]:
-    """What an image may be called in a file: its id, then its file name."""
+def _image_keys(data_sample: DetDataSample) -> list[int | str]:
+    """Keys that an image may have in a file: its id, then its file name."""
     img_id, img_path = data_sample.get('img_id'), data_sample.get('img_path')
     if img_id is None and img_path is None:
         raise ValueError(

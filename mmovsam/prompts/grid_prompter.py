@@ -1,4 +1,4 @@
-"""Prompts that cover an image evenly."""
+"""Prompts on a regular grid."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .prompts import Prompts
 
 
 def grid_points(height: int, width: int, rows: int, columns: int) -> Tensor:
-    """The centers of the cells of a grid over an image, (rows * columns, 2) xy, row by row.
+    """Centers of the cells of a grid over an image, (rows * columns, 2) xy, row by row.
 
-    They are pixel indices: the image's center has the index ((width - 1) / 2, (height - 1) / 2).
+    They are pixel indices: the image's center is at ((width - 1) / 2, (height - 1) / 2).
     """
     ys = (torch.arange(rows) + 0.5) * (height / rows) - 0.5
     xs = (torch.arange(columns) + 0.5) * (width / columns) - 0.5
@@ -26,12 +26,11 @@ def grid_points(height: int, width: int, rows: int, columns: int) -> Tensor:
 
 @MODELS.register_module()
 class GridPrompter(Prompter):
-    """One foreground point for each cell of a grid over the image, to ask about everything in it.
+    """One foreground point for each cell of a grid over the image, to segment everything.
 
     Args:
-        points_per_side: How many cells the grid has along each side of the image.
-        even: Whether it has that many along the longer side only, and as many along the shorter one
-            as make cells nearly square.
+        points_per_side: Number of cells along each side of the image.
+        even: Whether the shorter side has fewer cells, so that they are nearly square.
         filter: Arguments of `PromptFilter`; points have no scores.
     """
 
@@ -44,7 +43,7 @@ class GridPrompter(Prompter):
         self.even = even
 
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
-        """The grid over one image."""
+        """Grid points of one image, before the filter."""
         if data_sample.get('ori_shape') is None:
             raise ValueError('GridPrompter needs ori_shape: name it in meta_keys of PackDetInputs')
         height, width = data_sample.get('ori_shape')[:2]

@@ -1,4 +1,4 @@
-"""Prompts from annotations, for evaluation."""
+"""Prompts from annotations, for evaluation with ground truth."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from .prompter import Prompter
 from .prompts import Prompts
 from .sampling import masks_to_numpy, random_point
 
-MASK_STRIDE = 4
-"""Pixels of the network's input to one of `mask_input` (Kirillov et al., 2023, appendix A)."""
-SURE = 10.0  # the logit of a pixel that is certainly inside: its sigmoid is 0.99995
+MASK_STRIDE = 4  # of `mask_input` in the network's input (Kirillov et al., 2023, appendix A)
+MAX_LOGIT = 10.0  # of a pixel inside the mask: its sigmoid is 0.99995
 
 
 def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:
-    """The pixel `(x, y)` of a mask (H, W) that is farthest from everything outside of it.
+    """The pixel `(x, y)` of a mask (H, W) with the largest distance to the outside; None if empty.
 
-    Distances are Euclidean; what lies beyond the image's edge counts as outside. The first in
-    reading order among equals; None if the mask is empty.
+    Distances are Euclidean, and the image's border counts as outside. Ties go to the first pixel in
+    reading order.
     """
     inside = mask.astype(bool)
     rows, columns = inside.any(axis=1).nonzero()[0], inside.any(axis=0).nonzero()[0]
@@ -41,23 +40,23 @@ def deepest_point(mask: np.ndarray) -> tuple[int, int] | None:
 
 
 def mask_logits(mask: np.ndarray, img_shape: Sequence[int], input_shape: Sequence[int]) -> Tensor:
-    """A mask (H, W) of the original image as the decoder would have predicted it, to prompt with.
+    """A mask (H, W) of the original image as `mask_input`.
 
-    Returns (S / 4, S / 4) float32 logits over the network's input (S, S), in which the image is
-    (h, w), from -10 outside to 10 inside, by the share of a pixel that is inside.
+    Returns (S / 4, S / 4) float32 logits over the network's input (S, S), in which the image has
+    the size `img_shape`: from -10 outside to 10 inside, by the covered share of a pixel.
     """
     height, width = img_shape[:2]
-    inside = torch.zeros(1, 1, height, mask.shape[1])
-    reached = mask.any(axis=0).nonzero()[0]
-    if len(reached):  # the other columns stay empty, however large the image is
-        columns = slice(reached[0], reached[-1] + 1)
-        part = torch.from_numpy(mask[:, columns].astype(bool))[None, None].float()
-        size = height, part.shape[3]
-        inside[..., columns] = F.interpolate(part, size, mode='bilinear', antialias=True)
-    inside = F.interpolate(inside, (height, width), mode='bilinear', antialias=True)
-    below, right = input_shape[0] - inside.shape[2], input_shape[1] - inside.shape[3]
-    covered = F.avg_pool2d(F.pad(inside, (0, right, 0, below)), MASK_STRIDE)
-    return (2 * covered[0, 0] - 1) * SURE
+    resized = torch.zeros(1, 1, height, mask.shape[1])
+    columns = mask.any(axis=0).nonzero()[0]
+    if len(columns):  # columns without the object need no work, however large the image is
+        columns = slice(columns[0], columns[-1] + 1)
+        crop = torch.from_numpy(mask[:, columns].astype(bool))[None, None].float()
+        size = height, crop.shape[3]
+        resized[..., columns] = F.interpolate(crop, size, mode='bilinear', antialias=True)
+    resized = F.interpolate(resized, (height, width), mode='bilinear', antialias=True)
+    padding = (0, input_shape[1] - width, 0, input_shape[0] - height)
+    coverage = F.avg_pool2d(F.pad(resized, padding), MASK_STRIDE)
+    return (2 * coverage[0, 0] - 1) * MAX_LOGIT
 
 
 @MODELS.register_module()
@@ -65,16 +64,15 @@ class GTPrompter(Prompter):
     """One prompt for each annotated object, in the order of `gt_instances`.
 
     Data samples need `gt_instances` in pixels of the original image: `bboxes`, and `masks` for all
-    modes but `'box'`; for `'mask'` also `img_shape` and `batch_input_shape`, which a data
-    preprocessor notes. `ignored_instances` are not prompted. No label is handed on: recognition
-    has to find it. The annotated boxes go along as `annotated_bboxes`.
+    modes but `'box'`; for `'mask'` also `img_shape` and the data preprocessor's
+    `batch_input_shape`. `ignored_instances` are not prompted. Prompts have no labels, but
+    `annotated_bboxes`.
 
     Args:
         mode: `'box'`, the annotated box; `'center'`, the pixel deepest inside the mask;
-            `'random'`, a pixel drawn from the mask; `'mask'`, the mask itself as `mask_input` in
-            the network's frame. An object with an empty mask is prompted by the center of its box,
-            or by the whole of it as a mask.
-        seed: Of the drawn pixels, which depend on it and on the image's `img_id` alone.
+            `'random'`, a random pixel of the mask; `'mask'`, the mask as `mask_input` in the
+            network's frame. If the mask is empty, the center of the box, or all of it as a mask.
+        seed: Random pixels depend on it and on the image's `img_id` alone.
         filter: Arguments of `PromptFilter`; annotations have no scores, and only the mode `'box'`
             has boxes.
 
@@ -92,7 +90,7 @@ class GTPrompter(Prompter):
         self.seed = seed
 
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
-        """The annotated objects of one image."""
+        """Prompts of one image's annotated objects, before the filter."""
         name = data_sample.get('img_path') or data_sample.get('img_id')
         if 'gt_instances' not in data_sample:
             raise ValueError(
@@ -108,7 +106,7 @@ class GTPrompter(Prompter):
             raise ValueError(
                 f'GTPrompter needs the masks of image {name}: set with_mask=True in LoadAnnotations'
             )
-        # one mask at a time: polygons are drawn at the size of the image
+        # one mask at a time: polygons are rasterized at the size of the image
         masks = (masks_to_numpy(gt_instances.masks[i : i + 1])[0] for i in range(len(bboxes)))
         pairs = zip(masks, bboxes.cpu().numpy())
         if self.mode == 'mask':
@@ -118,7 +116,7 @@ class GTPrompter(Prompter):
                     f'GTPrompter needs img_shape and batch_input_shape of {name}: name the one in '
                     'meta_keys of PackDetInputs; a DetDataPreprocessor adds the other'
                 )
-            logits = [mask_logits(_filled(mask, bbox), *shapes) for mask, bbox in pairs]
+            logits = [mask_logits(_mask_or_box(mask, bbox), *shapes) for mask, bbox in pairs]
             logits = torch.stack(logits)[:, None].to(bboxes.device)
             return Prompts(mask_input=logits, annotated_bboxes=bboxes)
         generator = torch.Generator()
@@ -135,12 +133,12 @@ class GTPrompter(Prompter):
         )
 
 
-def _filled(mask: np.ndarray, bbox: np.ndarray) -> np.ndarray:
-    """The mask, or that of its whole box if it is empty."""
+def _mask_or_box(mask: np.ndarray, bbox: np.ndarray) -> np.ndarray:
+    """The mask, or one of its box if it is empty."""
     if mask.any():
         return mask
     x1, y1 = np.floor(bbox[:2]).astype(int).clip(0)
     x2, y2 = np.ceil(bbox[2:]).astype(int).clip(0)
-    filled = np.zeros_like(mask)
-    filled[y1:y2, x1:x2] = 1
-    return filled
+    box_mask = np.zeros_like(mask)
+    box_mask[y1:y2, x1:x2] = 1
+    return box_mask

@@ -1,4 +1,4 @@
-"""What all sources of prompts have in common, and which of an image's prompts are asked about."""
+"""The base class of sources of prompts, and filtering of prompts."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ from .prompts import Prompts
 
 @dataclass(frozen=True)
 class PromptFilter:
-    """Takes some of an image's prompts, in the order in which they come.
+    """Selects prompts of an image and keeps their order.
 
-    The steps are applied in the order `score_thr`, `min_size`, `nms_iou`, `max_per_img`; without
-    any of them all prompts pass. A prompt without a box passes `min_size` and `nms_iou`, and stands
-    in the way of no other. Prompts without scores pass `score_thr`, and the one that comes first is
-    preferred.
+    Steps are applied in the order `score_thr`, `min_size`, `nms_iou`, `max_per_img`; by default all
+    prompts pass. Prompts without boxes pass `min_size` and `nms_iou` and suppress none. Prompts
+    without scores pass `score_thr`, and earlier ones rank higher.
 
     Args:
-        score_thr: Prompts with a lower score are dropped, 0 to 1.
-        max_per_img: How many prompts an image has at most, those with the best scores.
-        nms_iou: A box that overlaps a better one of any class by a larger intersection over union
-            is dropped (greedy non-maximum suppression), 0 to 1.
-        min_size: Boxes whose shorter side is shorter are dropped, in pixels of the original image.
+        score_thr: Lowest score, 0 to 1.
+        max_per_img: Maximum number of prompts an image, those with the best scores.
+        nms_iou: Threshold of greedy, class-agnostic non-maximum suppression, 0 to 1.
+        min_size: Minimum length of a box's shorter side in pixels of the original image.
     """
 
     score_thr: float | None = None
@@ -46,45 +44,47 @@ class PromptFilter:
 
     @classmethod
     def from_cfg(cls, cfg: Mapping | None) -> PromptFilter:
-        """The filter of a config's arguments; None lets everything pass."""
+        """The filter with a config's arguments; None for one that passes all prompts."""
         require_known('filter', cfg or (), [field.name for field in fields(cls)])
         return cls(**(cfg or {}))
 
     def __call__(self, prompts: Prompts) -> Prompts:
-        """The prompts of one image, in pixels of the original one, that pass, in their order."""
+        """Filter the prompts of one image, in pixels of the original image."""
         if self == PromptFilter():
             return prompts
-        kept = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
+        mask = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
         if self.score_thr is not None and prompts.scores is not None:
-            kept &= prompts.scores >= self.score_thr
+            mask &= prompts.scores >= self.score_thr
         if self.min_size is not None and prompts.bboxes is not None:
             sides = prompts.bboxes[:, 2:] - prompts.bboxes[:, :2]
-            kept &= ~(sides.amin(dim=1) < self.min_size)  # NaN where there is no box
-        order = kept.nonzero()[:, 0]
+            mask &= ~(sides.amin(dim=1) < self.min_size)  # NaN where there is no box
+        indices = mask.nonzero()[:, 0]
         if prompts.scores is not None:
-            order = order[prompts.scores[order].argsort(descending=True, stable=True)]
+            indices = indices[prompts.scores[indices].argsort(descending=True, stable=True)]
         if self.nms_iou is not None:
-            order = order[self._not_suppressed(prompts[order])]
-        return prompts[order[: self.max_per_img].sort().values]
+            indices = indices[self._nms(prompts[indices])]
+        return prompts[indices[: self.max_per_img].sort().values]
 
-    def _not_suppressed(self, prompts: Prompts) -> Tensor:
-        """(N,) bool, which prompts, the best first, have no better one that they overlap."""
-        boxed = prompts.has_bbox.nonzero()[:, 0]
-        kept = ~prompts.has_bbox
-        if len(boxed):
-            # Ranks instead of scores: among equal ones the first wins, on every device.
-            ranks = torch.arange(len(boxed), 0, -1, dtype=torch.float32, device=prompts.device)
-            _, survivors = nms(prompts.bboxes[boxed], ranks, iou_threshold=self.nms_iou)
-            kept[boxed[survivors]] = True
-        return kept
+    def _nms(self, prompts: Prompts) -> Tensor:
+        """(N,) bool, which prompts, in descending order of scores, are not suppressed."""
+        with_bbox = prompts.has_bbox.nonzero()[:, 0]
+        mask = ~prompts.has_bbox
+        if len(with_bbox):
+            # ranks instead of scores, so that ties go to the first on every device
+            ranks = torch.arange(len(with_bbox), 0, -1, dtype=torch.float32, device=prompts.device)
+            _, indices = nms(prompts.bboxes[with_bbox], ranks, iou_threshold=self.nms_iou)
+            mask[with_bbox[indices]] = True
+        return mask
 
 
 class Prompter(BaseModule):
-    """Where the prompts of images come from, and which of them pass a `PromptFilter`.
+    """Base class of sources of prompts.
+
+    Args:
+        filter: Arguments of `PromptFilter`.
 
     Attributes:
-        classes: What the `labels` of the prompts mean: `labels[i]` is an index into it. None where
-            prompts have no labels, or labels without names.
+        classes: Names of the prompts' `labels`; None if they have no labels, or no names for them.
     """
 
     classes: tuple[str, ...] | None = None
@@ -94,7 +94,7 @@ class Prompter(BaseModule):
         self.filter = PromptFilter.from_cfg(filter)
 
     def forward(self, data_samples: list[DetDataSample]) -> list[Prompts]:
-        """One `Prompts` an image, in pixels of the original image; empty where there are none.
+        """The filtered prompts of each image, in pixels of the original image.
 
         Raises:
             ValueError: If a data sample lacks what the prompter reads.
@@ -103,4 +103,4 @@ class Prompter(BaseModule):
 
     @abstractmethod
     def prompts_of(self, data_sample: DetDataSample) -> Prompts:
-        """The prompts of one image before the filter."""
+        """The prompts of one image, before the filter."""

@@ -1,4 +1,4 @@
-"""Files of detection results, as tables of boxes."""
+"""Files of detection results in COCO's layout."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ EXPECTED = (
 
 @dataclass
 class ResultTable:
-    """The M boxes of a results file, image by image and within an image in the file's order.
+    """The M boxes of a results file, sorted by image and within an image in the file's order.
 
     Args:
-        images: The images' numbers, by their ids or, without ids, by file names with the folder's.
-        owners: (M,) int64, the number of each box's image, ascending.
-        entries: (M,) int64, where in the file a box is, for messages.
+        images: Image indices by the file's image ids, which are integers or text.
+        image_indices: (M,) int64, the image of each box, ascending.
+        entries: (M,) int64, positions in the file, for messages.
         bboxes: (M, 4) float32, xyxy in pixels of the original image.
         scores: (M,) float32.
         category_ids: (M,) int64, COCO's ids, `NO_CATEGORY` where an entry has none.
-        labels: (M,) int64, indices of categories in the order of their ids; None without these.
+        labels: (M,) int64, indices of categories in the order of their ids, if these are known.
     """
 
     images: dict[int | str, int]
-    owners: np.ndarray
+    image_indices: np.ndarray
     entries: np.ndarray
     bboxes: np.ndarray
     scores: np.ndarray
@@ -46,18 +46,18 @@ class ResultTable:
     labels: np.ndarray | None = None
 
     def rows_of(self, image: int | str) -> slice:
-        """Where the boxes of an image are."""
-        number = self.images[image]
-        return slice(*np.searchsorted(self.owners, (number, number + 1)))
+        """The rows of an image's boxes."""
+        index = self.images[image]
+        return slice(*np.searchsorted(self.image_indices, (index, index + 1)))
 
     def take(self, rows: np.ndarray) -> ResultTable:
-        """Some of the rows, by a mask or by their numbers; images stay known."""
+        """The table with some rows, by a mask or by indices, and all images."""
         images, *columns = vars(self).values()
         return ResultTable(images, *(None if c is None else c[rows] for c in columns))
 
 
 def check_suffix(path: str | PathLike) -> None:
-    """Make sure that a file may hold results in COCO's layout, by its name."""
+    """Raise a `ValueError` if a results file is no `.json` by its name."""
     suffix = Path(path).suffix
     if suffix in PICKLES:
         raise ValueError(
@@ -69,12 +69,12 @@ def check_suffix(path: str | PathLike) -> None:
 
 
 def read_results(path: str | PathLike) -> ResultTable:
-    """Read a `.json` file in COCO's results layout, as `CocoMetric(outfile_prefix=...)` writes it.
+    """Read a `.json` file of `CocoMetric(outfile_prefix=...)`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is of another kind, broken, an entry lacks a field or has a wrong one, or
-            boxes are in fractions of the image, scores in percent or logits.
+        ValueError: If it is of another kind or broken, an entry lacks a field or has a wrong one,
+            boxes are in fractions of the image, or scores in percent or logits.
     """
     check_suffix(path)
     require_file(
@@ -83,20 +83,20 @@ def read_results(path: str | PathLike) -> ResultTable:
         'A test of the detector with --cfg-options test_evaluator.outfile_prefix=PREFIX writes it.',
     )
     images: dict[int | str, int] = {}
-    owners, category_ids, numbers = array('q'), array('q'), array('d')
+    image_indices, category_ids, values = array('q'), array('q'), array('d')
 
     def take(pairs: list[tuple[str, Any]]) -> dict | None:
-        """Moves a result into the columns once it is parsed, so that no list of them grows."""
+        """Moves a parsed result into the columns, so that memory holds no list of dicts."""
         try:
             entry = once(pairs)
         except ValueError as error:
             raise ValueError(f'{path}: {error}; expected it once') from None
         if 'image_id' not in entry:
-            return entry  # the mask of a result; what is no result at all is found below
-        where = f'{path}: entry {len(owners)}'
+            return entry  # the mask of a result, or no result at all, which is found below
+        where = f'{path}: entry {len(image_indices)}'
         image, bbox, score = (entry.get(key) for key in ('image_id', 'bbox', 'score'))
         category_id = entry.get('category_id', NO_CATEGORY)
-        image, category_id = map(_whole, (image, category_id))
+        image, category_id = map(_as_integer, (image, category_id))
         if isinstance(image, bool) or not isinstance(image, (int, str)):
             raise ValueError(f'{where} has image_id {image!r}, expected an integer or text')
         if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
@@ -110,37 +110,44 @@ def read_results(path: str | PathLike) -> ResultTable:
             )
         if isinstance(category_id, bool) or not isinstance(category_id, int):
             raise ValueError(f'{where} has category_id {category_id!r}, expected an integer')
-        owners.append(images.setdefault(image, len(images)))
-        numbers.extend((*bbox, score))
+        image_indices.append(images.setdefault(image, len(images)))
+        values.extend((*bbox, score))
         category_ids.append(category_id)
         return None
 
     text = read_text(path)
     try:
-        rest = json.loads(text, object_pairs_hook=take)
+        content = json.loads(text, object_pairs_hook=take)
     except (json.JSONDecodeError, RecursionError, OverflowError) as error:
         raise ValueError(
             f'{path} is truncated or not JSON ({error}); write it again, {EXPECTED}'
         ) from None
-    if not isinstance(rest, list):
+    if not isinstance(content, list):
         raise ValueError(f'{path} holds no list, {EXPECTED}')
-    for i, left in enumerate(rest):
-        if left is not None:
-            raise ValueError(f'{path}: entry {i} has no image_id: {left!r:.100}; {EXPECTED}')
-    numbers = np.asarray(numbers).reshape(-1, 5)
+    for i, entry in enumerate(content):
+        if entry is not None:
+            raise ValueError(f'{path}: entry {i} has no image_id: {entry!r:.100}; {EXPECTED}')
+    values = np.asarray(values).reshape(-1, 5)
+    bboxes, scores = values[:, :4], values[:, 4]
     try:
-        check_units(numbers[:, :4], numbers[:, 4])
+        check_units(bboxes, scores)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
-    numbers[:, 2:4] += numbers[:, :2]
-    bboxes, scores = numbers[:, :4].astype(np.float32), numbers[:, 4].astype(np.float32)
-    owners, category_ids = np.asarray(owners), np.asarray(category_ids)
-    table = ResultTable(images, owners, np.arange(len(owners)), bboxes, scores, category_ids)
-    return table.take(owners.argsort(kind='stable'))
+    bboxes[:, 2:] += bboxes[:, :2]
+    image_indices = np.asarray(image_indices)
+    table = ResultTable(
+        images,
+        image_indices,
+        np.arange(len(image_indices)),
+        bboxes.astype(np.float32),
+        scores.astype(np.float32),
+        np.asarray(category_ids),
+    )
+    return table.take(image_indices.argsort(kind='stable'))
 
 
-def _whole(value: Any) -> Any:
-    """A whole number for one like 1.0, as tables of programs have them."""
+def _as_integer(value: Any) -> Any:
+    """Integers for floats such as 1.0, as spreadsheets write them; other values as they are."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,4 +1,4 @@
-"""Which instances of a training image become prompts, and of which kind."""
+"""Sampling of training prompts from annotations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .prompts import Prompts
 
 
 def masks_to_numpy(masks) -> np.ndarray:
-    """MMDetection's masks, a tensor or an array, as an array (N, H, W), nonzero inside."""
+    """MMDetection's masks, a tensor or an array as an array (N, H, W), nonzero inside."""
     if isinstance(masks, Tensor):
         return masks.cpu().numpy()
     if isinstance(masks, np.ndarray):
@@ -23,9 +23,9 @@ def masks_to_numpy(masks) -> np.ndarray:
 def random_point(
     mask: np.ndarray, bbox: np.ndarray, generator: torch.Generator | None = None
 ) -> tuple[int, int] | None:
-    """The index `(x, y)` of a pixel drawn uniformly from those of a mask (H, W); None if empty.
+    """A pixel `(x, y)` drawn uniformly from a mask (H, W); None if the mask is empty.
 
-    Only pixels that the box (4,) xyxy touches are looked at, unless there are none.
+    It lies within the box (4,) xyxy, unless the mask has no pixel there.
     """
     height, width = mask.shape
     x1, y1 = np.floor(np.maximum(bbox[:2], 0)).astype(int)
@@ -36,8 +36,8 @@ def random_point(
     inside = np.flatnonzero(crop)
     if len(inside) == 0:
         return None
-    drawn = int(torch.randint(len(inside), (1,), generator=generator))
-    row, column = divmod(int(inside[drawn]), crop.shape[1])
+    choice = int(torch.randint(len(inside), (1,), generator=generator))
+    row, column = divmod(int(inside[choice]), crop.shape[1])
     return int(x1 + column), int(y1 + row)
 
 
@@ -47,16 +47,15 @@ def sample_training_prompts(
     box_ratio: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> tuple[Prompts, Tensor]:
-    """Up to `max_instances` annotated objects, each as a box or as one random point of its mask.
+    """Prompt up to `max_instances` random objects by their boxes or random points of their masks.
 
-    Objects, `bboxes` (M, 4) xyxy and `masks` of one image in one frame of pixels, are drawn without
-    replacement, each prompted by its box with probability `box_ratio`. An object with an empty
-    mask, and every object of an image without masks, is prompted by its box.
+    An object is prompted by its box with probability `box_ratio`, or if its mask is empty or
+    missing. `gt_instances` has `bboxes` (M, 4) xyxy and `masks` of one image.
 
     Returns:
         `(prompts, indices)`: N prompts in the frame of `gt_instances`, on the device of its boxes,
-        with NaN boxes or padding points where the other kind was drawn; and which object each is
-        of, (N,) int64, ascending.
+        with NaN boxes or padding points where the other kind was drawn; and the object of each,
+        (N,) int64, ascending.
     """
     require_at_least(1, max_instances=max_instances)
     require_fraction(box_ratio=box_ratio)
