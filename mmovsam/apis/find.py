@@ -62,7 +62,7 @@ class FindMode:
         The masks of `segment_everything`, or of the `bboxes` that are given, are the candidates. A
         candidate is an object of a name if that is the likeliest among its competitors, and if the
         `score` is high enough. The competitors are the other names and the `background`, without
-        those that may be right of the same thing, see `vocabulary.related_nouns.are_related`. A mask
+        those that may be right of the same thing, see `mmovsam.vocabulary.related_nouns`. A mask
         may have several names that do not compete, such as `'person'` and `'woman'`.
 
         Of the masks of one name the best score comes first. A later one is left out if it overlaps

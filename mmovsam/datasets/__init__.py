@@ -1,4 +1,4 @@
-"""Datasets: the small world, LVIS, COCO, SA-1B, data of one's own, and mixtures of them."""
+"""Datasets: the small world, LVIS, COCO, SA-1B, custom data, and mixtures of them."""
 
 from . import samplers, transforms
 from .files import check_files, config_files, dataset_files

@@ -1,4 +1,4 @@
-"""The files of data sets: which are missing, how to get them, and where the images are."""
+"""The files of datasets: which are missing, how to get them, and where the images are."""
 
 import os
 import os.path as osp
@@ -9,11 +9,11 @@ from mmengine.dataset import BaseDataset
 
 
 def check_files(required, purpose=None):
-    """Raises one error that names every missing file or folder and how to get it.
+    """Raise one `FileNotFoundError` that names every missing file or folder and how to get it.
 
     Args:
-        required (Iterable[tuple[str, str]]): Pairs of a path and the remedy when nothing is there.
-        purpose (str, optional): What the files are for, for the message's first line.
+        required (Iterable[tuple[str, str]]): Pairs of a path and how to get it.
+        purpose (str, optional): What the files are for.
     """
     missing = {os.fspath(path): remedy for path, remedy in required if not osp.exists(path)}
     if not missing:
@@ -28,9 +28,10 @@ def check_files(required, purpose=None):
 
 
 def on_disk(path):
-    """A path as the file system spells it, or else as it is given.
+    """The spelling of a path that exists, with slashes for backslashes and composed letters or not.
 
-    Lists from Windows have backslashes, those from macOS decomposed letters.
+    Lists from Windows have backslashes, those from macOS decomposed letters. A path that exists in
+    no spelling is returned as it is.
     """
     if (path.isascii() and '\\' not in path) or osp.exists(path):
         return path
@@ -40,16 +41,19 @@ def on_disk(path):
 
 
 def dataset_files(cfg):
-    """Paths and remedies, for `check_files`, of what a dataset's config and those it wraps need."""
+    """Paths and remedies, for `check_files`, of the files that a dataset's config needs."""
     from mmdet.registry import DATASETS
 
-    inner = [*cfg.get('datasets', ())]
+    wrapped = [*cfg.get('datasets', ())]
     if isinstance(cfg.get('dataset'), dict):
-        inner.append(cfg['dataset'])
-    required = [pair for each in inner for pair in dataset_files(each)]
-    kind = cfg.get('type')
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-    remedy = getattr(kind, 'REMEDY', 'See the data_root, ann_file and data_prefix of your config.')
+        wrapped.append(cfg['dataset'])
+    required = [pair for dataset in wrapped for pair in dataset_files(dataset)]
+    dataset_type = cfg.get('type')
+    if isinstance(dataset_type, str):
+        dataset_type = DATASETS.get(dataset_type)
+    remedy = getattr(
+        dataset_type, 'REMEDY', 'See the data_root, ann_file and data_prefix of your config.'
+    )
     paths = [cfg.get('ann_file'), cfg.get('names_file'), *(cfg.get('data_prefix') or {}).values()]
     paths += cfg.get('folders') or ()
     root = cfg.get('data_root') or ''
@@ -57,44 +61,45 @@ def dataset_files(cfg):
 
 
 def config_files(cfg, loops=('train', 'val', 'test')):
-    """Paths and remedies, for `check_files`, of what the data loaders of a config need."""
+    """Paths and remedies, for `check_files`, of the files that a config's data loaders need."""
     datasets = [(cfg.get(f'{loop}_dataloader') or {}).get('dataset') for loop in loops]
-    return [pair for each in datasets if isinstance(each, dict) for pair in dataset_files(each)]
+    datasets = [dataset for dataset in datasets if isinstance(dataset, dict)]
+    return [pair for dataset in datasets for pair in dataset_files(dataset)]
 
 
 def leaf_datasets(dataset):
-    """The data sets within a wrapper, without those that a mixture draws nothing of."""
-    parts = getattr(dataset, 'datasets', None)
-    if parts is None:
-        parts = [dataset.dataset] if hasattr(dataset, 'dataset') else None
-    if parts is None:
-        return [dataset]
-    ratios = getattr(dataset, 'ratios', None) or [1] * len(parts)
-    return [leaf for part, ratio in zip(parts, ratios) if ratio for leaf in leaf_datasets(part)]
+    """The datasets within wrappers, without those of ratio 0 in a mixture."""
+    wrapped = getattr(dataset, 'datasets', None)
+    if wrapped is None:
+        if not hasattr(dataset, 'dataset'):
+            return [dataset]
+        wrapped = [dataset.dataset]
+    ratios = getattr(dataset, 'ratios', None) or [1] * len(wrapped)
+    return [leaf for inner, ratio in zip(wrapped, ratios) if ratio for leaf in leaf_datasets(inner)]
 
 
 def image_paths(dataset):
-    """The files of a data set's images in the order of its items.
+    """Paths of a dataset's images in the order of its items.
 
-    Empty where MMEngine fetches them from elsewhere, or for data sets that are not MMEngine's.
+    Empty for other backends than local files, and for datasets that are not MMEngine's.
     """
     if not isinstance(dataset, BaseDataset) or getattr(dataset, 'backend_args', None):
         return []
     dataset.full_init()
-    entry = partial(BaseDataset.get_data_info, dataset)  # that of SA-1B reads annotations
-    if len(dataset) and 'img_path' not in entry(0):
-        entry = dataset.get_data_info
-    paths = (entry(index).get('img_path') for index in range(len(dataset)))
+    get_data_info = partial(BaseDataset.get_data_info, dataset)  # SA-1B's reads annotations
+    if len(dataset) and 'img_path' not in get_data_info(0):
+        get_data_info = dataset.get_data_info
+    paths = (get_data_info(index).get('img_path') for index in range(len(dataset)))
     return [str(path) for path in paths if path and '://' not in str(path)]
 
 
 def missing_files(paths):
-    """Those of several files that are not there, each once; each folder is listed once."""
+    """The distinct paths at which there is no file; each folder is listed only once."""
     folders = {osp.dirname(path) or '.' for path in paths}
-    there = {folder: set(os.listdir(folder)) for folder in folders if osp.isdir(folder)}
+    listings = {folder: set(os.listdir(folder)) for folder in folders if osp.isdir(folder)}
     return [
         path
         for path in dict.fromkeys(paths)
-        if osp.basename(path) not in there.get(osp.dirname(path) or '.', ())
-        and not osp.isfile(path)  # a file system may spell names in another way than its lists
+        if osp.basename(path) not in listings.get(osp.dirname(path) or '.', ())
+        and not osp.isfile(path)  # file systems may find other spellings than they list
     ]

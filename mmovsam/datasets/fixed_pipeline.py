@@ -1,4 +1,4 @@
-"""The part of a pipeline that decides where an image's pixels are."""
+"""The geometric transforms of a pipeline, which stored teacher features depend on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from ..prompts.detectors import type_name
 
-# These make the same of an image each time.
+# deterministic
 _FIXED = {
     'LoadImageFromFile', 'Resize', 'ResizeLongestSide', 'FixScaleResize', 'FixShapeResize', 'Pad',
     'Normalize',
 }  # fmt: skip
-# These leave each pixel in its place: they change its color, or not the image at all.
+# change colors, or not the image at all
 _IN_PLACE = {
     'AutoContrast', 'Brightness', 'Color', 'ColorTransform', 'Contrast', 'Equalize',
     'FilterAnnotations', 'Invert', 'LoadAnnotations', 'PackDetInputs', 'PhotoMetricDistortion',
@@ -22,39 +22,38 @@ _IN_PLACE = {
 
 
 def fixed_pipeline(dataset: Mapping) -> list[dict]:
-    """The configs of a data set's transforms that set the place of pixels, the same each time.
+    """The configs of a dataset's transforms that decide where pixels are.
 
     Args:
-        dataset: The config of a data set, or of a wrapper such as `ConcatDataset`.
+        dataset: The config of a dataset, or of a wrapper such as `ConcatDataset`.
 
     Raises:
-        ValueError: A transform moves pixels at random, or is not known; the parts of the data set
-            have unlike transforms; or no transform loads an image.
+        ValueError: A transform moves pixels at random, or is unknown; wrapped datasets have
+            different transforms; or no transform loads an image.
     """
-    found = [list(map(_fixed, pipeline)) for pipeline in _pipelines(dataset)]
-    found = [[transform for transform in pipeline if transform] for pipeline in found]
-    if any(pipeline != found[0] for pipeline in found):
+    pipelines = [list(filter(None, map(_fixed, steps))) for steps in _pipelines(dataset)]
+    if any(pipeline != pipelines[0] for pipeline in pipelines):
         raise ValueError(
             'The parts of the data set put pixels in different places: '
-            f'{", ".join(map(str, found))}. Give them the same transforms.'
+            f'{", ".join(map(str, pipelines))}. Give them the same transforms.'
         )
-    if not found[0] or found[0][0]['type'] != 'LoadImageFromFile':
+    if not pipelines[0] or pipelines[0][0]['type'] != 'LoadImageFromFile':
         raise ValueError(
             'The pipeline of a data set with stored teacher features begins with '
-            f"dict(type='LoadImageFromFile'), not with {found[0][:1]}."
+            f"dict(type='LoadImageFromFile'), not with {pipelines[0][:1]}."
         )
-    return found[0]
+    return pipelines[0]
 
 
 def with_pipeline(dataset: Mapping, pipeline: Sequence[dict]) -> dict:
-    """A data set's config with other transforms and without stored teacher features."""
+    """A dataset's config with another pipeline and without stored teacher features."""
     if type_name(dataset) == 'TeacherFeatureDataset':
         return with_pipeline(dataset['dataset'], pipeline)
     changed = dict(dataset)
     if 'dataset' in dataset:
         changed['dataset'] = with_pipeline(dataset['dataset'], pipeline)
     if 'datasets' in dataset:
-        changed['datasets'] = [with_pipeline(part, pipeline) for part in dataset['datasets']]
+        changed['datasets'] = [with_pipeline(inner, pipeline) for inner in dataset['datasets']]
     if not dataset.keys() & {'dataset', 'datasets'}:
         changed['pipeline'] = copy.deepcopy(list(pipeline))
     elif 'pipeline' in dataset:
@@ -63,16 +62,16 @@ def with_pipeline(dataset: Mapping, pipeline: Sequence[dict]) -> dict:
 
 
 def _pipelines(dataset: Mapping) -> list[list[Mapping]]:
-    """The transforms of each part of a data set, with those of the wrappers around it."""
-    parts = [*dataset.get('datasets', ())]
+    """The transforms of each wrapped dataset, with those of its wrappers."""
+    wrapped = [*dataset.get('datasets', ())]
     if 'dataset' in dataset:
-        parts.append(dataset['dataset'])
+        wrapped.append(dataset['dataset'])
     last = list(dataset.get('pipeline') or ())
-    return [[*pipeline, *last] for part in parts for pipeline in _pipelines(part)] or [last]
+    return [[*steps, *last] for inner in wrapped for steps in _pipelines(inner)] or [last]
 
 
 def _fixed(transform: Mapping) -> dict | None:
-    """A transform's config in JSON's types; None if it leaves pixels in their place."""
+    """A transform's config in JSON's types; None if it does not move pixels."""
     name = type_name(transform)
     if name in _IN_PLACE:
         return None

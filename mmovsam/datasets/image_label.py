@@ -1,4 +1,4 @@
-"""Images with labels for the whole of them: folders by class, or a list."""
+"""Images with image-level labels: folders by class, or a list."""
 
 import os.path as osp
 
@@ -15,34 +15,33 @@ from .images import IMG_SUFFIXES, CheckedImages
 
 @DATASETS.register_module()
 class ImageLabelDataset(CheckedImages, BaseDetDataset):
-    """Images whose labels hold for the whole of them, such as ImageNet's.
+    """Images with image-level labels, such as ImageNet's.
 
-    The whole image is the region: each label is an instance whose box is the image, without a
-    mask. `LoadAnnotations(with_bbox=True)` reads it; a pipeline had better not crop, since a crop
-    may lose what the label means. Sizes are those of the files, read when an item is.
+    Each label is an instance whose box is the image, without a mask, for
+    `LoadAnnotations(with_bbox=True)`. A pipeline should not crop, since a crop may not show what
+    the label means. Sizes are read from the files with each item.
 
-    Without `ann_file` the images of each folder below `data_prefix['img']` are of the class that
-    the folder names, those of its subfolders too. A folder's name is a class's own, one of its
-    synonyms, or ImageNet's id of it (`n01440764`); `_` stands for a space.
+    Without `ann_file` each folder below `data_prefix['img']` has the images of one class, in
+    subfolders too. A folder is named after the class, one of its synonyms, or ImageNet's id
+    (`n01440764`); `_` stands for a space.
 
     Args:
-        classes (str | Sequence[str], optional): What classes there are: `'imagenet1k'`,
-            `'imagenet22k'`, a text file (each as `Vocabulary.from_source` takes it) or a list of
-            names. By default those that folders or list name, in the order of the alphabet.
-        img_suffix (str | Sequence[str]): Ends of the images' names in folders.
+        classes (str | Sequence[str], optional): `'imagenet1k'`, `'imagenet22k'`, a text file (each
+            as for `Vocabulary.from_source`) or a list of names. By default those of the folders or
+            the list, in alphabetical order.
+        img_suffix (str | Sequence[str]): Suffixes of image files in folders.
         **kwargs: As MMDetection's `BaseDetDataset`. `ann_file` is an optional list below
-            `data_root`: a line has an image's path, relative to `data_prefix['img']`, and after a
-            tab its label, more of them after more tabs. Faster than folders where there are
-            millions of images.
+            `data_root`: a line has an image's path, relative to `data_prefix['img']`, and its
+            labels, each after a tab. It is faster than folders for millions of images.
 
     Attributes:
-        class_counts (numpy.ndarray): (K,) int64, how many images have each label.
+        class_counts (numpy.ndarray): (K,) int64, number of images with each label.
 
     Raises:
         FileNotFoundError: If the folder, the list or the file of classes is missing; for a listed
             image when it is read.
-        ValueError: If there is no image, a folder or label is no class or could be several, or a
-            line of the list has no label.
+        ValueError: If there is no image, a folder or label is no class or ambiguous, or a line of
+            the list has no label.
     """
 
     def __init__(self, *args, classes=None, img_suffix=IMG_SUFFIXES, **kwargs):
@@ -51,18 +50,18 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self):
-        """Lists `name` (below the image folder) and `labels` of each image; fills `metainfo`."""
+        """Dicts of `name` (below the image folder) and `labels`; fills `metainfo`."""
         self.require_files(self._folder, self.ann_file)
-        named = self._listed() if self.ann_file else self._in_folders()
-        if not named:
+        images = self._read_list() if self.ann_file else self._scan_folders()
+        if not images:
             suffixes = ', '.join(self.img_suffix)
             problem = f'{self._folder} has no folder with images whose names end with {suffixes}'
             problem = f'no image: {self.ann_file} is empty' if self.ann_file else problem
             raise ValueError(f'{problem}. {self.REMEDY}')
-        label_of = self._load_classes(sorted({name for _, names in named for name in names}))
+        label_of = self._load_classes(sorted({name for _, names in images for name in names}))
         data_list = [
             dict(name=path, labels=tuple(dict.fromkeys(label_of[name] for name in names)))
-            for path, names in named
+            for path, names in images
         ]
         labels = [label for info in data_list for label in info['labels']]
         self.class_counts = np.bincount(labels, minlength=len(self._metainfo['classes']))
@@ -80,7 +79,7 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         )
 
     def complete(self, data_info):
-        """The whole image is an instance of each label."""
+        """Add an instance for each label, whose box is the image."""
         bbox = [0, 0, data_info['width'], data_info['height']]
         instances = [
             dict(bbox=bbox, bbox_label=label, ignore_flag=0) for label in data_info['true_labels']
@@ -88,7 +87,7 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         return dict(data_info, instances=instances)
 
     def filter_data(self):
-        """All images: sizes are not known before one is read."""
+        """All images: sizes are unknown until they are read."""
         return self.data_list
 
     def get_cat_ids(self, idx):
@@ -99,21 +98,22 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
     def _folder(self):
         return self.data_prefix.get('img') or self.data_root or '.'
 
-    def _in_folders(self):
-        """Pairs of a path and the name of its class, in order of the paths."""
-        pairs = [(path, (path.split(osp.sep)[0],)) for path in self.scan(self._folder)]
-        loose = [path for path, _ in pairs if osp.sep not in path]
-        if loose:
+    def _scan_folders(self):
+        """Pairs of a path and a tuple with the name of its class, sorted by path."""
+        paths = self.scan(self._folder)
+        unlabelled = [path for path in paths if osp.sep not in path]
+        if unlabelled:
             raise ValueError(
-                f'{osp.join(self._folder, loose[0])} lies in no folder of a class; put it into '
-                'one, or give a list of paths and labels as ann_file'
+                f'{osp.join(self._folder, unlabelled[0])} lies in no folder of a class; put it '
+                'into one, or give a list of paths and labels as ann_file'
             )
-        return pairs
+        return [(path, (path.split(osp.sep)[0],)) for path in paths]
 
-    def _listed(self):
+    def _read_list(self):
+        """Pairs of a path and the names of its classes."""
         pairs = []
         for number, line in enumerate(read_lines(self.ann_file), 1):
-            path, *names = (part.strip() for part in line.split('\t'))
+            path, *names = map(str.strip, line.split('\t'))
             if not path or not names or not all(names):
                 raise ValueError(
                     f'{self.ann_file}, entry {number}: {line!r} is not an image, a tab and a '
@@ -123,7 +123,7 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
         return pairs
 
     def _load_classes(self, names):
-        """Fills `metainfo`; returns the label of each of the names."""
+        """Fill `metainfo`; returns a dict of the label of each name."""
         if self.classes is None:
             metainfo = dict(classes=self._metainfo.get('classes', tuple(names)))
         elif isinstance(self.classes, str) and self.classes in WORDS:
@@ -132,26 +132,25 @@ class ImageLabelDataset(CheckedImages, BaseDetDataset):
             vocabulary = Vocabulary.from_source(self.classes)
             metainfo = dict(classes=vocabulary.names, synonyms=vocabulary.prompt_names)
         classes = metainfo['classes'] = tuple(metainfo['classes'])
-        label_of = dict(zip(metainfo.pop('synsets', ()), range(len(classes))))
-        by_name = {}
+        by_class = dict(zip(metainfo.pop('synsets', ()), range(len(classes))))
+        by_synonym = {}
         for label, name in enumerate(classes):
-            label_of.setdefault(name, label)
+            by_class.setdefault(name, label)
             synonyms = metainfo['synonyms'][label] if metainfo.get('synonyms') else ()
-            for part in {*split_name(name), *synonyms}:
-                by_name.setdefault(part, []).append(label)
-        found = {}
+            for synonym in {*split_name(name), *synonyms}:
+                by_synonym.setdefault(synonym, []).append(label)
+        label_of = {}
         for name in names:
-            # by itself, or by the first of the names in it
-            labels = [label_of[name]] if name in label_of else by_name.get(split_name(name)[0], [])
-            if len(labels) != 1:
-                several = ' or '.join(repr(classes[label]) for label in labels)
+            labels = [by_class[name]] if name in by_class else by_synonym.get(split_name(name)[0])
+            if not labels or len(labels) > 1:
+                candidates = ' or '.join(repr(classes[label]) for label in labels or ())
                 raise ValueError(
                     f'{self.ann_file or self._folder} has {name!r}, which '
-                    + (f'could be {several}: write which' if labels else 'is no class')
+                    + (f'could be {candidates}: write which' if labels else 'is no class')
                     + f'; the {len(classes)} classes begin with '
                     + ', '.join(map(repr, classes[:5]))
                 )
-            found[name] = labels[0]
+            label_of[name] = labels[0]
         self._metainfo.update(metainfo)
         self._metainfo.setdefault('palette', get_palette('random', len(classes)))
-        return found
+        return label_of

@@ -1,4 +1,4 @@
-"""Says clearly what is wrong with an image file, before a pipeline reads it."""
+"""Checks of image files before a pipeline reads them."""
 
 import io
 import os.path as osp
@@ -18,29 +18,26 @@ from .files import check_files
 
 IMG_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _FORMATS = ('BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')
-"""Of PIL's, without those whose readers start programs."""
+"""Pillow's, without those whose readers start programs."""
 _JPEG_END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
-_TIFF_VALUES = 277, 258, 339  # tags: the number of channels, their bits, and their kinds
-_TIFF_KINDS = {1: 'whole numbers from 0', 2: 'whole numbers', 3: 'floating-point numbers'}
+_TIFF_TAGS = 277, 258, 339  # SamplesPerPixel, BitsPerSample, SampleFormat
+_TIFF_FORMATS = {1: 'whole numbers from 0', 2: 'whole numbers', 3: 'floating-point numbers'}
 _TIFF_STARTS = (b'II*\0', b'MM\0*')  # of TIFF files and, in any container, of EXIF
 
 
 class CheckedImages:
-    """For datasets: each image is checked when it is read.
+    """A mixin for datasets that checks each image when it is read.
 
-    A missing, truncated or foreign file is an error that names it, where OpenCV would fill what is
-    missing with gray. The file is opened once: its content is the item's `img_bytes`, which
-    `LoadImageFromFile` takes. Pipelines stay MMDetection's own, so that its tools recognise them.
+    A missing, truncated or foreign file is an error that names it, where OpenCV would fill the
+    missing part with gray. The file is read once: its content goes to `LoadImageFromFile` as
+    `img_bytes`. `data_samples` get `image_checksum`, the CRC-32 of the file, as meta information.
 
     Args:
         damaged (str): What a training does about such a file: `'stop'`, or `'skip'` to log its name
-            and take another image in its place.
-        value_range (tuple[float, float], optional): The values that are black and white in images
-            of more than 8 bits; by default percentiles of each, see `mmovsam.pixels.to_color`.
-
-    `data_samples` of an item get `image_checksum`, the CRC-32 of the image's file, as meta
-    information.
+            and take another image.
+        value_range (tuple[float, float], optional): Values of black and white in images of more
+            than 8 bits; by default percentiles of each, see `mmovsam.pixels.to_color`.
     """
 
     METAINFO = {}
@@ -55,25 +52,22 @@ class CheckedImages:
         load_all_depths(self.pipeline, value_range)
 
     def require_files(self, *paths):
-        """Raises one error that names those of some files and folders that are missing."""
+        """Raise one error that names all missing files and folders."""
         check_files([(path, self.REMEDY) for path in paths if path], type(self).__name__)
 
     def scan(self, folder):
-        """Images below a folder by their suffixes: paths relative to it, in order.
+        """Sorted paths of images below a folder, relative to it.
 
-        Folders in it that have results of an earlier run are left out.
+        Folders in it with results of an earlier run are left out.
         """
         names = sorted(scandir(folder, self.img_suffix, recursive=True, case_sensitive=False))
-        inner = {part for each in {osp.dirname(name) for name in names}
-                 for part in PurePath(each, '_').parents} - {PurePath()}  # fmt: skip
-        made = {part for part in inner if has_results(Path(folder) / part)}
-        return [name for name in names if not made or made.isdisjoint(PurePath(name).parents)]
+        folders = {parent for path in {osp.dirname(name) for name in names}
+                   for parent in PurePath(path, '_').parents} - {PurePath()}  # fmt: skip
+        excluded = {path for path in folders if has_results(Path(folder) / path)}
+        return [n for n in names if not excluded or excluded.isdisjoint(PurePath(n).parents)]
 
     def prepare_data(self, idx):
-        """Runs the pipeline on an item whose image is in order.
-
-        Returns:
-            What the pipeline returns; None for an image that is skipped.
+        """Check an item's image and run the pipeline; None for an image that is skipped.
 
         Raises:
             FileNotFoundError: The image is missing.
@@ -82,43 +76,43 @@ class CheckedImages:
         data_info = self.get_data_info(idx)
         size = data_info.get('height'), data_info.get('width')
         try:
-            data = _content(data_info['img_path'], self.backend_args)
+            data = _read_image_file(data_info['img_path'], self.backend_args)
             width, height = _checked_size(data_info['img_path'], data, *size)
         except (FileNotFoundError, ValueError) as error:
-            return self._skipped(error)
+            return self._skip(error)
         data_info.update(width=width, height=height)
         try:
             item = self.pipeline(dict(self.complete(data_info), img_bytes=data))
-        except NoImageError as error:  # the check is quick
-            return self._skipped(error)
+        except NoImageError as error:  # damaged where the check did not look
+            return self._skip(error)
         if item is not None:
-            item.pop('img_bytes', None)  # where another transform than ours loads the image
+            item.pop('img_bytes', None)  # if another loader read the file
             if 'data_samples' in item:
                 item['data_samples'].set_metainfo(dict(image_checksum=zlib.crc32(data)))
         return item
 
-    def _skipped(self, error):
+    def _skip(self, error):
         if self.damaged == 'stop':
             raise error
         warn(f'Skipped: {error}')
         return None  # MMEngine takes another one
 
     def complete(self, data_info):
-        """An item with what depends on its image's size."""
+        """Add to an item what depends on its image's size."""
         return data_info
 
 
 def check_image(path, height=None, width=None, backend_args=None):
-    """Width and height in pixels, as shown, of an image that can be read as a whole.
+    """Width and height in pixels, as shown, of a complete image.
 
     Raises:
         FileNotFoundError: The image is missing.
-        ValueError: It is truncated, no image, or of another size than is given.
+        ValueError: It is truncated, no image, or of another size than expected.
     """
-    return _checked_size(path, _content(path, backend_args), height, width)
+    return _checked_size(path, _read_image_file(path, backend_args), height, width)
 
 
-def _content(path, backend_args):
+def _read_image_file(path, backend_args):
     try:
         with errors_naming(path):
             return mmengine.fileio.get(path, backend_args=backend_args)
@@ -133,7 +127,7 @@ def _checked_size(path, data, height, width):
     require_heif_reader(data, path)
     size = whole_image_size(data)
     if size and any(start in data for start in _TIFF_STARTS):
-        image = read_values(data)  # the pipelines' reader says how the image is turned
+        image = read_values(data)  # turned by its EXIF orientation
         size = None if image is None else image.shape[1::-1]
     if size is None:
         raise ValueError(f'{path} is {no_image(data)}. Or remove it from the annotations.')
@@ -147,14 +141,15 @@ def _checked_size(path, data, height, width):
 
 
 def no_image(data):
-    """What a file is that is not read as an image, and the remedy, by its content."""
-    other = stand_in(data[:1000])
-    if other:
-        return f'truncated or no image: it is {other}'
+    """What is wrong with a file that is not read as an image, and the remedy."""
+    problem = stand_in(data[:1000])
+    if problem:
+        return f'truncated or no image: it is {problem}'
     tags = tiff_tags(io.BytesIO(data)) if data[:2] in (b'II', b'MM') else {}
-    channels, bits, kind = (max(tags.get(tag, (1,))) for tag in _TIFF_VALUES)
-    if channels > 4 or (kind == 1 and bits > 16) or (kind == 3 and bits == 16):
-        values = _TIFF_KINDS.get(kind, 'values')
+    channels, bits, sample_format = (max(tags.get(tag, (1,))) for tag in _TIFF_TAGS)
+    unsigned, floats = sample_format == 1, sample_format == 3
+    if channels > 4 or (unsigned and bits > 16) or (floats and bits == 16):
+        values = _TIFF_FORMATS.get(sample_format, 'values')
         return (
             f'a TIFF file of {channels} channels of {bits} bits, {values}, which are not read. '
             'Write 1 to 4 channels of 8 or 16 bits, or of 32 as floats'
@@ -163,32 +158,33 @@ def no_image(data):
 
 
 def whole_image_size(data):
-    """Width and height, before EXIF turns it, of an image that is complete; else None.
+    """Width and height of a complete image, before its EXIF orientation; else None.
 
-    JPEG and PNG say so by their end mark; others, and JPEG with something behind it, are decoded.
-    Those of HEIC and AVIF, which have more ways to turn an image, are those that it is shown with.
+    JPEG and PNG are complete if they have their end mark; other images, and JPEG with trailing
+    data, are decoded. For HEIC and AVIF, which have more orientations than EXIF's, the size is that
+    of the turned image.
     """
     is_jpeg, is_png = data[:2] == b'\xff\xd8', data[:4] == b'\x89PNG'
     if heif_kind(data):
-        return _size(data)
+        return _decoded_size(data)
     if is_png and _PNG_END not in data:
         return None
-    whole = is_png or (is_jpeg and data[-2:] == _JPEG_END)
+    has_end = is_png or (is_jpeg and data[-2:] == _JPEG_END)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if not whole:
+            if not has_end:
                 image.load()
             return image.size
-    except Image.DecompressionBombError:  # far above what people have; OpenCV reads 2**30 pixels
-        return _size(data) if whole or not is_jpeg else None
+    except Image.DecompressionBombError:  # OpenCV reads up to 2**30 pixels
+        return _decoded_size(data) if has_end or not is_jpeg else None
     except UnidentifiedImageError:  # Pillow has no colors of 32 bits
-        return _size(data) if data[:4] in _TIFF_STARTS else None
+        return _decoded_size(data) if data[:4] in _TIFF_STARTS else None
     except (ImportError, MemoryError):  # not the image's fault
         raise
     except Exception:  # Pillow raises whatever the broken bytes led to
-        return _size(data) if is_png else None  # whose texts may be longer than it reads
+        return _decoded_size(data) if is_png else None  # its text chunks may exceed Pillow's limit
 
 
-def _size(data):
+def _decoded_size(data):
     image = read_values(data)
     return None if image is None else image.shape[1::-1]

@@ -1,4 +1,4 @@
-"""Data of one's own as images with PNG label maps."""
+"""Custom datasets of images with PNG label maps."""
 
 import os.path as osp
 
@@ -16,35 +16,34 @@ from ..vocabulary import novel_flags
 from ..vocabulary.names import names_of_data, read_lines
 from .images import IMG_SUFFIXES, CheckedImages
 
-_MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of a single whole number a pixel
+_MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of one integer a pixel
 
 
 @DATASETS.register_module()
 class LabelMapDataset(CheckedImages, BaseDetDataset):
-    """Images with label maps: PNG files of one channel in which a pixel's value says what is there.
+    """Images with label maps: PNG files of one channel whose values are class numbers.
 
     The label map of `images/park/1.jpg` is `labels/park/1.png`, with `data_prefix=dict(img=
-    'images', seg='labels')`. Label maps are read when an item is, so `filter_cfg` has no effect;
-    images without an object stay.
+    'images', seg='labels')`. Label maps are read with each item, so `filter_cfg` has no effect;
+    images without objects are kept.
 
     Args:
-        names_file (str): Text file below `data_root` whose line i, from 0, names the value i; an
-            empty line: no class; or what `names_of_data` reads. Without it value i is
+        names_file (str): Text file below `data_root` whose line i, from 0, names the value i (an
+            empty line is no class); or a file for `names_of_data`. Without it value i is
             `metainfo['classes'][i]`.
-        regions (str): What an object is. `'components'`: each connected piece of a class (pixels
-            that touch at a corner are connected). `'classes'`: all pixels of a class.
-            `'instances'`: all pixels of a value, its class is `value // 1000`, as Cityscapes has
-            them.
+        regions (str): What an object is. `'components'`: each 8-connected component of a class.
+            `'classes'`: all pixels of a class. `'instances'`: all pixels of a value, of the class
+            `value // 1000`, as in Cityscapes.
         ignore_index (int | Sequence[int]): Classes that are no object, such as 255 for void pixels
             and 0 for a background.
-        novel (Sequence[str], optional): Names of the novel classes; all others are base. Without
-            it the classes have no such split.
+        novel (Sequence[str], optional): Names of the novel classes; all others are base. By default
+            there is no such split.
         base_only (bool): Whether objects of novel classes are left out.
-        img_suffix (str | Sequence[str]): Ends of the images' names, each of them replaced by
-            `seg_map_suffix` (`'.png'`) in the label map's name, such as `'_leftImg8bit.png'`.
+        img_suffix (str | Sequence[str]): Suffixes of image names such as `'_leftImg8bit.png'`,
+            replaced by `seg_map_suffix` (`'.png'`) in the names of label maps.
         **kwargs: As MMDetection's `BaseDetDataset`. `ann_file` is an optional text file below
-            `data_root` with one image a line, relative to `data_prefix['img']`, with its suffix or
-            without; by default all images are taken.
+            `data_root` with one image a line, relative to `data_prefix['img']`, with or without
+            suffix; by default all images are taken.
 
     Raises:
         FileNotFoundError: If the names, a folder, a listed image or a label map is missing.
@@ -75,13 +74,13 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self):
-        """Pairs images with label maps; fills `metainfo`."""
+        """Dicts of images with the paths of their label maps; fills `metainfo`."""
         names_file = self.names_file and osp.join(self.data_root or '', self.names_file)
         images, labels = (self.data_prefix.get(key) or '.' for key in ('img', 'seg'))
         self.require_files(names_file, self.ann_file, images, labels)
         self._load_classes(names_file)
         stems = {name: self._stem(name) for name in self.scan(images)}
-        names = self._listed(stems) if self.ann_file else list(stems)
+        names = self._read_list(stems) if self.ann_file else list(stems)
         if not names:
             raise ValueError(
                 f'no image to read: {self.ann_file or images} has no name that ends with '
@@ -106,7 +105,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         return data_list
 
     def get_data_info(self, idx):
-        """One image's entry with `height`, `width` and `instances` of its label map."""
+        """One image's dict with `height`, `width` and `instances` of its label map."""
         info = super().get_data_info(idx)
         path = info['seg_map_path']
         values = read_label_map(path)
@@ -127,7 +126,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         return info
 
     def _load_classes(self, names_file):
-        """Sets `names` (number to name), `labels` (number to label) and `metainfo`."""
+        """Set `names` (number to name), `labels` (number to label) and `metainfo`."""
         chosen = self._metainfo.get('classes')
         if not names_file and not chosen:
             raise ValueError(
@@ -155,7 +154,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
         suffix = max((s for s in self.img_suffix if name.lower().endswith(s.lower())), key=len)
         return name[: len(name) - len(suffix)]
 
-    def _listed(self, stems):
+    def _read_list(self, stems):
         lines = read_lines(self.ann_file)
         by_stem = {stem: name for name, stem in stems.items()}
         missing = [line for line in lines if line not in stems and line not in by_stem]
@@ -169,21 +168,21 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
     def _objects(self, mask, label):
         masks = mask[None]
         if self.regions == 'components':
-            count, pieces = cv2.connectedComponents(mask.astype(np.uint8))
-            masks = (pieces == i for i in range(1, count))
-        for each in masks:
-            encoded = mask_utils.encode(np.asfortranarray(each, np.uint8))
-            left, top, width, height = mask_utils.toBbox(encoded).tolist()
+            count, components = cv2.connectedComponents(mask.astype(np.uint8))
+            masks = (components == i for i in range(1, count))
+        for mask in masks:
+            rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+            left, top, width, height = mask_utils.toBbox(rle).tolist()
             yield dict(
                 bbox=[left, top, left + width, top + height],
                 bbox_label=label,
                 ignore_flag=0,
-                mask=dict(size=encoded['size'], counts=encoded['counts'].decode('ascii')),
+                mask=dict(size=rle['size'], counts=rle['counts'].decode('ascii')),
             )
 
 
 def read_label_map(path):
-    """(H, W) int32 of a PNG file of one channel; a palette's colors do not matter.
+    """The values (H, W) int32 of a PNG file of one channel, palette indices included.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -210,8 +209,8 @@ def _read_names(path):
     names = names_of_data(path)
     if names is None:
         names = [line.strip() for line in read_text(path).removesuffix('\n').split('\n')]
-    given = list(filter(None, names))
-    if not given or len(set(given)) < len(given):
-        problem = 'has a name twice' if given else 'has no name'
+    classes = list(filter(None, names))
+    if not classes or len(set(classes)) < len(classes):
+        problem = 'has a name twice' if classes else 'has no name'
         raise ValueError(f'{path} {problem}; give each value that is a class a name of its own')
     return names

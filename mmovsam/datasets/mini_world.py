@@ -1,4 +1,4 @@
-"""The small world: the names of its objects, and its drawn scenes as a data set."""
+"""The small world of drawn scenes: its classes and its dataset."""
 
 from itertools import product
 

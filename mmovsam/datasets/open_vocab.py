@@ -1,4 +1,4 @@
-"""What the datasets with named categories, base and novel, have in common."""
+"""The base class of datasets with base and novel categories."""
 
 import os.path as osp
 
@@ -30,33 +30,31 @@ from .images import CheckedImages
 class OpenVocabDataset(CheckedImages, CocoDataset):
     """Annotations in COCO's JSON layout with base and novel categories.
 
-    `metainfo` has `classes` (K names, base and novel, label i is `classes[i]`), `novel` (K
-    times True, False or, for a class that is neither, None; absent where there is no split),
-    `synonyms` (K tuples of names, where the file has them) and `palette`.
+    `metainfo` has `classes` (K names), `novel` (K times True, False or, for a class that is
+    neither, None; absent without a split), `synonyms` (K tuples of names, if the file has them) and
+    `palette`.
+
+    Segmentations may be polygons or run lengths, compressed or not. Crowds are ignored instances.
+    Annotations without area inside their image (empty or inverted boxes, boxes outside of it, boxes
+    narrower than a pixel, masks of no pixel) are left out of training and tests, with a warning.
+    Images without annotations are kept, unless `filter_cfg` has `filter_empty_gt` in training.
 
     Args:
-        novel (Sequence[str], optional): Names of the novel classes, as
-            `mmovsam.vocabulary.novel_flags` takes them; all others are base. By default as the data
-            set has them.
+        novel (Sequence[str], optional): Names of the novel classes, see
+            `mmovsam.vocabulary.novel_flags`; all others are base. By default the dataset's.
         base_only (bool): Whether annotations of categories that are not base are left out; labels
             stay indices into all K classes. Without a split nothing is left out.
-        class_agnostic (bool): Whether all categories become one class, 'object', as for a detector
-            that proposes without naming.
-        absent_classes (bool): Whether `metainfo` may have classes that the file has not, as for a
-            part of a data set; they have no objects.
-        masks_required (bool): Whether an annotation without `segmentation` is an error. Switch it
-            off for data that has boxes only; where one has no mask, the pipeline loads none.
-        **kwargs: As MMDetection's `CocoDataset`. `filter_cfg` may have `max_images` besides, in a
-            test too: of more images so many are taken, evenly spread.
-
-    A segmentation may be polygons or run lengths, compressed or not. Crowds are ignored instances,
-    as MMDetection has them. Annotations without area inside their image (empty or inverted boxes,
-    boxes outside of it, boxes narrower than a pixel, masks of no pixel) are left out of training
-    and tests alike; the log names and counts them. An image without annotations stays in a test,
-    and in training unless `filter_cfg` has `filter_empty_gt`.
+        class_agnostic (bool): Whether all categories become one class, 'object', as for a region
+            proposal network.
+        absent_classes (bool): Whether `metainfo` may have classes that are not in the file, as for
+            a part of a dataset.
+        masks_required (bool): Whether an annotation without `segmentation` is an error. If not and
+            one has none, the pipeline loads no masks.
+        **kwargs: As MMDetection's `CocoDataset`. `filter_cfg` may also have `max_images`, in tests
+            too: the maximum number of images, evenly spread.
 
     Attributes:
-        class_counts (numpy.ndarray): (K,) int64, how many annotations of each class were loaded.
+        class_counts (numpy.ndarray): (K,) int64, number of loaded annotations of each class.
 
     Raises:
         FileNotFoundError: If annotation file or image folder are missing; one message names both.
@@ -84,7 +82,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
 
     @classmethod
     def _load_metainfo(cls, metainfo=None):
-        """What describes the classes of `METAINFO` does not describe those that a user gives."""
+        """Drop what describes the classes of `METAINFO` if a user gives other classes."""
         merged = super()._load_metainfo(metainfo)
         if metainfo and 'classes' in metainfo:
             for key in {'novel', 'synonyms', 'palette'} - set(metainfo):
@@ -92,10 +90,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         return merged
 
     def load_data_list(self):
-        """One dict an image, in order of image id, as MMDetection's transforms read it.
-
-        Fills `metainfo` with what the annotation file says of the categories.
-        """
+        """One dict an image, in the order of image ids; fills `metainfo`."""
         self.require_files(self.ann_file, self.data_prefix.get('img'))
         content = read_json(self.ann_file, self.REMEDY)
         try:
@@ -105,10 +100,10 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         self.require_files(*sorted({osp.dirname(info['img_path']) for info in data_list}))
         if self.class_agnostic:
             for info in data_list:
-                for found in info['instances']:
-                    found['bbox_label'] = 0
+                for entry in info['instances']:
+                    entry['bbox_label'] = 0
             self._metainfo = dict(classes=('object',), novel=(False,), palette=[(220, 20, 60)])
-        labels = [found['bbox_label'] for info in data_list for found in info['instances']]
+        labels = [entry['bbox_label'] for info in data_list for entry in info['instances']]
         self.class_counts = np.bincount(labels, minlength=len(self._metainfo['classes']))
         return data_list
 
@@ -119,31 +114,31 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         images = {image['id']: image for image in images}
         self._left_out = []
         data_list = [
-            self.parse_data_info(dict(raw_img_info=images[image_id], raw_ann_info=found))
-            for image_id, found in by_image.items()
+            self.parse_data_info(dict(raw_img_info=images[image_id], raw_ann_info=image_anns))
+            for image_id, image_anns in by_image.items()
         ]
-        kept = [each for info in data_list for each in info['instances']]
+        instances = [entry for info in data_list for entry in info['instances']]
         if self._left_out:
             message = left_out(
                 self._left_out, len(annotations), 'their box or mask has no area inside the image'
             )
-            if len(kept) <= len(self._left_out):
-                check_units([each['bbox'] for each in [*self._left_out, *kept]])
-            if not kept:
+            if len(instances) <= len(self._left_out):
+                check_units([entry['bbox'] for entry in [*self._left_out, *instances]])
+            if not instances:
                 raise ValueError(
                     f'{message}; nothing else is left. The first has bbox '
                     f'{self._left_out[0]["bbox"]}, expected [left, top, width, height] in pixels'
                 )
             warn(f'{self.ann_file}: {message}')
             self._left_out = []
-        read = [
+        boxes = [
             ((x1, y1, x2 - x1, y2 - y1), (info['width'], info['height']))
             for info in data_list
-            for x1, y1, x2, y2 in (each['bbox'] for each in info['instances'])
+            for x1, y1, x2, y2 in (entry['bbox'] for entry in info['instances'])
         ]
-        if read and look_like_corners(*zip(*read)):
+        if boxes and look_like_corners(*zip(*boxes)):
             warn(f'{self.ann_file}: boxes {CORNERS}')
-        if any('mask' not in each for each in kept):
+        if any('mask' not in entry for entry in instances):
             for transform in self.pipeline.transforms:
                 if getattr(transform, 'with_mask', False):
                     transform.with_mask = False
@@ -151,7 +146,7 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         return data_list
 
     def parse_data_info(self, raw_data_info):
-        """One image's entry; federated fields are there as ids and as labels (`neg_labels`)."""
+        """One image's dict; federated fields come as ids and as labels (`neg_labels`)."""
         image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
         height, width = image_size(image, f'image {image["id"]}')
         data_info = dict(
@@ -176,25 +171,23 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                 continue
             if self.base_only and novel and (novel[label] is None or novel[label]):
                 continue
-            found = instance(annotation, label, height, width, self.masks_required)
-            if found is None:
+            entry = instance(annotation, label, height, width, self.masks_required)
+            if entry is None:
                 self._left_out.append(annotation)
             else:
-                data_info['instances'].append(found)
+                data_info['instances'].append(entry)
         return data_info
 
     def image_path(self, image):
-        """Where an image lies below `data_prefix['img']`, by its entry in the annotation file."""
+        """Path of an image below `data_prefix['img']`, by its entry in the annotation file."""
         return text(image, 'file_name', f'image {image["id"]}')
 
     def category_info(self, categories):
-        """`classes`, and `novel` and `synonyms` where the file has them, in the order of ids."""
+        """`classes`, and `novel` and `synonyms` if the file has them, in the order of ids."""
         return dict(classes=tuple(category['name'] for category in categories))
 
     def filter_data(self):
-        """Drops small images and, with `filter_empty_gt`, those that have nothing to learn from.
-
-        Of what is left `max_images` are taken, in a test too.
+        """Apply `filter_cfg`: `min_size` and `filter_empty_gt` in training, and `max_images`.
 
         Raises:
             ValueError: Nothing is left.
@@ -202,34 +195,34 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
         filter_cfg = {} if self.test_mode else self.filter_cfg or {}
         filter_empty = filter_cfg.get('filter_empty_gt', False)
         min_size = filter_cfg.get('min_size', 0)
-        kept = [
+        data_list = [
             info
             for info in self.data_list
             if min(info['width'], info['height']) >= min_size
             and not (filter_empty and all(i['ignore_flag'] for i in info['instances']))
         ]
-        if not kept:
+        if not data_list:
             raise ValueError(
                 f'{self.ann_file}: none of its {len(self.data_list)} images is left; check '
                 f'filter_cfg ({filter_cfg}), base_only ({self.base_only}) and the classes'
             )
-        most = (self.filter_cfg or {}).get('max_images') or len(kept)
-        return kept if len(kept) <= most else [kept[i * len(kept) // most] for i in range(most)]
+        count = min((self.filter_cfg or {}).get('max_images') or len(data_list), len(data_list))
+        return [data_list[i * len(data_list) // count] for i in range(count)]
 
     def _load_categories(self, categories):
         categories = sort_categories(categories)
         info = self.category_info(categories)
-        in_file = {category['name']: category['id'] for category in categories}
+        id_of = {category['name']: category['id'] for category in categories}
         classes = tuple(self._metainfo.get('classes', info['classes']))
-        unknown = [name for name in classes if name not in in_file]
+        unknown = [name for name in classes if name not in id_of]
         if unknown and not (self.absent_classes and len(unknown) < len(classes)):
             raise ValueError(
                 f'there is no category named {", ".join(map(repr, unknown[:5]))}'
-                f'{" ..." if len(unknown) > 5 else ""}; the {len(in_file)} categories begin with '
-                f'{", ".join(map(repr, list(in_file)[:5]))}. Correct metainfo["classes"] or leave '
+                f'{" ..." if len(unknown) > 5 else ""}; the {len(id_of)} categories begin with '
+                f'{", ".join(map(repr, list(id_of)[:5]))}. Correct metainfo["classes"] or leave '
                 'it out'
             )
-        # what the file has not is a name, and neither base nor novel
+        # absent classes are neither base nor novel
         absent = dict(classes=unknown, novel=[None] * len(unknown), synonyms=[()] * len(unknown))
         info = {key: (*values, *absent[key]) for key, values in info.items()}
         index = {name: i for i, name in enumerate(info['classes'])}
@@ -247,7 +240,5 @@ class OpenVocabDataset(CheckedImages, CocoDataset):
                     f'metainfo["{key}"] has {len(self._metainfo[key])} entries, expected one for '
                     f'each of the {len(classes)} classes'
                 )
-        self.cat2label = {
-            in_file[name]: label for label, name in enumerate(classes) if name in in_file
-        }
+        self.cat2label = {id_of[name]: label for label, name in enumerate(classes) if name in id_of}
         self.cat_ids = list(self.cat2label)

@@ -1,4 +1,4 @@
-"""Files in COCO's JSON layout, and COCO in its split of 48 base and 17 novel categories."""
+"""COCO's JSON layout, and COCO with its split of 48 base and 17 novel categories."""
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
@@ -22,20 +22,20 @@ NOVEL_CLASSES = (
 def _metainfo():
     """The 65 classes in the order of COCO's category ids, with COCO's colors."""
     names, colors = CocoDataset.METAINFO['classes'], CocoDataset.METAINFO['palette']
-    kept = [i for i, name in enumerate(names) if name in BASE_CLASSES + NOVEL_CLASSES]
+    indices = [i for i, name in enumerate(names) if name in BASE_CLASSES + NOVEL_CLASSES]
     return dict(
-        classes=tuple(names[i] for i in kept),
-        novel=tuple(names[i] in NOVEL_CLASSES for i in kept),
-        palette=[colors[i] for i in kept],
+        classes=tuple(names[i] for i in indices),
+        novel=tuple(names[i] in NOVEL_CLASSES for i in indices),
+        palette=[colors[i] for i in indices],
     )
 
 
 @DATASETS.register_module()
 class CocoJsonDataset(OpenVocabDataset):
-    """Any annotation file in COCO's JSON layout, with the classes that it names.
+    """Any annotation file in COCO's JSON layout, with its classes.
 
-    Arguments are those of `OpenVocabDataset`; without `novel` the classes have no such split.
-    `metainfo=dict(classes=...)` chooses some of the file's classes, in another order.
+    Arguments are those of `OpenVocabDataset`; without `novel` there is no split.
+    `metainfo=dict(classes=...)` selects and reorders classes.
     """
 
 
@@ -54,7 +54,7 @@ class OVCocoDataset(OpenVocabDataset):
     )
 
     def category_info(self, categories):
-        """Classes of the file; those of COCO's other 15 are neither base nor novel."""
+        """Classes of the file; the other 15 of COCO are neither base nor novel."""
         kinds = {**dict.fromkeys(BASE_CLASSES, False), **dict.fromkeys(NOVEL_CLASSES, True)}
         names = tuple(category['name'] for category in categories)
         return dict(classes=names, novel=tuple(map(kinds.get, names)))

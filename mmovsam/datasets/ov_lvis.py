@@ -1,4 +1,4 @@
-"""LVIS v1, read by its own annotation files."""
+"""LVIS v1, by its annotation files."""
 
 from mmdet.registry import DATASETS
 
@@ -10,9 +10,8 @@ from .open_vocab import OpenVocabDataset
 class OVLVISDataset(OpenVocabDataset):
     """LVIS v1 with its rare categories as novel ones.
 
-    Classes, synonyms and frequencies come from the annotation file. An image lies below
-    `data_prefix['img']` at the last two parts of its `coco_url`
-    (`train2017/000000391895.jpg`). Arguments are those of `OpenVocabDataset`.
+    Classes, synonyms and frequencies come from the annotation file, and an image's path from the
+    end of its `coco_url` (`train2017/000000391895.jpg`). Arguments are those of `OpenVocabDataset`.
     """
 
     REMEDY = (
@@ -22,7 +21,7 @@ class OVLVISDataset(OpenVocabDataset):
     )
 
     def image_path(self, image):
-        """The last two parts of `coco_url`, or `file_name` where there is none."""
+        """The last two parts of `coco_url`, by default `file_name`."""
         if 'coco_url' in image:
             return '/'.join(text(image, 'coco_url', f'image {image["id"]}').split('/')[-2:])
         return super().image_path(image)

@@ -1,4 +1,4 @@
-"""SA-1B: images with masks that have no names."""
+"""SA-1B: images with masks without classes."""
 
 import os
 import os.path as osp
@@ -18,14 +18,13 @@ from .images import CheckedImages
 class SA1BDataset(CheckedImages, BaseDetDataset):
     """Folders of `sa_*.jpg`, each with its annotations in `sa_*.json` beside it.
 
-    Every object has label 0. Annotations are read when an item is, since SA-1B has eleven million
+    Every object has label 0. Annotations are read with each item, since SA-1B has eleven million
     files.
 
     Args:
         folders (Sequence[str]): Folders of images below `data_root`.
         ann_file (str): Optional text file below `data_root` with one image a line, relative to
-            any of the folders; without it all images of the folders are taken, in order of their
-            names.
+            any of the folders; by default all images, sorted by name.
         with_annotations (bool): Whether the JSON files are read; distillation needs images only.
         **kwargs: As MMEngine's `BaseDataset`.
 
@@ -46,7 +45,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         super().__init__(ann_file=ann_file, **kwargs)
 
     def load_data_list(self):
-        """`img_path` and `img_id`, SA-1B's number or else the name, of each image."""
+        """Dicts of `img_path` and `img_id`, SA-1B's number or else the name."""
         folders = [osp.normpath(osp.join(self.data_root or '', folder)) for folder in self.folders]
         self.require_files(*folders, self.ann_file)
         if self.ann_file:
@@ -69,7 +68,7 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         return data_list
 
     def get_data_info(self, idx):
-        """One image's entry and, with annotations, its `height`, `width` and `instances`."""
+        """One image's dict and, with annotations, its `height`, `width` and `instances`."""
         info = super().get_data_info(idx)
         if not self.with_annotations:
             return info
@@ -78,20 +77,19 @@ class SA1BDataset(CheckedImages, BaseDetDataset):
         try:
             height, width = image_size(field(content, 'image', 'the file'), '"image"')
             (annotations,) = entries(content, 'annotations')
-            found = [instance(annotation, 0, height, width) for annotation in annotations]
+            instances = [instance(annotation, 0, height, width) for annotation in annotations]
             check_units([annotation['bbox'] for annotation in annotations])
         except ValueError as error:
             raise ValueError(f'{path}: {error}. {self.REMEDY}') from None
-        instances = [each for each in found if each is not None]
-        info.update(height=height, width=width, instances=instances)
+        info.update(height=height, width=width, instances=list(filter(None, instances)))
         return info
 
     def _find(self, name, folders):
         paths = (on_disk(osp.join(folder, name)) for folder in folders)
-        found = next(filter(osp.isfile, paths), None)
-        if found is None:
+        path = next(filter(osp.isfile, paths), None)
+        if path is None:
             raise FileNotFoundError(
                 f'{name}, listed in {self.ann_file}, is in none of {", ".join(folders)}. '
                 f'{self.REMEDY}'
             )
-        return found
+        return path

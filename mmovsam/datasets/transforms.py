@@ -1,4 +1,4 @@
-"""Resizes images to the network's input."""
+"""Resizing of images to the network's input."""
 
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
@@ -6,10 +6,10 @@ from mmdet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class ResizeLongestSide(Resize):
-    """Resizes an image so that its longest side has `size` pixels, as SAM does.
+    """Resize an image so that its longest side has `size` pixels, as SAM does.
 
     The same as `Resize(scale=(size, size), keep_ratio=True)`, but the shorter side keeps at least
-    one pixel, where an image of 1x8000 pixels would be none.
+    one pixel, as for an image of 1x8000 pixels.
 
     Args:
         size (int): Longest side of the result in pixels.
@@ -26,10 +26,10 @@ class ResizeLongestSide(Resize):
         self.size = size
 
     def transform(self, results):
-        """Resizes `results['img']` (H, W, 3) and what is annotated in it.
+        """Resize `results['img']` (H, W, 3) and its annotations.
 
-        Adds `img_shape` (H, W) and `scale_factor` (w, h), and `ori_img`, the image as it was, if it
-        has no `img_path` to be read from again.
+        Adds `img_shape` (H, W) and `scale_factor` (w, h), and the original image as `ori_img` if it
+        has no `img_path`.
         """
         if results.get('img_path') is None:  # an image from memory, as inferencers take them
             results['ori_img'] = results['img']
