@@ -23,7 +23,8 @@ def parse_args():
 def list_models():
     for model in MODELS.values():
         print(
-            f'{model.name}\n    {model.about}\n    config {model.config}, licence {model.licence}'
+            f'{model.name}\n    {model.description}\n'
+            f'    config {model.config}, licence {model.licence}'
         )
         for address in model.sources.values():
             kept = recorded_sha256(address)

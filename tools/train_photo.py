@@ -14,7 +14,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmovsam.checkpoints.int8 import to_int8
+from mmovsam.checkpoints.quantization import to_int8
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, save_safetensors
 from mmovsam.datasets.ov_coco import NOVEL_CLASSES
 from mmovsam.engine.command_line import add_device_arguments, device_of, readable_errors

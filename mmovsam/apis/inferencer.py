@@ -196,7 +196,7 @@ class OVSAMInferencer(DetInferencer):
         if checkpoint is None:
             load_initial_weights(model)
         else:
-            check_fit(model, checkpoint, whole=True)
+            check_fit(model, checkpoint, strict=True)
             model.load_state_dict(state_dict_of(checkpoint), strict=False)
         model.dataset_meta = dict(palette='random' if self.palette == 'none' else self.palette)
 

@@ -138,7 +138,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         model = MODELS.build(cfg.model)
         with safe_loading():
             content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-        check_fit(model, content, whole=True)
+        check_fit(model, content, strict=True)
         model.load_state_dict(state_dict_of(content), strict=False)
         if isinstance(model.backbone, TimmBackbone):
             model.eval().backbone.fold_batch_norms()

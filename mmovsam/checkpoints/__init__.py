@@ -1,4 +1,4 @@
-"""Reading and writing weights: MMEngine's, safetensors, and other people's."""
+"""Reading, writing and converting checkpoints."""
 
 from .fit import check_fit, load_initial_weights, names_all_weights
 from .loading import load_checkpoint_file, safe_loading, save_safetensors, state_dict_of

@@ -1,4 +1,4 @@
-"""Hashes of tensors and of networks, to tell whether two are the same."""
+"""Hashes of tensors and modules."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from torch import Tensor, nn
 
 
 def module_fingerprint(module: nn.Module, without: str | None = None) -> str | None:
-    """Hexadecimal SHA-256 of all that decides what a network says: its tensors and settings.
+    """Hexadecimal SHA-256 of all that a module's output depends on: tensors, types and settings.
 
-    The submodule of the name `without` does not count; a network without tensors has None.
+    The submodule of the name `without` is ignored. None for a module without tensors.
     """
 
-    def counts(name: str) -> bool:
+    def is_included(name: str) -> bool:
         return without is None or not f'{name}.'.startswith(f'{without}.')
 
     tensors = {
         name: tensor
         for name, tensor in chain(module.named_parameters(), module.named_buffers())
-        if counts(name)
+        if is_included(name)
     }
     if not tensors:
         return None
-    with ThreadPoolExecutor() as pool:  # hashlib lets go of the interpreter's lock
+    with ThreadPoolExecutor() as pool:  # hashlib releases the interpreter's lock
         digests = list(pool.map(tensor_digest, tensors.values()))
-    about = [
+    values = [
         (name, str(tensor.dtype), list(tensor.shape), digest)
         for (name, tensor), digest in zip(tensors.items(), digests)
     ]
-    # Such as the number of heads and the kind of activation, which no tensor tells.
+    # such as the number of heads and the activation, which are in no tensor
     settings = [
-        (name, type(part).__qualname__, _settings(part))
-        for name, part in module.named_modules()
-        if counts(name)
+        (name, type(submodule).__qualname__, _settings(submodule))
+        for name, submodule in module.named_modules()
+        if is_included(name)
     ]
-    return hash_of([about, settings])
+    return hash_of([values, settings])
 
 
 def _settings(module: nn.Module) -> dict:
@@ -49,12 +49,12 @@ def _settings(module: nn.Module) -> dict:
         for key, value in sorted(vars(module).items())
         if isinstance(value, (bool, int, float, str, tuple, torch.dtype))
         and not key.startswith('_')
-        and key not in ('training', 'frozen')  # which say nothing of the output in eval mode
+        and key not in ('training', 'frozen')  # without effect in eval mode
     }
 
 
 def tensor_digest(tensors: Tensor | Iterable[Tensor]) -> str:
-    """Hexadecimal SHA-256 of the bytes of a tensor, or of several after each other."""
+    """Hexadecimal SHA-256 of the bytes of one or several tensors."""
     digest = hashlib.sha256()
     for tensor in (tensors,) if isinstance(tensors, Tensor) else tensors:
         data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
@@ -63,5 +63,5 @@ def tensor_digest(tensors: Tensor | Iterable[Tensor]) -> str:
 
 
 def hash_of(content: object) -> str:
-    """Hexadecimal SHA-256 of what JSON can say; of other things their text counts."""
+    """Hexadecimal SHA-256 of a JSON-serializable object; other objects count by their `str`."""
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to a model, and whether all weights of a model have a file."""
+"""Checks that a checkpoint fits a model, and that all weights of a model come from a file."""
 
 from __future__ import annotations
 
@@ -8,46 +8,42 @@ from torch import nn
 
 from .loading import safe_loading, state_dict_of
 
-# Parts of a model that have no weights, or fetch them by themselves
+# keys of a model's config without weights in `init_cfg`
 _WEIGHTLESS = ('data_preprocessor', 'classifier', 'prompter', 'init_cfg')
 
 
-def check_fit(model: nn.Module, checkpoint: dict, whole: bool = False) -> None:
-    """Make sure that a checkpoint is of a model; PyTorch and MMEngine would go on without it.
+def check_fit(model: nn.Module, checkpoint: dict, strict: bool = False) -> None:
+    """Raise a `ValueError` if a checkpoint is not of a model, where MMEngine would only log it.
 
-    Names that only the file has are no fault. Those that only the model has are none while it
-    will be trained (a new head on a pretrained backbone), unless no name is common.
-
-    With `whole` the model is used as it is, so that each of its weights has to be there.
-
-    Raises:
-        ValueError: Shapes differ, values are NaN, nothing matches, or something is missing.
+    That is, if shapes differ, values are NaN, or no name matches; with `strict`, for a model that
+    is not trained further, also if any of its weights is missing. Additional names in the
+    checkpoint are allowed.
     """
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     tensors = state_dict_of(checkpoint)
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    common = [name for name in found if name in expected]
-    differing = [name for name in common if found[name] != expected[name]]
-    missing = [n for n in expected if n not in found and not n.endswith('num_batches_tracked')]
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    common = [name for name in shapes if name in expected]
+    differing = [name for name in common if shapes[name] != expected[name]]
+    missing = [n for n in expected if n not in shapes and not n.endswith('num_batches_tracked')]
     remedy = 'Was the checkpoint made with another config?'
     if not common:
         raise ValueError(
-            f'Nothing in the checkpoint belongs to this model: it holds {_some(found)}, the '
+            f'Nothing in the checkpoint belongs to this model: it holds {_some(shapes)}, the '
             f'model has {_some(expected)}. {remedy}'
         )
     if differing:
-        lines = [f'{n}: {found[n]} in the file, {expected[n]} in the model' for n in differing]
+        lines = [f'{n}: {shapes[n]} in the file, {expected[n]} in the model' for n in differing]
         raise ValueError(
             f'{len(differing)} tensors of the checkpoint have another shape than in this '
             f'model ({"; ".join(lines[:3])}). {remedy}'
         )
-    broken = [name for name in common if tensors[name].isnan().any()]
-    if broken:
+    with_nan = [name for name in common if tensors[name].isnan().any()]
+    if with_nan:
         raise ValueError(
-            f'{len(broken)} tensors of the checkpoint hold NaN ({_some(broken)}): the training '
+            f'{len(with_nan)} tensors of the checkpoint hold NaN ({_some(with_nan)}): the training '
             'that made it had diverged. Take an earlier one.'
         )
-    if whole and missing:
+    if strict and missing:
         raise ValueError(
             f'{len(missing)} of the {len(expected)} tensors of this model are not in the '
             f'checkpoint ({_some(missing)}), and it would run with random ones. {remedy}'
@@ -55,23 +51,20 @@ def check_fit(model: nn.Module, checkpoint: dict, whole: bool = False) -> None:
 
 
 def names_all_weights(model_cfg: Mapping) -> bool:
-    """Whether a model's config, or each part of it with a `type`, names the file of its weights.
-
-    That is, whether it has `init_cfg=dict(type='Pretrained', ...)`.
-    """
+    """Whether a model, or each of its submodules, has `init_cfg=dict(type='Pretrained', ...)`."""
     init_cfg = model_cfg.get('init_cfg')
     if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
         return True
-    parts = [
-        part
-        for key, part in model_cfg.items()
-        if isinstance(part, Mapping) and 'type' in part and key not in _WEIGHTLESS
+    submodules = [
+        cfg
+        for key, cfg in model_cfg.items()
+        if isinstance(cfg, Mapping) and 'type' in cfg and key not in _WEIGHTLESS
     ]
-    return bool(parts) and all(names_all_weights(part) for part in parts)
+    return bool(submodules) and all(map(names_all_weights, submodules))
 
 
 def load_initial_weights(model: nn.Module) -> None:
-    """Load the files that `init_cfg` names, and make sure that nothing of the model stays random.
+    """Load the files of `init_cfg`, and make sure that no weight stays random.
 
     MMEngine alone would only log what does not fit.
 
@@ -79,18 +72,21 @@ def load_initial_weights(model: nn.Module) -> None:
         ValueError: A weight is in none of the files, or has another shape there.
         FileNotFoundError: A file does not exist.
     """
-    names = {module: path for path, module in model.named_modules()}
+    module_names = {module: name for name, module in model.named_modules()}
     loaded = set()
 
-    def note(module, state_dict, prefix, *_) -> None:
+    def record_loaded(module, state_dict, prefix, *_) -> None:
         tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-        for name, value in tensors:
-            found = state_dict.get(prefix + name)
-            if found is not None and found.shape == value.shape:
-                loaded.add(f'{names[module]}.{name}'.lstrip('.'))
+        for name, expected in tensors:
+            tensor = state_dict.get(prefix + name)
+            if tensor is not None and tensor.shape == expected.shape:
+                loaded.add(f'{module_names[module]}.{name}'.lstrip('.'))
 
-    # the public name of this is younger than the oldest torch that we support
-    hooks = [m._register_load_state_dict_pre_hook(note, with_module=True) for m in names]
+    # without underscore in newer versions of torch
+    hooks = [
+        module._register_load_state_dict_pre_hook(record_loaded, with_module=True)
+        for module in module_names
+    ]
     try:
         with safe_loading():
             model.init_weights()

@@ -1,9 +1,8 @@
-"""Reading checkpoints as data: nothing in a file is ever run.
+"""Reading and writing of checkpoints; no code in a file is ever run.
 
-Importing this module teaches MMEngine, for `load_from`, `resume` and `init_cfg`, what it does not
-read itself: `.safetensors`, `mmovsam://NAME`, files of the hub (`hf://`), open_clip's
-(`open_clip://`) and parts of files (`https://...#PREFIX`). What it does read it reads in its own
-way, but within `safe_loading`, which is where our own commands and classes load.
+Importing this module registers loaders in MMEngine, for `load_from`, `resume` and `init_cfg`, for
+`.safetensors`, `mmovsam://NAME`, `hf://`, `open_clip://` and parts of files (`https://...#PREFIX`).
+MMEngine's own loaders are replaced only within `safe_loading`, which all of this package uses.
 """
 
 import contextlib
@@ -21,8 +20,8 @@ from safetensors import SafetensorError
 
 from ..compat import forced_weights_only, weights_only
 from ..downloads import fetch, is_address
-from ..fileio import atomic_path, stand_in
-from .int8 import from_int8
+from ..fileio import atomic_path, describe_wrong_content
+from .quantization import from_int8
 from .remote import PART, fetch_part
 from .torchscript import check_sums, is_torchscript, read_torchscript
 
@@ -30,17 +29,17 @@ SCHEME = 'mmovsam://'
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / 'weights'
 _DISK = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EMFILE)
-_hosts = {}  # the loaders of MMEngine that a block of `safe_loading` replaces
-_blocks = 0
+_replaced_loaders = {}  # of MMEngine, by prefix, within `safe_loading`
+_num_blocks = 0
 _blocks_lock = threading.Lock()
 
 
 def resolve_path(path) -> Path:
-    """The existing file that a checkpoint name stands for.
+    """The local file of a checkpoint.
 
-    The name is that of a file, `mmovsam://NAME` for weights of this package, or an address as
-    `mmovsam.downloads.fetch` takes it; with `#PREFIX` behind, of the tensors whose names begin so,
-    see `mmovsam.checkpoints.remote`.
+    `path` is a file, `mmovsam://NAME` for weights of this package, or an address for
+    `mmovsam.downloads.fetch`; with `#PREFIX`, for the tensors with a prefix, see
+    `mmovsam.checkpoints.remote`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -59,38 +58,38 @@ def resolve_path(path) -> Path:
         resolved = Path(name).expanduser()
         remedy = f'Give an existing file (the working folder is {Path.cwd()}) or {SCHEME}NAME.'
     if not resolved.is_file():
-        what = 'is a folder' if resolved.is_dir() else 'does not exist'
-        raise FileNotFoundError(f'Checkpoint {name} {what}. {remedy}')
+        problem = 'is a folder' if resolved.is_dir() else 'does not exist'
+        raise FileNotFoundError(f'Checkpoint {name} {problem}. {remedy}')
     return resolved
 
 
 def load_checkpoint_file(path, map_location='cpu'):
-    """Read a checkpoint that holds tensors and, at most, MMEngine's own state.
+    """Read a checkpoint of tensors and, at most, MMEngine's state.
 
     Args:
         path (str | Path): A `.pth` or `.pt` file of `torch.save`, a `.safetensors` file, a
-            TorchScript archive (OpenAI's CLIP files are such), `mmovsam://NAME`, or an address,
-            see `resolve_path`.
+            TorchScript archive such as OpenAI's CLIP files, `mmovsam://NAME`, or an address, see
+            `resolve_path`.
         map_location (str | torch.device | callable | None): As in `torch.load`.
 
     Returns:
-        dict | Tensor: What the file holds; of a `.safetensors` file
+        dict | Tensor: The content; of a `.safetensors` file
         `{'state_dict': {name: Tensor}, 'meta': {name: str}}`, of a TorchScript archive
-        `{'state_dict': {name: Tensor}}`. Weights of eight bits (`to_int8`) are given in float32.
-        Large tensors stay in the file until they are used.
+        `{'state_dict': {name: Tensor}}`. Weights of `to_int8` are float32. Large tensors are
+        memory-mapped.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is broken, is no checkpoint, or asks for code to be run.
+        ValueError: If the file is damaged, is no checkpoint, or refers to code.
     """
     file = resolve_path(path)
     with open(file, 'rb') as stream:
         start = stream.read(9)
-    if start[8:] == b'{' or file.suffix == '.safetensors':  # whatever it is called
+    if start[8:] == b'{' or file.suffix == '.safetensors':  # the start of any safetensors file
         return _load_safetensors(file, map_location)
     if is_torchscript(file):
-        return {'state_dict': _moved(read_torchscript(file), map_location)}
-    is_zip = zipfile.is_zipfile(file)  # not before torch 1.6
+        return {'state_dict': _to_device(read_torchscript(file), map_location)}
+    is_zip = zipfile.is_zipfile(file)  # since torch 1.6
     try:
         if is_zip:
             check_sums(file)
@@ -105,45 +104,42 @@ def load_checkpoint_file(path, map_location='cpu'):
         _check_disk(file, error)
         raise ValueError(_explain(file, error)) from error
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
-        # Runner.resume executes a config that it finds under this key (today's MMEngine writes
-        # it as text under 'cfg', and does not run that).
+        # Runner.resume executes a config under this key; current MMEngine writes 'cfg' instead
         checkpoint['meta'].pop('config', None)
     return checkpoint
 
 
 @contextlib.contextmanager
 def safe_loading() -> Iterator[None]:
-    """A block in which MMEngine reads checkpoints as data, in all threads.
+    """A block in which MMEngine's loaders run no code of checkpoints, in all threads.
 
-    Local files are read by `load_checkpoint_file`; what MMEngine downloads it reads with
-    `weights_only`. Afterwards MMEngine has its own loaders again. Blocks may overlap.
+    Local files are read by `load_checkpoint_file`, and downloads with `weights_only`. Afterwards
+    MMEngine's own loaders are restored. Blocks may overlap.
     """
-    global _blocks
+    global _num_blocks
     with _blocks_lock:
-        _blocks += 1
+        _num_blocks += 1
         for prefix, loader in list(CheckpointLoader._schemes.items()):
             if not getattr(loader, 'weights_only', False):
-                _hosts[prefix] = loader
-                ours = weights_only(loader) if prefix else load_from_mmovsam
-                CheckpointLoader.register_scheme(prefix, ours, force=True)
+                _replaced_loaders[prefix] = loader
+                safe_loader = weights_only(loader) if prefix else load_from_mmovsam
+                CheckpointLoader.register_scheme(prefix, safe_loader, force=True)
     try:
         yield
     finally:
         with _blocks_lock:
-            _blocks -= 1
-            if not _blocks:
-                for prefix, loader in _hosts.items():
+            _num_blocks -= 1
+            if not _num_blocks:
+                for prefix, loader in _replaced_loaders.items():
                     CheckpointLoader.register_scheme(prefix, loader, force=True)
-                _hosts.clear()
+                _replaced_loaders.clear()
 
 
 def state_dict_of(checkpoint) -> dict:
-    """The named tensors of what `load_checkpoint_file` returned, wrapped in a dictionary or not.
-
-    The prefix `module.` that distributed training puts before each name is taken off.
+    """The state dict in the result of `load_checkpoint_file`, without prefixes `module.`.
 
     Raises:
-        ValueError: It holds anything else.
+        ValueError: It has anything but named tensors.
     """
     state_dict = checkpoint
     for key in ('state_dict', 'model'):
@@ -154,63 +150,62 @@ def state_dict_of(checkpoint) -> dict:
             f'Expected a checkpoint of named tensors, got {type(state_dict).__name__}. '
             'Is this the right file?'
         )
-    wrong = [key for key, value in state_dict.items() if not _is_plain(key, value)]
+    wrong = [key for key, value in state_dict.items() if not _is_named_tensor(key, value)]
     if wrong:
         raise ValueError(f'Expected a checkpoint of named tensors, but {wrong[:3]} are none.')
     return {name.removeprefix('module.'): tensor for name, tensor in state_dict.items()}
 
 
-def _is_plain(key, value) -> bool:
+def _is_named_tensor(key, value) -> bool:
     is_tensor = isinstance(key, str) and isinstance(value, torch.Tensor)
     return is_tensor and value.layout is torch.strided and not value.is_meta
 
 
 def save_safetensors(state_dict, path, metadata=None) -> None:
-    """Write named tensors, and notes as text, to a `.safetensors` file, whole or not at all."""
-    notes = {str(k): str(v) for k, v in (metadata or {}).items()}
+    """Write a state dict, and metadata as text, to a `.safetensors` file, atomically."""
+    metadata = {str(key): str(value) for key, value in (metadata or {}).items()}
     with atomic_path(path) as temporary:
         try:
-            safetensors.torch.save_file(_own_memory(state_dict), str(temporary), metadata=notes)
+            safetensors.torch.save_file(_unshared(state_dict), str(temporary), metadata=metadata)
         except SafetensorError as error:
             raise OSError(f'{path} could not be written: {error}') from error
 
 
 def save_checkpoint(state_dict, path, metadata=None) -> None:
-    """Write named tensors to a `.safetensors`, `.pth` or `.pt` file, whole or not at all.
+    """Write a state dict to a `.safetensors`, `.pth` or `.pt` file, atomically.
 
-    Tensors that lie in memory-mapped files are written from there, without a copy in memory. A
-    `.pth` file with `metadata` holds `{'state_dict': ..., 'meta': ...}`, one without the tensors
-    alone.
+    Memory-mapped tensors are not copied to memory. A `.pth` file with `metadata` holds
+    `{'state_dict': ..., 'meta': ...}`, one without only the tensors.
     """
     if Path(path).suffix not in SUFFIXES:
         raise ValueError(f'{path} should end in one of {", ".join(SUFFIXES)}.')
     if Path(path).suffix == '.safetensors':
         return save_safetensors(state_dict, path, metadata)
-    content = _own_memory(state_dict)
+    content = _unshared(state_dict)
     if metadata is not None:
         content = {'state_dict': content, 'meta': dict(metadata)}
     with atomic_path(path) as temporary:
         try:
             torch.save(content, str(temporary))
-        except RuntimeError as error:  # so PyTorch calls a full disk
+        except RuntimeError as error:  # PyTorch's error for a full disk
             reason = ' '.join(str(error).split())[:200]
             raise OSError(f'{path} could not be written: {reason}') from error
 
 
-def _own_memory(state_dict) -> dict:
-    """Tensors that share no memory (tied weights, views): a file holds each of them whole."""
-    owned, storages = {}, set()
+def _unshared(state_dict) -> dict:
+    """Contiguous tensors on the CPU that share no memory, unlike tied weights and views."""
+    tensors, storages = {}, set()
     for name, tensor in state_dict.items():
         tensor = tensor.detach().cpu().contiguous()
         storage = tensor.untyped_storage()
         if storage.data_ptr() in storages or storage.nbytes() != tensor.nbytes:
             tensor = tensor.clone()
         storages.add(tensor.untyped_storage().data_ptr())
-        owned[name] = tensor
-    return owned
+        tensors[name] = tensor
+    return tensors
 
 
-def _moved(state_dict, map_location) -> dict:
+def _to_device(state_dict, map_location) -> dict:
     if not isinstance(map_location, (str, torch.device)):
         return state_dict
     return {key: value.to(map_location) for key, value in state_dict.items()}
@@ -224,11 +219,11 @@ def _load_safetensors(file, map_location):
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         _check_disk(file, error)
         raise ValueError(_explain(file, error)) from error
-    return {'state_dict': _moved(state_dict, map_location), 'meta': meta}
+    return {'state_dict': _to_device(state_dict, map_location), 'meta': meta}
 
 
 def _check_disk(file, error) -> None:
-    """Raise errors that say nothing of what is in a file, but that it cannot be read now."""
+    """Raise an `OSError` again, with the file's name, if it is of the disk, not of the content."""
     if isinstance(error, OSError) and error.errno in _DISK:
         raise OSError(error.errno, error.strerror, str(file)) from error
 
@@ -239,7 +234,7 @@ def _explain(file, error) -> str:
     text = str(error)
     if not start:
         return f'{file} is empty. Fetch or write it again.'
-    is_archive = start.startswith(b'PK')  # as files of torch are
+    is_archive = start.startswith(b'PK')  # as of torch.save
     if is_archive and file.suffix == '.safetensors':
         return f'{file} is no safetensors file: if torch.save wrote it, call it .pth again.'
     if start[:1] == b'<':
@@ -247,9 +242,9 @@ def _explain(file, error) -> str:
             f'{file} is a web page, not a checkpoint. Download it again, from a link to the '
             'file itself.'
         )
-    other = None if is_archive else stand_in(start)
-    if other:
-        return f'{file} is {other}.'
+    problem = None if is_archive else describe_wrong_content(start)
+    if problem:
+        return f'{file} is {problem}.'
     refused = re.search(r'GLOBAL ([\w.]+)|(a checkpoint may not refer to .*)', text)
     if refused:
         return (
@@ -260,7 +255,7 @@ def _explain(file, error) -> str:
         )
     if start[:40].isascii() and start[:40].decode().isprintable():
         return f'{file} holds text, not tensors: {start[:40].decode()!r}. Fetch it again.'
-    # around it PyTorch says how to load without `weights_only`
+    # without PyTorch's advice to load without `weights_only`
     text = text.rpartition('WeightsUnpickler error: ')[2].partition('Check the documentation')[0]
     reason = ' '.join(text.split())[:200]
     return (
@@ -269,14 +264,14 @@ def _explain(file, error) -> str:
     )
 
 
-# MMEngine prints the part of the name behind 'load_from_' as the backend.
+# MMEngine logs what follows 'load_from_' in the name as the backend
 def load_from_mmovsam(filename, map_location=None):
-    """What `load_checkpoint_file` reads, for MMEngine."""
+    """`load_checkpoint_file` as a loader of MMEngine."""
     return load_checkpoint_file(filename, map_location)
 
 
 load_from_mmovsam.weights_only = True
-# MMEngine takes these as regular expressions; its own schemes, such as plain https://, stay
-_LOCAL_SAFETENSORS = r'(?!\w{2,}://).*\.safetensors$'  # a format that MMEngine does not read
+# regular expressions, beside MMEngine's own schemes such as plain https://
+_LOCAL_SAFETENSORS = r'(?!\w{2,}://).*\.safetensors$'
 _SCHEMES = [SCHEME, 'hf://', 'open_clip://', f'https?://[^{PART}]*{PART}', _LOCAL_SAFETENSORS]
 CheckpointLoader.register_scheme(_SCHEMES, load_from_mmovsam, force=True)

@@ -1,4 +1,4 @@
-"""Names of parameters: those of other people's files, and those of this package."""
+"""Names of parameters in released files and in our models."""
 
 from __future__ import annotations
 
@@ -30,28 +30,27 @@ FORMATS = {
     'sam2clip': SAM2CLIP,
     'clip2sam': CLIP2SAM,
 }
-"""Prefixes of each format of files: in the file, and in our models."""
+"""Prefixes of names by format of file: in the file, and in our models."""
 
 
 def locate(name: str, decoder_of: str) -> tuple[str, str] | None:
-    """Which format of files holds a parameter of our models, and its name there; None for others.
+    """The format that holds a parameter of our models, and its name there; None if none does.
 
-    `decoder_of` is the format that holds the mask decoder, which both `'sam'` and `'clip2sam'`
-    know.
+    `decoder_of`, `'sam'` or `'clip2sam'`, decides which of them gives the mask decoder.
     """
-    places = [
+    matches = [
         (len(model_prefix), key == decoder_of, key, file_prefix + name[len(model_prefix) :])
         for key, prefixes in FORMATS.items()
         for file_prefix, model_prefix in prefixes
         if name.startswith(model_prefix)
     ]
-    return max(places)[2:] if places else None
+    return max(matches)[2:] if matches else None
 
 
 def format_of(names: Iterable[str]) -> str | None:
-    """The format of a file that holds these names, None for an unknown one."""
+    """The format of a file with these names, None if unknown."""
     names = list(names)
-    for key in ('clip', 'sam2clip', 'clip2sam', 'sam'):  # a part of clip2sam's names fits sam too
+    for key in ('clip', 'sam2clip', 'clip2sam', 'sam'):  # some of clip2sam's names fit sam too
         if any(name.startswith(file_prefix) for file_prefix, _ in FORMATS[key] for name in names):
             return key
     return None

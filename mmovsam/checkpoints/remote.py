@@ -1,7 +1,7 @@
-"""Some tensors of a large file at an address, without the rest of it.
+"""Downloads of single tensors of a checkpoint.
 
-A file of `torch.save` is a zip archive: its directory, the list of tensors and the few records that
-are wanted are read by HTTP ranges.
+A file of `torch.save` is a zip archive, whose directory, pickle and needed records are read by HTTP
+range requests.
 """
 
 from __future__ import annotations
@@ -15,22 +15,20 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..downloads import fetch, kept, open_remote
+from ..downloads import cached_file, fetch, open_remote
 from ..fileio import atomic_path
 from ..logs import warn
-from .tensor_pickle import Place, follow
+from .tensor_pickle import TensorRecord, read_pickle
 
-PART = '#'
-"""Between the address of a file and the prefix of the names that are wanted of it."""
+PART = '#'  # between the address of a file and a prefix of names
 
 
 def fetch_part(address: str) -> Path:
-    """A file of the cache with some tensors of a checkpoint elsewhere, by their names there.
+    """A cached file with some tensors of a checkpoint at an address.
 
     Args:
-        address: `https://...#PREFIX`: of the file, and how the names of the tensors begin. The
-            whole file is fetched without a prefix, of the hub (`hf://`), and where the server
-            serves whole files only.
+        address: `https://...#PREFIX`, with a prefix of the tensors' names. Without a prefix, from
+            the hub (`hf://`), and from servers without range requests the whole file is fetched.
 
     Raises:
         DownloadError: It cannot be fetched.
@@ -47,18 +45,18 @@ def fetch_part(address: str) -> Path:
 
     name = f'{Path(url).stem}.{prefix.strip(".").replace("/", "_") or "all"}.pth'
     try:
-        return kept(address, name, make)
+        return cached_file(address, name, make)
     except io.UnsupportedOperation as error:
         warn(f'{error}: it is fetched whole.')
     return fetch(url)
 
 
 def read_part(url: str, prefix: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint at an address whose names begin so, and nothing else of it.
+    """Download the tensors of a checkpoint whose names have a prefix.
 
     Raises:
         OSError: It cannot be reached.
-        io.UnsupportedOperation: The server does not serve parts of files, or this one is none of
+        io.UnsupportedOperation: The server has no range requests, or this is no file of
             `torch.save` since PyTorch 1.6.
         ValueError: It holds more than named tensors, or no such names.
     """
@@ -75,7 +73,7 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
             raise io.UnsupportedOperation(f'{url} is no file of torch.save')
         root = pickles[0].removesuffix('data.pkl')
         try:
-            content = follow(archive.read(pickles[0]))
+            content = read_pickle(archive.read(pickles[0]))
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f'{url} holds more than named tensors ({error}).') from error
         for key in ('state_dict', 'model'):
@@ -93,12 +91,12 @@ def read_part(url: str, prefix: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _read(archive: zipfile.ZipFile, root: str, place: Place, name: str, url: str) -> Tensor:
-    if not isinstance(place, Place):
+def _read(archive: zipfile.ZipFile, root: str, entry: TensorRecord, name: str, url: str) -> Tensor:
+    if not isinstance(entry, TensorRecord):
         raise ValueError(f'{name} of {url} is no tensor.')
-    data = archive.read(f'{root}data/{place.record}')  # zipfile compares its checksum
-    values = torch.frombuffer(bytearray(data), dtype=place.dtype) if data else torch.empty(0)
+    data = archive.read(f'{root}data/{entry.record}')  # zipfile compares its checksum
+    values = torch.frombuffer(bytearray(data), dtype=entry.dtype) if data else torch.empty(0)
     try:
-        return values.to(place.dtype).as_strided(place.size, place.stride, place.offset).clone()
+        return values.to(entry.dtype).as_strided(entry.size, entry.stride, entry.offset).clone()
     except RuntimeError as error:
         raise ValueError(f'{name} of {url} is no tensor of its own record ({error}).') from error

@@ -1,4 +1,4 @@
-"""Which files a model's config needs besides data, and how to get each."""
+"""The files of weights that a config needs, and how to get them."""
 
 from __future__ import annotations
 
@@ -32,37 +32,33 @@ _REMEDIES = (
 _DEFAULT = 'Correct its path in the config.'
 
 
-def _checkpoints(node) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in ('checkpoint', 'classifier') and isinstance(value, str):
-                if key == 'checkpoint' or Path(value).suffix:  # others are words: they name classes
-                    yield value
-            elif key == 'text_encoder':
-                continue  # read where a vocabulary is built, if it has to be
-            else:
-                yield from _checkpoints(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _checkpoints(value)
-
-
 def weight_files(cfg: Mapping, training: bool) -> list[tuple[str, str]]:
-    """The local files, of weights and of proposals, that a run of a config will read.
+    """The local files of weights and prompts that a run of a config reads, with remedies.
 
-    They come with remedies, as `mmovsam.datasets.check_files` takes them. Initial weights
-    (`init_cfg`) are read in training; a test reads `load_from`, and them only without it. Addresses
-    such as `mmovsam://NAME` are left out: their loaders report them.
+    They are for `mmovsam.datasets.check_files`. Initial weights (`init_cfg`) are read in training,
+    and in tests without `load_from`. Addresses such as `mmovsam://NAME` are left out.
     """
     model = cfg['model']
     if training or not cfg.get('load_from'):
         names = list(_checkpoints(model))
     else:
-        parts = [model.get(key) or {} for key in ('classifier', 'prompter')]
-        names = [name for part in parts for name in _checkpoints(part)]
+        names = list(_checkpoints([model.get('classifier'), model.get('prompter')]))
     names += [cfg.get('load_from'), (model.get('prompter') or {}).get('file')]
     return [
         (name, next((text for pattern, text in _REMEDIES if re.search(pattern, name)), _DEFAULT))
         for name in dict.fromkeys(names)
         if name and '://' not in name
     ]
+
+
+def _checkpoints(node) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ('checkpoint', 'classifier') and isinstance(value, str):
+                if key == 'checkpoint' or Path(value).suffix:  # others are vocabularies
+                    yield value
+            elif key != 'text_encoder':  # is read only if a vocabulary has to be built
+                yield from _checkpoints(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _checkpoints(value)

@@ -1,4 +1,4 @@
-"""The files that a checkpoint is made of: what each gives, and what it says about itself."""
+"""The files that a checkpoint is converted from, and reports about them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TEXT_TOWER = (
     'context_length',
     'vocab_size',
 )
-_EXTRA_MASKS = (
+_MULTIMASK = (
     'mask_decoder.output_hypernetworks_mlps.',
     'mask_decoder.iou_token.',
     'mask_decoder.iou_prediction_head.',
@@ -38,104 +38,108 @@ _SAM_PARTS = ('image_encoder.', 'prompt_encoder.', 'mask_decoder.')
 
 @dataclass
 class Source:
-    """A file, its tensors by their names in it, and what became of them.
+    """A file and the result of its conversion.
 
-    `key` is of `FORMATS`, and the flag of the command line; `name` is as the user gave it: a file,
-    `mmovsam://NAME`, an address, or for CLIP open_clip's `MODEL:TAG`.
+    Attributes:
+        key: A key of `FORMATS`, and the option of the command line.
+        name: As given by the user: a file, `mmovsam://NAME`, an address, or for CLIP open_clip's
+            `MODEL:TAG`.
+        tensors: By their names in the file.
+        used: Names in the file.
+        notes: Phrases about changes of tensors.
+        missing: Names in the model.
+        differing: Sentences about other shapes than in the model.
     """
 
     key: str
     name: str
     tensors: dict[str, Tensor]
     used: set[str] = field(default_factory=set)
-    """Names in the file."""
     notes: list[str] = field(default_factory=list)
-    """What was changed on the way."""
     missing: list[str] = field(default_factory=list)
-    """Names in the model."""
     differing: list[str] = field(default_factory=list)
-    """Sentences."""
 
     @classmethod
     def read(cls, key: str, name: str) -> Source:
-        """Open a file; its large tensors stay there."""
+        """Open a file; large tensors are memory-mapped."""
         return cls(key, name, named_tensors(_clip_file(name) if key == 'clip' else name))
 
     @property
     def title(self) -> str:
-        """How messages name it."""
+        """The name in messages."""
         return f'--{self.key} {self.name}'
 
     def _unused(self) -> dict[str, list[str]]:
-        """Names that were not used, by the reason; those without one are unexpected: `''`."""
-        reasons = defaultdict(list)
-        absent = set(_SAM_PARTS) - {name.split('.')[0] + '.' for name in self.used}
+        """Unused names by reason; those of the reason `''` are unexpected."""
+        unused = defaultdict(list)
+        unused_modules = set(_SAM_PARTS) - {name.split('.')[0] + '.' for name in self.used}
         for name in self.tensors:
             reason = ''
             if self.key == 'clip' and name.startswith(_TEXT_TOWER):
                 reason = 'the text side, of which vocabularies are made'
-            elif self.key == 'sam' and name.startswith(tuple(absent)):
+            elif self.key == 'sam' and name.startswith(tuple(unused_modules)):
                 reason = 'no part of this model, or taken from another file'
-            elif self.key == 'sam' and name.startswith(_EXTRA_MASKS):
+            elif self.key == 'sam' and name.startswith(_MULTIMASK):
                 reason = 'more masks, and their IoU, than this model predicts'
             if name not in self.used:
-                reasons[reason].append(name)
-        return reasons
+                unused[reason].append(name)
+        return unused
 
     def release(self) -> None:
-        """Keep shapes and types only: memory that nothing else needs is given back."""
+        """Free memory: only shapes and types are kept."""
         self.tensors = {name: tensor.to('meta') for name, tensor in self.tensors.items()}
 
     def report(self) -> list[str]:
-        """What was used, what not and why, and everything that does not fit."""
+        """Lines about what was used, what not and why, and what does not fit."""
         unused, licence = self._unused(), licence_of(self.name)
         unexpected = unused.pop('', [])
         return [
-            f'{self.title}: {self._amount(self.tensors)}',
+            f'{self.title}: {self._size(self.tensors)}',
             *([f'  licence: {licence}'] if licence else []),
-            f'  used: {self._amount(self.used)}',
+            f'  used: {self._size(self.used)}',
             *(f'  {note}' for note in self.notes),
             *(
-                f'  not used: {part} ({self._amount(group)}): {reason}'
+                f'  not used: {prefix} ({self._size(group)}): {reason}'
                 for reason, names in unused.items()
-                for part, group in by_part(names).items()
+                for prefix, group in by_prefix(names).items()
             ),
-            *(f'  unexpected: {name}' for name in _shortened(unexpected)),
-            *(f'  missing: {name}' for name in _shortened(self.missing)),
+            *(f'  unexpected: {name}' for name in _shorten(unexpected)),
+            *(f'  missing: {name}' for name in _shorten(self.missing)),
             *(f'  another shape: {sentence}' for sentence in self.differing),
         ]
 
-    def _amount(self, names: Collection[str]) -> str:
+    def _size(self, names: Collection[str]) -> str:
         size = sum(self.tensors[name].nbytes for name in names)
         power = min(max(len(str(size)) - 1, 0) // 3, 3)
         return f'{len(names):,} tensors, {size / 1000**power:.3g} {("B", "kB", "MB", "GB")[power]}'
 
     def problems(self, allow_unexpected: Sequence[str], allow_missing: Sequence[str]) -> list[str]:
-        """What forbids to go on, a sentence each with its remedy; some prefixes are no fault."""
+        """Sentences with remedies that forbid to save; names with the prefixes are allowed."""
         if not self.used:
-            wanted = ', '.join(f'{file_prefix}*' for file_prefix, _ in FORMATS[self.key])
-            other = format_of(self.tensors)
+            expected = ', '.join(f'{file_prefix}*' for file_prefix, _ in FORMATS[self.key])
+            actual = ', '.join(by_prefix(self.tensors))
+            key = format_of(self.tensors)
             remedy = 'Does the config have this part?'
-            if other not in (None, self.key):
-                remedy = f'It looks like a file for --{other}.'
-            found = ', '.join(by_part(self.tensors))
+            if key not in (None, self.key):
+                remedy = f'It looks like a file for --{key}.'
             return [
-                f'{self.title} gives this model nothing. Expected {wanted}, found {found}. {remedy}'
+                f'{self.title} gives this model nothing. Expected {expected}, found {actual}. '
+                f'{remedy}'
             ]
         problems = []
         unexpected = _without(self._unused()[''], allow_unexpected)
         if unexpected:
             problems.append(
                 f'{self.title} holds {len(unexpected)} unexpected tensors '
-                f'({", ".join(by_part(unexpected))}): is it for another model? If they may be left '
-                'out, name their prefix with --allow-unexpected.'
+                f'({", ".join(by_prefix(unexpected))}): is it for another model? If they may be '
+                'left out, name their prefix with --allow-unexpected.'
             )
         missing = _without(self.missing, allow_missing)
         if missing:
             problems.append(
                 f'{self.title} lacks {len(missing)} tensors of the model '
-                f'({", ".join(by_part(missing))}): is it whole, and of this model? If they may be '
-                'missing, name their prefix with --allow-missing.'
+                f'({", ".join(by_prefix(missing))}): is it whole, and of this model? If they may '
+                'be missing, name their prefix with --allow-missing.'
             )
         if self.differing:
             problems.append(
@@ -146,7 +150,7 @@ class Source:
 
 
 def named_tensors(path) -> dict[str, Tensor]:
-    """The tensors of a file as `load_checkpoint_file` reads it; an error names the file."""
+    """The state dict of a file for `load_checkpoint_file`; errors name the file."""
     checkpoint = load_checkpoint_file(path)
     try:
         return state_dict_of(checkpoint)
@@ -154,8 +158,8 @@ def named_tensors(path) -> dict[str, Tensor]:
         raise ValueError(f'{path}: {error}') from error
 
 
-def by_part(names) -> dict[str, list[str]]:
-    """Names in groups with the same beginning."""
+def by_prefix(names) -> dict[str, list[str]]:
+    """Names grouped by their first component: `visual.*`."""
     groups = defaultdict(list)
     for name in names:
         first, dot, _ = name.partition('.')
@@ -163,7 +167,7 @@ def by_part(names) -> dict[str, list[str]]:
     return groups
 
 
-def _shortened(names: Sequence[str]) -> list[str]:
+def _shorten(names: Sequence[str]) -> list[str]:
     return [*names[:20], *([f'... and {len(names) - 20} more'] if len(names) > 20 else [])]
 
 
@@ -172,6 +176,7 @@ def _without(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
 
 
 def _clip_file(name: str) -> str | Path:
+    """The file of open_clip's `MODEL:TAG`; other names as they are."""
     model, colon, tag = str(name).rpartition(':')
     if not colon or name.startswith(SCHEME) or is_address(name) or Path(name).is_file():
         return name

@@ -1,7 +1,7 @@
-"""Pickles of tensors, read as data.
+"""A reader of pickled tensors that runs no code.
 
-The few instructions that lists of tensors need are followed here by hand; nothing that a pickle
-names is imported, called or run, and any other instruction is refused.
+It interprets the few instructions that state dicts need and refuses all others; nothing that a
+pickle names is imported or called.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-DTYPES = {
+_DTYPES = {
     'torch DoubleStorage': torch.float64,
     'torch FloatStorage': torch.float32,
     'torch HalfStorage': torch.float16,
@@ -31,8 +31,8 @@ class Module(dict):
     """The attributes of a module."""
 
 
-class Place(NamedTuple):
-    """Where a tensor is among the records of its archive; offset and stride count its values."""
+class TensorRecord(NamedTuple):
+    """A tensor's record in its archive, and its offset, size and stride there in values."""
 
     record: str
     dtype: torch.dtype
@@ -41,17 +41,15 @@ class Place(NamedTuple):
     stride: tuple
 
 
-def follow(pickled: bytes):
-    """What the instructions of a pickle of `torch.save` or TorchScript build, tensors as `Place`.
-
-    Names of code stay text.
+def read_pickle(pickled: bytes):
+    """The content of a pickle of `torch.save` or TorchScript, with a `TensorRecord` a tensor.
 
     Raises:
         ValueError: There is an instruction that tensors do not need.
     """
     stack, memo, marks = [], {}, []
 
-    def from_mark() -> list:
+    def pop_to_mark() -> list:
         start = marks.pop()
         items = stack[start:]
         del stack[start:]
@@ -74,34 +72,34 @@ def follow(pickled: bytes):
         elif name == 'EMPTY_DICT':
             stack.append({})
         elif name == 'TUPLE':
-            stack.append(tuple(from_mark()))
+            stack.append(tuple(pop_to_mark()))
         elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
             stack[-int(name[-1]) :] = [tuple(stack[-int(name[-1]) :])]
         elif name == 'APPEND':
             item = stack.pop()
             stack[-1].append(item)
         elif name == 'APPENDS':
-            items = from_mark()
+            items = pop_to_mark()
             stack[-1].extend(items)
         elif name == 'SETITEM':
             value = stack.pop()
             key = stack.pop()
             stack[-1][key] = value
         elif name == 'SETITEMS':
-            items = from_mark()
+            items = pop_to_mark()
             stack[-1].update(zip(items[::2], items[1::2]))
         elif name == 'NEWOBJ':
-            stack[-2:] = [Module()]  # of a class, with arguments
+            stack[-2:] = [Module()]  # in place of class and arguments
         elif name == 'BUILD':
             state = stack.pop()
             if isinstance(state, dict) and isinstance(stack[-1], Module):
                 stack[-1].update(state)
         elif name == 'BINPERSID':
-            _, kind, record, _, _ = stack.pop()  # the word 'storage', and where it lay, how long
-            stack.append((record, DTYPES[kind]))
+            _, kind, record, _, _ = stack.pop()  # 'storage', type, record, device, size
+            stack.append((record, _DTYPES[kind]))
         elif name == 'REDUCE':
             arguments = stack.pop()
-            stack.append(_rebuilt(stack.pop(), arguments))
+            stack.append(_call(stack.pop(), arguments))
         elif name == 'STOP':
             return stack.pop()
         elif name != 'PROTO':
@@ -109,10 +107,10 @@ def follow(pickled: bytes):
     raise ValueError('the list of modules has no end')
 
 
-def _rebuilt(function: str, arguments: tuple):
-    """Tensors and dictionaries; of any other call nothing is known, and nothing is needed."""
+def _call(function: str, arguments: tuple):
+    """The result of a call that builds a tensor or dictionary; None for any other call."""
     if function == 'torch._utils _rebuild_tensor_v2':
-        return Place(*arguments[0], *arguments[1:4])
+        return TensorRecord(*arguments[0], *arguments[1:4])
     if function == 'torch._utils _rebuild_parameter':
         return arguments[0]
     if function == 'collections OrderedDict':

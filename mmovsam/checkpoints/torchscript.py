@@ -1,8 +1,7 @@
-"""TorchScript archives, the format of OpenAI's CLIP files, read as data.
+"""A reader of TorchScript archives, the format of OpenAI's CLIP files, that runs no code.
 
-Such an archive is a zip file: a pickle lists the attributes of the program's modules, records
-beside it hold the memory of their tensors, and the code is text. The pickle is read as data, see
-`tensor_pickle`.
+Such an archive is a zip file of a pickle of modules, which `tensor_pickle` reads, records with the
+memory of tensors, and source code.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .tensor_pickle import Module, Place, follow
+from .tensor_pickle import Module, TensorRecord, read_pickle
 
 
 def is_torchscript(file) -> bool:
@@ -28,35 +27,37 @@ def is_torchscript(file) -> bool:
 
 
 def check_sums(file) -> None:
-    """Read a zip archive once, which compares the checksums that PyTorch writes but does not read.
+    """Compare the checksums of a zip archive, which PyTorch writes but does not compare.
 
-    It takes a third of a second a GB. PyTorch can write none, which are 0 then.
+    It takes a third of a second a GB. Checksums of 0 were not written.
 
     Raises:
-        zipfile.BadZipFile: Something in it has changed.
+        zipfile.BadZipFile: The file is damaged.
     """
     with zipfile.ZipFile(file) as archive:
-        for entry in filter(lambda entry: entry.CRC, archive.infolist()):
-            with archive.open(entry) as part:
-                while part.read(1 << 20):
-                    pass
+        for entry in archive.infolist():
+            if entry.CRC:
+                with archive.open(entry) as record:
+                    while record.read(1 << 20):
+                        pass
 
 
 def read_torchscript(file) -> dict[str, Tensor]:
-    """The tensors of a TorchScript archive, memory-mapped, by the names of `state_dict`.
+    """The state dict of a TorchScript archive, memory-mapped.
 
     Raises:
-        ValueError: It is broken, or no plain list of modules and tensors. Nothing in it is run.
+        ValueError: It is damaged, or has more than modules and tensors. Nothing in it is run.
     """
     try:
         check_sums(file)
         with zipfile.ZipFile(file) as archive:
-            places = dict(_named_places(follow(archive.read(f'{_root(archive)}/data.pkl'))))
-            records = {place.record for place in places.values()}
+            module = read_pickle(archive.read(f'{_root(archive)}/data.pkl'))
+            tensors = dict(_named_tensors(module))
+            records = {tensor.record for tensor in tensors.values()}
             storages = {record: _storage(file, archive, record) for record in records}
         return {
-            name: torch.empty(0, dtype=place.dtype).set_(storages[place.record], *place[2:])
-            for name, place in places.items()
+            name: torch.empty(0, dtype=tensor.dtype).set_(storages[tensor.record], *tensor[2:])
+            for name, tensor in tensors.items()
         }
     except Exception as error:  # whatever the broken bytes led to
         reason = ' '.join(str(error).split())[:200]
@@ -68,7 +69,7 @@ def read_torchscript(file) -> dict[str, Tensor]:
 
 
 def _root(archive: zipfile.ZipFile) -> str | None:
-    """The folder of the archive, which is named after the file; None in other zip files."""
+    """The top folder of a TorchScript archive; None for other zip files."""
     for name in archive.namelist():
         root, _, rest = name.partition('/')
         if rest == 'constants.pkl':
@@ -77,7 +78,7 @@ def _root(archive: zipfile.ZipFile) -> str | None:
 
 
 def _storage(file, archive: zipfile.ZipFile, key: str) -> torch.UntypedStorage:
-    """The memory of a record, mapped by itself, so that it is given back with its last tensor."""
+    """A record, mapped on its own, so that its memory is freed with its last tensor."""
     record = archive.getinfo(f'{_root(archive)}/data/{key}')
     if record.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f'the record {record.filename} is compressed')
@@ -89,9 +90,9 @@ def _storage(file, archive: zipfile.ZipFile, key: str) -> torch.UntypedStorage:
     return torch.from_numpy(memory).untyped_storage()
 
 
-def _named_places(module: Module, prefix: str = '') -> Iterator[tuple[str, Place]]:
+def _named_tensors(module: Module, prefix: str = '') -> Iterator[tuple[str, TensorRecord]]:
     for name, value in module.items():
-        if isinstance(value, Place):
+        if isinstance(value, TensorRecord):
             yield prefix + name, value
         elif isinstance(value, Module):
-            yield from _named_places(value, f'{prefix}{name}.')
+            yield from _named_tensors(value, f'{prefix}{name}.')

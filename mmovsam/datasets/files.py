@@ -7,6 +7,8 @@ from functools import partial
 
 from mmengine.dataset import BaseDataset
 
+from ..config_files import wrapped_datasets
+
 
 def check_files(required, purpose=None):
     """Raise one `FileNotFoundError` that names every missing file or folder and how to get it.
@@ -44,10 +46,7 @@ def dataset_files(cfg):
     """Paths and remedies, for `check_files`, of the files that a dataset's config needs."""
     from mmdet.registry import DATASETS
 
-    wrapped = [*cfg.get('datasets', ())]
-    if isinstance(cfg.get('dataset'), dict):
-        wrapped.append(cfg['dataset'])
-    required = [pair for dataset in wrapped for pair in dataset_files(dataset)]
+    required = [pair for inner in wrapped_datasets(cfg) for pair in dataset_files(inner)]
     dataset_type = cfg.get('type')
     if isinstance(dataset_type, str):
         dataset_type = DATASETS.get(dataset_type)

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 
-from ..prompts.detectors import type_name
+from ..config_files import type_name, wrapped_datasets
 
 # deterministic
 _FIXED = {
@@ -63,11 +63,9 @@ def with_pipeline(dataset: Mapping, pipeline: Sequence[dict]) -> dict:
 
 def _pipelines(dataset: Mapping) -> list[list[Mapping]]:
     """The transforms of each wrapped dataset, with those of its wrappers."""
-    wrapped = [*dataset.get('datasets', ())]
-    if 'dataset' in dataset:
-        wrapped.append(dataset['dataset'])
     last = list(dataset.get('pipeline') or ())
-    return [[*steps, *last] for inner in wrapped for steps in _pipelines(inner)] or [last]
+    inner = [steps for cfg in wrapped_datasets(dataset) for steps in _pipelines(cfg)]
+    return [[*steps, *last] for steps in inner] or [last]
 
 
 def _fixed(transform: Mapping) -> dict | None:

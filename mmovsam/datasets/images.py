@@ -9,7 +9,7 @@ import mmengine.fileio
 from mmengine.utils import scandir
 from PIL import Image, UnidentifiedImageError
 
-from ..fileio import errors_naming, has_results, stand_in
+from ..fileio import describe_wrong_content, errors_naming, has_results
 from ..heif import heif_kind, require_heif_reader
 from ..logs import warn
 from ..pixels import NoImageError, load_all_depths, read_values, tiff_tags
@@ -77,7 +77,7 @@ class CheckedImages:
         size = data_info.get('height'), data_info.get('width')
         try:
             data = _read_image_file(data_info['img_path'], self.backend_args)
-            width, height = _checked_size(data_info['img_path'], data, *size)
+            width, height = check_image(data_info['img_path'], *size, data)
         except (FileNotFoundError, ValueError) as error:
             return self._skip(error)
         data_info.update(width=width, height=height)
@@ -102,33 +102,21 @@ class CheckedImages:
         return data_info
 
 
-def check_image(path, height=None, width=None, backend_args=None):
+def check_image(path, height=None, width=None, data=None):
     """Width and height in pixels, as shown, of a complete image.
+
+    Its bytes are `data`, by default read from `path`.
 
     Raises:
         FileNotFoundError: The image is missing.
         ValueError: It is truncated, no image, or of another size than expected.
     """
-    return _checked_size(path, _read_image_file(path, backend_args), height, width)
-
-
-def _read_image_file(path, backend_args):
-    try:
-        with errors_naming(path):
-            return mmengine.fileio.get(path, backend_args=backend_args)
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(
-            f'{path} is missing, though the annotations list it; check data_root and '
-            'data_prefix of your config, or get the images again'
-        ) from None
-
-
-def _checked_size(path, data, height, width):
+    if data is None:
+        data = _read_image_file(path)
     require_heif_reader(data, path)
     size = whole_image_size(data)
     if size and any(start in data for start in _TIFF_STARTS):
-        image = read_values(data)  # turned by its EXIF orientation
-        size = None if image is None else image.shape[1::-1]
+        size = _decoded_size(data)  # turned by its EXIF orientation
     if size is None:
         raise ValueError(f'{path} is {no_image(data)}. Or remove it from the annotations.')
     expected = width or size[0], height or size[1]
@@ -140,9 +128,20 @@ def _checked_size(path, data, height, width):
     return size
 
 
+def _read_image_file(path, backend_args=None):
+    try:
+        with errors_naming(path):
+            return mmengine.fileio.get(path, backend_args=backend_args)
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(
+            f'{path} is missing, though the annotations list it; check data_root and '
+            'data_prefix of your config, or get the images again'
+        ) from None
+
+
 def no_image(data):
     """What is wrong with a file that is not read as an image, and the remedy."""
-    problem = stand_in(data[:1000])
+    problem = describe_wrong_content(data[:1000])
     if problem:
         return f'truncated or no image: it is {problem}'
     tags = tiff_tags(io.BytesIO(data)) if data[:2] in (b'II', b'MM') else {}

@@ -1,4 +1,4 @@
-"""Images with the teacher's embedding of each, out of a store."""
+"""Images with stored embeddings of the teacher."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ..teacher_features import DamagedFeatureError, Feature, FeatureStore
 from ..validation import require_choice
 from .fixed_pipeline import fixed_pipeline
 
-_NUM_COMPARED = 8  # about as many images are compared at the start, the others when they are read
-_MAX_SKIPPED = 100  # damaged features in a row, then there is more wrong than a few records
+_NUM_CHECKED = 8  # images whose checksums are compared at the start, the others with each item
+_MAX_SKIPPED = 100  # damaged features in a row
 
 
 @DATASETS.register_module()
 class TeacherFeatureDataset:
-    """A data set whose items have the teacher's embedding, which need not be computed then.
+    """A dataset with the teacher's embedding in each item, so that it need not be computed.
 
-    `data_samples` of an item gets `teacher_embedding`, an `EncodedEmbedding`, and the meta
-    information `teacher`, the fingerprint of the teacher's weights. Transforms that change colors
-    change what the student sees, not the embedding, which is that of the image as it is.
+    `data_samples` get `teacher_embedding`, an `EncodedEmbedding`, and the meta information
+    `teacher`, the fingerprint of the teacher's weights. Color transforms affect the student's input
+    only: the embedding is that of the original image.
 
     Args:
-        dataset: Config of a data set whose items are those of `PackDetInputs`.
+        dataset: Config of a dataset whose pipeline ends with `PackDetInputs`.
         features: Folder of the store, made by `tools/dump_teacher_features.py`.
         damaged: What to do about a damaged feature: `'stop'`, or `'skip'` to log a warning and
-            take another image, at random.
+            take another random image.
 
     Raises:
         FileNotFoundError: There is no store.
-        ValueError: A transform moves pixels, or puts them elsewhere than when the features were
-            made; features are missing; or the store is of other images.
+        ValueError: A transform moves pixels, or not as it did for the features; features are
+            missing; or the store is of other images.
     """
 
     def __init__(self, dataset: Mapping, features: str | PathLike, damaged: str = 'stop') -> None:
@@ -62,7 +62,7 @@ class TeacherFeatureDataset:
                 f'({", ".join(map(repr, missing[:5]))}{" ..." * (len(missing) > 5)}). Dump them '
                 f'with: python tools/dump_teacher_features.py CONFIG --out {self.store.folder}'
             )
-        for index in range(0, len(self), len(self) // _NUM_COMPARED or 1):
+        for index in range(0, len(self), len(self) // _NUM_CHECKED or 1):
             try:
                 self._feature(self.dataset.get_data_info(index))
             except DamagedFeatureError:
@@ -71,31 +71,31 @@ class TeacherFeatureDataset:
 
     @property
     def metainfo(self) -> dict:
-        """That of the data set."""
+        """Metainfo of the dataset."""
         return self.dataset.metainfo
 
     def full_init(self) -> None:
-        """Nothing is left to do; MMEngine's wrappers ask for it."""
+        """Does nothing; MMEngine's wrappers call it."""
 
     def get_data_info(self, idx: int) -> dict:
-        """That of the data set."""
+        """The dataset's dict of one image."""
         return self.dataset.get_data_info(idx)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        """An item of the data set, its embedding added.
+        """An item of the dataset with its embedding.
 
         Raises:
-            ValueError: The feature is damaged, or is that of another image.
+            ValueError: The feature is damaged, or of another image.
         """
         for _ in range(_MAX_SKIPPED):
             item = self.dataset[idx]
             sample = item['data_samples']
             try:
                 sample.teacher_embedding = self._feature(sample).embedding
-                sample.set_metainfo(dict(teacher=self.store.about['teacher']))
+                sample.set_metainfo(dict(teacher=self.store.metadata['teacher']))
                 return item
             except DamagedFeatureError as error:
                 if not self.skip_damaged:
@@ -107,7 +107,7 @@ class TeacherFeatureDataset:
         )
 
     def _feature(self, image: Any) -> Feature:
-        """That of an image, whose entry in the data set, or item, is given."""
+        """The feature of an image, by its dict or data sample."""
         path, image_id = image.get('img_path'), image.get('img_id')
         feature = self.store.read(image_id)
         if feature.image_checksum != image_checksum(image, self.dataset):
@@ -120,7 +120,7 @@ class TeacherFeatureDataset:
 
 
 def image_checksum(image: Any, dataset: Any) -> int:
-    """CRC-32 of an image's file, which is read where its item does not have it."""
+    """CRC-32 of an image's file, which is read if the item does not have it."""
     checksum = image.get('image_checksum')
     if checksum is not None:
         return checksum

@@ -1,15 +1,15 @@
-"""Files from elsewhere: fetched once, whole or not at all, and checked."""
+"""Cached and verified downloads."""
 
 from .errors import DownloadError
-from .fetching import ADDRESSES, fetch, is_address, kept, licence_of, recorded_sha256
+from .fetching import ADDRESSES, cached_file, fetch, is_address, licence_of, recorded_sha256
 from .http import open_remote
 
 __all__ = [
     'ADDRESSES',
     'DownloadError',
+    'cached_file',
     'fetch',
     'is_address',
-    'kept',
     'licence_of',
     'open_remote',
     'recorded_sha256',

@@ -1,4 +1,4 @@
-"""What went wrong with a download, in a sentence, and what to do about it."""
+"""Errors of downloads, with their remedies."""
 
 from __future__ import annotations
 
@@ -35,21 +35,20 @@ class DownloadError(OSError):
 
 
 def explain(error: BaseException, address: str, folder: Path | str) -> DownloadError:
-    """The error of a failed download for a user.
+    """A `DownloadError` with a remedy for an error of a download to `folder`.
 
-    Its cause counts too: it may be of urllib, huggingface_hub, open_clip or the file system.
-    `folder` is where the file was to be kept.
+    The error and its causes may be of urllib, huggingface_hub, open_clip or the file system.
     """
-    chain = list(_chain(error))
-    numbers = {getattr(each, 'errno', None) for each in chain}
-    names = ' '.join(type(each).__name__ for each in chain)
+    chain = list(_causes(error))
+    numbers = {getattr(cause, 'errno', None) for cause in chain}
+    names = ' '.join(type(cause).__name__ for cause in chain)
     text = ' '.join(map(str, chain))
     short = shorten(text, 160)
-    plain = address.startswith(('http://', 'https://'))
-    host = urlsplit(address).netloc if plain else 'huggingface.co'
+    is_url = address.startswith(('http://', 'https://'))
+    host = urlsplit(address).netloc if is_url else 'huggingface.co'
     status = _status(chain) or 0
     offline = os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE')
-    proxy = urllib.request.getproxies().get(urlsplit(address).scheme if plain else 'https')
+    proxy = urllib.request.getproxies().get(urlsplit(address).scheme if is_url else 'https')
     proxy = re.sub(r'//.*@', '//', proxy or '')  # without a password
     cases = (
         (
@@ -58,7 +57,7 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
             f'another disk with {CACHE_VARIABLE} and HF_HOME; what was fetched is kept.',
         ),
         (
-            'OfflineModeIsEnabled' in names or (offline and not plain),
+            'OfflineModeIsEnabled' in names or (offline and not is_url),
             f'{address} is not in the cache and HF_HUB_OFFLINE is set. Unset it, or copy the cache '
             f'({folder}) from a machine that is online.',
         ),
@@ -94,7 +93,7 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
             f'another folder with {CACHE_VARIABLE} (and HF_HOME).',
         ),
         (
-            any(part in text for part in _UNREACHABLE) or 'Connect' in names or 'Time' in names,
+            any(reason in text for reason in _UNREACHABLE) or 'Connect' in names or 'Time' in names,
             f'{host} cannot be reached{f" through the proxy {proxy}" if proxy else ""} to fetch '
             f'{address} ({shorten(str(chain[-1]), 160)}). Is this machine online? Behind a proxy '
             'set HTTPS_PROXY; if the connection was lost, the same command goes on where it was. '
@@ -105,16 +104,17 @@ def explain(error: BaseException, address: str, folder: Path | str) -> DownloadE
     return DownloadError(next(message for applies, message in cases if applies))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it, down to the first cause."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and its causes, the first cause last."""
     while isinstance(error, BaseException):
         yield error
-        inner = getattr(error, 'reason', None)  # of urllib
-        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
+        reason = getattr(error, 'reason', None)  # of urllib
+        is_error = isinstance(reason, BaseException)
+        error = reason if is_error else error.__cause__ or error.__context__
 
 
 def _status(chain: list[BaseException]) -> int | None:
-    """The HTTP status that one of the errors has, of huggingface_hub's libraries or of urllib."""
+    """The HTTP status of the first error that has one."""
     for error in chain:
         status = getattr(getattr(error, 'response', None), 'status_code', None)
         status = status or getattr(error, 'code', None)

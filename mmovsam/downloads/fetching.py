@@ -1,4 +1,4 @@
-"""Fetch a file once: from the Hugging Face hub, from open_clip's list, or from an address."""
+"""Cached downloads from the Hugging Face hub, of open_clip's weights, and from URLs."""
 
 from __future__ import annotations
 
@@ -38,42 +38,45 @@ _LICENCES = (
 
 @dataclass(frozen=True)
 class _Record:
-    """What was fetched from an address the first time."""
+    """The first download from an address.
+
+    Attributes:
+        revision: The hub's commit, to which later downloads are pinned.
+        path, size, mtime_ns: The file when its SHA-256 was last verified.
+    """
 
     address: str
     sha256: str
     size: int
     revision: str | None = None
-    """The hub's commit, to which later downloads are pinned."""
     path: str = ''
     mtime_ns: int = 0
-    """With `path` and `size`: the file was checked, and has not changed since."""
 
     def is_unchanged(self) -> bool:
-        """Whether the file is there as it was when it was checked."""
+        """Whether the file has not changed since it was verified."""
         try:
-            now = os.stat(self.path)
+            stat = os.stat(self.path)
         except OSError:
             return False
-        return (now.st_size, now.st_mtime_ns) == (self.size, self.mtime_ns)
+        return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 def is_address(name: str | Path) -> bool:
-    """Whether this is something that `fetch` takes."""
+    """Whether `fetch` takes this name."""
     return str(name).startswith(ADDRESSES)
 
 
 def licence_of(address: str) -> str | None:
-    """On what terms a file at an address, or of a released one's name, is offered, if known."""
-    return next((known for pattern, known in _LICENCES if re.search(pattern, address)), None)
+    """The licence of a released file by its address or name; None if unknown."""
+    return next((licence for pattern, licence in _LICENCES if re.search(pattern, address)), None)
 
 
 def fetch(address: str) -> Path:
-    """The local copy of a file from elsewhere; downloaded if it is not there yet.
+    """The local copy of a file, which is downloaded at first use.
 
-    Before the first download its licence is shown, where it is known. Of several processes one
-    downloads. The SHA-256 of the first download is recorded, and a file of the hub stays at the
-    commit that it was at then; a copy that is another one later is refused.
+    Before a first download the licence is logged, if known. Of several processes one downloads.
+    The SHA-256 of the first download, and the commit of a file of the hub, are recorded; later
+    downloads are pinned to the commit, and refused if the SHA-256 differs.
 
     Args:
         address: `hf://OWNER/REPOSITORY/FILE` of the Hugging Face hub (with
@@ -81,26 +84,26 @@ def fetch(address: str) -> Path:
             pretrained weights, `https://...` or `http://...`.
 
     Returns:
-        A file that belongs to the cache: do not change it.
+        A file of the cache: do not change it.
 
     Raises:
         DownloadError: It cannot be fetched, or is another file than before.
         ValueError: The address is none of these.
     """
     if address.startswith('hf://'):
-        return _looked_after(address, _from_hub)
+        return _fetch_verified(address, _from_hub)
     if address.startswith('open_clip://'):
-        return _looked_after(address, _from_open_clip)
+        return _fetch_verified(address, _from_open_clip)
     if address.startswith(ADDRESSES):
         name = os.path.basename(urlsplit(address).path) or 'file'
-        return kept(address, name, lambda target: download(address, target))
+        return cached_file(address, name, lambda target: download(address, target))
     raise ValueError(f'{address} is no address: expected one of {", ".join(ADDRESSES)}...')
 
 
-def kept(address: str, name: str, make: Callable[[Path], None]) -> Path:
-    """A file of the cache, made of an address once by one process.
+def cached_file(address: str, name: str, make: Callable[[Path], None]) -> Path:
+    """A file of the cache, which one process makes at first use.
 
-    `make` writes it, whole or not at all, to the path that it is given.
+    `make` writes it atomically to the given path; `address` is its key.
 
     Raises:
         DownloadError: It cannot be made, or is another file than before.
@@ -113,39 +116,39 @@ def kept(address: str, name: str, make: Callable[[Path], None]) -> Path:
         )
     target = folder / _key(address) / name
 
-    def make_it(address: str, revision: str | None) -> tuple[Path, str | None]:
+    def make_target(address: str, revision: str | None) -> tuple[Path, str | None]:
         if not target.is_file():
             make(target)
         return target, None
 
-    return _looked_after(address, make_it)
+    return _fetch_verified(address, make_target)
 
 
 def recorded_sha256(address: str) -> str | None:
-    """SHA-256 of what was fetched from an address; None if nothing was."""
+    """SHA-256 of the first download from an address; None without one."""
     record = _read_record(_downloads(), address)
     return record.sha256 if record else None
 
 
-def _looked_after(address: str, get: Callable) -> Path:
-    """What `get` returns, under a lock: the licence is shown before, the hash checked after."""
+def _fetch_verified(address: str, get: Callable) -> Path:
+    """Call `get` under a lock, log the licence before, and compare the SHA-256 after."""
     folder = _downloads()
-    where = folder or Path(os.environ.get('HF_HOME', '~/.cache/huggingface'))
     try:
         with _lock(folder, address):
             record = _read_record(folder, address)
             if record is not None and record.is_unchanged():
-                return Path(record.path)  # no library has to be asked, nor a server
+                return Path(record.path)
             if record is None and (licence := licence_of(address)):
                 warn(f'{address}: {licence}')
             path, revision = get(address, record.revision if record else None)
-            _check(path, address, folder, record, revision)
+            _verify(path, address, folder, record, revision)
         return path
     except (DownloadError, io.UnsupportedOperation):
         raise
-    except Exception as error:  # of four libraries, which differ from version to version
+    except Exception as error:  # of four libraries, whose errors vary between versions
         if isinstance(error, ValueError) and not isinstance(error, OSError):
             raise
+        where = folder or os.environ.get('HF_HOME', '~/.cache/huggingface')
         raise explain(error, address, where) from error
 
 
@@ -154,27 +157,27 @@ def _from_hub(address: str, revision: str | None) -> tuple[Path, str | None]:
     if len(parts) < 3 or not all(parts):
         raise ValueError(f'{address} is incomplete: expected hf://OWNER/REPOSITORY/FILE.')
     owner, repository, filename = parts
-    repository, _, given = repository.partition('@')
-    return _hub_file(f'{owner}/{repository}', [filename], revision or given or None)
+    repository, _, requested = repository.partition('@')
+    return _hub_file(f'{owner}/{repository}', [filename], revision or requested or None)
 
 
 def _from_open_clip(address: str, revision: str | None) -> tuple[Path, str | None]:
     import open_clip
 
     model, _, tag = address.removeprefix('open_clip://').rpartition(':')
-    listed = open_clip.pretrained.get_pretrained_cfg(model, tag)
-    if not listed:
-        known = ', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'
+    cfg = open_clip.pretrained.get_pretrained_cfg(model, tag)
+    if not cfg:
+        tags = ', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'
         raise ValueError(
             f'{model}:{tag} is no model and tag of open_clip, such as RN50x16:openai. Tags that '
-            f'open_clip knows for {model!r}: {known}.'
+            f'open_clip knows for {model!r}: {tags}.'
         )
-    if listed.get('file'):
-        return Path(listed['file']), None
-    if not listed.get('hf_hub'):
-        return fetch(listed['url']), None
-    repository, _, filename = listed['hf_hub'].rpartition('/')
-    # as open_clip does: safetensors where there are some
+    if cfg.get('file'):
+        return Path(cfg['file']), None
+    if not cfg.get('hf_hub'):
+        return fetch(cfg['url']), None
+    repository, _, filename = cfg['hf_hub'].rpartition('/')
+    # like open_clip, prefer safetensors
     filenames = [filename]
     if not filename:
         filenames = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin']
@@ -186,10 +189,10 @@ def _from_open_clip(address: str, revision: str | None) -> tuple[Path, str | Non
 def _hub_file(
     repository: str, filenames: Sequence[str], revision: str | None
 ) -> tuple[Path, str | None]:
-    """The first of some files that a repository of the hub has, and its commit where it is known.
+    """The first of several files that a repository of the hub has, and its commit if known.
 
-    huggingface_hub asks a server that cannot be reached for half a minute; here it is asked once,
-    and without an answer the cache has to do.
+    If the hub does not answer, the cache is used at once, where huggingface_hub would retry for
+    half a minute.
     """
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -209,19 +212,19 @@ def _hub_file(
         return path, folders[-1] if folders[-2:-1] == ('snapshots',) else None
 
 
-def _check(path: Path, address: str, folder, record: _Record | None, revision) -> None:
-    """Compare a file with what was recorded of it, and note what it is."""
-    found = sha256_of(path)
-    if record is not None and found != record.sha256:
+def _verify(path: Path, address: str, folder, record: _Record | None, revision) -> None:
+    """Compare a file with its record, and update the record."""
+    sha256 = sha256_of(path)
+    if record is not None and sha256 != record.sha256:
         raise DownloadError(
-            f'{address} has the SHA-256 {found}, expected is {record.sha256}: it is another file '
+            f'{address} has the SHA-256 {sha256}, expected is {record.sha256}: it is another file '
             f'than before, or damaged. Delete {path.resolve()} to fetch it again; if the new one '
             f'is meant, delete {_record_file(folder, address)} too.'
         )
     if folder is not None:
-        now = path.stat()
-        about = dict(path=str(path), size=now.st_size, mtime_ns=now.st_mtime_ns)
-        new = _Record(address, found, revision=revision or (record and record.revision), **about)
+        stat = path.stat()
+        revision = revision or (record and record.revision)
+        new = _Record(address, sha256, stat.st_size, revision, str(path), stat.st_mtime_ns)
         with contextlib.suppress(OSError):
             write_atomic(_record_file(folder, address), json.dumps(asdict(new), indent=1))
 

@@ -1,4 +1,4 @@
-"""Files by plain HTTP: whole, from where a stopped download was, or only what is read of them."""
+"""Downloads by HTTP: resumed after interruptions, or by range requests."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..fileio import stand_in
+from ..fileio import describe_wrong_content
 from ..version import __version__
 
-_TIMEOUT = 30  # seconds without a byte after which a connection counts as lost
-_PAUSE = 1.0  # seconds before a lost connection is made again
+_TIMEOUT = 30  # seconds without data
+_PAUSE = 1.0  # seconds before a retry
 _LOST = (ConnectionError, TimeoutError, http.client.HTTPException)
 
 
 def request(url: str, **headers: str):
-    """The response of a GET request; headers have `_` in place of `-`."""
+    """The response to a GET request; headers have `_` for `-`."""
     headers = {key.replace('_', '-'): value for key, value in headers.items()}
     agent = {'User-Agent': f'mmovsam/{__version__}', 'Accept-Encoding': 'identity'}
     return urllib.request.urlopen(
@@ -33,7 +33,7 @@ def request(url: str, **headers: str):
 
 
 def is_reachable(url: str) -> OSError | None:
-    """None if a server answers, whatever it says; else why it does not."""
+    """None if a server answers, with any status; else the error."""
     try:
         head = urllib.request.Request(url, method='HEAD')
         urllib.request.urlopen(head, timeout=10).close()
@@ -46,39 +46,39 @@ def is_reachable(url: str) -> OSError | None:
 
 
 def download(url: str, target: Path) -> None:
-    """Fetch a file; what a stopped download of it left is not fetched again.
+    """Download a file, resuming an interrupted download.
 
-    Until it is whole it lies beside `target` as `.part`. A lost connection is made again as long as
-    that brings the file forward.
+    An incomplete file lies beside `target` as `.part`. Lost connections are retried as long as the
+    file grows.
 
     Raises:
         OSError: The server, the connection or the disk failed, or the server gave a web page or a
-            pointer of Git LFS in place of the file.
+            pointer of Git LFS instead of the file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f'{target.name}.part')
     while True:
         before = _size(part)
         try:
-            _go_on(url, part)
+            _resume(url, part)
             break
         except _LOST:
             if _size(part) <= before:
                 raise
             time.sleep(_PAUSE)
     with open(part, 'rb') as file:
-        other = stand_in(file.read(1000), archives=False)
-    if other:
-        part.unlink()  # of a network that asks to sign in, it would be taken for the file for ever
-        raise OSError(f'{url} gave {other}')
+        problem = describe_wrong_content(file.read(1000), archives=False)
+    if problem:
+        part.unlink()  # such as the login page of a network
+        raise OSError(f'{url} gave {problem}')
     os.replace(part, target)
     _version_file(part).unlink(missing_ok=True)
 
 
-def _go_on(url: str, part: Path) -> None:
-    """Append to a file what is missing of it."""
-    start, noted = _size(part), _version_file(part)
-    version = noted.read_text() if noted.is_file() else ''
+def _resume(url: str, part: Path) -> None:
+    """Append the missing rest to a partial file."""
+    start, version_file = _size(part), _version_file(part)
+    version = version_file.read_text() if version_file.is_file() else ''
     headers = dict(Range=f'bytes={start}-', If_Range=version) if start and version else {}
     try:
         response = request(url, **headers)
@@ -87,14 +87,14 @@ def _go_on(url: str, part: Path) -> None:
             raise
         error.close()
         if error.headers.get('Content-Range', '').endswith(f'/{start}'):
-            return  # it was whole
+            return  # it is complete
         part.unlink()
-        return _go_on(url, part)
+        return _resume(url, part)
     with response:
         if response.status != 206:
-            start = 0  # the file is another one by now, or the server cannot go on
-            part.unlink(missing_ok=True)  # first: no part may stand beside another's version
-            noted.write_text(_version_of(response) or '')
+            start = 0  # the file has changed, or the server cannot resume
+            part.unlink(missing_ok=True)  # before its version changes
+            version_file.write_text(_version_of(response) or '')
         length = response.headers.get('Content-Length')
         total = start + int(length) if length else None
         free = shutil.disk_usage(part.parent).free
@@ -123,7 +123,7 @@ def _go_on(url: str, part: Path) -> None:
 
 
 def _version_of(response) -> str | None:
-    """What tells one version of a file from the next, as `If-Range` takes it."""
+    """An ETag or date of a file's version, for `If-Range`."""
     etag = response.headers.get('ETag') or ''
     return response.headers.get('Last-Modified') if etag.startswith('W/') or not etag else etag
 
@@ -137,15 +137,15 @@ def _size(file: Path) -> int:
 
 
 class RangeFile(io.RawIOBase):
-    """A seekable file, each read of which is an HTTP range request; see `open_remote`.
+    """A seekable file on a server, read by HTTP range requests; see `open_remote`.
 
     Attributes:
         received (int): Bytes that were fetched.
-        size (int): Bytes of the whole file.
+        size (int): Bytes of the file.
 
     Raises:
-        io.UnsupportedOperation: The server does not serve parts of files.
-        OSError: It cannot be reached, has no such file, or has another one by now.
+        io.UnsupportedOperation: The server has no range requests.
+        OSError: It cannot be reached, has no such file, or the file has changed.
     """
 
     def __init__(self, url: str) -> None:
@@ -195,5 +195,5 @@ class RangeFile(io.RawIOBase):
 
 
 def open_remote(url: str) -> io.BufferedReader:
-    """A file on a server, of which what is read is fetched, at least 32 KiB at once."""
+    """A file on a server; reads fetch at least 32 KiB at once."""
     return io.BufferedReader(RangeFile(url), 2**15)

@@ -231,7 +231,7 @@ def _dump(
             embeddings = teacher(data['inputs'])
             features = []
             for sample, embedding in zip(data['data_samples'], embeddings):
-                encoded = encode(embedding, store.about['dtype'])
+                encoded = encode(embedding, store.metadata['dtype'])
                 squares += (encoded.decode() - embedding).square().mean().item()
                 features.append(
                     Feature(sample.img_id, image_checksum(sample, loader.dataset), encoded)

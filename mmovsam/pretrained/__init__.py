@@ -1,4 +1,4 @@
-"""Models by name: their files are fetched, converted and kept at first use."""
+"""Pretrained models by name, fetched and converted at first use."""
 
 from .preparing import checkpoint_file, config_path, fetch_model, read_config
 from .registry import MODELS, PretrainedModel, find_pretrained

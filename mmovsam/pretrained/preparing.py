@@ -1,4 +1,4 @@
-"""From the name of a model to its config and its weights."""
+"""Configs and weights of pretrained models."""
 
 from __future__ import annotations
 
@@ -13,41 +13,37 @@ from ..checkpoints.convert import convert, expected_tensors
 from ..checkpoints.fingerprint import hash_of
 from ..checkpoints.loading import resolve_path
 from ..config_files import find_config
-from ..downloads import is_address, kept
+from ..downloads import cached_file, is_address
 from ..version import __version__
 from .registry import MODELS, PretrainedModel, find_pretrained
 
 
 def read_config(config: str | PathLike, weights: bool = True) -> Config:
-    """The config of a file, of a config's name in the package, or of a pretrained model.
+    """Read a config by its path, its name in the package, or the name of a pretrained model.
 
     Args:
         config: As for `mmovsam.config_files.find_config`, or a name of `MODELS`.
-        weights: Whether `load_from` becomes the local file of a pretrained model's weights; they
-            are fetched and converted at first use, see `fetch_model`.
+        weights: Whether `load_from` is set to the weights of a pretrained model, see `fetch_model`.
 
     Raises:
         FileNotFoundError: There is no such config.
-        ValueError: Likewise; the message has the names of models. Or it is not valid.
+        ValueError: It is invalid, or similar to the name of a model.
         DownloadError: Weights cannot be fetched.
     """
-    name = str(config)
-    if name not in MODELS:
-        path = config_path(name)
-        try:
-            return Config.fromfile(str(path))
-        except (SyntaxError, AssertionError, OSError) as error:
-            if isinstance(error, OSError) and error.errno:  # MMEngine's own has none
-                raise
-            raise ValueError(f'Config {path} is not valid: {error}') from error
-    cfg = Config.fromfile(str(find_config(MODELS[name].config)))
-    if weights and MODELS[name].sources:
+    name, path = str(config), config_path(config)
+    try:
+        cfg = Config.fromfile(str(path))
+    except (SyntaxError, AssertionError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # MMEngine's own has none
+            raise
+        raise ValueError(f'Config {path} is not valid: {error}') from error
+    if weights and name in MODELS and MODELS[name].sources:
         cfg.load_from = str(fetch_model(name))
     return cfg
 
 
 def config_path(config: str | PathLike) -> Path:
-    """The file of a config, by its own name or by that of a model; errors as of `read_config`."""
+    """The file of a config, by its name or that of a model; errors as of `read_config`."""
     name = str(config)
     if name in MODELS:
         return find_config(MODELS[name].config)
@@ -56,12 +52,12 @@ def config_path(config: str | PathLike) -> Path:
     except FileNotFoundError:
         bare = not Path(name).suffix and '::' not in name and '/' not in name
         if bare and difflib.get_close_matches(name.lower().replace('_', '-'), MODELS, cutoff=0.4):
-            find_pretrained(name)  # says which it may be
+            find_pretrained(name)  # raises an error with the similar name
         raise
 
 
 def checkpoint_file(checkpoint: str | PathLike) -> str:
-    """The local file of a checkpoint that is a name of `MODELS` or an address; others as they are.
+    """The local file of a name of `MODELS` or an address; other checkpoints as they are.
 
     Raises:
         DownloadError: It cannot be fetched.
@@ -73,31 +69,30 @@ def checkpoint_file(checkpoint: str | PathLike) -> str:
 
 
 def fetch_model(name: str) -> str | Path:
-    """The weights of a pretrained model; fetched and converted if they are not there yet.
+    """The weights of a pretrained model, fetched and converted at first use.
 
-    The files that they are made of are fetched as `mmovsam.downloads.fetch` does, of SAM's the
-    prompt encoder alone. What comes of them is kept in the cache (`MMOVSAM_CACHE`), by one process
-    while others wait.
+    Its sources are fetched by `mmovsam.downloads.fetch`, of SAM only the prompt encoder. The result
+    is cached (`MMOVSAM_CACHE`); of several processes one converts while the others wait.
 
     Returns:
-        A `.safetensors` file, or `mmovsam://NAME` of weights in the package.
+        A `.safetensors` file, or `mmovsam://NAME` for weights in the package.
 
     Raises:
-        ValueError: There is no such model, or its files are not what they were.
-        DownloadError: A file cannot be fetched, or the result not be kept.
+        ValueError: There is no such model, or its sources have changed.
+        DownloadError: A source cannot be fetched, or the result not be cached.
     """
     model = find_pretrained(name)
     if not model.sources:
         return Config.fromfile(str(find_config(model.config))).load_from
-    # Another version of the package may have other names for parameters.
+    # another version of the package may have other names of parameters
     key = hash_of([__version__, dict(model.sources)])[:12]
-    return kept(f'{name} ({key})', f'{name}.safetensors', lambda file: _convert(model, file))
+    return cached_file(f'{name} ({key})', f'{name}.safetensors', lambda file: _convert(model, file))
 
 
 def _convert(model: PretrainedModel, file: Path) -> None:
     target = expected_tensors(Config.fromfile(str(find_config(model.config))))
     files = {key: str(resolve_path(address)) for key, address in model.sources.items()}
     conversion = convert(files, target)
-    conversion.problems += [f'{name} is in none of the files.' for name in conversion.left[:5]]
+    conversion.problems += [f'{name} is in none of the files.' for name in conversion.missing[:5]]
     conversion.save(file)
     print_log(f'{model.name}: converted, kept as {file}', logger='current')

@@ -1,4 +1,4 @@
-"""The models that have a name, and the files that each is made of."""
+"""The named pretrained models."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ CLIP_FILE = 'open_clip://RN50x16:openai'
 
 @dataclass(frozen=True)
 class PretrainedModel:
-    """A model with its weights.
+    """A pretrained model.
 
     Args:
-        name: By which it is asked for.
-        config: Name of its config among those of the package.
-        about: What it is, in a few words.
-        parameters: How many it has, without a text tower.
-        sources: Addresses of the files that its weights are converted from, by the keys of
-            `mmovsam.checkpoints.released.FORMATS`; empty where the package ships its weights, as
-            the config's `load_from`.
+        name: Key in `MODELS`.
+        config: Name of its config in the package.
+        description: A short description.
+        parameters: Number of parameters, without a text tower.
+        sources: Addresses of the files to convert, by the keys of
+            `mmovsam.checkpoints.released.FORMATS`; empty if the weights are in the package, at the
+            config's `load_from`.
         licence: Of the weights.
     """
 
     name: str
     config: str
-    about: str
+    description: str
     parameters: int
     sources: Mapping[str, str] = field(default_factory=dict)
     licence: str = 'Apache-2.0'
@@ -38,7 +38,7 @@ def _released(data: str) -> PretrainedModel:
     return PretrainedModel(
         name=f'ovsam-{data}-rn50x16',
         config=f'ovsam_{data}.py',
-        about=f'released by the authors of OVSAM, trained on {data.upper()}; CLIP RN50x16',
+        description=f'released by the authors of OVSAM, trained on {data.upper()}; CLIP RN50x16',
         parameters=304_046_908,
         sources=dict(
             clip=CLIP_FILE,
@@ -56,7 +56,7 @@ MODELS: dict[str, PretrainedModel] = {
         PretrainedModel(
             name='ovsam-photo',
             config='photo/ovsam_photo.py',
-            about='small model for photographs, in the package',
+            description='small model for photographs, in the package',
             parameters=7_465_057,
         ),
         _released('lvis'),
@@ -64,7 +64,7 @@ MODELS: dict[str, PretrainedModel] = {
         PretrainedModel(
             name='ovsam-mini',
             config='mini/ovsam_mini_boxes.py',
-            about='model of the small drawn world, for tests, in the package',
+            description='model of the small drawn world, for tests, in the package',
             parameters=3_825_316,
         ),
     )
@@ -75,10 +75,10 @@ def find_pretrained(name: str) -> PretrainedModel:
     """A model by its name.
 
     Raises:
-        ValueError: There is none of this name; the message has the names there are.
+        ValueError: There is no such model; the message has all names.
     """
     if name in MODELS:
         return MODELS[name]
-    near = difflib.get_close_matches(name.lower().replace('_', '-'), MODELS, n=1, cutoff=0.4)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
+    close = difflib.get_close_matches(name.lower().replace('_', '-'), MODELS, n=1, cutoff=0.4)
+    hint = f' Did you mean {close[0]!r}?' if close else ''
     raise ValueError(f'There is no model named {name!r}: there are {", ".join(MODELS)}.{hint}')

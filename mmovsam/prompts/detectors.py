@@ -17,7 +17,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.fileio import load
 
-from ..config_files import find_config
+from ..config_files import find_config, type_name, wrapped_datasets
 from ..pixels import load_all_depths
 from ..vocabulary.names import read_names
 
@@ -130,12 +130,6 @@ def inference_pipeline(
     return transforms
 
 
-def type_name(config: Mapping) -> str:
-    """The name of a config's type, without the scope."""
-    kind = config['type']
-    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
-
-
 def checkpoint_classes(checkpoint: Any) -> tuple[str, ...] | None:
     """Class names in a checkpoint's `meta` or its `dataset_meta`."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
@@ -154,13 +148,12 @@ def config_classes(config: Mapping) -> tuple[str, ...] | None:
 def _dataset_classes(dataset: Mapping | None) -> tuple[str, ...] | None:
     if not isinstance(dataset, Mapping) or dataset.get('class_agnostic'):  # of our datasets
         return None
-    wrapped = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
     dataset_type = dataset.get('type')
     if isinstance(dataset_type, str):
         dataset_type = DATASETS.get(dataset_type)
     candidates = (
         _classes_of(dataset.get('metainfo')),
-        *map(_dataset_classes, wrapped),
+        *map(_dataset_classes, wrapped_datasets(dataset)),
         _classes_of(getattr(dataset_type, 'METAINFO', None)),
     )
     return next(filter(None, candidates), None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fileio import once, read_text
+from ..fileio import read_text, unique_keys
 from ..validation import require_file
 from .boxes import check_units
 
@@ -88,7 +88,7 @@ def read_results(path: str | PathLike) -> ResultTable:
     def take(pairs: list[tuple[str, Any]]) -> dict | None:
         """Moves a parsed result into the columns, so that memory holds no list of dicts."""
         try:
-            entry = once(pairs)
+            entry = unique_keys(pairs)
         except ValueError as error:
             raise ValueError(f'{path}: {error}; expected it once') from None
         if 'image_id' not in entry:

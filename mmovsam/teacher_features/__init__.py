@@ -1,4 +1,4 @@
-"""A store of a teacher's embeddings, read at random by image id."""
+"""A store of the teacher's embeddings by image id."""
 
 from .checking import StoreCheck, check_store, repair_store
 from .encoding import DTYPES, EncodedEmbedding, encode, num_bytes

@@ -1,4 +1,4 @@
-"""Reading a whole store: is each feature what was written, and how fast does it come?"""
+"""Checks and repairs of a feature store."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from .store import FeatureStore
 
 @dataclass(frozen=True)
 class StoreCheck:
-    """What a check has found."""
+    """The result of `check_store`.
+
+    Attributes:
+        num_features: Number of features read.
+        speed: Of reading, in MiB/s.
+        damaged: Error messages by image id, of damaged features.
+        unreadable: Error messages by file, of shards that cannot be read at all.
+    """
 
     num_features: int
-    """How many features were read."""
     speed: float
-    """Of reading, in MiB/s."""
     damaged: dict[int | str, str]
-    """The images whose feature is damaged, and what is wrong."""
     unreadable: dict[Path, str]
-    """The shards that cannot be read at all, and what is wrong."""
 
     @property
     def problems(self) -> list[str]:
-        """All that is wrong, one sentence each."""
+        """All error messages."""
         return [*self.damaged.values(), *self.unreadable.values()]
 
 
@@ -48,15 +51,14 @@ class _Features(Dataset):
         image_id = self.image_ids[index]
         try:
             return image_id, self.store.read(image_id).embedding.data
-        except (DamagedFeatureError, KeyError) as error:  # damaged, or listed and not there
+        except (DamagedFeatureError, KeyError) as error:  # KeyError: listed but missing
             return image_id, str(error)
 
 
 def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = False) -> StoreCheck:
-    """Read all features in random order, as a training does, through PyTorch's data loader.
+    """Read all features in random order through PyTorch's data loader, as training does.
 
-    The system first forgets what it has in memory of the files, where it can (Linux), so that the
-    disk is what is checked and measured.
+    On Linux the files are first dropped from the page cache, so that the disk is measured.
     """
     image_ids, unreadable = [], {}
     for path in store.shard_paths():
@@ -73,35 +75,35 @@ def check_store(store: FeatureStore, num_workers: int = 1, progress: bool = Fals
     features = iter(loader)  # starts the workers
     start = perf_counter()
     bar = tqdm(features, total=len(image_ids), unit='feature', disable=not progress)
-    for image_id, found in bar:
-        if isinstance(found, str):
-            damaged[image_id] = found
-    size = num_bytes(store.about['shape'], store.about['dtype'])
+    for image_id, data_or_error in bar:
+        if isinstance(data_or_error, str):
+            damaged[image_id] = data_or_error
+    size = num_bytes(store.metadata['shape'], store.metadata['dtype'])
     speed = len(image_ids) * size / 2**20 / (perf_counter() - start)
     return StoreCheck(len(image_ids), speed, damaged, unreadable)
 
 
-def repair_store(store: FeatureStore, found: StoreCheck) -> None:
-    """Set aside what a check has found damaged, so that it is missing and can be dumped again.
+def repair_store(store: FeatureStore, check: StoreCheck) -> None:
+    """Remove damaged features from a store, so that they can be dumped again.
 
-    A shard with a damaged feature is written anew with the others of it. The damaged file stays
-    beside it as `*.damaged`. Nothing else may be writing to the store.
+    Shards with damaged features are rewritten without them, and damaged files are kept beside them
+    as `*.damaged`. Nothing else may be writing to the store.
     """
-    for path in found.unreadable:
+    for path in check.unreadable:
         _set_aside(path)
     damaged = defaultdict(set)
-    for image_id in found.damaged:
+    for image_id in check.damaged:
         damaged[store.shard_path(store.shard_of(image_id))].add(image_id)
     for path, image_ids in damaged.items():
-        mended = path.with_name(f'.{path.name}.tmp')
-        with Shard(path) as old:
-            Shard.create(mended, (old.read(i) for i in old.ids() if i not in image_ids))
+        repaired = path.with_name(f'.{path.name}.tmp')
+        with Shard(path) as shard:
+            Shard.create(repaired, (shard.read(i) for i in shard.ids() if i not in image_ids))
         _set_aside(path)
-        mended.rename(path)
+        repaired.rename(path)
 
 
 def _set_aside(path: Path) -> None:
     path.replace(f'{path}.damaged')
     journal = path.with_name(path.name + JOURNAL)
-    if journal.exists():  # not for the next file
+    if journal.exists():  # SQLite would apply it to the next file
         journal.replace(f'{path}.damaged{JOURNAL}')

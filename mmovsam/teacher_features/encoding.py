@@ -1,4 +1,4 @@
-"""Embeddings as bytes: in 32 or 16 bits a value, or in 8 with a scale for each channel."""
+"""Embeddings as bytes: of 32 or 16 bits a value, or of 8 with a scale for each channel."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SCALE_BYTES = 8  # a channel's step and offset, for int8
 
 @dataclass(frozen=True)
 class EncodedEmbedding:
-    """The bytes of an embedding: one tensor, so that a data loader has one to hand over.
+    """The bytes of an embedding, in one tensor for data loaders.
 
     Attributes:
         data: `(N,)` uint8, on any device: for int8 first step and offset of each channel in
-            float32, then the values, channel by channel.
+            float32, then the values.
         dtype: One of `DTYPES`.
         shape: `(C, H, W)` of the embedding.
     """
@@ -45,7 +45,7 @@ class EncodedEmbedding:
 
 
 def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
-    """Round an embedding `(C, H, W)` to one of `DTYPES`; for int8 a channel has 255 equal steps.
+    """Encode an embedding `(C, H, W)` in one of `DTYPES`, int8 in 255 equal steps a channel.
 
     Raises:
         ValueError: The type is unknown, or a value is not finite in it.
@@ -57,19 +57,19 @@ def encode(embedding: Tensor, dtype: str) -> EncodedEmbedding:
         step = ((high - low) / 255).clamp_min(torch.finfo(torch.float32).tiny)
         offset = low + 128 * step
         steps = (embedding - offset[:, None, None]) / step[:, None, None]
-        parts = [torch.stack([step, offset], 1), steps.round().clamp(-128, 127).to(torch.int8)]
+        tensors = [torch.stack([step, offset], 1), steps.round().clamp(-128, 127).to(torch.int8)]
     else:
-        parts = [embedding.to(DTYPES[dtype])]
-    if not torch.isfinite(parts[0]).all():
+        tensors = [embedding.to(DTYPES[dtype])]
+    if not torch.isfinite(tensors[0]).all():
         raise ValueError(
             f'An embedding has values that are not finite in {dtype}. If the teacher is in order, '
             'a type of larger range may hold them: bfloat16 or float32.'
         )
-    data = torch.cat([part.contiguous().flatten().view(torch.uint8) for part in parts])
+    data = torch.cat([tensor.contiguous().flatten().view(torch.uint8) for tensor in tensors])
     return EncodedEmbedding(data, dtype, tuple(embedding.shape))
 
 
 def num_bytes(shape: Sequence[int], dtype: str) -> int:
-    """How many bytes an embedding `(C, H, W)` becomes."""
+    """The number of bytes of an encoded embedding `(C, H, W)`."""
     require_choice(DTYPES, dtype=dtype)
     return prod(shape) * DTYPES[dtype].itemsize + (dtype == 'int8') * _SCALE_BYTES * shape[0]

@@ -1,4 +1,4 @@
-"""What tells whether stored features are those that a model would be taught with."""
+"""Fingerprints that tell whether stored features are those of a live teacher."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def weights_fingerprint(teacher: nn.Module) -> str:
 
 @torch.no_grad()
 def input_settings(data_preprocessor: nn.Module) -> dict:
-    """What a data preprocessor, which pads to a square, makes of an image.
+    """The settings of a data preprocessor that features depend on.
 
     Returns:
-        `image_size`, the side of the network's input in pixels, and `pixel`, what becomes of the
-        pixel (0, 128, 255).
+        `image_size`, the side of the square input in pixels, and `pixel`, the normalized pixel
+        (0, 128, 255).
 
     Raises:
-        ValueError: It augments batches, which features that were stored cannot follow.
+        ValueError: It has `batch_augments`.
     """
     if getattr(data_preprocessor, 'batch_augments', None):
         raise ValueError(
             'The data preprocessor has batch_augments, which stored features cannot follow. Remove '
             'them, or train with a live teacher.'
         )
-    # a pixel of unlike channels tells mean, deviation and their order
+    # different channels tell mean, std and the order of channels
     image = torch.tensor((0, 128, 255), dtype=torch.uint8).view(3, 1, 1)
     inputs = data_preprocessor(dict(inputs=[image], data_samples=None))['inputs']
     pixel = [round(value, 4) for value in inputs[0, :, 0, 0].tolist()]

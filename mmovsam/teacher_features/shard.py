@@ -1,4 +1,4 @@
-"""One file of a store: an SQLite database of checksummed records."""
+"""The files of a feature store: SQLite databases of checksummed records."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from typing import NamedTuple
 
 from ..fileio import atomic_path
 
-JOURNAL = '-journal'  # SQLite's suffix of the file by which it takes back a write
-_PAGE_SIZE = 65536  # bytes, SQLite's largest: records of 1 to 4 MiB are read fastest with it
-# What is said of a file that does not hold what was written: SQLITE_CORRUPT and SQLITE_NOTADB
-# (codes that Python has from 3.11 on), another schema, a record of another type. By anything else,
-# such as a disk that does not answer, the file may be in order.
+JOURNAL = '-journal'  # SQLite's suffix of rollback journals
+_PAGE_SIZE = 65536  # bytes, SQLite's largest, with which records of 1 to 4 MiB are read fastest
+# In messages of SQLite about a damaged file: SQLITE_CORRUPT and SQLITE_NOTADB (whose codes Python
+# has from 3.11 on), another schema, a record of another type. After other errors, such as those of
+# a disk, the file may be intact.
 _DAMAGE = ('malformed', 'not a database', 'unsupported file', 'no such', 'Could not decode')
 
 
 class DamagedFeatureError(ValueError):
-    """A record, or a whole shard, does not hold what was written."""
+    """A record, or a whole shard, is not what was written."""
 
 
 class Record(NamedTuple):
-    """What a shard keeps of an image: the CRC-32 of its file, and the bytes of its feature."""
+    """An image's record: the CRC-32 of the image's file, and the bytes of its feature.
+
+    The ids 1 and '1' are different.
+    """
 
     image_id: int | str
-    """1 and '1' are two images."""
     image_checksum: int
     data: bytes
 
@@ -37,18 +39,19 @@ class Shard:
 
     Args:
         path: An existing file.
-        writable: Whether records can be written. This also takes back a write that was killed,
-            without which such a shard cannot be read.
+        writable: Whether records can be written. This also rolls back the write of a killed
+            process, without which such a shard cannot be read.
 
     Raises:
-        DamagedFeatureError: Of all methods, where the file does not hold what was written.
-        OSError: Likewise, where it cannot be read now, the disk is full, or another process writes.
+        DamagedFeatureError: By all methods, if the file is not what was written.
+        OSError: By all methods, if it cannot be read now, the disk is full, or another process
+            writes.
     """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
         self.path = path
         mode = 'rw' if writable else 'ro'
-        with self._explained('It'):
+        with self._translate_errors('It'):
             self._connection = sqlite3.connect(f'{path.absolute().as_uri()}?mode={mode}', uri=True)
 
     def __enter__(self) -> Shard:
@@ -59,10 +62,10 @@ class Shard:
 
     @classmethod
     def create(cls, path: Path, records: Iterable[Record] = ()) -> None:
-        """Write a new file with some records, or replace one, whole or not at all."""
+        """Write a new file of records atomically."""
         with atomic_path(path) as temporary, cls(temporary, writable=True) as shard:
             shard.path = path  # for messages
-            with shard._explained('It'):
+            with shard._translate_errors('It'):
                 shard._connection.execute(f'PRAGMA page_size = {_PAGE_SIZE}')
                 # without a type, integers and text stay what they are
                 shard._connection.execute(
@@ -72,15 +75,15 @@ class Shard:
             shard.write(records)
 
     def ids(self) -> list[int | str]:
-        """The images that have a record; the records themselves are not looked at."""
-        with self._explained('Its list of images'):
+        """The ids of the images, without reading records."""
+        with self._translate_errors('Its list of images'):
             return [image_id for (image_id,) in self._connection.execute('SELECT id FROM features')]
 
     def read(self, image_id: int | str) -> Record | None:
-        """The record of an image; None if there is none."""
+        """The record of an image, else None."""
         query = 'SELECT image_checksum, checksum, data FROM features WHERE id = ?'
         what = f'The feature of image {image_id!r}'
-        with self._explained(what):
+        with self._translate_errors(what):
             row = self._connection.execute(query, (image_id,)).fetchone()
             if row is None:
                 return None
@@ -93,13 +96,13 @@ class Shard:
     def write(self, records: Iterable[Record]) -> None:
         """Write records, all or none of them; they replace those of the same images."""
         rows = ((r.image_id, r.image_checksum, _checksum(r), r.data) for r in records)
-        with self._explained('It'), self._connection:
+        with self._translate_errors('It'), self._connection:
             self._connection.executemany(
                 'INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)', rows
             )
 
     @contextlib.contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _translate_errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except (sqlite3.DatabaseError, MemoryError) as error:
@@ -120,5 +123,5 @@ class Shard:
 
 
 def _checksum(record: Record) -> int:
-    about = f'{record.image_id!r} {record.image_checksum}'
-    return zlib.crc32(record.data, zlib.crc32(about.encode()))
+    header = f'{record.image_id!r} {record.image_checksum}'
+    return zlib.crc32(record.data, zlib.crc32(header.encode()))

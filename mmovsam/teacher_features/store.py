@@ -1,10 +1,9 @@
-"""A folder of features, each found by the id of its image.
+"""A folder of features by image id.
 
-Why SQLite, which Python brings, measured on records of 2 MiB against a file for each image, LMDB,
-HDF5, zarr and safetensors: a feature is on the disk as soon as it is computed, whatever then kills
-the process, where HDF5, zarr's shards and safetensors are good only when a shard is complete; only
-LMDB reads faster, and a truncated file of LMDB ends the process that reads it with a bus error,
-where here it is an error that names the file. Single files would be 110,000 for 1% of SA-1B.
+SQLite was compared on records of 2 MiB with single files, LMDB, HDF5, zarr and safetensors. A
+feature is on the disk as soon as it is computed, while HDF5, zarr's shards and safetensors have to
+be complete. Only LMDB reads faster, but a truncated file kills the reader with a bus error. Single
+files would be 110,000 for 1% of SA-1B.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from .shard import JOURNAL, DamagedFeatureError, Record, Shard
 
 _VERSION = 1  # of the format
 _IMAGES_PER_SHARD = 256
-_MIN_SHARDS = 64  # what many processes can share
+_MIN_SHARDS = 64  # that processes can share
 _SHARDS_PER_FOLDER = 1000
 _MEANING = dict(
     dtype='the type of the values',
@@ -45,27 +44,32 @@ _MEANING = dict(
 
 
 class Feature(NamedTuple):
-    """What a store holds of an image: the CRC-32 of its file, and the teacher's embedding."""
+    """An image's feature: the CRC-32 of the image's file, and the teacher's embedding.
+
+    The ids 1 and '1' are different.
+    """
 
     image_id: int | str
-    """1 and '1' are two images."""
     image_checksum: int
     embedding: EncodedEmbedding
 
 
 class FeatureStore:
-    """Features of a data set's images, read at random.
+    """Features of a dataset's images, for random access.
 
-    An image's id says in which of the shards it is, so that nothing but the ids themselves has to
-    be listed, and processes that divide the shards among them never write to the same file. No
-    folder holds more than 1,000 files. No file stays open, so processes may fork at any time.
+    The hash of an image's id decides its shard, so that there is no index, and processes that
+    divide the shards never write to the same file. A folder has at most 1,000 files. No file stays
+    open, so processes may fork at any time.
 
     Args:
-        folder: Where `FeatureStore.create` made it.
+        folder: A folder of `FeatureStore.create`.
+
+    Attributes:
+        metadata (dict): The content of `store.json`.
 
     Raises:
         FileNotFoundError: There is no store.
-        ValueError: Its description is damaged, or of another version.
+        ValueError: `store.json` is damaged, or of another version.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -77,10 +81,10 @@ class FeatureStore:
                 f'tools/dump_teacher_features.py CONFIG --out {self.folder}'
             )
         try:
-            self.about = json.loads(path.read_text(encoding='utf-8'))
-            version = self.about['version']
+            self.metadata = json.loads(path.read_text(encoding='utf-8'))
+            version = self.metadata['version']
             if version == _VERSION:
-                _check(self.about)
+                _check_metadata(self.metadata)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f'{path} is damaged ({error}), and with it the description of all features there. '
@@ -94,23 +98,23 @@ class FeatureStore:
 
     @classmethod
     def create(
-        cls, folder: str | os.PathLike, about: Mapping, pos_embed: Tensor, num_images: int
+        cls, folder: str | os.PathLike, metadata: Mapping, pos_embed: Tensor, num_images: int
     ) -> FeatureStore:
-        """Make an empty store for about so many images.
+        """Make an empty store for approximately `num_images` images.
 
-        It keeps `about`, which `require` compares, at least `dtype` and `shape`, and the teacher's
-        position embedding, which the student starts with.
+        `metadata`, which `require` compares, has at least `dtype` and `shape`. `pos_embed` is the
+        teacher's position embedding, with which the student is initialized.
         """
         folder = Path(folder)
-        about = dict(
-            about,
+        metadata = dict(
+            metadata,
             version=_VERSION,
             num_shards=max(_MIN_SHARDS, -(-num_images // _IMAGES_PER_SHARD)),
             pos_embed=tensor_digest(pos_embed),
         )
         pos_embed = pos_embed.detach().cpu().contiguous()
         write_atomic(folder / 'pos_embed.safetensors', save(dict(pos_embed=pos_embed)))
-        write_atomic(folder / 'store.json', json.dumps(about, indent=1))
+        write_atomic(folder / 'store.json', json.dumps(metadata, indent=1))
         return cls(folder)
 
     @property
@@ -120,7 +124,7 @@ class FeatureStore:
         try:
             with errors_naming(path):
                 pos_embed = load(path.read_bytes())['pos_embed']
-            if tensor_digest(pos_embed) != self.about['pos_embed']:
+            if tensor_digest(pos_embed) != self.metadata['pos_embed']:
                 raise ValueError('its checksum is another')
         except (FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
             raise ValueError(
@@ -128,12 +132,15 @@ class FeatureStore:
             ) from error
         return pos_embed
 
-    def require(self, **wanted) -> None:
-        """Raise a `ValueError` if an entry of `about` has another value than is wanted."""
-        wanted = json.loads(json.dumps(wanted))
-        different = [key for key in wanted if self.about.get(key) != wanted[key]]
-        if different:
-            lines = [f'{_MEANING[k]}: {self.about.get(k)}, not {wanted[k]}' for k in different]
+    def require(self, **expected) -> None:
+        """Raise a `ValueError` if an entry of the metadata has another value than expected."""
+        expected = json.loads(json.dumps(expected))
+        lines = [
+            f'{_MEANING[key]}: {self.metadata.get(key)}, not {value}'
+            for key, value in expected.items()
+            if self.metadata.get(key) != value
+        ]
+        if lines:
             raise ValueError(
                 f'The features in {self.folder} are not what is asked for:\n  '
                 + '\n  '.join(lines)
@@ -142,19 +149,19 @@ class FeatureStore:
 
     def shard_of(self, image_id: int | str) -> int:
         """The number of the shard that holds an image's feature."""
-        return zlib.crc32(str(_checked(image_id)).encode()) % self.about['num_shards']
+        return zlib.crc32(str(_checked(image_id)).encode()) % self.metadata['num_shards']
 
     def shard_path(self, number: int) -> Path:
         """The file of a shard."""
         return self.folder / f'{number // _SHARDS_PER_FOLDER:03}' / f'{number:06}.sqlite'
 
     def shard_paths(self) -> list[Path]:
-        """All files that there are."""
-        found = [path for path in self.folder.glob('*/*.sqlite') if path.stem.isdecimal()]
-        return sorted(path for path in found if path == self.shard_path(int(path.stem)))
+        """All existing shards, sorted."""
+        paths = [path for path in self.folder.glob('*/*.sqlite') if path.stem.isdecimal()]
+        return sorted(path for path in paths if path == self.shard_path(int(path.stem)))
 
     def read(self, image_id: int | str) -> Feature:
-        """The feature of an image.
+        """Read the feature of an image.
 
         Raises:
             KeyError: There is none.
@@ -170,7 +177,7 @@ class FeatureStore:
                 f'{self.folder} has no feature of image {image_id!r}. Dump the missing ones with: '
                 f'python tools/dump_teacher_features.py CONFIG --out {self.folder}'
             )
-        expected = num_bytes(self.about['shape'], self.about['dtype'])
+        expected = num_bytes(self.metadata['shape'], self.metadata['dtype'])
         if len(record.data) != expected:
             raise DamagedFeatureError(
                 f'{path}: the feature of image {image_id!r} has '
@@ -178,13 +185,11 @@ class FeatureStore:
                 'dump the features again.'
             )
         data = torch.frombuffer(bytearray(record.data), dtype=torch.uint8)
-        embedding = EncodedEmbedding(data, self.about['dtype'], tuple(self.about['shape']))
+        embedding = EncodedEmbedding(data, self.metadata['dtype'], tuple(self.metadata['shape']))
         return Feature(record.image_id, record.image_checksum, embedding)
 
     def write(self, features: Iterable[Feature]) -> None:
-        """Keep features; those of the same images are replaced.
-
-        They are on the disk when this returns. A kill before that leaves all or none of a shard's.
+        """Write features to the disk, atomically for each shard; same images are replaced.
 
         Raises:
             OSError: The disk is full, or another process writes to the same shard.
@@ -203,51 +208,51 @@ class FeatureStore:
     def missing(
         self, image_ids: Iterable[int | str], skip_damaged: bool = False
     ) -> list[int | str]:
-        """Which images have no feature here, each once and shard by shard.
+        """The distinct images without a feature, shard by shard.
 
         Raises:
-            DamagedFeatureError: The list of a shard cannot be read; with `skip_damaged` its images
-                count as there.
+            DamagedFeatureError: A shard's list of images cannot be read; with `skip_damaged` its
+                images do not count as missing.
         """
         by_shard = defaultdict(dict)
         for image_id in image_ids:
             by_shard[self.shard_of(image_id)][_checked(image_id)] = None
         missing = []
-        for number, wanted in sorted(by_shard.items()):
+        for number, expected in sorted(by_shard.items()):
             try:
                 stored = set(self.shard_ids(self.shard_path(number)))
             except DamagedFeatureError:
                 if not skip_damaged:
                     raise
                 continue
-            missing += [image_id for image_id in wanted if image_id not in stored]
+            missing += [image_id for image_id in expected if image_id not in stored]
         return missing
 
     @staticmethod
     def shard_ids(path: Path) -> list[int | str]:
-        """The images of a shard; none of a file that does not exist."""
+        """The image ids of a shard, which need not exist."""
         if not path.exists():
             return []
         with Shard(path) as shard:
             return shard.ids()
 
     def recover(self) -> None:
-        """Take back what a killed process has written by half; no other may be writing."""
-        for leftover in self.folder.glob('*/.*.tmp*'):
-            leftover.unlink()
+        """Roll back unfinished writes of a killed process; no other may be writing."""
+        for temporary in self.folder.glob('*/.*.tmp*'):
+            temporary.unlink()
         for journal in self.folder.glob(f'*/*{JOURNAL}'):
             path = journal.with_name(journal.name.removesuffix(JOURNAL))
             if not path.exists():
-                journal.unlink()  # it would be taken for that of a new file
+                journal.unlink()  # SQLite would apply it to a new file
                 continue
             with contextlib.suppress(DamagedFeatureError), Shard(path, writable=True) as shard:
-                shard.ids()  # a damaged one is left to whoever reads it
+                shard.ids()  # readers report damage
 
 
-def _check(about: Mapping) -> None:
-    """Raise a `ValueError` if a description cannot be one of a store."""
-    require_choice(DTYPES, dtype=about['dtype'])
-    shape, num_shards = about['shape'], about['num_shards']
+def _check_metadata(metadata: Mapping) -> None:
+    """Raise a `ValueError` if `store.json` has invalid values."""
+    require_choice(DTYPES, dtype=metadata['dtype'])
+    shape, num_shards = metadata['shape'], metadata['num_shards']
     if not (isinstance(shape, list) and len(shape) == 3):
         raise ValueError(f'the shape is {shape!r:.100}')
     for number in (*shape, num_shards):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml  # MMEngine brings it
 
-from ..fileio import once, read_text
+from ..fileio import read_text, unique_keys
 from ..validation import require_file
 
 # Not the slash of 'w/o mask', 'km/h' or '1/2', nor the comma of '1,000'.
@@ -134,9 +134,8 @@ def read_names(path: str | PathLike) -> list[str]:
         FileNotFoundError: There is no such file.
         ValueError: It has no list of names.
     """
-    lines = read_lines(path)
     names = names_of_data(path)
-    return lines if names is None else names
+    return read_lines(path) if names is None else names
 
 
 def names_of_data(path: str | PathLike) -> list[str] | None:
@@ -149,13 +148,13 @@ def names_of_data(path: str | PathLike) -> list[str] | None:
     Raises:
         ValueError: It is another kind of file, or lines begin with numbers or ids.
     """
-    text = read_text(path).strip()
+    text = read_text(require_file(path, 'text file')).strip()
     suffix = Path(path).suffix.lower()
     is_yaml = suffix in ('.yaml', '.yml')
     if not is_yaml and text[:1] not in ('{', '['):
         return _names_of_lines(path, text, suffix in ('.csv', '.tsv'))
     try:
-        names = yaml.safe_load(text) if is_yaml else json.loads(text, object_pairs_hook=once)
+        names = yaml.safe_load(text) if is_yaml else json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
         raise ValueError(f'{path} is truncated or no JSON or YAML ({reason})') from None

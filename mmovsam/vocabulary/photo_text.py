@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..checkpoints.fingerprint import hash_of
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
+from ..checkpoints.quantization import pack_matrix, unpack_matrices
 from .names import plain_name, split_name
-from .quantization import pack_matrix, unpack_matrices
 from .sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from .text_classifier import TextClassifier, load_classifier
 from .wordnet import Synset, load_nouns, may_mean

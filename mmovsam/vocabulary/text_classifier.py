@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.loading import load_checkpoint_file, save_safetensors
-from .quantization import pack_matrix, unpack_matrices
+from ..checkpoints.quantization import pack_matrix, unpack_matrices
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def test_all_files_make_a_whole_checkpoint_and_come_back_identical(
     tmp_path, contents, write, target, config
 ):
     conversion = convert(write(contents), target('ovsam'))
-    assert conversion.problems == conversion.left == []
+    assert conversion.problems == conversion.missing == []
     assert shapes(conversion.tensors) == shapes(target('ovsam'))
     conversion.save(tmp_path / 'ovsam.pth')
     with torch.device('meta'):
@@ -59,7 +59,7 @@ def test_some_files_make_their_parts_complete(contents, write, target, subset):
     conversion = convert(write({key: contents[key] for key in subset}), ovsam)
     assert conversion.problems == []
     assert starts(conversion.tensors) == set().union(*(PARTS[key] for key in subset))
-    assert set(conversion.tensors) | set(conversion.left) == set(ovsam)
+    assert set(conversion.tensors) | set(conversion.missing) == set(ovsam)
     if 'clip2sam' not in subset:  # no tokens and regions, which SAM does not have
         assert all('mask_decoder' in name for name in conversion.tensors if 'head.' in name)
 
@@ -88,7 +88,7 @@ def test_whole_sam_becomes_a_model_and_comes_back_also_as_safetensors(
 ):
     save_safetensors(contents['sam'], tmp_path / 'sam.safetensors')
     conversion = convert({'sam': str(tmp_path / 'sam.safetensors')}, target('sam'))
-    assert conversion.problems == conversion.left == []
+    assert conversion.problems == conversion.missing == []
     conversion.save(tmp_path / 'sam_model.safetensors')
     checkpoint = load_checkpoint_file(tmp_path / 'sam_model.safetensors')
     assert same(checkpoint['state_dict'], conversion.tensors)
@@ -101,12 +101,12 @@ def test_adapter_without_positions_has_those_of_its_teacher(contents, write, tar
     del contents['clip2sam']
     files = write(contents)
     conversion = convert(files, target('distiller'))
-    assert conversion.problems == conversion.left == []
+    assert conversion.problems == conversion.missing == []
     position = contents['sam2clip']['neck_student.pos_embed']
     assert torch.equal(conversion.tensors['neck.pos_embed'], position)
     del files['sam2clip']
     conversion = convert(files, target('distiller'))
-    assert conversion.problems == [] and starts(conversion.left) == {'neck'}
+    assert conversion.problems == [] and starts(conversion.missing) == {'neck'}
     position = contents['sam']['image_encoder.pos_embed']
     assert torch.equal(conversion.tensors['teacher.pos_embed'], position)
     assert torch.equal(conversion.tensors['neck.pos_embed'], position)

@@ -94,7 +94,7 @@ def test_config_names_all_weights_if_each_part_with_weights_does():
 def test_weights_that_are_no_numbers_are_refused():
     model = Part()
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    check_fit(model, state, whole=True)
+    check_fit(model, state, strict=True)
     state['linear.weight'][0, 1] = float('nan')
     with pytest.raises(ValueError, match=r'1 tensors of the checkpoint hold NaN \(linear.weight\)'):
         check_fit(model, state)

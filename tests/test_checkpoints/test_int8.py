@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmovsam.checkpoints import load_checkpoint_file, save_safetensors
-from mmovsam.checkpoints.int8 import LEAST, from_int8, to_int8
+from mmovsam.checkpoints.quantization import MIN_SIZE, from_int8, to_int8
 
 SEED = 8
 
@@ -21,7 +21,7 @@ def weights():
     return {
         'conv.weight': normal(80, 7, 3, 3) * scales[:, None, None, None],
         'linear.weight': normal(64, 64),
-        'long.bias': normal(2 * LEAST),
+        'long.bias': normal(2 * MIN_SIZE),
         'small.weight': normal(8, 8),
         'norm.num_batches_tracked': torch.tensor(2**40),
         'mask': normal(70, 70) > 0,

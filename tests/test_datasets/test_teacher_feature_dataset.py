@@ -50,7 +50,7 @@ def test_each_item_has_the_feature_of_its_image(build, dumped):
         expected = store.read(sample.img_id).embedding
         assert torch.equal(sample.teacher_embedding.data, expected.data)
         assert sample.teacher_embedding.decode().shape == (32, 6, 6)
-        assert sample.teacher == store.about['teacher']
+        assert sample.teacher == store.metadata['teacher']
 
 
 def test_each_image_is_opened_once_in_training_and_in_dumping(build, tmp_path, monkeypatch):

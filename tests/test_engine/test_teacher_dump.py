@@ -92,7 +92,7 @@ def test_features_are_what_the_teacher_says_of_each_image(first_dump):
         stored = store.read(index + 1).embedding.decode()
         assert torch.allclose(stored, expected, atol=1e-5)
     assert torch.equal(store.pos_embed, model.teacher.pos_embed)
-    assert store.about['shape'] == list(expected.shape)
+    assert store.metadata['shape'] == list(expected.shape)
 
 
 def test_a_second_call_computes_only_what_is_new_and_images_that_are_there_twice_once(

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS as BUILDERS
 
 from mmovsam.checkpoints.released import FORMATS, locate
 from mmovsam.pretrained import MODELS, PretrainedModel
-from mmovsam.vocabulary.text_encoder import _build
+from mmovsam.vocabulary.text_encoder import _build_text_model
 
 NAME = 'ovsam-lvis-tiny'
 NAMES = ['cat', 'dog', 'red car']
@@ -48,7 +48,7 @@ def model(server, weights, tmp_path, monkeypatch):  # noqa: F811
     for name, tensor in weights.items():
         key, theirs = locate(name, decoder_of='clip2sam')
         files[key][theirs] = tensor
-    files['clip'].update(_build(tiny.CLIP).state_dict())
+    files['clip'].update(_build_text_model(tiny.CLIP).state_dict())
     # an image encoder before, and a mask decoder behind what is wanted of SAM
     files['sam'] = {
         'image_encoder.patch_embed.proj.weight': torch.randn(1000, 3000),
@@ -66,7 +66,7 @@ def model(server, weights, tmp_path, monkeypatch):  # noqa: F811
     model = PretrainedModel(
         name=NAME,
         config=str(config),
-        about='small',
+        description='small',
         parameters=0,
         sources=dict(
             clip='open_clip://tiny-clip:openai',

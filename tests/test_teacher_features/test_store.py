@@ -75,13 +75,13 @@ def test_features_that_are_not_there_or_damaged_are_named_and_the_others_are_rea
 
 def test_no_folder_of_a_large_store_holds_more_than_a_thousand_files(tmp_path):
     store = FeatureStore.create(tmp_path, ABOUT, POSITION, 11_000_000)  # all of SA-1B
-    assert store.about['num_shards'] == 42_969
+    assert store.metadata['num_shards'] == 42_969
     paths = {store.shard_path(i) for i in range(2500)}
     assert len(paths) == 2500
     assert max(Counter(path.parent for path in paths).values()) <= 1000
     store = FeatureStore.create(tmp_path, ABOUT, POSITION, 20_000)
     images = Counter(store.shard_of(i) for i in range(20_000))
-    assert len(images) == store.about['num_shards'] == 79
+    assert len(images) == store.metadata['num_shards'] == 79
     assert min(images.values()) > 200 and max(images.values()) < 310
 
 

@@ -37,7 +37,7 @@ class CheckpointCheckHook(Hook):
         self._loading.enter_context(safe_loading())
 
     def after_load_checkpoint(self, runner, checkpoint) -> None:
-        check_fit(unwrap(runner.model), checkpoint, whole=not _trains(runner))
+        check_fit(unwrap(runner.model), checkpoint, strict=not _trains(runner))
 
     def before_train(self, runner) -> None:
         self._loading.close()

@@ -88,7 +88,7 @@ class SAM2CLIPDistiller(BaseModel):
                 teacher = MODELS.build(self.teacher_cfg)
                 teacher.init_weights()
             store.require(teacher=weights_fingerprint(teacher))
-        self.fingerprint = store.about['teacher']
+        self.fingerprint = store.metadata['teacher']
         return store
 
     def forward(

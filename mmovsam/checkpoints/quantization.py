@@ -1,4 +1,4 @@
-"""Matrices in few bits: a scale for each group of values, and integers packed into bytes."""
+"""Quantized weights in files: int8 with a scale for each row, or fewer bits packed into bytes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,40 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+SCALES = '.scales'
+MIN_SIZE = 4096  # values; smaller tensors, and those of one dimension, become float16
 _BITS = range(2, 9)
 _CLIPPING = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)  # candidate ranges, as a share of the largest value
+
+
+def to_int8(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Quantize large tensors to int8 with a scale for each row; others become half precision.
+
+    An int8 tensor `name` has its shape, and its scales are `name.scales`.
+    """
+    quantized = {}
+    for name, tensor in state_dict.items():
+        if not tensor.is_floating_point():
+            quantized[name] = tensor
+        elif tensor.ndim < 2 or tensor.numel() < MIN_SIZE:
+            quantized[name] = tensor.half()
+        else:
+            rows = tensor.detach().float().flatten(1)
+            scales = rows.abs().amax(1).clamp(min=1e-8) / 127
+            codes = (rows / scales[:, None]).round().to(torch.int8)
+            quantized[name] = codes.reshape(tensor.shape)
+            quantized[name + SCALES] = scales
+    return quantized
+
+
+def from_int8(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Dequantize tensors of `to_int8` to float32; others stay as they are."""
+    tensors = dict(state_dict)
+    for name, codes in state_dict.items():
+        if codes.dtype == torch.int8 and name + SCALES in state_dict:
+            scales = tensors.pop(name + SCALES).float()
+            tensors[name] = codes.float() * scales.reshape(-1, *[1] * (codes.ndim - 1))
+    return tensors
 
 
 def quantize(weight: Tensor, bits: int, group: int | None = None) -> tuple[Tensor, Tensor]:

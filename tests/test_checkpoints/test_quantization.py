@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmovsam.vocabulary.quantization import (
+from mmovsam.checkpoints.quantization import (
     dequantize,
     pack_matrix,
     quantize,
