@@ -7,7 +7,7 @@ require_openmmlab()  # before anything imports them
 from . import compat
 from .version import __version__
 
-compat.mend_torchvision()  # before anything imports torchvision
+compat.fix_torchvision()  # before anything imports torchvision
 require_operators()
 
 from . import checkpoints, datasets, engine, evaluation, models, prompts  # noqa: F401

@@ -1,8 +1,4 @@
-"""What the installed OpenMMLab packages need on a current PyTorch.
-
-`mend_torchvision` runs when `mmovsam` is imported, before anything imports torchvision. It looks
-for the fault first and changes nothing where there is none.
-"""
+"""Compatibility of the OpenMMLab packages with current versions of PyTorch."""
 
 import contextlib
 import functools
@@ -19,19 +15,15 @@ import torch
 _FORCE_SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _REFUSE_SWITCH = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _switch_lock = threading.RLock()
-_torchvision_library = None  # torch drops the definitions with the last reference to their library
+_torchvision_library = None  # a reference, without which torch drops the definitions
 
 
-def mend_torchvision() -> bool:
-    """Define torchvision's operator schemas where torchvision's own do not load.
+def fix_torchvision() -> bool:
+    """Define torchvision's operator schemas if its operators do not load; returns whether it did.
 
-    A CPU build of torch beside a CUDA build of torchvision cannot load torchvision's operators,
-    and then `import torchvision` fails with `operator torchvision::nms does not exist`. With
-    the two schemas that torchvision's import asks for, everything in it but its own operators
-    works.
-
-    Returns:
-        bool: True if the schemas had to be defined.
+    With a CPU build of torch and a CUDA build of torchvision, `import torchvision` fails with
+    `operator torchvision::nms does not exist`. With the two schemas that it needs, all of
+    torchvision works but its operators. It must run before anything imports torchvision.
     """
     global _torchvision_library
     spec = importlib.util.find_spec('torchvision')
@@ -52,23 +44,23 @@ def mend_torchvision() -> bool:
 
 @contextlib.contextmanager
 def forced_weights_only():
-    """Make `torch.load` read weights and the state of MMEngine in the block, and nothing else.
+    """A block in which `torch.load` reads weights and MMEngine's state, and nothing else.
 
     Beside tensors a Runner saves its message hub: `HistoryBuffer` objects, numpy arrays and
-    numbers. What a file calls for these is answered by stand-ins that only copy values; numpy's
-    and MMEngine's own constructors, which take pointers or change classes, are never reached.
+    scalars. They are built by replacements that only copy values, never by numpy's and MMEngine's
+    constructors, which take pointers or change classes.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_switch_lock)
-        absent = set(_STATE_OF_MMENGINE).difference(torch.serialization.get_safe_globals())
-        stack.enter_context(torch.serialization.safe_globals(list(absent)))
-        before = {name: os.environ.get(name) for name in (_FORCE_SWITCH, _REFUSE_SWITCH)}
+        added = set(_SAFE_GLOBALS).difference(torch.serialization.get_safe_globals())
+        stack.enter_context(torch.serialization.safe_globals(list(added)))
+        environ = {name: os.environ.get(name) for name in (_FORCE_SWITCH, _REFUSE_SWITCH)}
         os.environ[_FORCE_SWITCH] = '1'
         os.environ.pop(_REFUSE_SWITCH, None)
         try:
             yield
         finally:
-            for name, value in before.items():
+            for name, value in environ.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
@@ -76,11 +68,10 @@ def forced_weights_only():
 
 
 def weights_only(loader):
-    """A checkpoint loader of MMEngine that reads weights only, whatever its default is.
+    """Wrap a checkpoint loader of MMEngine in `forced_weights_only`.
 
-    MMEngine leaves `weights_only` to torch, which before 2.6 means unsafe loading, downloads
-    with `weights_only` switched off, and the maintained fork falls back to unsafe loading when
-    the safe one fails. torch has a switch that overrules all of these; the loader runs under it.
+    MMEngine leaves `weights_only` to torch, whose default before 2.6 is unsafe, switches it off for
+    downloads, and its maintained fork falls back to unsafe loading.
     """
 
     @functools.wraps(loader)
@@ -97,7 +88,7 @@ def _refuse(what):
 
 
 class _DType:
-    """numpy's type of a number, of 1 to 8 bytes."""
+    """A numpy dtype of numbers of 1 to 8 bytes."""
 
     def __init__(self, name, *_) -> None:
         if not isinstance(name, str) or not re.fullmatch('b1|[iu][1248]|f[248]', name):
@@ -111,7 +102,7 @@ class _DType:
 
 
 class _Array(np.ndarray):
-    """An array of numbers, filled from the bytes in a file and nothing else."""
+    """A numpy array of numbers, filled from bytes in the file."""
 
     def __new__(cls, *args):
         _refuse(f'numpy.ndarray{args!r:.100}')
@@ -129,7 +120,7 @@ class _Array(np.ndarray):
 
 
 class _History:
-    """MMEngine's `HistoryBuffer`; the statistics that a file names are the class's already."""
+    """MMEngine's `HistoryBuffer`, whose pickled statistics are ignored."""
 
     def __new__(cls, *args):
         if args:
@@ -167,15 +158,15 @@ def _statistic(owner, name) -> None:
         _refuse(f'the attribute {name!r} of {owner!r}')
 
 
-_STATE_OF_MMENGINE = [
+_SAFE_GLOBALS = [
     (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (_statistic, 'builtins.getattr'),
     (_no_bytes, 'builtins.bytes'),
     (_Array, 'numpy.ndarray'),
     (_DType, 'numpy.dtype'),
     *(
-        (stand_in, f'{package}.multiarray.{name}')
-        for package in ('numpy.core', 'numpy._core')  # the name in numpy 1 and in numpy 2
-        for stand_in, name in ((_array, '_reconstruct'), (_number, 'scalar'))
+        (replacement, f'{package}.multiarray.{name}')
+        for package in ('numpy.core', 'numpy._core')  # of numpy 1 and numpy 2
+        for replacement, name in ((_array, '_reconstruct'), (_number, 'scalar'))
     ),
 ]

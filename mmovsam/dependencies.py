@@ -1,8 +1,7 @@
-"""Whether the OpenMMLab packages are there, in words before anything imports them.
+"""Checks that the OpenMMLab packages are installed, before anything imports them.
 
-They are no requirements of the package, since there are two families of them with the same module
-names: mmengine, mmcv and mmdet, and the maintained onedl-mmengine, onedl-mmcv and
-onedl-mmdetection.
+They are no requirements of the package, since there are two families with the same module names:
+mmengine, mmcv and mmdet, and the maintained onedl-mmengine, onedl-mmcv and onedl-mmdetection.
 """
 
 import importlib.metadata
@@ -15,12 +14,10 @@ OPERATORS = '_ext'  # the module of mmcv's compiled operators
 
 
 def require_openmmlab() -> None:
-    """Make sure that mmengine, mmdet and an mmcv with compiled operators are installed.
-
-    Nothing is imported for it.
+    """Check, without importing them, for mmengine, mmdet and an mmcv with compiled operators.
 
     Raises:
-        ImportError: Something is missing; the message says what, and the command that mends it.
+        ImportError: Something is missing; the message has the command that installs it.
     """
     extra = 'onedl' if any(map(_is_installed, ONEDL)) else 'openmmlab'
     missing = [name for name in ('mmengine', 'mmdet') if importlib.util.find_spec(name) is None]
@@ -41,10 +38,10 @@ def require_openmmlab() -> None:
 
 
 def require_operators() -> None:
-    """Make sure that mmcv's compiled operators load, PyTorch being imported already.
+    """Import mmcv's compiled operators.
 
     Raises:
-        ImportError: They are of another PyTorch; the message has the command that mends it.
+        ImportError: They are of another PyTorch; the message has the command that rebuilds them.
     """
     try:
         importlib.import_module(f'mmcv.{OPERATORS}')
@@ -56,10 +53,10 @@ def require_operators() -> None:
 
 
 def build_command() -> str:
-    """What builds mmcv for this environment, as typed into a shell."""
+    """The shell command that builds mmcv for this environment."""
     package = Path(__file__).resolve().parent
-    places = (package.parent / 'tools', package / '.mim' / 'tools')
-    tools = next((path for path in places if (path / 'build_mmcv.py').is_file()), Path('tools'))
+    folders = (package.parent / 'tools', package / '.mim' / 'tools')
+    tools = next((path for path in folders if (path / 'build_mmcv.py').is_file()), Path('tools'))
     return f'{sys.executable} {tools / "build_mmcv.py"}'
 
 

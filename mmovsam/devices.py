@@ -1,4 +1,4 @@
-"""Where a model runs, and in which precision."""
+"""Devices and precisions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ PRECISIONS = ('float32', 'bfloat16', 'float16', 'auto')
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of a name; without one the GPU if there is one that CUDA knows, else the CPU.
+    """An available device; for None or `'auto'` CUDA's GPU if there is one, else the CPU.
 
-    Apple's GPUs are not chosen: some operations of the models do not exist there.
-
-    Args:
-        name: As for `torch.device`; None or `'auto'` to choose.
+    Apple's GPUs, which lack some operations of the models, are never chosen.
 
     Raises:
         ValueError: There is no such device.
@@ -41,25 +38,22 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
 
 
 def half_precision(device: torch.device) -> torch.dtype:
-    """The type of 16 bits that a device computes with: bfloat16 where it has it, else float16."""
+    """bfloat16 if the device supports it, else float16."""
     if device.type == 'cuda' and not torch.cuda.is_bf16_supported():
         return torch.float16
     return torch.bfloat16
 
 
 def allow_tf32() -> None:
-    """Let GPUs round the factors of products in float32 to ten bits, throughout this process.
-
-    Of convolutions they do so by PyTorch's default.
-    """
+    """Allow TF32 in matrix products and convolutions throughout this process."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 
 
 def precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of a name such as `'bfloat16'`; `'auto'` is half precision on a GPU, else float32.
+    """The dtype of a name in `PRECISIONS`; `'auto'` is half precision on a GPU, else float32.
 
     Raises:
-        ValueError: It is no name of a precision.
+        ValueError: There is no such precision.
     """
     require_choice(PRECISIONS, dtype=name)
     if name == 'auto':
@@ -68,18 +62,13 @@ def precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def describe_device(device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-    """A line that says where a model runs.
-
-    Args:
-        device: Of the model.
-        dtype: Precision of its encoder.
-    """
+    """A log line about a model's device and the precision of its encoder."""
     if device.type == 'cuda':
-        where = f'{device} ({torch.cuda.get_device_name(device)})'
+        name = f'{device} ({torch.cuda.get_device_name(device)})'
     elif device.type == 'cpu':
-        where = f'cpu ({torch.get_num_threads()} threads)'
+        name = f'cpu ({torch.get_num_threads()} threads)'
         if torch.backends.mps.is_available():
-            where += '; the GPU of Apple is not used: some operations do not exist there'
+            name += '; the GPU of Apple is not used: some operations do not exist there'
     else:
-        where = str(device)
-    return f'Device: {where}, {str(dtype).removeprefix("torch.")}'
+        name = str(device)
+    return f'Device: {name}, {str(dtype).removeprefix("torch.")}'

@@ -1,4 +1,4 @@
-"""Images in HEIF containers (HEIC of phones and cameras, AVIF), which OpenCV does not read."""
+"""HEIC and AVIF images, which OpenCV does not read."""
 
 import importlib.util
 import io
@@ -12,7 +12,7 @@ _AVIF_BRANDS = {b'avif', b'avis'}
 
 
 def heif_kind(data):
-    """`'AVIF'` or `'HEIC'` by the brands at the start of an image's bytes, else None."""
+    """`'AVIF'` or `'HEIC'` by the brands at the start of image bytes, else None."""
     if data[4:8] != b'ftyp':
         return None
     end = min(int.from_bytes(data[:4], 'big'), 256)
@@ -23,15 +23,15 @@ def heif_kind(data):
 
 
 def heif_extensions():
-    """Ends of file names of those formats that can be read here."""
-    readers = ('.avif',) if features.check('avif') else ()
+    """Suffixes of the formats that can be read here."""
+    suffixes = ('.avif',) if features.check('avif') else ()
     if importlib.util.find_spec('pillow_heif'):
-        readers += '.heic', '.heif'
-    return readers
+        suffixes += '.heic', '.heif'
+    return suffixes
 
 
 def require_heif_reader(data, name):
-    """Raises a ValueError, which calls an image by its name, where a package is missing for it."""
+    """Raise a `ValueError` if a package for the image of this name is missing."""
     kind = heif_kind(data)
     if kind == 'HEIC' and not importlib.util.find_spec('pillow_heif'):
         raise ValueError(
@@ -46,19 +46,16 @@ def require_heif_reader(data, name):
 
 
 def open_heif(data):
-    """A PIL image, whose pixels are read when they are asked for.
-
-    Args:
-        data (bytes): The content of a file of a `heif_kind`.
+    """A PIL image, not decoded yet, of bytes of a `heif_kind`.
 
     Raises:
-        ValueError: Nothing reads its format.
+        ValueError: No installed package reads it.
         Exception: Whatever the broken bytes led to.
     """
     if heif_kind(data) == 'AVIF':
         return Image.open(io.BytesIO(data), formats=('AVIF',))
     require_heif_reader(data, 'The data')
-    import pillow_heif  # here: an extra, which loads its libraries
+    import pillow_heif  # an optional dependency
 
     pillow_heif.register_heif_opener()
     return Image.open(io.BytesIO(data), formats=('HEIF',))

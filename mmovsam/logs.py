@@ -1,4 +1,4 @@
-"""What a user is told by MMEngine's log, or on the screen where nothing logs yet."""
+"""Messages in MMEngine's current log, or printed if there is none."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ def warn(message: str) -> None:
 
 
 def log_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
-    """Log rows of cells with their names."""
+    """Log a table with names of columns and rows."""
     width = max(map(len, rows)) + 2
-    lines = [(' ' * width, *columns), *((f'{name:<{width}}', *row) for name, row in rows.items())]
-    text = '\n'.join(name + ''.join(f'{cell:>9}' for cell in cells) for name, *cells in lines)
-    print_log(f'\n{text}', logger='current')
+    lines = [
+        f'{name:<{width}}' + ''.join(f'{cell:>9}' for cell in cells)
+        for name, cells in [('', columns), *rows.items()]
+    ]
+    print_log('\n'.join(['', *lines]), logger='current')

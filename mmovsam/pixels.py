@@ -1,4 +1,4 @@
-"""Pixels of any depth and number of channels as networks read them: three channels of 8 bits."""
+"""Images of any depth and number of channels as three channels of 8 bits."""
 
 import cv2
 import mmcv
@@ -11,8 +11,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from .heif import heif_kind, open_heif
 
 PERCENTILES = 0.5, 99.5
-_SAMPLE = 1_000_000  # pixels that percentiles are taken of
-_STEPS = 1 / 255, 1, 256, 257  # of 8 bits in a larger type, as programs convert them
+_SAMPLE_SIZE = 1_000_000  # pixels for percentiles
+_UNITS = 1 / 255, 1, 256, 257  # factors by which programs convert 8 bits to larger types
 _ANY_DEPTH = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 ORIENTATION = 0x0112  # EXIF's tag
 TURNS = {
@@ -27,25 +27,23 @@ TURNS = {
 
 
 def to_color(pixels, value_range=None):
-    """An image of any depth in three channels of 8 bits.
+    """Convert an image to three channels of 8 bits.
 
-    8 bits stay as they are, those in a larger type too: whole numbers up to 255, or these divided
-    by 255 or multiplied by 256 or 257. Of everything else, be it 12 of 16 bits or floating-point
-    numbers, the range from the 0.5th to the 99.5th percentile of the image becomes 0 to 255, the
-    same for all channels.
+    Values of 8 bits are kept, also those in a larger type: integers up to 255, or these divided by
+    255 or multiplied by 256 or 257. Other values, such as 12 of 16 bits or floats, are scaled so
+    that the 0.5th and 99.5th percentiles of all channels become 0 and 255.
 
     Args:
-        pixels (numpy.ndarray): `(H, W)` or `(H, W, 1)`, gray; `(H, W, 2)`, gray and transparency;
-            `(H, W, 3)`; or `(H, W, 4)` with transparency, which is ignored. Whole numbers,
-            floating-point numbers or bool.
-        value_range (tuple[float, float], optional): The values that become 0 and 255, in place of
-            the percentiles, such as `(0, 4095)`. Images of uint8 are not changed by it.
+        pixels (numpy.ndarray): `(H, W)` or `(H, W, 1)` gray, `(H, W, 2)` gray and alpha,
+            `(H, W, 3)`, or `(H, W, 4)` with alpha, which is ignored. Integers, floats or bool.
+        value_range (tuple[float, float], optional): Values that become 0 and 255 instead of the
+            percentiles, such as `(0, 4095)`. It has no effect on uint8.
 
     Returns:
         numpy.ndarray: `(H, W, 3)` uint8, channels in their order.
 
     Raises:
-        ValueError: If it has another shape or type, no finite value, or the range is none.
+        ValueError: If it has another shape or type, no finite value, or the range is invalid.
     """
     low, high = checked_range(value_range) or (None, None)
     gray = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 2))
@@ -65,17 +63,7 @@ def to_color(pixels, value_range=None):
 
 
 def checked_range(value_range):
-    """A range of values, or None.
-
-    Args:
-        value_range (Sequence[float] | None): The lowest and the highest value.
-
-    Returns:
-        tuple[float, float] | None
-
-    Raises:
-        ValueError: If it is none, such as `(255, 0)`.
-    """
+    """A range as two floats, or None; a `ValueError` if it is invalid, such as `(255, 0)`."""
     if value_range is None:
         return None
     try:
@@ -91,24 +79,20 @@ def checked_range(value_range):
 
 
 def range_of(pixels):
-    """The values that are black and white in an image of more than 8 bits, see `to_color`.
+    """The values that `to_color` maps to 0 and 255 in an image of more than 8 bits.
 
-    Args:
-        pixels (numpy.ndarray): Of any shape; values that are not finite do not count.
-
-    Returns:
-        tuple[float, float]: The same value twice where there is no other.
+    Values that are not finite are ignored.
 
     Raises:
         ValueError: If none is finite.
     """
-    sample = pixels.reshape(-1)[:: max(1, pixels.size // _SAMPLE)]
+    sample = pixels.reshape(-1)[:: max(1, pixels.size // _SAMPLE_SIZE)]
     sample = sample.astype(np.result_type(pixels, np.float32))
     sample = sample[np.isfinite(sample)]
     if not len(sample):
         raise ValueError('The image has no finite value.')
-    units = (unit for unit in _STEPS if _are_counts(sample, unit))
-    unit = next((unit for unit in units if _are_counts(_distinct(pixels), unit)), None)
+    units = (unit for unit in _UNITS if _is_8_bit(sample, unit))
+    unit = next((unit for unit in units if _is_8_bit(_finite_values(pixels), unit)), None)
     low, high = np.percentile(sample, PERCENTILES) if unit is None else (0, 255 * unit)
     if low == high:
         low, high = sample.min(), sample.max()
@@ -118,57 +102,57 @@ def range_of(pixels):
 def _to_8_bits(pixels, low, high):
     if low is None:
         low, high = range_of(pixels)
-    real = np.result_type(pixels, np.float32)
-    if pixels.dtype == np.uint16:
-        return _scaled(np.arange(1 << 16, dtype=real), low, high)[pixels]
-    return _scaled(pixels.astype(real), low, high)
+    dtype = np.result_type(pixels, np.float32)
+    if pixels.dtype == np.uint16:  # by a lookup table
+        return _scale(np.arange(1 << 16, dtype=dtype), low, high)[pixels]
+    return _scale(pixels.astype(dtype), low, high)
 
 
-def _scaled(values, low, high):
+def _scale(values, low, high):
     values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     factor = 255 / (high - low) if high > low else 0
     return np.rint((np.clip(values, low, high) - low) * factor).astype(np.uint8)
 
 
-def _distinct(pixels):
-    """The finite values of an image; of 16 bits each once, which is quick."""
+def _finite_values(pixels):
+    """The finite values of an image, for uint16 the distinct ones."""
     if pixels.dtype != np.uint16:
         return pixels[np.isfinite(pixels)]
-    there = np.zeros(1 << 16, bool)
-    there[pixels] = True
-    return np.flatnonzero(there)
+    is_present = np.zeros(1 << 16, bool)
+    is_present[pixels] = True
+    return np.flatnonzero(is_present)
 
 
-def _are_counts(values, unit):
-    """Whether all values are 0 to 255 units, whole ones, and not all 0."""
-    counts = np.rint(values / unit)
-    whole = np.abs(counts * unit - values).max() <= unit / 1000
-    return whole and counts.min() >= 0 and 0 < counts.max() <= 255
+def _is_8_bit(values, unit):
+    """Whether all values are multiples of `unit` by 0 to 255, and not all 0."""
+    codes = np.rint(values / unit)
+    are_multiples = np.abs(codes * unit - values).max() <= unit / 1000
+    return are_multiples and codes.min() >= 0 and 0 < codes.max() <= 255
 
 
 def decode_image(data, value_range=None):
-    """An encoded image of any depth, turned as its EXIF says.
+    """Decode image bytes of any depth and apply the EXIF orientation.
 
     Args:
         data (bytes): The file's content.
         value_range (tuple[float, float], optional): As for `to_color`.
 
     Returns:
-        numpy.ndarray | None: `(H, W, 3)` uint8 BGR; None where OpenCV reads no image.
+        numpy.ndarray | None: `(H, W, 3)` uint8 BGR; None if OpenCV cannot decode it.
     """
     image = read_values(data)
     return None if image is None else to_color(image, value_range)
 
 
 def read_values(data):
-    """The values in an encoded image as OpenCV reads them.
+    """Decode image bytes and apply the EXIF orientation, keeping the depth.
 
     Args:
         data (bytes): The file's content.
 
     Returns:
-        numpy.ndarray | None: `(H, W, 3)` BGR of any depth, `(H, W)` of 32 bits and more; None
-        where OpenCV reads no image. HEIC and AVIF are read by Pillow, in 8 bits.
+        numpy.ndarray | None: `(H, W, 3)` BGR, `(H, W)` for 32 bits and more; None if OpenCV cannot
+        decode it. HEIC and AVIF are decoded by Pillow, in 8 bits.
     """
     if heif_kind(data):
         try:
@@ -180,7 +164,7 @@ def read_values(data):
         except Exception:
             return None
         return np.ascontiguousarray(np.asarray(image)[..., ::-1])
-    for flag in (_ANY_DEPTH, 'unchanged'):  # the first does not take gray of 32 bits
+    for flag in (_ANY_DEPTH, 'unchanged'):  # the first does not read gray of 32 bits
         try:
             image = mmcv.imfrombytes(data, flag=flag, backend='cv2')
         except cv2.error:  # a size of 0, or far too large
@@ -191,38 +175,35 @@ def read_values(data):
 
 
 def tiff_tags(file):
-    """The tags of the first image of a TIFF file that have whole numbers.
-
-    Args:
-        file (BinaryIO): From its start.
+    """The integer tags of the first image of a TIFF file, open at its start.
 
     Returns:
-        dict[int, tuple[int, ...]]: By the tags' own numbers; empty for a file of another kind, or
-            where they are broken.
+        dict[int, tuple[int, ...]]: Values by tag numbers; empty for other or damaged files.
     """
-    head = file.read(16)
+    header = file.read(16)
     try:
-        tags = ImageFileDirectory_v2(head if head[2:3] == b'+' else head[:8])  # of BigTIFF
+        is_big_tiff = header[2:3] == b'+'
+        tags = ImageFileDirectory_v2(header if is_big_tiff else header[:8])
         file.seek(tags.next)
         tags.load(file)
-        found = {tag: tags.get(tag) for tag in tags}
+        values = {tag: tags.get(tag) for tag in tags}
     except Exception:  # Pillow raises whatever the broken bytes led to
         return {}
-    found = {tag: value if isinstance(value, tuple) else (value,) for tag, value in found.items()}
+    values = {tag: value if isinstance(value, tuple) else (value,) for tag, value in values.items()}
     return {
-        tag: values
-        for tag, values in found.items()
-        if values and all(isinstance(value, int) for value in values)
+        tag: value
+        for tag, value in values.items()
+        if value and all(isinstance(number, int) for number in value)
     }
 
 
 def load_all_depths(pipeline, value_range=None):
-    """Give a pipeline's `LoadImageFromFile`, with its settings, the rule of `to_color`.
+    """Make the `LoadImageFromFile` of a pipeline convert images of any depth by `to_color`.
 
-    One that asks for another backend or other colors than OpenCV's is left alone.
+    One with another backend or color type is left alone.
 
     Args:
-        pipeline (mmengine.dataset.Compose): It is changed.
+        pipeline (mmengine.dataset.Compose): Changed in place.
         value_range (tuple[float, float], optional): As for `to_color`.
     """
     checked_range(value_range)
@@ -243,18 +224,18 @@ def _is_replaceable(loader):
 
 
 class NoImageError(ValueError):
-    """A file has no image; the message names it."""
+    """A file is no image; the message names it."""
 
 
 class _LoadAnyDepth(LoadImageFromFile):
-    """`LoadImageFromFile` for images of any depth, whose file may have been read already."""
+    """`LoadImageFromFile` for images of any depth, by path or from `img_bytes`."""
 
     def __init__(self, loader, value_range):
         vars(self).update(vars(loader))
         self.value_range = value_range
 
     def transform(self, results):
-        """As that of its base class."""
+        """Load the image into `results`."""
         path = results['img_path']
         results = dict(results)
         data = results.pop('img_bytes', None)
@@ -277,10 +258,10 @@ class _LoadAnyDepth(LoadImageFromFile):
 
 
 def upright(image):
-    """A PIL image turned as its EXIF says; as it is stored where EXIF is broken."""
+    """A PIL image with its EXIF orientation applied, if that can be read."""
     image.load()
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION))
-    except Exception:  # PIL raises whatever the broken tags led to
+    except Exception:  # Pillow raises whatever the broken tags led to
         turn = None
     return image if turn is None else image.transpose(turn)

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a sample, whichever process and worker draws them."""
+"""Seeding of random number generators."""
 
 from __future__ import annotations
 
@@ -10,24 +10,13 @@ import torch
 
 
 def derive_seed(*parts: int) -> int:
-    """A 32-bit seed, another one for all other parts.
-
-    Args:
-        *parts: Integers that are not negative.
-    """
+    """A 32-bit seed from non-negative integers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def seed_numpy_and_python(*key: int) -> int:
-    """Seed the generators of numpy and Python by a key.
-
-    Args:
-        *key: Integers that are not negative.
-
-    Returns:
-        A seed for the generator of torch.
-    """
-    # of three seeds, for numpy and torch would draw the same bits from one
+    """Seed numpy and Python by non-negative integers; returns a seed for torch."""
+    # different ones, since numpy and torch would draw the same bits from one
     seeds = np.random.SeedSequence(key).generate_state(3).tolist()
     random.seed(seeds[0])
     np.random.seed(seeds[1])
@@ -36,11 +25,11 @@ def seed_numpy_and_python(*key: int) -> int:
 
 @contextlib.contextmanager
 def seeded(seed: int | None, device: str | torch.device = 'cpu'):
-    """Seed the generators of Python, numpy and torch in a block; after it they are as before.
+    """Seed Python, numpy and torch within a block, and restore their states after it.
 
     Args:
-        seed: 32 bits; None leaves the generators alone.
-        device: Whose numbers are drawn in the block beside the CPU's.
+        seed: 32 bits; None does nothing.
+        device: A device whose generator is seeded beside the CPU's.
     """
     if seed is None:
         yield
@@ -51,7 +40,7 @@ def seeded(seed: int | None, device: str | torch.device = 'cpu'):
         seed = seed_numpy_and_python(seed)
         torch.default_generator.manual_seed(seed)
         if on_gpu:
-            with torch.cuda.device(device):  # not whichever is the current one
+            with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         try:
             yield

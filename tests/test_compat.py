@@ -76,8 +76,8 @@ def test_torchvision_with_operators_is_left_alone():
         'for name in ("nms", "qnms"):\n'
         '    own.define(name + "(Tensor d, Tensor s, float t) -> Tensor")\n'
         'own.impl("nms", lambda d, s, t: torch.tensor([7]), "CPU")\n'
-        'from mmovsam.compat import mend_torchvision\n'
-        'assert not mend_torchvision()\n'
+        'from mmovsam.compat import fix_torchvision\n'
+        'assert not fix_torchvision()\n'
         'box = torch.zeros(1, 4)\n'
         'assert torch.ops.torchvision.nms(box, box[:, 0], 0.5).item() == 7\n'
     )

@@ -41,7 +41,7 @@ def system(monkeypatch):
     monkeypatch.setattr(font_manager.fontManager, 'ttflist', own)
     installed = []
     monkeypatch.setattr(fonts, 'findSystemFonts', lambda: installed)
-    monkeypatch.setattr(fonts, '_told', set())
+    monkeypatch.setattr(fonts, '_warned_letters', set())
     caches = fonts._family, fonts._search, fonts._letters
     for cache in (*caches, font_manager.fontManager._findfont_cached):
         cache.cache_clear()
