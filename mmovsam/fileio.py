@@ -27,6 +27,9 @@ _ARCHIVES = {
     b'\x1f\x8b': 'compressed by gzip: unpack it',
     b'PK\x03\x04': 'a ZIP archive or an Office document: unpack it, or save it as text',
 }
+# read once: reading changes it for a moment, for all threads
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 CACHE_VARIABLE = 'MMOVSAM_CACHE'
 RESULTS = '.mmovsam-results'  # a file that marks folders of results
 
@@ -65,9 +68,7 @@ def atomic_path(path):
             os.close(handle)
             temporary = Path(name)
             yield temporary
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask if mode is None else stat.S_IMODE(mode))
+            temporary.chmod(0o666 & ~_UMASK if mode is None else stat.S_IMODE(mode))
             os.replace(temporary, path)
     finally:
         if temporary is not None:

@@ -26,6 +26,10 @@ TURNS = {
 }
 
 
+class NoImageError(ValueError):
+    """A file is no image; the message names it."""
+
+
 def to_color(pixels, value_range=None):
     """Convert an image to three channels of 8 bits.
 
@@ -99,37 +103,6 @@ def range_of(pixels):
     return float(low), float(high)
 
 
-def _to_8_bits(pixels, low, high):
-    if low is None:
-        low, high = range_of(pixels)
-    dtype = np.result_type(pixels, np.float32)
-    if pixels.dtype == np.uint16:  # by a lookup table
-        return _scale(np.arange(1 << 16, dtype=dtype), low, high)[pixels]
-    return _scale(pixels.astype(dtype), low, high)
-
-
-def _scale(values, low, high):
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    factor = 255 / (high - low) if high > low else 0
-    return np.rint((np.clip(values, low, high) - low) * factor).astype(np.uint8)
-
-
-def _finite_values(pixels):
-    """The finite values of an image, for uint16 the distinct ones."""
-    if pixels.dtype != np.uint16:
-        return pixels[np.isfinite(pixels)]
-    is_present = np.zeros(1 << 16, bool)
-    is_present[pixels] = True
-    return np.flatnonzero(is_present)
-
-
-def _is_8_bit(values, unit):
-    """Whether all values are multiples of `unit` by 0 to 255, and not all 0."""
-    codes = np.rint(values / unit)
-    are_multiples = np.abs(codes * unit - values).max() <= unit / 1000
-    return are_multiples and codes.min() >= 0 and 0 < codes.max() <= 255
-
-
 def decode_image(data, value_range=None):
     """Decode image bytes of any depth and apply the EXIF orientation.
 
@@ -172,6 +145,16 @@ def read_values(data):
         if image is not None:
             return image
     return None
+
+
+def upright(image):
+    """A PIL image with its EXIF orientation applied, if that can be read."""
+    image.load()
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # Pillow raises whatever the broken tags led to
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def tiff_tags(file):
@@ -223,10 +206,6 @@ def _is_replaceable(loader):
     )
 
 
-class NoImageError(ValueError):
-    """A file is no image; the message names it."""
-
-
 class _LoadAnyDepth(LoadImageFromFile):
     """`LoadImageFromFile` for images of any depth, by path or from `img_bytes`."""
 
@@ -257,11 +236,32 @@ class _LoadAnyDepth(LoadImageFromFile):
         return dict(results, img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
 
 
-def upright(image):
-    """A PIL image with its EXIF orientation applied, if that can be read."""
-    image.load()
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
-    except Exception:  # Pillow raises whatever the broken tags led to
-        turn = None
-    return image if turn is None else image.transpose(turn)
+def _to_8_bits(pixels, low, high):
+    if low is None:
+        low, high = range_of(pixels)
+    dtype = np.result_type(pixels, np.float32)
+    if pixels.dtype == np.uint16:  # by a lookup table
+        return _scale(np.arange(1 << 16, dtype=dtype), low, high)[pixels]
+    return _scale(pixels.astype(dtype), low, high)
+
+
+def _scale(values, low, high):
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    factor = 255 / (high - low) if high > low else 0
+    return np.rint((np.clip(values, low, high) - low) * factor).astype(np.uint8)
+
+
+def _finite_values(pixels):
+    """The finite values of an image, for uint16 the distinct ones."""
+    if pixels.dtype != np.uint16:
+        return pixels[np.isfinite(pixels)]
+    is_present = np.zeros(1 << 16, bool)
+    is_present[pixels] = True
+    return np.flatnonzero(is_present)
+
+
+def _is_8_bit(values, unit):
+    """Whether all values are multiples of `unit` by 0 to 255, and not all 0."""
+    codes = np.rint(values / unit)
+    are_multiples = np.abs(codes * unit - values).max() <= unit / 1000
+    return are_multiples and codes.min() >= 0 and 0 < codes.max() <= 255

@@ -6,7 +6,7 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.downloads import recorded_sha256
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.pretrained import MODELS, fetch_model, find_pretrained, read_config
-from mmovsam.vocabulary import find_classifier, names_file
+from mmovsam.vocabulary import find_classifier, is_classifier_file
 
 
 def parse_args():
@@ -38,7 +38,7 @@ def download(args):
         print(f'{address}\n    SHA-256 {recorded_sha256(address)}')
     classifier = read_config(args.name, weights=False).model.get('classifier') or {}
     source = classifier.get('classifier')
-    if source and not names_file(source) and not args.no_vocabulary:
+    if source and not is_classifier_file(source) and not args.no_vocabulary:
         found = find_classifier(source, classifier.get('text_encoder'))
         print(f'{len(found)} names are in the cache')
     print(f'Done. {args.name}: {file}')

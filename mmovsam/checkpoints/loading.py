@@ -18,12 +18,12 @@ import torch
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 
-from ..compat import forced_weights_only, weights_only
 from ..downloads import fetch, is_address
 from ..fileio import atomic_path, describe_wrong_content
 from .quantization import from_int8
 from .remote import PART, fetch_part
 from .torchscript import check_sums, is_torchscript, read_torchscript
+from .weights_only import forced_weights_only, weights_only
 
 SCHEME = 'mmovsam://'
 SUFFIXES = ('.pth', '.pt', '.safetensors')

@@ -13,7 +13,7 @@ from pycocotools import mask as mask_utils
 from ..fileio import read_text
 from ..validation import require_choice
 from ..vocabulary import novel_flags
-from ..vocabulary.names import names_of_data, read_lines
+from ..vocabulary.names import read_lines, read_structured_names
 from .images import IMG_SUFFIXES, CheckedImages
 
 _MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')  # Pillow's modes of one integer a pixel
@@ -29,7 +29,7 @@ class LabelMapDataset(CheckedImages, BaseDetDataset):
 
     Args:
         names_file (str): Text file below `data_root` whose line i, from 0, names the value i (an
-            empty line is no class); or a file for `names_of_data`. Without it value i is
+            empty line is no class); or a file for `read_structured_names`. Without it value i is
             `metainfo['classes'][i]`.
         regions (str): What an object is. `'components'`: each 8-connected component of a class.
             `'classes'`: all pixels of a class. `'instances'`: all pixels of a value, of the class
@@ -206,7 +206,7 @@ def read_label_map(path):
 
 
 def _read_names(path):
-    names = names_of_data(path)
+    names = read_structured_names(path)
     if names is None:
         names = [line.strip() for line in read_text(path).removesuffix('\n').split('\n')]
     classes = list(filter(None, names))

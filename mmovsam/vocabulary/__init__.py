@@ -1,6 +1,6 @@
-"""Class names, prompt templates, and the text classifier that CLIP makes of them."""
+"""Class names, prompt templates, and text classifiers built from them."""
 
-from .building import find_classifier, names_file
+from .building import find_classifier, is_classifier_file
 from .joining import JoinedVocabulary, join_vocabularies
 from .names import OVSAM_TEMPLATES, SIMPLE_TEMPLATES, find_templates, novel_flags, split_name
 from .photo_text import load_photo_text
@@ -21,7 +21,7 @@ __all__ = [
     'load_classifier',
     'load_photo_text',
     'load_text_encoder',
-    'names_file',
+    'is_classifier_file',
     'novel_flags',
     'save_classifier',
     'split_name',

@@ -22,7 +22,7 @@ from .vocabulary import Vocabulary
 _VERSION = 1  # part of the cache key: raise it when the same inputs give another classifier
 
 
-def names_file(classifier: str | PathLike) -> bool:
+def is_classifier_file(classifier: str | PathLike) -> bool:
     """Whether `classifier` names a classifier file, rather than a vocabulary to build one from."""
     return '://' in str(classifier) or Path(classifier).suffix in SUFFIXES
 
@@ -40,7 +40,7 @@ def find_classifier(
             `'lvis'`, `'coco'`, a text file, a registered dataset.
         text_encoder: Arguments of `load_text_encoder`; needed to build.
     """
-    if names_file(classifier):
+    if is_classifier_file(classifier):
         return load_classifier(classifier)
     vocabulary = Vocabulary.from_source(classifier)
     if text_encoder is None or not text_encoder.get('checkpoint'):

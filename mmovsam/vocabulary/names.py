@@ -128,17 +128,17 @@ def read_lines(path: str | PathLike) -> list[str]:
 
 
 def read_names(path: str | PathLike) -> list[str]:
-    """Class names of a text file with one on each line, or of a file for `names_of_data`.
+    """Class names of a text file with one on each line, or of a file for `read_structured_names`.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It has no list of names.
     """
-    names = names_of_data(path)
+    names = read_structured_names(path)
     return read_lines(path) if names is None else names
 
 
-def names_of_data(path: str | PathLike) -> list[str] | None:
+def read_structured_names(path: str | PathLike) -> list[str] | None:
     """Class names of a structured file, None for a text file of names.
 
     Structured are JSON (a list of names, an annotation file in COCO's layout, or a mapping of

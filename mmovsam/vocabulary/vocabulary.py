@@ -143,8 +143,8 @@ class Vocabulary:
         """A vocabulary from a text file with a class on each line, its synonyms after commas.
 
         Prompts may follow the names, each after a tab. Blank lines are skipped. Structured files
-        are read as well, see `mmovsam.vocabulary.names.names_of_data`. `kwargs` are those of the
-        class.
+        are read as well, see `mmovsam.vocabulary.names.read_structured_names`. `kwargs` are those
+        of the class.
 
         Raises:
             FileNotFoundError: If there is no such file.

@@ -10,7 +10,7 @@ from mmovsam.vocabulary import (
     Vocabulary,
     building,
     find_classifier,
-    names_file,
+    is_classifier_file,
 )
 from mmovsam.vocabulary.text_encoder import _build_text_model
 
@@ -72,8 +72,8 @@ def test_text_tower_of_a_file_may_change_and_is_asked_again(encoder, names, load
     assert not torch.equal(first.embeddings, find_classifier(names, encoder).embeddings)
     assert len(loads) == 2
     for name in ('a/b.safetensors', 'b.pth', 'mmovsam://x', 'hf://a/b/c'):
-        assert names_file(name)
-    assert not any(map(names_file, ('lvis', 'OVCocoDataset', 'names.txt')))
+        assert is_classifier_file(name)
+    assert not any(map(is_classifier_file, ('lvis', 'OVCocoDataset', 'names.txt')))
 
 
 @pytest.mark.parametrize('given', [None, dict(model='RN50x16')])
