@@ -19,9 +19,9 @@ class OVSAM:
     """An exported model: set an image once, prompt it many times.
 
     Args:
-        folder: What tools/export.py wrote.
+        folder: The folder that tools/export.py wrote.
         precision: 'float32' or 'int8'.
-        vocabulary: Another file of names (.npz) than the one in the folder.
+        vocabulary: A file of other names (.npz) than those in the folder.
     """
 
     def __init__(self, folder, precision='float32', vocabulary=None):
@@ -60,13 +60,13 @@ class OVSAM:
 
         Args:
             points: (P, 2) xy in pixels of the image.
-            labels: (P,), 1 on the object, 0 beside it.
+            labels: (P,), 1 for foreground, 0 for background.
             box: x1, y1, x2, y2 in pixels of the image.
 
         Returns:
             The mask (H, W) bool, its quality from 0 to 1, and the probability of each name.
         """
-        # A box is two points of the labels 2 and 3; without one, padding follows: label -1.
+        # A box is two points with labels 2 and 3; without one, a padding point has label -1.
         corners = np.reshape((0, 0) if box is None else box, (-1, 2))
         coords = np.concatenate((np.reshape(points, (-1, 2)), corners))
         kinds = [*labels, *((-1,) if box is None else (2, 3))]
@@ -80,7 +80,7 @@ class OVSAM:
         return self.full_size(logits[0, 0]), float(scores[0]), probabilities
 
     def full_size(self, logits):
-        """Low-resolution logits over the padded input as a mask of the image."""
+        """Convert low-resolution logits over the padded input to a mask of the image."""
         size = self.settings['image_size']
         image = resized(Image.fromarray(logits), (size, size))
         image = resized(image.crop((0, 0, *self.img_size)), self.ori_size)
@@ -88,10 +88,11 @@ class OVSAM:
 
 
 def to_rgb(image, value_range=None):
-    """A PIL image turned as its EXIF says, in 8 bits.
+    """Convert a PIL image to 8-bit RGB, rotated by its EXIF orientation.
 
-    Deeper gray is scaled from value_range, by default from its 0.5th to its 99.5th percentile; 8
-    bits in a larger type stay as they are. Of deeper colors PIL has the upper 8 bits.
+    Gray images of more than 8 bits are scaled from value_range, by default from their 0.5th to
+    their 99.5th percentile; 8-bit values in a larger type are kept. Of color images of more than 8
+    bits, PIL has only the upper 8 bits.
     """
     is_deep = any(';16' in str(tile) for tile in getattr(image, 'tile', ()))
     image = ImageOps.exif_transpose(image)
@@ -120,7 +121,7 @@ def to_rgb(image, value_range=None):
 
 
 def resized(image, size):
-    """Bilinear and without antialiasing, as the model was trained: pillow's resize has some."""
+    """Resize bilinearly without antialiasing, as in training, unlike pillow's resize."""
     if image.size == tuple(size):
         return image
     steps = image.width / size[0], 0, 0, 0, image.height / size[1], 0
@@ -132,8 +133,8 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('folder', help='of the export')
-    add('image')
+    add('folder', help='folder that tools/export.py wrote')
+    add('image', help='image file')
     add(
         '--box',
         nargs=4,
@@ -141,7 +142,7 @@ def parse_args():
         action='append',
         default=[],
         metavar=('X1', 'Y1', 'X2', 'Y2'),
-        help='around an object, in pixels; may be repeated, one object each',
+        help='box around an object, in pixels; repeat it for more objects',
     )
     add(
         '--points',
@@ -150,19 +151,19 @@ def parse_args():
         action='append',
         default=[],
         metavar='X,Y[,0]',
-        help='on an object, with ,0 beside it; may be repeated, one object each',
+        help='points on an object, with ,0 background points; repeat it for more objects',
     )
     add('--int8', dest='precision', action='store_const', const='int8', default='float32')
-    add('--vocabulary', metavar='FILE', help='other names than those of the export, .npz')
+    add('--vocabulary', metavar='FILE', help='.npz file of names other than those of the export')
     add(
         '--value-range',
         nargs=2,
         type=float,
         metavar=('LOW', 'HIGH'),
-        help='black and white in images of more than 8 bits (default: percentiles)',
+        help='values of black and white in images of more than 8 bits (default: percentiles)',
     )
-    add('--top', type=int, default=3, help='how many names are printed (default: 3)')
-    add('--out', metavar='FILE', help='picture to write: the image with its masks')
+    add('--top', type=int, default=3, help='number of names printed (default: 3)')
+    add('--out', metavar='FILE', help='picture to write, of the image with its masks')
     args = parser.parse_args()
     if not args.box and not args.points:
         parser.error('give a --box or --points')

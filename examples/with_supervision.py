@@ -2,7 +2,7 @@
 
 python with_supervision.py photo.jpg --boxes 326 205 406 326 --names espresso 'a red saucer'
 
-Without a photograph it takes one of scikit-image, and without boxes everything in it.
+By default, it uses a photograph from scikit-image, and segments everything if no boxes are given.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from mmovsam.apis import EXAMPLE_PHOTOS, OVSAMPredictor, segment_everything
 
 
 def detections_of_prediction(prediction):
-    """What `OVSAMPredictor` answers, for supervision.
+    """Convert a prediction of `OVSAMPredictor`.
 
     Args:
         prediction: N masks with names.
@@ -33,7 +33,7 @@ def detections_of_prediction(prediction):
 
 
 def detections_of_everything(objects):
-    """What `segment_everything(..., output_mode='mask')` answers, likewise."""
+    """Convert the result of `segment_everything(..., output_mode='mask')`."""
     if not objects:
         return sv.Detections.empty()
     corners = np.array([found['bbox'] for found in objects], np.float32)
@@ -47,8 +47,8 @@ def detections_of_everything(objects):
 
 
 def annotate(image, detections):
-    """A picture `(H, W, 3)` uint8 of the image with masks, outlines and names."""
-    by_index = sv.ColorLookup.INDEX  # one color an object: open vocabularies have no class ids
+    """Draw masks, outlines and names on an image, `(H, W, 3)` uint8."""
+    by_index = sv.ColorLookup.INDEX  # one color per object, not per class
     labels = (
         [
             f'{name} {confidence:.2f}'
@@ -69,14 +69,14 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('photo', nargs='?', help='image file; by default a photograph of scikit-image')
+    add('photo', nargs='?', help='image file; by default a photograph from scikit-image')
     add('--boxes', nargs='+', type=float, default=[], help='x1 y1 x2 y2 of each object, in pixels')
-    add('--names', nargs='+', help="words to choose from; by default the model's own")
+    add('--names', nargs='+', help="names to choose from; by default the model's own")
     add('--model', default='ovsam-photo', help='name of a pretrained model')
     add('--out', default='supervision.jpg', help='picture to write')
     args = parser.parse_args()
     if len(args.boxes) % 4:
-        parser.error(f'--boxes takes four numbers an object, not {len(args.boxes)}')
+        parser.error(f'--boxes takes four numbers per object, not {len(args.boxes)}')
     return args
 
 
