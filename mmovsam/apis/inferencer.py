@@ -42,7 +42,7 @@ from .image_input import read_image
 from .inference_results import run_lengths
 from .input_list import FileNames, list_inputs, local_file
 from .name_encoder import NameEncoder
-from .prompt_input import checked_prompts, prompted
+from .prompt_input import check_prompts, prompted
 
 
 @dataclass
@@ -276,7 +276,7 @@ class OVSAMInferencer(DetInferencer):
             return item
         prompts = [prompts] if isinstance(prompts, Mapping) else prompts
         try:
-            item.prompts = checked_prompts(prompts, item.image.shape, self.model.logit_size)
+            item.prompts = check_prompts(prompts, item.image.shape, self.model.logit_size)
         except (TypeError, ValueError) as error:
             raise type(error)(f'{item.name}: {error}') from None
         return item
