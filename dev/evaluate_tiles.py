@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from mini_world import CATEGORIES, draw_mosaic
 
 from mmovsam.apis import OVSAMPredictor, semantic_map
-from mmovsam.apis.tiles import SAME, TILE_OVERLAP, in_image, tile_boxes
+from mmovsam.apis.tiles import SAME, TILE_OVERLAP, to_image_frame, tile_boxes
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.evaluation.semantic import semantic_scores
 
@@ -34,7 +34,7 @@ def without_merging(predictor, image, size):
     for tile in tile_boxes(image.shape, size, 0):
         x1, y1, x2, y2 = tile
         things = predictor.segment_everything(image[y1:y2, x1:x2])
-        found += [in_image(thing, tile, image.shape) for thing in things]
+        found += [to_image_frame(thing, tile, image.shape) for thing in things]
     return found
 
 

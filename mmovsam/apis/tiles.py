@@ -50,7 +50,7 @@ def in_tiles(
     whole, cut = [], defaultdict(lambda: defaultdict(list))
     for number, tile in enumerate(tiles):
         for thing in look(image.window(*tile)):
-            thing = in_image(thing, tile, image.shape)
+            thing = to_image_frame(thing, tile, image.shape)
             seams = _seams(thing['bbox'], tile, image.shape, near)
             x, y, width, height = thing['bbox']
             shown = (corners[:, :2] <= (x, y)) & (corners[:, 2:] >= (x + width, y + height))
@@ -89,7 +89,7 @@ def spread(length: int, size: int, number: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in starts]
 
 
-def in_image(thing: dict, tile: Box, shape: Sequence[int]) -> dict:
+def to_image_frame(thing: dict, tile: Box, shape: Sequence[int]) -> dict:
     """What was found in a `tile`, xyxy, in the frame of its image `(H, W)`; with run lengths."""
     x1, y1, x2, y2 = tile
     left, top, width, height = thing['bbox']
