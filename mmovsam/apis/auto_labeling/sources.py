@@ -1,4 +1,4 @@
-"""Where the objects of an image come from: everything in it, names, a detector, a file of boxes."""
+"""Sources of objects: everything-mode, search by name, a detector, or a file of boxes."""
 
 from __future__ import annotations
 
@@ -24,34 +24,39 @@ from .proposals import match_images
 
 EVERYTHING = 'everything'
 FIND = 'find'
-CHOSEN_HERE = ('self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode')
-"""Arguments of the predictor's methods that are no options of a source."""
+# arguments of the predictor's methods that are not options, because sources set them
+NO_OPTIONS = 'self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode'
 
 
-class Found(NamedTuple):
-    """An object of an image."""
+class Detection(NamedTuple):
+    """An object of an image.
+
+    Attributes:
+        segmentation: Run lengths as in COCO's JSON, `counts` as text.
+        score: Of the object.
+        names: Best first; empty if the model only segments.
+        name_scores: Their probabilities.
+    """
 
     segmentation: dict
-    """Run lengths as COCO's JSON has them, `counts` as text."""
     score: float
     names: Sequence[str]
-    """The best first; none from a model that only segments."""
     name_scores: Sequence[float]
 
 
 class Source(ABC):
-    """What says which objects an image has.
+    """Finds the objects of images.
 
     Attributes:
-        settings: All that its results depend on, besides the predictor.
-        tile_size: Of large images that are looked at tile by tile; None for others.
+        settings: The settings that its results depend on, besides the predictor's.
+        tile_size: For the search of large images in tiles, or None.
     """
 
     settings: dict
     tile_size: int | None = None
 
     def read(self, path: Path, value_range: Sequence[float] | None) -> np.ndarray | LargeImage:
-        """An image as `find` takes it."""
+        """Read an image for `find`."""
         if self.tile_size is None:
             return read_image(path, value_range=value_range)
         return open_large_image(path, value_range=value_range)
@@ -59,18 +64,18 @@ class Source(ABC):
     @abstractmethod
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
-        """The objects of some images.
+    ) -> list[list[Detection]]:
+        """Find the objects of each image.
 
         Args:
-            predictor: Its images are replaced.
-            images: `(H, W, 3)` uint8 BGR, or what `read` gives, by their names.
-            top_k: How many names an object gets, at most.
+            predictor: Its current images are replaced.
+            images: `(H, W, 3)` uint8 BGR, or results of `read`, by name.
+            top_k: Number of names of each object, at most.
         """
 
 
 class EverythingSource(Source):
-    """All that `segment_everything` finds, with its `score`; `options` are its arguments."""
+    """The results of `segment_everything`; `options` are its arguments."""
 
     def __init__(self, options: Mapping) -> None:
         require_known('The prompter', options, _arguments(OVSAMPredictor.segment_everything))
@@ -80,20 +85,20 @@ class EverythingSource(Source):
 
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
+    ) -> list[list[Detection]]:
         """See `Source.find`."""
         needs_image = self.options.get('crop_layers') or self.tile_size
         return [
-            _as_found(predictor.segment_everything(top_k=top_k, **which, **self.options))
-            for which in _set_images(predictor, images, not needs_image)
+            _to_detections(predictor.segment_everything(top_k=top_k, **image, **self.options))
+            for image in _image_arguments(predictor, images, not needs_image)
         ]
 
 
 class FindSource(Source):
-    """What `OVSAMPredictor.find` finds of the names of the predictor's vocabulary.
+    """The results of `OVSAMPredictor.find` for all names of the predictor's vocabulary.
 
-    Its options are the arguments of `find`, and `detector`, whose boxes are the candidates then:
-    see `DetectorPrompter`, which keeps those of a score of 0.3 or more here.
+    Options are the arguments of `find`, and `detector`, see `DetectorPrompter`, whose boxes with a
+    score of 0.3 or more are then the candidates.
     """
 
     def __init__(self, options: Mapping) -> None:
@@ -111,24 +116,25 @@ class FindSource(Source):
 
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
+    ) -> list[list[Detection]]:
         """See `Source.find`."""
         classifier = predictor.classifier
         names = classifier.subset(range(classifier.num_classes), predictor.vocabulary)
-        found = []
-        places = _set_images(predictor, images, self.tile_size is None)
-        for (name, image), which in zip(images.items(), places):
+        detections = []
+        arguments = _image_arguments(predictor, images, self.tile_size is None)
+        for (name, image), options in zip(images.items(), arguments):
             if self.prompter is not None:
-                which['bboxes'] = _prompts(self.prompter, predictor, name, name, image)
-            found.append(_as_found(predictor.find(names, top_k=top_k, **which, **self.options)))
-        return found
+                options['bboxes'] = _prompts(self.prompter, predictor, name, name, image)
+            things = predictor.find(names, top_k=top_k, **options, **self.options)
+            detections.append(_to_detections(things))
+        return detections
 
 
 class PromptSource(Source):
-    """The masks of the boxes of a prompter, one each and in their order.
+    """A mask for each box of a prompter, in order.
 
-    The score is the root of the product of the box's and the best name's, as `OVSAM` has it by
-    default. `ids` has what the prompter calls the images, by their names; None if just so.
+    The score is the geometric mean of the box's and the best name's, the default of `OVSAM`. `ids`
+    are the prompter's image ids by image name; by default the names.
     """
 
     def __init__(
@@ -138,37 +144,37 @@ class PromptSource(Source):
 
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
+    ) -> list[list[Detection]]:
         """See `Source.find`."""
-        found = []
-        for (name, image), which in zip(images.items(), _set_images(predictor, images)):
+        detections = []
+        for (name, image), options in zip(images.items(), _image_arguments(predictor, images)):
             img_id = name if self.ids is None else self.ids.get(name)
             if img_id is None:
-                found.append([])
+                detections.append([])
                 continue
             prompts = _prompts(self.prompter, predictor, img_id, name, image)
-            options = dict(top_k=top_k, mask_format='rle', keep_logits=False)
-            pred = predictor.predict_batch(prompts, **which, **options)
+            options.update(top_k=top_k, mask_format='rle', keep_logits=False)
+            pred = predictor.predict_batch(prompts, **options)
             scores = pred.name_scores[:, 0] if pred.name_scores.shape[1] else pred.scores
             if prompts.scores is not None:
                 scores = np.sqrt(scores * prompts.scores.cpu().numpy())
-            parts = pred.masks, scores.tolist(), pred.names, pred.name_scores.tolist()
-            found.append(list(map(Found, *parts)))
-        return found
+            fields = pred.masks, scores.tolist(), pred.names, pred.name_scores.tolist()
+            detections.append(list(map(Detection, *fields)))
+        return detections
 
 
 def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]) -> Source:
-    """The source that a user names.
+    """The source of a `prompter` argument.
 
     Args:
         prompter: `'everything'`; `'find'`, see `FindSource`; a file of proposals, see
             `FilePrompter`; or a detector, see `DetectorPrompter`.
         options: Arguments of `segment_everything`, of `find`, of `DetectorPrompter`, or `filter`
             of `FilePrompter` and `annotations` of `match_images`.
-        names: What the images are called.
+        names: Names of the images.
 
     Raises:
-        FileNotFoundError: A file is missing.
+        FileNotFoundError: A file does not exist.
         ValueError: An option is unknown, or the proposals are of other images.
     """
     if str(prompter) == EVERYTHING:
@@ -178,27 +184,27 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
     settings = dict(prompter=str(prompter), options=dict(options))
     if Path(prompter).suffix in ('.json', *PICKLES):
         require_known('The prompter', options, ('annotations', 'filter'))
-        boxes = FilePrompter(prompter, filter=options.get('filter'))
-        ids = match_images(boxes.images, names, prompter, options.get('annotations'))
+        file_prompter = FilePrompter(prompter, filter=options.get('filter'))
+        ids = match_images(file_prompter.images, names, prompter, options.get('annotations'))
         settings['content'] = hashlib.sha256(Path(prompter).read_bytes()).hexdigest()
-        return PromptSource(boxes, settings, ids)
+        return PromptSource(file_prompter, settings, ids)
     require_known('The prompter', options, list(inspect.signature(DetectorPrompter).parameters)[1:])
     detector, settings['content'] = _detector(prompter, **options)
     return PromptSource(detector, settings)
 
 
-def _set_images(
-    predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], at_once: bool = True
+def _image_arguments(
+    predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], set_batch: bool = True
 ) -> list[dict]:
-    """The arguments by which the predictor's methods look at each image."""
-    if not at_once:
+    """Arguments that pass each image to the predictor's methods, or its index in a batch."""
+    if not set_batch:
         return [dict(image=image, image_format='BGR') for image in images.values()]
     predictor.set_image_batch(list(images.values()), 'BGR')
     return [dict(image_index=index) for index in range(len(images))]
 
 
-def _as_found(things: Sequence[Mapping]) -> list[Found]:
-    return [Found(*(thing[key] for key in Found._fields)) for thing in things]
+def _to_detections(things: Sequence[Mapping]) -> list[Detection]:
+    return [Detection(*(thing[key] for key in Detection._fields)) for thing in things]
 
 
 def _prompts(
@@ -210,7 +216,7 @@ def _prompts(
 
 
 def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, str]:
-    """A detector with its weights, and what tells it from others."""
+    """A detector with its weights, and its fingerprint."""
     prompter = DetectorPrompter(detector, **options)
     prompter.init_weights()
     if isinstance(getattr(prompter.detector, 'prompter', None), GTPrompter):
@@ -221,5 +227,5 @@ def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, st
 
 
 def _arguments(method: Callable) -> list[str]:
-    taken = (*CHOSEN_HERE, 'top_k')
-    return [name for name in inspect.signature(method).parameters if name not in taken]
+    names = inspect.signature(method).parameters
+    return [name for name in names if name not in (*NO_OPTIONS, 'top_k')]
