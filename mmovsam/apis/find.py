@@ -257,11 +257,7 @@ class NameScorer:
     """The probability of each queried name among the names that compete with it.
 
     These are the other names and the background, without those that may apply to the same object,
-    see `are_akin`: a cup may be a red cup.
-
-    Args:
-        queries: Classifiers of the queried names, all of one model and with names.
-        background: Classifiers of further names.
+    see `are_akin`: a cup may be a red cup. All classifiers are of one model.
     """
 
     def __init__(

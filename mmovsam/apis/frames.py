@@ -27,15 +27,14 @@ VIDEO_SUFFIXES = (
 def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
     """Read the frames of a video or an animation, or the images that `list_images` finds.
 
-    Images are sorted by name, numerically: `2.jpg` comes before `10.jpg`. Unreadable images, and
-    missing frames of a truncated video, are skipped with a warning.
+    Images are sorted by name, with numbers as numbers: `2.jpg` comes before `10.jpg`. Unreadable
+    images, and missing frames of a truncated video, are skipped with a warning.
 
     Yields:
-        A frame's name, in videos `000000.jpg`, `000001.jpg` and so on, and the frame `(H, W, 3)`
-        uint8 BGR.
+        A frame's name, in videos its index as in `000012.jpg`, and its `(H, W, 3)` uint8 BGR.
 
     Raises:
-        FileNotFoundError: The source does not exist, see also `list_images`.
+        FileNotFoundError: The source does not exist.
         ValueError: It is not a video, or no image can be read.
     """
     path = Path(source)

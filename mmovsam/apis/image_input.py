@@ -74,16 +74,9 @@ def read_image(
 def read_sent_image(
     data: bytes, name: str, max_pixels: int, value_range: Sequence[float] | None = None
 ) -> np.ndarray:
-    """Read an untrusted image from the bytes of a file.
+    """Read an untrusted image, `(H, W, 3)` uint8 RGB, from the bytes of a file.
 
-    Args:
-        data: The file's bytes.
-        name: Its name in error messages.
-        max_pixels: Maximum number of pixels; a larger image is not decoded.
-        value_range: As for `read_image`.
-
-    Returns:
-        `(H, W, 3)` uint8 RGB, with the EXIF orientation applied.
+    `name` is what error messages call it. It is not decoded if it has more than `max_pixels`.
 
     Raises:
         ValueError: The image is truncated, not an image, of another format, or too large.

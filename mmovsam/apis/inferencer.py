@@ -47,25 +47,15 @@ from .prompt_input import check_prompts, prompted
 
 @dataclass
 class _Input:
-    """An input of a batch.
+    """An input of a batch."""
 
-    Attributes:
-        name: For messages: the file or URL, or a number.
-        is_file: Whether it is a file or a URL.
-        stem: File name, without suffix, of its results in `out_dir`.
-        image: `(H, W, 3)` uint8 BGR.
-        packed: The pipeline's result.
-        prompts: Those passed to the call.
-        error: Why it cannot be read.
-    """
-
-    name: str
-    is_file: bool
-    stem: str
-    image: np.ndarray | None = None
-    packed: dict | None = None
+    name: str  # for messages: the file or URL, or a number
+    is_file: bool  # or a URL
+    stem: str  # of its result files
+    image: np.ndarray | None = None  # (H, W, 3) uint8 BGR
+    packed: dict | None = None  # the pipeline's result
     prompts: Prompts | None = None
-    error: Exception | None = None
+    error: Exception | None = None  # why it cannot be read
 
 
 class OVSAMInferencer(DetInferencer):

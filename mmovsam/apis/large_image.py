@@ -20,16 +20,10 @@ COMPRESSION, PHOTOMETRIC = 259, 262  # TIFF tags
 
 
 class LargeImage:
-    """An image that is read window by window.
+    """An image that is read window by window, of fewer than 2**32 pixels.
 
-    Args:
-        read: Maps `y1, y2, x1, x2` to pixels `(h, w)` or `(h, w, C)`.
-        shape: `(H, W)`.
-        image_format: `'RGB'` or `'BGR'`, the channel order of `read`.
-        value_range: As for `read_image`; by default percentiles of some windows.
-
-    Raises:
-        ValueError: The image has 2**32 pixels or more, which COCO's run lengths cannot count.
+    `read` maps `y1, y2, x1, x2` to pixels `(h, w)` or `(h, w, C)`; `shape` is `(H, W)`. Without a
+    `value_range`, see `read_image`, it is estimated from some windows.
     """
 
     def __init__(
@@ -73,16 +67,12 @@ class LargeImage:
 def open_large_image(
     image, image_format: str = 'RGB', value_range: Sequence[float] | None = None
 ) -> LargeImage:
-    """Open an image for reading by windows; arguments as for `read_image`.
+    """Open an image for reading by windows; arguments and errors as of `read_image`.
 
     TIFF and similar files are read at full resolution by tifffile if it is installed
     (`mmovsam[large-images]`), arrays (`numpy.memmap`, zarr, HDF5) by slicing. All other images are
     decoded as a whole, and so are TIFF files with an EXIF orientation or other colors than gray and
     RGB.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is truncated, not an image, or too large.
     """
     if isinstance(image, LargeImage):
         return image

@@ -22,11 +22,11 @@ class NameEncoder:
     name or two at a time. Thread-safe.
 
     Args:
-        vocabulary: The model's classifier, or None.
-        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None for no text encoder.
+        vocabulary: The model's classifier, if it has one.
+        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`, if there is one.
         max_names: Maximum length of a typed list.
-        built: Prebuilt classifiers by title. A name's embeddings are taken from the model's
-            classifier, else from the first of these that has it.
+        built: Prebuilt classifiers by title; the model's comes before them, the first before the
+            others, where several have a name.
     """
 
     def __init__(
@@ -82,31 +82,30 @@ class NameEncoder:
         for classifier in self.built.values():
             if tuple(names) == classifier.names:
                 return classifier
-        by_words: dict[Words, str] = {}
+        unique: dict[Words, str] = {}
         for name in names:
-            by_words.setdefault(split_name(name), name)
-        if not by_words:
+            unique.setdefault(split_name(name), name)
+        if not unique:
             raise ValueError('There is no name: give at least one.')
-        if len(by_words) > self.max_names:
+        if len(unique) > self.max_names:
             raise ValueError(
-                f'{len(by_words)} names are more than the {self.max_names} that fit: leave some '
-                'out.'
+                f'{len(unique)} names are more than the {self.max_names} that fit: leave some out.'
             )
-        typed = [words for words in by_words if words not in self._built]
+        typed = [words for words in unique if words not in self._built]
         with self._lock:
-            new = {words: by_words[words] for words in typed if words not in self._encoded}
+            new = {words: unique[words] for words in typed if words not in self._encoded}
             if new:
                 self._encoded.update(zip(new, self._encode(list(new.values()))))
             encoded = {words: (self._encoded[words], True) for words in typed}
             if len(self._encoded) > max(CACHE_SIZE, self.max_names):
                 self._encoded = {words: self._encoded[words] for words in typed}
-        classes = (encoded.get(words) or self._built[words] for words in by_words)
+        classes = (encoded.get(words) or self._built[words] for words in unique)
         class_embeddings, novel = zip(*classes)
         embeddings, biases = zip(*class_embeddings)
         bias = torch.cat(biases)
         return TextClassifier(
             torch.cat(embeddings),
-            tuple(by_words.values()),
+            tuple(unique.values()),
             novel,
             tuple(map(len, embeddings)),
             bias if bias.any() else None,

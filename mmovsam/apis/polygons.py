@@ -16,18 +16,16 @@ SMALL = 30  # pixels; masks smaller than a square of this side have less toleran
 def mask_to_polygons(mask: np.ndarray, tolerance: float | None = None) -> list[np.ndarray]:
     """Convert a mask to polygons, one for each 8-connected component.
 
-    Holes are connected to the outline by lines of zero width, there and back, so that filling the
-    polygon leaves them out.
+    Holes are connected to the outline by lines of zero width, so that filling leaves them out.
 
     Args:
         mask: `(H, W)` bool.
-        tolerance: Maximum distance in pixels of the polygon from the mask's outline
-            (Douglas-Peucker). With 0 pycocotools converts the polygons back to the same mask; by
-            default `TOLERANCE`, and less for masks smaller than `SMALL`.
+        tolerance: Maximum distance in pixels from the mask's outline (Douglas-Peucker), with 0
+            none; by default `TOLERANCE`, and less for masks smaller than `SMALL`.
 
     Returns:
-        Polygons `(P, 2)` float64 xy, P at least 3, closed from the last to the first point. Pixel x
-        covers x to x + 1, as in COCO. An empty list for an empty mask.
+        Polygons `(P, 2)` float64 xy, P at least 3, without a repeated last point. Pixel x covers x
+        to x + 1, as in COCO.
     """
     return [joined(rings) for rings in _components(mask, tolerance)]
 

@@ -46,17 +46,10 @@ class Prediction:
 
 
 class PredictionWriter:
-    """Collects the N masks of an image, chunk after chunk, in a `Prediction`.
+    """Collects the `num` masks of an image, chunk after chunk, in a `Prediction`.
 
-    Args:
-        num: N.
-        metainfo: `img_shape` and `ori_shape` of the image.
-        input_size: Side of the network's input.
-        logit_size: Side of low-resolution logits; 0 to drop them.
-        names: Class names.
-        top_k: Number of names of each mask, at most.
-        mask_format: `'tensor'`, `'rle'` or `'logits'`.
-        keep_regions: Whether to keep the embeddings of the masks.
+    `metainfo` has `img_shape` and `ori_shape`; `logit_size` is the side of low-resolution logits, 0
+    to drop them; `mask_format` is `'tensor'`, `'rle'` or `'logits'`.
     """
 
     def __init__(

@@ -28,21 +28,16 @@ def in_tiles(
     tile_overlap: float = TILE_OVERLAP,
     by_name: bool = False,
 ) -> list[dict]:
-    """Search all tiles of an image and merge the results in the frame of the image.
+    """Search the tiles of an image and merge the results, in the frame of the image.
+
+    `search` maps a tile, `(h, w, 3)` uint8 BGR, to dicts as of `segment_everything`, with run
+    lengths. In the results `crop_box` is the tile, or the box around all merged tiles.
 
     An object that a tile border cuts is dropped if another tile has it with fewer cuts; so cut
-    pieces remain only of objects larger than the overlap. Pieces of two tiles are merged if their
-    IoU where the tiles overlap is above 0.5, best pairs first, at most one piece of each tile. The
-    merged object has the union of the masks, and other fields of the largest piece. Duplicates of
-    objects that several tiles show whole are kept.
-
-    Args:
-        image: The image.
-        search: Maps a tile, `(h, w, 3)` uint8 BGR, to dicts as of `segment_everything`, with run
-            lengths. In the results, `crop_box` is the tile, or the box around all merged tiles.
-        tile_size: Side of the tiles in pixels of the image.
-        tile_overlap: Minimum overlap of neighboring tiles, as a fraction of their side.
-        by_name: Whether to merge pieces of the same name only.
+    pieces remain only of objects larger than the overlap. Pieces of two tiles, of the same name if
+    `by_name`, are merged if their IoU where the tiles overlap is above 0.5, best pairs first, at
+    most one piece of each tile. The merged object has the union of the masks, and other fields of
+    the largest piece. Duplicates of objects that several tiles show whole are kept.
     """
     tiles = list(tile_boxes(image.shape, tile_size, tile_overlap))
     corners = np.array(tiles)

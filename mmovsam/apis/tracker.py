@@ -27,27 +27,16 @@ ARRAYS = 'bbox', 'logits', 'embeddings', 'velocity'  # fields of a track
 
 @dataclass
 class Track:
-    """A tracked object.
+    """A tracked object with its last mask."""
 
-    Attributes:
-        track_id: From 1.
-        name: Its name, or None.
-        bbox: Of its last mask, `(4,)` xyxy in pixels.
-        mask: Its last mask as run lengths.
-        logits: Its last mask as logits `(h, w)`.
-        embeddings: `(2, D)` normalized region embeddings of the first and the latest frame.
-        velocity: `(2,)`, how far the box's center moved in the last frame.
-        missed: Number of frames since it was last seen.
-    """
-
-    track_id: int
+    track_id: int  # from 1
     name: str | None
-    bbox: np.ndarray
-    mask: dict
-    logits: np.ndarray
-    embeddings: Tensor
-    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    missed: int = 0
+    bbox: np.ndarray  # (4,) xyxy in pixels
+    mask: dict  # run lengths
+    logits: np.ndarray  # (h, w)
+    embeddings: Tensor  # (2, D) normalized, of the first and the latest frame
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))  # of the box's center
+    missed: int = 0  # frames since it was last seen
 
     def update(self, pred: Prediction, row: int, with_embedding: bool) -> None:
         """Take a mask of a new frame, and its embedding as the latest if that is reliable."""

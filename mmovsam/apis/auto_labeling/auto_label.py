@@ -167,10 +167,8 @@ def _unfinished_batches(
     done = {name for name, location in journal.open(overwrite).items() if not location.failed}
     unfinished = [batch for batch in batches if not done.issuperset(batch)]
     if done and progress:
-        print(
-            f'An unfinished run goes on with the {sum(map(len, unfinished))} images that it has '
-            'left.'
-        )
+        num_left = sum(map(len, unfinished))
+        print(f'An unfinished run goes on with the {num_left} images that it has left.')
     return unfinished
 
 

@@ -28,19 +28,10 @@ MAX_RUN = 1 << RUN_BITS[-1]
 def mask_regions(
     mask: np.ndarray, label: Label, to_name: str, score: float, note: str, page: int | None = None
 ) -> list[dict]:
-    """Convert a mask to regions of its label's type.
+    """Convert a mask `(H, W)` bool to regions of its label's type, one for each polygon.
 
-    Args:
-        mask: `(H, W)` bool.
-        label: Its label.
-        to_name: Name of the `<Image>`.
-        score: Score of the regions.
-        note: Text shown with the regions.
-        page: Index of the image in an `<Image valueList="...">`.
-
-    Returns:
-        One region for a brush mask or a rectangle, one for each polygon, see `mask_to_polygons`;
-        none for an empty mask.
+    `to_name` is the name of the `<Image>`, `note` a text shown with the regions, and `page` the
+    index in an `<Image valueList="...">`. An empty mask has no region.
     """
     height, width = mask.shape
     if not mask.any():

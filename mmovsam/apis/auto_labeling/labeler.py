@@ -67,11 +67,9 @@ class Labeler:
             return repr(error)
 
     def label(self, batch: Mapping[str, np.ndarray | LargeImage | str]) -> list[dict]:
-        """Label a batch of images, results of `read` by name.
+        """Records, see `formats`, of a batch of images, which are results of `read` by name.
 
-        Returns:
-            A record for each image, see `formats`; for unreadable images its `file_name` and
-            `error`.
+        Those of unreadable images have `file_name` and `error`.
         """
         errors = {name: image for name, image in batch.items() if isinstance(image, str)}
         images = {name: image for name, image in batch.items() if name not in errors}

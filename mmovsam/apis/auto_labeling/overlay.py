@@ -25,18 +25,11 @@ def draw_objects(
     palette: str | Sequence[Sequence[int]] = 'random',
     font: str | PathLike | None = None,
 ) -> np.ndarray:
-    """Draw the objects of an image, each in the color of its class.
+    """Draw the objects of a record, see `formats`, on an image `(H, W, 3)` uint8 BGR.
 
-    Args:
-        image: `(H, W, 3)` uint8 BGR.
-        objects: Those of a record, see `formats`.
-        names: Class names.
-        font_size: In points for a picture 1,000 pixels high; by default chosen for the picture.
-        palette: As for MMDetection's `get_palette`.
-        font: See `mmovsam.fonts.font_families`.
-
-    Returns:
-        `(F * H, F * W, 3)` uint8 BGR, enlarged by F if the image is small.
+    Colors are those of the classes, whose `names` are given, by MMDetection's `get_palette`. The
+    font size is in points for a picture 1,000 pixels high; see `mmovsam.fonts.font_families` for
+    `font`. Small images are enlarged.
     """
     height, width = image.shape[:2]
     factor = max(1, MIN_SIZE // max(height, width))

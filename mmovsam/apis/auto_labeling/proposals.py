@@ -26,15 +26,8 @@ def match_images(
     one in a file name: 139 matches `000000000139.jpg`. File names match with more or fewer folders
     and without suffix: `val/1.jpg`, `1.jpg` and `1` all match `data/val/1.jpg`.
 
-    Args:
-        keys: Image ids or file names of the proposals.
-        names: Names of the images.
-        source: The file, for messages.
-        annotations: A COCO file.
-
     Returns:
-        Keys by names, without images that have no key. A warning counts these, and keys that match
-        no image.
+        Keys by names. A warning counts images without a key, and keys that match no image.
 
     Raises:
         ValueError: The COCO file has no `images`, no key matches, a key matches several images, or

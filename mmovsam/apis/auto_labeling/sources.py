@@ -29,18 +29,11 @@ NO_OPTIONS = 'self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 
 
 
 class Detection(NamedTuple):
-    """An object of an image.
+    """An object of an image."""
 
-    Attributes:
-        segmentation: Run lengths as in COCO's JSON, `counts` as text.
-        score: Of the object.
-        names: Best first; empty if the model only segments.
-        name_scores: Their probabilities.
-    """
-
-    segmentation: dict
+    segmentation: dict  # run lengths as in COCO's JSON, `counts` as text
     score: float
-    names: Sequence[str]
+    names: Sequence[str]  # best first; empty if the model only segments
     name_scores: Sequence[float]
 
 
@@ -50,10 +43,12 @@ class Source(ABC):
     Attributes:
         settings: The settings that its results depend on, besides the predictor's.
         tile_size: For the search of large images in tiles, or None.
+        needs_pixels: Whether `_detect` needs the image itself rather than its features.
     """
 
     settings: dict
     tile_size: int | None = None
+    needs_pixels: bool = False
 
     def read(self, path: Path, value_range: Sequence[float] | None) -> np.ndarray | LargeImage:
         """Read an image for `find`."""
@@ -61,17 +56,29 @@ class Source(ABC):
             return read_image(path, value_range=value_range)
         return open_large_image(path, value_range=value_range)
 
-    @abstractmethod
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
     ) -> list[list[Detection]]:
-        """Find the objects of each image.
+        """Find the objects, with up to `top_k` names, of each image.
 
-        Args:
-            predictor: Its current images are replaced.
-            images: `(H, W, 3)` uint8 BGR, or results of `read`, by name.
-            top_k: Number of names of each object, at most.
+        Images are `(H, W, 3)` uint8 BGR, or results of `read`, by name. The current images of the
+        predictor are replaced.
         """
+        if self.needs_pixels:
+            arguments = [dict(image=image, image_format='BGR') for image in images.values()]
+        else:
+            predictor.set_image_batch(list(images.values()), 'BGR')
+            arguments = [dict(image_index=index) for index in range(len(images))]
+        return [
+            self._detect(predictor, name, image, dict(options, top_k=top_k))
+            for (name, image), options in zip(images.items(), arguments)
+        ]
+
+    @abstractmethod
+    def _detect(
+        self, predictor: OVSAMPredictor, name: str, image: np.ndarray, options: dict
+    ) -> list[Detection]:
+        """The objects of an image; `options` pass it to the predictor's methods."""
 
 
 class EverythingSource(Source):
@@ -81,17 +88,13 @@ class EverythingSource(Source):
         require_known('The prompter', options, _arguments(OVSAMPredictor.segment_everything))
         self.options = dict(options)
         self.tile_size = self.options.get('tile_size')
+        self.needs_pixels = bool(self.options.get('crop_layers') or self.tile_size)
         self.settings = dict(prompter=EVERYTHING, options=self.options)
 
-    def find(
-        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Detection]]:
-        """See `Source.find`."""
-        needs_image = self.options.get('crop_layers') or self.tile_size
-        return [
-            _to_detections(predictor.segment_everything(top_k=top_k, **image, **self.options))
-            for image in _image_arguments(predictor, images, not needs_image)
-        ]
+    def _detect(
+        self, predictor: OVSAMPredictor, name: str, image: np.ndarray, options: dict
+    ) -> list[Detection]:
+        return _to_detections(predictor.segment_everything(**options, **self.options))
 
 
 class FindSource(Source):
@@ -107,6 +110,7 @@ class FindSource(Source):
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
         self.tile_size = self.options.get('tile_size')
+        self.needs_pixels = self.tile_size is not None
         detector = self.options.pop('detector', None)
         self.prompter = None
         if detector is not None:
@@ -114,20 +118,14 @@ class FindSource(Source):
                 raise ValueError('Give a detector or a tile_size: tiles take no boxes.')
             self.prompter, self.settings['content'] = _detector(detector, score_thr=0.3)
 
-    def find(
-        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Detection]]:
-        """See `Source.find`."""
+    def _detect(
+        self, predictor: OVSAMPredictor, name: str, image: np.ndarray, options: dict
+    ) -> list[Detection]:
         classifier = predictor.classifier
         names = classifier.subset(range(classifier.num_classes), predictor.vocabulary)
-        detections = []
-        arguments = _image_arguments(predictor, images, self.tile_size is None)
-        for (name, image), options in zip(images.items(), arguments):
-            if self.prompter is not None:
-                options['bboxes'] = _prompts(self.prompter, predictor, name, name, image)
-            things = predictor.find(names, top_k=top_k, **options, **self.options)
-            detections.append(_to_detections(things))
-        return detections
+        if self.prompter is not None:
+            options['bboxes'] = _prompts(self.prompter, predictor, name, name, image)
+        return _to_detections(predictor.find(names, **options, **self.options))
 
 
 class PromptSource(Source):
@@ -142,36 +140,27 @@ class PromptSource(Source):
     ) -> None:
         self.prompter, self.settings, self.ids = prompter, settings, ids
 
-    def find(
-        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Detection]]:
-        """See `Source.find`."""
-        detections = []
-        for (name, image), options in zip(images.items(), _image_arguments(predictor, images)):
-            img_id = name if self.ids is None else self.ids.get(name)
-            if img_id is None:
-                detections.append([])
-                continue
-            prompts = _prompts(self.prompter, predictor, img_id, name, image)
-            options.update(top_k=top_k, mask_format='rle', keep_logits=False)
-            pred = predictor.predict_batch(prompts, **options)
-            scores = pred.name_scores[:, 0] if pred.name_scores.shape[1] else pred.scores
-            if prompts.scores is not None:
-                scores = np.sqrt(scores * prompts.scores.cpu().numpy())
-            fields = pred.masks, scores.tolist(), pred.names, pred.name_scores.tolist()
-            detections.append(list(map(Detection, *fields)))
-        return detections
+    def _detect(
+        self, predictor: OVSAMPredictor, name: str, image: np.ndarray, options: dict
+    ) -> list[Detection]:
+        img_id = name if self.ids is None else self.ids.get(name)
+        if img_id is None:
+            return []
+        prompts = _prompts(self.prompter, predictor, img_id, name, image)
+        pred = predictor.predict_batch(prompts, mask_format='rle', keep_logits=False, **options)
+        scores = pred.name_scores[:, 0] if pred.name_scores.shape[1] else pred.scores
+        if prompts.scores is not None:
+            scores = np.sqrt(scores * prompts.scores.cpu().numpy())
+        fields = pred.masks, scores.tolist(), pred.names, pred.name_scores.tolist()
+        return list(map(Detection, *fields))
 
 
 def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]) -> Source:
-    """The source of a `prompter` argument.
+    """The source for a `prompter` argument, and images of the given names.
 
-    Args:
-        prompter: `'everything'`; `'find'`, see `FindSource`; a file of proposals, see
-            `FilePrompter`; or a detector, see `DetectorPrompter`.
-        options: Arguments of `segment_everything`, of `find`, of `DetectorPrompter`, or `filter`
-            of `FilePrompter` and `annotations` of `match_images`.
-        names: Names of the images.
+    It is `'everything'`, with arguments of `segment_everything` as options; `'find'`, see
+    `FindSource`; a file of proposals, with `filter` of `FilePrompter` and `annotations` of
+    `match_images`; or a detector, with arguments of `DetectorPrompter`.
 
     Raises:
         FileNotFoundError: A file does not exist.
@@ -191,16 +180,6 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
     require_known('The prompter', options, list(inspect.signature(DetectorPrompter).parameters)[1:])
     detector, settings['content'] = _detector(prompter, **options)
     return PromptSource(detector, settings)
-
-
-def _image_arguments(
-    predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], set_batch: bool = True
-) -> list[dict]:
-    """Arguments that pass each image to the predictor's methods, or its index in a batch."""
-    if not set_batch:
-        return [dict(image=image, image_format='BGR') for image in images.values()]
-    predictor.set_image_batch(list(images.values()), 'BGR')
-    return [dict(image_index=index) for index in range(len(images))]
 
 
 def _to_detections(things: Sequence[Mapping]) -> list[Detection]:
