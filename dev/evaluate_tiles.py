@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from mini_world import CATEGORIES, draw_mosaic
 
 from mmovsam.apis import OVSAMPredictor, semantic_map
-from mmovsam.apis.tiles import SAME, TILE_OVERLAP, in_image, tile_boxes
+from mmovsam.apis.tiles import SAME_OBJECT_IOU, TILE_OVERLAP, to_image_frame, tile_boxes
 from mmovsam.engine.command_line import readable_errors
 from mmovsam.evaluation.semantic import semantic_scores
 
@@ -34,7 +34,7 @@ def without_merging(predictor, image, size):
     for tile in tile_boxes(image.shape, size, 0):
         x1, y1, x2, y2 = tile
         things = predictor.segment_everything(image[y1:y2, x1:x2])
-        found += [in_image(thing, tile, image.shape) for thing in things]
+        found += [to_image_frame(thing, tile, image.shape) for thing in things]
     return found
 
 
@@ -71,12 +71,12 @@ def count(scene, found, size):
     masks = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in scene.masks]
     ious = coco_mask.iou(masks, [thing['segmentation'] for thing in found], [0] * len(found))
     ious = np.reshape(ious, (len(masks), len(found)))
-    rows, columns = linear_sum_assignment(-ious * (ious > SAME))
+    rows, columns = linear_sum_assignment(-ious * (ious > SAME_OBJECT_IOU))
     counts = np.zeros((2, 4))
     across = np.array([crosses(mask, size, scene.image.shape) for mask in masks])
     counts[:, 0] = len(masks), across.sum()
     for row, column in zip(rows, columns):
-        if ious[row, column] > SAME:
+        if ious[row, column] > SAME_OBJECT_IOU:
             name = CATEGORIES[scene.category_ids[row] - 1].name
             hit = 1, found[column]['name'] == name, ious[row, column]
             counts[0, 1:] += hit

@@ -1,4 +1,4 @@
-"""What Python code calls."""
+"""The Python API: predictor, inferencer, everything-mode, tracking, labeling."""
 
 from ..models.prepare import prepare_for_inference
 from .auto_labeling import auto_label
@@ -8,7 +8,8 @@ from .loading import EXAMPLE_PHOTOS, ExamplePhoto
 from .prediction import Prediction
 from .predictor import OVSAMPredictor
 from .tidying import label_map, non_overlapping, semantic_map
-from .track import Tracker, track
+from .track import track
+from .tracker import Tracker
 
 __all__ = [
     'EXAMPLE_PHOTOS',

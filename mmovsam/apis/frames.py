@@ -1,4 +1,4 @@
-"""The frames of a clip: images of a folder, or of a video."""
+"""Reads the frames of a clip: a video, an animation, or a folder of images."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ VIDEO_SUFFIXES = (
 
 
 def read_frames(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
-    """The frames of a video that OpenCV reads or of an animation, or images by their names.
+    """Read the frames of a video or an animation, or the images that `list_images` finds.
 
-    Numbers in names count as such: `2.jpg` comes before `10.jpg`. Images that cannot be read, and
-    what is missing of a video, are left out with a warning.
+    Images are sorted by name, with numbers as numbers: `2.jpg` comes before `10.jpg`. Unreadable
+    images, and missing frames of a truncated video, are skipped with a warning.
 
     Yields:
-        The name of a frame, of a video such as `000012.jpg`, counted from 0; and `(H, W, 3)` uint8
-        BGR.
+        A frame's name, in videos its index as in `000012.jpg`, and its `(H, W, 3)` uint8 BGR.
 
     Raises:
-        FileNotFoundError: There is nothing of that name, see also `list_images`.
-        ValueError: It is no video, or no image can be read.
+        FileNotFoundError: The source does not exist.
+        ValueError: It is not a video, or no image can be read.
     """
     path = Path(source)
     if path.suffix.lower() in ANIMATIONS and path.is_file() and _num_frames(path) > 1:
@@ -80,21 +79,23 @@ def _animation(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             yield f'{number:06d}.jpg', np.ascontiguousarray(frame[..., ::-1])
 
 
-def _in_order(item: tuple[str, Path]) -> list[str | int]:
-    parts = re.split(r'(\d+)', item[0])
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
-
-
 def _images(source: str | PathLike) -> Iterator[tuple[str, np.ndarray]]:
-    error, is_any = None, False
-    for name, file in sorted(list_images(source).items(), key=_in_order):
+    errors, num_images = [], 0
+    for name, file in sorted(list_images(source).items(), key=lambda item: _natural_key(item[0])):
         try:
             image = read_image(file)
-        except (OSError, ValueError) as reason:
-            error = error or reason
-            warn(f'{reason} It is left out.')
+        except (OSError, ValueError) as error:
+            errors.append(error)
+            warn(f'{error} It is left out.')
             continue
-        is_any = True
+        num_images += 1
         yield name, image
-    if not is_any:
-        raise error
+    if not num_images:
+        raise errors[0]
+
+
+def _natural_key(name: str) -> list[str | int]:
+    """A sort key that compares numbers as numbers."""
+    tokens = re.split(r'(\d+)', name)
+    tokens[1::2] = map(int, tokens[1::2])
+    return tokens

@@ -1,7 +1,8 @@
-"""Encoded images: made once for all prompts, remembered, and kept in files."""
+"""Image features: encoded once for all prompts, cached, and saved to files."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -26,14 +27,14 @@ FORMAT = 'mmovsam image features, version 1'
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """What the encoder makes of one image.
+    """An image's features.
 
     Attributes:
         features: A batch of one.
         ori_shape: `(H, W)` of the image.
-        img_shape: `(H, W)` of it in the network's input.
+        img_shape: `(H, W)` of the resized image in the network's input.
         scale_factor: Factors `(w, h)` from the former to the latter.
-        candidates: The latest masks that were looked for in it without knowing names, by how, see
+        candidates: Masks of the latest search in this image, by its settings, see
             `mmovsam.apis.find`.
     """
 
@@ -45,26 +46,25 @@ class EncodedImage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the tensors take, and that `candidates` about take."""
-        things = [thing for found in self.candidates.values() for thing in found]
-        tensors = list(_named(self.features).values())
-        for thing in things:
-            tensors += thing.get('regions') or ()
-        texts = sum(len(thing['segmentation']['counts']) + 1000 for thing in things)
-        return texts + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        """Bytes of memory of the features and, as an estimate, the candidates."""
+        size = sum(tensor.nbytes for tensor in _to_state_dict(self.features).values())
+        for candidate in itertools.chain.from_iterable(self.candidates.values()):
+            size += len(candidate['segmentation']['counts']) + 1000
+            size += sum(tensor.nbytes for tensor in candidate.get('regions') or ())
+        return size
 
     @property
     def metainfo(self) -> dict:
-        """As data samples have it."""
+        """The shapes and the scale factor, as in a data sample's metainfo."""
         return dict(
             ori_shape=self.ori_shape, img_shape=self.img_shape, scale_factor=self.scale_factor
         )
 
 
 class ImageEncoder:
-    """Encodes images by an OVSAM and remembers the latest `cache_size` of them.
+    """Encodes images with an OVSAM and caches the latest `cache_size` of them, by content.
 
-    An image is recognized by its content. The weights of the model are taken to stay as they are.
+    The weights of the model must not change.
 
     Raises:
         ValueError: `cache_size` is negative.
@@ -79,30 +79,27 @@ class ImageEncoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return next(self.model.parameters()).device
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells encoders apart by their weights and settings."""
+        """Hash of the encoder's weights and settings."""
         model = self.model
-        parts = (model.backbone, model.neck, model.region_neck, model.high_res_neck)
-        parts += (model.data_preprocessor,)
-        about = [None if part is None else module_fingerprint(part) for part in parts]
+        modules = model.backbone, model.neck, model.region_neck, model.high_res_neck
+        modules += (model.data_preprocessor,)
+        values = [None if module is None else module_fingerprint(module) for module in modules]
         if model.encoder_dtype is not None:
-            about.append(str(model.encoder_dtype))
-        return hash_of(about)
+            values.append(str(model.encoder_dtype))
+        return hash_of(values)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
-        """Encode images, `(H, W, 3)` uint8 BGR of any sizes.
-
-        All are one batch but those that are remembered.
-        """
+        """Encode images, `(H, W, 3)` uint8 BGR of any sizes, in one batch, or take the cached."""
         resized = [self.resize(dict(img=image)) for image in images]
-        keys = [self._key(each) for each in resized]
+        keys = [self._key(results) for results in resized]
         encoded = {key: self.recent[key] for key in keys if key in self.recent}
-        missing = {key: each for key, each in zip(keys, resized) if key not in encoded}
+        missing = {key: results for key, results in zip(keys, resized) if key not in encoded}
         if missing:
             encoded.update(zip(missing, self._encode(list(missing.values()))))
         for key in dict.fromkeys(keys):
@@ -112,13 +109,12 @@ class ImageEncoder:
             self.recent.popitem(last=False)
         return [encoded[key] for key in keys]
 
-    def _key(self, resized: dict) -> str:
-        content = torch.from_numpy(np.ascontiguousarray(resized['img']))
-        about = [tensor_digest(content), resized['img_shape'], resized['ori_img'].shape]
-        return hash_of([*about, self.device])
+    def _key(self, results: dict) -> str:
+        pixels = tensor_digest(torch.from_numpy(np.ascontiguousarray(results['img'])))
+        return hash_of([pixels, results['img_shape'], results['ori_img'].shape, self.device])
 
     def encode_tensor(self, image: Tensor, ori_shape: tuple[int, int]) -> EncodedImage:
-        """Encode an image, `(3, h, w)` BGR in the network's frame; it is not remembered."""
+        """Encode a resized image, `(3, h, w)` BGR; it is not cached."""
         height, width = ori_shape
         img_shape = tuple(image.shape[1:])
         scale_factor = img_shape[1] / width, img_shape[0] / height
@@ -129,29 +125,25 @@ class ImageEncoder:
         return self.model.extract_feat(data['inputs'])
 
     def _encode(self, resized: list[dict]) -> list[EncodedImage]:
-        features = self._features(
-            [
-                torch.from_numpy(np.ascontiguousarray(each['img'].transpose(2, 0, 1)))
-                for each in resized
-            ]
-        )
+        pixels = (np.ascontiguousarray(results['img'].transpose(2, 0, 1)) for results in resized)
+        features = self._features(list(map(torch.from_numpy, pixels)))
         return [
             EncodedImage(
-                # of its own memory: one that is remembered must not keep the others
+                # a copy: a cached image must not keep the memory of the whole batch
                 features.image(index).map(torch.clone) if len(resized) > 1 else features,
-                tuple(each['ori_img'].shape[:2]),
-                tuple(each['img_shape'][:2]),
-                tuple(each['scale_factor']),
+                tuple(results['ori_img'].shape[:2]),
+                tuple(results['img_shape'][:2]),
+                tuple(results['scale_factor']),
             )
-            for index, each in enumerate(resized)
+            for index, results in enumerate(resized)
         ]
 
     def save(self, images: Sequence[EncodedImage], path: str | PathLike) -> None:
-        """Write encoded images to a safetensors file, whole or not at all."""
+        """Write encoded images to a safetensors file, atomically."""
         tensors = {
             f'{index}.{name}': tensor
             for index, image in enumerate(images)
-            for name, tensor in _named(image.features).items()
+            for name, tensor in _to_state_dict(image.features).items()
         }
         metadata = dict(
             format=FORMAT,
@@ -162,11 +154,11 @@ class ImageEncoder:
         save_safetensors(tensors, path, metadata)
 
     def load(self, path: str | PathLike) -> list[EncodedImage]:
-        """Read what `save` wrote.
+        """Read a file of `save`.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is damaged, something else, or of another model.
+            ValueError: The file is damaged, of another format, or of another model.
         """
         require_file(path, 'file of features', 'Write it with save_features.')
         if Path(path).suffix != '.safetensors':
@@ -187,31 +179,27 @@ class ImageEncoder:
                 raise ValueError('the checksum is another')
             return [
                 EncodedImage(
-                    _unnamed(tensors, index).map(lambda tensor: tensor.to(self.device)),
-                    *(tuple(about[key]) for key in ('ori_shape', 'img_shape', 'scale_factor')),
+                    _from_state_dict(tensors, index).map(lambda tensor: tensor.to(self.device)),
+                    *(tuple(metainfo[k]) for k in ('ori_shape', 'img_shape', 'scale_factor')),
                 )
-                for index, about in enumerate(json.loads(meta['images']))
+                for index, metainfo in enumerate(json.loads(meta['images']))
             ]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f'{path} is damaged ({error}). Encode the images again.') from None
 
 
-def _named(features: ImageFeatures) -> dict[str, Tensor]:
-    named = {'embedding': features.embedding}
-    if features.stage4 is not None:
-        named['stage4'] = features.stage4
-    if features.inputs is not None:
-        named['inputs'] = features.inputs
-    for group in ('region_maps', 'high_res_maps'):
-        for level, tensor in enumerate(getattr(features, group)):
-            named[f'{group}.{level}'] = tensor
-    return named
+def _to_state_dict(features: ImageFeatures) -> dict[str, Tensor]:
+    tensors = {name: getattr(features, name) for name in ('embedding', 'stage4', 'inputs')}
+    for name in ('region_maps', 'high_res_maps'):
+        levels = enumerate(getattr(features, name))
+        tensors.update((f'{name}.{level}', tensor) for level, tensor in levels)
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
-def _unnamed(tensors: dict[str, Tensor], index: int) -> ImageFeatures:
-    def maps(group: str) -> tuple[Tensor, ...]:
-        levels = (f'{index}.{group}.{level}' for level in range(len(tensors)))
-        return tuple(tensors[name] for name in levels if name in tensors)
+def _from_state_dict(tensors: dict[str, Tensor], index: int) -> ImageFeatures:
+    def maps(name: str) -> tuple[Tensor, ...]:
+        keys = (f'{index}.{name}.{level}' for level in range(len(tensors)))
+        return tuple(tensors[key] for key in keys if key in tensors)
 
     return ImageFeatures(
         tensors[f'{index}.embedding'],
@@ -223,6 +211,6 @@ def _unnamed(tensors: dict[str, Tensor], index: int) -> ImageFeatures:
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
-    named = sorted(tensors.items())
-    about = [(name, list(tensor.shape), str(tensor.dtype)) for name, tensor in named]
-    return hash_of([about, tensor_digest(tensor for _, tensor in named)])
+    items = sorted(tensors.items())
+    layout = [(name, list(tensor.shape), str(tensor.dtype)) for name, tensor in items]
+    return hash_of([layout, tensor_digest(tensor for _, tensor in items)])

@@ -1,4 +1,4 @@
-"""Images as people give or send them, all read as MMDetection's pipelines read files."""
+"""Reads images from files, bytes, arrays and PIL images, as MMDetection's pipelines do."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..heif import heif_kind, open_heif, require_heif_reader
 from ..pixels import decode_image, tiff_tags, to_color, upright
 from ..validation import require_file
 
-FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # PIL knows others that start programs
-TIFF_SIZE = 256, 257  # tags: width and height
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')  # some of Pillow's others start programs
+TIFF_SIZE = 256, 257  # tags of width and height
 
 
 def read_image(
     image, image_format: str = 'RGB', value_range: Sequence[float] | None = None
 ) -> np.ndarray:
-    """An image in the channel order and orientation of MMDetection's pipelines.
+    """Read an image as MMDetection's `LoadImageFromFile` does.
 
-    Files are read as `LoadImageFromFile` reads them: turned as their EXIF says, gray ones in three
-    equal channels, transparency ignored, deeper ones than 8 bits by `mmovsam.pixels.to_color`. HEIC
-    is read with the extra `heic`, AVIF where Pillow does. Arrays and PIL images are treated alike.
+    The EXIF orientation is applied, grayscale is converted to three channels, transparency is
+    ignored, and images of more than 8 bits are converted by `mmovsam.pixels.to_color`. HEIC needs
+    the extra `heic`, AVIF a Pillow that reads it.
 
     Args:
-        image: `(H, W)` or `(H, W, C)` with 1 to 4 channels of any depth, a PIL image, a file, an
-            open one, or the bytes of one.
+        image: `(H, W)` or `(H, W, C)` with 1 to 4 channels of any depth, a PIL image, a file name,
+            an open file, or the bytes of a file.
         image_format: `'RGB'` or `'BGR'`, the channel order of an array.
         value_range: The values that are black and white in images of more than 8 bits, such as
             `(0, 4095)`; by default the 0.5th and the 99.5th percentile of each.
@@ -40,7 +40,7 @@ def read_image(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is truncated, no image, or has no finite value.
+        ValueError: The image is truncated, not an image, or has no finite value.
     """
     if image_format not in ('RGB', 'BGR'):
         raise ValueError(f"image_format is 'RGB' or 'BGR', not {image_format!r}.")
@@ -74,19 +74,12 @@ def read_image(
 def read_sent_image(
     data: bytes, name: str, max_pixels: int, value_range: Sequence[float] | None = None
 ) -> np.ndarray:
-    """Read an image that is not trusted, from the bytes of a file that somebody sends.
+    """Read an untrusted image, `(H, W, 3)` uint8 RGB, from the bytes of a file.
 
-    Args:
-        data: The file's bytes.
-        name: What errors call it.
-        max_pixels: How many it may have. What has more is not decoded.
-        value_range: As for `read_image`.
-
-    Returns:
-        `(H, W, 3)` uint8 RGB, turned as its EXIF says.
+    `name` is what error messages call it. It is not decoded if it has more than `max_pixels`.
 
     Raises:
-        ValueError: It is truncated, no image, of another format, or too large.
+        ValueError: The image is truncated, not an image, of another format, or too large.
     """
     limit = f'the limit here is {max_pixels / 1e6:g} million pixels. Make it smaller.'
     require_heif_reader(data, name)
@@ -99,9 +92,9 @@ def read_sent_image(
     except Image.DecompressionBombError as error:
         raise ValueError(f'{name} is too large ({error}); {limit}') from None
     except (OSError, ValueError, SyntaxError, EOFError, RuntimeError):
-        tags = tiff_tags(io.BytesIO(data))  # Pillow has no colors of 32 bits
+        tags = tiff_tags(io.BytesIO(data))  # Pillow reads no colors of 32 bits
         width, height = (tags.get(tag, (0,))[0] for tag in TIFF_SIZE)
-        if data[:4] == b'\x89PNG' and len(data) > 24:  # nor texts of more than a megabyte
+        if data[:4] == b'\x89PNG' and len(data) > 24:  # and no text chunks above a megabyte
             width, height = struct.unpack('>II', data[16:24])
         if not width * height:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Files, folders, addresses and arrays in; masks with names, pictures and JSON out."""
+"""Batch inference from files, folders, URLs or arrays to masks with names, pictures and JSON."""
 
 from __future__ import annotations
 
@@ -42,53 +42,52 @@ from .image_input import read_image
 from .inference_results import run_lengths
 from .input_list import FileNames, list_inputs, local_file
 from .name_encoder import NameEncoder
-from .prompt_input import checked_prompts, prompted
+from .prompt_input import check_prompts, prompted
 
 
 @dataclass
-class _Item:
-    """An input on its way through the inferencer."""
+class _Input:
+    """An input of a batch."""
 
-    name: str  # as messages call it: the file or address, or a number
-    is_file: bool
-    stem: str  # of its files in `out_dir`
+    name: str  # for messages: the file or URL, or a number
+    is_file: bool  # or a URL
+    stem: str  # of its result files
     image: np.ndarray | None = None  # (H, W, 3) uint8 BGR
-    packed: dict | None = None  # what the pipeline makes of it
+    packed: dict | None = None  # the pipeline's result
     prompts: Prompts | None = None
-    error: Exception | None = None  # why there is no image
+    error: Exception | None = None  # why it cannot be read
 
 
 class OVSAMInferencer(DetInferencer):
-    """Segment and name what is prompted in many images, by the conventions of MMDetection's own.
+    """Segments and names prompted objects in many images; OVSAM's `DetInferencer`.
 
-    What comes out for an image is what `model.test_step` gives for it. Prompts come from the
-    config's prompter (a detector, a grid, a file), or with the call.
+    Predictions are those of `model.test_step`. Prompts come from the config's prompter (a detector,
+    a grid, a file), or are passed to the call.
 
     Args:
-        model: A config, its file, the name of one of the package's, such as
-            `'mini/ovsam_mini_rtmdet.py'`, or that of a pretrained model, such as
-            `'ovsam-lvis-rn50x16'`.
-        weights: File of weights, their address, or the name of a pretrained model; by default the
+        model: A config, its file, the name of a config of the package, such as
+            `'mini/ovsam_mini_rtmdet.py'`, or of a pretrained model, such as `'ovsam-lvis-rn50x16'`.
+        weights: A file of weights, its URL, or the name of a pretrained model; by default the
             config's `load_from`.
-        device: As for `torch.device`; by default the best that there is.
-        scope: Of MMEngine's registries.
-        palette: Colors of the classes in pictures, as for `DetInferencer`; by default random ones.
-        show_progress: Whether there is a bar.
-        prompter: Config of a prompter in place of the config's own, such as
+        device: As for `torch.device`; by default the best available.
+        scope: Scope of MMEngine's registries.
+        palette: Colors of the classes in pictures, as for `DetInferencer`; by default random.
+        show_progress: Whether to show a progress bar.
+        prompter: Config of a prompter that replaces the config's, such as
             `dict(type='GridPrompter')`.
-        detector: Or a detector whose boxes with a score of 0.3 or more are the prompts, as
-            `DetectorPrompter` takes it.
+        detector: Or a detector, see `DetectorPrompter`, whose boxes with a score of 0.3 or more are
+            the prompts.
         value_range: The values that are black and white in images of more than 8 bits, such as
             `(0, 4095)`; by default percentiles of each image, see `mmovsam.pixels.to_color`.
-        font: Of names in pictures: an installed family or a file; by default whichever fonts of the
-            system have the letters.
+        font: Font of names in pictures, an installed family or a file; by default the system's
+            fonts that have the letters.
 
     Raises:
-        FileNotFoundError: Config or weights are not there.
+        FileNotFoundError: Config or weights do not exist.
         TypeError: The model takes no prompts.
-        ValueError: Nothing names weights, they are not of this model, or there are both a prompter
-            and a detector.
-        DownloadError: Weights cannot be fetched.
+        ValueError: There are no weights, they do not fit the model, or both a prompter and a
+            detector are given.
+        DownloadError: Weights cannot be downloaded.
     """
 
     preprocess_kwargs = {'prompts'}
@@ -123,7 +122,7 @@ class OVSAMInferencer(DetInferencer):
         if weights is None and not names_all_weights(cfg.model):
             raise ValueError('The config names no weights (load_from): give weights=...')
         cfg.setdefault('visualizer', dict(type='DetLocalVisualizer'))
-        cfg.visualizer.vis_backends = None  # pictures are kept by this class alone
+        cfg.visualizer.vis_backends = None  # this class alone saves pictures
         with safe_loading():
             super().__init__(cfg, weights and str(weights), device, scope, palette, show_progress)
         if not isinstance(self.model, PromptedDetector):
@@ -134,13 +133,7 @@ class OVSAMInferencer(DetInferencer):
         self._name_encoder = NameEncoder(text_encoder=cfg.get('text_encoder'))
 
     def set_vocabulary(self, names: Sequence[str] | Vocabulary | TextClassifier) -> None:
-        """Change what things may be called, from the next call on.
-
-        Raises:
-            TypeError: The names are a single string, or are no strings.
-            ValueError: No names, a name twice, no text encoder to read them with, or a model that
-                segments only.
-        """
+        """Replace the class names, see `OVSAMPredictor.set_vocabulary`."""
         self.model.set_vocabulary(self._name_encoder.encode(names))
 
     def __call__(
@@ -152,43 +145,42 @@ class OVSAMInferencer(DetInferencer):
         prompts: Prompts | Mapping | Sequence | None = None,
         **kwargs,
     ) -> dict:
-        """Segment and name what is prompted in images.
+        """Segment and name prompted objects in images.
 
-        An input that cannot be read stops nothing: a warning names it and the reason, and in its
-        place is a result without instances that has the reason as `error`. If no input can be read,
-        the reason of the first is raised.
+        An input that cannot be read is reported in a warning, and gets a result without instances
+        that has the reason as `error`; if none can be read, the first reason is raised.
 
         Args:
-            inputs: One of these, or a list of them: a file; a folder, whose images and those of all
-                folders in it come by name; a glob such as `'photos/**/*.jpg'`; the address of a
-                file (`http://`, `https://`, `file://`, or what else MMEngine reads); an array
-                `(H, W, 3)` uint8 BGR, as `mmcv.imread` reads it; a PIL image.
-            batch_size: Images that the model gets at once.
-            out_dir: Folder for pictures, `vis/NAME.jpg` (`.png` for such a file), and, with
-                `no_save_pred=False`, a JSON for each image, `preds/NAME.json`. NAME is that of the
-                file, where two have the same with `_2` behind it, or for an array its number.
-            prompts: In place of the prompter, in pixels of each image: `Prompts`, or a dict as for
-                `OVSAMPredictor.predict`, for every image; or a list with, for each image, such a
-                one or a list of dicts.
+            inputs: One of these, or a list of them: a file; a folder, with its subfolders; a glob
+                such as `'photos/**/*.jpg'`; a URL (`http://`, `https://`, `file://`, or another
+                that MMEngine reads); an array `(H, W, 3)` uint8 BGR, as of `mmcv.imread`; a PIL
+                image.
+            batch_size: Number of images that the model gets at once.
+            out_dir: Folder for pictures, `vis/NAME.jpg` (`.png` for PNG files), and, with
+                `no_save_pred=False`, a JSON for each image, `preds/NAME.json`. NAME is the file's
+                name, with a number if it occurs twice, or an array's index.
+            prompts: Prompts in pixels of each image, in place of the prompter: `Prompts`, or a dict
+                as for `OVSAMPredictor.predict`, for all images; or a list that has one of these or
+                a list of dicts for each image.
             kwargs: As for `DetInferencer`: `return_vis`, `show`, `wait_time`, `no_save_vis`,
                 `draw_pred`, `pred_score_thr`, `return_datasamples`, `print_result`, `no_save_pred`.
 
         Returns:
-            `predictions`, a dict for each image in their order, ready for JSON: `labels`, `names`,
-            `scores`, `bboxes` (xyxy in pixels), `masks` (COCO's run-length encoding), and of a
-            model with names `topk_labels`, `topk_names` and `topk_scores`; `img_path` for files,
-            `error` where there is no image. And `visualization`, the pictures `(H, W, 3)` uint8 RGB
-            if they are wanted, None for one without an image.
+            `predictions`, a dict for each image, ready for JSON, with `labels`, `names`, `scores`,
+            `bboxes` (xyxy in pixels), `masks` (COCO's run-length encoding); `topk_labels`,
+            `topk_names` and `topk_scores` if the model has a vocabulary; `img_path` for files;
+            `error` if the image cannot be read. And, if requested, `visualization`, pictures
+            `(H, W, 3)` uint8 RGB, or None for an image that cannot be read.
 
         Raises:
-            FileNotFoundError: There is no such file or folder, or a glob fits nothing.
-            TypeError: Prompts are of another kind.
-            ValueError: A folder has no images, none can be read, a prompt is out of place, the
-                prompter needs annotations, or a picture would replace its image.
+            FileNotFoundError: A file or folder does not exist, or a glob matches nothing.
+            TypeError: Prompts are of another type.
+            ValueError: A folder has no images, none can be read, a prompt is invalid, the prompter
+                needs annotations, or a picture would overwrite its image.
         """
         return super().__call__(inputs, batch_size, out_dir=str(out_dir), prompts=prompts, **kwargs)
 
-    # Setting up
+    # Hooks of DetInferencer: setup
 
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: ConfigDict
@@ -203,32 +195,32 @@ class OVSAMInferencer(DetInferencer):
     def _init_pipeline(self, cfg: ConfigDict) -> Compose:
         return inference_pipeline(cfg, value_range=self.value_range)
 
-    # Before the model
+    # Hooks of DetInferencer: before the model
 
     def _inputs_to_list(self, inputs) -> list:
         return list_inputs(inputs)
 
     def preprocess(
         self, inputs: list, batch_size: int = 1, prompts: Prompts | Mapping | Sequence | None = None
-    ) -> Iterator[tuple[list[_Item], list[_Item]]]:
-        """Read the images of one batch after the other; each is for pictures and for the model."""
+    ) -> Iterator[tuple[list[_Input], list[_Input]]]:
+        """Read images batch by batch; each batch is yielded for `visualize` and for `forward`."""
         require_at_least(1, batch_size=batch_size)
-        given = self._given_prompts(prompts, len(inputs))
+        all_prompts = self._prompts_by_image(prompts, len(inputs))
         names = FileNames()
         errors = []
         for start in range(0, len(inputs), batch_size):
             with ExitStack() as files:
-                batch = slice(start, start + batch_size)
-                items = [
-                    self._read(*source_and_prompts, names, files)
-                    for source_and_prompts in zip(inputs[batch], given[batch])
+                chunk = slice(start, start + batch_size)
+                batch = [
+                    self._read(source, prompts, names, files)
+                    for source, prompts in zip(inputs[chunk], all_prompts[chunk])
                 ]
-                yield items, items
-            errors += [item.error for item in items if item.error is not None]
+                yield batch, batch
+            errors += [item.error for item in batch if item.error is not None]
         if len(errors) == len(inputs) > 0:
             raise errors[0]
 
-    def _given_prompts(self, prompts, count: int) -> list:
+    def _prompts_by_image(self, prompts, count: int) -> list:
         if prompts is None:
             if isinstance(self.model.prompter, (GTPrompter, type(None))):
                 raise ValueError(
@@ -251,7 +243,7 @@ class OVSAMInferencer(DetInferencer):
             )
         return list(prompts)
 
-    def _read(self, source, prompts, names: FileNames, files: ExitStack) -> _Item:
+    def _read(self, source, prompts, names: FileNames, files: ExitStack) -> _Input:
         is_file = isinstance(source, str)
         if is_file:
             name, stem = source, names.name(source)
@@ -259,7 +251,7 @@ class OVSAMInferencer(DetInferencer):
             stem = names.name(f'{self.num_predicted_imgs:08d}')
             name = f'image {stem}'
             self.num_predicted_imgs += 1
-        item = _Item(name, is_file, stem)
+        item = _Input(name, is_file, stem)
         try:
             path = files.enter_context(local_file(source)) if is_file else source
             item.image = read_image(path, 'BGR', self.value_range)
@@ -276,39 +268,39 @@ class OVSAMInferencer(DetInferencer):
             return item
         prompts = [prompts] if isinstance(prompts, Mapping) else prompts
         try:
-            item.prompts = checked_prompts(prompts, item.image.shape, self.model.logit_size)
+            item.prompts = check_prompts(prompts, item.image.shape, self.model.logit_size)
         except (TypeError, ValueError) as error:
             raise type(error)(f'{item.name}: {error}') from None
         return item
 
-    # The model
+    # Hooks of DetInferencer: the model
 
     @torch.no_grad()
-    def forward(self, inputs: list[_Item]) -> list[DetDataSample]:
-        """Run the model on a batch; what could not be read gets a sample without instances."""
-        read = [item for item in inputs if item.error is None]
-        samples = iter(self._predict(read) if read else ())
-        results = []
+    def forward(self, inputs: list[_Input]) -> list[DetDataSample]:
+        """Run the model on a batch; unreadable images get data samples without instances."""
+        readable = [item for item in inputs if item.error is None]
+        predictions = iter(self._predict(readable) if readable else ())
+        data_samples = []
         for item in inputs:
-            sample = next(samples) if item.error is None else _no_instances(item.error)
+            sample = next(predictions) if item.error is None else _empty_sample(item.error)
             sample.set_metainfo(dict(out_name=item.stem))
             if item.is_file:
                 sample.set_metainfo(dict(img_path=item.name))
-            results.append(sample)
-        return results
+            data_samples.append(sample)
+        return data_samples
 
-    def _predict(self, items: list[_Item]) -> list[DetDataSample]:
-        batch = {key: [item.packed[key] for item in items] for key in ('inputs', 'data_samples')}
-        if items[0].prompts is None:
+    def _predict(self, inputs: list[_Input]) -> list[DetDataSample]:
+        batch = {key: [item.packed[key] for item in inputs] for key in ('inputs', 'data_samples')}
+        if inputs[0].prompts is None:
             return self.model.test_step(batch)
-        with prompted(self.model, [item.prompts for item in items]):
+        with prompted(self.model, [item.prompts for item in inputs]):
             return self.model.test_step(batch)
 
-    # After the model
+    # Hooks of DetInferencer: after the model
 
     def visualize(
         self,
-        inputs: list[_Item],
+        inputs: list[_Input],
         preds: list[DetDataSample],
         return_vis: bool = False,
         show: bool = False,
@@ -322,20 +314,20 @@ class OVSAMInferencer(DetInferencer):
         out_dir = '' if no_save_vis else img_out_dir
         if not (show or return_vis or out_dir):
             return None
-        names = self._class_names()
-        names = names and tuple(map(as_text, names))
-        self.visualizer.dataset_meta = dict(self.model.dataset_meta, classes=names)
+        classes = self._classes()
+        classes = classes and tuple(map(as_text, classes))
+        self.visualizer.dataset_meta = dict(self.model.dataset_meta, classes=classes)
         pictures = []
         for item, sample in zip(inputs, preds):
             if item.error is not None:
                 pictures.append(None)
                 continue
-            shown = drawable(sample, pred_score_thr)
-            use_fonts(self.visualizer, self._names_of(shown.pred_instances.labels), self.font)
+            sample = drawable(sample, pred_score_thr)
+            use_fonts(self.visualizer, self._names(sample.pred_instances.labels), self.font)
             self.visualizer.add_datasample(
                 item.stem,
                 item.image[..., ::-1],
-                shown,
+                sample,
                 draw_gt=False,
                 draw_pred=draw_pred,
                 show=show,
@@ -355,41 +347,41 @@ class OVSAMInferencer(DetInferencer):
         return pictures if return_vis else None
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict:
-        """The instances of an image as numbers and text, see `__call__`; also as a file."""
-        found = data_sample.pred_instances
+        """The instances of an image as a dict for JSON, see `__call__`; also written to a file."""
+        instances = data_sample.pred_instances
         keys = ('img_path', 'error')
         result = {key: data_sample.get(key) for key in keys if key in data_sample}
         result.update(
-            labels=found.labels.tolist(),
-            names=self._names_of(found.labels),
-            scores=found.scores.tolist(),
-            bboxes=found.bboxes.tolist(),
-            masks=run_lengths(found.masks),
+            labels=instances.labels.tolist(),
+            names=self._names(instances.labels),
+            scores=instances.scores.tolist(),
+            bboxes=instances.bboxes.tolist(),
+            masks=run_lengths(instances.masks),
         )
-        if 'topk_labels' in found:
+        if 'topk_labels' in instances:
             result.update(
-                topk_labels=found.topk_labels.tolist(),
-                topk_names=[self._names_of(labels) for labels in found.topk_labels],
-                topk_scores=found.topk_scores.tolist(),
+                topk_labels=instances.topk_labels.tolist(),
+                topk_names=list(map(self._names, instances.topk_labels)),
+                topk_scores=instances.topk_scores.tolist(),
             )
         if pred_out_dir and 'error' not in result:
             file = Path(pred_out_dir, 'preds', f'{data_sample.get("out_name")}.json')
             write_atomic(file, json.dumps(result))
         return result
 
-    def _class_names(self) -> Sequence[str] | None:
-        """What labels mean: the vocabulary's, or for a model without names the detector's."""
+    def _classes(self) -> Sequence[str] | None:
+        """Class names: the vocabulary's, or the detector's if the model only segments."""
         if self.model.classifier is None:
             return getattr(self.model.prompter, 'classes', None)
         return self.model.dataset_meta.get('classes')
 
-    def _names_of(self, labels: Tensor) -> list[str]:
-        known = self._class_names()
-        return [known[label] if known else str(label) for label in labels.tolist()]
+    def _names(self, labels: Tensor) -> list[str]:
+        classes = self._classes()
+        return [classes[label] if classes else str(label) for label in labels.tolist()]
 
 
-def _no_instances(error: Exception) -> DetDataSample:
-    """The result for an image that could not be read."""
+def _empty_sample(error: Exception) -> DetDataSample:
+    """The result for an unreadable image."""
     sample = DetDataSample(metainfo=dict(error=str(error)))
     sample.pred_instances = InstanceData(
         labels=torch.zeros(0, dtype=torch.long),

@@ -1,4 +1,4 @@
-"""Which images there are in what somebody hands over, and what their results are called."""
+"""Lists the images of files, folders, globs and URLs, and names the files of their results."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from ..heif import heif_extensions
 from ..logs import warn
 from ..vocabulary.names import read_lines
 
-OTHER_FORMATS = (
+UNREADABLE_SUFFIXES = (
     *('.gif', '.avif', '.heic', '.heif', '.jxl', '.jp2', '.svg', '.psd', '.exr', '.hdr', '.dcm'),
     *('.cr2', '.cr3', '.nef', '.arw', '.dng', '.raf', '.orf', '.rw2', '.jfif', '.jpe', '.tga'),
 )
-SYSTEMS = ('@eaDir', '__MACOSX', '#recycle', '$RECYCLE.BIN')  # thumbnails, and what was deleted
+SYSTEM_FOLDERS = ('@eaDir', '__MACOSX', '#recycle', '$RECYCLE.BIN')
 
 
 def list_inputs(inputs: Any) -> list:
-    """The images of files, folders, globs, addresses, arrays, or lists of these.
+    """The images of a file, folder, glob, URL, array, or a list of these.
 
-    Each is text for a file or an address, else what was given. A folder's, and those of all folders
-    in it, are sorted by name; see `walk_images`. A folder or a glob without any is an error.
+    Files and URLs are strings, other inputs are returned as they are. Images of a folder and its
+    subfolders are sorted by name, see `walk_images`. A folder or a glob without images is an error.
     """
     if isinstance(inputs, (list, tuple, Iterator)) and not hasattr(inputs, 'read'):
         return [image for entry in inputs for image in list_inputs(entry)]
@@ -51,10 +51,10 @@ def list_inputs(inputs: Any) -> list:
             raise ValueError(f'The folder {source} has no images ({", ".join(IMG_EXTENSIONS)}).')
         return images
     if glob.has_magic(source) and not os.path.exists(source):
-        found = sorted(str(file) for file in _fitting(source)[1] if file.is_file())
-        if not found:
+        files = sorted(str(file) for file in _glob(source)[1] if file.is_file())
+        if not files:
             raise FileNotFoundError(f'No file fits {source}. The working folder is {Path.cwd()}.')
-        return found
+        return files
     return [on_disk(source)]
 
 
@@ -65,40 +65,38 @@ def list_images(
 
     Args:
         source: A folder, see `walk_images`; a glob such as `'photos/*/*.jpg'` (`**` for any depth);
-            one image; or a text file (`.txt`) with a path on each line, relative to its folder.
-        leave_out: Folders whose images do not count, such as those of pictures made of others.
+            an image; or a text file (`.txt`) with a path on each line, relative to its folder.
+        leave_out: Folders to exclude, such as those of result pictures.
 
     Returns:
-        Paths by their names, in the order of these. A name is the path relative to the folder, to
-        what comes before a glob's first wildcard, or to the list; with `/` on every system.
+        Paths by name, sorted. A name is the path relative to the folder, to the part of a glob
+        before its first wildcard, or to the text file's folder; with `/` on every system.
 
     Raises:
-        FileNotFoundError: There is nothing of that name.
-        ValueError: There is no image in it, or the list has a line twice.
+        FileNotFoundError: The source does not exist.
+        ValueError: It has no images, or the text file has a line twice.
     """
     root, paths = _find(source)
-    unwanted = {Path(folder).resolve() for folder in leave_out}
-    if unwanted:  # where a link stands counts, not where it leads
-        paths = (p for p in paths if unwanted.isdisjoint((p.parent.resolve() / p.name).parents))
-    # Both are absolute, so that there is a way from one to the other.
-    root = Path(os.path.abspath(root))
+    excluded = {Path(folder).resolve() for folder in leave_out}
+    if excluded:  # the location of a link counts, not its target
+        paths = (p for p in paths if excluded.isdisjoint((p.parent.resolve() / p.name).parents))
     names = {}
     for path in paths:
-        name = Path(os.path.relpath(os.path.abspath(path), root)).as_posix()
+        name = Path(os.path.relpath(path, root)).as_posix()
         if name in names:
             raise ValueError(f'{source} names {name} twice; leave one out')
         names[name] = path
     if not names:
-        made = f' besides those in {", ".join(map(str, leave_out))}' if unwanted else ''
+        besides = f' besides those in {", ".join(map(str, leave_out))}' if excluded else ''
         raise ValueError(
-            f'{source} has no images{made}. A folder or a glob is searched for '
+            f'{source} has no images{besides}. A folder or a glob is searched for '
             f'{", ".join(IMG_EXTENSIONS)}; other files can be named in a .txt file, one on a line.'
         )
     return dict(sorted(names.items()))
 
 
 def _find(source: str | os.PathLike) -> tuple[Path, Iterator[Path]]:
-    """The folder that names start in, and the images."""
+    """The folder that names are relative to, and the images."""
     path = Path(source)
     if path.is_dir():
         return path, walk_images(path)
@@ -111,68 +109,67 @@ def _find(source: str | os.PathLike) -> tuple[Path, Iterator[Path]]:
         raise FileNotFoundError(
             f'There is no folder, glob or file {source}. The working folder is {Path.cwd()}.'
         )
-    fixed, found = _fitting(source)
-    return fixed, (file for file in found if _is_image_name(file.name) and file.is_file())
+    root, files = _glob(source)
+    return root, (file for file in files if _is_image_name(file.name) and file.is_file())
 
 
-def _fitting(pattern: str | os.PathLike) -> tuple[Path, Iterator[Path]]:
-    """What comes before a glob's first wildcard, and what fits it outside of folders of results."""
-    fixed = Path(pattern)
-    while glob.has_magic(str(fixed)):
-        fixed = fixed.parent
+def _glob(pattern: str | os.PathLike) -> tuple[Path, Iterator[Path]]:
+    """The folder before a glob's first wildcard, and matches outside of folders of results."""
+    root = Path(pattern)
+    while glob.has_magic(str(root)):
+        root = root.parent
 
     @cache
-    def is_made(folder: Path) -> bool:
-        inner = folder not in (fixed, folder.parent)
-        return inner and (has_results(folder) or is_made(folder.parent))
+    def is_result_folder(folder: Path) -> bool:
+        if folder in (root, folder.parent):
+            return False
+        return has_results(folder) or is_result_folder(folder.parent)
 
-    found = map(Path, glob.iglob(str(pattern), recursive=True))
-    return fixed, (file for file in found if not is_made(file.parent))
+    paths = map(Path, glob.iglob(str(pattern), recursive=True))
+    return root, (path for path in paths if not is_result_folder(path.parent))
 
 
 def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
-    """Images of a folder and of those in it, through links, though never in circles.
+    """Images of a folder and its subfolders, following links, each folder once.
 
-    Hidden files and folders are left out, and folders in it that systems make or that have results
-    of an earlier run; images of formats that are not read are counted in a warning, and folders
-    that cannot be read are named in one.
+    Hidden files and folders, folders that systems make, and subfolders with results of an earlier
+    run are skipped. Folders and image formats that cannot be read are reported in warnings.
     """
 
     def report(error: OSError) -> None:
         warn(f'{error.filename} is left out: {error.strerror}.')
 
-    seen = set()
-    for place, folders, files in os.walk(folder, onerror=report, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen or (seen and has_results(place)):
+    visited = set()
+    for parent, folders, files in os.walk(folder, onerror=report, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited or (visited and has_results(parent)):
             folders.clear()
             continue
-        seen.add(real)
-        folders[:] = sorted(each for each in folders if each[0] != '.' and each not in SYSTEMS)
+        visited.add(real)
+        folders[:] = sorted(f for f in folders if f[0] != '.' and f not in SYSTEM_FOLDERS)
         visible = [name for name in files if not name.startswith('.')]
-        _count_others(visible, place)
-        yield from (Path(place, name) for name in visible if _is_image_name(name))
+        _warn_unreadable(visible, parent)
+        yield from (Path(parent, name) for name in visible if _is_image_name(name))
 
 
 def _is_image_name(name: str) -> bool:
     return name.lower().endswith((*IMG_EXTENSIONS, *heif_extensions()))
 
 
-def _count_others(files: Sequence[str], folder: str) -> None:
-    endings = Counter(os.path.splitext(file)[1].lower() for file in files)
-    others = [ending for ending in OTHER_FORMATS if ending not in heif_extensions()]
-    counts = {ending: endings[ending] for ending in others if endings[ending]}
-    if counts:
+def _warn_unreadable(files: Sequence[str], folder: str) -> None:
+    counts = Counter(os.path.splitext(file)[1].lower() for file in files)
+    unreadable = [s for s in UNREADABLE_SUFFIXES if counts[s] and s not in heif_extensions()]
+    if unreadable:
         warn(
-            f'{folder}: {sum(counts.values())} images are left out, their formats are not read: '
-            f'{", ".join(f"{count} {ending}" for ending, count in counts.items())}. Convert '
+            f'{folder}: {sum(counts[s] for s in unreadable)} images are left out, their formats '
+            f'are not read: {", ".join(f"{counts[s]} {s}" for s in unreadable)}. Convert '
             "them to JPEG or PNG; HEIC is read after pip install 'mmovsam[heic]'."
         )
 
 
 @contextmanager
 def local_file(source: str) -> Iterator[str]:
-    """A file as it is, or what lies at an address as a temporary file."""
+    """A file itself, or a temporary copy of what a URL refers to."""
     if '://' not in source:
         yield source
         return
@@ -188,22 +185,22 @@ def local_file(source: str) -> Iterator[str]:
 
 
 def file_key(name: str) -> str:
-    """What is alike for two names that mean one file on some file system.
+    """A key that is equal for names of the same file on some file system.
 
-    Some tell neither upper from lower case nor composed from decomposed letters.
+    Some file systems ignore case, or whether letters are composed or decomposed.
     """
     return unicodedata.normalize('NFC', name).casefold()
 
 
 class FileNames:
-    """Names for the results of images, no two of them alike on any file system."""
+    """Makes file names for the results of images, unique on any file system."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
         self._next: dict[str, int] = {}
 
     def name(self, source: str) -> str:
-        """The name of a file or address without its ending; if it is taken, with a number."""
+        """The stem of a file or URL, with a number if it has been used."""
         path = unquote(urlsplit(source).path) if '://' in source else source
         stem = name = Path(path).stem or 'image'
         while file_key(name) in self._used:

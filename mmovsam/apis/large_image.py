@@ -1,4 +1,4 @@
-"""Images that are read window by window, so that they may be larger than memory."""
+"""Images larger than memory, read window by window."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from ..pixels import ORIENTATION, TURNS, checked_range, range_of, tiff_tags, to_
 from .image_input import read_image
 
 TIFF_SUFFIXES = ('.tif', '.tiff', '.btf', '.svs', '.scn', '.ndpi')
-SAMPLES = 5  # along each side, of windows that the range of values is taken from
+SAMPLES = 5  # windows along each side from which the range of values is estimated
 SAMPLE_SIDE = 256
-COMPRESSION, PHOTOMETRIC = 259, 262  # TIFF's tags
+COMPRESSION, PHOTOMETRIC = 259, 262  # TIFF tags
 
 
 class LargeImage:
-    """An image `(H, W)` of which windows are read.
+    """An image that is read window by window, of fewer than 2**32 pixels.
 
-    `read` gives the pixels `(h, w)` or `(h, w, C)` of rows and columns, `y1, y2, x1, x2`, in the
-    channel order of `image_format`. Without a `value_range`, see `read_image`, the percentiles of
-    some windows count for all. One of 2**32 pixels or more, which COCO's run lengths cannot count,
-    is a `ValueError`.
+    `read` maps `y1, y2, x1, x2` to pixels `(h, w)` or `(h, w, C)`; `shape` is `(H, W)`. Without a
+    `value_range`, see `read_image`, it is estimated from some windows.
     """
 
     def __init__(
@@ -46,14 +44,14 @@ class LargeImage:
         self.value_range = checked_range(value_range)
 
     def window(self, x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
-        """A part, `(y2 - y1, x2 - x1, 3)` uint8 BGR."""
+        """The pixels of a window, `(y2 - y1, x2 - x1, 3)` uint8 BGR."""
         pixels = np.asarray(self._read(y1, y2, x1, x2))
         if self.value_range is None and pixels.dtype != np.uint8:
-            self.value_range = self._range_of_some()
+            self.value_range = self._estimate_range()
         pixels = to_color(pixels, self.value_range)
         return pixels if self._is_bgr else np.ascontiguousarray(pixels[..., ::-1])
 
-    def _range_of_some(self) -> tuple[float, float]:
+    def _estimate_range(self) -> tuple[float, float]:
         starts = (
             sorted({int(start) for start in np.linspace(0, max(side - SAMPLE_SIDE, 0), SAMPLES)})
             for side in self.shape
@@ -69,22 +67,18 @@ class LargeImage:
 def open_large_image(
     image, image_format: str = 'RGB', value_range: Sequence[float] | None = None
 ) -> LargeImage:
-    """An image of which windows are read; arguments as for `read_image`.
+    """Open an image for reading by windows; arguments and errors as of `read_image`.
 
-    TIFF files, with all that is called otherwise and built like them, are read in parts by tifffile
-    where it is installed (`mmovsam[large-images]`), at their full resolution. So is what is sliced
-    like an array: `numpy.memmap`, zarr, HDF5. All other images are decoded as a whole, and so are
-    TIFF files that are turned, or in colors of print.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is truncated, no image, or too large.
+    TIFF and similar files are read at full resolution by tifffile if it is installed
+    (`mmovsam[large-images]`), arrays (`numpy.memmap`, zarr, HDF5) by slicing. All other images are
+    decoded as a whole, and so are TIFF files with an EXIF orientation or other colors than gray and
+    RGB.
     """
     if isinstance(image, LargeImage):
         return image
     if isinstance(image, (str, PathLike)) and Path(image).is_file():
         is_tiff = Path(image).suffix.lower() in TIFF_SUFFIXES and find_spec('tifffile')
-        tiff = _open_tiff(str(image)) if is_tiff and _is_shown_as_stored(image) else None
+        tiff = _open_tiff(str(image)) if is_tiff and _is_plain(image) else None
         if tiff is not None:
             return LargeImage(*tiff, 'RGB', value_range)
     elif hasattr(image, 'shape') and hasattr(image, 'dtype') and len(image.shape) in (2, 3):
@@ -93,15 +87,15 @@ def open_large_image(
     return LargeImage(_slices(array), array.shape[:2], 'BGR')
 
 
-def _is_shown_as_stored(path: str | PathLike) -> bool:
-    """Whether the values of a TIFF file are gray or RGB, black is 0, and nothing is turned."""
+def _is_plain(path: str | PathLike) -> bool:
+    """Whether a TIFF file is gray, with black as 0, or RGB, and has no EXIF orientation."""
     with open(path, 'rb') as file:
         tags = tiff_tags(file)
-    turn, colors, compression = (
+    orientation, photometric, compression = (
         tags.get(tag, (1,))[0] for tag in (ORIENTATION, PHOTOMETRIC, COMPRESSION)
     )
-    is_jpeg = colors == 6 and compression in (6, 7)  # readers make RGB of its YCbCr
-    return turn not in TURNS and (colors in (1, 2, 3) or is_jpeg)
+    is_jpeg = photometric == 6 and compression in (6, 7)  # YCbCr, which readers convert to RGB
+    return orientation not in TURNS and (photometric in (1, 2, 3) or is_jpeg)
 
 
 def _slices(array) -> Callable[[int, int, int, int], np.ndarray]:
@@ -109,7 +103,7 @@ def _slices(array) -> Callable[[int, int, int, int], np.ndarray]:
 
 
 def _open_tiff(path: str):
-    """How windows are read and `(H, W)`; None for what is to be read as a whole."""
+    """A function that reads windows, and `(H, W)`; None if the file must be read as a whole."""
     import tifffile
 
     try:
@@ -124,26 +118,27 @@ def _open_tiff(path: str):
         pixels = tifffile.memmap(path, page=0, mode='r').reshape(page.shaped)[:, 0]
         return lambda y1, y2, x1, x2: _planes_last(pixels[:, y1:y2, x1:x2]), (height, width)
     rows, columns = page.tile if page.is_tiled else (page.rowsperstrip, width)
-    across, down = -(-width // columns), -(-height // rows)
-    numbers = np.arange(planes * down * across).reshape(planes, down, across)
+    tiles_across, tiles_down = -(-width // columns), -(-height // rows)
+    indices = np.arange(planes * tiles_down * tiles_across)
+    indices = indices.reshape(planes, tiles_down, tiles_across)
 
     def read(y1, y2, x1, x2):
         y2, x2 = min(y2, height), min(x2, width)
         pixels = np.zeros((planes, y2 - y1, x2 - x1, samples), page.dtype)
-        met = numbers[:, y1 // rows : -(-y2 // rows), x1 // columns : -(-x2 // columns)]
-        for number in met.ravel().tolist():
-            file.filehandle.seek(page.dataoffsets[number])
-            data = file.filehandle.read(page.databytecounts[number])
+        in_window = indices[:, y1 // rows : -(-y2 // rows), x1 // columns : -(-x2 // columns)]
+        for index in in_window.ravel().tolist():
+            file.filehandle.seek(page.dataoffsets[index])
+            data = file.filehandle.read(page.databytecounts[index])
             try:
-                part, (plane, _, y, x, _), _ = page.decode(data, number, jpegtables=page.jpegtables)
+                tile, (plane, _, y, x, _), _ = page.decode(data, index, jpegtables=page.jpegtables)
             except Exception as error:  # whatever the codec raises
                 remedy = ": pip install 'mmovsam[large-images]'" * ('imagecodecs' in str(error))
                 raise ValueError(f'{path} cannot be read at {x1}, {y1}: {error}{remedy}') from None
-            if part is not None:  # else it is empty
-                part = part[0, max(y1 - y, 0) :, max(x1 - x, 0) :]
-                place = pixels[plane, max(y - y1, 0) :, max(x - x1, 0) :]
-                place = place[: part.shape[0], : part.shape[1]]
-                place[:] = part[: place.shape[0], : place.shape[1]]
+            if tile is not None:  # None if it is empty
+                tile = tile[0, max(y1 - y, 0) :, max(x1 - x, 0) :]
+                target = pixels[plane, max(y - y1, 0) :, max(x - x1, 0) :]
+                target = target[: tile.shape[0], : tile.shape[1]]
+                target[:] = tile[: target.shape[0], : target.shape[1]]
         return _planes_last(pixels)
 
     return read, (height, width)

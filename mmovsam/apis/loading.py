@@ -1,4 +1,4 @@
-"""The model of a config with what reads typed names for it, and photographs to try it on."""
+"""Loads a model for interactive use, and example photographs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .predictor import OVSAMPredictor
 
 @dataclass(frozen=True)
 class ExamplePhoto:
-    """A photograph in scikit-image's wheel: `skimage.data`'s name of it, its author and terms."""
+    """A photograph of `skimage.data`: its name there, its author and license."""
 
     name: str
     terms: str
 
     def load(self) -> np.ndarray:
-        """Its pixels `(H, W, 3)` uint8 RGB; it needs scikit-image (extra `mini`)."""
+        """The image `(H, W, 3)` uint8 RGB; requires scikit-image (extra `mini`)."""
         try:
             from skimage import data
         except ImportError as error:
@@ -32,7 +32,7 @@ class ExamplePhoto:
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
 
 
-# Left out: `stereo_motorcycle`, of which scikit-image names the authors but no terms.
+# without `stereo_motorcycle`, for which scikit-image states no license
 _TERMS = {
     'coffee': 'Rachel Michetti, CC0',
     'astronaut': 'NASA, public domain',
@@ -45,9 +45,9 @@ EXAMPLE_PHOTOS = {name: ExamplePhoto(name, terms) for name, terms in _TERMS.item
 
 
 def load_examples() -> dict[str, np.ndarray]:
-    """`EXAMPLE_PHOTOS` by their names and terms; none without scikit-image."""
+    """Images of `EXAMPLE_PHOTOS` by name and license; empty without scikit-image."""
     try:
-        return {f'{p.name}: {p.terms}': p.load() for p in EXAMPLE_PHOTOS.values()}
+        return {f'{photo.name}: {photo.terms}': photo.load() for photo in EXAMPLE_PHOTOS.values()}
     except ImportError:
         return {}
 
@@ -58,16 +58,15 @@ def load(
     device: str | None = None,
     cache_size: int = 8,
 ) -> tuple[OVSAMPredictor, NameEncoder]:
-    """Load a model, as `OVSAMPredictor.from_config`, and what reads the names typed for it."""
+    """Load a predictor, see `OVSAMPredictor.from_config`, and the encoder of typed names."""
     predictor = OVSAMPredictor.from_config(config, checkpoint, device, cache_size)
     classifier = predictor.model.classifier
     has_file = classifier is not None and classifier.file is not None
-    vocabulary = classifier.read() if has_file else None
     cfg = read_config(config, weights=False)
     vocabularies = cfg.get('vocabularies') or []
-    built = {each.title: load_classifier(each.file) for each in vocabularies}
+    built = {vocabulary.title: load_classifier(vocabulary.file) for vocabulary in vocabularies}
     text_encoder = cfg.get('text_encoder')
-    name_encoder = NameEncoder(vocabulary, text_encoder, built=built)
+    name_encoder = NameEncoder(classifier.read() if has_file else None, text_encoder, built=built)
     if text_encoder and str(text_encoder.get('checkpoint')).startswith('mmovsam://'):
-        name_encoder.load_tower()  # it is here; others may be large, or have to be downloaded
+        name_encoder.load_text_encoder()  # shipped; others may be large, or have to be downloaded
     return predictor, name_encoder

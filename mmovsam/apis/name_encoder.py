@@ -1,4 +1,4 @@
-"""Text classifiers of names, read by the text tower that belongs to a model."""
+"""Encodes class names with a model's text encoder."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 
 from ..vocabulary import TextClassifier, Vocabulary, load_text_encoder, split_name
 
-Names = tuple[str, ...]
-Rows = tuple[Tensor, Tensor]  # embeddings (P, D) and biases (P,) of a class's names
-REMEMBERED = 20_000  # typed names
+Words = tuple[str, ...]  # of a name, see `split_name`
+ClassEmbeddings = tuple[Tensor, Tensor]  # a class's embeddings (P, D) and biases (P,)
+CACHE_SIZE = 20_000  # encoded names
 
 
 class NameEncoder:
-    """Makes text classifiers of names; the text tower is loaded when it is first needed, and once.
+    """Makes text classifiers of names, with a text encoder that is loaded at first use.
 
-    `encode` is for a vocabulary as a whole, `classifier` for lists that people type, which change
-    by a name or two at a time. May be used by several threads.
+    `encode` is for a whole vocabulary, `classifier` for lists that users type, which change by a
+    name or two at a time. Thread-safe.
 
     Args:
-        vocabulary: The model's; None if it has none.
-        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`; None for no text tower.
-        max_names: How many a typed list may have.
-        built: Built vocabularies to choose from, each by what it is called. Where several know a
-            name, the model's comes first, then they in their order.
+        vocabulary: The model's classifier, if it has one.
+        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`, if there is one.
+        max_names: Maximum length of a typed list.
+        built: Prebuilt classifiers by title; the model's comes before them, the first before the
+            others, where several have a name.
     """
 
     def __init__(
@@ -41,22 +41,22 @@ class NameEncoder:
         self.built = dict(built or {})
         self._text_encoder_args = text_encoder
         self._text_encoder = None
-        self._known: dict[Names, tuple[Rows, bool]] = {}  # of built ones, and if it is novel
-        for each in (*reversed(self.built.values()), vocabulary):
-            if each is not None and each.names is not None:
-                novel = each.novel or [True] * len(each.names)
-                # A class that the model would never predict (None) is wanted where it is listed.
-                known = zip(_rows(each), (flag is not False for flag in novel))
-                self._known.update(zip(map(split_name, each.names), known))
-        self._typed: dict[Names, Rows] = {}
+        self._built: dict[Words, tuple[ClassEmbeddings, bool]] = {}  # and whether it is novel
+        for classifier in (*reversed(self.built.values()), vocabulary):
+            if classifier is not None and classifier.names is not None:
+                # None, of a class that is never predicted, counts as novel in a typed list
+                novel = classifier.novel or [True] * len(classifier.names)
+                classes = zip(_split_classes(classifier), (flag is not False for flag in novel))
+                self._built.update(zip(map(split_name, classifier.names), classes))
+        self._encoded: dict[Words, ClassEmbeddings] = {}
         self._lock = threading.Lock()
 
     def encode(self, names: Sequence[str] | Vocabulary | TextClassifier) -> TextClassifier:
-        """The classifier of class names or of a vocabulary; a classifier is returned as it is.
+        """The classifier of class names or of a vocabulary; a classifier is returned unchanged.
 
         Raises:
-            TypeError: The names are a single string, or are no strings.
-            ValueError: No names, a name twice, or no tower to read them with.
+            TypeError: `names` is a single string, or has elements that are not strings.
+            ValueError: There are no names, a name occurs twice, or there is no text encoder.
         """
         if isinstance(names, TextClassifier):
             return names
@@ -67,71 +67,73 @@ class NameEncoder:
                 'config (or give it to OVSAMPredictor), or set a built TextClassifier.'
             )
         with self._lock:
-            return vocabulary.build_classifier(*self._tower())
+            return vocabulary.build_classifier(*self._load())
 
     def classifier(self, names: Sequence[str]) -> TextClassifier:
-        """A classifier of names that somebody types; those that are read alike are one class.
+        """A classifier of typed names; spellings of the same words are one class.
 
-        A name of a built vocabulary keeps what that has for it: its embeddings, and whether it is
-        base or novel. Every other one is novel, and is read by the text tower when it first comes.
+        Names of prebuilt classifiers keep their embeddings and whether they are base or novel. All
+        others are novel; the text encoder encodes them once.
 
         Raises:
-            ValueError: There is none, one is empty, there are too many, or the text tower is
-                missing.
+            ValueError: There are no names, one is empty, there are too many, or there is no text
+                encoder.
         """
-        for vocabulary in self.built.values():
-            if tuple(names) == vocabulary.names:
-                return vocabulary
-        wanted: dict[Names, str] = {}
+        for classifier in self.built.values():
+            if tuple(names) == classifier.names:
+                return classifier
+        unique: dict[Words, str] = {}
         for name in names:
-            wanted.setdefault(split_name(name), name)
-        if not wanted:
+            unique.setdefault(split_name(name), name)
+        if not unique:
             raise ValueError('There is no name: give at least one.')
-        if len(wanted) > self.max_names:
+        if len(unique) > self.max_names:
             raise ValueError(
-                f'{len(wanted)} names are more than the {self.max_names} that fit: leave some out.'
+                f'{len(unique)} names are more than the {self.max_names} that fit: leave some out.'
             )
-        typed = [key for key in wanted if key not in self._known]
+        typed = [words for words in unique if words not in self._built]
         with self._lock:
-            new = {key: wanted[key] for key in typed if key not in self._typed}
+            new = {words: unique[words] for words in typed if words not in self._encoded}
             if new:
-                self._typed.update(zip(new, self._read(list(new.values()))))
-            of_typed = {key: (self._typed[key], True) for key in typed}
-            if len(self._typed) > max(REMEMBERED, self.max_names):
-                self._typed = {key: self._typed[key] for key in typed}
-        rows, novel = zip(*(of_typed.get(key) or self._known[key] for key in wanted))
-        embeddings, biases = zip(*rows)
+                self._encoded.update(zip(new, self._encode(list(new.values()))))
+            encoded = {words: (self._encoded[words], True) for words in typed}
+            if len(self._encoded) > max(CACHE_SIZE, self.max_names):
+                self._encoded = {words: self._encoded[words] for words in typed}
+        classes = (encoded.get(words) or self._built[words] for words in unique)
+        class_embeddings, novel = zip(*classes)
+        embeddings, biases = zip(*class_embeddings)
         bias = torch.cat(biases)
         return TextClassifier(
             torch.cat(embeddings),
-            tuple(wanted.values()),
+            tuple(unique.values()),
             novel,
             tuple(map(len, embeddings)),
             bias if bias.any() else None,
         )
 
-    def load_tower(self) -> None:
-        """Load the text tower now, so that the first typed name does not wait for it."""
+    def load_text_encoder(self) -> None:
+        """Load the text encoder now rather than at the first typed name."""
         with self._lock:
-            self._tower()
+            self._load()
 
-    def _tower(self) -> tuple:
+    def _load(self) -> tuple:
         if self._text_encoder is None:
             self._text_encoder = load_text_encoder(**self._text_encoder_args)
         return self._text_encoder
 
-    def _read(self, names: list[str]) -> list[Rows]:
+    def _encode(self, names: list[str]) -> list[ClassEmbeddings]:
         if self._text_encoder_args is None:
             raise ValueError(
                 f'{", ".join(names)}: this model knows its own names only. Give it a text_encoder.'
             )
-        # Half-typed names are no use tomorrow: nothing of this goes to the cache on disk.
+        # not cached on disk: typed names are often fragments of words
         vocabulary = Vocabulary(names)
-        return _rows(vocabulary.build_classifier(*self._tower(), progress=False, cache=False))
+        classifier = vocabulary.build_classifier(*self._load(), progress=False, cache=False)
+        return _split_classes(classifier)
 
 
-def _rows(classifier: TextClassifier) -> list[Rows]:
-    """Those of each class."""
+def _split_classes(classifier: TextClassifier) -> list[ClassEmbeddings]:
+    """The embeddings of each class."""
     embeddings, counts = classifier.flat()
     sizes = counts.tolist()
     return list(zip(embeddings.split(sizes), classifier.flat_bias().split(sizes)))

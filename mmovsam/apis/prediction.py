@@ -1,4 +1,4 @@
-"""What a predictor gives, and how it is put together chunk by chunk."""
+"""The result of a prediction, collected chunk by chunk."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .inference_results import run_lengths
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """N masks with names; unpacks to `masks, scores, low_res_logits` as SAM's predictor returns.
+    """N masks with names; unpacks to `masks, scores, low_res_logits`, as SAM's predictor returns.
 
     Attributes:
-        masks: `(N, H, W)` bool at the size of the image that was set; float32 logits, inside above
-            0, where `return_logits` asked for them; or for `mask_format='rle'` a list of N
-            run-length encodings as COCO's JSON has them, `counts` as text.
-        scores: `(N,)` float32, the predicted quality of each mask: its IoU as the decoder
-            predicts it where it does so, else its stability, see `stability_scores`.
-        low_res_logits: `(N, h, w)` float32 over the padded network input; one of them, `(1, h, w)`,
-            is a `mask_input`. None if they were not to be kept.
-        bboxes: `(N, 4)` float32 xyxy in pixels of that image, the bounding boxes of the masks;
+        masks: `(N, H, W)` bool at the size of the image; with `return_logits` float32 logits,
+            positive inside; with `mask_format='rle'` a list of N run-length encodings as in COCO's
+            JSON, `counts` as text.
+        scores: `(N,)` float32, the IoU that the decoder predicts for each mask; for decoders that
+            predict none its stability, see `stability_scores`.
+        low_res_logits: `(N, h, w)` float32 over the padded network input; `low_res_logits[i][None]`
+            is a `mask_input`. None without `keep_logits`.
+        bboxes: `(N, 4)` float32 xyxy in pixels of the image, the bounding boxes of the masks;
             zeros for an empty mask.
-        names: For each mask its `top_k` best names, best first; none where the model has none.
+        names: The `top_k` best names of each mask, best first; empty if the model only segments.
         name_scores: `(N, top_k)` float32, their probabilities.
-        regions: What the N masks were named by, on the CPU, if it was to be kept.
+        regions: With `keep_regions`, the embeddings that names are compared with, on the CPU.
     """
 
     masks: np.ndarray | list[dict]
@@ -46,11 +46,10 @@ class Prediction:
 
 
 class PredictionWriter:
-    """Collects the masks of one image, chunk after chunk, and makes a `Prediction` of them.
+    """Collects the `num` masks of an image, chunk after chunk, in a `Prediction`.
 
-    There will be `num` masks. `metainfo` has `img_shape` and `ori_shape`; `input_size` is the side
-    of the network's input, `logit_size` that of low-resolution logits, 0 to keep none; `names` are
-    those of the classes; `mask_format` is `'tensor'`, `'rle'` or `'logits'`.
+    `metainfo` has `img_shape` and `ori_shape`; `logit_size` is the side of low-resolution logits, 0
+    to drop them; `mask_format` is `'tensor'`, `'rle'` or `'logits'`.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class PredictionWriter:
         self.done = 0
 
     def add(self, outputs: RecognitionOutput, probabilities: Tensor | None) -> None:
-        """Take the next n masks, and the probabilities `(n, K)` of their names."""
+        """Add the next n masks, and the probabilities `(n, K)` of their names."""
         logits, scores = outputs.low_res_logits.float(), outputs.iou_predictions
         if scores is None:
             scores = stability_scores(logits, self.input_size, self.img_shape)
@@ -100,11 +99,17 @@ class PredictionWriter:
         self.done = rows.stop
 
     def prediction(self) -> Prediction:
-        """All that was put in."""
+        """The result."""
         regions = None
         if self.regions:
-            regions = RegionEmbeddings(*(torch.cat(parts).cpu() for parts in zip(*self.regions)))
+            regions = RegionEmbeddings(*(torch.cat(field).cpu() for field in zip(*self.regions)))
         masks = self.writer.masks
-        masks = run_lengths(masks) if isinstance(masks, list) else masks.numpy()
-        parts = masks, self.scores, self.low_res_logits, self.bboxes
-        return Prediction(*parts, self.names, self.name_scores, regions)
+        return Prediction(
+            run_lengths(masks) if isinstance(masks, list) else masks.numpy(),
+            self.scores,
+            self.low_res_logits,
+            self.bboxes,
+            self.names,
+            self.name_scores,
+            regions,
+        )

@@ -1,4 +1,4 @@
-"""Set an image once, prompt it many times."""
+"""Predict masks and class names from prompts on an image that is encoded once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
-from torch import Tensor
 
 from ..checkpoints import check_fit, safe_loading, state_dict_of
 from ..devices import choose_device
@@ -37,52 +36,40 @@ from .image_features import EncodedImage, ImageEncoder
 from .image_input import read_image
 from .name_encoder import NameEncoder
 from .prediction import Prediction, PredictionWriter
-from .prompt_input import as_prompts, checked_prompt, checked_prompts
+from .prompt_input import check_prompt, check_prompts, stack_prompts
 from .sam_interface import SamInterface
 
 _LOCKS: WeakKeyDictionary[OVSAM, threading.RLock] = WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
 
 
-def _lock_of(model: OVSAM) -> threading.RLock:
-    with _LOCKS_LOCK:
-        return _LOCKS.setdefault(model, threading.RLock())
-
-
-def _class_names(classifier: OpenVocabClassifier | None) -> tuple[str, ...]:
-    if classifier is None or not classifier.has_vocabulary:
-        return ()
-    return classifier.class_names or tuple(map(str, range(classifier.num_classes)))
-
-
 class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
-    """Segment and name what is prompted in one image after another.
+    """Predicts masks and class names for prompts on an image that is encoded once.
 
-    Takes the place of SAM's `SamPredictor`, with `predict_torch`, `transform` and the rest of it;
-    `mmovsam.apis.Prediction` says what it adds. Several predictors may share a model: each has its
-    own images and its own vocabulary, and a lock has them use the model one at a time, so that each
-    may live in a thread of its own.
+    A drop-in replacement for SAM's `SamPredictor`, `predict_torch` and `transform` included; see
+    `mmovsam.apis.Prediction` for what the results have besides. Several predictors may share a
+    model: each has its own images and vocabulary, and a lock serializes their use of the model, so
+    that each may run in its own thread.
 
     Args:
-        model: An OVSAM; its weights are taken to stay as they are.
-        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder` for names that
-            `set_vocabulary` is given as text; None if only built classifiers will be set.
-        cache_size: How many encoded images are remembered beside those that are set, so that
-            setting one of them again costs nothing; 0 for none. In full size one takes 106 MB. The
-            forks of a predictor remember them together: only who has an image finds it there.
-        everything: Thresholds that suit this model in `segment_everything`, `quality_thr` and
-            `stability_thr`, where a call gives none.
+        model: The OVSAM; its weights must not change.
+        text_encoder: Arguments of `mmovsam.vocabulary.load_text_encoder`, for a `set_vocabulary` of
+            names; None if only built classifiers will be set.
+        cache_size: Number of encoded images that are cached, by content, besides those that are
+            set; 0 for none. At full size each takes 106 MB. Forks of a predictor share the cache.
+        everything: Defaults of `quality_thr`, `stability_thr` and `proposal_thr` in
+            `segment_everything` for this model.
         value_range: The values that are black and white in images of more than 8 bits, such as
             `(0, 4095)`; by default percentiles of each image, see `mmovsam.pixels.to_color`.
 
     Attributes:
-        model: The OVSAM.
-        everything: As given.
-        value_range: Of the images that are set next; it may be changed.
+        model: As above.
+        everything: As above.
+        value_range: As above; may be changed, and applies to images set afterwards.
 
     Raises:
-        TypeError: The model is something else.
-        ValueError: `cache_size` is negative, or `value_range` is none.
+        TypeError: The model is not an OVSAM.
+        ValueError: `cache_size` is negative, or `value_range` is not a range.
     """
 
     def __init__(
@@ -98,7 +85,7 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         self.model = model.eval()
         self.everything = dict(everything or {})
         self.value_range = checked_range(value_range)
-        self._lock = _lock_of(model)
+        self._lock = _model_lock(model)
         self._encoder = ImageEncoder(model, cache_size)
         self._name_encoder = NameEncoder(text_encoder=text_encoder)
         self._classifier: OpenVocabClassifier | None = None
@@ -112,21 +99,20 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         device: str | torch.device | None = None,
         cache_size: int = 8,
     ) -> OVSAMPredictor:
-        """Build the model of a config and load its weights.
+        """Build a model from a config and load its weights.
 
         Args:
-            config: A config file, the name of one of the package's, such as
-                `mini/ovsam_mini_boxes.py`, or that of a pretrained model, see `from_pretrained`.
-            checkpoint: File of weights, their address (`https://`, `hf://`), or the name of a
-                pretrained model; without it the config's `load_from`.
+            config: A config file, the name of a config of the package, such as
+                `mini/ovsam_mini_boxes.py`, or of a pretrained model, see `from_pretrained`.
+            checkpoint: A file of weights, its URL (`https://`, `hf://`), or the name of a
+                pretrained model; by default the config's `load_from`.
             device: As for `torch.device`; by default the GPU if there is one, else the CPU.
             cache_size: As for the class.
 
         Raises:
-            ValueError: Neither names weights, they are not of this model, or there is no such
-                device.
-            FileNotFoundError: Config or weights are not there.
-            DownloadError: Weights cannot be fetched.
+            ValueError: There are no weights, they do not fit the model, or the device is unknown.
+            FileNotFoundError: Config or weights do not exist.
+            DownloadError: Weights cannot be downloaded.
         """
         device = choose_device(device)
         cfg = read_config(config, weights=checkpoint is None)
@@ -149,9 +135,9 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
     def from_pretrained(
         cls, name: str, device: str | torch.device | None = None, cache_size: int = 8
     ) -> OVSAMPredictor:
-        """A model with its weights, by its name.
+        """Load a pretrained model by name.
 
-        What is not in the package is fetched and converted at first use, and kept: see
+        Weights that are not part of the package are downloaded and converted at first use, see
         `mmovsam.pretrained.fetch_model`.
 
         Args:
@@ -161,59 +147,59 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
 
         Raises:
             ValueError: There is no such model or device.
-            DownloadError: Its weights cannot be fetched.
+            DownloadError: Weights cannot be downloaded.
         """
         return cls.from_config(find_pretrained(name).name, None, device, cache_size)
 
     def fork(self) -> OVSAMPredictor:
-        """A predictor on the same model and text tower, for somebody else.
+        """A predictor on the same model, with this vocabulary and without images.
 
-        It starts with this one's vocabulary and without an image; each changes its own from then
-        on.
+        Later changes to the vocabulary or images of either do not affect the other.
         """
-        other = copy.copy(self)
-        other.reset_image()
-        return other
+        predictor = copy.copy(self)
+        predictor.reset_image()
+        return predictor
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return self._encoder.device
 
     @property
     def classifier(self) -> OpenVocabClassifier | None:
-        """What names the masks: this predictor's own or the model's; None without names."""
+        """The classifier of `set_vocabulary`, by default the model's; None if it only segments."""
         return (self._classifier or self.model.classifier) if self.model.recognizes else None
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The names now in force; their numbers where the classifier came without names."""
+        """The current class names; their indices if the classifier has none."""
         with self._lock:  # the model may read its vocabulary's file now
             return _class_names(self.classifier)
 
     def set_vocabulary(self, names: Sequence[str] | Vocabulary | TextClassifier) -> None:
-        """Change what things may be called; the images that are set stay encoded.
-
-        Until then names are the model's. Only this predictor changes.
+        """Replace the class names of this predictor; images that are set stay encoded.
 
         Args:
             names: Class names, a vocabulary, or a text classifier.
 
         Raises:
-            TypeError: The names are a single string, or are no strings.
-            ValueError: No names, a name twice, no text encoder to read them with, a classifier of
-                another CLIP model, or a model that segments only.
+            TypeError: `names` is a single string, or has elements that are not strings.
+            ValueError: There are no names, a name occurs twice, there is no text encoder, the
+                classifier is of another CLIP model, or the model only segments.
         """
-        if not self.model.recognizes:
-            raise ValueError('This model segments only: it was built without a classifier.')
-        names = self._name_encoder.encode(names)  # nobody's click waits for it
+        self._require_names()
+        names = self._name_encoder.encode(names)  # without the lock: predictions go on meanwhile
         check_width(names.embeddings.shape[-1], self.model.head.embed_dim)
         self._classifier = self.model.classifier.with_vocabulary(names)
+
+    def _require_names(self) -> None:
+        if not self.model.recognizes:
+            raise ValueError('This model segments only: it was built without a classifier.')
 
     # Images
 
     def set_image(self, image, image_format: str = 'RGB') -> None:
-        """Encode an image; every later prompt is decoded from the result.
+        """Encode an image for later prompts.
 
         Args:
             image: An array, a PIL image, or a file; see `read_image`.
@@ -221,20 +207,20 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is truncated or no image.
+            ValueError: The file is truncated or not an image.
         """
         self.set_image_batch([image], image_format)
 
     def set_image_batch(self, images: Sequence, image_format: str = 'RGB') -> None:
-        """Encode several images at once, each of its own size.
+        """Encode a batch of images of any sizes.
 
         Args:
-            images: As for `set_image`; `image_index` of later calls counts them from 0.
-            image_format: Of all arrays.
+            images: As for `set_image`; other methods select one by `image_index`, from 0.
+            image_format: Channel order of all arrays.
 
         Raises:
             FileNotFoundError: As for `set_image`; then no image is set.
-            ValueError: Likewise, or there are none.
+            ValueError: Likewise, or the list is empty.
         """
         self.reset_image()
         if not isinstance(images, (list, tuple)) or not images:
@@ -244,27 +230,26 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             self._images = self._encoder.encode(arrays)
 
     def reset_image(self) -> None:
-        """Forget the images that are set."""
+        """Drop the current images."""
         self._images = []
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that this predictor takes beside the model: its images and its names."""
-        own = self._classifier.buffers() if self._classifier is not None else ()
-        names = sum(tensor.numel() * tensor.element_size() for tensor in own)
-        return names + sum(image.nbytes for image in self._images)
+        """Bytes of memory of this predictor's images and vocabulary, without the model."""
+        buffers = self._classifier.buffers() if self._classifier is not None else ()
+        return sum(tensor.nbytes for tensor in buffers) + sum(i.nbytes for i in self._images)
 
     @property
     def is_image_set(self) -> bool:
-        """Whether there is an image to prompt."""
+        """Whether an image has been set."""
         return bool(self._images)
 
     def save_features(self, path: str | PathLike) -> None:
-        """Write what the encoder made of the images that are set, to a whole `.safetensors` file.
+        """Write the image features of the current images to a `.safetensors` file, atomically.
 
         Raises:
             RuntimeError: No image is set.
-            ValueError: The file's name ends otherwise.
+            ValueError: The file name has another suffix.
         """
         self._encoded(0)
         if Path(path).suffix != '.safetensors':
@@ -273,11 +258,11 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             self._encoder.save(self._images, path)
 
     def load_features(self, path: str | PathLike) -> None:
-        """Set the images of a file that `save_features` wrote, without the images themselves.
+        """Set images from a file of `save_features`, without encoding; after an error none is set.
 
         Raises:
-            FileNotFoundError: There is no such file; as with other errors no image is set then.
-            ValueError: It is damaged, no such file, or of another model.
+            FileNotFoundError: There is no such file.
+            ValueError: The file is damaged, of another format, or of another model.
         """
         self.reset_image()
         with self._lock:
@@ -308,44 +293,43 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         top_k: int = 5,
         image_index: int = 0,
     ) -> Prediction:
-        """Segment and name one object, prompted in any combination of ways.
+        """Predict masks and names of one object from points, a box, a mask, or a combination.
 
         Args:
             point_coords: `(P, 2)` xy in pixels of the image.
             point_labels: `(P,)`, 1 foreground, 0 background.
-            box: `(4,)` xyxy in pixels of the image. What lies outside is cut off.
-            mask_input: `(1, h, w)` logits of an earlier prediction, to refine it:
-                `low_res_logits[i][None]`.
-            multimask_output: Whether to give the decoder's three extra masks, for prompts that may
-                mean several things (a shirt, or who wears it). OVSAM's released decoder, and any
-                other with one mask, gives that one in either case.
+            box: `(4,)` xyxy in pixels of the image; clipped to it.
+            mask_input: `(1, h, w)` logits of a previous prediction, `low_res_logits[i][None]`.
+            multimask_output: Whether to return three masks for an ambiguous prompt (a shirt, or the
+                person who wears it). Decoders with a single mask, such as OVSAM's released one,
+                always return one.
             return_logits: Whether `masks` are float logits instead of bool.
-            top_k: How many names each mask gets, at most.
-            image_index: Of the images that are set.
+            top_k: Number of names of each mask, at most.
+            image_index: Which of the images of `set_image_batch`.
 
         Returns:
-            The N masks with their names, N = 3 or 1.
+            N masks with names, N = 3 or 1.
 
         Raises:
             RuntimeError: No image has been set.
-            ValueError: No prompt, or one that lies outside the image, is empty, inverted or not
-                finite, or of another shape.
+            ValueError: There is no prompt, or it is outside of the image, empty, inverted, not
+                finite, or has another shape.
         """
         prompt = dict(
             point_coords=point_coords, point_labels=point_labels, box=box, mask_input=mask_input
         )
-        mask_format = 'logits' if return_logits else 'tensor'
         encoded = self._encoded(image_index)
-        checked = checked_prompt(prompt, encoded.ori_shape, self.model.logit_size)
-        prompts = as_prompts([checked], self.model.logit_size)
-        return self._predict(encoded, prompts, multimask_output, top_k, mask_format, True)
+        prompt = check_prompt(prompt, encoded.ori_shape, self.model.logit_size)
+        prompts = stack_prompts([prompt], self.model.logit_size)
+        mask_format = 'logits' if return_logits else 'tensor'
+        return self._predict(encoded, prompts, multimask_output, top_k, mask_format)
 
     def mask_input(self, mask: np.ndarray, image_index: int = 0) -> np.ndarray:
-        """A mask of the image as `mask_input`, to prompt with what is known already.
+        """Convert a binary mask of the image to a `mask_input`.
 
         Args:
-            mask: `(H, W)` bool at the size of the image that is set.
-            image_index: Of the images that are set.
+            mask: `(H, W)` bool at the size of the image.
+            image_index: As for `predict`.
 
         Returns:
             `(1, h, w)` float32 logits.
@@ -378,36 +362,33 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         keep_logits: bool = True,
         keep_regions: bool = False,
     ) -> Prediction:
-        """Segment and name many objects of one image, some after the others.
+        """Predict masks and names of many objects of an image, independently of each other.
 
-        At most `chunk_size` of the model's `test_cfg` are decoded at once. Each gets what it
-        would get alone.
+        At most `chunk_size` prompts, of the model's `test_cfg`, are decoded at once.
 
         Args:
-            prompts: One for each object, in pixels of the image: `Prompts`, or dicts with
-                `point_coords`, `point_labels`, `box` and `mask_input` as `predict` takes them, in
-                any mix.
-            top_k: How many names each mask gets, at most.
+            prompts: One for each object, in pixels of the image: `Prompts`, or dicts with the
+                `point_coords`, `point_labels`, `box` and `mask_input` of `predict`, in any mix.
+            top_k: Number of names of each mask, at most.
             mask_format: `'tensor'`, or `'rle'` for many masks of large images.
-            image_index: Of the images that are set.
+            image_index: As for `predict`.
             multimask_output: As for `predict`.
-            keep_logits: Whether the result has `low_res_logits`; in full size 1,000 of them take
-                260 MB.
-            keep_regions: Whether the result has `regions`, by which masks are named in other
-                vocabularies later.
+            keep_logits: Whether the result has `low_res_logits`; 1,000 at full size take 260 MB.
+            keep_regions: Whether the result has `regions`, to classify the masks with another
+                vocabulary later.
 
         Returns:
-            A mask for each prompt in their order; with `multimask_output` those of one prompt
-            after those of another.
+            A mask for each prompt, in order; with `multimask_output` all masks of the first prompt,
+            then those of the second, and so on.
 
         Raises:
             RuntimeError: No image has been set.
-            TypeError: The prompts are something else.
+            TypeError: The prompts are of another type.
             ValueError: As for `predict`; the message says which prompt.
         """
         require_choice(MASK_FORMATS, mask_format=mask_format)
         encoded = self._encoded(image_index)
-        prompts = checked_prompts(prompts, encoded.ori_shape, self.model.logit_size)
+        prompts = check_prompts(prompts, encoded.ori_shape, self.model.logit_size)
         return self._predict(
             encoded, prompts, multimask_output, top_k, mask_format, keep_logits, keep_regions
         )
@@ -420,18 +401,19 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
         multimask_output: bool,
         top_k: int,
         mask_format: str,
-        keep_logits: bool,
+        keep_logits: bool = True,
         keep_regions: bool = False,
-        decoded: tuple[Tensor, Tensor] | None = None,
+        decoded: DecodedMasks | None = None,
     ) -> Prediction:
+        """Predict checked prompts chunk by chunk; `decoded` are their masks if known already."""
         require_at_least(1, top_k=top_k)
-        per_prompt = self.model.masks_per_prompt if multimask_output else 1
+        masks_per_prompt = self.model.masks_per_prompt if multimask_output else 1
         with self._lock:
             classifier = self.classifier
             if classifier is not None:
                 classifier.to(self.device)
             writer = PredictionWriter(
-                per_prompt * len(prompts),
+                masks_per_prompt * len(prompts),
                 encoded.metainfo,
                 self.model.input_size,
                 self.model.logit_size if keep_logits else 0,
@@ -443,17 +425,27 @@ class OVSAMPredictor(EverythingMode, FindMode, SamInterface):
             step = self.model.chunk_size
             for start in range(0, max(len(prompts), 1), step):
                 rows = slice(start, start + step)
-                chunk = prompts[rows]
-                known = decoded and DecodedMasks(*(part[rows] for part in decoded), None)
                 outputs = self.model.recognize(
                     encoded.features,
-                    chunk.scaled(encoded.scale_factor),
+                    prompts[rows].scaled(encoded.scale_factor),
                     multimask_output=multimask_output,
                     classifier=classifier,
-                    decoded=known,
+                    decoded=decoded and DecodedMasks(decoded[0][rows], decoded[1][rows], None),
                 )
                 probabilities = None
                 if classifier is not None:
                     probabilities = classifier.probabilities(outputs.fused_logits)
                 writer.add(outputs, probabilities)
         return writer.prediction()
+
+
+def _model_lock(model: OVSAM) -> threading.RLock:
+    """The lock that all predictors of a model share."""
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(model, threading.RLock())
+
+
+def _class_names(classifier: OpenVocabClassifier | None) -> tuple[str, ...]:
+    if classifier is None or not classifier.has_vocabulary:
+        return ()
+    return classifier.class_names or tuple(map(str, range(classifier.num_classes)))

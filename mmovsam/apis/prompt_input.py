@@ -1,4 +1,4 @@
-"""Prompts as people give them: each is checked, and all of an image are brought together."""
+"""Checks prompts that users pass and stacks them into `Prompts`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..validation import require_known
 FIELDS = ('point_coords', 'point_labels', 'box', 'mask_input')
 
 
-def checked_prompts(
+def check_prompts(
     prompts: Prompts | Sequence[Mapping], ori_shape: Sequence[int], logit_size: int
 ) -> Prompts:
-    """The prompts of one image `(H, W)`, each in order and in its place.
+    """Check the prompts of an image `(H, W)` and stack them.
 
-    They are dicts with arguments of `OVSAMPredictor.predict`, or `Prompts`, whose `labels` and
-    `scores` are not read. `logit_size` is the side of low-resolution logits.
+    They are `Prompts`, whose `labels` and `scores` are ignored, or dicts with arguments of
+    `OVSAMPredictor.predict`. `logit_size` is the side of low-resolution logits.
 
     Raises:
-        TypeError: They are neither.
-        ValueError: As for `checked_prompt`; the message says which prompt.
+        TypeError: The prompts are of another type.
+        ValueError: As for `check_prompt`; the message says which prompt.
     """
     if isinstance(prompts, Prompts):
-        prompts = list(_rows(prompts))
+        prompts = list(_as_dicts(prompts))
     elif isinstance(prompts, (Mapping, str)) or not isinstance(prompts, Sequence):
         raise TypeError(
             'prompts are a mmovsam.prompts.Prompts, or a list of a dict for each object with '
@@ -43,39 +43,39 @@ def checked_prompts(
                 f'Prompt {index} is a dict with {", ".join(FIELDS)}, not {type(prompt).__name__}.'
             )
         try:
-            checked.append(checked_prompt(prompt, ori_shape, logit_size))
+            checked.append(check_prompt(prompt, ori_shape, logit_size))
         except ValueError as error:
             raise ValueError(f'Prompt {index}: {error}') from None
-    return as_prompts(checked, logit_size)
+    return stack_prompts(checked, logit_size)
 
 
-def _rows(prompts: Prompts) -> Iterator[dict]:
-    """Each prompt by itself; padding is left out."""
-    names = ('bboxes', 'point_coords', 'point_labels', 'mask_input')
-    tensors = (getattr(prompts, name) for name in names)
-    bboxes, points, labels, masks = (t if t is None else t.cpu().numpy() for t in tensors)
+def _as_dicts(prompts: Prompts) -> Iterator[dict]:
+    """Arguments of `OVSAMPredictor.predict` for each prompt, without padding."""
+    prompts = prompts.to('cpu')
+    has_bbox, num_points, has_mask = prompts.has_bbox, prompts.num_points, prompts.has_mask
     for i in range(len(prompts)):
-        row = {}
-        if bboxes is not None and not np.isnan(bboxes[i]).any():
-            row['box'] = bboxes[i]
-        if labels is not None and (labels[i] >= 0).any():
-            real = labels[i] >= 0
-            row.update(point_coords=points[i, real], point_labels=labels[i, real])
-        if masks is not None and not np.isnan(masks[i]).all():
-            row['mask_input'] = masks[i]
-        yield row
+        prompt = {}
+        if has_bbox[i]:
+            prompt['box'] = prompts.bboxes[i]
+        if num_points[i]:
+            valid = prompts.point_labels[i] >= 0
+            prompt['point_coords'] = prompts.point_coords[i, valid]
+            prompt['point_labels'] = prompts.point_labels[i, valid]
+        if has_mask[i]:
+            prompt['mask_input'] = prompts.mask_input[i]
+        yield prompt
 
 
-def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -> dict:
-    """A prompt for one object, arguments of `OVSAMPredictor.predict`, as arrays of the right kind.
+def check_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -> dict:
+    """Check the prompt of one object, arguments of `OVSAMPredictor.predict`.
 
     Returns:
-        What there is of `bboxes` `(4,)`, `point_coords` `(P, 2)`, `point_labels` `(P,)` and
-        `mask_input` `(1, h, w)`, named as in `Prompts`; the box is cut off at the image's edge.
+        Arrays, those that are given of `bboxes` `(4,)`, clipped to the image, `point_coords`
+        `(P, 2)`, `point_labels` `(P,)` and `mask_input` `(1, h, w)`.
 
     Raises:
-        ValueError: There is nothing, or something outside the image, empty, inverted, not finite,
-            of another shape or unknown.
+        ValueError: The prompt is empty, or an argument is unknown, outside of the image, empty,
+            inverted, not finite, or of another shape.
     """
     prompt = {key: value for key, value in prompt.items() if value is not None}
     require_known('A prompt', prompt, FIELDS)
@@ -91,7 +91,7 @@ def checked_prompt(prompt: Mapping, ori_shape: Sequence[int], logit_size: int) -
     size = ori_shape[1], ori_shape[0]
     fields = {}
     if 'box' in prompt:
-        fields['bboxes'] = _checked_box(_array(prompt['box'], 'box'), size)
+        fields['bboxes'] = _check_box(_array(prompt['box'], 'box'), size)
     if 'point_coords' in prompt:
         points = _array(prompt['point_coords'], 'point_coords')
         labels = _array(prompt['point_labels'], 'point_labels', None)
@@ -137,7 +137,8 @@ def _check_points(points: np.ndarray, labels: np.ndarray, size: tuple[int, int])
         raise ValueError(f'Point {point} is not inside the image of {size[0]}x{size[1]} pixels.')
 
 
-def _checked_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _check_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The box `(4,)` clipped to the image."""
     if box.shape not in ((4,), (1, 4)):
         raise ValueError(
             f'A box is (4,) xyxy in pixels, got shape {box.shape}. For several objects, call '
@@ -155,20 +156,20 @@ def _checked_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return box.clip(0, (*size, *size)).astype(np.float32)
 
 
-def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> Prompts:
-    """Prompts of any kinds, each of `checked_prompt`, in one set."""
+def stack_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> Prompts:
+    """Stack results of `check_prompt`, which may have different fields, with padding."""
     if not prompts:
         return Prompts.empty()
-    most = max(len(prompt.get('point_labels', ())) for prompt in prompts)
-    empty = dict(
+    num_points = max(len(prompt.get('point_labels', ())) for prompt in prompts)
+    padding = dict(
         bboxes=((4,), np.nan, torch.float32),
-        point_coords=((most, 2), 0, torch.float32),
-        point_labels=((most,), -1, torch.int64),
+        point_coords=((num_points, 2), 0, torch.float32),
+        point_labels=((num_points,), -1, torch.int64),
         mask_input=((1, logit_size, logit_size), np.nan, torch.float32),
     )
     fields = {
         name: torch.full((len(prompts), *shape), value, dtype=dtype)
-        for name, (shape, value, dtype) in empty.items()
+        for name, (shape, value, dtype) in padding.items()
         if any(name in prompt for prompt in prompts)
     }
     for index, prompt in enumerate(prompts):
@@ -179,7 +180,7 @@ def as_prompts(prompts: Sequence[Mapping[str, np.ndarray]], logit_size: int) -> 
 
 @contextmanager
 def prompted(model: PromptedDetector, prompts: list[Prompts]) -> Iterator[None]:
-    """Have a model prompted by the given prompts of each image of a batch, not by its prompter."""
+    """Replace a model's prompter by the given prompts, one `Prompts` for each image of a batch."""
     prompter, model.prompter = model.prompter, nn.Identity()
     model.prompter.forward = lambda _: prompts
     try:

@@ -1,4 +1,4 @@
-"""What `SamPredictor` has besides `set_image` and `predict`, for code that was written for it."""
+"""The members of SAM's `SamPredictor` besides `set_image` and `predict`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,9 @@ from ..prompts import Prompts
 
 
 class SamTransform:
-    """From pixels of an image to those of the network's input, as SAM's `ResizeLongestSide`.
+    """Maps images and coordinates to the network's input, like SAM's `ResizeLongestSide`.
 
-    Args:
-        target_length: Longest side of the network's input in pixels.
-
-    Attributes:
-        target_length: As given.
+    `target_length` is the longest side of the network's input in pixels.
     """
 
     def __init__(self, target_length: int) -> None:
@@ -29,7 +25,7 @@ class SamTransform:
         self._resize = ResizeLongestSide(target_length)
 
     def preprocess_shape(self, original_size: Sequence[int]) -> tuple[int, int]:
-        """`(H, W)` in the network's input of an image of `original_size`, `(H, W)` as well."""
+        """The size `(H, W)` in the network's input of an image of `original_size`, `(H, W)`."""
         factor = self.target_length / max(original_size)
         return tuple(max(1, int(side * factor + 0.5)) for side in original_size)
 
@@ -38,16 +34,16 @@ class SamTransform:
         return self._resize(dict(img=image))['img']
 
     def apply_coords(self, coords: np.ndarray, original_size: Sequence[int]) -> np.ndarray:
-        """Points `(..., 2)` xy of an image of `original_size`, `(H, W)`, in the network's input."""
+        """Map points `(..., 2)` xy of an image of `original_size`, `(H, W)`."""
         return np.asarray(coords, np.float64) * self._factors(original_size)
 
     def apply_boxes(self, boxes: np.ndarray, original_size: Sequence[int]) -> np.ndarray:
-        """Boxes `(..., 4)` xyxy likewise; the result is `(N, 4)`."""
+        """Map boxes `(..., 4)` xyxy; the result is `(N, 4)`."""
         corners = np.asarray(boxes, np.float64).reshape(-1, 2, 2)
         return self.apply_coords(corners, original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
-        """Resize images `(B, 3, H, W)`, smoothed where they become smaller; the result is float."""
+        """Resize images `(B, 3, H, W)` with antialiasing; the result is float."""
         size = self.preprocess_shape(image.shape[-2:])
         return F.interpolate(image.float(), size, mode='bilinear', antialias=True)
 
@@ -57,7 +53,7 @@ class SamTransform:
         return coords * coords.new_tensor(self._factors(original_size))
 
     def apply_boxes_torch(self, boxes: Tensor, original_size: Sequence[int]) -> Tensor:
-        """As `apply_boxes`, likewise."""
+        """As `apply_boxes`, on the tensor's device and in float32."""
         return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     def _factors(self, original_size: Sequence[int]) -> list[float]:
@@ -66,40 +62,40 @@ class SamTransform:
 
 
 class SamInterface:
-    """The part of `OVSAMPredictor` that is here for those who know `SamPredictor`."""
+    """The part of `OVSAMPredictor` for code written for `SamPredictor`."""
 
     @property
     def transform(self) -> SamTransform:
-        """From pixels of an image to those of the network's input."""
+        """Maps images and coordinates to the network's input."""
         return SamTransform(self.model.input_size)
 
     @property
     def original_size(self) -> tuple[int, int] | None:
-        """`(H, W)` of the image that is set, or None."""
+        """`(H, W)` of the current image, or None."""
         return self._images[0].ori_shape if self._images else None
 
     @property
     def input_size(self) -> tuple[int, int] | None:
-        """`(H, W)` of the image that is set in the network's input, without padding, or None."""
+        """`(H, W)` of the current image in the network's input, without padding, or None."""
         return self._images[0].img_shape if self._images else None
 
     @property
     def features(self) -> Tensor | None:
-        """`(1, C, h, w)`, what SAM's mask decoder reads of the image that is set.
+        """The current image's embedding `(1, C, h, w)`, the input of SAM's mask decoder.
 
-        None without an image, and where a window decoder reads several maps in place of one. It
-        cannot be set: `save_features` and `load_features` keep whatever a model reads.
+        None without an image, and for models with a window decoder, which have several feature
+        maps. Read-only: use `save_features` and `load_features` to keep features.
         """
         if not self._images or self.model.window_decoder is not None:
             return None
         return self._images[0].features.embedding
 
     def get_image_embedding(self) -> Tensor:
-        """`features` of the image that is set.
+        """The current image's embedding, see `features`.
 
         Raises:
             RuntimeError: No image is set.
-            ValueError: The model has no SAM decoder, and no such embedding.
+            ValueError: The model has a window decoder.
         """
         self._encoded(0)
         if self.features is None:
@@ -113,14 +109,14 @@ class SamInterface:
     def set_torch_image(
         self, transformed_image: Tensor, original_image_size: Sequence[int]
     ) -> None:
-        """Encode an image that is resized already, for `transform.apply_image_torch` on a GPU.
+        """Encode an image that `transform.apply_image_torch` has resized.
 
         Args:
             transformed_image: `(1, 3, h, w)` RGB from 0 to 255, its longest side as the network's.
-            original_image_size: `(H, W)` of the image before.
+            original_image_size: `(H, W)` of the original image.
 
         Raises:
-            ValueError: It has another shape; then no image is set.
+            ValueError: The image has another shape; then no image is set.
         """
         self.reset_image()
         height, width = (int(side) for side in original_image_size)
@@ -147,27 +143,26 @@ class SamInterface:
         *,
         image_index: int = 0,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Segment N prompts that are in the network's frame, without names.
+        """Predict masks, without names, for N prompts in the frame of the network's input.
 
-        `predict_batch` takes pixels of the image, checks them, and gives names.
+        For prompts in pixels of the image, with checks and names, use `predict_batch`.
 
         Args:
             point_coords: `(N, P, 2)` xy, made by `transform.apply_coords_torch`.
             point_labels: `(N, P)`, 1 foreground, 0 background, -1 padding.
             boxes: `(N, 4)` xyxy, made by `transform.apply_boxes_torch`.
-            mask_input: `(N, 1, h, w)` logits of an earlier prediction.
+            mask_input: `(N, 1, h, w)` logits of a previous prediction.
             multimask_output: As for `predict`: M is 3 or 1.
             return_logits: Whether masks are float logits instead of bool.
-            image_index: Of the images that are set.
+            image_index: As for `predict`.
 
         Returns:
-            On the model's device the masks `(N, M, H, W)` at the size of the image, their
-            predicted IoU (or stability, see `Prediction`) `(N, M)`, and logits `(N, M, h, w)` of
-            low resolution.
+            Masks `(N, M, H, W)` at the size of the image, their predicted IoU (or stability, see
+            `Prediction`) `(N, M)`, and low-resolution logits `(N, M, h, w)`, on the model's device.
 
         Raises:
             RuntimeError: No image has been set.
-            ValueError: No prompt, or its parts have other shapes or values.
+            ValueError: There is no prompt, or an argument has a wrong shape or value.
         """
         encoded = self._encoded(image_index)
         prompts = Prompts(
@@ -187,14 +182,13 @@ class SamInterface:
                 )
                 for start in range(0, max(len(prompts), 1), step)
             ]
-        low_res = torch.cat([each.low_res_logits for each in decoded]).float()
-        flat = low_res.flatten(0, 1)[:, None]
+        low_res_logits = torch.cat([chunk.low_res_logits for chunk in decoded]).float()
+        shape, logits = low_res_logits.shape[:2], low_res_logits.flatten(0, 1)[:, None]
         if self.model.predicts_quality:
-            quality = torch.cat([each.iou_predictions for each in decoded]).float()
+            quality = torch.cat([chunk.iou_predictions for chunk in decoded]).float()
         else:
-            quality = stability_scores(flat, self.model.input_size, encoded.img_shape)
-            quality = quality.reshape(low_res.shape[:2])
+            quality = stability_scores(logits, self.model.input_size, encoded.img_shape)
         mask_format = 'logits' if return_logits else 'tensor'
-        writer = MaskWriter(len(flat), encoded.metainfo, self.model.input_size, True, mask_format)
-        writer.add(flat, with_bboxes=False)
-        return writer.masks.unflatten(0, low_res.shape[:2]), quality, low_res
+        writer = MaskWriter(len(logits), encoded.metainfo, self.model.input_size, True, mask_format)
+        writer.add(logits, with_bboxes=False)
+        return writer.masks.unflatten(0, shape), quality.reshape(shape), low_res_logits

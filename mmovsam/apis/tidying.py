@@ -1,6 +1,6 @@
-"""Masks made tidy: each kept once, without islands and holes, without overlaps, as a label map.
+"""Post-processing of masks: duplicates, small regions, overlaps, label maps.
 
-Things are dicts as `segment_everything` gives them, with run lengths where nothing else is said.
+A thing is a dict as in the results of `segment_everything`, with run lengths unless stated.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ def mask_quality(thing: Mapping) -> float:
 
 
 def quality_of(thing: Mapping) -> float:
-    """The quality of a mask, times the score of its box if that was proposed."""
+    """The quality of a mask, times the score of its proposed box if it has one."""
     return mask_quality(thing) * thing.get('proposal_score', 1.0)
 
 
 def distinct(things: Sequence[dict], nms_iou: float) -> list[dict]:
-    """Things that overlap none of the earlier ones that are kept by an IoU above `nms_iou`."""
+    """Non-maximum suppression of masks by an IoU above `nms_iou`; earlier things are kept."""
     masks = [thing['segmentation'] for thing in things]
     boxes = coco_mask.toBbox(masks) if masks else np.zeros((0, 4))
-    kept, left = [], np.ones(len(masks), bool)
-    for index, thing in enumerate(things):
-        if not left[index]:
+    keep = np.ones(len(masks), bool)
+    for index in range(len(masks)):
+        if not keep[index]:
             continue
-        kept.append(thing)
         later = slice(index + 1, None)
-        near = np.flatnonzero(left[later] & touching(boxes[index], boxes[later])) + index + 1
+        near = np.flatnonzero(keep[later] & touching(boxes[index], boxes[later])) + index + 1
         if len(near):
             ious = coco_mask.iou([masks[i] for i in near], [masks[index]], [0])[:, 0]
-            left[near[ious > nms_iou]] = False
-    return kept
+            keep[near[ious > nms_iou]] = False
+    return [things[index] for index in np.flatnonzero(keep)]
 
 
 def touching(bbox: Sequence[float], bboxes: np.ndarray) -> np.ndarray:
-    """Which boxes `(N, 4)` have pixels in common with one, all of x, y, width, height: `(N,)`."""
+    """Which boxes `(N, 4)` intersect a box, all of x, y, width, height: `(N,)` bool."""
     x, y, width, height = bbox
     left, top, widths, heights = bboxes.T
     across = (left < x + width) & (x < left + widths)
@@ -52,9 +51,9 @@ def touching(bbox: Sequence[float], bboxes: np.ndarray) -> np.ndarray:
 def with_mask(
     thing: Mapping, mask: np.ndarray, corner: Sequence[int] = (0, 0), size: Sequence[int] = ()
 ) -> dict:
-    """A thing with another mask `(h, w)` bool, which begins at pixel `corner` (x, y) of an image.
+    """A thing with another mask `(h, w)` bool, a window at `corner` (x, y) of an image.
 
-    The image has the `size` `(H, W)`, by default the mask's.
+    `size` is the image's `(H, W)`, by default the mask's.
     """
     (segmentation,) = run_lengths([coco_mask.encode(np.asfortranarray(mask, np.uint8))])
     if size:
@@ -63,9 +62,9 @@ def with_mask(
 
 
 def cut_out(thing: Mapping) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """A mask within its box, `(h, w)` bool, and the rows and columns of the image where that is.
+    """The mask of a thing inside of its box, `(h, w)` bool, and the box as slices of the image.
 
-    The rest of the image takes no memory. Masks may also be `(H, W)` bool.
+    The mask, run lengths or `(H, W)` bool, is not decoded at full size.
     """
     mask, (x, y, width, height) = thing['segmentation'], map(int, thing['bbox'])
     window = slice(y, y + height), slice(x, x + width)
@@ -77,11 +76,11 @@ def cut_out(thing: Mapping) -> tuple[np.ndarray, tuple[slice, slice]]:
 def remove_small_regions(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
     """Fill holes of fewer pixels than `min_area` in a mask `(H, W)`, then remove such islands.
 
-    As in SAM, pixels are connected by their corners too, a hole may lie at the image's edge, and of
-    a mask with small islands only the largest stays.
+    As in SAM, regions are 8-connected, a hole may lie at the image's edge, and if all islands are
+    small the largest is kept.
 
     Returns:
-        The mask, and whether it is another one now.
+        The mask, and whether it has changed.
     """
     filled = mask | _small_regions(~mask, min_area)
     islands = _small_regions(filled, min_area)
@@ -95,39 +94,37 @@ def remove_small_regions(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, b
 def _small_regions(mask: np.ndarray, min_area: int) -> np.ndarray:
     _, regions, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), None, 8)
     small = stats[:, cv2.CC_STAT_AREA] < min_area
-    small[0] = False  # what is not in the mask
+    small[0] = False  # the background
     return small[regions]
 
 
 def tidy_regions(things: Sequence[dict], min_area: int, nms_iou: float) -> list[dict]:
-    """Things, in their order, whose masks have neither islands nor holes of fewer pixels.
+    """Remove islands and holes of fewer pixels than `min_area` from the masks of things.
 
-    Of two that overlap by more than `nms_iou` then, one that was tidy already stays, or the earlier
-    one.
+    Of two that then overlap by more than `nms_iou`, the unchanged one is kept, or else the earlier.
     """
     unchanged, changed, order = [], [], {}
-    for place, thing in enumerate(things):
+    for index, thing in enumerate(things):
         mask = coco_mask.decode(thing['segmentation']).astype(bool)
-        mask, is_other = remove_small_regions(mask, min_area)
-        thing = with_mask(thing, mask) if is_other else thing
-        order[id(thing)] = place
-        (changed if is_other else unchanged).append(thing)
-    kept = distinct(unchanged + changed, nms_iou)
-    return sorted(kept, key=lambda thing: order[id(thing)])
+        mask, is_changed = remove_small_regions(mask, min_area)
+        thing = with_mask(thing, mask) if is_changed else thing
+        order[id(thing)] = index
+        (changed if is_changed else unchanged).append(thing)
+    return sorted(distinct(unchanged + changed, nms_iou), key=lambda thing: order[id(thing)])
 
 
 def non_overlapping(things: Sequence[dict], min_area: int = 1) -> list[dict]:
-    """Things, in their order, whose masks have no pixel in common.
+    """Make masks disjoint.
 
-    A pixel of several masks goes to the smallest of them, and of equally large ones to the earlier:
-    so a part lies on top of its whole, and nothing disappears behind a larger mask.
+    A pixel of several masks is kept in the smallest of them only, so that parts lie on top of their
+    wholes.
 
     Args:
         things: Dicts of `segment_everything`, with run lengths.
-        min_area: Things of which fewer pixels are left are left out; at least 1.
+        min_area: Things with fewer remaining pixels are dropped; at least 1.
 
     Returns:
-        With new `segmentation`, `area` and `bbox`.
+        Things in their order, with new `segmentation`, `area` and `bbox`.
     """
     if not things:
         return []
@@ -136,12 +133,12 @@ def non_overlapping(things: Sequence[dict], min_area: int = 1) -> list[dict]:
     for index in sorted(range(len(things)), key=lambda index: (-things[index]['area'], -index)):
         mask, window = cut_out(things[index])
         owner[window][mask] = index + 1
-    left = []
+    disjoint = []
     for index, thing in enumerate(things, 1):
         x, y, width, height = map(int, thing['bbox'])
         mask = owner[y : y + height, x : x + width] == index
-        left.append(with_mask(thing, mask, (x, y), size))
-    return [thing for thing in left if thing['area'] >= max(min_area, 1)]
+        disjoint.append(with_mask(thing, mask, (x, y), size))
+    return [thing for thing in disjoint if thing['area'] >= max(min_area, 1)]
 
 
 def _check_shape(things: Sequence[Mapping], shape: Sequence[int]) -> None:
@@ -154,20 +151,20 @@ def _check_shape(things: Sequence[Mapping], shape: Sequence[int]) -> None:
 def label_map(
     things: Sequence[Mapping], shape: Sequence[int], names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, list[dict]]:
-    """One image of ids, and what each id is, as COCO's panoptic files have it.
+    """Convert masks to an image of segment ids with `segments_info`, as in COCO's panoptic format.
 
     Args:
         things: Dicts of `segment_everything` that do not overlap, see `non_overlapping`.
         shape: `(H, W)` of the image.
-        names: Of the categories, counted from 1; None for those of the things in their order.
+        names: Names of categories 1, 2 and so on; by default those of the things.
 
     Returns:
-        `(H, W)` int32, the things' ids, counted from 1, and 0 elsewhere; and `segments_info`, for
-        each thing a dict of `id`, `category_id`, `name`, `score`, `area`, `bbox` (x, y, width,
-        height) and `iscrowd`.
+        `(H, W)` int32, the ids of things from 1, and 0 elsewhere; and `segments_info`, for each
+        thing a dict of `id`, `category_id`, `name`, `score`, `area`, `bbox` (x, y, width, height)
+        and `iscrowd`.
 
     Raises:
-        ValueError: Two masks overlap, or are of another shape.
+        ValueError: Two masks overlap, or have another shape.
     """
     if names is None:
         names = list(dict.fromkeys(thing['name'] for thing in things))
@@ -183,27 +180,27 @@ def label_map(
                 'segment_everything(non_overlapping=True), or mmovsam.apis.non_overlapping.'
             )
         ids[window][mask] = number
-        about = {key: thing[key] for key in ('name', 'score', 'area', 'bbox')}
+        fields = {key: thing[key] for key in ('name', 'score', 'area', 'bbox')}
         category_id = categories[thing['name']]
-        segments.append(dict(id=number, category_id=category_id, **about, iscrowd=0))
+        segments.append(dict(id=number, category_id=category_id, **fields, iscrowd=0))
     return ids, segments
 
 
 def semantic_map(
     things: Sequence[Mapping], shape: Sequence[int], names: Sequence[str]
 ) -> np.ndarray:
-    """One image of classes; a pixel of several masks gets the name of that with the best `score`.
+    """Convert masks to an image of class indices; where masks overlap the best `score` wins.
 
     Args:
         things: Dicts of `segment_everything` or `find`, which may overlap.
         shape: `(H, W)` of the image.
-        names: Of the classes; things of other names are left out.
+        names: Class names; things with other names are ignored.
 
     Returns:
-        `(H, W)` int32, indices of names, and -1 where there is none.
+        `(H, W)` int32, indices of `names`, and -1 elsewhere.
 
     Raises:
-        ValueError: The masks are of another shape.
+        ValueError: The masks have another shape.
     """
     _check_shape(things, shape)
     labels = {name: label for label, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Large images in overlapping tiles, with objects that a seam cuts put together again."""
+"""Searches large images in overlapping tiles and merges objects that tile borders cut."""
 
 from __future__ import annotations
 
@@ -15,57 +15,59 @@ from .inference_results import measured, moved, run_lengths
 from .large_image import LargeImage
 
 TILE_OVERLAP = 0.25
-SAME = 0.5  # IoU, where two tiles overlap, from which two pieces are of one object
-NEAR = 1 / 80  # of a tile's side: what ends so close to a seam is cut by it
+SAME_OBJECT_IOU = 0.5  # pieces with a larger IoU, where their tiles overlap, are one object
+BORDER = 1 / 80  # of a tile's side: an object that ends within is cut
 
 Box = tuple[int, int, int, int]
 
 
 def in_tiles(
     image: LargeImage,
-    look: Callable[[np.ndarray], list[dict]],
+    search: Callable[[np.ndarray], list[dict]],
     tile_size: int,
     tile_overlap: float = TILE_OVERLAP,
     by_name: bool = False,
 ) -> list[dict]:
-    """What is found in the tiles of an image, in the frame of the image.
+    """Search the tiles of an image and merge the results, in the frame of the image.
 
-    What a seam cuts off and another tile shows with more of its surroundings is left to that one.
-    So cut pieces are left of objects only that are larger than the overlap. Two of them are one
-    object if they agree where their tiles overlap, by an IoU above 0.5; the best of such pairs come
-    first, and an object has at most one piece of each tile. It gets the union of their masks, and
-    all else from the largest of them. What several tiles show whole is still there several times.
+    `search` maps a tile, `(h, w, 3)` uint8 BGR, to dicts as of `segment_everything`, with run
+    lengths. In the results `crop_box` is the tile, or the box around all merged tiles.
 
-    Args:
-        image: The image.
-        look: From a tile, `(h, w, 3)` uint8 BGR, to dicts as those of `segment_everything`, with
-            run lengths; here `crop_box` is of the tile, or of all tiles that have a piece.
-        tile_size: Side of the tiles in pixels of the image.
-        tile_overlap: Of neighboring tiles, in parts of their side; at least this.
-        by_name: Whether only pieces of one name can be of one object.
+    An object that a tile border cuts is dropped if another tile has it with fewer cuts; so cut
+    pieces remain only of objects larger than the overlap. Pieces of two tiles, of the same name if
+    `by_name`, are merged if their IoU where the tiles overlap is above 0.5, best pairs first, at
+    most one piece of each tile. The merged object has the union of the masks, and other fields of
+    the largest piece. Duplicates of objects that several tiles show whole are kept.
     """
     tiles = list(tile_boxes(image.shape, tile_size, tile_overlap))
     corners = np.array(tiles)
-    near = max(2, round(tile_size * NEAR))
-    whole, cut = [], defaultdict(lambda: defaultdict(list))
-    for number, tile in enumerate(tiles):
-        for thing in look(image.window(*tile)):
-            thing = in_image(thing, tile, image.shape)
-            seams = _seams(thing['bbox'], tile, image.shape, near)
-            x, y, width, height = thing['bbox']
-            shown = (corners[:, :2] <= (x, y)) & (corners[:, 2:] >= (x + width, y + height))
-            others = (tiles[i] for i in np.flatnonzero(shown.all(1)))
-            if not seams:
-                whole.append(thing)
-            elif not any(seams > _seams(thing['bbox'], o, image.shape, near) for o in others):
-                cut[thing['name'] if by_name else None][number].append(thing)
-    for pieces in cut.values():
-        whole += _joined(pieces, tiles, image.shape)
-    return whole
+    border = max(2, round(tile_size * BORDER))
+
+    def cuts(bbox: Sequence[float], tile: Box) -> set[int]:
+        """The sides of a tile, except those of the image, at which a box ends."""
+        x, y, width, height = bbox
+        gaps = x - tile[0], y - tile[1], tile[2] - x - width, tile[3] - y - height
+        inner = tile[0] > 0, tile[1] > 0, tile[2] < image.shape[1], tile[3] < image.shape[0]
+        return {side for side in range(4) if inner[side] and gaps[side] <= border}
+
+    results, cut_pieces = [], defaultdict(lambda: defaultdict(list))
+    for index, tile in enumerate(tiles):
+        for thing in search(image.window(*tile)):
+            thing = to_image_frame(thing, tile, image.shape)
+            x, y, width, height = bbox = thing['bbox']
+            sides = cuts(bbox, tile)
+            contains = (corners[:, :2] <= (x, y)) & (corners[:, 2:] >= (x + width, y + height))
+            if not sides:
+                results.append(thing)
+            elif not any(sides > cuts(bbox, tiles[i]) for i in np.flatnonzero(contains.all(1))):
+                cut_pieces[thing['name'] if by_name else None][index].append(thing)
+    for pieces in cut_pieces.values():
+        results += _merge(pieces, tiles, image.shape)
+    return results
 
 
 def tile_boxes(shape: Sequence[int], tile_size: int, tile_overlap: float) -> Iterator[Box]:
-    """Tiles, xyxy in pixels, row by row; evenly spread, and none larger than the image.
+    """Evenly spaced tiles, xyxy in pixels, row by row, no larger than the image.
 
     Raises:
         ValueError: The size or the overlap is out of range.
@@ -84,13 +86,13 @@ def tile_boxes(shape: Sequence[int], tile_size: int, tile_overlap: float) -> Ite
 
 
 def spread(length: int, size: int, number: int) -> list[tuple[int, int]]:
-    """Where so many pieces of one size begin and end that cover a length evenly."""
+    """Start and end of evenly spaced intervals of one size, the first and last at the ends."""
     starts = np.linspace(0, length - size, number).round().astype(int).tolist()
     return [(start, start + size) for start in starts]
 
 
-def in_image(thing: dict, tile: Box, shape: Sequence[int]) -> dict:
-    """What was found in a `tile`, xyxy, in the frame of its image `(H, W)`; with run lengths."""
+def to_image_frame(thing: dict, tile: Box, shape: Sequence[int]) -> dict:
+    """Translate a result, with run lengths, from a tile, xyxy, to its image `(H, W)`."""
     x1, y1, x2, y2 = tile
     left, top, width, height = thing['bbox']
     thing = dict(
@@ -104,18 +106,10 @@ def in_image(thing: dict, tile: Box, shape: Sequence[int]) -> dict:
     return thing
 
 
-def _seams(bbox: Sequence[float], tile: Box, shape: Sequence[int], near: int) -> set[int]:
-    """The sides of a tile, that are none of the image, at which a box ends."""
-    x, y, width, height = bbox
-    gaps = x - tile[0], y - tile[1], tile[2] - x - width, tile[3] - y - height
-    inner = tile[0] > 0, tile[1] > 0, tile[2] < shape[1], tile[3] < shape[0]
-    return {side for side in range(4) if inner[side] and gaps[side] <= near}
-
-
-def _joined(
+def _merge(
     pieces: Mapping[int, Sequence[dict]], tiles: Sequence[Box], shape: Sequence[int]
 ) -> Iterator[dict]:
-    """Cut pieces, by the numbers of their tiles, put together."""
+    """Merge cut pieces, by the index of their tile."""
     pairs = []
     for i, j in itertools.combinations(pieces, 2):
         x1, y1 = (max(tiles[i][side], tiles[j][side]) for side in (0, 1))
@@ -124,29 +118,30 @@ def _joined(
             continue
         overlap = coco_mask.encode(np.ones((y2 - y1, x2 - x1), np.uint8, order='F'))
         overlap = moved(run_lengths([overlap])[0], x1, y1, shape)
-        one, other = (
-            [coco_mask.merge([thing['segmentation'], overlap], intersect=True) for thing in each]
-            for each in (pieces[i], pieces[j])
+        masks1, masks2 = (
+            [coco_mask.merge([piece['segmentation'], overlap], intersect=True) for piece in of_tile]
+            for of_tile in (pieces[i], pieces[j])
         )
-        ious = coco_mask.iou(one, other, [0] * len(other))
-        pairs += ((ious[k, l], (i, k), (j, l)) for k, l in np.argwhere(ious > SAME).tolist())
+        ious = coco_mask.iou(masks1, masks2, [0] * len(masks2))
+        similar = np.argwhere(ious > SAME_OBJECT_IOU).tolist()
+        pairs += ((ious[k, l], (i, k), (j, l)) for k, l in similar)
     groups = {(i, k): [(i, k)] for i in pieces for k in range(len(pieces[i]))}
-    for _, one, other in sorted(pairs, key=lambda pair: -pair[0]):
-        one, other = groups[one], groups[other]
-        if one is not other and not {i for i, _ in one} & {j for j, _ in other}:
-            one += other
-            groups.update(dict.fromkeys(other, one))
+    for _, key1, key2 in sorted(pairs, key=lambda pair: -pair[0]):
+        group1, group2 = groups[key1], groups[key2]
+        if group1 is not group2 and not {i for i, _ in group1} & {j for j, _ in group2}:
+            group1 += group2
+            groups.update(dict.fromkeys(group2, group1))
     for group in {id(group): group for group in groups.values()}.values():
-        parts = [pieces[i][k] for i, k in group]
-        yield _union(parts) if len(parts) > 1 else parts[0]
+        group = [pieces[i][k] for i, k in group]
+        yield _union(group) if len(group) > 1 else group[0]
 
 
 def _union(pieces: Sequence[dict]) -> dict:
     mask = coco_mask.merge([piece['segmentation'] for piece in pieces])
     crops = np.array([piece['crop_box'] for piece in pieces])
-    first, last = crops[:, :2].min(0), (crops[:, :2] + crops[:, 2:]).max(0)
+    start, end = crops[:, :2].min(0), (crops[:, :2] + crops[:, 2:]).max(0)
     return dict(
         max(pieces, key=lambda piece: piece['area']),
         **measured(run_lengths([mask])[0]),
-        crop_box=[*first.tolist(), *(last - first).tolist()],
+        crop_box=[*start.tolist(), *(end - start).tolist()],
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..apis import OVSAMPredictor
-from ..apis.auto_labeling.sources import FIND, Found, find_source
+from ..apis.auto_labeling.sources import FIND, Detection, find_source
 from ..apis.find import SCORE_THR
 from ..apis.image_input import read_image
 from ..validation import require_fraction
@@ -59,7 +59,7 @@ class ObjectFinder:
             self.predictor.set_vocabulary(Vocabulary.from_source(names))
         self.names = self.predictor.vocabulary
 
-    def __call__(self, image, score_thr: float | None = None) -> list[Found]:
+    def __call__(self, image, score_thr: float | None = None) -> list[Detection]:
         """The objects of an image, see `read_image`, by the finder's threshold or another."""
         image = read_image(image, value_range=self.predictor.value_range)
         (found,) = self._source.find(self.predictor, dict(image=image), top_k=5)

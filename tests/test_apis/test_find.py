@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from small_predictor import HEIGHT, WIDTH
 
 from mmovsam.apis import OVSAMPredictor
-from mmovsam.apis.find import one_mask_each
+from mmovsam.apis.find import suppress_overlaps
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier
 
@@ -167,8 +167,8 @@ def test_of_a_part_and_its_whole_the_better_stays(scores):
     whole, part = thing(scores[0], 0, 80, 0, 80), thing(scores[1], 10, 40, 10, 40)
     beside = thing(0.7, 60, 100, 60, 100)  # a quarter of it lies inside
     better = max(whole, part, key=lambda each: each['score'])
-    assert one_mask_each([whole, part, beside]) == [better, beside]
-    assert one_mask_each([]) == []
+    assert suppress_overlaps([whole, part, beside]) == [better, beside]
+    assert suppress_overlaps([]) == []
 
 
 # Once for all names

@@ -1,4 +1,4 @@
-"""Labels for many images, in the formats of annotation tools."""
+"""Labels many images, in the formats of annotation tools."""
 
 from .auto_label import Labeled, auto_label
 

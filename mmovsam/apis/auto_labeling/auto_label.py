@@ -1,4 +1,4 @@
-"""Labels for a folder of images, by any number of processes, however often they are killed."""
+"""Labels a folder of images, with any number of processes, resuming interrupted runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ...validation import require_at_least, require_fraction, require_not_among
 from ..input_list import list_images
 from ..predictor import OVSAMPredictor
 from .formats import distinct_files, label_files, picture_folder, shard_files, write_labels
-from .journal import Journal, Place, read_record
+from .journal import Journal, Location, read_record
 from .label_studio import label_config_of
 from .labeler import MAX_FAILED, Labeler, picture_path
 from .sources import EVERYTHING, find_source
@@ -30,7 +30,7 @@ from .yolo_pictures import picture_files
 
 @dataclass(frozen=True)
 class Labeled:
-    """What a run has done: images and objects in the result, and why others are `unreadable`."""
+    """Numbers of labeled images and objects, and the errors of `unreadable` images by name."""
 
     num_images: int
     num_objects: int
@@ -58,68 +58,66 @@ def auto_label(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Labeled:
-    """Find, cut out and name the objects of many images.
+    """Segment and name the objects of many images, and write the labels.
 
-    What is found goes at once into a journal beside `out`, the folder `<out>.journal`, which is
-    removed when `out` is written. A run that was stopped, by whatever, is taken up by the same
-    call, and its result is the one that it would have had, byte for byte: on the same kind of
-    device, with as many threads and, for a `batch_size` above 1, a predictor of `cache_size` 0.
-    Images that could not be read are tried again.
+    Results are written at once to a journal, the folder `<out>.journal`, which is removed when
+    `out` is complete. The same call resumes an interrupted run, with a result that is equal byte
+    for byte on the same kind of device, with as many threads and, for a `batch_size` above 1, a
+    predictor with `cache_size` 0. Unreadable images are tried again.
 
-    Called by all processes of a process group, each of them takes the next images whenever it is
-    done with some; all need to see the folder of `out`.
+    In a process group all processes call this function and share the images; all need access to the
+    folder of `out`.
 
     Args:
-        predictor: With the vocabulary that is wanted. The images that it has set stay set.
+        predictor: A predictor with the vocabulary; its current images are kept.
         images: See `list_images`.
-        out: A file for COCO and Label Studio; a folder for LabelMe and YOLO; see `label_files`.
-        prompter: What says where objects are: see `find_source`.
-        prompter_options: More arguments of it.
+        out: A file for COCO and Label Studio, a folder for LabelMe and YOLO, see `label_files`.
+        prompter: Where the objects come from, see `find_source`.
+        prompter_options: Its options.
         format: `'coco'`, `'coco_panoptic'`, `'labelme'`, `'yolo'` or `'label_studio'`: see
             `write_coco`, `write_coco_panoptic`, `write_labelme`, `write_yolo`,
             `write_label_studio`.
-        polygons: For COCO and Label Studio: polygons in place of run lengths.
-        label_config: For Label Studio: the file of a project's label config, which says whether
-            labels are brush masks, polygons or rectangles, and has all names; by default one is
-            made.
-        score_thr: Objects with a lower score are left out.
-        unknown_below: Objects whose best name is less probable are called `unknown`, the last
+        polygons: For COCO and Label Studio: write polygons in place of run lengths.
+        label_config: For Label Studio: a file with a project's label config, which has all names
+            and decides between brush masks, polygons and rectangles; by default one is made.
+        score_thr: Minimum score of an object.
+        unknown_below: Objects whose best name is less probable get the name `unknown`, the last
             class; None to have no such class.
-        top_k: How many of the best names of an object are kept.
-        show_dir: A folder for pictures of the labels, one an image.
-        font: Of the names in pictures: an installed family or a file; by default whichever fonts
-            of the system have the letters.
-        batch_size: Images encoded at once.
-        num_workers: Threads of each process that read images ahead.
-        shard: For COCO: besides `out`, files of so many images each, see `shard_files`.
-        overwrite: Whether to replace files of an earlier run, and to forget an unfinished one that
-            had other settings.
-        progress: Whether to show a bar, for all processes together.
+        top_k: Number of names of each object, at most.
+        show_dir: A folder for pictures of the labels.
+        font: Font of names in pictures, an installed family or a file; by default the system's
+            fonts that have the letters.
+        batch_size: Number of images encoded at once.
+        num_workers: Number of threads per process that read images ahead.
+        shard: For COCO: number of images in each of additional files, see `shard_files`.
+        overwrite: Whether to replace existing files, and to discard an unfinished run with other
+            settings.
+        progress: Whether to show a progress bar.
 
     Returns:
         The same in all processes.
 
     Raises:
-        FileNotFoundError: There are no such images, or a file of the prompter is missing.
+        FileNotFoundError: The images, or a file of the prompter, do not exist.
         FileExistsError: A file would be replaced.
         ValueError: An argument is unknown or out of range, an unfinished run had other settings,
-            another run is writing `out`, two images would have one file, one would be replaced, or
-            none can be read.
+            another run is writing `out`, two images would have one label file, an image would be
+            overwritten, or none can be read.
     """
     require_fraction(score_thr=score_thr, unknown_below=unknown_below or 0)
     require_at_least(1, batch_size=batch_size, top_k=top_k, num_workers=num_workers, shard=shard)
     if polygons and (format not in ('coco', 'label_studio') or label_config):
-        whose = 'one with a label config' if label_config else format
-        raise ValueError(f'polygons are a choice of format coco or label_studio, not of {whose}.')
+        chosen = 'one with a label config' if label_config else format
+        raise ValueError(f'polygons are a choice of format coco or label_studio, not of {chosen}.')
     if label_config and format != 'label_studio':
         raise ValueError(f'A label config is for format label_studio, not {format}.')
     if shard and format != 'coco':
         raise ValueError(f'shards are a choice of format coco only, not of {format}.')
-    font_families((), font)  # an unknown one is an error now
+    font_families((), font)  # raises if it is unknown
     out = Path(out)
-    # the others have the main process's list: a folder may grow while they look
-    made = [folder for folder in (show_dir, picture_folder(out, format, images)) if folder]
-    paths = by_main_process(partial(list_images, images, leave_out=made))
+    # listed once for all processes: the folder may grow meanwhile
+    result_folders = [f for f in (show_dir, picture_folder(out, format, images)) if f]
+    paths = by_main_process(partial(list_images, images, leave_out=result_folders))
     files = label_files(out, format, paths)
     if format == 'yolo':
         files += picture_files(out, paths).values()
@@ -147,88 +145,95 @@ def auto_label(
     journal = Journal(out, settings)
     by_main_process(partial(journal.check_new, [*files, *shards], overwrite))
     with only_run(journal.folder / 'lock'):
-        todo = by_main_process(partial(_todo, journal, batches, overwrite, progress))
-        _label(labeler, paths, [batches[i] for i in todo], num_workers, journal, progress)
-        about = dict(polygons=polygons, names=labeler.names, label_config=label_config)
-        write = partial(write_labels, format=format, **about)
+        unfinished = by_main_process(
+            partial(_unfinished_batches, journal, batches, overwrite, progress)
+        )
+        _label(labeler, paths, unfinished, num_workers, journal, progress)
+        write = partial(
+            write_labels,
+            format=format,
+            polygons=polygons,
+            names=labeler.names,
+            label_config=label_config,
+        )
         results = {out: names, **shards}
         return by_main_process(partial(_finish, journal, paths, results, write, progress))
 
 
-def _todo(
+def _unfinished_batches(
     journal: Journal, batches: Sequence[Sequence[str]], overwrite: bool, progress: bool
-) -> list[int]:
-    """The numbers of the batches that are still to be done."""
-    done = {name for name, place in journal.open(overwrite).items() if not place.failed}
-    todo = [number for number, batch in enumerate(batches) if not done.issuperset(batch)]
+) -> list[Sequence[str]]:
+    """The batches of which not all images are in the journal."""
+    done = {name for name, location in journal.open(overwrite).items() if not location.failed}
+    unfinished = [batch for batch in batches if not done.issuperset(batch)]
     if done and progress:
-        left = sum(len(batches[number]) for number in todo)
-        print(f'An unfinished run goes on with the {left} images that it has left.')
-    return todo
+        num_left = sum(map(len, unfinished))
+        print(f'An unfinished run goes on with the {num_left} images that it has left.')
+    return unfinished
 
 
 def _label(
     labeler: Labeler,
     paths: Mapping[str, Path],
-    todo: Sequence[Sequence[str]],
+    batches: Sequence[Sequence[str]],
     num_workers: int,
     journal: Journal,
     progress: bool,
 ) -> None:
-    """Label batches until, in all processes, none is left."""
+    """Label all batches, shared among the processes."""
     rank, num_processes = get_dist_info()
     if not journal.folder.is_dir():
         raise FileNotFoundError(
             f'Process {rank} does not see {journal.folder}, which the main process has made: all '
             'machines need to share its folder.'
         )
-    taken, done = SharedCounter(), SharedCounter()
-    numbers = takewhile(len(todo).__gt__, iter(lambda: taken.add(1) - 1, None))
-    batches = (todo[number] for number in numbers)
+    num_taken, num_done = SharedCounter(), SharedCounter()
+    indices = takewhile(len(batches).__gt__, iter(lambda: num_taken.add(1) - 1, None))
+    taken = (batches[index] for index in indices)
     bar = tqdm(
-        total=sum(map(len, todo)),
+        total=sum(map(len, batches)),
         unit='image',
         desc=f'{num_processes} processes' if num_processes > 1 else None,
         disable=not progress or rank > 0,
     )
-    failed = []  # written last: if the run ends before, they are tried again
+    failed = []  # written last: an interrupted run tries them again
     with bar, journal.writer(rank) as write:
-        for images in _read_ahead(labeler, paths, batches, num_workers):
+        for images in _read_ahead(labeler, paths, taken, num_workers):
             for record in labeler.label(images):
                 if 'error' in record:
                     failed.append(record)
                 else:
                     write(record)
-            bar.update(done.add(len(images)) - bar.n)
+            bar.update(num_done.add(len(images)) - bar.n)
         for record in failed:
             write(record)
         barrier()
-        bar.update(done.add(0) - bar.n)
+        bar.update(num_done.add(0) - bar.n)
 
 
 def _read_ahead(
     labeler: Labeler, paths: Mapping[str, Path], batches: Iterable[Sequence[str]], num_workers: int
 ) -> Iterator[dict[str, np.ndarray | str]]:
-    """Batches of images by their names, read by threads while earlier ones are labeled."""
+    """Batches of images by name, read by threads while earlier ones are labeled."""
     with ThreadPoolExecutor(num_workers) as pool:
-        ahead: deque[dict] = deque()
+        queue: deque[dict] = deque()
         for batch in batches:
-            ahead.append({name: pool.submit(labeler.read, paths[name]) for name in batch})
-            if sum(map(len, ahead)) > num_workers and len(ahead) > 1:
-                yield {name: image.result() for name, image in ahead.popleft().items()}
-        while ahead:
-            yield {name: image.result() for name, image in ahead.popleft().items()}
+            queue.append({name: pool.submit(labeler.read, paths[name]) for name in batch})
+            if sum(map(len, queue)) > num_workers and len(queue) > 1:
+                yield {name: image.result() for name, image in queue.popleft().items()}
+        while queue:
+            yield {name: image.result() for name, image in queue.popleft().items()}
 
 
 @dataclass(frozen=True)
 class _Records:
-    """Records in the order of their places, read anew each time that one iterates."""
+    """Records that are read from the journal at each iteration."""
 
-    places: Sequence[Place]
+    locations: Sequence[Location]
     progress: bool
 
     def __iter__(self) -> Iterator[dict]:
-        bar = tqdm(self.places, 'writing', unit='image', disable=not self.progress, delay=5)
+        bar = tqdm(self.locations, 'writing', unit='image', disable=not self.progress, delay=5)
         return map(read_record, bar)
 
 
@@ -239,11 +244,12 @@ def _finish(
     write: partial,
     progress: bool,
 ) -> Labeled:
-    """Write the result, files with the images of some names, and remove the journal."""
-    places = journal.places()
-    if not places.keys() >= paths.keys():
+    """Write label files, each with the images of some names, and remove the journal."""
+    locations = journal.locations()
+    if not locations.keys() >= paths.keys():
         raise FileNotFoundError(f'What is done is no longer in {journal.folder}: run it again.')
-    unreadable = {name: read_record(places[name])['error'] for name in paths if places[name].failed}
+    failed = [name for name in paths if locations[name].failed]
+    unreadable = {name: read_record(locations[name])['error'] for name in failed}
     readable = {name: path for name, path in paths.items() if name not in unreadable}
     if not readable:
         journal.remove()
@@ -252,14 +258,14 @@ def _finish(
     first_ids, next_ids = {}, (1, 1)
     for name in readable:
         first_ids[name] = next_ids
-        next_ids = next_ids[0] + 1, next_ids[1] + places[name].num_objects
+        next_ids = next_ids[0] + 1, next_ids[1] + locations[name].num_objects
     for file, names in files.items():
-        chosen = [name for name in names if name in readable]
+        names = [name for name in names if name in readable]
         write(
             file,
-            records=_Records([places[name] for name in chosen], progress),
+            records=_Records([locations[name] for name in names], progress),
             images=readable,
-            first_ids=first_ids[chosen[0]] if chosen else (1, 1),
+            first_ids=first_ids[names[0]] if names else (1, 1),
         )
     journal.remove()
     return Labeled(len(readable), next_ids[1] - 1, unreadable)

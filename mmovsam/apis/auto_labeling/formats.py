@@ -1,12 +1,12 @@
-"""Labels in the formats that annotation tools and trainers read.
+"""Writes labels in the formats of annotation tools and trainers.
 
-A record is what is known of an image: `file_name`, `width` and `height` in pixels, and `objects`,
-each a dict of
+Labels of an image are a record: `file_name`, `width` and `height` in pixels, and `objects`, each a
+dict with
 
-- `name`, of a class; `score`; `top_k`, a `name` and a `score` for each of the best names;
-- `bbox`, x, y, width, height of the mask in pixels; `area`, its pixels;
-- `counts`, the mask's run lengths, as COCO's JSON has them in text;
-- perhaps `polygons`, see `object_polygons`, where they were made with the mask.
+- `name`, of the class, and `score`; `top_k`, a list of `name` and `score` of the best names;
+- `bbox`, x, y, width, height of the mask in pixels; `area` in pixels;
+- `counts`, the mask's run lengths as text, as in COCO's JSON;
+- optionally `polygons`, see `object_polygons`.
 """
 
 from __future__ import annotations
@@ -28,21 +28,23 @@ from ..input_list import file_key
 from ..polygons import joined, polygons_of
 from ..tidying import label_map, non_overlapping
 from .label_studio import label_studio_tasks
-from .yolo_pictures import link_or_copy, picture_files, split
+from .yolo_pictures import link_or_copy, picture_files, train_val_split
 
 FORMATS = ('coco', 'coco_panoptic', 'labelme', 'yolo', 'label_studio')
-LABELME_VERSION = '5.5.0'  # the layout's
+LABELME_VERSION = '5.5.0'  # of the file format
+UNNAMED = 'object'  # name of all objects if the model only segments
+SCORE_DIGITS = 5
 
 
 def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
-    """The files that the labels of images of some names go to.
+    """The label files of images with the given names.
 
-    `out` is a file for COCO (for its panoptic form with a folder beside it, of the same name
-    without `.json`) and for Label Studio (with `.xml` beside it), a folder for LabelMe and YOLO.
+    `out` is a file for COCO (the panoptic format also has a folder of that name without `.json`)
+    and Label Studio (which also has a file that ends with `.xml`), a folder for LabelMe and YOLO.
 
     Raises:
-        ValueError: The format is unknown, `out` is a folder in place of a file or the other way
-            round, or two images would have one file.
+        ValueError: The format is unknown, `out` exists as a folder rather than a file or vice
+            versa, or two images would have the same file.
     """
     require_choice(FORMATS, format=format)
     if format in ('coco', 'coco_panoptic', 'label_studio'):
@@ -61,16 +63,16 @@ def label_files(out: Path, format: str, names: Iterable[str]) -> list[Path]:
 
 
 def shard_files(out: Path, names: Sequence[str], size: int) -> dict[Path, Sequence[str]]:
-    """Files beside `out`, `labels-00001-of-00123.json`, and the images, `size` each, of each."""
-    parts = [names[start : start + size] for start in range(0, len(names), size)]
+    """Shards, such as `labels-00001-of-00123.json` beside `out`, with `size` images each."""
+    shards = [names[start : start + size] for start in range(0, len(names), size)]
     return {
-        out.with_name(f'{out.stem}-{number:05}-of-{len(parts):05}{out.suffix}'): part
-        for number, part in enumerate(parts, 1)
+        out.with_name(f'{out.stem}-{number:05}-of-{len(shards):05}{out.suffix}'): shard
+        for number, shard in enumerate(shards, 1)
     }
 
 
 def picture_folder(out: Path, format: str, source: str | os.PathLike) -> Path | None:
-    """The folder below `source` that pictures of a format go to, if it has them and it is there."""
+    """The folder of a format that writes pictures, if it lies below `source`."""
     if format not in ('yolo', 'coco_panoptic'):
         return None
     folder = out / 'images' if format == 'yolo' else out.with_suffix('')
@@ -79,10 +81,10 @@ def picture_folder(out: Path, format: str, source: str | os.PathLike) -> Path | 
 
 
 def distinct_files(files: Mapping[str, Path]) -> list[Path]:
-    """The files that the results of images go to, by the images' names.
+    """Check that the result files of images, by image name, are different on any file system.
 
     Raises:
-        ValueError: Two images would have one file, on this file system or another.
+        ValueError: Two images would have the same file.
     """
     images: dict[str, str] = {}
     for name, file in files.items():
@@ -95,7 +97,7 @@ def distinct_files(files: Mapping[str, Path]) -> list[Path]:
 
 
 def _label_file(out: Path, format: str, name: str) -> Path:
-    """The file of an image in a format that has one for each."""
+    """The label file of an image, in formats that have one for each."""
     if format == 'coco_panoptic':
         return out.with_suffix('') / PurePosixPath(name).with_suffix('.png')
     if format == 'yolo':  # as Ultralytics looks for it
@@ -114,7 +116,7 @@ def write_labels(
     label_config: str | None = None,
     first_ids: tuple[int, int] = (1, 1),
 ) -> None:
-    """Write labels in one of `FORMATS`; arguments as of `write_coco` and those beside it."""
+    """Write labels in one of `FORMATS`; see `write_coco` and the other functions."""
     if format == 'coco':
         write_coco(out, records, names, polygons, first_ids)
     elif format == 'coco_panoptic':
@@ -134,18 +136,17 @@ def write_coco(
     polygons: bool = False,
     first_ids: tuple[int, int] = (1, 1),
 ) -> None:
-    """Write one file in COCO's JSON layout.
+    """Write a file in COCO's JSON format.
 
-    Images, annotations and categories are numbered; `file_name` is relative to the folder of
-    the images. Beside COCO's fields annotations have `score` and `top_k`, a list of
-    `dict(name=..., score=...)`.
+    `file_name` is relative to the folder of the images. Besides COCO's fields, annotations have
+    `score` and `top_k`, a list of `dict(name=..., score=...)`.
 
     Args:
-        out: The file; it is written whole or not at all.
-        records: Iterated twice, so that memory does not grow with their number.
-        names: Of the categories.
+        out: The file; it is written atomically.
+        records: Iterated twice, and not kept in memory.
+        names: Names of the categories, whose ids are 1, 2 and so on.
         polygons: Whether masks are polygons, see `mask_to_polygons`, or run lengths.
-        first_ids: Of images and of annotations; categories begin with 1.
+        first_ids: First ids of images and of annotations.
     """
     ids, numbers = {name: number for number, name in enumerate(names, 1)}, count(first_ids[1])
     annotations = (
@@ -167,11 +168,11 @@ def write_coco(
 
 
 def write_coco_panoptic(out: Path, records: Iterable[Mapping], names: Sequence[str]) -> None:
-    """Write COCO's panoptic layout: a file, and a PNG of ids for each image in a folder beside it.
+    """Write COCO's panoptic format: a JSON file, and a folder with a PNG of ids for each image.
 
-    Masks that overlap are made to share no pixel, see `mmovsam.apis.non_overlapping`. The id of a
-    pixel is R + 256 G + 65536 B, 0 where there is no object; `segments_info` has `name` and `score`
-    besides COCO's fields. All categories are things. Arguments are those of `write_coco`.
+    Masks are made disjoint by `mmovsam.apis.non_overlapping`. The id of a pixel is
+    R + 256 G + 65536 B, 0 where there is no object; `segments_info` has `name` and `score` besides
+    COCO's fields. All categories are things. Arguments are those of `write_coco`.
     """
     _write_coco(out, records, names, _panoptic_annotations(out, records, names), isthing=1)
 
@@ -184,7 +185,7 @@ def _panoptic_annotations(
         shape = record['height'], record['width']
         ids, segments = label_map(non_overlapping(things), shape, names)
         path = _label_file(out, 'coco_panoptic', record['file_name'])
-        colors = np.stack([ids >> 16, ids >> 8, ids], axis=2).astype(np.uint8)  # as OpenCV has BGR
+        colors = np.stack([ids >> 16, ids >> 8, ids], axis=2).astype(np.uint8)  # BGR
         mark_results(out.with_suffix(''))
         write_atomic(path, cv2.imencode('.png', colors)[1].tobytes())
         file_name = path.relative_to(out.with_suffix('')).as_posix()
@@ -197,7 +198,7 @@ def _write_coco(
     names: Sequence[str],
     annotations: Iterable[Mapping],
     first_id: int = 1,
-    **about_category,
+    **category_fields,
 ) -> None:
     info = dict(description=f'Labeled by mmovsam {__version__}', version=__version__)
     images = (
@@ -205,7 +206,7 @@ def _write_coco(
         for i, record in enumerate(records, first_id)
     )
     categories = (
-        dict(id=number, name=name, supercategory='', **about_category)
+        dict(id=number, name=name, supercategory='', **category_fields)
         for number, name in enumerate(names, 1)
     )
     lists = dict(categories=categories, images=images, annotations=annotations)
@@ -218,7 +219,7 @@ def _write_coco(
 
 
 def _write_list(file, items: Iterable[Mapping]) -> None:
-    """A JSON list, item by item."""
+    """Write a JSON list item by item."""
     separator = '['
     for item in items:
         file.write(f'{separator}\n{json.dumps(item)}')
@@ -227,21 +228,27 @@ def _write_list(file, items: Iterable[Mapping]) -> None:
 
 
 def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Path]) -> None:
-    """Write a LabelMe JSON for each image into the folder `out`, in folders like those of images.
+    """Write a LabelMe JSON for each image to the folder `out`, with the images' subfolders.
 
-    The pieces of an object are polygons, see `mask_to_polygons`, with a `group_id` in common. Each
-    has `score` and `top_k` besides, which LabelMe keeps. `images` are paths by `file_name`; LabelMe
-    finds them relative to its JSON. Files of the same names are replaced, others are left alone.
+    The polygons of an object, see `mask_to_polygons`, have a common `group_id`. Shapes have `score`
+    and `top_k` besides LabelMe's fields. `images` are paths by `file_name`, which files refer to by
+    relative paths. Existing files of other names are kept.
     """
     for record in records:
         path = _label_file(out, 'labelme', record['file_name'])
         shapes = []
         for number, thing in enumerate(record['objects'], 1):
-            pieces = object_polygons(record, thing)
-            about = dict(label=thing['name'], group_id=number if len(pieces) > 1 else None)
-            about.update(description='', shape_type='polygon', flags={})
-            about.update(score=thing['score'], top_k=thing['top_k'])
-            shapes += (dict(about, points=piece.tolist()) for piece in pieces)
+            polygons = object_polygons(record, thing)
+            shape = dict(
+                label=thing['name'],
+                group_id=number if len(polygons) > 1 else None,
+                description='',
+                shape_type='polygon',
+                flags={},
+                score=thing['score'],
+                top_k=thing['top_k'],
+            )
+            shapes += (dict(shape, points=polygon.tolist()) for polygon in polygons)
         image = os.path.relpath(images[record['file_name']], path.parent)
         content = dict(
             version=LABELME_VERSION,
@@ -258,15 +265,15 @@ def write_labelme(out: Path, records: Iterable[Mapping], images: Mapping[str, Pa
 def write_yolo(
     out: Path, records: Iterable[Mapping], images: Mapping[str, Path], names: Sequence[str]
 ) -> None:
-    """Write a folder that Ultralytics' trainer reads as it is, for segmentation.
+    """Write a data set for Ultralytics' segmentation trainer to the folder `out`.
 
     - `images` has the pictures, see `picture_files`, and `labels` a text file for each, with a line
-      for each object: its class, counted from 0, and a polygon in parts of the image's width and
-      height. The pieces of an object are joined, see `joined`. Scores have no place.
-    - `train.txt` and `val.txt` list the pictures, see `split`.
-    - `data.yaml` names these, the classes, and the folder, by which it is found from anywhere.
+      for each object: its class, from 0, and a polygon as fractions of the image's width and
+      height. The polygons of an object are joined, see `joined`. There are no scores.
+    - `train.txt` and `val.txt` list the pictures, see `train_val_split`.
+    - `data.yaml` has these, the classes, and the absolute path of the folder.
 
-    `images` are paths by `file_name`. Files of the same names are replaced, others left alone.
+    `images` are paths by `file_name`. Existing files of other names are kept.
     """
     labels = {name: number for number, name in enumerate(names)}
     for record in records:
@@ -279,9 +286,9 @@ def write_yolo(
     for name, picture in picture_files(out, images).items():
         mark_results(out / 'images')
         link_or_copy(images[name], picture)
-    for file, chosen in split(out, images).items():
-        write_atomic(out / file, ''.join(f'./images/{name}\n' for name in chosen))
-    # JSON's strings are YAML's too
+    for file, split in train_val_split(out, images).items():
+        write_atomic(out / file, ''.join(f'./images/{name}\n' for name in split))
+    # JSON strings are valid YAML
     classes = ''.join(
         f'  {number}: {json.dumps(name, ensure_ascii=False)}\n' for name, number in labels.items()
     )
@@ -294,9 +301,9 @@ def write_yolo(
 def write_label_studio(
     out: Path, records: Iterable[Mapping], images: Mapping[str, Path], label_config: str
 ) -> None:
-    """Write Label Studio's tasks with predictions, see `label_studio_tasks`.
+    """Write Label Studio's tasks with predictions, see `label_studio_tasks`, to the file `out`.
 
-    The label config, see `label_config_of`, is beside them, in a file that ends with `.xml`.
+    The label config, see `label_config_of`, is written beside it with the suffix `.xml`.
     """
     with atomic_path(out) as path, path.open('w', encoding='utf-8') as file:
         _write_list(file, label_studio_tasks(records, images, label_config))
@@ -309,14 +316,10 @@ def _rle(record: Mapping, thing: Mapping) -> dict:
 
 
 def object_polygons(record: Mapping, thing: Mapping) -> list[np.ndarray]:
-    """The pieces of an object, `(P, 2)` xy in pixels of the image: see `mask_to_polygons`."""
+    """The polygons of an object, `(P, 2)` xy in pixels of the image, see `mask_to_polygons`."""
     if 'polygons' in thing:
         return list(map(np.array, thing['polygons']))
     return polygons_of(dict(thing, segmentation=_rle(record, thing)))
-
-
-UNNAMED = 'object'  # what a model that only segments calls everything
-DIGITS = 5  # of scores
 
 
 def object_record(
@@ -326,11 +329,11 @@ def object_record(
     names: Sequence[str],
     name_scores: Sequence[float],
 ) -> dict:
-    """An object of a record, of its run lengths (`counts` as text) and its best names."""
+    """An object of a record, from its run lengths (`counts` as text) and its best names."""
     return dict(
         name=name,
-        score=round(score, DIGITS),
-        top_k=[dict(name=n, score=round(s, DIGITS)) for n, s in zip(names, name_scores)],
+        score=round(score, SCORE_DIGITS),
+        top_k=[dict(name=n, score=round(s, SCORE_DIGITS)) for n, s in zip(names, name_scores)],
         bbox=coco_mask.toBbox(segmentation).tolist(),
         area=int(coco_mask.area(segmentation)),
         counts=segmentation['counts'],

@@ -1,4 +1,4 @@
-"""What an unfinished run has found so far: a folder of append-only files, one for each process."""
+"""The journal of a run: a folder of append-only files of results, one for each process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..predictor import OVSAMPredictor
 VERSION = 1
 
 
-class Place(NamedTuple):
-    """Where in a journal a record is; one that `failed` has an `error` in place of objects."""
+class Location(NamedTuple):
+    """The location of a record in a journal; a `failed` one has an `error` in place of objects."""
 
     file: Path
     start: int
@@ -29,43 +29,43 @@ class Place(NamedTuple):
 
 
 class Journal:
-    """Records of images, by their `file_name`, that outlive the processes that write them.
+    """Records of images, by their `file_name`, for resuming an interrupted run.
 
-    The folder lies beside the result, `out`, and has a file for each process. A line is a record
-    with its checksum; the first one holds the settings, JSON, that records depend on. A process
-    that is killed leaves whole lines and at most one torn one, which `open` cuts off. Nothing else
-    changes what is written.
+    The folder lies beside the result, `out`, and has a file for each process. Each line is a record
+    with its checksum; the first one has the settings that records depend on. A killed process
+    leaves at most one incomplete line, which `open` removes.
     """
 
     def __init__(self, out: Path, settings: Mapping) -> None:
         out = out if out.name.strip('.') else out.resolve()
         self.folder = out.with_name(f'{out.name}.journal')
-        self.settings = json.loads(json.dumps(settings))  # as a file has them, tuples as lists
+        self.settings = json.loads(json.dumps(settings))  # as read from a file: tuples are lists
 
     def check_new(self, files: Iterable[Path], overwrite: bool) -> None:
-        """Make sure that no result is replaced, unless it is that of a run that goes on.
+        """Check that no result of an earlier, finished run would be replaced.
 
         Raises:
-            FileExistsError: One of the files is there, without a journal or `overwrite`.
+            FileExistsError: One of the files exists, and there is neither a journal nor
+                `overwrite`.
         """
-        there = [str(file) for file in files if file.exists()]
-        if there and not self.folder.is_dir() and not overwrite:
+        existing = [str(file) for file in files if file.exists()]
+        if existing and not self.folder.is_dir() and not overwrite:
             raise FileExistsError(
-                f'There is already {", ".join(there[:3])}{" ..." * (len(there) > 3)}. Write '
+                f'There is already {", ".join(existing[:3])}{" ..." * (len(existing) > 3)}. Write '
                 'somewhere else, or replace it with overwrite (--overwrite).'
             )
 
-    def open(self, overwrite: bool = False) -> dict[str, Place]:
-        """Make the folder, or take up what is in it. For one process, before others write.
+    def open(self, overwrite: bool = False) -> dict[str, Location]:
+        """Create the folder or resume from it, in one process before others write.
 
-        Returns what `places` does. With `overwrite` records of other settings are forgotten, else
-        they are a `ValueError`.
+        Returns `locations()`. Records of other settings are discarded with `overwrite`, otherwise
+        they raise a `ValueError`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for file in self._files():
             changes, end = [], 0
-            for place, record in _lines(file):
-                if place.start == 0:
+            for location, record in _lines(file):
+                if location.start == 0:
                     changes = self._changes(record)
                 elif changes and not overwrite:
                     raise ValueError(
@@ -73,27 +73,24 @@ class Journal:
                         f'{"; ".join(changes)}. Go on with those, write somewhere else, or '
                         'forget it with overwrite (--overwrite).'
                     )
-                end = place.start + place.size
+                end = location.start + location.size
             with file.open('r+b') as journal:
                 journal.truncate(0 if changes else end)
-        return self.places()
+        return self.locations()
 
-    def places(self) -> dict[str, Place]:
-        """Where the records are; an image that was tried again has that which did not fail."""
-        found = {}
+    def locations(self) -> dict[str, Location]:
+        """The location of each image's record, if there are several of one that did not fail."""
+        locations = {}
         for file in self._files():
-            for place, record in _lines(file):
-                name = record.get('file_name')  # none in the settings
-                if name is not None and not (place.failed and name in found):
-                    found[name] = place
-        return found
+            for location, record in _lines(file):
+                name = record.get('file_name')  # None for the settings
+                if name is not None and not (location.failed and name in locations):
+                    locations[name] = location
+        return locations
 
     @contextmanager
     def writer(self, rank: int) -> Iterator[Callable[[Mapping], None]]:
-        """What appends a record to the file of a process, by its number.
-
-        The record is the system's when it returns, whatever befalls the process.
-        """
+        """A function that appends a record to the file of a process, and flushes it."""
         path = self.folder / f'{rank}.jsonl'
         with errors_naming(path), path.open('ab') as file:
 
@@ -107,26 +104,26 @@ class Journal:
             yield write
 
     def remove(self) -> None:
-        """Forget everything."""
+        """Delete the folder."""
         shutil.rmtree(self.folder)
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob('*.jsonl'))
 
     def _changes(self, header: Mapping) -> list[str]:
-        """How the settings of a file differ, a phrase each."""
-        was, now = header.get('settings'), self.settings
-        if header.get('journal') != VERSION or not isinstance(was, dict):
+        """How the settings of a file differ from these, for messages."""
+        old, new = header.get('settings'), self.settings
+        if header.get('journal') != VERSION or not isinstance(old, dict):
             return ['its layout is not that of this version']
         return [
-            f'{key} was {_shown(was.get(key))} and is {_shown(now.get(key))}'
-            for key in {**was, **now}
-            if was.get(key) != now.get(key)
+            f'{key} was {_shorten(old.get(key))} and is {_shorten(new.get(key))}'
+            for key in {**old, **new}
+            if old.get(key) != new.get(key)
         ]
 
 
 def model_settings(predictor: OVSAMPredictor, names: Sequence[str] | None = None) -> dict:
-    """What records depend on that a predictor finds; `names` are those of its vocabulary."""
+    """The settings of a predictor that results depend on; `names` by default its vocabulary."""
     model, classifier = predictor.model, predictor.classifier
     names = predictor.vocabulary if names is None else names
     value_range = predictor.value_range
@@ -139,15 +136,15 @@ def model_settings(predictor: OVSAMPredictor, names: Sequence[str] | None = None
     )
 
 
-def read_record(place: Place) -> dict:
+def read_record(location: Location) -> dict:
     """The record of an image."""
-    with place.file.open('rb') as file:
-        file.seek(place.start)
-        return json.loads(file.read(place.size)[9:])
+    with location.file.open('rb') as file:
+        file.seek(location.start)
+        return json.loads(file.read(location.size)[9:])
 
 
-def _lines(file: Path) -> Iterator[tuple[Place, dict]]:
-    """The records of a file, up to the first that is torn."""
+def _lines(file: Path) -> Iterator[tuple[Location, dict]]:
+    """The records of a file, up to the first incomplete one."""
     start = 0
     with file.open('rb') as journal:
         for line in journal:
@@ -156,10 +153,10 @@ def _lines(file: Path) -> Iterator[tuple[Place, dict]]:
                 return
             record = json.loads(text)
             num_objects = len(record.get('objects', ()))
-            yield Place(file, start, len(line), 'error' in record, num_objects), record
+            yield Location(file, start, len(line), 'error' in record, num_objects), record
             start += len(line)
 
 
-def _shown(value) -> str:
+def _shorten(value) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f'{text[:57]}...'

@@ -1,4 +1,4 @@
-"""What a Label Studio project calls things: the labels of its label config."""
+"""Parses and makes the label configs of Label Studio projects."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Label(NamedTuple):
     """A `<Label>` of one of the tags in `KINDS`.
 
     Attributes:
-        name: Its `value`, what the model reads.
-        stored: What an annotation holds: its `alias` if it has one, else its `value`.
-        synonyms: Its `predicted_values`, where Label Studio has the names that a model uses.
-        from_name: The name of the tag that holds it.
-        type: Of its regions: `'brushlabels'`, `'polygonlabels'` or `'rectanglelabels'`.
+        name: Its `value`, which is the class name.
+        stored: Its name in annotations: its `alias`, or else its `value`.
+        synonyms: Its `predicted_values`.
+        from_name: The name of its parent tag.
+        type: The type of its regions: `'brushlabels'`, `'polygonlabels'` or `'rectanglelabels'`.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Label(NamedTuple):
 
 
 class LabelSet(NamedTuple):
-    """What may be found in the images of one `<Image>`.
+    """The labels of one `<Image>`.
 
     Attributes:
-        image_key: Where a task's data has the image, or the images.
-        has_pages: Whether it is a list of images there.
+        image_key: Key of the image, or the list of images, in a task's data.
+        has_pages: Whether it is a list of images.
         labels: The labels.
     """
 
@@ -55,14 +55,17 @@ class LabelSet(NamedTuple):
 
 
 def parse_label_config(config: str) -> dict[str, LabelSet]:
-    """The labels of each `<Image>` that has some, by its name, from a project's label config, XML.
+    """Parse a project's label config, XML, to the labels of each `<Image>` by its name.
 
-    They are those of the first of `KINDS` that it has. Tags with `smartOnly="true"` are for prompts
-    and hold none. A `ValueError` says if it is no XML, or no image in it has labels.
+    If an image has several of `KINDS`, the first is used. Tags with `smartOnly="true"`, which are
+    for prompts, and images without labels are ignored.
+
+    Raises:
+        ValueError: The config is not XML, or no image in it has labels.
     """
     if not config.strip():
         raise ValueError(f"The project's label config is missing: expected XML such as {EXAMPLE}")
-    if '<!DOCTYPE' in config:  # it could define entities without end
+    if '<!DOCTYPE' in config:  # could define exponentially large entities
         raise ValueError('The label config has a document type: leave <!DOCTYPE ...> out.')
     try:
         root = ElementTree.fromstring(config)
@@ -70,29 +73,29 @@ def parse_label_config(config: str) -> dict[str, LabelSet]:
         raise ValueError(f'The label config is no XML: {error}.') from None
     labels: dict[str, tuple[Label, ...]] = {}
     for kind in KINDS:
-        found: dict[str, tuple[Label, ...]] = {}
+        of_kind: dict[str, tuple[Label, ...]] = {}
         for tag in _tags(root, kind):
             if tag.get('smartOnly') != 'true':
-                for target in map(str.strip, tag.get('toName', '').split(',')):
-                    found[target] = found.get(target, ()) + _labels(tag, kind)
-        labels = found | labels
-    sets = {}
+                for image in map(str.strip, tag.get('toName', '').split(',')):
+                    of_kind[image] = of_kind.get(image, ()) + _labels(tag, kind)
+        labels = of_kind | labels
+    label_sets = {}
     for tag in _tags(root, 'Image'):
         name, pages = tag.get('name'), tag.get('valueList')
         key = (pages or tag.get('value', '')).removeprefix('$')
         if key and labels.get(name):
-            sets[name] = LabelSet(key, pages is not None, labels[name])
-    if not sets:
+            label_sets[name] = LabelSet(key, pages is not None, labels[name])
+    if not label_sets:
         raise ValueError(
             f'The label config has no <Image value="$..."> with <{">, <".join(KINDS)}> that hold a '
             '<Label> each name (labels from task data are not supported; those with '
             f'smartOnly="true" are prompts). Such as {EXAMPLE}'
         )
-    return sets
+    return label_sets
 
 
 def make_label_config(names: Sequence[str], kind: str = KINDS[0]) -> str:
-    """A label config for regions of some names and one of `KINDS`, by clicks and rectangles."""
+    """Make a label config for the given names, with regions of one of `KINDS` and smart tools."""
     root = ElementTree.Element('View')
     ElementTree.SubElement(root, 'Image', name='image', value='$image', zoom='true')
     tag = ElementTree.SubElement(root, kind, name='label', toName='image')

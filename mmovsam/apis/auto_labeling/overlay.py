@@ -1,4 +1,4 @@
-"""Pictures of labels."""
+"""Draws labels on images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from ...fonts import font_families
 
-READABLE = 800  # smaller pictures are enlarged for the sake of the names
+MIN_SIZE = 800  # smaller pictures are enlarged so that names are readable
 OPACITY = 0.4
 
 
@@ -25,31 +25,30 @@ def draw_objects(
     palette: str | Sequence[Sequence[int]] = 'random',
     font: str | PathLike | None = None,
 ) -> np.ndarray:
-    """A picture of the objects of an image `(H, W, 3)` uint8 BGR, each in the color of its class.
+    """Draw the objects of a record, see `formats`, on an image `(H, W, 3)` uint8 BGR.
 
-    Objects are those of a record, see `formats`; names those of the classes, whose `palette` is as
-    MMDetection's `get_palette` takes it. Fonts are in points for a picture that is 1,000 pixels
-    high, by default as suits the picture; see `mmovsam.fonts.font_families`. Small images are
-    enlarged: the picture is `(F * H, F * W, 3)` uint8 BGR.
+    Colors are those of the classes, whose `names` are given, by MMDetection's `get_palette`. The
+    font size is in points for a picture 1,000 pixels high; see `mmovsam.fonts.font_families` for
+    `font`. Small images are enlarged.
     """
     height, width = image.shape[:2]
-    factor = max(1, READABLE // max(height, width))
+    factor = max(1, MIN_SIZE // max(height, width))
     picture = image.repeat(factor, 0).repeat(factor, 1)
     colors = dict(zip(names, get_palette(palette, len(names))))
     for thing in sorted(objects, key=lambda thing: -thing['area']):
         mask = coco_mask.decode(dict(size=[height, width], counts=thing['counts']))
         x, y, w, h = map(int, thing['bbox'])
         mask = mask[y : y + h, x : x + w].repeat(factor, 0).repeat(factor, 1)
-        part = picture[factor * y : factor * (y + h), factor * x : factor * (x + w)]
+        window = picture[factor * y : factor * (y + h), factor * x : factor * (x + w)]
         inside, color = mask.astype(bool), colors[thing['name']][::-1]
-        part[inside] = part[inside] * (1 - OPACITY) + np.array(color) * OPACITY
+        window[inside] = window[inside] * (1 - OPACITY) + np.array(color) * OPACITY
         contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         for contour in contours:
             columns, rows = contour[:, 0].T
-            part[rows, columns] = color
+            window[rows, columns] = color
     if not objects:
         return picture
-    # each name above its object, and as far as it goes within the picture
+    # names above their objects, aligned so that they stay inside the picture
     height, width = picture.shape[:2]
     bboxes = np.array([thing['bbox'] for thing in objects]) * factor
     at_right = bboxes[:, 0] + bboxes[:, 2] / 2 > width / 2
@@ -69,31 +68,29 @@ def draw_objects(
 
 
 def as_text(name: str) -> str:
-    """A name for Matplotlib, which reads what is between two dollars as mathematics."""
+    """Escape a name for Matplotlib, which parses text between dollar signs as mathematics."""
     return name.replace('$', r'\$')
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int, width: int) -> np.ndarray:
-    """Pictures `(H, W, 3)` uint8 side by side on white; those of a row are equally high.
+    """Arrange pictures `(H, W, 3)` uint8 in rows of equal height on white.
 
-    The last row may have fewer than `columns`; it is no higher than the others. The sheet is about
-    as many pixels wide as `width`, with a gap around each picture.
+    An incomplete last row is no higher than the others. The sheet is about `width` pixels wide,
+    with a gap around each picture.
     """
-    gap, lines, full = 6, [], width
+    gap, rows, max_height = 6, [], width
     for start in range(0, len(pictures), columns):
-        row = pictures[start : start + columns]
-        ratios = [picture.shape[1] / picture.shape[0] for picture in row]
-        height = round((width - gap * (len(row) + 1)) / sum(ratios))
-        full = height = height if len(row) == columns else min(height, full)
+        chunk = pictures[start : start + columns]
+        ratios = [picture.shape[1] / picture.shape[0] for picture in chunk]
+        height = round((width - gap * (len(chunk) + 1)) / sum(ratios))
+        max_height = height = height if len(chunk) == columns else min(height, max_height)
         margin = np.full((height, gap, 3), 255, np.uint8)
-        line = [margin]
-        for picture, ratio in zip(row, ratios):
+        row = [margin]
+        for picture, ratio in zip(chunk, ratios):
             size = round(height * ratio), height
-            line += cv2.resize(picture, size, interpolation=cv2.INTER_AREA), margin
-        lines.append(np.hstack(line))
-    right = max(line.shape[1] for line in lines)
+            row += cv2.resize(picture, size, interpolation=cv2.INTER_AREA), margin
+        rows.append(np.hstack(row))
+    right = max(row.shape[1] for row in rows)
     white = dict(constant_values=255)
-    lines = [
-        np.pad(line, ((0, gap), (0, right - line.shape[1]), (0, 0)), **white) for line in lines
-    ]
-    return np.pad(np.vstack(lines), ((gap, 0), (0, 0), (0, 0)), **white)
+    rows = [np.pad(row, ((0, gap), (0, right - row.shape[1]), (0, 0)), **white) for row in rows]
+    return np.pad(np.vstack(rows), ((gap, 0), (0, 0), (0, 0)), **white)

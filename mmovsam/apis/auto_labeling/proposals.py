@@ -1,4 +1,4 @@
-"""Which images a file of proposals means."""
+"""Matches the images of a file of proposals to those to label."""
 
 from __future__ import annotations
 
@@ -20,80 +20,80 @@ def match_images(
     source: str | PathLike,
     annotations: str | PathLike | None = None,
 ) -> dict[str, int | str]:
-    """Find for each image what a file of proposals, `source`, calls it.
+    """Find the key of each image in a file of proposals, `source`.
 
-    With a COCO file, an id means the image that has its `file_name` there. Without one, text is a
-    file name, and a number is the one in the file's name: 139 means `000000000139.jpg`. File names
-    may come with more or fewer folders than the images' and without an ending: `val/1.jpg` means
-    `data/val/1.jpg`, and so do `1.jpg` and `1`.
+    With a COCO file, keys are its image ids. Without one, a string is a file name, and a number the
+    one in a file name: 139 matches `000000000139.jpg`. File names match with more or fewer folders
+    and without suffix: `val/1.jpg`, `1.jpg` and `1` all match `data/val/1.jpg`.
 
     Returns:
-        Keys by names, without the images that have no key. How many have none, and how many keys
-        mean no image, is logged.
+        Keys by names. A warning counts images without a key, and keys that match no image.
 
     Raises:
-        ValueError: The COCO file has no `images`, no key means an image, or a key may mean several,
-            or an image may be meant by several.
+        ValueError: The COCO file has no `images`, no key matches, a key matches several images, or
+            several keys match an image.
     """
-    paths = defaultdict(list)  # by file names, stems, and numbers
+    index = defaultdict(list)  # paths and names by file name, stem, and number
     for name in names:
-        path = _path(name)
+        path = _normalized(name)
         numbers = {int(path.stem)} if path.stem.isdecimal() else set()
-        for part in {path.name, path.stem} | numbers:
-            paths[part].append((path, name))
+        for token in {path.name, path.stem} | numbers:
+            index[token].append((path, name))
     file_names = None if annotations is None else _file_names(annotations)
-    found: dict[str, int | str] = {}
-    strangers = []
+    matches: dict[str, int | str] = {}
+    unmatched = []
     for key in keys:
-        meant = _meant(paths, key if file_names is None else file_names.get(key))
-        if len(meant) > 1:
+        candidates = _candidates(index, key if file_names is None else file_names.get(key))
+        if len(candidates) > 1:
             raise ValueError(
-                f'{source}: its image {key!r} may be {" or ".join(meant[:3])}; {_REMEDY}, or '
+                f'{source}: its image {key!r} may be {" or ".join(candidates[:3])}; {_REMEDY}, or '
                 'the images one folder after the other'
             )
-        if not meant:
-            strangers.append(key)
-        elif found.setdefault(meant[0], key) != key:
+        if not candidates:
+            unmatched.append(key)
+            continue
+        name = candidates[0]
+        if matches.setdefault(name, key) != key:
             raise ValueError(
-                f'{source}: {found[meant[0]]!r} and {key!r} may both be {meant[0]}; {_REMEDY}'
+                f'{source}: {matches[name]!r} and {key!r} may both be {name}; {_REMEDY}'
             )
-    without = [name for name in names if name not in found]
+    missing = [name for name in names if name not in matches]
     message = (
-        f'{source}: {len(found)} of {len(names)} images have proposals in it'
-        + (f', but not {", ".join(without[:3])}' if without else '')
-        + f'; {len(strangers)} of its images are not among them'
-        + (f', such as {strangers[:3]}' if strangers else '')
+        f'{source}: {len(matches)} of {len(names)} images have proposals in it'
+        + (f', but not {", ".join(missing[:3])}' if missing else '')
+        + f'; {len(unmatched)} of its images are not among them'
+        + (f', such as {unmatched[:3]}' if unmatched else '')
     )
-    if not found:
+    if not matches:
         raise ValueError(f'{message}; {_REMEDY}, or the images that it was made on')
-    if without or strangers:
+    if missing or unmatched:
         warn(message)
-    return found
+    return matches
 
 
-def _meant(
-    paths: Mapping[int | str, Sequence[tuple[PurePosixPath, str]]], key: int | str | None
+def _candidates(
+    index: Mapping[int | str, Sequence[tuple[PurePosixPath, str]]], key: int | str | None
 ) -> list[str]:
-    """All images that a number, or a file name with any of its folders, may mean."""
+    """All images that a number, or a file name with or without folders, matches."""
     if not isinstance(key, str):
-        return [name for _, name in paths.get(key, ())]
-    *folders, file = _path(key).parts or ('',)
+        return [name for _, name in index.get(key, ())]
+    *folders, file = _normalized(key).parts or ('',)
     return [
         name
-        for path, name in paths.get(file, ())
+        for path, name in index.get(file, ())
         if all(a == b for a, b in zip(path.parts[-2::-1], folders[::-1]))
     ]
 
 
-def _path(name: str) -> PurePosixPath:
-    """A name whatever system spells it: with backslashes, or with decomposed letters."""
+def _normalized(name: str) -> PurePosixPath:
+    """A path with `/` and composed letters, as not all systems write it."""
     return PurePosixPath(unicodedata.normalize('NFC', name).replace('\\', '/'))
 
 
 def _file_names(annotations: str | PathLike) -> Mapping[int | str, str]:
-    """File names by ids."""
+    """File names by image ids."""
     content = read_json(annotations, "It is to be a file in COCO's layout.")
-    try:  # LVIS has addresses in place of names
+    try:  # LVIS has URLs in place of file names
         return {i['id']: str(i.get('file_name') or i['coco_url']) for i in content['images']}
     except (TypeError, KeyError, AttributeError):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Where the objects of an image come from: everything in it, names, a detector, a file of boxes."""
+"""Sources of objects: everything-mode, search by name, a detector, or a file of boxes."""
 
 from __future__ import annotations
 
@@ -24,76 +24,84 @@ from .proposals import match_images
 
 EVERYTHING = 'everything'
 FIND = 'find'
-CHOSEN_HERE = ('self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode')
-"""Arguments of the predictor's methods that are no options of a source."""
+# arguments of the predictor's methods that are not options, because sources set them
+NO_OPTIONS = 'self', 'names', 'image', 'image_format', 'image_index', 'bboxes', 'output_mode'
 
 
-class Found(NamedTuple):
+class Detection(NamedTuple):
     """An object of an image."""
 
-    segmentation: dict
-    """Run lengths as COCO's JSON has them, `counts` as text."""
+    segmentation: dict  # run lengths as in COCO's JSON, `counts` as text
     score: float
-    names: Sequence[str]
-    """The best first; none from a model that only segments."""
+    names: Sequence[str]  # best first; empty if the model only segments
     name_scores: Sequence[float]
 
 
 class Source(ABC):
-    """What says which objects an image has.
+    """Finds the objects of images.
 
     Attributes:
-        settings: All that its results depend on, besides the predictor.
-        tile_size: Of large images that are looked at tile by tile; None for others.
+        settings: The settings that its results depend on, besides the predictor's.
+        tile_size: For the search of large images in tiles, or None.
+        needs_pixels: Whether `_detect` needs the image itself rather than its features.
     """
 
     settings: dict
     tile_size: int | None = None
+    needs_pixels: bool = False
 
     def read(self, path: Path, value_range: Sequence[float] | None) -> np.ndarray | LargeImage:
-        """An image as `find` takes it."""
+        """Read an image for `find`."""
         if self.tile_size is None:
             return read_image(path, value_range=value_range)
         return open_large_image(path, value_range=value_range)
 
-    @abstractmethod
     def find(
         self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
-        """The objects of some images.
+    ) -> list[list[Detection]]:
+        """Find the objects, with up to `top_k` names, of each image.
 
-        Args:
-            predictor: Its images are replaced.
-            images: `(H, W, 3)` uint8 BGR, or what `read` gives, by their names.
-            top_k: How many names an object gets, at most.
+        Images are `(H, W, 3)` uint8 BGR, or results of `read`, by name. The current images of the
+        predictor are replaced.
         """
+        if self.needs_pixels:
+            arguments = [dict(image=image, image_format='BGR') for image in images.values()]
+        else:
+            predictor.set_image_batch(list(images.values()), 'BGR')
+            arguments = [dict(image_index=index) for index in range(len(images))]
+        return [
+            self._detect(predictor, name, image, dict(options, top_k=top_k))
+            for (name, image), options in zip(images.items(), arguments)
+        ]
+
+    @abstractmethod
+    def _detect(
+        self, predictor: OVSAMPredictor, name: str, image: np.ndarray, options: dict
+    ) -> list[Detection]:
+        """The objects of an image; `options` pass it to the predictor's methods."""
 
 
 class EverythingSource(Source):
-    """All that `segment_everything` finds, with its `score`; `options` are its arguments."""
+    """The results of `segment_everything`; `options` are its arguments."""
 
     def __init__(self, options: Mapping) -> None:
         require_known('The prompter', options, _arguments(OVSAMPredictor.segment_everything))
         self.options = dict(options)
         self.tile_size = self.options.get('tile_size')
+        self.needs_pixels = bool(self.options.get('crop_layers') or self.tile_size)
         self.settings = dict(prompter=EVERYTHING, options=self.options)
 
-    def find(
-        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
-        """See `Source.find`."""
-        needs_image = self.options.get('crop_layers') or self.tile_size
-        return [
-            _as_found(predictor.segment_everything(top_k=top_k, **which, **self.options))
-            for which in _set_images(predictor, images, not needs_image)
-        ]
+    def _detect(
+        self, predictor: OVSAMPredictor, name: str, image: np.ndarray, options: dict
+    ) -> list[Detection]:
+        return _to_detections(predictor.segment_everything(**options, **self.options))
 
 
 class FindSource(Source):
-    """What `OVSAMPredictor.find` finds of the names of the predictor's vocabulary.
+    """The results of `OVSAMPredictor.find` for all names of the predictor's vocabulary.
 
-    Its options are the arguments of `find`, and `detector`, whose boxes are the candidates then:
-    see `DetectorPrompter`, which keeps those of a score of 0.3 or more here.
+    Options are the arguments of `find`, and `detector`, see `DetectorPrompter`, whose boxes with a
+    score of 0.3 or more are then the candidates.
     """
 
     def __init__(self, options: Mapping) -> None:
@@ -102,6 +110,7 @@ class FindSource(Source):
         self.options = dict(options)
         self.settings = dict(prompter=FIND, options=dict(options))
         self.tile_size = self.options.get('tile_size')
+        self.needs_pixels = self.tile_size is not None
         detector = self.options.pop('detector', None)
         self.prompter = None
         if detector is not None:
@@ -109,26 +118,21 @@ class FindSource(Source):
                 raise ValueError('Give a detector or a tile_size: tiles take no boxes.')
             self.prompter, self.settings['content'] = _detector(detector, score_thr=0.3)
 
-    def find(
-        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
-        """See `Source.find`."""
+    def _detect(
+        self, predictor: OVSAMPredictor, name: str, image: np.ndarray, options: dict
+    ) -> list[Detection]:
         classifier = predictor.classifier
         names = classifier.subset(range(classifier.num_classes), predictor.vocabulary)
-        found = []
-        places = _set_images(predictor, images, self.tile_size is None)
-        for (name, image), which in zip(images.items(), places):
-            if self.prompter is not None:
-                which['bboxes'] = _prompts(self.prompter, predictor, name, name, image)
-            found.append(_as_found(predictor.find(names, top_k=top_k, **which, **self.options)))
-        return found
+        if self.prompter is not None:
+            options['bboxes'] = _prompts(self.prompter, predictor, name, name, image)
+        return _to_detections(predictor.find(names, **options, **self.options))
 
 
 class PromptSource(Source):
-    """The masks of the boxes of a prompter, one each and in their order.
+    """A mask for each box of a prompter, in order.
 
-    The score is the root of the product of the box's and the best name's, as `OVSAM` has it by
-    default. `ids` has what the prompter calls the images, by their names; None if just so.
+    The score is the geometric mean of the box's and the best name's, the default of `OVSAM`. `ids`
+    are the prompter's image ids by image name; by default the names.
     """
 
     def __init__(
@@ -136,39 +140,30 @@ class PromptSource(Source):
     ) -> None:
         self.prompter, self.settings, self.ids = prompter, settings, ids
 
-    def find(
-        self, predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], top_k: int
-    ) -> list[list[Found]]:
-        """See `Source.find`."""
-        found = []
-        for (name, image), which in zip(images.items(), _set_images(predictor, images)):
-            img_id = name if self.ids is None else self.ids.get(name)
-            if img_id is None:
-                found.append([])
-                continue
-            prompts = _prompts(self.prompter, predictor, img_id, name, image)
-            options = dict(top_k=top_k, mask_format='rle', keep_logits=False)
-            pred = predictor.predict_batch(prompts, **which, **options)
-            scores = pred.name_scores[:, 0] if pred.name_scores.shape[1] else pred.scores
-            if prompts.scores is not None:
-                scores = np.sqrt(scores * prompts.scores.cpu().numpy())
-            parts = pred.masks, scores.tolist(), pred.names, pred.name_scores.tolist()
-            found.append(list(map(Found, *parts)))
-        return found
+    def _detect(
+        self, predictor: OVSAMPredictor, name: str, image: np.ndarray, options: dict
+    ) -> list[Detection]:
+        img_id = name if self.ids is None else self.ids.get(name)
+        if img_id is None:
+            return []
+        prompts = _prompts(self.prompter, predictor, img_id, name, image)
+        pred = predictor.predict_batch(prompts, mask_format='rle', keep_logits=False, **options)
+        scores = pred.name_scores[:, 0] if pred.name_scores.shape[1] else pred.scores
+        if prompts.scores is not None:
+            scores = np.sqrt(scores * prompts.scores.cpu().numpy())
+        fields = pred.masks, scores.tolist(), pred.names, pred.name_scores.tolist()
+        return list(map(Detection, *fields))
 
 
 def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]) -> Source:
-    """The source that a user names.
+    """The source for a `prompter` argument, and images of the given names.
 
-    Args:
-        prompter: `'everything'`; `'find'`, see `FindSource`; a file of proposals, see
-            `FilePrompter`; or a detector, see `DetectorPrompter`.
-        options: Arguments of `segment_everything`, of `find`, of `DetectorPrompter`, or `filter`
-            of `FilePrompter` and `annotations` of `match_images`.
-        names: What the images are called.
+    It is `'everything'`, with arguments of `segment_everything` as options; `'find'`, see
+    `FindSource`; a file of proposals, with `filter` of `FilePrompter` and `annotations` of
+    `match_images`; or a detector, with arguments of `DetectorPrompter`.
 
     Raises:
-        FileNotFoundError: A file is missing.
+        FileNotFoundError: A file does not exist.
         ValueError: An option is unknown, or the proposals are of other images.
     """
     if str(prompter) == EVERYTHING:
@@ -178,27 +173,17 @@ def find_source(prompter: str | PathLike, options: Mapping, names: Sequence[str]
     settings = dict(prompter=str(prompter), options=dict(options))
     if Path(prompter).suffix in ('.json', *PICKLES):
         require_known('The prompter', options, ('annotations', 'filter'))
-        boxes = FilePrompter(prompter, filter=options.get('filter'))
-        ids = match_images(boxes.images, names, prompter, options.get('annotations'))
+        file_prompter = FilePrompter(prompter, filter=options.get('filter'))
+        ids = match_images(file_prompter.images, names, prompter, options.get('annotations'))
         settings['content'] = hashlib.sha256(Path(prompter).read_bytes()).hexdigest()
-        return PromptSource(boxes, settings, ids)
+        return PromptSource(file_prompter, settings, ids)
     require_known('The prompter', options, list(inspect.signature(DetectorPrompter).parameters)[1:])
     detector, settings['content'] = _detector(prompter, **options)
     return PromptSource(detector, settings)
 
 
-def _set_images(
-    predictor: OVSAMPredictor, images: Mapping[str, np.ndarray], at_once: bool = True
-) -> list[dict]:
-    """The arguments by which the predictor's methods look at each image."""
-    if not at_once:
-        return [dict(image=image, image_format='BGR') for image in images.values()]
-    predictor.set_image_batch(list(images.values()), 'BGR')
-    return [dict(image_index=index) for index in range(len(images))]
-
-
-def _as_found(things: Sequence[Mapping]) -> list[Found]:
-    return [Found(*(thing[key] for key in Found._fields)) for thing in things]
+def _to_detections(things: Sequence[Mapping]) -> list[Detection]:
+    return [Detection(*(thing[key] for key in Detection._fields)) for thing in things]
 
 
 def _prompts(
@@ -210,7 +195,7 @@ def _prompts(
 
 
 def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, str]:
-    """A detector with its weights, and what tells it from others."""
+    """A detector with its weights, and its fingerprint."""
     prompter = DetectorPrompter(detector, **options)
     prompter.init_weights()
     if isinstance(getattr(prompter.detector, 'prompter', None), GTPrompter):
@@ -221,5 +206,5 @@ def _detector(detector: str | PathLike, **options) -> tuple[DetectorPrompter, st
 
 
 def _arguments(method: Callable) -> list[str]:
-    taken = (*CHOSEN_HERE, 'top_k')
-    return [name for name in inspect.signature(method).parameters if name not in taken]
+    names = inspect.signature(method).parameters
+    return [name for name in names if name not in (*NO_OPTIONS, 'top_k')]

@@ -1,4 +1,4 @@
-"""The pictures of a folder that Ultralytics' trainer reads."""
+"""The pictures of a data set for Ultralytics' trainer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 def picture_files(out: Path, images: Mapping[str, Path]) -> dict[str, Path]:
-    """Where YOLO's folder `out` has the pictures of `images`; without those that lie there."""
+    """Paths of `images` in YOLO's folder `out`, without images that lie there already."""
     files = {name: out / 'images' / PurePosixPath(name) for name in images}
     return {
         name: file
@@ -28,15 +28,15 @@ def picture_files(out: Path, images: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make a picture appear at another place: by a link, or a copy where that is better.
+    """Link a picture to another path, or copy it if links are not possible.
 
-    Ultralytics rewrites JPEG files that do not end as they should; the original must not change.
+    JPEG files without an end marker are copied too, because Ultralytics rewrites them.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     data = np.memmap(source, np.uint8, 'r')
     if bytes(data[:2]) != JPEG_START or bytes(data[-2:]) == JPEG_END:
-        for link in (os.link, os.symlink):  # not on every file system, or from disk to disk
+        for link in (os.link, os.symlink):  # not on every file system, or across disks
             with contextlib.suppress(OSError):
                 link(source.resolve(), target)
                 return
@@ -44,23 +44,23 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, path)
 
 
-def split(out: Path, names: Collection[str]) -> dict[str, list[str]]:
-    """The pictures that `train.txt` and `val.txt` list.
+def train_val_split(out: Path, names: Collection[str]) -> dict[str, list[str]]:
+    """The pictures of `train.txt` and `val.txt`.
 
-    A tenth, at least one, is for validation, and mostly stays there when there are more pictures.
-    A single one is in both. Those whose names cannot stand on a line are left out, says the log.
+    A tenth, at least one, is for validation, chosen by a hash of the name. A single one is in both.
+    Pictures whose names cannot be written on a line are left out with a warning.
     """
-    listed = [
+    valid = [
         name
         for name in names
         if name.splitlines() == [name] and name.encode(errors='ignore').decode() == name
     ]
-    if len(listed) < len(names):
+    if len(valid) < len(names):
         warn(
-            f'{out}: {len(names) - len(listed)} images are in neither train.txt nor val.txt: their '
+            f'{out}: {len(names) - len(valid)} images are in neither train.txt nor val.txt: their '
             'names have line breaks or are no text. Rename them to train on them.'
         )
-    by_chance = sorted(listed, key=lambda name: zlib.crc32(name.encode()))
-    validation = set(by_chance[: max(1, len(listed) // 10)])
-    training = [name for name in listed if name not in validation]
-    return {'train.txt': training or listed, 'val.txt': sorted(validation)}
+    shuffled = sorted(valid, key=lambda name: zlib.crc32(name.encode()))
+    val = set(shuffled[: max(1, len(valid) // 10)])
+    train = [name for name in valid if name not in val]
+    return {'train.txt': train or valid, 'val.txt': sorted(val)}

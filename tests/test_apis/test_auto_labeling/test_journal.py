@@ -39,7 +39,7 @@ def test_files_of_all_processes_are_one_journal(tmp_path):
     expected = {record['file_name']: record for record in RECORDS}
     assert read(journal(tmp_path).open()) == expected
     write(tmp_path, [dict(file_name='new')], rank=1)
-    assert set(journal(tmp_path).places()) == {*expected, 'new'}
+    assert set(journal(tmp_path).locations()) == {*expected, 'new'}
     journal(tmp_path).remove()
     assert not list(tmp_path.iterdir())
 
@@ -87,7 +87,7 @@ def test_record_of_a_failure_gives_way_to_a_better_one_in_any_order(tmp_path):
     journal(tmp_path).open()
     failed = dict(file_name='0.jpg', error='truncated')
     write(tmp_path, [failed], rank=1)
-    assert journal(tmp_path).places()['0.jpg'].failed
+    assert journal(tmp_path).locations()['0.jpg'].failed
     write(tmp_path, RECORDS[:1], rank=0)
     write(tmp_path, [failed], rank=2)
-    assert read(journal(tmp_path).places()) == {'0.jpg': RECORDS[0]}
+    assert read(journal(tmp_path).locations()) == {'0.jpg': RECORDS[0]}
