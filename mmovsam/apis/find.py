@@ -61,9 +61,9 @@ class FindMode:
 
         Candidates are the masks of `segment_everything`, or of the given `bboxes`; they are cached
         with the image, so that further calls compare names only. A candidate is an object of a name
-        if that is its most probable one and its `score` is high enough. Probabilities are among
-        the name, the other names and the `background`, without names that may apply to the same
-        object, see `mmovsam.vocabulary.related_nouns.are_related`: a mask may be found as `'person'` and as
+        if that is its most probable one and its `score` is high enough. Probabilities are among the
+        name, the other names and the `background`, without names that may apply to the same object,
+        see `mmovsam.vocabulary.related_nouns.are_related`: a mask may be found as `'person'` and as
         `'woman'`.
 
         Of the masks of one name, best score first, one is dropped if its IoU with an earlier one is
