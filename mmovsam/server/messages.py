@@ -1,4 +1,4 @@
-"""What the server is asked and what it answers, as types that its OpenAPI description shows."""
+"""Requests and responses of the server, as types of its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 MAX_PROMPTS = 256
 MAX_POINTS = 1000  # of a prompt
-MAX_ASKED = 100  # names to find: each is compared with all others
+MAX_ASKED = 100  # names to find
 MAX_NAMES = 2000  # of a vocabulary
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
