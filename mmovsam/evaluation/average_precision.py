@@ -377,7 +377,7 @@ class OpenVocabLVISMetric(OpenVocabCocoMetric):
 
     def _evaluated_categories(self, image: dict) -> set:
         # faster-coco-eval drops the others too, but 1.8 fails where it drops all of an image
-        annotated = (each['category_id'] for each in self._ground_truth.imgToAnns[image['id']])
+        annotated = (a['category_id'] for a in self._ground_truth.imgToAnns[image['id']])
         return {*annotated, *image['neg_category_ids']}
 
     def _index(self, dataset: dict):

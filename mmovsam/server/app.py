@@ -25,8 +25,8 @@ def make_app(served: Served) -> FastAPI:
     app = FastAPI(
         title='mmovsam',
         version=__version__,
-        description='Cut out what points, boxes and masks prompt, and name it. Open a session, '
-        'set its image, and prompt it as often as you like.',
+        description='Segment and name objects by points, boxes and masks. Open a session, set its '
+        'image, and send prompts.',
         docs_url=None,  # would load scripts from another server
         redoc_url=None,
     )
@@ -34,7 +34,7 @@ def make_app(served: Served) -> FastAPI:
 
     @app.get('/health', response_model=messages.HealthAnswer)
     async def health():
-        """Tell that the server answers."""
+        """Report that the server is up."""
         return dict(model=served.model_name, version=__version__)
 
     @app.post(
@@ -79,12 +79,12 @@ def make_app(served: Served) -> FastAPI:
 
     @app.get('/vocabulary', response_model=messages.VocabularyAnswer, responses=SESSION_PROBLEMS)
     async def get_vocabulary(session: session_of):
-        """Tell what things may be called in this session."""
+        """Return the names of this session."""
         return dict(names=await served.answer(session, lambda predictor: predictor.vocabulary))
 
     @app.put('/vocabulary', response_model=messages.VocabularyAnswer, responses=IMAGE_PROBLEMS)
     async def put_vocabulary(request: messages.VocabularyRequest, session: session_of):
-        """Change what things may be called, in any words; the image stays encoded."""
+        """Replace the names of this session; the image stays encoded."""
         classifier = await served.name_thread(
             answers.read_names, served.name_encoder, request.names
         )
@@ -98,17 +98,17 @@ def make_app(served: Served) -> FastAPI:
 
     @app.post('/prompt', **route_options)
     async def prompt(request: messages.PromptRequest, session: session_of):
-        """Cut out and name what is prompted."""
+        """Segment and name objects by prompts."""
         return await served.things(session, answers.prompt, request)
 
     @app.post('/find', **route_options)
     async def find(request: messages.FindRequest, session: session_of):
-        """Find all objects of some names, without a click."""
+        """Find all objects with some names."""
         return await served.things(session, answers.find, request, served.name_encoder)
 
     @app.post('/everything', **route_options)
     async def everything(request: messages.EverythingRequest, session: session_of):
-        """Cut out and name everything."""
+        """Segment and name all objects."""
         return await served.things(session, answers.everything, request)
 
     app.include_router(x_anylabeling.make_router(served))

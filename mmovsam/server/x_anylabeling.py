@@ -73,7 +73,7 @@ class Mark(BaseModel):
 
 
 class Parameters(BaseModel):
-    """What was chosen in X-AnyLabeling; other fields are not read."""
+    """Settings of X-AnyLabeling; other fields are ignored."""
 
     current_task: Literal['click', 'find', 'everything'] | None = None
     marks: list[Mark] = Field([], max_length=MAX_POINTS)
@@ -82,21 +82,21 @@ class Parameters(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """An image and what is asked of it."""
+    """An image and the task."""
 
     image: StrictStr = Field(description='The file, as a data URI or in base 64.')
     params: Parameters = Parameters()
 
 
 class Shape(BaseModel):
-    """A piece of an object."""
+    """A polygon of an object."""
 
     label: str
     shape_type: Literal['polygon'] = 'polygon'
     points: list[list[float]] = Field(description='x, y of each corner, the first one last again')
     score: float
     description: str = Field(description='The best names with their probabilities.')
-    group_id: int | None = Field(None, description='The same for the pieces of an object.')
+    group_id: int | None = Field(None, description='The same for the polygons of an object.')
 
 
 class Shapes(BaseModel):
@@ -130,14 +130,14 @@ def make_router(served: Served) -> APIRouter:
 
     @router.get('/models', response_model=ModelsAnswer, responses=problems(401))
     async def models(token: password_of = None):
-        """Tell X-AnyLabeling what the model can do."""
+        """Return the tasks of the model."""
         served.check_password(token)
         model = dict(display_name=f'mmovsam: {served.model_name}', available_tasks=TASKS)
         return dict(data={MODEL: model})
 
     @router.post('/predict', response_model=PredictAnswer, responses=IMAGE_PROBLEMS)
     async def predict(request: PredictRequest, token: password_of = None):
-        """Answer points and rectangles, names, or with everything."""
+        """Segment by points and rectangles, find names, or segment everything."""
         served.check_password(token)
         data = _decode(request.image)
         if len(data) > served.limits.max_file_size:
