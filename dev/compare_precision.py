@@ -1,4 +1,4 @@
-"""Compare a model in half precision with itself in float32: labels and masks of drawn scenes."""
+"""Compare labels and masks of a model in half precision and in float32 on drawn scenes."""
 
 import argparse
 import json
@@ -22,35 +22,26 @@ def parse_args():
     return parser.parse_args()
 
 
-def boxes_of(masks):
-    """Boxes xyxy in pixels of masks that are not empty, one row each."""
-    corners = []
-    for mask in masks:
-        rows, columns = np.nonzero(mask)
-        corners.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-    return corners
-
-
 def compare(config, dtype, num_scenes, seed=0, device='cpu'):
-    """Objects, the share of them with equal labels, and the mean and least IoU of their masks."""
+    """The number of objects, the share with equal labels, and the mean and least IoU of masks."""
     exact, half = (OVSAMPredictor.from_config(config, device=device) for _ in range(2))
     prepare_for_inference(half.model, dtype)
-    equal, overlaps = [], []
+    equal, ious = [], []
     for index in range(num_scenes):
         scene = draw_scene(np.random.default_rng([seed, index]), 'test')
-        prompts = [dict(box=box) for box in boxes_of(scene.masks)]
-        answers = []
+        prompts = [dict(box=box) for box in scene.bboxes]
+        predictions = []
         for predictor in (exact, half):
             predictor.set_image(scene.image)
-            answers.append(predictor.predict_batch(prompts))
-        wanted, found = answers
-        equal += [a[0] == b[0] for a, b in zip(wanted.names, found.names)]
-        overlaps += [mask_iou(a, b) for a, b in zip(wanted.masks, found.masks)]
+            predictions.append(predictor.predict_batch(prompts))
+        first, second = predictions
+        equal += [a[0] == b[0] for a, b in zip(first.names, second.names)]
+        ious += [mask_iou(a, b) for a, b in zip(first.masks, second.masks)]
     return dict(
         objects=len(equal),
         equal_labels=float(np.mean(equal)),
-        mean_iou=float(np.mean(overlaps)),
-        least_iou=float(min(overlaps)),
+        mean_iou=float(np.mean(ious)),
+        least_iou=float(min(ious)),
     )
 
 

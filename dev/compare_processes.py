@@ -1,7 +1,7 @@
-"""How far the loss of several processes is from that of one with the same global batch.
+"""Compare the loss of a training in several processes with that in one.
 
-Trains some steps of a config in one process and in several, and prints the largest relative
-difference of the loss.
+Trains some steps of a config with the same global batch, and prints the largest relative difference
+of the loss.
 """
 
 import argparse
@@ -17,7 +17,8 @@ import torch
 from mmdet.utils import reduce_mean
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
-from mmovsam.engine.command_line import OptionsAction, build_runner, load_config, readable_errors
+from mmovsam.engine.command_line import OptionsAction, readable_errors
+from mmovsam.engine.runners import build_runner, load_config
 
 
 class EnoughSteps(Exception):
@@ -25,11 +26,11 @@ class EnoughSteps(Exception):
 
 
 class LossRecorder(Hook):
-    """Keeps the mean of the processes' losses, until there are enough.
+    """Records the mean loss of the processes, and ends the training after some.
 
     Args:
-        count: How many.
-        reverse: Whether the images of each batch are turned round first.
+        count: Number of losses to record.
+        reverse: Whether to reverse the images of each batch.
     """
 
     def __init__(self, count, reverse):
@@ -56,22 +57,22 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('config', help='of a training')
-    add('--processes', type=int, default=2, help='to compare with one (default: 2)')
-    add('--accumulate', type=int, default=1, help='batches to an update there (default: 1)')
-    add('--batch-size', type=int, default=4, help='images to an update (default: 4)')
+    add('--processes', type=int, default=2, help='(default: 2)')
+    add('--accumulate', type=int, default=1, help='batches per update (default: 1)')
+    add('--batch-size', type=int, default=4, help='images per update (default: 4)')
     add('--steps', type=int, default=100, help='updates (default: 100)')
     add(
         '--dtype',
         choices=('float32', 'float64'),
         default='float32',
-        help='float64 tells rounding, which it makes vanish, from what is wrong (default: float32)',
+        help='float64 removes differences that are rounding errors (default: float32)',
     )
     add(
         '--reverse',
         action=argparse.BooleanOptionalAction,
         default=False,
-        help='turn the images of each batch round in the second training; with --processes 1, '
-        'which then differs from the first by rounding alone, it shows what rounding does',
+        help='reverse the images of each batch in the second training: with --processes 1, a '
+        'measure of rounding errors',
     )
     add(
         '--cfg-options',
@@ -80,8 +81,8 @@ def parse_args():
         metavar='KEY=VALUE',
         help='override settings of the config for both',
     )
-    add('--losses', help=argparse.SUPPRESS)  # a process that trains writes them there
-    parser.set_defaults(work_dir=None, launcher='pytorch', local_rank=0)  # of the other tools
+    add('--losses', help=argparse.SUPPRESS)  # output of the training processes
+    parser.set_defaults(work_dir=None, launcher='pytorch', local_rank=0)  # for load_config
     args = parser.parse_args()
     if min(args.processes, args.accumulate, args.batch_size, args.steps) < 1:
         parser.error('all numbers must be at least 1')
@@ -91,10 +92,10 @@ def parse_args():
 
 
 def train(args):
-    """One of the processes that train."""
+    """Train in one of the processes."""
     if args.dtype == 'float64':
         torch.set_default_dtype(torch.float64)
-        torch.Tensor.float = torch.Tensor.double  # for losses that compute in float() themselves
+        torch.Tensor.float = torch.Tensor.double  # for losses that call float()
     args.work_dir = str(Path(args.losses).with_suffix(''))
     cfg = load_config(args)
     batch_size = args.batch_size // (args.processes * args.accumulate)
@@ -107,16 +108,16 @@ def train(args):
     try:
         runner.train()
     except EnoughSteps:
-        parts = zip(*[iter(recorder.losses)] * args.accumulate)
+        updates = zip(*[iter(recorder.losses)] * args.accumulate)
         if is_main_process():
-            Path(args.losses).write_text(json.dumps([sum(p) / len(p) for p in parts]))
-        barrier()  # one that ends early looks like a lost one
+            Path(args.losses).write_text(json.dumps([sum(u) / len(u) for u in updates]))
+        barrier()  # a process that ends early would count as lost
     else:
         raise ValueError(f'The training has only {len(recorder.losses)} iterations.')
 
 
 def losses_of(out, processes, *options):
-    """The losses of a training in so many processes, with the arguments of this one and others."""
+    """The losses of a training in a number of processes, with this command's and other options."""
     launch = f'-m torch.distributed.run --standalone --nproc_per_node={processes}'.split()
     command = [sys.executable, *launch, *sys.argv, *options, f'--losses={out}']
     if subprocess.run(command, env={'OMP_NUM_THREADS': '1', **os.environ}).returncode:
@@ -125,9 +126,9 @@ def losses_of(out, processes, *options):
 
 
 def compare(args):
-    alone = ('--processes=1', '--accumulate=1', '--no-reverse')
+    single = ('--processes=1', '--accumulate=1', '--no-reverse')
     with tempfile.TemporaryDirectory() as folder:
-        one = losses_of(f'{folder}/one.json', 1, *alone)
+        one = losses_of(f'{folder}/one.json', 1, *single)
         many = losses_of(f'{folder}/many.json', args.processes)
     differences = [abs(a - b) / abs(a) for a, b in zip(one, many)]
     print(f'{Path(args.config).stem}: loss from {one[0]:.6g} to {one[-1]:.6g}')

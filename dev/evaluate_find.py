@@ -1,4 +1,4 @@
-"""Measure `OVSAMPredictor.find` by names that are in an image and names that are not."""
+"""Evaluate `OVSAMPredictor.find` with names that are in an image and names that are not."""
 
 import argparse
 import contextlib
@@ -28,32 +28,30 @@ def parse_args():
     add = parser.add_argument
     add('data', choices=['photos', 'small-world'])
     add('--root', type=Path, default=Path('data/photos'), help='folder of the photographs')
-    add('--set', default='coco_val', help='of photographs')
+    add('--set', default='coco_val', help='data set of photographs')
     add('--num-images', type=int, default=10)
-    add('--skip', type=int, default=10, help='images before these, in the order of the seed: '
-        'by the first 10 photographs the default of score_thr was chosen')  # fmt: skip
-    add('--seed', type=int, default=0, help='of the order of photographs, or of drawn scenes')
+    # the default of score_thr was chosen on the first 10 photographs
+    add('--skip', type=int, default=10, help='images before these')
+    add('--seed', type=int, default=0, help='of the order of photographs, or of scenes')
     add('--score-thr', type=float, default=SCORE_THR)
-    add('--backgrounds', nargs='*', default=[], help='built classifiers of other names than '
-        'those of the model, to measure with too')  # fmt: skip
-    add('--boxes', action='store_true', help='the annotated boxes are candidates, as of an '
-        'ideal detector, in place of everything')  # fmt: skip
+    add('--backgrounds', nargs='*', default=[], help='further classifiers of background names')
+    add('--boxes', action='store_true', help='annotated boxes as candidates')
     add('--threads', type=int, default=1)
     return parser.parse_args()
 
 
 def photographs(args):
-    """Images, each with its annotated masks by their names."""
-    found = load_photographs(args.root, [args.set])
-    order = np.random.default_rng(args.seed).permutation(len(found.paths))
+    """Images with pairs of names and masks."""
+    data = load_photographs(args.root, [args.set])
+    order = np.random.default_rng(args.seed).permutation(len(data.paths))
     for index in order[args.skip : args.skip + args.num_images]:
-        own = [each for each in found.objects if each['image'] == index]
-        if own:
-            yield found.paths[index], [(each['name'], each['rle']) for each in own]
+        objects = [(obj['name'], obj['rle']) for obj in data.objects if obj['image'] == index]
+        if objects:
+            yield data.paths[index], objects
 
 
 def scenes(args):
-    """The same of drawn scenes."""
+    """Drawn scenes with pairs of names and masks."""
     for index in range(args.skip, args.skip + args.num_images):
         scene = draw_scene(np.random.default_rng([args.seed, index]), 'test')
         masks = (np.asfortranarray(mask, np.uint8) for mask in scene.masks)
@@ -62,20 +60,20 @@ def scenes(args):
 
 
 def boxes_of(objects):
-    """xyxy of annotated masks."""
+    """Boxes xyxy of annotated masks."""
     bboxes = np.array([coco_mask.toBbox(mask) for _, mask in objects])
     bboxes[:, 2:] += bboxes[:, :2]
     return bboxes
 
 
 def evaluate(images, results, names):
-    """Of each name: results, right ones, objects, average precision at an IoU of 0.5."""
+    """Counts of results, correct ones and objects, and AP at an IoU of 0.5, of each name."""
     truth = COCO()
     annotations = [
         dict(id=number, image_id=image, category_id=names.index(name), segmentation=mask,
              area=float(coco_mask.area(mask)), bbox=coco_mask.toBbox(mask).tolist(), iscrowd=0)
         for number, (image, name, mask) in enumerate(
-            ((image, *each) for image, objects in enumerate(images) for each in objects), 1)
+            ((image, *obj) for image, objects in enumerate(images) for obj in objects), 1)
     ]  # fmt: skip
     truth.dataset = dict(
         images=[
@@ -85,22 +83,22 @@ def evaluate(images, results, names):
         categories=[dict(id=label) for label in range(len(names))],
         annotations=annotations,
     )
-    found = [
-        dict(image_id=image, category_id=names.index(thing['name']), score=thing['score'],
-             segmentation=thing['segmentation'])
-        for image, things in enumerate(results) for thing in things
+    detections = [
+        dict(image_id=image, category_id=names.index(obj['name']), score=obj['score'],
+             segmentation=obj['segmentation'])
+        for image, objects in enumerate(results) for obj in objects
     ]  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        run = COCOeval(truth, truth.loadRes(found) if found else COCO(), 'segm')
+        run = COCOeval(truth, truth.loadRes(detections) if detections else COCO(), 'segm')
         run.params.iouThrs = np.array([0.5])
         run.evaluate()
         run.accumulate()
     counts = np.zeros((len(names), 3), int)
-    for each in filter(None, run.evalImgs):
-        if each['aRng'] == run.params.areaRng[0]:
-            right = int((each['dtMatches'][0] > 0).sum())
-            counts[each['category_id']] += len(each['dtIds']), right, len(each['gtIds'])
+    for result in filter(None, run.evalImgs):
+        if result['aRng'] == run.params.areaRng[0]:
+            correct = int((result['dtMatches'][0] > 0).sum())
+            counts[result['category_id']] += len(result['dtIds']), correct, len(result['gtIds'])
     return counts, run.eval['precision'][0, :, :, 0, -1].mean(0)
 
 
@@ -116,17 +114,17 @@ def main(args):
         names = list(dict.fromkeys(name for _, objects in data for name, _ in objects))
     backgrounds = {'those of the model': None}
     backgrounds.update({file: load_classifier(file) for file in args.backgrounds})
-    sure, all_found, seconds = defaultdict(list), defaultdict(list), []
-    predictor.find(names, np.zeros((32, 32, 3), np.uint8), bboxes=[[0, 0, 32, 32]])  # first use
+    detections, candidates, seconds = defaultdict(list), defaultdict(list), []
+    predictor.find(names, np.zeros((32, 32, 3), np.uint8), bboxes=[[0, 0, 32, 32]])  # warm-up
     for image, objects in tqdm(data):
         bboxes = boxes_of(objects) if args.boxes else None
         times = [time.process_time()]
         predictor.set_image(image)
         for key, background in backgrounds.items():
             options = dict(background=background, bboxes=bboxes)
-            sure[key].append(predictor.find(names, score_thr=args.score_thr, **options))
+            detections[key].append(predictor.find(names, score_thr=args.score_thr, **options))
             times.append(time.process_time())
-            all_found[key].append(predictor.find(names, score_thr=0.0, **options))
+            candidates[key].append(predictor.find(names, score_thr=0.0, **options))
             times.append(time.process_time())
         predictor.find(names[:1], bboxes=bboxes)
         times.append(time.process_time())
@@ -134,7 +132,7 @@ def main(args):
     truth = [objects for _, objects in data]
     for key in backgrounds:
         print(f'\nBackground: {key}')
-        report(truth, sure[key], all_found[key], names)
+        report(truth, detections[key], candidates[key], names)
     first, again, one = np.mean(seconds, axis=0)
     print(
         f'\n{len(data)} images, {len(names)} names asked for, score_thr {args.score_thr}, mask '
@@ -142,27 +140,30 @@ def main(args):
     )
 
 
-def report(truth, sure, all_found, names):
-    """Print a table by names, and all of them together."""
-    counts, _ = evaluate(truth, sure, names)
-    _, precision = evaluate(truth, all_found, names)
+def report(truth, detections, candidates, names):
+    """Print a table by names, and their sum."""
+    counts, _ = evaluate(truth, detections, names)
+    _, precision = evaluate(truth, candidates, names)
     print(f'{"name":<28}{"objects":>8}{"found":>7}{"right":>7}{"precision":>11}{"recall":>8}'
           f'{"AP":>7}')  # fmt: skip
     for label in np.flatnonzero(counts.sum(1)):
-        found, right, objects = counts[label]
-        print(f'{names[label]:<28}{objects:>8}{found:>7}{right:>7}{right / max(found, 1):>11.2f}'
-              f'{right / objects if objects else np.nan:>8.2f}'
-              f'{precision[label] if objects else np.nan:>7.2f}')  # fmt: skip
-    found, right, objects = counts.sum(0)
-    present = [{name for name, _ in each} for each in truth]
-    false = sum(thing['name'] not in there for there, things in zip(present, sure)
-                for thing in things)  # fmt: skip
-    absent = sum(len(names) - len(there) for there in present)
-    there = counts[:, 2] > 0
-    print(f'{"all":<28}{objects:>8}{found:>7}{right:>7}{right / max(found, 1):>11.3f}'
-          f'{right / max(objects, 1):>8.3f}{precision[there].mean():>7.3f}')  # fmt: skip
+        found, correct, objects = counts[label]
+        recall, ap = (correct / objects, precision[label]) if objects else (np.nan, np.nan)
+        print(f'{names[label]:<28}{objects:>8}{found:>7}{correct:>7}'
+              f'{correct / max(found, 1):>11.2f}{recall:>8.2f}{ap:>7.2f}')  # fmt: skip
+    found, correct, objects = counts.sum(0)
+    present = [{name for name, _ in objects} for objects in truth]
+    false = sum(
+        obj['name'] not in image_names
+        for image_names, objects in zip(present, detections)
+        for obj in objects
+    )
+    absent = sum(len(names) - len(image_names) for image_names in present)
+    has_objects = counts[:, 2] > 0
+    print(f'{"all":<28}{objects:>8}{found:>7}{correct:>7}{correct / max(found, 1):>11.3f}'
+          f'{correct / max(objects, 1):>8.3f}{precision[has_objects].mean():>7.3f}')  # fmt: skip
     print(
-        f'precision of names that are there {right / max(found - false, 1):.3f}; false alarms '
+        f'precision of names that are there {correct / max(found - false, 1):.3f}; false alarms '
         f'{false} in {absent} pairs of an image and an absent name: {false / max(absent, 1):.4f}'
     )
 

@@ -1,4 +1,4 @@
-"""Measure everything-mode in tiles on mosaics of the small world, whose objects are known."""
+"""Evaluate everything-mode in tiles on mosaics of the small world."""
 
 import argparse
 import time
@@ -20,8 +20,8 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('--num-images', type=int, default=4)
-    add('--rows', type=int, default=3, help='of a mosaic, 320 pixels each')
-    add('--columns', type=int, default=4, help='likewise')
+    add('--rows', type=int, default=3, help='of a mosaic, each 320 pixels')
+    add('--columns', type=int, default=4, help='of a mosaic, each 320 pixels')
     add('--seed', type=int, default=0)
     add('--tile-size', type=int, default=320)
     add('--threads', type=int, default=1)
@@ -29,17 +29,17 @@ def parse_args():
 
 
 def without_merging(predictor, image, size):
-    """Tiles side by side: what each shows, cut or not."""
-    found = []
+    """Annotations of tiles without overlap, not merged."""
+    result = []
     for tile in tile_boxes(image.shape, size, 0):
         x1, y1, x2, y2 = tile
-        things = predictor.segment_everything(image[y1:y2, x1:x2])
-        found += [to_image_frame(thing, tile, image.shape) for thing in things]
-    return found
+        annotations = predictor.segment_everything(image[y1:y2, x1:x2])
+        result += [to_image_frame(annotation, tile, image.shape) for annotation in annotations]
+    return result
 
 
-def ways(size):
-    """What is compared, each a function of a predictor and an image."""
+def methods(size):
+    """Names and functions of a predictor and an image."""
     yield 'whole', lambda predictor, image: predictor.segment_everything(image)
     yield (
         'whole, 64 points',
@@ -56,21 +56,22 @@ def ways(size):
 
 
 def crosses(mask, size, shape):
-    """Whether tiles without overlap would cut a mask."""
+    """Whether a mask crosses the seams of tiles without overlap."""
     x, y, width, height = coco_mask.toBbox(mask)
     tiles = np.array(list(tile_boxes(shape, size, 0)))
     inside = (tiles[:, :2] <= (x, y)) & (tiles[:, 2:] >= (x + width, y + height))
     return not inside.all(1).any()
 
 
-def count(scene, found, size):
-    """Of one image, for all objects and for those across seams: objects, found, rightly named.
+def count(scene, annotations, size):
+    """Counts `(2, 4)` of all objects and of those across seams: objects, recalled, named, and IoU.
 
-    A mask is right if its IoU with an object is above 0.5, and each object has one.
+    A mask recalls an object if their IoU is above 0.5, one mask for each object.
     """
     masks = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in scene.masks]
-    ious = coco_mask.iou(masks, [thing['segmentation'] for thing in found], [0] * len(found))
-    ious = np.reshape(ious, (len(masks), len(found)))
+    predicted = [annotation['segmentation'] for annotation in annotations]
+    ious = coco_mask.iou(masks, predicted, [0] * len(predicted))
+    ious = np.reshape(ious, (len(masks), len(predicted)))
     rows, columns = linear_sum_assignment(-ious * (ious > SAME_OBJECT_IOU))
     counts = np.zeros((2, 4))
     across = np.array([crosses(mask, size, scene.image.shape) for mask in masks])
@@ -78,19 +79,19 @@ def count(scene, found, size):
     for row, column in zip(rows, columns):
         if ious[row, column] > SAME_OBJECT_IOU:
             name = CATEGORIES[scene.category_ids[row] - 1].name
-            hit = 1, found[column]['name'] == name, ious[row, column]
+            hit = 1, annotations[column]['name'] == name, ious[row, column]
             counts[0, 1:] += hit
             counts[1, 1:] += np.array(hit) * across[row]
     return counts
 
 
-def maps(scene, found, names):
-    """Predicted and annotated classes; what has no name is the last class."""
-    predicted = semantic_map(found, scene.image.shape, names)
+def maps(scene, annotations, names):
+    """Predicted and annotated class maps; pixels without a name are the last class."""
+    predicted = semantic_map(annotations, scene.image.shape, names)
     annotated = np.full(predicted.shape, -1, np.int32)
     for number, mask in zip(scene.category_ids, scene.masks):
         annotated[mask] = number - 1
-    return [np.where(each < 0, len(names) - 1, each) for each in (predicted, annotated)]
+    return [np.where(values < 0, len(names) - 1, values) for values in (predicted, annotated)]
 
 
 def main(args):
@@ -107,22 +108,22 @@ def main(args):
     print(f'{"":<22}{"objects":>8}{"found":>7}{"recall":>8}{"precision":>11}{"IoU":>7}{"named":>7}'
           f'{"across seams":>14}{"recall":>8}{"IoU":>7}{"CPU s":>8}'
           f'{"mIoU":>7}{"mAcc":>7}{"aAcc":>7}')  # fmt: skip
-    for about, look in ways(args.tile_size):
+    for method, segment in methods(args.tile_size):
         counts, number, start = np.zeros((2, 4)), 0, time.process_time()
-        results = [look(predictor, scene.image) for scene in scenes]
+        results = [segment(predictor, scene.image) for scene in scenes]
         seconds = (time.process_time() - start) / len(scenes)
-        for scene, found in zip(scenes, results):
-            counts += count(scene, found, args.tile_size)
-            number += len(found)
-        scores = semantic_scores(
-            [maps(scene, found, names) for scene, found in zip(scenes, results)],
-            len(names),
-        )
-        (objects, right, named, iou), (across, seen, _, seam_iou) = counts
+        for scene, annotations in zip(scenes, results):
+            counts += count(scene, annotations, args.tile_size)
+            number += len(annotations)
+        pairs = [maps(scene, annotations, names) for scene, annotations in zip(scenes, results)]
+        scores = semantic_scores(pairs, len(names))
+        (objects, correct, named, iou), (across, seam_correct, _, seam_iou) = counts
         print(
-            f'{about:<22}{objects:>8.0f}{number:>7}{right / objects:>8.3f}{right / number:>11.3f}'
-            f'{iou / max(right, 1):>7.3f}{named / max(right, 1):>7.3f}{across:>14.0f}'
-            f'{seen / max(across, 1):>8.3f}{seam_iou / max(seen, 1):>7.3f}{seconds:>8.1f}'
+            f'{method:<22}{objects:>8.0f}{number:>7}{correct / objects:>8.3f}'
+            f'{correct / number:>11.3f}{iou / max(correct, 1):>7.3f}'
+            f'{named / max(correct, 1):>7.3f}{across:>14.0f}'
+            f'{seam_correct / max(across, 1):>8.3f}{seam_iou / max(seam_correct, 1):>7.3f}'
+            f'{seconds:>8.1f}'
             f'{scores["mIoU"]:>7.1f}{scores["mAcc"]:>7.1f}{scores["aAcc"]:>7.1f}',
             flush=True,
         )

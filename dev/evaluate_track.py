@@ -1,4 +1,4 @@
-"""Measure tracking by prompts on clips of the small world, whose objects are known."""
+"""Evaluate tracking on clips of the small world."""
 
 import argparse
 import time
@@ -12,8 +12,8 @@ from mini_world import draw_clip
 from mmovsam.apis import OVSAMPredictor, Tracker
 from mmovsam.engine.command_line import readable_errors
 
-VISIBLE = 50  # pixels; with fewer an object counts as absent
-WAYS = {
+MIN_VISIBLE = 50  # pixels; with fewer an object counts as absent
+METHODS = {
     'copy the first mask': None,
     'copy the true mask of the frame before': None,
     'prompts only': dict(quality_thr=0.0, iou_thr=0.0, likeness_thr=-1.0, refind_thr=None),
@@ -28,42 +28,42 @@ def parse_args():
     add('--num-clips', type=int, default=5)
     add('--num-frames', type=int, default=20)
     add('--num-objects', type=int, default=4)
-    add('--seed', type=int, default=0, help='of the first clip; the others have the next ones')
-    add('--ways', nargs='+', choices=list(WAYS), default=list(WAYS), metavar='WAY')
+    add('--seed', type=int, default=0, help='of the first clip')
+    add('--ways', nargs='+', choices=list(METHODS), default=list(METHODS), metavar='METHOD')
     add('--threads', type=int, default=1)
     return parser.parse_args()
 
 
-def follow(way, predictor, clip):
+def track(method, predictor, clip):
     """Masks `(T, N, H, W)` of the objects of the first frame."""
-    if way == 'copy the first mask':
+    if method == 'copy the first mask':
         return np.repeat(clip.masks[:1], len(clip.masks), axis=0)
-    if way == 'copy the true mask of the frame before':
+    if method == 'copy the true mask of the frame before':
         return np.concatenate((clip.masks[:1], clip.masks[:-1]))
     masks = np.zeros_like(clip.masks)
-    tracker = Tracker(predictor, **WAYS[way])
-    boxes = coco_mask.toBbox([coco_mask.encode(np.asfortranarray(mask, np.uint8))
-                              for mask in clip.masks[0]])  # fmt: skip
+    tracker = Tracker(predictor, **METHODS[method])
+    first = coco_mask.encode(np.asfortranarray(clip.masks[0].transpose(1, 2, 0), np.uint8))
+    boxes = coco_mask.toBbox(first)
     boxes[:, 2:] += boxes[:, :2]
     for frame, image in enumerate(clip.images):
-        for thing in tracker.step(image) if frame else tracker.start(image, boxes):
-            masks[frame, thing['track_id'] - 1] = coco_mask.decode(thing['segmentation'])
+        for obj in tracker.step(image) if frame else tracker.start(image, boxes):
+            masks[frame, obj['track_id'] - 1] = coco_mask.decode(obj['segmentation'])
     return masks
 
 
-def score(found, clip):
-    """IoUs of visible objects after the first frame, masks of absent ones, and switches.
+def evaluate(masks, clip):
+    """IoUs of visible objects after the first frame, whether absent ones have a mask, and switches.
 
-    A switch is a frame whose mask is (by an IoU above 0.5) another object than the last one was.
+    A switch is a frame whose mask is, with an IoU above 0.5, another object than before.
     """
     ious, absent, switches = [], [], 0
-    for index in range(found.shape[1]):
+    for index in range(masks.shape[1]):
         last = index
-        for frame in range(1, len(found)):
-            truth, mask = clip.masks[frame], found[frame, index]
+        for frame in range(1, len(masks)):
+            truth, mask = clip.masks[frame], masks[frame, index]
             unions = (truth | mask).sum((1, 2)).clip(1)
             overlaps = (truth & mask).sum((1, 2)) / unions
-            if truth[index].sum() < VISIBLE:
+            if truth[index].sum() < MIN_VISIBLE:
                 absent.append(mask.any())
             else:
                 ious.append(overlaps[index])
@@ -81,18 +81,18 @@ def main(args):
         draw_clip(np.random.default_rng(args.seed + i), args.num_frames, args.num_objects)
         for i in range(args.num_clips)
     ]
-    visible = sum((clip.masks[1:].sum((2, 3)) >= VISIBLE).sum() for clip in clips)
+    visible = sum((clip.masks[1:].sum((2, 3)) >= MIN_VISIBLE).sum() for clip in clips)
     print(f'{len(clips)} clips of {args.num_frames} frames and {args.num_objects} objects; '
           f'{visible} masks of visible objects')  # fmt: skip
     print(f'{"":<40}{"J":>7}{"recall":>8}{"absent":>8}{"switches":>10}{"frames / CPU s":>16}')
-    for way in args.ways:
+    for method in args.ways:
         start = time.process_time()
-        found = [follow(way, predictor, clip) for clip in clips]
+        masks = [track(method, predictor, clip) for clip in clips]
         rate = len(clips) * args.num_frames / max(time.process_time() - start, 1e-9)
-        ious, absent, switches = zip(*map(score, found, clips))
+        ious, absent, switches = zip(*map(evaluate, masks, clips))
         ious, absent = np.concatenate(ious), np.concatenate(absent)
-        speed = f'{rate:>16.1f}' if WAYS[way] is not None else f'{"":>16}'
-        print(f'{way:<40}{ious.mean():>7.3f}{(ious > 0.5).mean():>8.3f}{absent.mean():>8.2f}'
+        speed = f'{rate:>16.1f}' if METHODS[method] is not None else f'{"":>16}'
+        print(f'{method:<40}{ious.mean():>7.3f}{(ious > 0.5).mean():>8.3f}{absent.mean():>8.2f}'
               f'{sum(switches):>10}{speed}', flush=True)  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Check a GPU: run the tests that need one, and measure what it reaches. Six minutes at most."""
+"""Run the tests that need a GPU, and benchmark it, within six minutes."""
 
 import argparse
 import gc
@@ -23,53 +23,51 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--device', default='cuda')
     parser.add_argument('--tiny', action='store_true', help='small models and sizes, on a CPU too')
-    parser.add_argument('--seconds', type=float, default=360, help='no work is begun after them')
-    parser.add_argument(
-        '--repeats', type=int, help='the median of so many is told; by default 5, of small sizes 1'
-    )
+    parser.add_argument('--seconds', type=float, default=360, help='start no work after this time')
+    parser.add_argument('--repeats', type=int, help='runs of each (default: 5, with --tiny 1)')
     parser.add_argument('--no-tests', action='store_true', help='measure only')
-    parser.add_argument('--out', default='gpu_check.json', help='what was found, also on the way')
+    parser.add_argument('--out', default='gpu_check.json', help='results, updated on the way')
     return parser.parse_args()
 
 
 def run_tests(seconds):
-    """Exit status and the last lines of the tests that need a GPU, stopped after some seconds."""
+    """Exit status and last lines of the tests that need a GPU, stopped after some seconds."""
     command = [sys.executable, '-m', 'pytest', '-m', 'cuda', str(TESTS)]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, cwd=TESTS.parents[1], timeout=seconds
         )
     except subprocess.TimeoutExpired:
         return dict(status='stopped', output=[f'not done after {seconds:.0f} s'])
-    lines = done.stdout.strip().splitlines()[-40:]
-    return dict(status=done.returncode, output=lines)
+    lines = process.stdout.strip().splitlines()[-40:]
+    return dict(status=process.returncode, output=lines)
 
 
-def measured(name, number, work, args, rate):
-    """A row of the table; what goes wrong is told in it."""
+def measure_row(name, number, work, args, rate):
+    """A row of the results, with the error if there is one."""
     row = dict(work=name, number=number)
     try:
         with FlopCounterMode(display=False) as counter:
             work()
-        found = measure(name, number, work, None, args.repeats, args.device)
+        result = measure(name, number, work, None, args.repeats, args.device)
         gflop = counter.get_total_flops() / 1e9
-        row.update(ms=1e3 * found.seconds, peak_mb=found.peak_mb, gflop=gflop)
-        row.update(share_of_product=gflop / found.seconds / rate)
-    except Exception as error:  # the rest is measured all the same
-        row.update(error=_told(error))
+        row.update(ms=1e3 * result.seconds, peak_mb=result.peak_mb, gflop=gflop)
+        row.update(share_of_product=gflop / result.seconds / rate)
+    except Exception as error:  # go on with the others
+        row.update(error=_message(error))
     return row
 
 
-def _told(error):
+def _message(error):
     return f'{type(error).__name__}: {error}'[:500]
 
 
 def check(args):
     start = time.monotonic()
-    on_card = torch.device(args.device).type == 'cuda'
+    on_gpu = torch.device(args.device).type == 'cuda'
     args.repeats = args.repeats or (1 if args.tiny else 5)
     if args.tiny:
-        torch.set_num_threads(1)  # more would wait for each other where other programs run
+        torch.set_num_threads(1)  # several would wait for each other beside other programs
         rates = dict.fromkeys(('float32', 'bfloat16'), 1.0)
     else:
         rates = {
@@ -84,7 +82,7 @@ def check(args):
         print(json.dumps(row), flush=True)
         write_atomic(args.out, json.dumps(report, indent=2) + '\n')
 
-    if on_card and not args.no_tests:
+    if on_gpu and not args.no_tests:
         report['tests'] = run_tests(args.seconds / 2)
         print('\n'.join(report['tests']['output']), flush=True)
     for group in GROUPS:
@@ -94,9 +92,9 @@ def check(args):
                     report['left_out'].append(f'{name}, {number}')
                     continue
                 rate = rates['float32' if 'float32' in name else 'bfloat16']
-                note(measured(name, number, work, args, rate))
-        except Exception as error:  # a model that cannot be built: the other groups go on
-            note(dict(work=group.__name__, error=_told(error)))
+                note(measure_row(name, number, work, args, rate))
+        except Exception as error:  # a model that cannot be built
+            note(dict(work=group.__name__, error=_message(error)))
         gc.collect()
     report['seconds'] = time.monotonic() - start
     write_atomic(args.out, json.dumps(report, indent=2) + '\n')

@@ -1,4 +1,4 @@
-"""Many users of `mmovsam serve` at once: latencies, answers as if each were alone, memory."""
+"""Load test of `mmovsam serve` with many users: latencies, correctness and memory."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ from mmovsam.engine.command_line import readable_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUTES = {'/prompt': 75, '/find': 6, '/everything': 3, '/image': 8, '/vocabulary': 4, 'visit': 4}
-"""How often each is asked, in percent; a visit is a session with a picture that is never closed."""
+"""Share of each request in percent; a visit opens a session with an image and does not close it."""
 
 
 def parse_args():
@@ -31,16 +31,14 @@ def parse_args():
     add('--config', default='mini/ovsam_mini_boxes.py')
     add('--users', type=int, default=20)
     add('--seconds', type=float, default=60)
-    add('--think', type=float, default=1.0, help='seconds from an answer to the next request, on '
-        'average')  # fmt: skip
-    add('--max-memory', type=float, default=64, help='of the server, in MB, so that visitors are '
-        'forgotten')  # fmt: skip
-    add('--seed', type=int, default=0, help='of pictures and requests')
+    add('--think', type=float, default=1.0, help='mean seconds between requests of a user')
+    add('--max-memory', type=float, default=64, help='of the sessions, in MB')
+    add('--seed', type=int, default=0, help='of images and requests')
     return parser.parse_args()
 
 
 class Server:
-    """The command, started on a free port, as a context."""
+    """A context with the server on a free port."""
 
     def __init__(self, args):
         command = [sys.executable, str(ROOT / 'tools' / 'serve.py'), '--port', '0']
@@ -60,13 +58,13 @@ class Server:
         self.process.wait()
 
     def resident(self):
-        """MB of memory that it has now."""
+        """Its memory in MB."""
         pages = int(Path(f'/proc/{self.process.pid}/statm').read_text().split()[1])
         return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
 
 
 class User:
-    """One with a picture and names of its own."""
+    """A user with an image and names."""
 
     def __init__(self, client, seed, number):
         self.client = client
@@ -74,22 +72,16 @@ class User:
         scene = draw_scene(np.random.default_rng([seed, number]), 'test')
         stream = io.BytesIO()
         Image.fromarray(scene.image).save(stream, 'PNG')
-        self.picture = stream.getvalue()
         height, width = scene.image.shape[:2]
-        categories = [each.name for each in CATEGORIES]
+        categories = [category.name for category in CATEGORIES]
         names = self.random.sample(categories, min(5, len(categories)))
         point = [self.random.uniform(0, width), self.random.uniform(0, height)]
-        boxes = []
-        for mask in scene.masks:
-            rows, columns = np.nonzero(mask)
-            boxes.append([int(columns.min()), int(rows.min()), int(columns.max()) + 1,
-                          int(rows.max()) + 1])  # fmt: skip
         self.requests = {
-            '/image': dict(method='PUT', content=self.picture),
+            '/image': dict(method='PUT', content=stream.getvalue()),
             '/vocabulary': dict(method='PUT', json=dict(names=names)),
             '/prompt': dict(
                 json=dict(
-                    prompts=[dict(box=box) for box in boxes[:2]]
+                    prompts=[dict(box=box) for box in scene.bboxes[:2]]
                     + [dict(point_coords=[point], point_labels=[1])]
                 )
             ),
@@ -98,51 +90,51 @@ class User:
         }
         self.expected = {}
 
-    async def ask(self, path, headers=None, **how):
-        answer = await self.client.request(
-            how.pop('method', 'POST'), path, headers=headers or self.headers, **how
+    async def request(self, path, headers=None, method='POST', **kwargs):
+        response = await self.client.request(
+            method, path, headers=headers or self.headers, **kwargs
         )
-        answer.raise_for_status()
-        return answer.json()
+        response.raise_for_status()
+        return response.json()
 
     async def open(self):
-        """A new session."""
-        answer = await self.client.post('/sessions')
-        return dict(Authorization=f'Bearer {answer.raise_for_status().json()["token"]}')
+        """Open a session; returns its headers."""
+        response = await self.client.post('/sessions')
+        return dict(Authorization=f'Bearer {response.raise_for_status().json()["token"]}')
 
     async def start(self):
-        """Ask everything once, alone."""
+        """Store the responses to all requests without other users."""
         self.headers = await self.open()
         for path, request in self.requests.items():
-            self.expected[path] = await self.ask(path, **request)
+            self.expected[path] = await self.request(path, **request)
 
     async def work(self, until, think, times, faults):
-        """Ask at random until a time; note how long it takes and what is not as it was alone."""
+        """Send random requests until a time; record latencies and unexpected responses."""
         while time.monotonic() < until:
             await asyncio.sleep(self.random.expovariate(1 / think) if think else 0)
             path = self.random.choices(list(ROUTES), list(ROUTES.values()))[0]
-            began = time.monotonic()
+            start = time.monotonic()
             try:
                 if path == 'visit':
-                    await self.ask('/image', await self.open(), **self.requests['/image'])
-                elif await self.ask(path, **self.requests[path]) != self.expected[path]:
-                    faults.append(f'{path}: another answer than alone')
+                    await self.request('/image', await self.open(), **self.requests['/image'])
+                elif await self.request(path, **self.requests[path]) != self.expected[path]:
+                    faults.append(f'{path}: another response than without other users')
             except httpx.HTTPError as error:
                 faults.append(f'{path}: {error!r}')
-            times[path].append(time.monotonic() - began)
+            times[path].append(time.monotonic() - start)
 
 
 async def load(server, args):
-    """Run all users; latencies in seconds by route, faults, and memory over time in MB."""
+    """Run all users; returns latencies in seconds by route, faults, and memory over time in MB."""
     times, faults, memory = defaultdict(list), [], []
     limits = httpx.Limits(max_connections=args.users)
     async with httpx.AsyncClient(base_url=server.url, timeout=300, limits=limits) as client:
         users = [User(client, args.seed, number) for number in range(args.users)]
         for user in users:
             await user.start()
-        answers = {json.dumps(user.expected['/prompt'], sort_keys=True) for user in users}
-        if len(answers) < len(users):
-            raise ValueError('Two users have equal answers, which would hide that they are mixed.')
+        responses = {json.dumps(user.expected['/prompt'], sort_keys=True) for user in users}
+        if len(responses) < len(users):
+            raise ValueError('Two users have equal responses, which would hide mix-ups.')
         until = time.monotonic() + args.seconds
 
         async def watch():
@@ -150,9 +142,9 @@ async def load(server, args):
                 memory.append(server.resident())
                 await asyncio.sleep(max(args.seconds / 100, 0.1))
 
-        watching = asyncio.create_task(watch())
+        watcher = asyncio.create_task(watch())
         await asyncio.gather(*(user.work(until, args.think, times, faults) for user in users))
-        watching.cancel()
+        watcher.cancel()
         memory.append(server.resident())
     return times, faults, memory
 
@@ -168,8 +160,10 @@ def main(args):
             median, high = np.percentile(times[path], [50, 95]) * 1000
             print(f'{path:<14}{len(times[path]):>9}{median:>7.0f} ms{high:>7.0f} ms')
     tenth = memory[len(memory) // 10]
-    print(f'memory of the server: {memory[0]:.0f} MB at the start, {tenth:.0f} after a tenth of '
-          f'the time, {max(memory):.0f} at most, {memory[-1]:.0f} at the end')  # fmt: skip
+    print(
+        f'memory of the server: {memory[0]:.0f} MB at the start, {tenth:.0f} after a tenth of the '
+        f'time, {max(memory):.0f} at most, {memory[-1]:.0f} at the end'
+    )
     print(f'answers unlike those alone, or none: {len(faults)}')
     for fault in faults[:10]:
         print(f'  {fault}')

@@ -1,7 +1,7 @@
-"""Train everything of the small world: CLIP, SAM, SAM2CLIP, CLIP2SAM and a detector.
+"""Train the models of the small world: CLIP, SAM, SAM2CLIP, CLIP2SAM and detectors.
 
-Stages that need nothing of each other train side by side and share the threads. Started again it
-goes on where it was: finished stages are skipped, those at work resume from their last checkpoint.
+Independent stages train at the same time and share the threads. The same command resumes: finished
+stages are skipped, others go on from their last checkpoint.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from mmovsam.vocabulary import Vocabulary, load_text_encoder, save_classifier
 ROOT = Path(__file__).resolve().parents[1]
 
 FROM_FASTER_RCNN = {'model.backbone.init_cfg': ('faster_rcnn_mini', 'backbone')}
-# name: config, the initial weights it takes from earlier stages (with their prefix), and the
-# prefixes of the parameters that its weight file holds, old and new
+# name: config, initial weights from earlier stages (and their prefix), and prefixes of the
+# parameters in its weight file, old and new
 STAGES = {
     'clip_mini': ('clip_mini.py', {}, {'clip.': ''}),
     'sam_mini': (
@@ -62,7 +62,7 @@ STAGES = {
     'cascade_rcnn_mini': ('cascade_rcnn_mini.py', FROM_FASTER_RCNN, {'': ''}),
     'mask_rcnn_mini': ('mask_rcnn_mini.py', FROM_FASTER_RCNN, {'': ''}),
 }
-# what trains side by side: a round needs weights of the rounds before it only
+# stages that train at the same time, each with weights of earlier rounds
 ROUNDS = (
     ('clip_mini', 'sam_mini'),
     ('sam2clip_mini', 'rtmdet_mini'),
@@ -70,7 +70,7 @@ ROUNDS = (
     ('faster_rcnn_mini',),
     ('cascade_rcnn_mini', 'mask_rcnn_mini'),
 )
-# these name base classes, to compare their names with OVSAM's: trained when asked for
+# detectors with classes, to compare with OVSAM: trained on request
 WITH_NAMES = ROUNDS[3] + ROUNDS[4]
 SHIPPED = ('sam_mini', 'ovsam_mini', 'rtmdet_mini', 'vocabulary_mini')
 
@@ -78,11 +78,11 @@ SHIPPED = ('sam_mini', 'ovsam_mini', 'rtmdet_mini', 'vocabulary_mini')
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('--out', type=Path, default=Path('work_dirs/mini'), help='folder for all of it')
+    add('--out', type=Path, default=Path('work_dirs/mini'), help='output folder')
     default = [stage for stage in STAGES if stage not in WITH_NAMES]
-    add('--stages', nargs='+', choices=STAGES, default=default, help='which ones')
-    add('--threads', type=int, default=os.cpu_count(), help='threads, all trainings together')
-    add('--ship', action='store_true', help='put the weights in the place of the shipped ones')
+    add('--stages', nargs='+', choices=STAGES, default=default, help='stages to train')
+    add('--threads', type=int, default=os.cpu_count(), help='of all trainings together')
+    add('--ship', action='store_true', help='replace the shipped weights')
     return parser.parse_args()
 
 
@@ -91,7 +91,7 @@ def weights(out: Path, name: str) -> Path:
 
 
 def command(stage: str, out: Path) -> list[str]:
-    """How a stage is trained, or resumed."""
+    """The command that trains or resumes a stage."""
     config, initial, _ = STAGES[stage]
     options = ['default_hooks.checkpoint.max_keep_ckpts=2']
     for key, (source, prefix) in initial.items():
@@ -104,7 +104,7 @@ def command(stage: str, out: Path) -> list[str]:
 
 
 def last_checkpoint(stage: str, out: Path) -> dict | None:
-    """The checkpoint that ended a stage's training, None before that."""
+    """The final checkpoint of a stage, or None."""
     from mmengine.config import Config
 
     pointer = out / stage / 'last_checkpoint'
@@ -119,45 +119,42 @@ def last_checkpoint(stage: str, out: Path) -> dict | None:
 
 
 def train(stage: str, out: Path, threads: int) -> str:
-    """Run one stage to its end and write its weights; returns what to say of it."""
+    """Train a stage and write its weights; returns a message."""
     if weights(out, stage).is_file():
         return 'done before'
     start = time.monotonic()
     if last_checkpoint(stage, out) is None:
-        # glibc would give large blocks back to the system after each use and ask for them again.
-        keep = {key: str(2**33) for key in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')}
-        env = {**keep, **os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'}
-        env['PYTHONPATH'] = os.pathsep.join(sys.path)  # with dev/, for clip_mini.py
-        run = subprocess.Popen(
-            command(stage, out),
-            env=env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        for line in run.stdout:
+        # keep glibc from returning large blocks to the system after each use
+        malloc = {key: str(2**33) for key in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')}
+        env = {**malloc, **os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'}
+        env['PYTHONPATH'] = os.pathsep.join(sys.path)  # with dev/ for clip_mini.py
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command(stage, out), env=env, **pipes)
+        for line in process.stdout:
             print(f'{stage}: {line}', end='', flush=True)
-        if run.wait():
-            raise RuntimeError(f'{stage} ended with code {run.returncode}; its last lines say why.')
+        if process.wait():
+            raise RuntimeError(
+                f'{stage} ended with code {process.returncode}; its last lines say why.'
+            )
     state_dict = last_checkpoint(stage, out)['state_dict']
     save_safetensors(renamed(state_dict, stage), weights(out, stage), {'stage': stage})
     return f'{(time.monotonic() - start) / 60:.1f} min'
 
 
 def renamed(state_dict: dict, stage: str) -> dict:
-    """The parameters that a stage's weight file holds, under its names and in half precision."""
-    kept = {}
+    """The parameters in a stage's weight file, with its names and in half precision."""
+    tensors = {}
     for name, tensor in state_dict.items():
         for old, new in STAGES[stage][2].items():
             if name.startswith(old):
                 half = tensor.half() if tensor.is_floating_point() else tensor
-                kept[new + name[len(old) :]] = half
+                tensors[new + name[len(old) :]] = half
                 break
-    return without_mask_prompts(kept)
+    return without_mask_prompts(tensors)
 
 
 def without_mask_prompts(state_dict: dict) -> dict:
-    """Have a mask as prompt mean what none means: no stage learns to read them."""
+    """Make mask prompts equal to none, as no stage learns them."""
     last = 'prompt_encoder.mask_downscaling.6'
     if f'{last}.weight' in state_dict:
         state_dict[f'{last}.weight'] = torch.zeros_like(state_dict[f'{last}.weight'])
@@ -166,7 +163,7 @@ def without_mask_prompts(state_dict: dict) -> dict:
 
 
 def build_vocabulary(out: Path) -> None:
-    """Encode the small world's names with its own text tower."""
+    """Encode the names of the small world with its text tower."""
     from mmengine.config import Config
 
     clip = Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'mini_clip.py').clip
@@ -178,7 +175,7 @@ def build_vocabulary(out: Path) -> None:
 
 
 def ship(out: Path) -> None:
-    """Copy what the package ships; of CLIP its text tower, for OVSAM's file holds the other."""
+    """Copy the shipped weights; of CLIP only its text tower, since OVSAM has the other one."""
     trained = [name for name in WITH_NAMES if weights(out, name).is_file()]
     for name in (*SHIPPED, *trained):
         with atomic_path(WEIGHTS_DIR / f'{name}.safetensors') as temporary:
@@ -189,15 +186,15 @@ def ship(out: Path) -> None:
 
 
 def train_round(stages: list[str], out: Path, threads: int) -> None:
-    """Train stages side by side; one that fails lets the others end."""
+    """Train stages at the same time; after a failure the others go on."""
     with ThreadPoolExecutor(len(stages)) as pool:
-        share = max(threads // len(stages), 1)
-        runs = {pool.submit(train, stage, out, share): stage for stage in stages}
-        for run in as_completed(runs):
-            if run.exception() is None:
-                print(f'{runs[run]}: {run.result()}')
-    for run in runs:
-        run.result()
+        threads = max(threads // len(stages), 1)
+        futures = {pool.submit(train, stage, out, threads): stage for stage in stages}
+        for future in as_completed(futures):
+            if future.exception() is None:
+                print(f'{futures[future]}: {future.result()}')
+    for future in futures:
+        future.result()
 
 
 def main(args) -> None:

@@ -15,8 +15,8 @@ from tiny_data import annotation, dataset_config, write_data
 from tiny_dump import in_child, in_two_processes
 
 from mmovsam.checkpoints import safe_loading
-from mmovsam.engine.command_line import build_runner
 from mmovsam.engine.processes import ending_at_once
+from mmovsam.engine.runners import build_runner
 from mmovsam.vocabulary import TextClassifier, save_classifier
 
 NUM_IMAGES = 8

@@ -1,4 +1,4 @@
-"""Label a folder of images: find, cut out and name what is in them."""
+"""Label a folder of images with masks and names."""
 
 import argparse
 import sys
@@ -8,13 +8,14 @@ from mmengine.dist import is_main_process
 from mmovsam.apis import auto_label
 from mmovsam.apis.auto_labeling.formats import FORMATS
 from mmovsam.apis.auto_labeling.label_studio import read_label_config
-from mmovsam.apis.tiles import TILE_OVERLAP
 from mmovsam.engine.command_line import (
     add_model_arguments,
     add_prompter_options,
+    add_tile_arguments,
     load_predictor,
     prompter_options,
     readable_errors,
+    tile_options,
 )
 from mmovsam.engine.processes import join_processes
 from mmovsam.vocabulary import Vocabulary, load_classifier
@@ -23,19 +24,18 @@ from mmovsam.vocabulary import Vocabulary, load_classifier
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('images', help='a folder with all folders in it, a glob, or a .txt with a path on a line')
-    add('out', help='JSON to write; for labelme and yolo a folder')
+    add('images', help='a folder, with its subfolders, a glob, or a .txt with a path on each line')
+    add('out', help='JSON file; a folder for labelme and yolo')
     add(
         '--vocabulary',
-        help='names: a text file with a class on a line; coco, lvis, ...; or a classifier of '
-        "tools/build_vocabulary.py; by default the config's",
+        help='names: a text file with a class on each line; coco, lvis, ...; or a classifier of '
+        "tools/build_vocabulary.py (default: the config's)",
     )
     add(
         '--prompter',
         default='everything',
-        help='what says where objects are: everything (the default), find (as everything, but only '
-        'objects of the vocabulary, against the names of the model), the config of a detector, or '
-        'proposals, a .json of COCO results',
+        help='everything (the default), find (only objects of the vocabulary), the config of a '
+        'detector, or a .json of COCO results as proposals',
     )
     add_prompter_options(
         parser,
@@ -44,73 +44,44 @@ def parse_args():
         'checkpoint=FILE score_thr=0.3 filter.nms_iou=0.7 ...; of proposals: annotations=FILE '
         '(COCO, which images are which) filter.score_thr=0.3 ...',
     )
-    add(
-        '--tile-size',
-        type=int,
-        metavar='PIXELS',
-        help='of everything and find: look at large images in tiles of this side, that overlap, '
-        'and put together what a seam cuts',
-    )
-    add(
-        '--tile-overlap',
-        type=float,
-        default=TILE_OVERLAP,
-        help='of neighboring tiles, in parts of their side (default: %(default)s)',
-    )
+    add_tile_arguments(parser)
     add_model_arguments(parser)
     add('--format', default='coco', choices=FORMATS)
-    add(
-        '--polygons',
-        action='store_true',
-        help='for coco and label_studio: polygons in place of run lengths',
-    )
-    add(
-        '--label-config',
-        metavar='FILE',
-        help="for label_studio: the project's label config, whose labels are the vocabulary if "
-        'none is given',
-    )
-    add('--score-thr', type=float, default=0.0, help='leave out objects with a lower score')
+    add('--polygons', action='store_true', help='in coco and label_studio, in place of RLEs')
+    add('--label-config', metavar='FILE', help="label_studio's label config, a vocabulary, too")
+    add('--score-thr', type=float, default=0.0, help='least score of an object')
     add(
         '--unknown-below',
         type=float,
         metavar='P',
-        help='call objects `unknown` whose name is less probable',
+        help='call objects `unknown` below this probability',
     )
-    add('--top-k', type=int, default=5, help='names that are kept of each object')
+    add('--top-k', type=int, default=5, help='number of names of each object')
     add('--show-dir', help='folder for pictures of the labels')
     add('--font', help='of names in pictures: an installed family, or a file')
     add('--batch-size', type=int, default=1, help='images encoded at once')
-    add('--workers', type=int, default=2, help='threads of each process that read images ahead')
-    add('--shard', type=int, metavar='N', help='for coco: besides OUT, files of N images each')
-    add(
-        '--overwrite',
-        action='store_true',
-        help='replace OUT, and forget an unfinished run that had other settings',
-    )
+    add('--workers', type=int, default=2, help='threads of each process that read images')
+    add('--shard', type=int, metavar='N', help='in coco, write files of N images, too')
+    add('--overwrite', action='store_true', help='replace OUT or a run with other settings')
     return parser.parse_args()
 
 
 def label(args):
     join_processes()
-    # Without a cache an image gets the same result whatever was labeled before it.
+    # without a cache, results do not depend on earlier images
     predictor = load_predictor(args, cache_size=0)
     if args.vocabulary:
-        built = args.vocabulary.endswith(('.safetensors', '.pth'))
-        predictor.set_vocabulary(
-            (load_classifier if built else Vocabulary.from_source)(args.vocabulary)
-        )
+        is_classifier = args.vocabulary.endswith(('.safetensors', '.pth'))
+        load = load_classifier if is_classifier else Vocabulary.from_source
+        predictor.set_vocabulary(load(args.vocabulary))
     elif args.label_config:
         predictor.set_vocabulary(read_label_config(args.label_config)[1].vocabulary())
-    tiles = {}
-    if args.tile_size is not None:
-        tiles = dict(tile_size=args.tile_size, tile_overlap=args.tile_overlap)
-    done = auto_label(
+    summary = auto_label(
         predictor,
         args.images,
         args.out,
         prompter=args.prompter,
-        prompter_options=prompter_options(args, **tiles),
+        prompter_options=prompter_options(args, **tile_options(args)),
         format=args.format,
         polygons=args.polygons,
         label_config=args.label_config,
@@ -125,10 +96,11 @@ def label(args):
         overwrite=args.overwrite,
     )
     if is_main_process():
-        for name, error in done.unreadable.items():
+        for name, error in summary.unreadable.items():
             print(f'left out {name}: {error}', file=sys.stderr)
-        skipped = f', {len(done.unreadable)} left out' if done.unreadable else ''
-        print(f'Done: {done.num_objects} objects in {done.num_images} images{skipped}: {args.out}')
+        skipped = f', {len(summary.unreadable)} left out' if summary.unreadable else ''
+        counts = f'{summary.num_objects} objects in {summary.num_images} images'
+        print(f'Done: {counts}{skipped}: {args.out}')
 
 
 if __name__ == '__main__':

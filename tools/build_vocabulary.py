@@ -1,4 +1,4 @@
-"""Build a text classifier: what a text tower makes of class names."""
+"""Build a text classifier from class names with a text encoder."""
 
 import argparse
 import time
@@ -14,43 +14,32 @@ from mmovsam.vocabulary import Vocabulary, load_text_encoder, save_classifier
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         'source',
-        help='coco, lvis, imagenet1k or imagenet22k; a text file with a class a line, its synonyms '
-        'after commas and prompts of its own after tabs; a registered dataset; or a config, whose '
-        'test data set, or training data set if it has no test, has the classes (with it LVIS '
-        'knows which are novel)',
+        help='coco, lvis, imagenet1k or imagenet22k; a text file with a class on each line, '
+        'synonyms after commas and prompts after tabs; a registered dataset; or a config, for the '
+        'classes of its test (or training) data set and their split',
     )
-    parser.add_argument('out', nargs='?', default=argparse.SUPPRESS, help='the same as --out')
-    parser.add_argument('--out', metavar='FILE', help='file to write, .safetensors')
-    parser.add_argument(
+    add('out', nargs='?', default=argparse.SUPPRESS, help='the same as --out')
+    add('--out', metavar='FILE', help='file to write, .safetensors')
+    add(
         '--model',
-        help="open_clip's name of the model, 'photo' for the photo models, the name of a "
-        'pretrained model, or a config that has a text_encoder or the model as clip; by default '
-        'SOURCE if that is a config with a text_encoder',
+        help="name of an open_clip model, 'photo', the name of a pretrained model, or a config "
+        'with text_encoder or clip (default: SOURCE, if it is a config with a text_encoder)',
     )
-    parser.add_argument('--checkpoint', help="its weights: a file or one of open_clip's tags")
-    parser.add_argument('--names', help="of the model 'photo': the file of its known names")
-    parser.add_argument(
+    add('--checkpoint', help="weights of the model: a file or one of open_clip's tags")
+    add('--names', help="file of known names for the model 'photo'")
+    add(
         '--templates',
         help='ovsam (default of CLIP models), simple, openai_imagenet, simple_imagenet, or a text '
-        "file with a sentence a line, {} for the name; without it 'photo' has phrases of its own",
+        'file with a sentence on each line and {} for the name',
     )
-    parser.add_argument(
-        '--bits',
-        type=int,
-        help='bits of each number in the file, such as 8, for a small one (default: float32)',
-    )
-    parser.add_argument(
-        '--no-split', action='store_true', help='forget which classes are base and which novel'
-    )
-    parser.add_argument('--batch-size', type=int, default=256, help='sentences encoded at once')
+    add('--bits', type=int, help='bits of each number in the file, such as 8 (default: float32)')
+    add('--no-split', action='store_true', help='drop the split of base and novel classes')
+    add('--batch-size', type=int, default=256, help='sentences encoded at once')
     add_device_arguments(parser, half=False)
-    parser.add_argument(
-        '--no-cache',
-        action='store_true',
-        help='neither read nor keep encoded names (MMOVSAM_CACHE: folder of the cache, or off)',
-    )
+    add('--no-cache', action='store_true', help='do not use the cache of encoded names')
     args = parser.parse_args()
     if args.out is None:
         parser.error('give the file to write: --out FILE')
@@ -70,20 +59,19 @@ def read_vocabulary(args):
 
 def text_encoder(args):
     """Arguments of `load_text_encoder`."""
-    given = dict(model=args.model)
-    file = args.model or args.source
-    if file.endswith('.py') or file in MODELS:
-        cfg = read_config(file, weights=False)
-        given = cfg.get('text_encoder') or dict(model=cfg.get('clip'))
-    if args.checkpoint:
-        given = dict(given, checkpoint=args.checkpoint)
-    if args.names:
-        given = dict(given, names=args.names)
-    if given['model'] is None:
+    options = dict(model=args.model)
+    config = args.model or args.source
+    if config.endswith('.py') or config in MODELS:
+        cfg = read_config(config, weights=False)
+        options = cfg.get('text_encoder') or dict(model=cfg.get('clip'))
+    for key in ('checkpoint', 'names'):
+        if getattr(args, key):
+            options = dict(options, **{key: getattr(args, key)})
+    if options['model'] is None:
         raise ValueError('Give --model and --checkpoint, or a config that has a text_encoder.')
-    if given.get('checkpoint') is None:
+    if options.get('checkpoint') is None:
         raise ValueError('Give --checkpoint: a vocabulary of random weights would mean nothing.')
-    return given
+    return options
 
 
 def build(args):
@@ -98,8 +86,8 @@ def build(args):
     )
     save_classifier(args.out, classifier, args.bits)
     kinds = {'base': False, 'novel': True, 'neither, so never predicted': None}
-    parts = [f'{(vocabulary.novel or ()).count(flag)} {kind}' for kind, flag in kinds.items()]
-    split = f' ({", ".join(parts)})' if vocabulary.novel else ''
+    counts = [f'{(vocabulary.novel or ()).count(flag)} {kind}' for kind, flag in kinds.items()]
+    split = f' ({", ".join(counts)})' if vocabulary.novel else ''
     print(
         f'Done in {time.monotonic() - start:.1f} s. {len(vocabulary)} classes{split} with '
         f'{len(classifier.embeddings)} names are in {Path(args.out).resolve()}'

@@ -1,4 +1,4 @@
-"""Make one checkpoint of the files that people have, or such files of a checkpoint."""
+"""Convert released files of CLIP, SAM and OVSAM to one checkpoint, or a checkpoint to these."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 from mmovsam.checkpoints.convert import convert, expected_tensors, export_released
 from mmovsam.checkpoints.released import FORMATS
-from mmovsam.engine.command_line import add_config_options, load_config, readable_errors
+from mmovsam.engine.command_line import add_config_options, readable_errors
+from mmovsam.engine.runners import load_config
 from mmovsam.validation import require_not_among
 
 
@@ -21,24 +22,13 @@ def parse_args():
     add('--sam', metavar='FILE', help='of Segment Anything, such as sam_vit_h_4b8939.pth')
     add('--sam2clip', metavar='FILE', help='released, such as sam2clip_vith_rn50x16.pth')
     add('--clip2sam', metavar='FILE', help='released, such as clip2sam_lvis_rn50x16.pth')
-    add('--to-released', metavar='CHECKPOINT', help='the way back: files of this checkpoint')
-    add('--out', required=True, help='file to write, .pth or .safetensors; the way back: a folder')
-    add('--config', default='ovsam_lvis.py', help='whose model the checkpoint is for')
+    add('--to-released', metavar='CHECKPOINT', help='write released files of this checkpoint')
+    add('--out', required=True, help='.pth or .safetensors file; with --to-released a folder')
+    add('--config', default='ovsam_lvis.py', help='config of the model')
     add_config_options(parser, 'model.neck.image_size=512')
-    add(
-        '--allow-unexpected',
-        nargs='+',
-        default=[],
-        metavar='PREFIX',
-        help='names in the files that begin so may be left out',
-    )
-    add(
-        '--allow-missing',
-        nargs='+',
-        default=[],
-        metavar='PREFIX',
-        help='names in the model that begin so may be missing',
-    )
+    prefixes = dict(nargs='+', default=[], metavar='PREFIX')
+    add('--allow-unexpected', **prefixes, help='of names in the files that may be left out')
+    add('--allow-missing', **prefixes, help='of names in the model that may be missing')
     args = parser.parse_args()
     args.files = {key: getattr(args, key) for key in FORMATS if getattr(args, key)}
     if bool(args.files) == bool(args.to_released):
@@ -48,8 +38,8 @@ def parse_args():
 
 def main(args):
     if args.to_released:
-        written = export_released(args.to_released, args.out, args.allow_unexpected)
-        for key, (path, num_tensors) in written.items():
+        files = export_released(args.to_released, args.out, args.allow_unexpected)
+        for key, (path, num_tensors) in files.items():
             print(f'{key}: {num_tensors:,} tensors in {path}')
         return
     require_not_among([args.out], args.files.values())

@@ -1,4 +1,4 @@
-"""Show what OVSAM does on photographs: cut out what boxes and points mean, and name it."""
+"""Segment and name objects of example photographs by boxes and points."""
 
 import argparse
 import logging
@@ -23,18 +23,18 @@ from mmovsam.engine.command_line import (
 from mmovsam.fileio import mark_results, write_atomic
 
 EVERYTHING = 'everything'
-COLUMNS, WIDTH = 3, 1500  # of the sheet of all pictures, in pictures and in pixels
+COLUMNS, WIDTH = 3, 1500  # of the contact sheet, in pictures and in pixels
 FONT_SIZE = 34  # see `draw_objects`
 PALETTE = [(255, 60, 160), (0, 190, 255), (150, 220, 0), (255, 170, 0), (150, 90, 255)]  # RGB
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 class Case(NamedTuple):
-    """What is asked about a photograph; `mmovsam.apis.loading` says whose they are."""
+    """The prompts for a photograph of `mmovsam.apis.loading`."""
 
     photo: str
     prompts: list | str  # points (x, y) and boxes (x1, y1, x2, y2) in pixels, or `EVERYTHING`
-    names: tuple[str, ...] | None = None  # None for all names that come with the model
+    names: tuple[str, ...] | None = None  # None for all names of the model
 
 
 CASES = [
@@ -65,29 +65,29 @@ CASES = [
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('--names', help="what things may be called, 'espresso, a red saucer'; by default COCO's "
-        "80 and ImageNet's 1,000 names, and on some photographs words of ours")  # fmt: skip
-    add('--photos', nargs='+', choices=list(EXAMPLE_PHOTOS), help='by default all')
+    add('--names', help="such as 'espresso, a red saucer', in place of those of each photograph")
+    add('--photos', nargs='+', choices=list(EXAMPLE_PHOTOS), help='(default: all)')
     add('--out', type=Path, default=Path('outputs/demo'), help='folder for the pictures')
     add_model_arguments(parser, value_range=False)
     return parser.parse_args()
 
 
-def answers(predictor, case):
-    """What the model says to each prompt of the image that is set, as `draw_objects` takes it."""
+def predict(predictor, case):
+    """Objects for the prompts of the image that is set, for `draw_objects`."""
     if case.prompts == EVERYTHING:
-        found = predictor.segment_everything(non_overlapping=True)
-        found = [(x['segmentation'], x['name'], x['score'], x['predicted_iou']) for x in found]
+        annotations = predictor.segment_everything(non_overlapping=True)
+        keys = ('segmentation', 'name', 'score', 'predicted_iou')
+        results = [[annotation[key] for key in keys] for annotation in annotations]
     else:
-        asked = [
+        prompts = [
             dict(box=prompt) if len(prompt) == 4 else dict(point_coords=[prompt], point_labels=[1])
             for prompt in case.prompts
         ]
-        result = predictor.predict_batch(asked, mask_format='rle', top_k=1)
+        result = predictor.predict_batch(prompts, mask_format='rle', top_k=1)
         names, name_scores = (names[0] for names in result.names), result.name_scores[:, 0]
-        found = zip(result.masks, names, name_scores.tolist(), result.scores)
+        results = zip(result.masks, names, name_scores.tolist(), result.scores)
     objects = []
-    for row, (mask, name, score, iou) in enumerate(found):
+    for row, (mask, name, score, iou) in enumerate(results):
         name = name.split(',')[0].split(' (')[0]  # without synonyms and ImageNet's number
         prompt = EVERYTHING if case.prompts == EVERYTHING else str(case.prompts[row])[1:-1]
         objects.append(dict(object_record(name, score, mask, (), ()), prompt=prompt, iou=iou))
@@ -114,40 +114,36 @@ def main(args):
     logging.captureWarnings(True)
     start = time.monotonic()
     predictor, name_encoder = load_predictor(args, load)
-    known = [name for built in name_encoder.built.values() for name in built.names]
-    typed = args.names and [name.strip() for name in names_of(args.names.split(','))]
+    known = [name for vocabulary in name_encoder.built.values() for name in vocabulary.names]
+    names = args.names and [name.strip() for name in names_of(args.names.split(','))]
     print_row('photo', 'prompt', 'name', 'probability', 'IoU', 'photographer, terms')
-    sheet = []
+    pictures = []
     for number, case in enumerate(CASES):
         if args.photos and case.photo not in args.photos:
             continue
         photo = EXAMPLE_PHOTOS[case.photo]
         image = photo.load()
         predictor.set_image(image)
-        predictor.set_vocabulary(name_encoder.classifier(typed or case.names or known))
-        objects = answers(predictor, case)
-        for row, thing in enumerate(objects):
+        predictor.set_vocabulary(name_encoder.classifier(names or case.names or known))
+        objects = predict(predictor, case)
+        for row, obj in enumerate(objects):
             print_row(
                 case.photo if row == 0 else '',
-                thing['prompt'],
-                thing['name'],
-                f'{thing["score"]:.2f}',
-                f'{thing["iou"]:.2f}',
+                obj['prompt'],
+                obj['name'],
+                f'{obj["score"]:.2f}',
+                f'{obj["iou"]:.2f}',
                 photo.terms if row == 0 else '',
             )
-        names = list(dict.fromkeys(thing['name'] for thing in objects))
-        drawn = draw_objects(
-            with_prompts(image, case.prompts)[..., ::-1],
-            objects,
-            names,
-            FONT_SIZE,
-            PALETTE * (1 + len(names) // len(PALETTE)),
-        )[..., ::-1]
-        write_jpeg(args.out / f'{number}_{case.photo}.jpg', drawn)
-        sheet.append(drawn)
+        labels = list(dict.fromkeys(obj['name'] for obj in objects))
+        palette = PALETTE * (1 + len(labels) // len(PALETTE))
+        picture = with_prompts(image, case.prompts)[..., ::-1]
+        picture = draw_objects(picture, objects, labels, FONT_SIZE, palette)[..., ::-1]
+        write_jpeg(args.out / f'{number}_{case.photo}.jpg', picture)
+        pictures.append(picture)
     print('\nPrompts: point x, y or box x1, y1, x2, y2. IoU: what the model expects of its mask.')
     mark_results(args.out)
-    write_jpeg(args.out / 'demo.jpg', contact_sheet(sheet, COLUMNS, WIDTH), 80)
+    write_jpeg(args.out / 'demo.jpg', contact_sheet(pictures, COLUMNS, WIDTH), 80)
     out = os.path.relpath(args.out)
     print(f'Done in {time.monotonic() - start:.0f} s. Pictures: {out}/demo.jpg, {out}/*.jpg')
 

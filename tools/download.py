@@ -1,4 +1,4 @@
-"""Fetch a pretrained model, so that it starts without a network; or list the models."""
+"""Download a pretrained model, for use without a network; or list the models."""
 
 import argparse
 
@@ -11,11 +11,9 @@ from mmovsam.vocabulary import find_classifier, is_classifier_file
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('name', nargs='?', help='of the model; without, the list of models')
+    parser.add_argument('name', nargs='?', help='of a model; by default list all models')
     parser.add_argument(
-        '--no-vocabulary',
-        action='store_true',
-        help='leave out its names, which take minutes; they are read at first use then',
+        '--no-vocabulary', action='store_true', help='do not encode its names, which takes minutes'
     )
     return parser.parse_args()
 
@@ -27,8 +25,8 @@ def list_models():
             f'    config {model.config}, licence {model.licence}'
         )
         for address in model.sources.values():
-            kept = recorded_sha256(address)
-            print(f'    {address}{f" (here, SHA-256 {kept})" if kept else ""}')
+            digest = recorded_sha256(address)
+            print(f'    {address}{f" (here, SHA-256 {digest})" if digest else ""}')
 
 
 def download(args):
@@ -39,8 +37,8 @@ def download(args):
     classifier = read_config(args.name, weights=False).model.get('classifier') or {}
     source = classifier.get('classifier')
     if source and not is_classifier_file(source) and not args.no_vocabulary:
-        found = find_classifier(source, classifier.get('text_encoder'))
-        print(f'{len(found)} names are in the cache')
+        names = find_classifier(source, classifier.get('text_encoder'))
+        print(f'{len(names)} names are in the cache')
     print(f'Done. {args.name}: {file}')
 
 

@@ -1,6 +1,6 @@
-"""Dump SAM's embedding of each training image, once, so that no training computes it again.
+"""Dump SAM's embedding of each training image, for trainings without the teacher.
 
-Stopped or killed, the same command goes on where it was. torchrun divides the work.
+The same command resumes a stopped dump. torchrun divides the work.
 """
 
 import argparse
@@ -12,8 +12,9 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmovsam.devices import describe_device
-from mmovsam.engine.command_line import add_config_options, load_config, readable_errors
+from mmovsam.engine.command_line import add_config_options, readable_errors
 from mmovsam.engine.processes import join_processes
+from mmovsam.engine.runners import load_config
 from mmovsam.engine.teacher_dump import DAMAGED, dump_teacher_features, readable_size
 from mmovsam.teacher_features import DTYPES, FeatureStore, check_store
 
@@ -21,17 +22,11 @@ from mmovsam.teacher_features import DTYPES, FeatureStore, check_store
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', nargs='?', help='of SAM2CLIP: its teacher and its training images')
+    add('config', nargs='?', help='SAM2CLIP config with the teacher and the training images')
     add('--out', required=True, metavar='DIR', help='folder of the features')
     add('--dtype', choices=DTYPES, default='float16', help='of the values (default: float16)')
-    add(
-        '--check', action='store_true', help='read what is there, say how fast, and compute nothing'
-    )
-    add(
-        '--damaged',
-        choices=DAMAGED,
-        help='read what is there first; leave what is damaged, or compute it again',
-    )
+    add('--check', action='store_true', help='only check the stored features, and the speed')
+    add('--damaged', choices=DAMAGED, help='check the stored features first, and do this')
     add_config_options(parser, 'train_dataloader.batch_size=8')
     args = parser.parse_args()
     if not (args.config or args.check):
@@ -40,28 +35,29 @@ def parse_args():
 
 
 def check(args):
-    found = check_store(FeatureStore(args.out), progress=True)
-    if found.problems:
-        raise ValueError('\n'.join([f'{len(found.problems)} damaged:', *found.problems]))
+    report = check_store(FeatureStore(args.out), progress=True)
+    if report.problems:
+        raise ValueError('\n'.join([f'{len(report.problems)} damaged:', *report.problems]))
     print(
-        f'Done. {found.num_features:,} features in {Path(args.out).resolve()} are as they were '
-        f'written; one worker of the data loader read {found.speed:,.0f} MiB/s'
+        f'Done. {report.num_features:,} features in {Path(args.out).resolve()} are as they were '
+        f'written; one worker of the data loader read {report.speed:,.0f} MiB/s'
     )
 
 
 def dump(args):
-    MMLogger.get_instance('mmovsam', log_level='WARNING')  # not each weight that is loaded
+    MMLogger.get_instance('mmovsam', log_level='WARNING')  # without a line for each weight
     cfg = load_config(args)
     join_processes()
     if is_main_process():
         print(describe_device(torch.device(get_device())), flush=True)
-    done = dump_teacher_features(cfg, args.out, args.dtype, args.damaged)
+    summary = dump_teacher_features(cfg, args.out, args.dtype, args.damaged)
     if is_main_process():
-        if done.rounding:
-            print(f'Rounding to {args.dtype} adds {done.rounding:.2g} to a mean squared error.')
-        left = f', but for the {len(done.damaged)} damaged places above' if done.damaged else ''
+        if summary.rounding:
+            print(f'Rounding to {args.dtype} adds {summary.rounding:.2g} to a mean squared error.')
+        damaged = f', but for the {len(summary.damaged)} damaged places above'
         print(
-            f'Done{left}. {done.num_features:,} features ({readable_size(done.num_bytes)}) are in '
+            f'Done{damaged if summary.damaged else ""}. {summary.num_features:,} features '
+            f'({readable_size(summary.num_bytes)}) are in '
             f'{Path(args.out).resolve()}'
         )
 

@@ -1,4 +1,4 @@
-"""Export a model to ONNX, with its settings and names, and check the files against PyTorch."""
+"""Export a model to ONNX, with its settings and vocabulary, and compare it with PyTorch."""
 
 import argparse
 import time
@@ -20,22 +20,12 @@ from mmovsam.vocabulary import TextClassifier, load_classifier
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', nargs='?', help='of an OVSAM, or the name of a pretrained '
-        'model; without, the vocabulary alone is written')  # fmt: skip
-    add('checkpoint', nargs='?', help="weights: a file, an address or the name of a "
-        "pretrained model; without, the config's own")  # fmt: skip
-    add('--out', required=True, metavar='FOLDER', help='for a vocabulary alone a .npz file')
-    add(
-        '--vocabulary',
-        metavar='FILE',
-        help="names of tools/build_vocabulary.py; without, the config's own",
-    )
-    add('--int8', action='store_true', help='write weights of eight bits as well')
-    add(
-        '--random-weights',
-        action='store_true',
-        help='export an untrained model with 80 unnamed classes, to measure its speed and size',
-    )
+    add('config', nargs='?', help='config or name of a model; without, only write the vocabulary')
+    add('checkpoint', nargs='?', help='weights: a file, an address or the name of a model')
+    add('--out', required=True, metavar='FOLDER', help='.npz file for a vocabulary alone')
+    add('--vocabulary', metavar='FILE', help='of tools/build_vocabulary.py')
+    add('--int8', action='store_true', help='write int8 weights, too')
+    add('--random-weights', action='store_true', help='export an untrained model with 80 classes')
     args = parser.parse_args()
     if not (args.config or args.vocabulary):
         parser.error('give a config, or --vocabulary')
@@ -49,7 +39,7 @@ def export_vocabulary(args):
 
 
 def load_model(args):
-    """The model and its text classifier, or None for one that segments only."""
+    """The model and its text classifier, which is None for a model without names."""
     if args.random_weights:
         model = random_ovsam(args.config)
     else:
@@ -66,7 +56,7 @@ def load_model(args):
 
 
 def random_ovsam(config):
-    """The model of a config without its weights."""
+    """The model of a config with random weights."""
     cfg = read_config(config, weights=False)
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     model = MODELS.build({**cfg.model, 'prompter': None})

@@ -1,4 +1,4 @@
-"""Serve a model to Label Studio: clicks, rectangles and whole tasks become named regions."""
+"""Serve a model to Label Studio as a machine learning backend."""
 
 import argparse
 import logging
@@ -24,13 +24,8 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add_model_arguments(parser)
-    add(
-        '--prompter',
-        default='find',
-        help="what finds the objects of whole tasks: find (the default, by the project's labels), "
-        'everything, or the config of a detector',
-    )
-    add_prompter_options(parser, 'of find: score_thr=0.4 ...; of the others as for mmovsam label')
+    add('--prompter', default='find', help='of whole tasks: find, everything or a detector config')
+    add_prompter_options(parser, 'of find: score_thr=0.4 ...; of others see mmovsam label')
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks')
     add('--port', type=int, default=9090)
     add(
@@ -39,29 +34,24 @@ def parse_args():
         default=os.environ.get('LABEL_STUDIO_URL'),
         help='address of Label Studio, for uploaded images (default: LABEL_STUDIO_URL)',
     )
-    add(
-        '--data-root',
-        type=Path,
-        metavar='FOLDER',
-        help="Label Studio's LOCAL_FILES_DOCUMENT_ROOT, to read local files here",
-    )
+    add('--data-root', type=Path, metavar='FOLDER', help="Label Studio's LOCAL_FILES_DOCUMENT_ROOT")
     add(
         '--allow-host',
         action='append',
         default=[],
         metavar='HOST',
-        help='fetch images from this host too: name or name:port; may be repeated',
+        help='another host of images: name or name:port; may be repeated',
     )
-    add('--max-megabytes', type=float, default=50, help='largest file of an image')
-    add('--max-megapixels', type=float, default=50, help='largest image')
+    add('--max-megabytes', type=float, default=50, help='size of the largest file')
+    add('--max-megapixels', type=float, default=50, help='size of the largest image')
     return parser.parse_args()
 
 
 def credentials():
-    given = tuple(os.environ.get(f'BASIC_AUTH_{part}', '') for part in ('USER', 'PASS'))
-    if any(given) and not all(given):
+    user, password = (os.environ.get(f'BASIC_AUTH_{key}', '') for key in ('USER', 'PASS'))
+    if bool(user) != bool(password):
         raise ValueError('Set both of BASIC_AUTH_USER and BASIC_AUTH_PASS, or neither.')
-    return given if all(given) else None
+    return (user, password) if user else None
 
 
 def serve(args):

@@ -1,6 +1,6 @@
-"""Run commands that take minutes: output in a log, progress on the screen, remedies for failures.
+"""Run long commands with a log, progress on the screen, and remedies for failures.
 
-Standard library only: `set_up.py` and `build_mmcv.py` use it before anything is installed.
+Standard library only, for `set_up.py` and `build_mmcv.py`.
 """
 
 import os
@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-REMEDIES = (  # (what the output says, what to do), first match wins
+REMEDIES = (  # (pattern of the output, remedy); the first match counts
     (r'No space left on device', 'The disk is full: free about 8 GB and run the command again.'),
     (r'ensurepip is not|No module named (venv|ensurepip)', 'Install the venv module of this '
      'Python (Debian and Ubuntu: apt-get install python3-venv), or give another one: PYTHON=...'),
@@ -34,7 +34,7 @@ REMEDIES = (  # (what the output says, what to do), first match wins
      'for this Python and platform: check `pip config list`, or try another of PYTHON=python3.10, '
      'python3.11, python3.12.'),
 )  # fmt: skip
-COMPILED = re.compile(r'\[\d+/\d+\]')  # how ninja counts
+COMPILED = re.compile(r'\[\d+/\d+\]')  # progress of ninja
 
 
 class CommandError(Exception):
@@ -42,10 +42,10 @@ class CommandError(Exception):
 
 
 def run_command(command: list, title: str, log: Path, env: dict | None = None, cwd=None) -> None:
-    """Run a command with its output in a log, showing how long it takes and what it compiles.
+    """Run a command with its output in a log, and print its duration and progress.
 
     Raises:
-        CommandError: It failed; the message has its last lines, the log and a remedy.
+        CommandError: It failed; the message has the last lines, the log and a remedy.
     """
     started = shown = time.monotonic()
     print(f'{title} ...', flush=True)
@@ -61,10 +61,10 @@ def run_command(command: list, title: str, log: Path, env: dict | None = None, c
         try:
             for line in process.stdout:
                 output.write(line)
-                found = COMPILED.search(line)
-                if found and time.monotonic() - shown > 5:
+                progress = COMPILED.search(line)
+                if progress and time.monotonic() - shown > 5:
                     shown = time.monotonic()
-                    print(f'{title}: {found[0]}, {shown - started:.0f} s', flush=True)
+                    print(f'{title}: {progress[0]}, {shown - started:.0f} s', flush=True)
         except BaseException:
             process.terminate()
             raise
@@ -76,7 +76,7 @@ def run_command(command: list, title: str, log: Path, env: dict | None = None, c
 
 
 def failure(command: list, log: Path, text: str) -> str:
-    """What went wrong, where to read on, and what to do about it."""
+    """The last lines of the output, the command, the log and a remedy."""
     lines = [line for line in text.replace('\r', '\n').splitlines() if line.strip()]
     shown = '\n'.join(f'    {line[:200]}' for line in lines[-20:])
     return (
@@ -86,7 +86,7 @@ def failure(command: list, log: Path, text: str) -> str:
 
 
 def remedy_for(text: str) -> str:
-    """What to do about a failure, by what the command printed."""
+    """The remedy for a failure, by the output of the command."""
     for pattern, remedy in REMEDIES:
         if re.search(pattern, text):
             return remedy
@@ -94,5 +94,5 @@ def remedy_for(text: str) -> str:
 
 
 def with_first_on_path(env: dict, folder: Path) -> dict:
-    """A copy of an environment whose programs come from a folder first."""
+    """A copy of environment variables with a folder first in PATH."""
     return {**env, 'PATH': os.pathsep.join([str(Path(folder).absolute()), env.get('PATH', '')])}

@@ -1,4 +1,4 @@
-"""Serve a model over HTTP: set an image, prompt it, find by name; described at /openapi.json."""
+"""Serve a model over HTTP, with a description of its routes at /openapi.json."""
 
 import argparse
 
@@ -21,7 +21,7 @@ def parse_args():
 
 
 def main(args):
-    import mmovsam.server  # noqa: F401  says how to get FastAPI
+    import mmovsam.server  # noqa: F401  raises an error without FastAPI
     from mmovsam.server.serving import serve
 
     serve(args, [args.port])

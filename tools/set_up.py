@@ -1,7 +1,7 @@
-"""Make .venv with a pinned set of packages that work together; skip what is up to date.
+"""Create .venv with pinned packages, and skip steps that are up to date.
 
-Runs on a bare Python: standard library only. Each step leaves a stamp in the environment, a hash
-of all that the step and those before it depend on.
+Standard library only. Each step leaves a stamp in the environment: a hash of its inputs and those
+of the steps before it.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# beside this file also where a pointer of an editable install runs it
+# also when run through a link in an editable install
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from long_command import CommandError, run_command, with_first_on_path
 
@@ -26,11 +26,11 @@ STAMPS = 'mmovsam-set-up.json'
 
 @dataclass
 class Step:
-    """One command of the set-up, and what its result depends on."""
+    """A command of the set-up and its inputs."""
 
     name: str
     command: list
-    inputs: list = field(default_factory=list)  # files and texts
+    inputs: list = field(default_factory=list)  # files and strings
     about: str = ''
 
 
@@ -41,8 +41,9 @@ class SetUpError(Exception):
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--venv', type=Path, default=ROOT / '.venv')
-    parser.add_argument('--follow-python', action='store_true', help='make the environment anew '
-                        'if it is of another Python than the one that runs this')  # fmt: skip
+    parser.add_argument(
+        '--follow-python', action='store_true', help='recreate an environment of another Python'
+    )
     args = parser.parse_args(argv)
     try:
         check_python(sys.version_info[:2], sys.executable)
@@ -60,15 +61,15 @@ def main(argv=None) -> int:
 def set_up(venv: Path, follow_python: bool = False) -> None:
     """Bring the environment up to date."""
     current = sys.version_info[:2]
-    made_with = venv_version(venv)
-    gone = made_with and not venv_python(venv).exists()
-    if gone or (made_with and follow_python and made_with != current):
-        why = 'gone' if gone else f'{show(made_with)}, asked for is {show(current)}'
-        print(f'the Python of {venv} is {why}: making the environment anew')
+    version = venv_version(venv)
+    missing = version and not venv_python(venv).exists()
+    if missing or (version and follow_python and version != current):
+        state = 'gone' if missing else f'{show(version)}, asked for is {show(current)}'
+        print(f'the Python of {venv} is {state}: making the environment anew')
         shutil.rmtree(venv)
-        made_with = None
-    check_python(made_with or current, venv)
-    run_steps(steps(venv, made_with or current), venv)
+        version = None
+    check_python(version or current, venv)
+    run_steps(steps(venv, version or current), venv)
 
 
 def steps(venv: Path, version: tuple) -> list:
@@ -78,15 +79,15 @@ def steps(venv: Path, version: tuple) -> list:
     links = ['--find-links', str(Path(wheels).expanduser().resolve())] if wheels else []
     pip = [python, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', *links]
     index = os.environ.get('TORCH_INDEX')
-    files = {name: ROOT / 'requirements' / f'{name}.txt'
-             for name in ('torch', 'build', 'runtime', 'test')}  # fmt: skip
+    names = ('torch', 'build', 'runtime', 'test')
+    files = {name: ROOT / 'requirements' / f'{name}.txt' for name in names}
     pins = ['-c', str(files['torch']), '-c', str(files['build'])]
 
     def install(name, *options):
         return [*pip, *options, *pins, '-r', str(files[name])]
 
     build_mmcv = ROOT / 'tools' / 'build_mmcv.py'
-    pointed_at = [path for folder in ('tools', 'configs') for path in (ROOT / folder).rglob('*.py')]
+    linked = [path for folder in ('tools', 'configs') for path in (ROOT / folder).rglob('*.py')]
     return [
         Step('environment', [sys.executable, '-m', 'venv', str(venv)], [show(version)]),
         Step('PyTorch', install('torch', *(['--extra-index-url', index] if index else [])),
@@ -99,12 +100,12 @@ def steps(venv: Path, version: tuple) -> list:
              'about 2 minutes on two cores'),
         Step('mmovsam', [*pip, '--no-deps', '--no-build-isolation', '-e', str(ROOT)],
              [ROOT / 'setup.py', ROOT / 'pyproject.toml', ROOT / 'model-index.yml',
-              ROOT / 'mmovsam' / 'version.py', str(ROOT), *sorted(map(str, pointed_at))]),
+              ROOT / 'mmovsam' / 'version.py', str(ROOT), *sorted(map(str, linked))]),
     ]  # fmt: skip
 
 
 def run_steps(todo: list, venv: Path) -> None:
-    """Run the steps whose stamp is missing or of another hash."""
+    """Run the steps whose stamp is missing or different."""
     path = venv / STAMPS
     try:
         stamps = dict(json.loads(path.read_text(encoding='utf-8')))
@@ -113,14 +114,14 @@ def run_steps(todo: list, venv: Path) -> None:
     digest = hashlib.sha256()
     due = []
     for step in todo:
-        for part in (step.name, *step.inputs):
-            content = part.read_bytes() if isinstance(part, Path) else str(part).encode()
+        for value in (step.name, *step.inputs):
+            content = value.read_bytes() if isinstance(value, Path) else str(value).encode()
             digest.update(hashlib.sha256(content).digest())
         if stamps.get(step.name) != digest.hexdigest():
             due.append((step, digest.hexdigest()))
-    for number, (step, mark) in enumerate(due, 1):
+    for number, (step, stamp) in enumerate(due, 1):
         run_step(step, f'[{number}/{len(due)}] {step.name}', venv)
-        stamps[step.name] = mark
+        stamps[step.name] = stamp
         temporary = path.with_suffix('.tmp')
         temporary.write_text(json.dumps(stamps, indent=1), encoding='utf-8')
         os.replace(temporary, path)
@@ -145,17 +146,17 @@ def run_step(step: Step, title: str, venv: Path) -> None:
 
 
 def check_python(version: tuple, where) -> None:
-    """Refuse a Python that the pinned packages do not exist for."""
+    """Reject versions of Python for which there are no pinned packages."""
     if tuple(version) in SUPPORTED:
         return
-    others = [name for name in ('python3.11', 'python3.12', 'python3.10') if shutil.which(name)]
-    hint = f'PYTHON={others[0]}' if others else 'an installed one with PYTHON=python3.11'
+    installed = [name for name in ('python3.11', 'python3.12', 'python3.10') if shutil.which(name)]
+    hint = f'PYTHON={installed[0]}' if installed else 'an installed one with PYTHON=python3.11'
     raise SetUpError(f'{where} is Python {show(version)}, needed is 3.10 to 3.12: give {hint}')
 
 
 def lock(path: Path):
-    """A file that only one set-up at a time can hold; it is freed with the process."""
-    stream = open(path, 'w')  # noqa: SIM115  it is closed by the caller's with
+    """Lock a file, waiting for other set-ups; the process frees it."""
+    stream = open(path, 'w')  # noqa: SIM115  closed by the caller
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -169,13 +170,13 @@ def venv_python(venv: Path) -> Path:
 
 
 def venv_version(venv: Path):
-    """The version of Python that an environment was made with, or None."""
+    """The version of Python of an environment, or None."""
     try:
         text = (venv / 'pyvenv.cfg').read_text(encoding='utf-8')
     except OSError:
         return None
-    found = re.search(r'^version(?:_info)?\s*=\s*(\d+)\.(\d+)', text, re.MULTILINE)
-    return (int(found[1]), int(found[2])) if found else None
+    match = re.search(r'^version(?:_info)?\s*=\s*(\d+)\.(\d+)', text, re.MULTILINE)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def show(version) -> str:

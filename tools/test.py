@@ -1,4 +1,4 @@
-"""Test a model of a config: MMDetection's flags, on GPUs and without."""
+"""Test a model, with MMDetection's flags, with or without GPUs."""
 
 import argparse
 
@@ -7,32 +7,21 @@ import torch
 from mmengine.device import get_device
 from mmovsam.checkpoints import names_all_weights
 from mmovsam.devices import describe_device, half_precision, precision
-from mmovsam.engine.command_line import (
-    add_common_arguments,
-    build_runner,
-    load_config,
-    readable_errors,
-)
+from mmovsam.engine.command_line import add_common_arguments, readable_errors
+from mmovsam.engine.runners import build_runner, load_config
 from mmovsam.pretrained import MODELS, checkpoint_file
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, or the name of a pretrained model')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help="weights: a file, an address or the name of a pretrained model; without, the config's "
-        'own',
-    )
+    parser.add_argument('checkpoint', nargs='?', help='file, address or name of a model')
     parser.add_argument('--out', help='dump the predictions to this .pkl file')
     parser.add_argument('--show', action='store_true', help='show the predictions')
     parser.add_argument('--show-dir', help='save pictures in work_dir/timestamp/SHOW_DIR')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a picture is shown')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation of the config')
-    parser.add_argument(
-        '--half', action='store_true', help='run the image encoder in half precision'
-    )
+    parser.add_argument('--half', action='store_true', help='half precision of the encoder')
     add_common_arguments(parser)
     return parser.parse_args()
 

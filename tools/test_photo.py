@@ -1,4 +1,4 @@
-"""Print the table of docs/photo_model.md: masks and names of the photo model on photographs."""
+"""Measure masks and names of the photo model: the table of docs/photo_model.md."""
 
 import argparse
 import json
@@ -10,15 +10,7 @@ from mmovsam.engine.command_line import add_model_arguments, load_predictor, rea
 from mmovsam.fileio import write_atomic
 from mmovsam.photos.report import PhotoReport
 
-PARTS = (
-    'masks',
-    'names',
-    'other_words',
-    'many_names',
-    'everything',
-    'whole_photographs',
-    'baselines',
-)
+PARTS = ('masks', 'names', 'other_words', 'many_names', 'everything', 'whole_photographs')
 
 
 def parse_args():
@@ -26,10 +18,10 @@ def parse_args():
     add = parser.add_argument
     add_model_arguments(parser, value_range=False)
     add('--data', type=Path, default=Path('data/photos'), help='folder of the data sets')
-    add('--val', default='coco_val', help='the one to measure by')
-    add('--num-images', type=int, help='only so many of it')
-    add('--parts', nargs='+', choices=PARTS, default=PARTS[:-1])
-    add('--seed', type=int, default=0, help='of the boxes that are off')
+    add('--val', default='coco_val', help='name of the data set')
+    add('--num-images', type=int, help='number of images')
+    add('--parts', nargs='+', choices=(*PARTS, 'baselines'), default=PARTS)
+    add('--seed', type=int, default=0, help='of inexact boxes')
     add('--out', type=Path, help='JSON file')
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Follow objects through a clip, by prompting each frame with the last mask."""
+"""Track objects through a clip by prompting each frame with the last mask."""
 
 import argparse
 import signal
@@ -25,16 +25,26 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('clip', type=Path, help='a video, or a folder of frames in the order of their names')
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('--names', nargs='+', help="follow all of these in the first frame that has "
-        "one: dog 'a red cup'")  # fmt: skip
-    what.add_argument('--box', nargs=4, type=float, action='append', metavar=('X1', 'Y1', 'X2',
-        'Y2'), help='follow what is in this box of the first frame; may be repeated')  # fmt: skip
-    add('--score-thr', type=float, default=SCORE_THR, help='of names: leave out objects with a '
-        'lower score')  # fmt: skip
+    objects = parser.add_mutually_exclusive_group(required=True)
+    objects.add_argument(
+        '--names', nargs='+', help='of objects in the first frame with one of them'
+    )
+    objects.add_argument(
+        '--box',
+        nargs=4,
+        type=float,
+        action='append',
+        metavar=('X1', 'Y1', 'X2', 'Y2'),
+        help='of an object in the first frame; may be repeated',
+    )
+    add('--score-thr', type=float, default=SCORE_THR, help='least score of an object of --names')
     add('--no-refind', action='store_true', help='do not look for lost objects: faster')
-    add('--out', type=Path, default=Path('outputs/track'), help='folder for tracks.json, in '
-        "COCO's layout with video_id and track_id (default: %(default)s)")  # fmt: skip
+    add(
+        '--out',
+        type=Path,
+        default=Path('outputs/track'),
+        help="folder for tracks.json, COCO's layout with video_id and track_id (%(default)s)",
+    )
     add('--show', action='store_true', help='write pictures of the frames, too')
     add('--overwrite', action='store_true', help='replace what is in OUT')
     add_model_arguments(parser)
@@ -42,22 +52,21 @@ def parse_args():
 
 
 def main(args):
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C
     file = args.out / 'tracks.json'
     pictures = args.out / 'pictures'
     if args.show and pictures.resolve() in (args.clip.resolve(), *args.clip.resolve().parents):
         raise ValueError(f'The pictures would replace frames in {pictures}: choose another --out.')
     predictor = load_predictor(args, cache_size=0)
 
-    def show(name, image, things):
+    def show(name, image, annotations):
         bar.update()
         if args.show:
             objects = [
-                dict(thing, counts=thing['segmentation']['counts'],
-                     name=f'{thing["track_id"]} {thing["name"]}')
-                for thing in things
-            ]  # fmt: skip
-            labels = sorted({each['name'] for each in objects})
+                dict(a, counts=a['segmentation']['counts'], name=f'{a["track_id"]} {a["name"]}')
+                for a in annotations
+            ]
+            labels = sorted({obj['name'] for obj in objects})
             _, data = cv2.imencode('.jpg', draw_objects(image, objects, labels))
             mark_results(pictures)
             write_atomic(picture_path(pictures, name), data.tobytes())
@@ -75,14 +84,15 @@ def main(args):
             overwrite=args.overwrite,
             **(dict(refind_thr=None) if args.no_refind else {}),
         )
-    names = {each['id']: each['name'] for each in content['categories']}
-    seen = {}
-    for each in content['annotations']:
-        seen.setdefault((each['track_id'], names[each['category_id']]), []).append(each['image_id'])
-    for (number, name), frames in seen.items():
-        print(f'{number:>4}  {name or "object":<32} in {len(frames)} frames, '
-              f'{frames[0] - 1} to {frames[-1] - 1}')  # fmt: skip
-    print(f'Done: {len(seen)} objects in {len(content["images"])} frames: {file}')
+    names = {category['id']: category['name'] for category in content['categories']}
+    tracks = {}
+    for annotation in content['annotations']:
+        key = annotation['track_id'], names[annotation['category_id']]
+        tracks.setdefault(key, []).append(annotation['image_id'] - 1)
+    for (number, name), frames in tracks.items():
+        extent = f'in {len(frames)} frames, {frames[0]} to {frames[-1]}'
+        print(f'{number:>4}  {name or "object":<32} {extent}')
+    print(f'Done: {len(tracks)} objects in {len(content["images"])} frames: {file}')
 
 
 if __name__ == '__main__':

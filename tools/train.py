@@ -1,4 +1,4 @@
-"""Train a model of a config: MMDetection's flags, on GPUs and without."""
+"""Train a model, with MMDetection's flags, with or without GPUs."""
 
 import argparse
 
@@ -6,14 +6,10 @@ import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
 import torch
 from mmengine.device import get_device
 from mmovsam.devices import describe_device
-from mmovsam.engine.command_line import (
-    add_common_arguments,
-    build_runner,
-    load_config,
-    readable_errors,
-)
+from mmovsam.engine.command_line import add_common_arguments, readable_errors
 from mmovsam.engine.processes import ending_at_once
 from mmovsam.engine.resume import last_checkpoint
+from mmovsam.engine.runners import build_runner, load_config
 
 
 def parse_args():
@@ -28,7 +24,7 @@ def parse_args():
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a name from the latest one in the work folder',
+        help='resume from a checkpoint, by default the latest one in the work folder',
     )
     add_common_arguments(parser)
     return parser.parse_args()
@@ -45,7 +41,7 @@ def train(args):
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config.')
         cfg.auto_scale_lr.enable = True
-        # MMEngine counts the images of an iteration, not those of an update
+        # MMEngine counts the images of an iteration, not of an update
         cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
     if args.resume:
         cfg.resume = True

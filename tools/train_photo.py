@@ -1,12 +1,13 @@
 """Train the photo model in stages, from its tower to its names.
 
-Stopped or killed, the same command goes on where it was. docs/photo_model.md says how the
-photographs are laid out, and what the shipped weights were trained with.
+The same command resumes a stopped training. docs/photo_model.md has the layout of the photographs,
+and the training of the shipped weights.
 """
 
 import argparse
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 
 import mmovsam  # noqa: F401  first: it mends torchvision where that is broken
@@ -32,7 +33,7 @@ from mmovsam.photos.tower import center_projection, set_imagenet_weights
 from mmovsam.photos.window_training import WindowTrainer
 from mmovsam.vocabulary import save_classifier
 
-SETS = {  # how often a photograph of each is drawn
+SETS = {  # sampling weights
     'coco_train': 3.0,
     'coco_partial': 1.5,
     'ecssd': 1.0,
@@ -43,7 +44,7 @@ SETS = {  # how often a photograph of each is drawn
     'balloon': 0.7,
     'imagenet_samples': 0.4,
 }
-PROPOSAL_SETS = {  # those whose objects are whole things
+PROPOSAL_SETS = {  # whose masks are whole objects
     **dict.fromkeys(SETS, 0.0),
     'coco_train': 3.0,
     'coco_partial': 0.8,
@@ -59,7 +60,7 @@ STAGES = {  # updates, learning rate, photographs an update
     'proposals': (1400, 1.5e-3, 8),
     'names': (0, 1e-3, 0),
 }
-# what labels of novel classes are called in the data sets: the tower is not tuned on them
+# words for novel classes in the data sets: the tower does not learn these labels
 NOVEL_WORDS = {*NOVEL_CLASSES, 'airplanes', 'aeroplane', 'bengal', 'abyssinian', 'bulldog'}
 
 
@@ -67,32 +68,27 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('--data', type=Path, default=Path('data/photos'), help='folder of the data sets')
-    add('--sets', nargs='+', default=list(SETS), help='which of them')
-    add('--val', default='coco_val', help='the set to measure by')
+    add('--sets', nargs='+', default=list(SETS), help='names of the data sets')
+    add('--val', default='coco_val', help='data set for validation')
     add('--config', default='photo/ovsam_photo.py')
     add('--tower-config', default='photo/ovsam_photo_sam_decoder.py', help='that of stage tower')
-    add('--views', type=int, default=2, help='how often a photograph is encoded for windows')
-    add(
-        '--complete-sets',
-        nargs='+',
-        default=['coco_train'],
-        help='those with all objects annotated: proposals learn there what is no object',
-    )
-    add('--clicks', type=int, default=4000, help='drawn for the ranking')
+    add('--views', type=int, default=2, help='encoded views of a photograph')
+    add('--complete-sets', nargs='+', default=['coco_train'], help='with all objects annotated')
+    add('--clicks', type=int, default=4000, help='simulated for stage ranking')
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
     add('--out', type=Path, default=Path('work_dirs/photo'))
-    add('--init', help='weights to begin with; by default the tower of ImageNet')
+    add('--init', help='initial weights (default: the tower of ImageNet)')
     add('--steps', type=int, help='updates of a stage')
-    add('--seconds', type=float, default=math.inf, help='end, schedule and all, after so long')
+    add('--seconds', type=float, default=math.inf, help='length of a stage, in place of --steps')
     add('--batch-size', type=int, help='photographs an update')
     add('--lr', type=float, help='highest learning rate')
-    add('--tower-lr', type=float, default=2e-4, help='that of the tower, 0 to leave it as it is')
-    add('--name-weight', type=float, default=0.2, help='of the losses of names, beside masks')
+    add('--tower-lr', type=float, default=2e-4, help='of the tower; 0 freezes it')
+    add('--name-weight', type=float, default=0.2, help='weight of the losses of names')
     add('--save-every', type=int, default=500, help='updates between two measurements')
     add('--workers', type=int, default=2, help='threads that decode photographs')
     add('--seed', type=int, default=0)
     add('--amp', action='store_true', help='bfloat16')
-    add('--ship', action='store_true', help='put the weights in the place of the shipped ones')
+    add('--ship', action='store_true', help='replace the shipped weights')
     add_device_arguments(parser, half=False)
     return parser.parse_args(argv)
 
@@ -117,66 +113,59 @@ def train_tower(args, data, val) -> None:
     center_projection(model.backbone, data)
     names = None
     if args.name_weight:
-        names = RegionNames(data, crops_of(args, model, data), rows.to(args.device), NOVEL_WORDS)
-        names.to(args.device)
+        crops = crop_embeddings(args, model, data)
+        names = RegionNames(data, crops, rows.to(args.device), NOVEL_WORDS).to(args.device)
     load_into(model, args.init)
     run(args, 'tower', PhotoTrainer, model, data, val, names=names, tower_lr=args.tower_lr)
 
 
-def crops_of(args, model, data):
-    """What the tower says of crops of all objects, `(M, D)`; computed once."""
+def crop_embeddings(args, model, data):
+    """The tower's embeddings `(M, D)` of crops of all objects, cached in a file."""
     file = args.out / 'crops.safetensors'
     if not file.is_file():
-        every = torch.arange(len(data.photographs.objects))
-        features = crop_features(data, model.backbone.eval(), every, amp=args.amp)
+        objects = torch.arange(len(data.photographs.objects))
+        features = crop_features(data, model.backbone.eval(), objects, amp=args.amp)
         save_safetensors({'features': features.half()}, file, {})
     features = load_checkpoint_file(file)['state_dict']['features'].float()
     with torch.no_grad():
         return model.backbone.project(features.to(args.device))
 
 
-def train_windows(args, data, val) -> None:
-    model, features = encoded(args, data, 'windows')
-    run(args, 'windows', WindowTrainer, model, data, val, features=features, tower_lr=1e-9)
+def train_on_maps(stage: str, trainer_type, args, data, val, **kwargs) -> None:
+    model, features = encode(args, data, stage)
+    run(args, stage, trainer_type, model, data, val, features=features, **kwargs)
 
 
 def train_ranking(args, data, val) -> None:
-    model, features = encoded(args, data, 'ranking')
+    model, features = encode(args, data, 'ranking')
     trainer = WindowTrainer(
         model, data, features, steps=1, batch_size=args.batch_size or 16, set_weights=SETS
     )
     candidates = draw_candidates(trainer, args.clicks, args.seed)
-    found = train_ranker(
+    ious = train_ranker(
         model.window_decoder.ranker, candidates, lr=args.lr or STAGES['ranking'][1], seed=args.seed
     )
-    print('ranking of clicks:', ' '.join(f'{name} {iou:.1f}' for name, iou in found.items()))
+    print('ranking of clicks:', ' '.join(f'{name} {iou:.1f}' for name, iou in ious.items()))
     save_safetensors(halved(model.state_dict()), weights_file(args, 'ranking'), {})
 
 
-def train_crops(args, data, val) -> None:
-    model, features = encoded(args, data, 'crops')
-    run(args, 'crops', CropTrainer, model, data, val, features=features, tower_lr=1e-9)
-
-
 def train_proposals(args, data, val) -> None:
-    model, features = encoded(args, data, 'proposals')
-    kwargs = dict(features=features, tower_lr=1e-9, set_weights=PROPOSAL_SETS)
-    kwargs['complete'] = args.complete_sets
-    run(args, 'proposals', ProposalTrainer, model, data, val, **kwargs)
+    settings = dict(set_weights=PROPOSAL_SETS, complete=args.complete_sets)
+    train_on_maps('proposals', ProposalTrainer, args, data, val, **settings)
 
 
-def encoded(args, data, stage: str) -> tuple:
-    """The model that a stage begins with, and the maps of its tower."""
+def encode(args, data, stage: str) -> tuple:
+    """The initial model of a stage, and the maps of its tower."""
     model = build_model(args.config, frozen_tower=True).to(args.device).eval()
     load_into(model, weights_before(args, stage))
-    model.backbone.half().float()  # as stages keep it, so that all of them have the same maps
+    model.backbone.half().float()  # as in files of weights, so that all stages have the same maps
     features = EncodedPhotos(args.out / 'encoded', data, args.views)
     features.encode(model.backbone, args.amp)
     return model, features
 
 
 def run(args, stage, trainer_type, model, data, val, set_weights=SETS, **kwargs) -> None:
-    """Train a stage to its end, from its last state where there is one."""
+    """Train a stage to its end, from its last state if there is one."""
     steps, lr, batch_size = STAGES[stage]
     trainer = trainer_type(
         model,
@@ -204,42 +193,45 @@ def train_names(args, data, val) -> None:
     load_into(model, weights_before(args, 'names'))
     views = read_regions(model, data, amp=args.amp, jitter=0.07)
     views_of_val = read_regions(model, val, amp=args.amp)
-    known, scores = teach_names(model.region_namer, views, views_of_val, seed=args.seed)
+    classifier, scores = teach_names(model.region_namer, views, views_of_val, seed=args.seed)
     print(' '.join(f'{name} {value:.1f}' for name, value in scores.items()))
     save_safetensors(halved(model.state_dict()), weights_file(args, 'names'), {})
-    half = dataclasses.replace(known, embeddings=known.embeddings.half())
+    half = dataclasses.replace(classifier, embeddings=classifier.embeddings.half())
     save_classifier(args.out / 'photo_names.safetensors', half)
-    write_text_side(known, args.out / 'photo_text.safetensors')
+    write_text_side(classifier, args.out / 'photo_text.safetensors')
 
 
 def halved(state: dict) -> dict:
-    return {name: each.half() if each.is_floating_point() else each for name, each in state.items()}
+    return {
+        name: value.half() if value.is_floating_point() else value for name, value in state.items()
+    }
 
 
 def weights_before(args, stage: str):
-    """The weights that a stage begins with: of the stage before it, or those that are given."""
-    order = list(STAGES)
-    earlier = [weights_file(args, each) for each in order[: order.index(stage)]]
-    found = [file for file in earlier if file.is_file()]
-    return found[-1] if found else args.init or 'mmovsam://photo_ovsam.safetensors'
+    """The initial weights of a stage: of the last stage before it, or of `--init`."""
+    stages = list(STAGES)
+    for earlier in reversed(stages[: stages.index(stage)]):
+        if weights_file(args, earlier).is_file():
+            return weights_file(args, earlier)
+    return args.init or 'mmovsam://photo_ovsam.safetensors'
 
 
 def load_into(model, file) -> None:
-    """Load what the model has; stages differ in how masks are decoded."""
+    """Load the weights of the parts that a model has; stages differ in their mask decoder."""
     if file is None:
         return
-    state, own = load_checkpoint_file(file)['state_dict'], model.state_dict()
-    shared = {name: each for name, each in state.items() if name in own}
+    state, parameters = load_checkpoint_file(file)['state_dict'], model.state_dict()
+    shared = {name: value for name, value in state.items() if name in parameters}
     if not any(name.startswith('backbone.') for name in shared):
         raise ValueError(f'{file} is of another model: none of its weights is of this tower.')
     model.load_state_dict(shared, strict=False)
 
 
 def ship(args) -> None:
-    """Copy the weights to the package; tools/build_vocabulary.py builds the vocabularies anew."""
+    """Copy the weights to the package; tools/build_vocabulary.py then updates the vocabularies."""
     state = load_checkpoint_file(weights_file(args, 'names'))['state_dict']
-    kept = {name: each for name, each in state.items() if 'num_batches_tracked' not in name}
-    save_safetensors(to_int8(kept), WEIGHTS_DIR / 'photo_ovsam.safetensors', {'stage': 'photo'})
+    state = {name: value for name, value in state.items() if 'num_batches_tracked' not in name}
+    save_safetensors(to_int8(state), WEIGHTS_DIR / 'photo_ovsam.safetensors', {'stage': 'photo'})
     for name in ('photo_names.safetensors', 'photo_text.safetensors'):
         write_atomic(WEIGHTS_DIR / name, (args.out / name).read_bytes())
 
@@ -249,9 +241,9 @@ def main(args) -> None:
     args.device = device_of(args)
     stages = dict(
         tower=train_tower,
-        windows=train_windows,
+        windows=partial(train_on_maps, 'windows', WindowTrainer),
         ranking=train_ranking,
-        crops=train_crops,
+        crops=partial(train_on_maps, 'crops', CropTrainer),
         proposals=train_proposals,
         names=train_names,
     )
@@ -272,5 +264,5 @@ def main(args) -> None:
 
 
 if __name__ == '__main__':
-    with readable_errors('The same command goes on where it was.'):
+    with readable_errors('The same command resumes the training.'):
         main(parse_args())

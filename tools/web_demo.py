@@ -1,4 +1,4 @@
-"""Serve a page on which a click gives a mask and a name, beside the routes of tools/serve.py."""
+"""Serve a page for prompts in the browser, beside the routes of tools/serve.py."""
 
 import argparse
 
@@ -16,10 +16,8 @@ from mmovsam.engine.command_line import (
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', nargs='?', default='photo/ovsam_photo.py', help='config file, or the name '
-        'of a pretrained model (default: the small one of photographs)')  # fmt: skip
-    add('checkpoint', nargs='?', help="weights: a file, an address or the name of a pretrained "
-        "model (default: the config's load_from)")  # fmt: skip
+    add('config', nargs='?', default='photo/ovsam_photo.py', help='file, or the name of a model')
+    add('checkpoint', nargs='?', help='file, address or name of a model')
     add_device_arguments(parser)
     add_value_range(parser)
     add_network_arguments(parser)
@@ -29,7 +27,7 @@ def parse_args():
 
 
 def main(args):
-    from mmovsam.server import add_page  # says how to get FastAPI
+    from mmovsam.server import add_page  # raises an error without FastAPI
     from mmovsam.server.serving import serve
 
     ports = range(7860, 7960) if args.port is None else [args.port]

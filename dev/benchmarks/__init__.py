@@ -1,4 +1,4 @@
-"""How fast the package is, beside the textbook twin of its arithmetic."""
+"""Benchmarks of the package beside a plain implementation."""
 
 from .measuring import Measured, machine, machine_rates, measure
 from .plain import masks_to_rle, plain_twin

@@ -1,4 +1,4 @@
-"""The pieces of work that are measured, each beside the same by textbook means."""
+"""Benchmark cases, each with its plain implementation."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def build_model(cfg: Config, checkpoint: str | None = None, device: str = 'cpu')
 
     Args:
         cfg: The config.
-        checkpoint: File of weights; None for random ones, which take the same time.
-        device: Where it will run.
+        checkpoint: File of weights; None for random ones.
+        device: Of the model.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ValueError: It is of another model.
     """
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     if 'prompter' in cfg.model:
-        cfg.model.prompter = None  # a detector's is no part of what is measured
+        cfg.model.prompter = None  # a detector is not measured
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     if checkpoint is not None:
@@ -49,20 +49,20 @@ def build_model(cfg: Config, checkpoint: str | None = None, device: str = 'cpu')
         model.load_state_dict(state_dict_of(content), strict=False)
     else:
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):  # CLIP's start at 0, which would be no work
+            if isinstance(module, nn.BatchNorm2d):  # 0 in a new CLIP
                 nn.init.constant_(module.weight, 0.7)
     return model.to(device).eval()
 
 
 def random_vocabulary(model: OVSAM, num_names: int) -> None:
-    """Give a model so many random names."""
+    """Set a vocabulary of random embeddings."""
     generator = torch.Generator().manual_seed(num_names)
     embeddings = torch.randn(num_names, 1, model.head.embed_dim, generator=generator)
     model.set_vocabulary(TextClassifier(embeddings, tuple(map(str, range(num_names)))))
 
 
 def random_boxes(num: int, size: int) -> Prompts:
-    """Boxes whose sides are from a fiftieth to a half of an image's, small ones the most."""
+    """Boxes with sides of 1/50 to 1/2 of the image, log-uniform."""
     generator = torch.Generator().manual_seed(num)
     sides = size * 0.02 * 25 ** torch.rand(num, 2, generator=generator)
     corner = torch.rand(num, 2, generator=generator) * (size - sides)
@@ -70,17 +70,14 @@ def random_boxes(num: int, size: int) -> Prompts:
 
 
 def random_click(size: int) -> Prompts:
-    """One point in the middle."""
+    """One point at the center."""
     return Prompts(
         point_coords=torch.full((1, 1, 2), size / 2), point_labels=torch.ones(1, 1).long()
     )
 
 
 def random_masks(num: int) -> Tensor:
-    """Logits `(num, 1, 256, 256)` of rough ellipses, some of a few pixels, some of half an image.
-
-    Their image is 4 to 3, in the upper 192 rows.
-    """
+    """Logits `(num, 1, 256, 256)` of rough ellipses of all sizes, in an image of 256x192."""
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing='ij')
     logits = torch.empty(num, 1, 256, 256)
@@ -94,7 +91,7 @@ def random_masks(num: int) -> Tensor:
 
 
 def encode(model: OVSAM, dtype: torch.dtype, pairs: int) -> Iterator[Measured]:
-    """One image through a model prepared for inference."""
+    """Encode an image with a model prepared for inference."""
     device = next(model.parameters()).device
     twin = plain_twin(model)
     prepare_for_inference(model, dtype)
@@ -114,30 +111,30 @@ def encode(model: OVSAM, dtype: torch.dtype, pairs: int) -> Iterator[Measured]:
 def prompts(
     model: OVSAM, numbers: Sequence[int], plain_up_to: int, pairs: int
 ) -> Iterator[Measured]:
-    """A click, then numbers of boxes of an encoded image: masks at low resolution, and names."""
+    """Low-resolution masks and names of a click and of boxes, in an encoded image."""
     random_vocabulary(model, 80)
-    # The masks of random weights are noise all over the image, which no region is.
+    # masks of random weights are noise all over the image
     model.test_cfg.update(head_region='prompt', clip_region='prompt')
     twin = plain_twin(model)
     prepare_for_inference(model)
     device = next(model.parameters()).device
     with torch.no_grad():
         features = _random_features(model)
-        asked = [('one click', random_click(model.input_size))]
-        asked += [('boxes', random_boxes(number, model.input_size)) for number in numbers]
-        for name, part in asked:
+        cases = [('one click', random_click(model.input_size))]
+        cases += [('boxes', random_boxes(number, model.input_size)) for number in numbers]
+        for name, batch in cases:
             plain = None
-            part = part.to(device)
-            if len(part) <= plain_up_to:
-                plain = _answers(twin, features, part, len(part))
-            work = _answers(model, features, part, model.chunk_size)
-            yield measure(name, len(part), work, plain, pairs, device)
+            batch = batch.to(device)
+            if len(batch) <= plain_up_to:
+                plain = _recognize(twin, features, batch, len(batch))
+            work = _recognize(model, features, batch, model.chunk_size)
+            yield measure(name, len(batch), work, plain, pairs, device)
 
 
 def vocabulary(
     model: OVSAM, numbers: Sequence[int], num_regions: int, pairs: int
 ) -> Iterator[Measured]:
-    """Name regions of an encoded image out of numbers of names; their masks are there already."""
+    """Classify regions of an encoded image with vocabularies of several sizes."""
     device = next(model.parameters()).device
     with torch.no_grad():
         features = _random_features(model)
@@ -159,28 +156,27 @@ def vocabulary(
 
 
 def masks(number: int, ori_shape: tuple[int, int], plain_number: int) -> Iterator[Measured]:
-    """Masks of an image of some size to COCO's run lengths; the plain way does a part of them."""
+    """Masks at the size of an image as RLEs; the plain twin does a part of them."""
     logits = random_masks(number)
     height, width = ori_shape
     img_shape = (768, 1024)
-    found = encode_logits(logits[:plain_number], 1024, img_shape, ori_shape)
-    wanted = masks_to_rle(logits[:plain_number], 1024, img_shape, ori_shape)
-    if found != wanted:
+    chunk = logits[:plain_number]
+
+    def fast():
+        return encode_logits(chunk, 1024, img_shape, ori_shape)
+
+    def plain():
+        return masks_to_rle(chunk, 1024, img_shape, ori_shape)
+
+    if fast() != plain():
         raise ValueError('The run lengths differ from those of the plain way.')
     name = f'masks at {width}x{height} to run lengths'
-    part = logits[:plain_number]
-    yield measure(
-        name,
-        plain_number,
-        lambda: encode_logits(part, 1024, img_shape, ori_shape),
-        lambda: masks_to_rle(part, 1024, img_shape, ori_shape),
-        3,
-    )
+    yield measure(name, plain_number, fast, plain, 3)
     yield measure(name, number, lambda: encode_logits(logits, 1024, img_shape, ori_shape), None, 1)
 
 
 def train_step(cfg: Config, device: str, pairs: int) -> Iterator[Measured]:
-    """A step of a config's training on its own data: loss, gradients and the optimizer."""
+    """A training step of a config on its own data."""
     model = build_model(cfg, None, device)
     model.init_weights()
     twin = plain_twin(model)
@@ -208,7 +204,7 @@ def train_step(cfg: Config, device: str, pairs: int) -> Iterator[Measured]:
 
 
 def exported(model: OVSAM, folder: str, numbers: Sequence[int], pairs: int) -> Iterator[Measured]:
-    """What `tools/export.py` wrote, in onnxruntime; in place of a plain twin, prepared PyTorch."""
+    """An export in onnxruntime beside a prepared model in PyTorch."""
     size = model.input_size
     threads = torch.get_num_threads()
     names = ONNXModel(folder).settings['files']
@@ -232,12 +228,12 @@ def exported(model: OVSAM, folder: str, numbers: Sequence[int], pairs: int) -> I
                     for start in range(0, len(boxes), step):
                         session.decode(encoded, boxes[start : start + step], (size, size))
 
-                ours = _answers(model, features, boxes, step)
-                yield measure(f'boxes, {name}', number, decode, ours, pairs)
+                recognize = _recognize(model, features, boxes, step)
+                yield measure(f'boxes, {name}', number, decode, recognize, pairs)
 
 
 def loader(cfg: Config, num_batches: int) -> Iterator[Measured]:
-    """Batches of a config's training data, read and transformed."""
+    """Load batches of a config's training data."""
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     batches = iter(itertools.cycle(Runner.build_dataloader(cfg.train_dataloader)))
     number = num_batches * cfg.train_dataloader.batch_size
@@ -251,7 +247,7 @@ def loader(cfg: Config, num_batches: int) -> Iterator[Measured]:
 
 
 def _random_features(model: OVSAM) -> ImageFeatures:
-    """Of no image: what prompts cost does not depend on it."""
+    """Random features: the cost of prompts does not depend on the image."""
     device = next(model.parameters()).device
     size, generator = model.input_size, torch.Generator().manual_seed(0)
 
@@ -265,10 +261,10 @@ def _random_features(model: OVSAM) -> ImageFeatures:
     return ImageFeatures(random(channels, 16), random(model.backbone.channels[-1], 32), maps)
 
 
-def _answers(model: OVSAM, features: ImageFeatures, prompts: Prompts, step: int):
+def _recognize(model: OVSAM, features: ImageFeatures, prompts: Prompts, step: int):
     def run():
         for start in range(0, len(prompts), step):
-            said = model.recognize(features, prompts[start : start + step])
-            model.classifier.probabilities(said.fused_logits)
+            outputs = model.recognize(features, prompts[start : start + step])
+            model.classifier.probabilities(outputs.fused_logits)
 
     return run

@@ -1,4 +1,4 @@
-"""What is measured on a GPU: encoders, prompts, everything-mode, a detector, training steps."""
+"""GPU benchmarks: encoders, prompts, everything-mode, a detector and training steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mmovsam.teacher_features import encode
 from .cases import build_model, random_boxes, random_click, random_vocabulary
 
 Case = tuple[str, int, Callable[[], object]]
-"""What a piece of work is called, of how many, and what runs it."""
+"""Name, number and function of a benchmark."""
 META = dict(ori_shape=(480, 640), img_shape=(768, 1024), scale_factor=(1.6, 1.6))
 CONFIGS = dict(
     ovsam='ovsam_lvis.py',
@@ -42,7 +42,7 @@ TINY_CONFIGS = dict(
 
 @contextlib.contextmanager
 def tf32(enabled: bool) -> Iterator[None]:
-    """Have products and convolutions of float32 round their factors to ten bits, or not."""
+    """Enable or disable TF32."""
     flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = enabled
     try:
@@ -52,10 +52,7 @@ def tf32(enabled: bool) -> Iterator[None]:
 
 
 def inference(device: str, tiny: bool) -> Iterator[Case]:
-    """Encoding, clicks, boxes and everything-mode, in the order of their importance.
-
-    `tiny` takes small models and sizes, here as in the others.
-    """
+    """Encoding, clicks, boxes and everything-mode; here and below, `tiny` is for small sizes."""
     model = build_model(_config('ovsam', tiny), None, device)
     random_vocabulary(model, 20 if tiny else 1203)
     model.test_cfg.update(head_region='prompt', clip_region='prompt')
@@ -83,28 +80,32 @@ def inference(device: str, tiny: bool) -> Iterator[Case]:
     features = encoding(1, torch.bfloat16, False)()
     to_original = (640 / size, 640 / size)
 
-    def answering(prompts):
+    def predict(prompts):
         return lambda: model.predict_prompts(features, prompts, meta)
 
-    yield 'click', 1, answering(random_click(size).scaled(to_original))
+    yield 'click', 1, predict(random_click(size).scaled(to_original))
     for number in (1, 5) if tiny else (1, 50, 300):
         boxes = random_boxes(number, int(size * 0.75)).scaled(to_original)
-        yield 'boxes', number, answering(boxes)
+        yield 'boxes', number, predict(boxes)
 
-    first, then = encoding(1, torch.bfloat16, False), answering(boxes[:50])
-    yield 'encode, bfloat16, and boxes', len(boxes[:50]), lambda: (first(), then())
+    encode_image, predict_boxes = encoding(1, torch.bfloat16, False), predict(boxes[:50])
+    yield (
+        'encode, bfloat16, and boxes',
+        len(boxes[:50]),
+        lambda: (encode_image(), predict_boxes()),
+    )
 
     predictor = OVSAMPredictor(model, cache_size=0)
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     points = 4 if tiny else 32
-    # masks of random weights are noise: none is kept; those of an image that is set are remembered
+    # masks of random weights are noise, of which none is stable
     options = dict(points_per_side=points, stability_thr=1.0)
     everything = partial(predictor.segment_everything, picture, **options)
     yield 'set_image and everything, points', points**2, everything
 
 
 def photo(device: str, tiny: bool) -> Iterator[Case]:
-    """The model in the package: a photograph, a click, boxes and everything in it."""
+    """The photo model: an image, a click, boxes and everything-mode."""
     predictor = OVSAMPredictor.from_pretrained('ovsam-photo', device=device, cache_size=0)
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     yield 'photo model, float32, set_image', 1, lambda: predictor.set_image(picture)
@@ -115,15 +116,15 @@ def photo(device: str, tiny: bool) -> Iterator[Case]:
         lambda: predictor.predict(**click, multimask_output=False),
     )
     boxes = random_boxes(5 if tiny else 50, 480)
-    answering = partial(predictor.predict_batch, boxes, mask_format='rle', keep_logits=False)
-    yield 'photo model, float32, boxes', len(boxes), answering
+    predict = partial(predictor.predict_batch, boxes, mask_format='rle', keep_logits=False)
+    yield 'photo model, float32, boxes', len(boxes), predict
     number = 4 if tiny else 100
     everything = partial(predictor.segment_everything, picture, num_proposals=number)
     yield 'photo model, float32, set_image and everything, proposals', number, everything
 
 
 def compiled(device: str, tiny: bool) -> Iterator[Case]:
-    """Boxes by compiled kernels, which take a minute or two; small sizes have none."""
+    """Boxes by a compiled model, which takes a minute or two; not for small sizes."""
     if tiny:
         return
     model = build_model(_config('ovsam', tiny), None, device)
@@ -148,7 +149,7 @@ def detector(device: str, tiny: bool) -> Iterator[Case]:
 
 
 def training(device: str, tiny: bool) -> Iterator[Case]:
-    """A step of the second stage."""
+    """A step of CLIP2SAM."""
     model = build_model(_config('ovsam', tiny), None, device)
     random_vocabulary(model, 20 if tiny else 1203)
     number, size = (3, model.input_size) if tiny else (40, model.input_size)
@@ -157,7 +158,7 @@ def training(device: str, tiny: bool) -> Iterator[Case]:
 
 
 def distilling(device: str, tiny: bool) -> Iterator[Case]:
-    """The teacher, and a step of the first stage."""
+    """The teacher, and a step of SAM2CLIP."""
     init_default_scope('mmdet')
     cfg = _config('distiller', tiny).model
     size = cfg.data_preprocessor.get('image_size', 1024)
@@ -193,12 +194,12 @@ def _bfloat16(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def _step(model: nn.Module, samples: list, device: str) -> Callable[[], None]:
-    """Loss, gradients and the optimizer."""
+    """A training step: loss, gradients and optimizer."""
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-9)
-    pictures, annotated = zip(*samples)
-    batch = dict(inputs=list(pictures), data_samples=list(annotated))
+    images, data_samples = zip(*samples)
+    batch = dict(inputs=list(images), data_samples=list(data_samples))
 
     def run():
         data = model.data_preprocessor(batch, True)
@@ -212,7 +213,7 @@ def _step(model: nn.Module, samples: list, device: str) -> Callable[[], None]:
 
 
 def _annotated(number: int, size: int, seed: int) -> tuple[torch.Tensor, DetDataSample]:
-    """A picture of noise and objects in it."""
+    """An image of noise with annotated objects."""
     random = np.random.default_rng(seed)
     bboxes = random_boxes(number, size).bboxes
     masks = np.zeros((number, size, size), np.uint8)
@@ -228,14 +229,14 @@ def _annotated(number: int, size: int, seed: int) -> tuple[torch.Tensor, DetData
 
 
 def regions(device: str, tiny: bool) -> Iterator[Case]:
-    """RoIAlign of the two packages that have it."""
+    """RoIAlign of mmcv and torchvision."""
     side, channels = (16, 8) if tiny else (256, 256)
     features = torch.randn(1, channels, side, side, device=device)
     rois = nn.functional.pad(random_boxes(100, side * 4).bboxes.to(device), (1, 0))
     yield 'RoIAlign, mmcv', 100, lambda: roi_align(features, rois, 12, 0.25, 0, 'avg', True)
     if hasattr(torch.ops.torchvision, 'roi_align'):
-        ours = torchvision.ops.roi_align
-        yield 'RoIAlign, torchvision', 100, lambda: ours(features, rois, 12, 0.25, 0, True)
+        other = torchvision.ops.roi_align
+        yield 'RoIAlign, torchvision', 100, lambda: other(features, rois, 12, 0.25, 0, True)
 
 
 GROUPS = (inference, photo, training, distilling, detector, regions, compiled)

@@ -1,4 +1,4 @@
-"""The photo model beside what one would pick for a laptop instead."""
+"""The photo model beside MobileSAM's encoder and CLIP on a CPU."""
 
 from __future__ import annotations
 
@@ -16,13 +16,9 @@ SIZE = (480, 640)
 
 
 def laptop(pairs: int) -> Iterator[Measured]:
-    """Encoding, boxes and clicks, with an image encoder of MobileSAM's class and CLIP as twins.
+    """Encoding, boxes and clicks, in turn with random TinyViT-5M at 1024x1024 and CLIP's ViT-B/32.
 
-    Those have random weights, which take the same time. TinyViT-5M at 1024x1024 stands for
-    MobileSAM without its decoder, and ViT-B/32 of CLIP names one crop.
-
-    Args:
-        pairs: How often each is timed, in turn with its twin.
+    TinyViT-5M stands for MobileSAM without its decoder, and CLIP names one crop.
     """
     predictor = OVSAMPredictor.from_pretrained('ovsam-photo', device='cpu', cache_size=0)
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
@@ -45,8 +41,8 @@ def laptop(pairs: int) -> Iterator[Measured]:
 
     yield measure('image and a named box', 1, first_mask, encode_tiny_vit, pairs)
     yield measure('image', 1, lambda: predictor.set_image(image), encode_tiny_vit, pairs)
-    for several, masks in ((False, 1), (True, 3)):
-        settings = dict(multimask_output=several)
+    for multimask, masks in ((False, 1), (True, 3)):
+        settings = dict(multimask_output=multimask)
         for name, prompt in (
             ('named box', dict(box=box)),
             ('named click', dict(point_coords=point, point_labels=np.ones(1))),

@@ -1,4 +1,4 @@
-"""Time, memory and arithmetic of a piece of work, beside those of its plain twin."""
+"""Time, memory and arithmetic of a function, beside those of its plain twin."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _CLEAR = Path('/proc/self/clear_refs')
 
 @dataclass(frozen=True)
 class Measured:
-    """One line of a table."""
+    """A row of the results."""
 
     name: str
     number: int
-    """Of prompts, names, masks, images: what the work is about."""
+    """Of prompts, names, masks or images."""
     seconds: float
     """Median."""
     peak_mb: float | None
-    """Most memory in use above what was in use before; None where it cannot be told."""
+    """Additional memory; None where it cannot be measured."""
     plain_seconds: float | None = None
     plain_peak_mb: float | None = None
     gflop: float | None = None
-    """Products and sums of the plain twin's matrix products and convolutions, in 10^9."""
+    """10^9 operations of the plain twin's matrix products and convolutions."""
 
     @property
     def ratio(self) -> float | None:
-        """How many times faster than the plain twin."""
+        """Speed-up over the plain twin."""
         return None if self.plain_seconds is None else self.plain_seconds / self.seconds
 
     @property
     def gflop_s(self) -> float | None:
-        """The plain twin's arithmetic in the time measured: folding makes it high."""
+        """Operations of the plain twin per second of this work."""
         return None if self.gflop is None else self.gflop / self.seconds
 
 
@@ -53,15 +53,15 @@ def measure(
     pairs: int = 5,
     device: torch.device | str = 'cpu',
 ) -> Measured:
-    """Run a piece of work and its plain twin in turn: to warm up, for the time, for the memory.
+    """Run a function and its plain twin in turn: to warm up, for the time, for the memory.
 
     Args:
-        name: For the table.
+        name: See `Measured`.
         number: See `Measured`.
-        work: What is measured.
-        plain: The same work by textbook means, or None.
-        pairs: How often both are timed.
-        device: Where they compute.
+        work: The function.
+        plain: Its plain twin, or None.
+        pairs: Number of timed runs of both.
+        device: Of the computation.
     """
     gflop = None
     work()
@@ -71,7 +71,7 @@ def measure(
         gflop = counter.get_total_flops() / 1e9
     runs = [work] if plain is None else [work, plain]
     times = [[_seconds(run, device) for run in runs] for _ in range(pairs)]
-    median = [statistics.median(each) for each in zip(*times)]
+    median = [statistics.median(values) for values in zip(*times)]
     peak = [_peak_mb(run, device) for run in runs]
     if plain is None:
         median, peak = [*median, None], [*peak, None]
@@ -79,7 +79,7 @@ def measure(
 
 
 def machine_rates(dtype: torch.dtype, device: torch.device | str = 'cpu') -> dict[str, float]:
-    """What this machine reaches now, in GFLOP/s, in a large product and a large convolution."""
+    """GFLOP/s of this machine in a large matrix product and a large convolution."""
     a, b = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
     image = torch.randn(1, 256, 128, 128, device=device).to(dtype)
     image = image.contiguous(memory_format=torch.channels_last)
@@ -98,7 +98,7 @@ def machine_rates(dtype: torch.dtype, device: torch.device | str = 'cpu') -> dic
 
 
 def machine() -> dict:
-    """What a figure depends on beside the code."""
+    """Hardware and versions of a measurement."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path('/proc/cpuinfo')
     if cpuinfo.is_file():
@@ -122,7 +122,7 @@ def _wait(device: torch.device | str) -> None:
 
 
 def _peak_mb(work: Callable[[], object], device: torch.device | str) -> float | None:
-    """Most memory in use during a piece of work, above what was in use before."""
+    """Additional memory of a function in MB."""
     if torch.device(device).type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -131,16 +131,16 @@ def _peak_mb(work: Callable[[], object], device: torch.device | str) -> float | 
     if not _CLEAR.exists():
         return None
     _return_free_memory()
-    _CLEAR.write_text('5')  # Linux forgets the peak
+    _CLEAR.write_text('5')  # resets the peak
     before = _memory_kb('VmRSS')
     work()
     return (_memory_kb('VmHWM') - before) / 1024
 
 
 def _return_free_memory() -> None:
-    """Have the C library keep none: work that finds room in it would seem to need nothing."""
+    """Return free memory to the system, so that new memory is measured."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # not every library has it
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # of glibc
     if trim is not None:
         trim(0)
 

@@ -1,8 +1,7 @@
-"""The textbook twin of a model: each part as its source writes it down, without any shortcut.
+"""A plain implementation of the models, as in the papers, for tests and benchmarks.
 
-Tests compare the package's own parts with it, and the benchmark their speed. It has explicit
-attention, image features repeated for each prompt, every region pooled in full, norms by
-themselves, and masks enlarged whole.
+It has explicit attention, image features repeated for each prompt, full pooling of each region,
+unfused norms, and masks upsampled as a whole.
 """
 
 from __future__ import annotations
@@ -24,24 +23,20 @@ from mmovsam.models.backbones.clip_towers import STRIDES, ResNetTower
 
 
 def plain_twin(model: nn.Module) -> nn.Module:
-    """A model with the same parameters, not copies of them, and plain arithmetic.
-
-    Args:
-        model: Any model of this package that was not prepared for inference.
-    """
+    """A plain model that shares the parameters of a model not prepared for inference."""
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     twin = copy.deepcopy(model, shared)
     for module in twin.modules():
-        for part in (module, getattr(module, 'tower', None)):
-            if type(part) in _PLAIN:
-                part.__class__ = _PLAIN[type(part)]
+        for child in (module, getattr(module, 'tower', None)):
+            if type(child) in _PLAIN:
+                child.__class__ = _PLAIN[type(child)]
     return twin
 
 
 def masks_to_rle(
     low_res_logits: Tensor, input_size: int, img_shape: tuple, ori_shape: tuple
 ) -> list[dict]:
-    """Masks at an image's size, run-length encoded by pycocotools: all of each is made first.
+    """Masks at the size of an image, encoded by pycocotools.
 
     Args:
         low_res_logits: `(N, 1, h, w)` over the padded square.
@@ -65,7 +60,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | float = 0.
 
 
 class PlainLayerNorm2d(LayerNorm2d):
-    """Layer norm as its formula says it."""
+    """Layer norm by its formula."""
 
     def forward(self, x: Tensor) -> Tensor:
         centered = x - x.mean(1, keepdim=True)
@@ -75,7 +70,7 @@ class PlainLayerNorm2d(LayerNorm2d):
 
 
 class PlainRelPosAttention(RelPosAttention):
-    """All logits with their bias, then all weights, then their values."""
+    """Explicit attention with bias."""
 
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, channels = x.shape
@@ -94,7 +89,7 @@ class PlainRelPosAttention(RelPosAttention):
 
 
 class PlainProjectedAttention(ProjectedAttention):
-    """Every token is projected."""
+    """Projects every token."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (
@@ -105,7 +100,7 @@ class PlainProjectedAttention(ProjectedAttention):
 
 
 class PlainTwoWayBlock(TwoWayBlock):
-    """Attention by `forward` alone."""
+    """Uses `forward` of attention only."""
 
     def forward(
         self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor
@@ -124,7 +119,7 @@ class PlainTwoWayBlock(TwoWayBlock):
 
 
 class PlainTwoWayTransformer(TwoWayTransformer):
-    """The image is repeated for each prompt before anything else."""
+    """Repeats the image for each prompt first."""
 
     def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         if len(image) != len(tokens):
@@ -138,7 +133,7 @@ class PlainTwoWayTransformer(TwoWayTransformer):
 
 
 class PlainMaskDecoder(MaskDecoder):
-    """All prompts at once, and upscaling by the convolutions themselves."""
+    """Decodes all prompts at once, with explicit convolutions."""
 
     def _decode(
         self,
@@ -155,7 +150,7 @@ class PlainMaskDecoder(MaskDecoder):
 
 
 class PlainResNetTower(ResNetTower):
-    """RoIAlign sample by sample; keys and values of every position of every region."""
+    """RoIAlign by mmcv, and attention pooling with all keys and values."""
 
     def embed_regions(
         self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor

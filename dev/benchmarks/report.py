@@ -1,4 +1,4 @@
-"""Measurements as a table, as JSON and as a plot."""
+"""Benchmark results as a table, JSON or plot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLUMNS = ('work', 'number', 's', 'plain s', 'ratio', 'GFLOP/s', 'peak MB', 'pl
 
 
 def table(rows: Sequence[Measured]) -> str:
-    """A table in Markdown; GFLOP/s are of the plain twin's arithmetic."""
+    """A Markdown table; GFLOP/s are of the plain twin's arithmetic."""
     lines = [_line(_COLUMNS), _line(['---'] * len(_COLUMNS))]
     for row in rows:
         numbers = (row.seconds, row.plain_seconds, row.ratio, row.gflop_s)
@@ -26,18 +26,18 @@ def table(rows: Sequence[Measured]) -> str:
     return '\n'.join(lines)
 
 
-def write_json(path: str | PathLike, rows: Sequence[Measured], about: dict) -> None:
-    """All measurements with what they depend on, written whole or not at all."""
+def write_json(path: str | PathLike, rows: Sequence[Measured], settings: dict) -> None:
+    """Write all results and settings atomically."""
     measured = [dict(dataclasses.asdict(row), ratio=row.ratio, gflop_s=row.gflop_s) for row in rows]
-    write_atomic(path, json.dumps(dict(about, measured=measured), indent=2) + '\n')
+    write_atomic(path, json.dumps(dict(settings, measured=measured), indent=2) + '\n')
 
 
 def plot(path: str | PathLike, rows: Sequence[Measured]) -> None:
-    """Time against the number of prompts, names or masks, on two logarithmic axes.
+    """Plot time against number on logarithmic axes.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: The file's name ends in nothing that it can draw.
+        ValueError: matplotlib does not support the file's suffix.
     """
     try:
         from matplotlib.figure import Figure
@@ -46,9 +46,9 @@ def plot(path: str | PathLike, rows: Sequence[Measured]) -> None:
     figure = Figure(figsize=(6, 4), layout='constrained')
     axes = figure.add_subplot()
     for name in dict.fromkeys(row.name for row in rows):
-        of_name = [row for row in rows if row.name == name]
-        axes.plot([r.number for r in of_name], [r.seconds for r in of_name], 'o-', label=name)
-        plain = [(r.number, r.plain_seconds) for r in of_name if r.plain_seconds is not None]
+        group = [row for row in rows if row.name == name]
+        axes.plot([r.number for r in group], [r.seconds for r in group], 'o-', label=name)
+        plain = [(r.number, r.plain_seconds) for r in group if r.plain_seconds is not None]
         if plain:
             axes.plot(*zip(*plain), 's--', label=f'{name}, plain')
     axes.set(xscale='log', yscale='log', xlabel='number', ylabel='seconds')

@@ -1,4 +1,4 @@
-"""How long it takes from the start of a process to a model that can answer."""
+"""Time from the start of a process to a built model."""
 
 from __future__ import annotations
 
@@ -22,32 +22,26 @@ _MODULE = re.compile(r'import time: +(\d+) \| +(\d+) \| +(\S+)')
 
 
 def start(config: str, number: int) -> Iterator[Measured]:
-    """Import everything and build a model, in processes of their own.
-
-    Args:
-        config: Of a model whose weights are there.
-        number: Of processes that are timed; one more warms up, and one times imports.
+    """Import the package and build a model in `number` processes, after a warm-up.
 
     Raises:
         RuntimeError: The model cannot be built.
     """
-    _started(config)
-    times = [_started(config) for _ in range(number)]
-    total, building = (statistics.median(each) for each in zip(*times))
+    _time_start(config)
+    times = [_time_start(config) for _ in range(number)]
+    total, building = (statistics.median(values) for values in zip(*times))
     yield Measured('start: import and build', 1, total, None)
     yield Measured('of this: build', 1, building, None)
     command = [sys.executable, '-X', 'importtime', '-c', 'import mmovsam.apis']
     imports = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    own, others = {}, {}
-    for self_us, cumulative_us, name in _MODULE.findall(imports):
-        (own if name.split('.')[0] == 'mmovsam' else others)[name] = (self_us, cumulative_us)
-    yield Measured('of this: import PyTorch', 1, int(others['torch'][1]) / 1e6, None)
-    own_seconds = sum(int(self_us) for self_us, _ in own.values()) / 1e6
-    yield Measured('of this: modules of mmovsam', len(own), own_seconds, None)
+    modules = {name: (int(own), int(total)) for own, total, name in _MODULE.findall(imports)}
+    yield Measured('of this: import PyTorch', 1, modules['torch'][1] / 1e6, None)
+    own = [times[0] for name, times in modules.items() if name.split('.')[0] == 'mmovsam']
+    yield Measured('of this: modules of mmovsam', len(own), sum(own) / 1e6, None)
 
 
-def _started(config: str) -> tuple[float, float]:
-    """Seconds from the start of a process until a model is built, and of building alone."""
+def _time_start(config: str) -> tuple[float, float]:
+    """Seconds from the start of a process to a built model, and of building alone."""
     begin = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, '-c', _BUILD, config],
@@ -55,11 +49,11 @@ def _started(config: str) -> tuple[float, float]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = []
+    output = []
     for line in process.stdout:
         if line.startswith('built '):
             total = time.perf_counter() - begin
             process.communicate()
             return total, float(line.split()[1])
-        said.append(line)
-    raise RuntimeError(f'{config} cannot be built:\n{"".join(said)}')
+        output.append(line)
+    raise RuntimeError(f'{config} cannot be built:\n{"".join(output)}')

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of readers of others' files, one after the other, with atheris.
+"""Coverage-guided fuzzing of the readers of untrusted data, with atheris.
 
 python dev/fuzz/fuzz.py FOLDER [READER ...] [-max_total_time=300 and other options of libFuzzer]
 """
@@ -20,11 +20,13 @@ with atheris.instrument_imports(include=['mmovsam']):
 
 
 def main() -> None:
-    """Fuzz each reader in a process of its own, until something is found or the time is over."""
+    """Fuzz each reader in its own process, until a finding or a time limit."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('folder', type=Path, help='of inputs, one for each reader in it')
-    parser.add_argument('readers', nargs='*', help=f'by default all: {", ".join(READERS)}')
-    parser.add_argument('--go-on', action='store_true', help='after errors; only a crash ends it')
+    parser.add_argument('folder', type=Path, help='of inputs, with a folder for each reader')
+    parser.add_argument('readers', nargs='*', help=f'some of {", ".join(READERS)}')
+    parser.add_argument(
+        '--go-on', action='store_true', help='report errors and go on until a crash'
+    )
     args, options = parser.parse_known_args()
     for name in args.readers or READERS:
         print(f'== {name}', file=sys.stderr, flush=True)
@@ -38,18 +40,18 @@ def fuzz(name: str, folder: Path, options: list[str], go_on: bool) -> None:
     """Fuzz a reader, and end this process.
 
     Args:
-        name: Of the reader.
-        folder: Inputs that find new code come here.
-        options: Of libFuzzer.
-        go_on: Whether errors are printed, each once, and do not end it.
+        name: Name of the reader.
+        folder: For inputs that reach new code.
+        options: Options of libFuzzer.
+        go_on: Whether to print each error once and go on.
     """
     reader = READERS[name]
     folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(reader.seeds()):
         (folder / f'seed{number}').write_bytes(seed)
         with contextlib.suppress(*REFUSED):
-            reader.read(seed)  # the first takes longer, since it builds a model
-    places = set()
+            reader.read(seed)  # builds the model before timeouts count
+    tracebacks = set()
 
     def test(data: bytes) -> None:
         try:
@@ -59,16 +61,16 @@ def fuzz(name: str, folder: Path, options: list[str], go_on: bool) -> None:
         except Exception as error:
             if not go_on:
                 raise
-            place = type(error), *map(str, traceback.extract_tb(error.__traceback__)[-3:])
-            if place not in places:
-                places.add(place)
+            key = type(error), *map(str, traceback.extract_tb(error.__traceback__)[-3:])
+            if key not in tracebacks:
+                tracebacks.add(key)
                 traceback.print_exc()
                 print(f'FINDING {data!r}', file=sys.stderr)
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-        chance = random.Random(seed)
-        changed = mutated_json(data, chance) if reader.is_json and chance.random() < 0.8 else None
-        return atheris.Mutate(data, max_size) if changed is None else changed[:max_size]
+        rng = random.Random(seed)
+        mutated = mutated_json(data, rng) if reader.is_json and rng.random() < 0.8 else None
+        return atheris.Mutate(data, max_size) if mutated is None else mutated[:max_size]
 
     options = ['-timeout=20', '-rss_limit_mb=4000', '-max_len=20000', *options]
     atheris.Setup([sys.argv[0], *options, str(folder)], test, custom_mutator=mutate)

@@ -12,22 +12,22 @@ _ODD = (
 
 
 def mutated_json(text: bytes, random: random.Random) -> bytes | None:
-    """JSON with one to three values changed, left out, doubled or moved; None if it is no JSON."""
+    """JSON with one to three values changed, removed, duplicated or moved; None for other bytes."""
     try:
         content = [json.loads(text)]
     except (ValueError, RecursionError):
         return None
     for _ in range(random.randint(1, 3)):
-        places = list(_places(content))
-        parent, key = random.choice(places)
+        positions = list(_positions(content))
+        parent, key = random.choice(positions)
         kind = random.randrange(8)
         if kind == 0 and parent is not content:
             del parent[key]
         elif kind == 1 and isinstance(parent, list) and len(parent) < 20:
             parent.insert(key, copy.deepcopy(parent[key]))
         elif kind == 2:
-            other, place = random.choice(places)
-            parent[key] = copy.deepcopy(other[place])
+            source, source_key = random.choice(positions)
+            parent[key] = copy.deepcopy(source[source_key])
         elif kind == 3 and isinstance(parent[key], int | float):
             parent[key] = random.choice((-1, 1, 0.5, 100)) * min(parent[key], 1e9)
         elif kind == 4 and isinstance(parent[key], str) and parent[key]:
@@ -41,17 +41,17 @@ def mutated_json(text: bytes, random: random.Random) -> bytes | None:
     return json.dumps(content[0]).encode()
 
 
-def _places(container):
-    """All places of values, as pairs of a container and a key."""
+def _positions(container):
+    """Pairs of a container and a key of all values."""
     items = container.items() if isinstance(container, dict) else enumerate(container)
     for key, value in list(items):
         yield container, key
         if isinstance(value, dict | list):
-            yield from _places(value)
+            yield from _positions(value)
 
 
 def mutated_bytes(data: bytes, random: random.Random) -> bytes:
-    """Bytes of which some are changed, left out, doubled or cut off."""
+    """Bytes with some changed, removed, duplicated or cut off."""
     data = bytearray(data)
     for _ in range(random.randint(1, 4)):
         start = random.randrange(len(data) + 1)

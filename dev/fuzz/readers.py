@@ -1,7 +1,7 @@
-"""The readers of files and requests from others, each with small inputs that are in order.
+"""Readers of untrusted files and requests, each with small valid inputs.
 
-A reader takes bytes. It may say what is wrong with them by the errors that it documents, `REFUSED`;
-anything else is a finding.
+A reader takes bytes. It may reject them by its documented errors, `REFUSED`; other errors are
+findings.
 """
 
 import contextlib
@@ -49,11 +49,11 @@ _CONFIG = Path(__file__).parents[2] / 'configs/mini/ovsam_mini_boxes.py'
 
 
 class Finding(Exception):
-    """What no reader may do."""
+    """A reader accepted invalid input, or failed otherwise."""
 
 
 class Reader(NamedTuple):
-    """Something that reads bytes of others."""
+    """A function that reads untrusted bytes, and its seeds."""
 
     read: Callable[[bytes], object]
     seeds: Callable[[], Sequence[bytes]]
@@ -62,9 +62,9 @@ class Reader(NamedTuple):
 
 @functools.cache
 def _folder() -> Path:
-    kept = tempfile.TemporaryDirectory(prefix='fuzz')
-    _folder.kept = kept  # until the process ends
-    return Path(kept.name)
+    folder = tempfile.TemporaryDirectory(prefix='fuzz')
+    _folder.reference = folder  # until the process ends
+    return Path(folder.name)
 
 
 def _file(name: str, data: bytes) -> Path:
@@ -82,7 +82,7 @@ def _json(content) -> bytes:
 
 
 def read_checkpoint(data: bytes) -> None:
-    """A file of `torch.save`, whatever it is."""
+    """A file of `torch.save`."""
     state_dict_of(load_checkpoint_file(_file('weights.pth', data)))
 
 
@@ -110,7 +110,7 @@ def _archive(pickled: bytes, **records: bytes) -> bytes:
 
 
 def read_checkpoint_pickle(data: bytes) -> None:
-    """The pickle of such a file, in a zip file that is in order."""
+    """The pickle of such a file, in a valid zip file."""
     read_checkpoint(_archive(data))
 
 
@@ -136,9 +136,9 @@ def _script_pickles() -> list[bytes]:
 
 
 def read_safetensors_header(data: bytes) -> None:
-    """The header of a safetensors file; weights of eight bits and text classifiers included."""
+    """The header of a safetensors file, of int8 weights and text classifiers, too."""
     size = 64
-    with contextlib.suppress(Exception):  # a file of another size is refused at once
+    with contextlib.suppress(Exception):  # files of another size are rejected at once
         ends = (e['data_offsets'][1] for e in json.loads(data).values() if 'dtype' in e)
         size = int(min(max(ends), 10**5))
     content = struct.pack('<Q', len(data)) + data + bytes(size)
@@ -174,7 +174,7 @@ def _predictor() -> OVSAMPredictor:
 
 
 def read_features(data: bytes) -> None:
-    """The header of a file of an image's features."""
+    """The header of a file of image features."""
     head, _, tensors = _features_file()
     path = _file('features.safetensors', struct.pack('<Q', len(data)) + data + tensors)
     _predictor().load_features(path)
@@ -192,7 +192,7 @@ def _features_file() -> tuple[bytes, bytes, bytes]:
 
 
 def read_shard(data: bytes) -> None:
-    """A file of a store of teacher features."""
+    """A shard of a store of teacher features."""
     with Shard(_file('shard.sqlite', data)) as shard:
         for image_id in shard.ids():
             shard.read(image_id)
@@ -213,7 +213,7 @@ def _shards() -> list[bytes]:
 
 
 def read_store(data: bytes) -> None:
-    """The description of a store."""
+    """The metadata of a store."""
     store = FeatureStore(_file('store/store.json', data).parent)
     with contextlib.suppress(KeyError):
         store.read(1)
@@ -223,9 +223,9 @@ def read_store(data: bytes) -> None:
 
 
 def _stores() -> list[bytes]:
-    about = dict(dtype='int8', shape=[4, 2, 2], teacher='a', image_size=8)
+    meta = dict(dtype='int8', shape=[4, 2, 2], teacher='a', image_size=8)
     with tempfile.TemporaryDirectory() as folder:
-        FeatureStore.create(folder, about, torch.ones(1, 2, 2, 4), 3)
+        FeatureStore.create(folder, meta, torch.ones(1, 2, 2, 4), 3)
         return [Path(folder, 'store.json').read_bytes()]
 
 
@@ -233,7 +233,7 @@ def _stores() -> list[bytes]:
 
 
 def read_results_json(data: bytes) -> None:
-    """Proposals, and results of a detector."""
+    """Proposals or results of a detector."""
     read_results(_file('results.json', data))
 
 
@@ -247,12 +247,13 @@ _DETECTIONS = (
     np.array([0, 1]),
     np.array([0.9, 0.8]),
     np.array([[1, 1, 5, 5], [0, 0, 8, 9]], float),
-    [coco_mask.encode(np.eye(9, 8, k=k, dtype=np.uint8, order='F')) for k in (0, 1)],
+    {(9, 8)},
+    [coco_mask.encode(np.eye(9, 8, k=k, dtype=np.uint8, order='F'))['counts'] for k in (0, 1)],
 )
 
 
 def read_annotations(data: bytes) -> None:
-    """An annotation file in COCO's or LVIS's layout, by a data set and by the metric."""
+    """An annotation file of COCO or LVIS, for data sets and metrics."""
     path = _file('annotations.json', data)
     Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(path.with_name('a.png'))
     for kind in ('CocoJsonDataset', 'OVLVISDataset'):
@@ -294,20 +295,18 @@ def _annotations() -> list[bytes]:
 
 
 def read_run_lengths(data: bytes) -> None:
-    """Run lengths: what is not refused is decoded, and has the pixels that it says."""
+    """RLEs, which are decoded to the right size unless they are rejected."""
     segmentation = json.loads(data)
     if not isinstance(segmentation, dict):
         raise ValueError('no request')
     height, width = annotations.image_size(segmentation, 'it')
     if max(height, width) > 1000 or height % 1 or width % 1:
         raise ValueError('no request')
-    found = annotations.segmentation(
-        dict(segmentation=segmentation.get('mask')), 'it', height, width
-    )
-    if isinstance(found, dict):
-        if isinstance(found['counts'], list):
-            found = coco_mask.frPyObjects(found, height, width)
-        mask = coco_mask.decode(found)
+    rle = annotations.segmentation(dict(segmentation=segmentation.get('mask')), 'it', height, width)
+    if isinstance(rle, dict):
+        if isinstance(rle['counts'], list):
+            rle = coco_mask.frPyObjects(rle, height, width)
+        mask = coco_mask.decode(rle)
         if mask.shape != (height, width) or mask.max() > 1:
             raise Finding(f'{segmentation} is decoded to {mask.shape}, up to {mask.max()}')
 
@@ -315,8 +314,8 @@ def read_run_lengths(data: bytes) -> None:
 def _run_lengths() -> list[bytes]:
     counts = coco_mask.encode(np.eye(9, 8, dtype=np.uint8, order='F'))['counts'].decode()
     return [
-        _json(dict(height=9, width=8, mask=dict(size=[9, 8], counts=each)))
-        for each in (counts, [3, 5, 64], '0')
+        _json(dict(height=9, width=8, mask=dict(size=[9, 8], counts=value)))
+        for value in (counts, [3, 5, 64], '0')
     ]
 
 
@@ -324,7 +323,7 @@ def _run_lengths() -> list[bytes]:
 
 
 def read_image_bytes(data: bytes) -> None:
-    """An image's file, by all that reads one."""
+    """An image file, for all functions that read one."""
     with contextlib.suppress(*REFUSED):
         read_sent_image(data, 'it', 10**6)
     with contextlib.suppress(*REFUSED):
@@ -350,7 +349,7 @@ def _images() -> list[bytes]:
 
 
 def read_vocabulary(data: bytes) -> None:
-    """A vocabulary's file, as text, JSON and YAML."""
+    """A file of names as text, JSON and YAML."""
     for suffix in ('txt', 'yaml'):
         with contextlib.suppress(*REFUSED):
             Vocabulary.from_file(_file(f'names.{suffix}', data))
@@ -369,7 +368,7 @@ def _vocabularies() -> list[bytes]:
 
 
 def read_onnx_folder(data: bytes) -> None:
-    """The settings of an export, whose graphs and vocabulary are damaged."""
+    """The settings of an export with damaged graphs."""
     folder = _file('onnx/model.json', data).parent
     (folder / 'encoder.onnx').write_bytes(data[:40])
     np.savez(folder / 'names.npz', **_vocabulary_arrays())
@@ -423,7 +422,7 @@ def _backend() -> BackendApp:
 
 
 def ask_backend(data: bytes) -> None:
-    """A request of Label Studio: any answer will do but an error of the server."""
+    """A request of Label Studio: any response but an internal error is valid."""
     environ = {
         'REQUEST_METHOD': 'POST',
         'PATH_INFO': '/predict',
@@ -442,9 +441,9 @@ def _requests() -> list[bytes]:
         '<View><Image name="image" value="$image"/><BrushLabels name="label" toName="image">'
         '<Label value="cat" predicted_values="kitty"/><Label value="dog"/></BrushLabels></View>'
     )
-    about = dict(to_name='image', original_width=8, original_height=9, image_rotation=0)
-    point = dict(about, type='keypointlabels', is_positive=True)
-    box = dict(about, type='rectanglelabels')
+    region = dict(to_name='image', original_width=8, original_height=9, image_rotation=0)
+    point = dict(region, type='keypointlabels', is_positive=True)
+    box = dict(region, type='rectanglelabels')
     return [
         _json(
             dict(
@@ -461,12 +460,12 @@ def _requests() -> list[bytes]:
 
 
 def ask_server(data: bytes) -> None:
-    """A prompt of the page, or of another client of the server."""
+    """A prompt of a client of the server."""
     client, headers = _client()
-    answer = client.post('/prompt', content=data, headers=headers)
-    if answer.status_code != 200:
-        assert answer.status_code in (400, 422), answer.text
-        raise ValueError(answer.json()['error'])
+    response = client.post('/prompt', content=data, headers=headers)
+    if response.status_code != 200:
+        assert response.status_code in (400, 422), response.text
+        raise ValueError(response.json()['error'])
 
 
 @functools.cache
@@ -488,7 +487,7 @@ def _client():
 def _prompts() -> list[bytes]:
     points = dict(point_coords=[[1, 2], [5, 6]], point_labels=[1, 0])
     mask = dict(size=[8, 8], counts='0h0')
-    return [_json(dict(prompts=[each])) for each in (points, dict(box=[1, 1, 6, 7], mask=mask))]
+    return [_json(dict(prompts=[prompt])) for prompt in (points, dict(box=[1, 1, 6, 7], mask=mask))]
 
 
 READERS = dict(

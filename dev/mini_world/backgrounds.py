@@ -1,4 +1,4 @@
-"""Backgrounds of the small world: photographs with texture that is no object."""
+"""Backgrounds: photographs with textures, lines and noise."""
 
 from functools import cache
 
@@ -17,13 +17,13 @@ _PHOTOGRAPHS = {
 
 
 def draw_background(rng, width, height, split, clutter=4):
-    """(height, width, 3) uint8 RGB: a crop of a photograph with up to `clutter` distractors.
+    """A crop `(height, width, 3)` uint8 RGB of a photograph, with up to `clutter` distractors.
 
-    The split `'test'` takes photographs that `'train'` and `'val'` never show.
+    The split `'test'` has other photographs than `'train'` and `'val'`.
     """
     photographs = _photographs('test' if split == 'test' else 'train')
     image = _crop(rng, photographs[rng.integers(len(photographs))], width, height)
-    # Less contrast than the objects, so that white and black ones stand out everywhere.
+    # lower contrast, so that white and black objects stand out
     contrast, brightness = rng.uniform(0.45, 0.8), rng.uniform(95, 160)
     image = cv2.convertScaleAbs(image, alpha=contrast, beta=brightness - 128 * contrast)
     for _ in range(rng.integers(clutter + 1)):
@@ -45,7 +45,7 @@ def add_noise(rng, image):
 
 
 def _crop(rng, photograph, width, height):
-    """A random part, at a random scale that still covers the canvas, flipped at random."""
+    """A random crop, with a random scale and flip."""
     rows, columns = photograph.shape[:2]
     scale = max(width / columns, height / rows, rng.uniform(0.5, 1.2))
     crop_width, crop_height = min(int(width / scale), columns), min(int(height / scale), rows)
@@ -60,7 +60,7 @@ def _crop(rng, photograph, width, height):
 
 
 def _blob(rng, image):
-    """A soft-edged ellipse somewhere: its window in the image and its weight (h, w) float32."""
+    """A random soft-edged ellipse: its window in the image and weights `(h, w)` float32."""
     height, width = image.shape[:2]
     size = int(rng.uniform(0.2, 0.5) * min(width, height)) + 8
     center_x, center_y = rng.integers(width), rng.integers(height)
@@ -74,9 +74,9 @@ def _blob(rng, image):
 
 
 def _mix(image, rows, columns, weight, other):
-    """Blends `other` (h, w, 3) into the image's window by `weight` (h, w), in place."""
-    part = image[rows, columns].astype(np.float32)
-    image[rows, columns] = np.rint(part + weight[..., None] * (other - part)).astype(np.uint8)
+    """Blend `other` `(h, w, 3)` into the image's window by `weight` `(h, w)`, in place."""
+    window = image[rows, columns].astype(np.float32)
+    image[rows, columns] = np.rint(window + weight[..., None] * (other - window)).astype(np.uint8)
 
 
 def _blend_texture(rng, image):
@@ -104,7 +104,7 @@ def _draw_line(rng, image):
 
 @cache
 def _photographs(kind):
-    """RGB photographs of a kind, each at 500 pixels on its long side."""
+    """RGB photographs of a kind, with a long side of 500 pixels."""
     return [_load(name) for name in _PHOTOGRAPHS[kind]]
 
 

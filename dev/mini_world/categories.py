@@ -5,7 +5,7 @@ from itertools import product
 
 from mmovsam.datasets.mini_world import COLORS, PATTERNS, SHAPES
 
-DRAWN_SHAPES = SHAPES[:10]  # the others are handwritten digits
+DRAWN_SHAPES = SHAPES[:10]  # the rest are handwritten digits
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,9 @@ class Category:
 
     @property
     def novel(self):
-        """Whether the category never occurs with a label in training.
+        """Whether the category never has a label in training.
 
-        A fixed rule in which each index counts: a pair of two attributes meets the rule for at most
-        a quarter of the values of the third, so every attribute and every pair is seen among base
+        A fixed rule of all three attributes, by which every pair of attributes occurs in base
         categories.
         """
         return (self.color + 2 * self.pattern + self.shape) % 5 == 0

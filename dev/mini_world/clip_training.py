@@ -1,4 +1,4 @@
-"""Contrastive training of a small CLIP on pictures of the small world with captions."""
+"""Contrastive training of a small CLIP on captioned pictures of the small world."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mmovsam.vocabulary import OVSAM_TEMPLATES, clip_model_config
 from .categories import CATEGORIES
 from .pictures import draw_picture
 
-_STREAM = 3  # keeps pictures apart from the scenes of the same seed, whose streams are 0 to 2
+_STREAM = 3  # of seeds, apart from those of scenes, 0 to 2
 
 
 @DATASETS.register_module()
 class MiniWorldPictures(BaseDataset):
     """Endless pictures of the small world's objects.
 
-    All names occur, novel ones too, as CLIP has seen all names. Nothing is stored: picture i
-    depends on seed and i only.
+    All names occur, also novel ones, since CLIP has seen all names. Picture i depends on seed and
+    i only.
     """
 
     METAINFO = dict(
@@ -50,7 +50,7 @@ class MiniWorldPictures(BaseDataset):
         return self.num_images
 
     def get_data_info(self, idx):
-        """Draws one picture: `inputs` (3, S, S) uint8 RGB, `category`, its label, and `name`."""
+        """Draw a picture: `inputs` `(3, S, S)` uint8 RGB, `category`, its label, and `name`."""
         index = range(self.num_images)[idx]
         rng = np.random.default_rng([self.seed, _STREAM, index])
         image, category_id = draw_picture(rng, self.image_size)
@@ -63,21 +63,20 @@ class MiniWorldPictures(BaseDataset):
 
 @MODELS.register_module()
 class CLIPPretrainer(BaseModel):
-    """CLIP's contrastive loss (Radford et al., 2021); pictures of one name are all positives.
+    """CLIP's contrastive loss (Radford et al., 2021), with all pictures of a name as positives.
 
-    Beside the captions of the batch stand captions of further names as negatives: a small batch
-    alone would seldom hold two names that differ in a single word. The batches of all processes are
-    one: each compares the pictures of all with the same captions.
+    Captions of further names are negatives, since a small batch rarely has names that differ in a
+    single word. All processes share their batches and captions.
 
     Args:
         model: An open_clip name or configuration; it must have a text tower.
-        names: All names that pictures may have, or a registered dataset whose classes they are;
-            the negatives are drawn from them. None: no captions but the batch's own.
-        num_captions: So many names have a caption in each step.
+        names: Names, or a registered dataset with these classes, to draw negatives from; None for
+            the names of the batch only.
+        num_captions: Number of captions in each step.
         dtype: Precision of the image tower, `'float32'` or `'bfloat16'` (autocast); text tower
             and loss are in float32.
         templates: Sentences with one `{}`; each caption takes one at random.
-        logit_scale: Initial inverse temperature; learned up to 100, what recognition uses.
+        logit_scale: Initial inverse temperature; learned up to 100.
         data_preprocessor: Normalizes the pictures.
         init_cfg: MMEngine's initialization.
     """
@@ -115,10 +114,9 @@ class CLIPPretrainer(BaseModel):
         mode: str = 'tensor',
         **_,
     ) -> Tensor | dict | list:
-        """Encode normalized pictures `(B, 3, H, W)`, or compare them with captions.
+        """Encode normalized pictures `(B, 3, H, W)`, or compute losses.
 
-        In mode `'tensor'` embeddings are `(B, D)`, in mode `'loss'` there are losses for the name
-        of each.
+        Returns embeddings `(B, D)` in mode `'tensor'`, and a dictionary in mode `'loss'`.
         """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         if mode == 'tensor':
@@ -128,11 +126,11 @@ class CLIPPretrainer(BaseModel):
         raise ValueError(f"CLIPPretrainer has modes 'tensor' and 'loss', not {mode!r}.")
 
     def loss(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        """Symmetric cross entropy of pictures and captions, and the share of right best matches."""
-        names = [name for part in all_gather_object(list(names)) for name in part]
-        drawn = [self._captions(names)]
-        broadcast_object_list(drawn)  # those of the main process for all
-        captions = drawn[0]
+        """Symmetric cross entropy of pictures and captions, and the accuracy of matches."""
+        names = [name for batch in all_gather_object(list(names)) for name in batch]
+        objects = [self._captions(names)]
+        broadcast_object_list(objects)  # from the main process
+        captions = objects[0]
         tokens = self.tokenizer(list(captions.values())).to(inputs.device)
         with torch.autocast(inputs.device.type, self.dtype, self.dtype != torch.float32):
             images = self.clip.encode_image(inputs).float()
@@ -147,31 +145,27 @@ class CLIPPretrainer(BaseModel):
 
         index = {name: i for i, name in enumerate(captions)}
         group = torch.tensor([index[name] for name in names], device=inputs.device)
-        shown = group.unique()
-        same = (shown[:, None] == group[None]).float()
+        present = group.unique()
+        same = (present[:, None] == group[None]).float()
         return {
             'loss_image': F.cross_entropy(logits, group) / 2,
-            'loss_text': F.cross_entropy(logits.T[shown], same / same.sum(1, keepdim=True)) / 2,
+            'loss_text': F.cross_entropy(logits.T[present], same / same.sum(1, keepdim=True)) / 2,
             'match_accuracy': 100 * (logits.argmax(1) == group).float().mean(),
         }
 
     def _captions(self, names: Sequence[str]) -> dict[str, str]:
-        """A caption of each name of a batch, in any order of it, and of further names."""
-        others = [self.names[i] for i in torch.randperm(len(self.names)).tolist()]
+        """Captions of the names of a batch, whatever its order, and of further names."""
+        negatives = [self.names[i] for i in torch.randperm(len(self.names)).tolist()]
         distinct = sorted(set(names))
-        wanted = max(self.num_captions, len(distinct))
-        distinct = list(dict.fromkeys([*distinct, *others[:wanted]]))[:wanted]
+        count = max(self.num_captions, len(distinct))
+        distinct = list(dict.fromkeys([*distinct, *negatives[:count]]))[:count]
         picks = torch.randint(len(self.templates), (len(distinct),)).tolist()
         return {name: self.templates[i].format(name) for i, name in zip(picks, distinct)}
 
 
 def with_global_statistics(module: nn.Module) -> nn.Module:
-    """Make each `nn.BatchNorm2d` of a module a `GlobalBatchNorm2d`, in place.
-
-    Args:
-        module: Whose batch normalizations have scale, shift and a momentum, as by default.
-    """
-    for part in module.modules():
-        if type(part) is nn.BatchNorm2d:
-            part.__class__ = GlobalBatchNorm2d
+    """Turn each `nn.BatchNorm2d` of a module into a `GlobalBatchNorm2d`, in place."""
+    for child in module.modules():
+        if type(child) is nn.BatchNorm2d:
+            child.__class__ = GlobalBatchNorm2d
     return module

@@ -1,4 +1,4 @@
-"""Drawings of the small world for measurements: clips of objects that move, and large mosaics."""
+"""Clips of moving objects, and large mosaics."""
 
 from dataclasses import dataclass
 
@@ -46,9 +46,9 @@ def draw_clip(rng, num_frames=20, num_objects=4):
         image = background.copy()
         for index, (colors, alpha, path) in enumerate(objects):
             left, top = (int(round(value)) for value in path[frame])
-            (rows, columns), part = overlap(image.shape, alpha.shape, left, top)
+            (rows, columns), inside = overlap(image.shape, alpha.shape, left, top)
             paste(image, colors, alpha, left, top)
-            solid = alpha[part] > 0.5
+            solid = alpha[inside] > 0.5
             masks[frame, :, rows, columns] &= ~solid
             masks[frame, index, rows, columns] = solid
         images.append(add_noise(rng, image))
@@ -75,7 +75,7 @@ def _path(rng, index, shape, num_frames):
 def draw_mosaic(rng, split, rows, columns, num_objects=6):
     """A scene of `rows` by `columns` backgrounds, 320 pixels wide and high each.
 
-    Objects lie across the borders of the backgrounds; `num_objects` are tried for each of them.
+    Objects cross the borders of backgrounds; there are attempts for `num_objects` on each.
     """
 
     def background():

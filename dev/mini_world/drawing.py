@@ -1,4 +1,4 @@
-"""Draws one object of the small world: a patch of colors and its alpha."""
+"""Drawing of single objects: colors and alpha."""
 
 import colorsys
 from functools import cache
@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from .categories import COLORS, DRAWN_SHAPES, PATTERNS
 
-# Hue in degrees, saturation and value of a color, and of the shade that draws its patterns.
+# hue in degrees, saturation and value of a color, and of the second shade of its patterns
 _SHADES = {
     'red': ((357, 0.88, 0.86), (357, 0.36, 1.0)),
     'orange': ((28, 0.95, 0.98), (24, 1.0, 0.60)),
@@ -28,9 +28,9 @@ _OVERSAMPLE = 3
 
 
 def draw_object(rng, category, size, angle, held_out=False):
-    """Draws one object of a category, its longest side `size` pixels before it is rotated.
+    """Draw an object of a category, its longest side `size` pixels before it is rotated.
 
-    The angle is in degrees, counter-clockwise. A digit that is `held_out` is of the scans kept for
+    The angle is in degrees, counter-clockwise. A `held_out` digit is of the scans of
     the test split.
 
     Returns:
@@ -67,7 +67,7 @@ def draw_object(rng, category, size, angle, held_out=False):
 
 
 def _pattern(name, u, v, period):
-    """Weight of the second shade, (h, w) in [0, 1]; u and v in periods, the period in pixels."""
+    """Weight `(h, w)` in [0, 1] of the second shade; u and v in periods, the period in pixels."""
     if name == 'striped':
         distance = 0.25 - np.abs(u - np.floor(u) - 0.5)
     elif name == 'dotted':
@@ -130,7 +130,7 @@ _ARM = 0.34  # half the width of the cross's arms
 _CROSS = [(-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM), (1, _ARM), (_ARM, _ARM)]
 _CRESCENT = np.concatenate([_arc((0, 0), 1, 50, 310), _arc((0.46, 0), 0.79, 284, 76)]) + [0.1, 0]
 _ARROW = [(-1, -0.3), (0.05, -0.3), (0.05, -0.8), (1, 0), (0.05, 0.8), (0.05, 0.3), (-1, 0.3)]
-# Outlines of the shapes in x to the right and y down, within the unit circle or close to it.
+# outlines with x to the right and y down, roughly within the unit circle
 _CONTOURS = {
     'circle': [_regular(64)],
     'square': [np.array([[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]])],
@@ -146,7 +146,7 @@ _CONTOURS = {
 
 
 def _digit_alpha(field, size, angle, side):
-    """Rotates and enlarges a digit's smooth field and cuts it at its level of one half."""
+    """Rotate and enlarge a digit's smooth field, and threshold it at one half."""
     ink, extent = field
     scale = size / extent
     matrix = cv2.getRotationMatrix2D((_FIELD / 2 - 0.5, _FIELD / 2 - 0.5), angle, scale)
@@ -165,17 +165,17 @@ def _digit_scans():
     """
     digits = load_digits()
     groups = ([[] for _ in range(10)], [[] for _ in range(10)])
-    seen = [0] * 10
+    counts = [0] * 10
     for image, digit in zip(digits.images, digits.target):
         field = _smooth_field(image, _HOLES[digit])
         if field is not None:
-            groups[seen[digit] % 4 == 3][digit].append(field)
-            seen[digit] += 1
+            groups[counts[digit] % 4 == 3][digit].append(field)
+            counts[digit] += 1
     return groups
 
 
 def _smooth_field(image, holes):
-    """Enlarges an 8x8 scan with the thickest stroke that shows one piece and so many holes."""
+    """Enlarge an 8x8 scan with the thickest stroke that has one piece and a number of holes."""
     scan = cv2.copyMakeBorder(image.astype(np.float32) / 16, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     scan = cv2.resize(scan, (_FIELD, _FIELD), interpolation=cv2.INTER_CUBIC)
     scan = cv2.GaussianBlur(scan, (0, 0), 1.6)

@@ -1,4 +1,4 @@
-"""Pictures of single objects as crops of a scene show them, for training CLIP."""
+"""Pictures of single objects like crops of scenes, for the training of CLIP."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ _INTRUDERS = 3
 def draw_picture(rng, size=128, category=None):
     """One object, by default of any category, that fills most of a square frame.
 
-    It is drawn as large as scenes have it and enlarged or reduced with what surrounds it.
+    It is drawn at the size of scenes and then resized with its surroundings.
 
     Returns:
         tuple: image (size, size, 3) uint8 RGB and the category id, from 1.
@@ -30,7 +30,7 @@ def draw_picture(rng, size=128, category=None):
     left = round((side - alpha.shape[1]) / 2 + shift[0])
     top = round((side - alpha.shape[0]) / 2 + shift[1])
     count = rng.integers(_INTRUDERS + 1)
-    over = rng.integers(count + 1)  # how many of them lie over the main object
+    over = rng.integers(count + 1)  # intruders in front of the main object
     for number in range(count + 1):
         if number == count - over:
             paste(image, colors, alpha, left, top)
@@ -42,7 +42,7 @@ def draw_picture(rng, size=128, category=None):
 
 
 def _intrude(rng, image, alpha, left, top, main_size):
-    """Pastes another object at the border of the frame if it leaves the main one recognisable."""
+    """Paste another object at the border of the frame if it hides little of the main one."""
     side = image.shape[0]
     category = CATEGORIES[rng.integers(len(CATEGORIES))]
     size, angle = draw_pose(rng, category)

@@ -1,4 +1,4 @@
-"""Scenes of the small world: several objects on a background, partly hidden by each other."""
+"""Scenes: several objects on a background, partly hidden by each other."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ _NUM_OBJECTS = (3, 10)
 _SIZES = (48.0, 144.0)
 _MIN_DIGIT_SIZE = 64.0
 _TILT = (15.0, 30.0)  # degrees at most, of digits and of drawn shapes
-_MIN_VISIBLE = 0.8  # of an object's own area
+_MIN_VISIBLE = 0.8  # share of an object's area
 _MIN_AREA = 200  # pixels
 _NOVEL_SHARE = 1 / 3  # of the objects in val and test
 _TRIES = 12
-_POOLS = {letter: [each for each in CATEGORIES if each.frequency == letter] for letter in 'rcf'}
+_POOLS = {letter: [c for c in CATEGORIES if c.frequency == letter] for letter in 'rcf'}
 
 
 @dataclass
@@ -37,6 +37,15 @@ class Scene:
     category_ids: list
     masks: np.ndarray
 
+    @property
+    def bboxes(self):
+        """Boxes `[x1, y1, x2, y2]` of the visible pixels of the objects."""
+        bboxes = []
+        for mask in self.masks:
+            rows, columns = np.nonzero(mask)
+            bboxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        return np.array(bboxes).tolist()
+
 
 def draw_scene(rng, split):
     """A scene of 3 to 10 objects, its long side 320 pixels, its short side 224 to 320.
@@ -49,13 +58,13 @@ def draw_scene(rng, split):
     short = int(rng.integers(_SHORT_SIDES[0], _SHORT_SIDES[1] + 1))
     width, height = (_LONG_SIDE, short) if rng.random() < 0.6 else (short, _LONG_SIDE)
     image = draw_background(rng, width, height, split)
-    wanted = int(rng.integers(_NUM_OBJECTS[0], _NUM_OBJECTS[1] + 1))
-    return add_objects(rng, image, split, wanted, at_least=_NUM_OBJECTS[0])
+    num_objects = int(rng.integers(_NUM_OBJECTS[0], _NUM_OBJECTS[1] + 1))
+    return add_objects(rng, image, split, num_objects, at_least=_NUM_OBJECTS[0])
 
 
 def add_objects(rng, image, split, num_attempts, at_least=0):
-    """A scene of objects on a background (H, W, 3); one that finds no place is left out."""
-    owner = np.zeros(image.shape[:2], np.uint16)  # number of the object that shows, 0 for none
+    """A scene of objects on a background `(H, W, 3)`; objects without room are left out."""
+    owner = np.zeros(image.shape[:2], np.uint16)  # number of the visible object, 0 for none
     areas, category_ids = [], []
     attempts = 0
     while attempts < num_attempts or len(areas) < at_least:
@@ -79,18 +88,18 @@ def draw_pose(rng, category):
 
 
 def paste(image, colors, alpha, left, top):
-    """Blend an object into an image (H, W, 3) uint8 in place; what lies outside of it is cut off.
+    """Blend an object into an image `(H, W, 3)` uint8 in place, clipped to it.
 
     `colors` are (h, w, 3) uint8, `alpha` is (h, w) in [0, 1], `left` and `top` may be negative.
     """
-    window, part = overlap(image.shape, alpha.shape, left, top)
-    weight = alpha[part][..., None]
+    window, inside = overlap(image.shape, alpha.shape, left, top)
+    weight = alpha[inside][..., None]
     below = image[window].astype(np.float32)
-    image[window] = np.rint(below + weight * (colors[part] - below)).astype(np.uint8)
+    image[window] = np.rint(below + weight * (colors[inside] - below)).astype(np.uint8)
 
 
 def overlap(canvas, patch, left, top):
-    """Slices of a canvas (H, W) and of a patch (h, w) for where they overlap, empty if nowhere."""
+    """Slices of a canvas `(H, W)` and a patch `(h, w)` where they overlap, perhaps empty."""
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = max(min(left + patch[1], canvas[1]), x0), max(min(top + patch[0], canvas[0]), y0)
     inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
@@ -98,22 +107,22 @@ def overlap(canvas, patch, left, top):
 
 
 def _place(rng, image, owner, areas, colors, alpha):
-    """Pastes an object where enough of everything stays visible; False if no place was found."""
+    """Paste an object where enough of all objects stays visible; returns whether there is room."""
     solid = alpha > 0.5
     area = int(solid.sum())
     height, width = owner.shape
-    enough = [max(_MIN_VISIBLE * other, _MIN_AREA) for other in areas]
+    min_visible = [max(_MIN_VISIBLE * other_area, _MIN_AREA) for other_area in areas]
     for _ in range(_TRIES):
         left = int(rng.integers(width)) - alpha.shape[1] // 2
         top = int(rng.integers(height)) - alpha.shape[0] // 2
-        window, part = overlap(owner.shape, alpha.shape, left, top)
-        covered = solid[part]
+        window, inside = overlap(owner.shape, alpha.shape, left, top)
+        covered = solid[inside]
         if covered.sum() < max(_MIN_VISIBLE * area, _MIN_AREA):
             continue
         hidden = np.bincount(owner[window][covered], minlength=len(areas) + 1)[1:]
         if hidden.any():
             visible = np.bincount(owner.ravel(), minlength=len(areas) + 1)[1:] - hidden
-            if np.any(visible < enough):
+            if np.any(visible < min_visible):
                 continue
         paste(image, colors, alpha, left, top)
         areas.append(area)
@@ -123,7 +132,7 @@ def _place(rng, image, owner, areas, colors, alpha):
 
 
 def _shade(rng, image):
-    """Light that falls off across the image by at most a fifth."""
+    """Shade the image by a smooth gradient."""
     height, width = image.shape[:2]
     corners = rng.uniform(0.82, 1.06, (2, 2)).astype(np.float32)
     light = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""Writes the small world: scenes in LVIS v1's format, pictures in a folder for each class."""
+"""Files of the small world: scenes in LVIS v1's format, pictures in a folder for each class."""
 
 import contextlib
 import json
@@ -19,12 +19,12 @@ from .categories import CATEGORIES
 from .pictures import draw_picture
 from .scenes import SPLITS, draw_scene
 
-# what the configs read: number of scenes and seed
-_USUAL = dict(train=(4000, 1), val=(200, 2), test=(200, 20261122))
-# the last two of the drawn shapes and of the digits, which no scene of ovsam_mini_22k.py names
+# number of scenes and seed in the configs
+_DEFAULTS = dict(train=(4000, 1), val=(200, 2), test=(200, 20261122))
+# classes without labeled scenes in ovsam_mini_22k.py: the last two shapes and digits
 HELD_OUT = ('* hexagon', '* arrow', '* digit eight', '* digit nine')
-_SCENES_VERSION = 3  # raise it when the same seed draws something else
-_PICTURES_STREAM = 4  # keeps pictures apart from what else is drawn with the same seed
+_SCENES_VERSION = 3  # to raise when the drawings of a seed change
+_PICTURES_STREAM = 4  # of seeds, apart from those of scenes
 _JPEG_QUALITY = 92
 _NUM_NEGATIVES = 8
 
@@ -32,29 +32,28 @@ _NUM_NEGATIVES = 8
 def write_split(out, split, num_images=None, seed=None, progress=True, overwrite=False):
     """Write scenes as `out/{split}/*.jpg` and `out/annotations/mini_{split}.json`.
 
-    Scene i depends on seed, split and i only. A split that is there already, made by the same
-    call, is kept as it is. The annotation file, which is written last, has LVIS v1's fields. Masks
-    are COCO run lengths (compressed `counts` as text), not LVIS's polygons, since visible masks
-    have holes and pieces.
+    Scene i depends on seed, split and i only. An existing split of the same settings is kept. The
+    annotation file, which is written last, has LVIS v1's fields. Masks are compressed RLEs, not
+    LVIS's polygons, since visible masks have holes and pieces.
 
     Args:
-        out (str | os.PathLike): Where all splits are.
+        out (str | os.PathLike): Folder of all splits.
         split (str): One of `SPLITS`.
-        num_images (int, optional): Number of scenes; by default that of the configs.
-        seed (int, optional): Not negative; by default that of the configs.
+        num_images (int, optional): Number of scenes, by default of the configs.
+        seed (int, optional): By default of the configs.
         progress (bool): Whether to show a progress bar.
-        overwrite (bool): Whether to replace another split of this name.
+        overwrite (bool): Whether to replace a split of other settings.
 
     Returns:
         pathlib.Path: The annotation file.
 
     Raises:
         ValueError: If split, number or seed are out of range.
-        FileExistsError: If another split of this name is there and `overwrite` is false.
+        FileExistsError: If there is a split of other settings and `overwrite` is false.
     """
-    usual_number, usual_seed = _USUAL.get(split, (1, 0))
-    num_images = usual_number if num_images is None else num_images
-    seed = usual_seed if seed is None else seed
+    default_number, default_seed = _DEFAULTS.get(split, (1, 0))
+    num_images = default_number if num_images is None else num_images
+    seed = default_seed if seed is None else seed
     if split not in SPLITS or num_images < 1 or seed < 0:
         raise ValueError(
             f'expected a split of {", ".join(SPLITS)}, num_images of at least 1 and a seed of at '
@@ -80,22 +79,24 @@ def write_split(out, split, num_images=None, seed=None, progress=True, overwrite
         shutil.rmtree(images, ignore_errors=True)
         os.replace(draft, images)
         content = json.dumps(dict(content, info=info), separators=(',', ':'))
-        write_atomic(annotations, content)  # last: it says that the split is complete
+        write_atomic(annotations, content)  # last: it marks a complete split
     return annotations
 
 
 def write_pictures(out, num_images=2000, seed=7, size=128, progress=True):
     """Write pictures as `out/{name of the class}/{number}.jpg`, half of them of `HELD_OUT` shapes.
 
-    Picture i depends on the arguments and i only. Where the folder is already, nothing is done.
+    Picture i depends on the arguments and i only. An existing folder is kept.
     """
     out = Path(out)
     if out.is_dir():
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     flags = novel_flags([category.name for category in CATEGORIES], HELD_OUT)
-    pools = [[category for category, flag in zip(CATEGORIES, flags) if flag == wanted]
-             for wanted in (False, True)]  # fmt: skip
+    pools = [
+        [category for category, flag in zip(CATEGORIES, flags) if flag == held_out]
+        for held_out in (False, True)
+    ]
     with _draft(out.with_name(f'.{out.name}.tmp')) as draft:
         for index in tqdm(
             range(num_images), desc='drawing pictures', unit='picture', disable=not progress
@@ -109,14 +110,14 @@ def write_pictures(out, num_images=2000, seed=7, size=128, progress=True):
 
 
 def scene_rng(seed, split, index):
-    """The `numpy.random.Generator` of one scene of a split; numbers begin with 0."""
+    """The `numpy.random.Generator` of a scene of a split, with an index from 0."""
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
 
 @contextlib.contextmanager
 def _draft(folder):
-    """An empty folder that is gone at the end, unless it was renamed."""
-    shutil.rmtree(folder, ignore_errors=True)  # a killed run's
+    """An empty folder that is removed at the end, unless it was renamed."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed run
     folder.mkdir()
     try:
         yield folder
@@ -129,15 +130,17 @@ def _file_name(image_id):
 
 
 def _write_jpeg(path, image):
-    done, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not done:
+    success, data = cv2.imencode(
+        '.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
+    if not success:
         raise OSError(f'OpenCV could not encode {path.name} as JPEG')
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data.tobytes())
 
 
 def _write_scenes(folder, split, num_images, seed, progress):
-    """Draws and writes all images; returns the annotation file's lists."""
+    """Draw and write all images; returns the lists of the annotation file."""
     images, annotations = [], []
     for image_id in tqdm(
         range(1, num_images + 1), desc=f'drawing {split}', unit='scene', disable=not progress
@@ -174,9 +177,9 @@ def _write_scenes(folder, split, num_images, seed, progress):
                 zip(scene.category_ids, encoded), len(annotations) + 1
             )
         ]
-    instances = Counter(each['category_id'] for each in annotations)
-    pairs = {(each['image_id'], each['category_id']) for each in annotations}
-    in_images = Counter(category_id for _, category_id in pairs)
+    instance_counts = Counter(annotation['category_id'] for annotation in annotations)
+    pairs = {(annotation['image_id'], annotation['category_id']) for annotation in annotations}
+    image_counts = Counter(category_id for _, category_id in pairs)
     categories = [
         dict(
             id=category.id,
@@ -184,8 +187,8 @@ def _write_scenes(folder, split, num_images, seed, progress):
             synonyms=[category.name],
             synset=f'{category.name.replace(" ", "_")}.n.01',
             frequency=category.frequency,
-            image_count=in_images[category.id],
-            instance_count=instances[category.id],
+            image_count=image_counts[category.id],
+            instance_count=instance_counts[category.id],
             **{'def': f'a {category.name}'},
         )
         for category in CATEGORIES

@@ -89,8 +89,8 @@ def load_checkpoint_file(path, map_location='cpu'):
         return _load_safetensors(file, map_location)
     if is_torchscript(file):
         return {'state_dict': _to_device(read_torchscript(file), map_location)}
-    is_zip = zipfile.is_zipfile(file)  # since torch 1.6
     try:
+        is_zip = zipfile.is_zipfile(file)  # since torch 1.6
         if is_zip:
             check_sums(file)
         with forced_weights_only():

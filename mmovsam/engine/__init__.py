@@ -1,3 +1,3 @@
-"""What surrounds a training: hooks, exact resuming, and what the command lines share."""
+"""Around a training: hooks, exact resuming, several processes, command lines."""
 
 from . import fsdp, hooks, resume  # noqa: F401

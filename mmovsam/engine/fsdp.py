@@ -15,24 +15,24 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ..fileio import atomic_path
 
-_OPTIMIZER = ('state', 'param_groups')  # what an optimizer's own state has; a wrapper adds to it
+_OPTIMIZER = ('state', 'param_groups')  # keys of an optimizer's state; its wrapper adds others
 
 
 @STRATEGIES.register_module()
 class FullStateFSDPStrategy(FSDPStrategy):
-    """MMEngine's `FSDPStrategy`, with checkpoints that any number of processes goes on from.
+    """MMEngine's `FSDPStrategy`, with checkpoints for any number of processes.
 
-    Frozen parameters are not sharded. What MMEngine 0.10.7 lacks for PyTorch 2.13 is here: a device
-    without a GPU, the norm of all shards where gradients are clipped, the order of PyTorch's
-    arguments where the state of the optimizer is loaded, and checkpoints written whole.
+    Frozen parameters are not sharded. Adds what MMEngine 0.10.7 lacks for PyTorch 2.13: training
+    without a GPU, gradient clipping by the norm over all shards, PyTorch's argument order for
+    loading the optimizer's state, and atomic checkpoints.
 
     Args:
         model_wrapper: Config of `MMFullyShardedDataParallel`.
-        **kwargs: As for `FSDPStrategy`; not `state_dict_cfg`.
+        **kwargs: See `FSDPStrategy`; without `state_dict_cfg`.
     """
 
     def __init__(self, *, model_wrapper: dict | None = None, **kwargs) -> None:
-        on_gpu = torch.cuda.is_available()  # from a CPU to a CPU PyTorch would free what it moved
+        on_gpu = torch.cuda.is_available()  # offloading from CPU to CPU would free the tensors
         state_dict_cfg = dict(
             state_dict_type='FULL_STATE_DICT',
             state_dict_config=dict(type='FullStateDictConfig', offload_to_cpu=on_gpu),
@@ -52,27 +52,27 @@ class FullStateFSDPStrategy(FSDPStrategy):
         return super()._wrap_model(model.to(get_device()))
 
     def build_optim_wrapper(self, optim_wrapper, model=None):
-        """As `FSDPStrategy`, but gradients are clipped by the norm of all shards."""
-        built = super().build_optim_wrapper(optim_wrapper, model)
-        clips = isinstance(built, OptimWrapper) and built.clip_grad_kwargs
-        if clips and built.clip_func is torch.nn.utils.clip_grad_norm_:
-            built.clip_func = lambda _, **settings: model.clip_grad_norm_(**settings)
-        return built
+        """As `FSDPStrategy`, but gradients are clipped by the norm over all shards."""
+        wrapper = super().build_optim_wrapper(optim_wrapper, model)
+        clips = isinstance(wrapper, OptimWrapper) and wrapper.clip_grad_kwargs
+        if clips and wrapper.clip_func is torch.nn.utils.clip_grad_norm_:
+            wrapper.clip_func = lambda _, **settings: model.clip_grad_norm_(**settings)
+        return wrapper
 
     def save_checkpoint(self, filename: str, **kwargs) -> None:
-        """Write a checkpoint, whole or not at all; all processes take part."""
-        writing = atomic_path(filename) if is_main_process() else contextlib.nullcontext(filename)
-        with writing as path:
+        """Write a checkpoint atomically; all processes take part."""
+        context = atomic_path(filename) if is_main_process() else contextlib.nullcontext(filename)
+        with context as path:
             super().save_checkpoint(str(path), **kwargs)
 
     def optim_state_dict(self) -> dict:
-        """The optimizer's state by the names of parameters, and what its wrapper adds."""
+        """The optimizer's state by parameter names, and its wrapper's."""
         state = FullyShardedDataParallel.optim_state_dict(self.model, self.optim_wrapper.optimizer)
-        whole = self.optim_wrapper.state_dict()
-        return {**state, **{key: whole[key] for key in whole if key not in _OPTIMIZER}}
+        wrapper_state = self.optim_wrapper.state_dict()
+        return {**{k: v for k, v in wrapper_state.items() if k not in _OPTIMIZER}, **state}
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Divide what `optim_state_dict` made, in any number of processes, among these."""
+        """Load a state of `optim_state_dict`, from any number of processes."""
         if not all(isinstance(name, str) for name in state_dict['state']):
             raise ValueError(
                 'The checkpoint was not written by a sharded training, and the state of its '

@@ -1,4 +1,4 @@
-"""Work that several processes share."""
+"""Groups of processes."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def join_processes() -> None:
-    """Make the processes that `torchrun` started a group, on machines with GPUs or without.
+    """Create the process group of `torchrun`, with or without GPUs; without `torchrun` do nothing.
 
-    Each gets the GPU of its number on its machine. Without `torchrun` nothing happens.
+    Each process gets the GPU of its local rank.
     """
     if not torch.distributed.is_torchelastic_launched():
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    start_gloo(timeout=timedelta(days=7))  # for others to end their share
+    start_gloo(timeout=timedelta(days=7))  # others may take long
 
 
 def start_gloo(**settings) -> None:
-    """Make a process group that needs no GPU, and end it before the interpreter ends."""
+    """Create a process group that needs no GPU, and destroy it before the interpreter ends."""
     torch.distributed.init_process_group('gloo', **settings)
     atexit.register(_end_group)
 
 
 def _end_group() -> None:
-    """End the group and its threads: they would now and then abort a process that is ending."""
+    """Destroy the group; its threads could abort a process that is ending."""
     torch.distributed.destroy_process_group()
     gc.collect()  # a model in a cycle with its runner still holds the group
 
 
 def by_main_process(function: Callable[[], Any]) -> Any:
-    """What a function returns in the main process, or its error, in all processes, pickled."""
+    """Call a function in the main process and return its result, or raise its error, in all."""
     outcome: list = [None, None]
     if is_main_process():
         try:
@@ -68,9 +68,9 @@ def by_main_process(function: Callable[[], Any]) -> Any:
 
 
 class SharedCounter:
-    """A number that all processes of a group add to; without a group, this one alone does.
+    """A counter shared by all processes of a group, if there is one.
 
-    All of them make it, in the same order as others.
+    All processes create their counters in the same order.
     """
 
     def __init__(self) -> None:
@@ -80,13 +80,13 @@ class SharedCounter:
         self._store = torch.distributed.PrefixStore(name, store)
 
     def add(self, amount: int) -> int:
-        """The number after adding to it."""
+        """The number after the addition."""
         return self._store.add('value', amount)
 
 
 @contextlib.contextmanager
 def only_run(lock_file: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, which is made; the main process locks it for its group.
+    """Lock a folder, which is created, against other runs; the main process locks it for its group.
 
     Raises:
         ValueError: Another run has the lock.
@@ -111,10 +111,10 @@ def only_run(lock_file: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def ending_at_once() -> Iterator[None]:
-    """End this process at once if it fails among others.
+    """End this process at once if it fails in a group.
 
-    When another process is lost, what this one waits for fails with a `RuntimeError`. PyTorch would
-    wait for the lost one once more while the interpreter ends.
+    When another process is lost, communication raises a `RuntimeError`, and PyTorch would wait for
+    the lost process again while the interpreter ends.
     """
     try:
         yield
@@ -125,7 +125,7 @@ def ending_at_once() -> Iterator[None]:
 
 
 def end_at_once(reason: str) -> NoReturn:
-    """End this process, which other ones take part with, and those that load its data."""
+    """End this process of a group and its data loading workers."""
     rank, count = get_dist_info()
     print(
         f'{reason}\nerror: process {rank} of {count} cannot go on. If it is another one that was '
@@ -136,6 +136,6 @@ def end_at_once(reason: str) -> NoReturn:
     )
     try:
         for child in multiprocessing.active_children():
-            child.kill()  # one that waits to hand over a batch would wait for ever
-    finally:  # PyTorch raises an error when it hears that they have ended
+            child.kill()  # a worker that waits for its batch to be taken would wait for ever
+    finally:  # PyTorch raises an error when workers end
         os._exit(1)

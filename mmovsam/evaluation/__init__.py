@@ -1,4 +1,4 @@
-"""Masks, boxes and names against annotations, for base and novel classes."""
+"""Metrics of masks, boxes and names, for base and novel classes."""
 
 from .average_precision import OpenVocabCocoMetric, OpenVocabLVISMetric
 from .open_vocab_metric import OpenVocabMetric

@@ -1,4 +1,4 @@
-"""How well objects are cut out and named, one annotated object at a time."""
+"""Mask IoU and accuracy over annotated objects, for base and novel classes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..validation import require_choice
 
 
 def to_numpy(value) -> np.ndarray:
-    """A tensor, MMDetection's boxes, or numbers as an array."""
+    """A tensor, MMDetection's boxes or a sequence as an array."""
     value = getattr(value, 'tensor', value)
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def _mask(masks, i: int) -> np.ndarray:
-    """Mask `i` as (H, W) bool, of a tensor, an array, COCO RLEs, or MMDetection's mask classes."""
+    """Mask `i` `(H, W)` bool of a tensor, an array, COCO RLEs, or MMDetection's mask classes."""
     if not isinstance(masks, list | tuple):
         return masks_to_numpy(masks[i : i + 1])[0].astype(bool)
     mask = dict(masks[i])
@@ -33,7 +33,7 @@ def _mask(masks, i: int) -> np.ndarray:
 
 
 def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two masks (H, W) bool, from 0 to 1; 0 if both are empty."""
+    """Intersection over union of two masks `(H, W)` bool, 0 to 1; 0 if both are empty."""
     union = np.count_nonzero(first | second)
     return np.count_nonzero(first & second) / union if union else 0.0
 
@@ -44,17 +44,17 @@ class OpenVocabMetric(BaseMetric):
 
     The values are `IoU` (0 to 1) and the top-1 and top-5 accuracies `acc` and `acc5` (percent),
     each also as `_base` and `_novel` where the dataset's metainfo has `novel` (True, False, or None
-    for a class that is neither). A mean over no object is NaN. `acc5` is left out where predictions
+    for a class that is neither). A mean over no object is NaN. There is no `acc5` where predictions
     have no `topk_labels`.
 
     Args:
-        match: Which prediction belongs to which annotated object. `'order'`: prediction i to
-            object i, for prompts from annotations. `'iou'`: to each object the prediction with the
-            best box IoU of at least `iou_thr`, for prompts from a detector; an object without one
-            counts as IoU 0 and as wrongly named.
+        match: How predictions are matched to annotated objects. `'order'`: prediction i to object
+            i, for prompts from annotations. `'iou'`: to each object the prediction with the best
+            box IoU of at least `iou_thr`, for prompts from a detector; an object without one
+            counts as IoU 0 and as misclassified.
         iou_thr: Least box IoU of a match.
-        with_labels: False leaves the accuracies out, for a model that names nothing.
-        **kwargs: As for every MMEngine metric.
+        with_labels: Whether to report accuracies; False for a model without names.
+        **kwargs: See `BaseMetric`.
 
     Raises:
         ValueError: If `match` is unknown.
@@ -72,7 +72,7 @@ class OpenVocabMetric(BaseMetric):
         self.with_labels = with_labels
 
     def process(self, data_batch: dict | None, data_samples: Sequence[dict]) -> None:
-        """Scores the objects of some images.
+        """Score the objects of some images.
 
         Args:
             data_batch: Not used.
@@ -84,8 +84,8 @@ class OpenVocabMetric(BaseMetric):
             ValueError: If an image has no annotations loaded, or, matching by order, another
                 number of predictions than of annotated objects.
         """
-        # One entry an image, also for one without objects: MMEngine sorts and truncates what it
-        # gathers from several processes by the number of images.
+        # one entry per image, also without objects: MMEngine sorts and truncates the results of
+        # several processes by the number of images
         self.results.extend(self._score_image(data_sample) for data_sample in data_samples)
 
     def _score_image(self, data_sample: dict) -> list[tuple[int, float, bool, bool | None]]:
@@ -103,7 +103,7 @@ class OpenVocabMetric(BaseMetric):
             if j is not None:
                 iou = self._iou(gt['masks'], i, pred['masks'], j, name)
                 top1 = self.with_labels and label == int(pred['labels'][j])
-                top5 = None  # not said
+                top5 = None
                 if self.with_labels and 'topk_labels' in pred:
                     top5 = label in to_numpy(pred['topk_labels'][j])[:5].tolist()
             scores.append((label, iou, top1, top5))
@@ -135,10 +135,10 @@ class OpenVocabMetric(BaseMetric):
         return mask_iou(first, second)
 
     def compute_metrics(self, results: list[list[tuple]]) -> dict[str, float]:
-        """The means over all objects by name, without prefix; a table of them goes to the log.
+        """Means over objects by name, without prefix; they are also logged as a table.
 
         Args:
-            results: For each image its objects' `(label, iou, top-1, top-5)`.
+            results: For each image its objects' `(label, iou, top1, top5)`.
         """
         objects = [scores for image in results for scores in image]
         labels = np.array([label for label, *_ in objects], dtype=int)
@@ -149,16 +149,16 @@ class OpenVocabMetric(BaseMetric):
                 values['acc5'] = np.array([100.0 * top5 for *_, top5 in objects])
         groups = self._groups(labels)
         metrics = {
-            key + suffix: float(each[chosen].mean()) if chosen.any() else float('nan')
-            for key, each in values.items()
-            for suffix, chosen in groups.items()
+            key + suffix: float(scores[mask].mean()) if mask.any() else float('nan')
+            for key, scores in values.items()
+            for suffix, mask in groups.items()
         }
         rows = {
             suffix[1:] or 'all': [
-                str(chosen.sum()),
+                str(mask.sum()),
                 *(f'{metrics[key + suffix]:.{3 if key == "IoU" else 1}f}' for key in values),
             ]
-            for suffix, chosen in groups.items()
+            for suffix, mask in groups.items()
         }
         log_table(['objects', *values], rows)
         return metrics

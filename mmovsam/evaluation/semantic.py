@@ -1,4 +1,4 @@
-"""Semantic segmentation: maps of classes against annotated ones."""
+"""Metrics of semantic segmentation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ def semantic_scores(
     """The scores of MMDetection's `SemSegMetric`.
 
     Args:
-        maps: For each image predicted and annotated classes, `(H, W)` whole numbers from 0. Where
-            the annotation is -1 nothing counts; a prediction of -1 is wrong.
+        maps: Predicted and annotated class indices `(H, W)` of each image. Pixels annotated as -1
+            are ignored; a prediction of -1 is wrong.
         num_classes: K.
 
     Returns:
-        In percent: `IoU` and `Acc`, `(K,)`, intersection over union and accuracy of each class in
-        all images, NaN for one that is not there; `mIoU` and `mAcc`, their means; `aAcc`, the
-        accuracy over all pixels.
+        In percent: `IoU` and `Acc`, `(K,)`, over all images, NaN for classes that do not occur;
+        their means `mIoU` and `mAcc`; and `aAcc`, the accuracy over all pixels.
     """
     metric = SemSegMetric()
     metric.dataset_meta = dict(classes=range(num_classes))
@@ -34,12 +33,12 @@ def semantic_scores(
             gt_sem_seg=dict(sem_seg=torch.from_numpy(annotated)),
         )
         metric.process({}, [sample])
-    of_classes = metric.get_return_metrics(metric.results)
-    scores = {key: 100 * of_classes[key].astype(float) for key in ('IoU', 'Acc')}
+    per_class = metric.get_return_metrics(metric.results)
+    scores = {key: 100 * per_class[key].astype(float) for key in ('IoU', 'Acc')}
     scores.update({f'm{key}': float(np.nanmean(values)) for key, values in scores.items()})
-    # MMDetection's own aAcc is that of each class once more
-    right, pixels = (
-        sum(float(each[key].sum()) for each in metric.results)
+    # MMDetection's aAcc repeats the accuracy of each class
+    correct, pixels = (
+        sum(float(areas[key].sum()) for areas in metric.results)
         for key in ('area_intersect', 'area_label')
     )
-    return dict(scores, aAcc=100 * right / max(pixels, 1))
+    return dict(scores, aAcc=100 * correct / max(pixels, 1))

@@ -1,4 +1,4 @@
-"""OVSAM for programs without PyTorch: ONNX files, checked against PyTorch in onnxruntime."""
+"""Export to ONNX, checked against PyTorch in onnxruntime."""
 
 from .checking import Comparison, compare
 from .onnx_files import export_onnx

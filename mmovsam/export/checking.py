@@ -1,4 +1,4 @@
-"""Whether exported files say what PyTorch says."""
+"""Comparison of an export with PyTorch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..vocabulary import TextClassifier
 from .onnx_model import ONNXModel
 from .vocabulary import VocabularyArrays
 
-THRESHOLDS = (-1.0, 0.0, 1.0)  # of logits: where masks end, and what stability counts
-# how many prompts, how many points each has, whether they have boxes too
+THRESHOLDS = (-1.0, 0.0, 1.0)  # of logits, for masks and their stability
+# number of prompts, number of points of each, whether they have boxes
 PROMPT_SIZES = (
     (1, 0, True),
     (1, 1, False),
@@ -30,11 +30,11 @@ PROMPT_SIZES = (
 
 @dataclass
 class Comparison:
-    """What exported files say against PyTorch: the largest differences of each output.
+    """The largest differences between the outputs of an export and PyTorch, by name.
 
-    They are relative to the largest value that an output has, or to 1 if that is larger. Of the
-    `prompts`, `borderline` have a mask with a logit so near a threshold that the two differ. It may
-    move the box of the region, so quality and names of these are not compared.
+    They are relative to the largest absolute value of the output, or to 1 if that is larger. Of the
+    `prompts`, `borderline` have a mask that differs at a threshold of the logits. As that may move
+    the region's box, their quality and names are not compared.
     """
 
     differences: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -42,15 +42,15 @@ class Comparison:
     borderline: int = 0
 
     def add(self, name: str, got: np.ndarray, expected: np.ndarray) -> None:
-        """Take in another pair of outputs; shapes that differ or no numbers are a `ValueError`."""
+        """Add a pair of outputs; raises a `ValueError` for different shapes or NaN."""
         if got.shape != expected.shape or not np.isfinite(got).all():
             raise ValueError(
                 f'The exported {name} has shape {got.shape} and PyTorch {expected.shape}, or it '
                 'holds NaN or infinity: this model cannot be exported.'
             )
         if expected.size:
-            largest = max(1.0, float(np.abs(expected).max()))
-            difference = float(np.abs(got - expected).max()) / largest
+            scale = max(1.0, float(np.abs(expected).max()))
+            difference = float(np.abs(got - expected).max()) / scale
             self.differences[name] = max(self.differences[name], difference)
 
     def __str__(self) -> str:
@@ -61,16 +61,16 @@ class Comparison:
 
     @property
     def largest(self) -> float:
-        """Of all differences."""
+        """The largest of all differences."""
         return max(self.differences.values())
 
     def require(self, tolerance: float = 1e-4) -> None:
-        """Raise a `ValueError` if a difference is larger, or nearly nothing could be compared."""
-        wrong = [f'{k} by {v:.2g}' for k, v in self.differences.items() if v > tolerance]
-        if wrong:
+        """Raise a `ValueError` if a difference is larger, or most masks could not be compared."""
+        deviations = [f'{k} by {v:.2g}' for k, v in self.differences.items() if v > tolerance]
+        if deviations:
             raise ValueError(
                 f'What was exported differs from PyTorch by more than {tolerance}: '
-                f'{", ".join(wrong)}. This model cannot be exported.'
+                f'{", ".join(deviations)}. This model cannot be exported.'
             )
         if 2 * self.borderline > self.prompts:
             raise ValueError(
@@ -81,13 +81,13 @@ class Comparison:
 
 @torch.no_grad()
 def compare(model: OVSAM, exported: ONNXModel, seed: int = 0) -> Comparison:
-    """Compare an export with its model, for several numbers of prompts, points and names.
+    """Compare an export with its model in eval mode, for several numbers of prompts and names.
 
-    The model is in eval mode; both keep their own vocabulary.
+    Both keep their vocabulary.
     """
     random = torch.Generator().manual_seed(seed)
     size = model.input_size
-    # blobs rather than noise, so that there is something to cut out
+    # blobs rather than noise, so that there is something to segment
     image = torch.randn(1, 3, 8, 8, generator=random)
     image = F.interpolate(image, (size, size), mode='bicubic') * 1.5
     img_shape = (size, size * 3 // 4)
@@ -98,9 +98,9 @@ def compare(model: OVSAM, exported: ONNXModel, seed: int = 0) -> Comparison:
     region_maps = expected.region_maps
     if model.recognizes:
         region_maps = region_maps[: model.head.roi_extractor.num_inputs]
-    parts = (expected.embedding, expected.stage4, *region_maps, *expected.high_res_maps)
-    for (name, got), part in zip(features.items(), parts):
-        comparison.add(name, got, part.numpy())
+    arrays = (expected.embedding, expected.stage4, *region_maps, *expected.high_res_maps)
+    for (name, got), array in zip(features.items(), arrays):
+        comparison.add(name, got, array.numpy())
     for index, sizes in enumerate(PROMPT_SIZES):
         prompts = random_prompts(*sizes, img_shape, random)
         width = model.head.embed_dim if model.recognizes else None
@@ -119,10 +119,10 @@ def compare_prompts(
     img_shape: tuple[int, int],
     names: TextClassifier | None,
 ) -> None:
-    """Add what both sides make of prompts of one image, each from its own features.
+    """Add the outputs of both models for prompts of one image, each from its own features.
 
-    Prompts are in pixels of the network's input, `img_shape` `(H, W)` is the image's inside of it,
-    and `names` the vocabulary; None for a model without names.
+    Prompts are in pixels of the network's input, `img_shape` is the `(H, W)` of the image in it;
+    `names` is the vocabulary, None for a model without names.
     """
     classifier = None if names is None else model.classifier.with_vocabulary(names)
     outputs = model.recognize(expected_features, prompts, classifier=classifier)
@@ -140,18 +140,18 @@ def compare_prompts(
     finally:
         exported.vocabulary = vocabulary
     comparison.add('low_res_logits', got[0], expected[0])
-    sides = [[logits > at for at in THRESHOLDS] for logits in (got[0], expected[0])]
-    same = np.equal(*sides).all(axis=(0, 2, 3, 4))
+    masks = [[logits > level for level in THRESHOLDS] for logits in (got[0], expected[0])]
+    same = np.equal(*masks).all(axis=(0, 2, 3, 4))
     comparison.prompts += len(same)
     comparison.borderline += int((~same).sum())
-    for name, one, other in zip(exported.settings['decoder']['outputs'][1:], got[1:], expected[1:]):
-        comparison.add(name, one[same], other[same])
+    for name, *pair in zip(exported.settings['decoder']['outputs'][1:], got[1:], expected[1:]):
+        comparison.add(name, *(output[same] for output in pair))
 
 
 def random_prompts(
     num: int, num_points: int, boxed: bool, img_shape: tuple[int, int], random: torch.Generator
 ) -> Prompts:
-    """Prompts anywhere in an image `(H, W)`, each with so many points, and a box or not."""
+    """Random prompts in an image `(H, W)`, with `num_points` points each, and perhaps a box."""
     size = torch.tensor([img_shape[1], img_shape[0]], dtype=torch.float32)
     fields = {}
     if boxed:
@@ -164,7 +164,7 @@ def random_prompts(
 
 
 def random_classifier(width: int, index: int, random: torch.Generator) -> TextClassifier:
-    """A vocabulary of random embeddings: the first of a single name, others larger and split."""
+    """A random vocabulary: a single name at index 0, then more, every other one with a split."""
     counts = tuple(1 + i % (index + 1) for i in range(1 + 5 * index))
     embeddings = F.normalize(torch.randn(sum(counts), width, generator=random), dim=-1)
     novel = tuple((True, False, None)[i % 3] for i in range(len(counts))) if index % 2 else None

@@ -1,4 +1,4 @@
-"""The two halves of an OVSAM as modules of tensors alone, in the form that ONNX takes."""
+"""Encoder and decoder of an OVSAM as modules of tensors, for ONNX."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..models.detectors.region_crops import RegionCrops, encode_crops, look_agai
 from ..models.heads.open_vocab_classifier import EXCLUDED, fuse_opinions
 from ..models.heads.window_decoder import WindowPrompts
 
-FINE_MAPS = 3  # high-resolution maps of an image, where there are any
-PIXELS = 'pixels'  # the image itself, for a decoder that looks at crops of it
+FINE_MAPS = 3  # number of high-resolution maps, where there are any
+PIXELS = 'pixels'  # the image, for a decoder with crops of it
 
 
 class EncoderGraph(nn.Module):
-    """From an image to all that its prompts need."""
+    """From an image to the features for its prompts."""
 
     inputs = ('image',)
 
@@ -36,9 +36,9 @@ class EncoderGraph(nn.Module):
             self.outputs += (PIXELS,)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The parts of `ImageFeatures` that are read, in the order of `outputs`.
+        """The features of an image `(1, 3, S, S)` RGB, normalized and padded.
 
-        The image is `(1, 3, S, S)` RGB, normalized and padded.
+        They are the fields of `ImageFeatures` that the decoder reads, in the order of `outputs`.
         """
         features = self.model.extract_feat(image)
         if not self.model.recognizes:
@@ -49,12 +49,11 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """From prompts to masks and names, with any number of prompts, of points and of names.
+    """From prompts to masks and names, with dynamic numbers of prompts, points and names.
 
-    It equals `OVSAM.recognize` for one mask a prompt, but a number of prompts never becomes a
-    Python number: that would fix it in the graph. A `WindowDecoder` looks at the windows that
-    points alone have in every case, for a graph cannot tell whether a prompt has a box. `features`
-    are the names of the outputs of the model's `EncoderGraph`.
+    Computes `OVSAM.recognize` with one mask per prompt, without sizes as Python numbers, which the
+    graph would fix. A `WindowDecoder` always computes the windows of points, as the graph does not
+    branch on prompts with boxes. `features` are the names of the outputs of the `EncoderGraph`.
     """
 
     def __init__(self, model: OVSAM, features: tuple[str, ...]) -> None:
@@ -82,18 +81,18 @@ class DecoderGraph(nn.Module):
         """Segment and name N prompts of one image.
 
         Args:
-            features: Of `EncoderGraph`.
+            features: Outputs of `EncoderGraph`.
             point_coords: `(N, P, 2)` xy in pixels of the network's input.
             point_labels: `(N, P)`, 1 foreground, 0 background, 2 and 3 the upper left and lower
-                right corner of a box, -1 padding, which has to follow points without a box.
-            img_shape: `(2,)`, height and width of the image inside of the network's input.
-            *vocabulary: `(M, D)` normalized embeddings of all names; `(K, S)`, which of them name
-                each class; `(K,)`, 1 for a novel class, 0 for a base class, -1 for one that is
-                neither. None for a model without names.
+                right corner of a box, -1 padding, which must follow points without a box.
+            img_shape: `(2,)`, height and width of the image in the network's input.
+            *vocabulary: `(M, D)` normalized embeddings of all names; `(K, S)`, rows of the names
+                of each class; `(K,)`, 1 for a novel class, 0 for a base class, -1 for neither.
+                Nothing for a model without names.
 
         Returns:
-            Low-resolution logits `(N, 1, h, w)`; quality `(N,)` of the masks, the decoder's own
-            opinion or their stability; and probabilities `(N, K)` of the classes.
+            Low-resolution logits `(N, 1, h, w)`; quality `(N,)` of the masks, predicted or by
+            their stability; and probabilities `(N, K)` of the classes.
         """
         image = self._image(features)
         bboxes, has_bbox = given_bboxes(point_coords, point_labels)
@@ -116,8 +115,8 @@ class DecoderGraph(nn.Module):
         if self.model.region_crop:
             crops = encode_crops(self.model, image.inputs, prompted)
             if self.model.crop_decoder is not None:
-                about = WindowPrompts(prompted, has_bbox, point_coords, point_labels, logits)
-                logits = look_again(self.model, crops, about)
+                prompts = WindowPrompts(prompted, has_bbox, point_coords, point_labels, logits)
+                logits = look_again(self.model, crops, prompts)
         regions = dict(mask=regions, prompt=prompted)
         regions = [regions[self.model.test_cfg[key]] for key in ('head_region', 'clip_region')]
         named = self._name(image, crops, logits, tokens, *regions, *vocabulary)
@@ -172,9 +171,9 @@ class DecoderGraph(nn.Module):
     def _stability_scores(self, logits: Tensor, img_shape: Tensor) -> Tensor:
         stride = self.model.input_size // logits.shape[-1]
         height, width = (img_shape + stride - 1) // stride
-        places = torch.arange(logits.shape[-1])
-        inside = (places[:, None] < height) & (places < width)
-        inner, outer = (((logits > at) & inside).flatten(1).sum(1) for at in (1, -1))
+        positions = torch.arange(logits.shape[-1])
+        inside = (positions[:, None] < height) & (positions < width)
+        inner, outer = (((logits > level) & inside).flatten(1).sum(1) for level in (1, -1))
         return inner.float() / outer.clamp(min=1)
 
     def _name(
@@ -197,22 +196,22 @@ class DecoderGraph(nn.Module):
             best = cosines.reshape(-1, *name_index.shape).amax(-1)
             return classifier.logit_scale * torch.cat((best, torch.zeros_like(best[:, :1])), dim=1)
 
-        about = head_bboxes, clip_bboxes, label_tokens, logits
-        of_head, of_clip = map(scaled, self.model.embed_views(image, crops, *about))
-        on_map = F.interpolate(
-            logits, image.stage4.shape[-2:], mode='bilinear', align_corners=False
+        embeddings = self.model.embed_views(
+            image, crops, head_bboxes, clip_bboxes, label_tokens, logits
         )
-        visible = (on_map > 0).flatten(1).any(1)
+        head_logits, clip_logits = map(scaled, embeddings)
+        masks = F.interpolate(logits, image.stage4.shape[-2:], mode='bilinear', align_corners=False)
+        visible = (masks > 0).flatten(1).any(1)
         novel = torch.cat((novel, novel.new_zeros(1)))  # the background
         alpha = torch.where(novel == 1, classifier.novel_alpha, classifier.base_alpha)
-        fused = fuse_opinions(of_head, of_clip, visible, alpha)
+        fused = fuse_opinions(head_logits, clip_logits, visible, alpha)
         return fused.masked_fill(novel == -1, EXCLUDED).softmax(-1)[:, :-1]
 
 
 def given_bboxes(coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes `(N, 4)` xyxy among the points of prompts, zeros without one; and which have one.
+    """Boxes `(N, 4)` xyxy of prompts, zeros without one, and which prompts `(N,)` have one.
 
-    A box is two points of the labels 2 and 3.
+    A box is two points with the labels 2 and 3.
     """
-    corners = [(coords * (labels == kind)[..., None]).sum(1) for kind in (2, 3)]
+    corners = [(coords * (labels == label)[..., None]).sum(1) for label in (2, 3)]
     return torch.cat(corners, dim=1), (labels == 2).any(1)

@@ -1,4 +1,4 @@
-"""From an OVSAM to a folder of ONNX files with all that a program without PyTorch needs."""
+"""Export of an OVSAM to a folder of ONNX files."""
 
 from __future__ import annotations
 
@@ -42,30 +42,29 @@ def export_onnx(
 
     Args:
         model: In float32; its weights go into the files.
-        folder: Where they go; it is made if it is missing. They take the place of an earlier
-            export there; other files stay.
-        classifier: The vocabulary that goes with them; None for a model without names.
-        int8: Whether files with weights of eight bits are written as well.
+        folder: Created if it does not exist. An earlier export in it is replaced; other files stay.
+        classifier: The vocabulary of the export; None for a model without names.
+        int8: Whether to write files with int8 weights, too.
 
     Returns:
-        What the files in float32 say in onnxruntime, against PyTorch.
+        The float32 files in onnxruntime compared with PyTorch.
 
     Raises:
-        ImportError: A package that exporting needs is not installed.
-        ValueError: Something of the model cannot be exported, or the files say something else
-            than the model; the message says what. Then nothing is written.
+        ImportError: A required package is not installed.
+        ValueError: The model cannot be exported, or the outputs of the files differ from its own;
+            then nothing is written.
     """
     _require_packages()
     check_exportable(model, classifier)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     was_training, device = model.training, next(model.parameters()).device
-    for leftover in folder.glob('.export.*.tmp'):  # of one that was killed
+    for leftover in folder.glob('.export.*.tmp'):  # of killed exports
         shutil.rmtree(leftover, ignore_errors=True)
-    making = tempfile.TemporaryDirectory(
+    temporary_folder = tempfile.TemporaryDirectory(
         prefix='.export.', suffix='.tmp', dir=folder, ignore_cleanup_errors=True
     )
-    with errors_naming(folder), making as temporary:
+    with errors_naming(folder), temporary_folder as temporary:
         temporary = Path(temporary)
         try:
             settings = _write_graphs(model.eval().to('cpu'), temporary)
@@ -97,11 +96,11 @@ def _require_packages() -> None:
 
 
 def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
-    """Raise a `ValueError` that says what of a model, or of its vocabulary, cannot be exported."""
+    """Raise a `ValueError` if a model or its vocabulary cannot be exported."""
     dtypes = {parameter.dtype for parameter in model.parameters()}
     if dtypes != {torch.float32}:
-        found = ', '.join(sorted(map(str, dtypes)))
-        raise ValueError(f'Weights are exported in float32, these are {found}: model.float().')
+        names = ', '.join(sorted(map(str, dtypes)))
+        raise ValueError(f'Weights are exported in float32, these are {names}: model.float().')
     if model.encoder_dtype not in (None, torch.float32):
         raise ValueError(
             f'The model was prepared to encode in {model.encoder_dtype}: export it in float32.'
@@ -133,7 +132,7 @@ def check_exportable(model: OVSAM, classifier: TextClassifier | None) -> None:
 
 
 def _write_graphs(model: OVSAM, folder: Path) -> dict:
-    """Write encoder and decoder; returns what `model.json` says of them."""
+    """Write encoder and decoder; returns the settings of `model.json`."""
     encoder = EncoderGraph(model).eval()
     image = torch.zeros(1, 3, model.input_size, model.input_size)
     with torch.no_grad():
@@ -141,7 +140,7 @@ def _write_graphs(model: OVSAM, folder: Path) -> dict:
     _write(encoder, (image,), None, folder / FILES['encoder'])
 
     decoder = DecoderGraph(model, encoder.outputs).eval()
-    # no size is 1: that would be taken for one which is always 1
+    # no dynamic size is 1, which would be exported as a constant
     prompts = torch.zeros(3, 5, 2), torch.zeros(3, 5).long(), torch.tensor([8, 8])
     points = {0: 'num_prompts', 1: 'num_points'}
     shapes = [({},) * len(features), points, points, {}]
@@ -157,7 +156,7 @@ def _write_graphs(model: OVSAM, folder: Path) -> dict:
 
 def _write(graph: nn.Module, inputs: tuple, dynamic_shapes: Sequence | None, path: Path) -> None:
     with warnings.catch_warnings():
-        # of axes that have the same name, as they shall, and of PyTorch's own code
+        # of axes with the same name, which is intended, and of PyTorch's own code
         warnings.simplefilter('ignore')
         try:
             program = torch.onnx.export(
@@ -176,7 +175,7 @@ def _write(graph: nn.Module, inputs: tuple, dynamic_shapes: Sequence | None, pat
                 f'PyTorch cannot express the {path.stem} of this model in ONNX (opset {OPSET}): '
                 f'{type(cause).__name__}: {cause}'
             ) from error
-    program.save(path)  # beyond 2 GB, which ends a file of ONNX, weights go into one beside it
+    program.save(path)  # ONNX files end at 2 GB: larger weights go into a file beside it
 
 
 def _settings(model: OVSAM, encoder: EncoderGraph, decoder: DecoderGraph) -> dict:
@@ -206,20 +205,20 @@ def _write_settings(folder: Path, settings: dict) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Put files into their place, the settings last: while they are missing, there is no export."""
+    """Replace an export by another, whose settings come last: without them there is no export."""
     new = sorted(source.iterdir(), key=lambda path: path.name == SETTINGS)
     patterns = (SETTINGS, '*coder*.onnx', '*coder*.onnx.data', VOCABULARY)
     old = [path for pattern in patterns for path in target.glob(pattern)]
-    aside = source / 'old'
-    aside.mkdir()
-    moves = [(path, aside / path.name) for path in old]
+    backup = source / 'old'
+    backup.mkdir()
+    moves = [(path, backup / path.name) for path in old]
     moves += [(path, target / path.name) for path in new]
     done = []
     try:
         for move in moves:
             os.replace(*move)
             done.append(move)
-    except BaseException:  # the earlier export stays
+    except BaseException:  # restore the earlier export
         for before, after in reversed(done):
             os.replace(after, before)
         raise

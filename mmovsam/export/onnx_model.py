@@ -15,29 +15,29 @@ from .vocabulary import VocabularyArrays
 FORMAT = 'mmovsam ONNX, version 1'
 SETTINGS = 'model.json'
 PROVIDERS = ('CPUExecutionProvider',)
-BOX_CORNERS, PADDING = (2, 3), -1  # labels of points besides 1 (foreground), 0 (background)
+BOX_CORNERS, PADDING = (2, 3), -1  # labels of points beside 1 (foreground) and 0 (background)
 
 
 class ONNXModel:
-    """Encoder and decoder of an export.
+    """Encoder and decoder of an export in onnxruntime.
 
     Args:
-        path: Its folder, or `model.json` in it.
+        path: The folder of the export, or `model.json` in it.
         precision: `'float32'` or `'int8'`, of the weights.
-        num_threads: For each operation; 0 for as many as there are cores.
-        providers: What computes, the preferred first, by onnxruntime's names: such as
+        num_threads: Threads of each operation; 0 for all cores.
+        providers: Execution providers of onnxruntime, the preferred first, such as
             `('CUDAExecutionProvider', 'CPUExecutionProvider')` with the package onnxruntime-gpu.
 
     Attributes:
-        settings: What `model.json` says.
-        vocabulary: What the export came with; None for a model without names. Set another one
-            any time: images stay encoded.
+        settings: The content of `model.json`.
+        vocabulary: By default that of the export; None for a model without names. It can be
+            replaced at any time, and encoded images stay valid.
 
     Raises:
         ImportError: onnxruntime is not installed.
-        FileNotFoundError: There is no such export.
-        ValueError: It is something else, has no weights in this precision, or onnxruntime has no
-            such provider.
+        FileNotFoundError: The export does not exist.
+        ValueError: The export is malformed or has no weights in this precision, or onnxruntime
+            lacks a provider.
     """
 
     def __init__(
@@ -64,30 +64,30 @@ class ONNXModel:
             self.vocabulary = VocabularyArrays.load(folder / self.settings['vocabulary'])
 
     def encode(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Encode an image `(1, 3, S, S)` float32, normalized and padded, once for all prompts."""
+        """Encode an image `(1, 3, S, S)` float32, normalized and padded."""
         outputs = self.encoder.run(None, dict(image=image))
         return dict(zip(self.settings['encoder']['outputs'], outputs))
 
     def decode(
         self, features: dict[str, np.ndarray], prompts: Prompts, img_shape: tuple[int, int]
     ) -> tuple[np.ndarray, ...]:
-        """Segment and name N prompts, in pixels of the network's input, of one image.
+        """Segment and name N prompts, boxes and points in pixels of the network's input.
 
-        The image is `(H, W)` inside of the input. The decoder's outputs are logits `(N, 1, h, w)`,
-        quality `(N,)` and, with names, probabilities `(N, K)`. Masks are no prompts here.
+        `img_shape` is the `(H, W)` of the image in the input. Returns logits `(N, 1, h, w)`,
+        quality `(N,)` and, for a model with names, probabilities `(N, K)`.
         """
         shared = dict(features, img_shape=np.array(img_shape[:2], np.int64))
         if self.vocabulary is not None:
             shared.update(self.vocabulary.inputs)
-        places, parts = [], []
+        indices, outputs = [], []
         for index, points in point_groups(prompts):
-            places.append(index)
-            parts.append(self.decoder.run(None, dict(shared, **points)))
-        if not parts:
+            indices.append(index)
+            outputs.append(self.decoder.run(None, dict(shared, **points)))
+        if not outputs:
             points = _points(np.zeros((0, 1, 2)), np.zeros((0, 1)))
             return tuple(self.decoder.run(None, dict(shared, **points)))
-        back = np.argsort(np.concatenate(places))
-        return tuple(np.concatenate(part)[back] for part in zip(*parts))
+        order = np.argsort(np.concatenate(indices))
+        return tuple(np.concatenate(output)[order] for output in zip(*outputs))
 
 
 def _read_settings(path: Path) -> dict:
@@ -107,16 +107,16 @@ def _read_settings(path: Path) -> dict:
 
 
 def _is_complete(settings: dict) -> bool:
-    """Whether the files are named, each one of the folder, and the graphs' inputs and outputs."""
+    """Whether settings have plain file names, and the graphs' inputs and outputs."""
     parts, files = ('encoder', 'decoder'), settings.get('files')
-    if not isinstance(files, dict) or not all(isinstance(each, dict) for each in files.values()):
+    if not isinstance(files, dict) or not all(isinstance(group, dict) for group in files.values()):
         return False
-    names = [each.get(part) for each in files.values() for part in parts]
+    names = [group.get(part) for group in files.values() for part in parts]
     names.append(settings.get('vocabulary', 'none'))
     graphs = [settings.get(part) for part in parts]
     if not all(isinstance(graph, dict) and {'inputs', 'outputs'} <= {*graph} for graph in graphs):
         return False
-    # with a longer name a system does not even say that there is no such file
+    # opening longer names fails with another error than a missing file
     return all(
         isinstance(name, str)
         and 0 < len(name.encode(errors='replace')) < 256
@@ -130,11 +130,12 @@ def _session(path: Path, num_threads: int, providers: Sequence[str]):
         import onnxruntime
     except ImportError as error:
         raise ImportError(f"This needs: pip install 'mmovsam[export]' ({error})") from None
-    there = onnxruntime.get_available_providers()
-    missing = [name for name in providers if name not in there]
+    available = onnxruntime.get_available_providers()
+    missing = [name for name in providers if name not in available]
     if missing:
         raise ValueError(
-            f'onnxruntime has no {", ".join(missing)}: it has {", ".join(there)} (onnxruntime-gpu?)'
+            f'onnxruntime has no {", ".join(missing)}: it has {", ".join(available)} '
+            '(onnxruntime-gpu?)'
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
@@ -142,7 +143,7 @@ def _session(path: Path, num_threads: int, providers: Sequence[str]):
         raise FileNotFoundError(f'The export lacks {path}. Write it with tools/export.py.')
     try:
         return onnxruntime.InferenceSession(path, options, providers=list(providers))
-    except Exception as error:  # of classes that onnxruntime has for each of its codes
+    except Exception as error:  # onnxruntime has a class for each of its error codes
         reason = ' '.join(str(error).split())[:200]
         raise ValueError(
             f'{path} is no graph for onnxruntime ({reason}). Write it again.'
@@ -150,10 +151,10 @@ def _session(path: Path, num_threads: int, providers: Sequence[str]):
 
 
 def point_groups(prompts: Prompts) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Prompts as the exported decoder takes them: those of one call have equally many points.
+    """Inputs of the exported decoder, in groups of prompts with the same number of points.
 
-    A box is two points after the others; points without one are followed by padding. Yields which
-    prompts `(n,)`, and their `point_coords` `(n, P, 2)` and `point_labels` `(n, P)`.
+    A box is two points after the others; without a box, a point of padding follows. Yields indices
+    of prompts `(n,)`, and their `point_coords` `(n, P, 2)` and `point_labels` `(n, P)`.
     """
     for index, group in prompts.groups():
         if group.mask_input is not None:

@@ -1,4 +1,4 @@
-"""An export as a detector, so that MMDetection's tools measure what it says."""
+"""An export as a detector of MMDetection, so that its tools can test it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from .vocabulary import VocabularyArrays
 
 
 class ONNXFeatures(list):
-    """What the exported encoder makes of each image of a batch: its outputs by name."""
+    """The exported encoder's outputs by name, for each image of a batch."""
 
     def image(self, index: int) -> dict[str, np.ndarray]:
-        """Those of one image."""
+        """The outputs of one image."""
         return self[index]
 
 
 @MODELS.register_module()
 class ONNXOVSAM(PromptedDetector):
-    """An exported OVSAM in onnxruntime, prompted and measured like any other.
+    """An exported OVSAM in onnxruntime.
 
     Args:
         init_cfg: `dict(type='Pretrained', checkpoint='<folder>/model.json')`, the export.
-        precision: As for `ONNXModel`, as are `num_threads` and `providers`.
-        prompter: Where prompts come from in `predict`.
+        precision: See `ONNXModel`, as for `num_threads` and `providers`.
+        prompter: Source of the prompts in `predict`.
         test_cfg: See `OVSAM`; regions are always those of the masks.
-        data_preprocessor: As the model that was exported has it.
+        data_preprocessor: That of the exported model.
     """
 
     def __init__(
@@ -48,16 +48,15 @@ class ONNXOVSAM(PromptedDetector):
         data_preprocessor: dict | None = None,
     ) -> None:
         exported = ONNXModel(init_cfg['checkpoint'], precision, num_threads, providers)
-        classifier = None
-        if exported.vocabulary is not None:
-            classifier = dict(type='OpenVocabClassifier')
+        named = exported.vocabulary is not None
+        classifier = dict(type='OpenVocabClassifier') if named else None
         super().__init__(classifier, prompter, test_cfg, data_preprocessor, init_cfg)
         self.exported = exported
-        if classifier is not None:
+        if named:
             self.set_vocabulary(exported.vocabulary.classifier)
 
     def init_weights(self) -> None:
-        """Nothing is left to load."""
+        """Do nothing: the weights are part of the export."""
 
     def set_vocabulary(self, classifier: TextClassifier) -> None:
         """Change the vocabulary; features of images stay valid."""
@@ -82,14 +81,14 @@ class ONNXOVSAM(PromptedDetector):
     def predict_chunk(
         self, features: dict[str, np.ndarray], prompts: Prompts, metainfo: dict
     ) -> PromptOutput:
-        """Segment and name prompts of one image, all at once: see `PromptedDetector`."""
+        """Segment and name all prompts of one image, see `PromptedDetector`."""
         scaled = prompts.scaled(scale_factor_of(metainfo))
         outputs = self.exported.decode(features, scaled, metainfo['img_shape'])
         logits, _, *probabilities = map(torch.from_numpy, outputs)
         return PromptOutput(logits, probabilities[0] if probabilities else None)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
-        """There is none: always a `ValueError`."""
+        """Not supported: raises a `ValueError`."""
         raise ValueError('An export cannot be trained: train the OVSAM, and export it again.')
 
     def _forward(

@@ -1,4 +1,4 @@
-"""Weights of eight bits for onnxruntime."""
+"""Quantization of ONNX files to int8 weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import numpy as np
 
 
 def quantize_weights(source: Path, target: Path) -> None:
-    """Write an ONNX file with weights of eight bits, and the same inputs and outputs.
+    """Write an ONNX file with int8 weights, and the same inputs and outputs.
 
-    Matrix products compute with whole numbers: what they multiply the weights with is rounded as
-    well, by its own range each time. Their weights go from -64 to 64 only. On processors without
-    VNNI instructions onnxruntime adds pairs of products of an unsigned and a signed number with
-    saturation in 16 bits (vpmaddubsw), and 2 * 255 * 64 is the most that fits. Convolutions keep
-    their arithmetic and only store their weights as eight bits. docs/export.md has the figures.
+    Matrix products compute in integers, with activations quantized dynamically and weights from -64
+    to 64: on processors without VNNI, onnxruntime adds pairs of products of uint8 and int8 with
+    saturation in 16 bits (vpmaddubsw), which hold 2 * 255 * 64. Convolutions only store their
+    weights in int8. docs/export.md has the figures.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -42,17 +41,17 @@ def quantize_weights(source: Path, target: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """onnxruntime advises a pre-processing, which made these files larger and no better."""
-    before = logging.root.manager.disable
+    """Silence onnxruntime's advice to preprocess, which makes these files larger and no better."""
+    level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        logging.disable(before)
+        logging.disable(level)
 
 
 def _store_convolutions_in_int8(graph) -> None:
-    """Let each convolution read its weights from a DequantizeLinear, with a scale a channel."""
+    """Store the weights of convolutions in int8, followed by a DequantizeLinear per channel."""
     from onnx import helper, numpy_helper
 
     names = {node.input[1] for node in graph.node if node.op_type == 'Conv'}
@@ -61,8 +60,8 @@ def _store_convolutions_in_int8(graph) -> None:
         # symmetric, from -127 to 127
         scales = np.abs(weights).reshape(len(weights), -1).max(1) / 127
         scales[scales == 0] = 1
-        whole = np.rint(weights / scales.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int8)
+        quantized = np.rint(weights / scales.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int8)
         stored = [f'{tensor.name}_int8', f'{tensor.name}_scale']
-        graph.initializer.extend(map(numpy_helper.from_array, (whole, scales), stored))
+        graph.initializer.extend(map(numpy_helper.from_array, (quantized, scales), stored))
         graph.initializer.remove(tensor)
         graph.node.insert(0, helper.make_node('DequantizeLinear', stored, [tensor.name], axis=0))

@@ -1,4 +1,4 @@
-"""Names as arrays: what the exported decoder compares with, in a file that numpy reads."""
+"""The vocabulary of an export as numpy arrays in a file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ BASE, NOVEL, NEITHER = 0, 1, -1  # kinds of classes, see `OpenVocabClassifier.fu
 
 @dataclass(frozen=True)
 class VocabularyArrays:
-    """A text classifier as the exported decoder takes it.
+    """A text classifier as inputs of the exported decoder.
 
-    Embeddings `(M, D)` float32 of all names are L2 normalized; `name_index` `(K, S)` int64 says
-    which of them name each class, those with fewer than S repeating their first; `novel` `(K,)`
-    int64 is `NOVEL`, `BASE` or `NEITHER`, novel where there is no split; `names` are numbers where
-    there are none.
+    Attributes:
+        text_embeddings: `(M, D)` float32, L2 normalized, of all names.
+        name_index: `(K, S)` int64, the rows of the names of each class; a class with fewer than S
+            names repeats its first.
+        novel: `(K,)` int64, `NOVEL`, `BASE` or `NEITHER`; `NOVEL` without a split.
+        names: `(K,)`; numbers for a classifier without names.
     """
 
     text_embeddings: np.ndarray
@@ -35,7 +37,7 @@ class VocabularyArrays:
 
     @classmethod
     def from_classifier(cls, classifier: TextClassifier) -> VocabularyArrays:
-        """Those of a text classifier. Its bias is left out, with a warning."""
+        """The arrays of a text classifier, without its bias, of which a warning tells."""
         if classifier.bias is not None:
             warn(
                 'The bias of the names is no part of an export: names of different origin do not '
@@ -55,23 +57,23 @@ class VocabularyArrays:
 
     @property
     def inputs(self) -> dict[str, np.ndarray]:
-        """Those of the decoder, by name."""
+        """The decoder's inputs by name."""
         return {key: value for key, value in vars(self).items() if key != 'names'}
 
     @property
     def classifier(self) -> TextClassifier:
-        """The text classifier that they were made from."""
-        further = self.name_index[:, 1:] != self.name_index[:, :1]
+        """The text classifier of these arrays."""
+        additional = self.name_index[:, 1:] != self.name_index[:, :1]
         kinds = {NOVEL: True, BASE: False, NEITHER: None}
         return TextClassifier(
             torch.from_numpy(self.text_embeddings),
             tuple(self.names.tolist()),
             tuple(kinds[kind] for kind in self.novel.tolist()),
-            tuple((1 + further.sum(1)).tolist()),
+            tuple((1 + additional.sum(1)).tolist()),
         )
 
     def _check(self) -> None:
-        """Raise a `ValueError` if the arrays do not belong together."""
+        """Raise a `ValueError` if the arrays are inconsistent."""
         shapes = [array.shape for array in vars(self).values()]
         embeddings, index, novel, names = shapes
         fits = [len(embeddings), len(index), novel, names] == [2, 2, index[:1], index[:1]]
@@ -82,7 +84,7 @@ class VocabularyArrays:
             raise ValueError('name_index names rows that there are not')
 
     def save(self, path: str | PathLike) -> None:
-        """Write a `.npz` file, whole or not at all."""
+        """Write a `.npz` file atomically."""
         if Path(path).suffix != '.npz':
             raise ValueError(f'The vocabulary of an export goes into a .npz file, not {path}.')
         with atomic_path(path) as temporary, temporary.open('wb') as file:
@@ -90,14 +92,14 @@ class VocabularyArrays:
 
     @classmethod
     def load(cls, path: str | PathLike) -> VocabularyArrays:
-        """Read what `save` wrote; a file of something else is a `ValueError`."""
+        """Read a file of `save`; raises a `ValueError` for other files."""
         data = Path(path).read_bytes()
         try:
             with np.load(io.BytesIO(data)) as arrays:
-                loaded = cls(**arrays)
-            loaded._check()
-            return loaded
-        except Exception as error:  # numpy raises whatever the broken bytes led to
+                vocabulary = cls(**arrays)
+            vocabulary._check()
+            return vocabulary
+        except Exception as error:  # numpy raises errors of many kinds
             raise ValueError(
                 f'{path} is no vocabulary of an export ({error}). Write it with tools/export.py.'
             ) from None

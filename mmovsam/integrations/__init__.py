@@ -1,1 +1,1 @@
-"""The model inside other programs: a function of CVAT and a model of FiftyOne."""
+"""The model in other programs: a function of CVAT and a model of FiftyOne."""

@@ -21,19 +21,19 @@ except ImportError:
 
 
 def create(interactive: bool = False, **options) -> DetectionFunction | InteractionFunction:
-    """The function of this module, as CVAT's SDK asks for it, for whole images or interactive.
+    """A function for CVAT's SDK: detection, or interactive segmentation by points and rectangles.
 
-    An interactive one answers points and rectangles. Options are those of `ObjectFinder`.
+    Options are those of `ObjectFinder`.
     """
     finder = ObjectFinder(**options)
     return InteractionFunction(finder.predictor) if interactive else DetectionFunction(finder)
 
 
 class DetectionFunction:
-    """Masks of all objects of an image, or polygons where CVAT wants these.
+    """Finds the objects of images, as masks or, if CVAT asks for them, polygons.
 
     Attributes:
-        spec: The labels, those of the finder, with ids from 0.
+        spec: The labels of the finder, with ids from 0.
     """
 
     def __init__(self, finder: ObjectFinder) -> None:
@@ -43,25 +43,27 @@ class DetectionFunction:
         self.spec = cvataa.DetectionFunctionSpec(labels=labels)
 
     def detect(self, context: cvataa.DetectionFunctionContext, image: Image.Image) -> list:
-        """Shapes of the objects of an image; the polygons of one object are a group."""
+        """Shapes of the objects of an image; the polygons of an object are a group."""
         shapes = []
-        found = self._finder(image, context.conf_threshold)
-        for number, thing in enumerate(found, 1):
-            label, mask = self._ids[thing.names[0]], coco_mask.decode(thing.segmentation) > 0
+        for number, obj in enumerate(self._finder(image, context.conf_threshold), 1):
+            label, mask = self._ids[obj.names[0]], coco_mask.decode(obj.segmentation) > 0
             if context.conv_mask_to_poly:
-                pieces = [piece.flatten().tolist() for piece in mask_to_polygons(mask)]
-                about = dict(score=thing.score, group=number if len(pieces) > 1 else 0)
-                shapes += [cvataa.polygon(label, piece, **about) for piece in pieces]
+                polygons = [polygon.flatten().tolist() for polygon in mask_to_polygons(mask)]
+                group = number if len(polygons) > 1 else 0
+                shapes += [
+                    cvataa.polygon(label, polygon, score=obj.score, group=group)
+                    for polygon in polygons
+                ]
             else:
-                shapes.append(cvataa.mask(label, encode_mask(mask), score=thing.score))
+                shapes.append(cvataa.mask(label, encode_mask(mask), score=obj.score))
         return shapes
 
 
 class InteractionFunction:
-    """The mask of what points and a rectangle mean, as an agent of CVAT asks for it.
+    """Segments an object by points and a rectangle, for an agent of CVAT.
 
     Attributes:
-        spec: Which prompts it takes.
+        spec: The supported prompts.
     """
 
     def __init__(self, predictor: OVSAMPredictor) -> None:
@@ -73,7 +75,7 @@ class InteractionFunction:
     def preprocess_image(
         self, context: cvataa.InteractionFunctionContext, image: Image.Image
     ) -> OVSAMPredictor:
-        """A predictor that has the image set."""
+        """A predictor with the image set."""
         predictor = self._predictor.fork()
         predictor.set_image(image)
         return predictor
@@ -84,14 +86,14 @@ class InteractionFunction:
         pp_image: OVSAMPredictor,
         prompts: cvataa.InteractionPrompts,
     ) -> list[cvataa.InteractionResultShape]:
-        """The mask, with its quality as the confidence; none if only background is clicked."""
+        """The mask with its quality as confidence; none for background points alone."""
         points = [*prompts.pos_points, *prompts.neg_points]
         labels = [1] * len(prompts.pos_points) + [0] * len(prompts.neg_points)
         box = prompts.bounding_box and [*prompts.bounding_box[0], *prompts.bounding_box[1]]
         if box is None and not prompts.pos_points:
             return []
-        found = pp_image.predict(points or None, labels or None, box, multimask_output=False)
-        (mask,), (score,) = found.masks, found.scores.tolist()
+        prediction = pp_image.predict(points or None, labels or None, box, multimask_output=False)
+        (mask,), (score,) = prediction.masks, prediction.scores.tolist()
         confidence = AttributeValRequest(
             spec_id=int(cvataa.InteractionResultAttributes.CONFIDENCE), value=f'{score:.3f}'
         )

@@ -16,9 +16,9 @@ except ImportError:
 
 
 class OVSAMModel(fo.Model):
-    """Finds the objects of images, as instances with masks; options are those of `ObjectFinder`.
+    """Finds the objects of images as instances with masks; options are those of `ObjectFinder`.
 
-    `apply_model` sets `confidence_thresh` of `config` where it is given one.
+    `apply_model` may set `config.confidence_thresh`.
     """
 
     media_type = 'image'
@@ -33,21 +33,21 @@ class OVSAMModel(fo.Model):
     def predict(self, arg: np.ndarray) -> fo.Detections:
         """The objects of an image `(H, W, 3)` uint8 RGB.
 
-        Boxes are in parts of the image, masks inside of them; scores are `confidence`, and `top_k`
-        has the best names and their probabilities.
+        Boxes are relative to the image, masks to their boxes; `top_k` has the best names with their
+        probabilities.
         """
         height, width = arg.shape[:2]
         detections = []
-        for thing in self._finder(arg, self.config.confidence_thresh):
-            x, y, w, h = map(int, coco_mask.toBbox(thing.segmentation))
-            mask = coco_mask.decode(thing.segmentation)[y : y + h, x : x + w] > 0
+        for obj in self._finder(arg, self.config.confidence_thresh):
+            x, y, w, h = map(int, coco_mask.toBbox(obj.segmentation))
+            mask = coco_mask.decode(obj.segmentation)[y : y + h, x : x + w] > 0
             detections.append(
                 fo.Detection(
-                    label=thing.names[0],
+                    label=obj.names[0],
                     bounding_box=[x / width, y / height, w / width, h / height],
                     mask=mask,
-                    confidence=thing.score,
-                    top_k=dict(zip(thing.names, thing.name_scores)),
+                    confidence=obj.score,
+                    top_k=dict(zip(obj.names, obj.name_scores)),
                 )
             )
         return fo.Detections(detections=detections)

@@ -1,4 +1,4 @@
-"""The objects of one image after another, for programs that ask image by image."""
+"""A callable that finds the objects of an image."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ NAME_SUFFIXES = ('.txt', '.csv', '.tsv', '.json', '.yaml', '.yml', '.names')
 
 
 class ObjectFinder:
-    """Finds the objects of an image, as `auto_label` does; it has a `predictor` and `names`.
+    """Finds the objects of images like `auto_label`; it has a `predictor` and `names`.
 
     Args:
         model: A config or the name of a pretrained model, see `OVSAMPredictor.from_config`.
-        checkpoint: Likewise.
-        names: What objects may be called: a list, names with commas between them in one text, or
-            what `Vocabulary.from_source` reads, such as `'lvis'` or a file; None for the model's.
-        prompter: What says where objects are, see `find_source`: `'find'`, `'everything'` or a
-            detector.
-        score_thr: Objects with a lower score are left out where a call says nothing else; None for
-            0.5 with `'find'`, for 0 with others.
-        device: As for `OVSAMPredictor.from_config`.
-        **options: Of the prompter.
+        checkpoint: See `OVSAMPredictor.from_config`.
+        names: The vocabulary: a list, a text with commas between names, or a source that
+            `Vocabulary.from_source` reads, such as `'lvis'` or a file; None for the model's.
+        prompter: Finds the objects, see `find_source`: `'find'`, `'everything'` or a detector.
+        score_thr: Default threshold of scores; None for 0.5 with `'find'`, for 0 with others.
+        device: See `OVSAMPredictor.from_config`.
+        **options: Options of the prompter.
     """
 
     def __init__(
@@ -48,7 +46,7 @@ class ObjectFinder:
         finds = prompter == FIND
         self.score_thr = SCORE_THR * finds if score_thr is None else score_thr
         require_fraction(score_thr=self.score_thr)
-        # all that there is: a higher threshold takes objects away and changes none
+        # find all: calls apply the threshold
         self._source = find_source(prompter, dict(options, score_thr=0) if finds else options, [])
         self.predictor = OVSAMPredictor.from_config(model, checkpoint, device)
         if names is not None:
@@ -60,8 +58,8 @@ class ObjectFinder:
         self.names = self.predictor.vocabulary
 
     def __call__(self, image, score_thr: float | None = None) -> list[Detection]:
-        """The objects of an image, see `read_image`, by the finder's threshold or another."""
+        """The objects of an image, see `read_image`, by the finder's or another threshold."""
         image = read_image(image, value_range=self.predictor.value_range)
-        (found,) = self._source.find(self.predictor, dict(image=image), top_k=5)
-        least = self.score_thr if score_thr is None else score_thr
-        return [thing for thing in found if thing.score >= least]
+        (objects,) = self._source.find(self.predictor, dict(image=image), top_k=5)
+        score_thr = self.score_thr if score_thr is None else score_thr
+        return [obj for obj in objects if obj.score >= score_thr]

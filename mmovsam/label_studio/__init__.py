@@ -1,4 +1,4 @@
-"""A machine learning backend for Label Studio: clicks or whole tasks in, named regions out."""
+"""A machine learning backend for Label Studio."""
 
 from .app import MAX_BODY, BackendApp
 from .backend import LabelStudioBackend

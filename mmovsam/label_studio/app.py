@@ -13,7 +13,7 @@ from http import HTTPStatus
 from .backend import LabelStudioBackend
 
 MAX_BODY = 64_000_000  # bytes; tasks come with all their annotations
-MAX_REASON = 300  # letters of an error in the status line
+MAX_REASON = 300  # characters of an error in the status line
 STATUSES = {
     PermissionError: HTTPStatus.FORBIDDEN,
     FileNotFoundError: HTTPStatus.NOT_FOUND,
@@ -33,13 +33,12 @@ class _RequestError(Exception):
 class BackendApp:
     """A WSGI application with the routes that Label Studio calls.
 
-    Label Studio shows the reason in the status line of an error where it shows one at all, so the
-    message is there, in the body and in the log.
+    The message of an error is in the status line, which Label Studio shows if anything, in the body
+    and in the log.
 
     Args:
-        backend: What answers.
-        credentials: `(user, password)` of HTTP Basic authentication, as a project's connection has
-            them; None for none.
+        backend: Handles the requests.
+        credentials: `(user, password)` of HTTP Basic authentication; None for none.
     """
 
     def __init__(
@@ -54,26 +53,26 @@ class BackendApp:
             '/setup': ('POST', backend.setup),
             '/predict': ('POST', backend.predict),
             '/train': ('POST', _refuse_training),
-            '/webhook': ('POST', _hear_event),
+            '/webhook': ('POST', _handle_event),
         }
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
         headers = [('Content-Type', 'application/json')]
         try:
-            status, answer = '200 OK', self._answer(environ)
+            status, response = '200 OK', self._respond(environ)
         except Exception as error:
-            code, message = _described(error)
+            code, message = _status_of(error)
             path, line = _printable(environ.get('PATH_INFO', '')), _printable(message)
             logger.warning('%s %s: %s', path, code.value, line)
             reason = line[:MAX_REASON].encode('latin-1', 'replace').decode('latin-1')
-            status, answer = f'{code.value} {reason}', {'error': message}
+            status, response = f'{code.value} {reason}', {'error': message}
             if code == HTTPStatus.UNAUTHORIZED:
                 headers.append(('WWW-Authenticate', 'Basic realm="mmovsam"'))
-        body = json.dumps(answer).encode()
+        body = json.dumps(response).encode()
         start_response(status, [*headers, ('Content-Length', str(len(body)))])
         return [body]
 
-    def _answer(self, environ: dict) -> Mapping:
+    def _respond(self, environ: dict) -> Mapping:
         if self.credentials and not _authorized(environ, self.credentials):
             raise _RequestError(
                 HTTPStatus.UNAUTHORIZED,
@@ -84,19 +83,20 @@ class BackendApp:
             raise _RequestError(
                 HTTPStatus.NOT_FOUND, f'There is no {path:.100}, only {", ".join(self._routes)}.'
             )
-        method, respond = self._routes[path]
+        method, handler = self._routes[path]
         if environ['REQUEST_METHOD'] != method:
             raise _RequestError(HTTPStatus.METHOD_NOT_ALLOWED, f'{path} is asked by {method}.')
-        return respond(_body(environ) if method == 'POST' else {})
+        return handler(_body(environ) if method == 'POST' else {})
 
 
 def _authorized(environ: Mapping, credentials: tuple[str, str]) -> bool:
     scheme, _, encoded = environ.get('HTTP_AUTHORIZATION', '').partition(' ')
     try:
-        given = base64.b64decode(encoded, validate=True)
+        received = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         return False
-    return scheme.lower() == 'basic' and hmac.compare_digest(given, ':'.join(credentials).encode())
+    expected = ':'.join(credentials).encode()
+    return scheme.lower() == 'basic' and hmac.compare_digest(received, expected)
 
 
 def _body(environ: Mapping) -> Mapping:
@@ -125,12 +125,12 @@ def _refuse_training(_: Mapping) -> Mapping:
     )
 
 
-def _hear_event(event: Mapping) -> Mapping:
-    """Label Studio tells of every annotation, whether or not it is wanted."""
+def _handle_event(event: Mapping) -> Mapping:
+    """Ignore all events but those that ask for training."""
     return _refuse_training(event) if event.get('action') == 'START_TRAINING' else {}
 
 
-def _described(error: Exception) -> tuple[HTTPStatus, str]:
+def _status_of(error: Exception) -> tuple[HTTPStatus, str]:
     if isinstance(error, _RequestError):
         return error.status, str(error)
     for kind, status in STATUSES.items():
@@ -141,6 +141,6 @@ def _described(error: Exception) -> tuple[HTTPStatus, str]:
 
 
 def _printable(text: str) -> str:
-    """One line, without what a log could not hold or would take for lines of its own."""
+    """One line of printable characters."""
     line = ' '.join(text.split())
-    return ''.join(letter if letter.isprintable() else '?' for letter in line)
+    return ''.join(char if char.isprintable() else '?' for char in line)

@@ -1,4 +1,4 @@
-"""What Label Studio asks of a machine learning backend, answered by a predictor."""
+"""Label Studio's machine learning backend, by a predictor."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from ..apis.auto_labeling.sources import FindSource, Source
 from .images import ImageSource, LocalImage
 from .regions import read_prompts, target_image
 
-NUM_LABEL_SETS = 32  # whose encoded names are remembered
+NUM_LABEL_SETS = 32  # with cached vocabularies
 SETUP_SECONDS = 2  # Label Studio waits for 3
 TOP_K = 5  # names in the note of a region
 
 
 class LabelStudioBackend:
-    """Answers Label Studio's requests, those of several projects and people at once.
+    """Handles Label Studio's requests, from several projects and users at once; thread-safe.
 
-    Points and rectangles that somebody draws come back as brush masks, polygons or rectangles, as
-    the project has labels, each with the best of them; and whole tasks come back with all objects
-    that are found in them. An image is fetched and encoded once for all that is drawn on it.
-    Methods may be called from several threads.
+    Points and rectangles become brush masks, polygons or rectangles, according to the labels of the
+    project, and whole tasks get all objects that are found in them. An image is fetched and encoded
+    once for all prompts.
 
     Args:
-        predictor: Of any vocabulary; it stays as it is.
-        images: Where images may come from.
-        model_version: What Label Studio shows as the version of the model.
-        num_images: How many images stay open: encoded, each for one label set.
-        source: What finds the objects of whole tasks; by default `find`, by the project's labels.
+        predictor: Forked for the requests, and not changed.
+        images: Reads the images of tasks.
+        model_version: Shown by Label Studio.
+        num_images: Number of encoded images to keep, each for one label set.
+        source: Finds the objects of whole tasks; by default `find`, by the project's labels.
     """
 
     def __init__(
@@ -57,36 +56,35 @@ class LabelStudioBackend:
         self._background = ThreadPoolExecutor(max_workers=1)
 
     def health(self) -> dict:
-        """The answer to `/health`."""
+        """Response to `/health`."""
         return dict(status='UP', model_class='OVSAM', model_version=self.model_version)
 
     def setup(self, request: Mapping) -> dict:
-        """The answer to `/setup`: a project is connected, and its labels are encoded.
+        """Response to `/setup`, which encodes the labels of a project.
 
-        The request has the label config as `schema`, or as `label_config`; one that has no labels,
-        or none that make a vocabulary, is a `ValueError`.
+        The request has the label config as `schema` or `label_config`; one without usable labels
+        raises a `ValueError`.
         """
         sets = self._label_sets(_label_config(request, 'schema'))
-        # Many labels take longer than Label Studio waits; then it is their first click that does.
-        encoding = [self._background.submit(self._naming, labels) for labels in sets.values()]
-        for done in wait(encoding, timeout=SETUP_SECONDS).done:
-            done.result()
+        # many labels take longer than Label Studio waits: then the first click does
+        futures = [self._background.submit(self._naming, labels) for labels in sets.values()]
+        for future in wait(futures, timeout=SETUP_SECONDS).done:
+            future.result()
         return dict(model_version=self.model_version)
 
     def predict(self, request: Mapping) -> dict:
-        """The answer to `/predict`: regions for what was drawn on a task, or for a task as a whole.
+        """Response to `/predict`: regions for the prompts on a task, or for a whole task.
 
-        The request has `tasks`, `label_config` and, in `params.context.result`, the regions that
-        were drawn on the one task; see `read_prompts` for what they mean together. Without a
-        context all objects of the task are wanted. Label Studio sends many tasks at once then, but
-        waits only so long; so they get a single answer without a prediction, by which it learns to
+        The request has `tasks`, `label_config` and, in `params.context.result`, the prompts on the
+        only task, see `read_prompts`. Without a context, all objects of a task are found. Several
+        tasks would take longer than Label Studio waits: a response without predictions makes it
         send them one by one.
 
         Raises:
-            ValueError: Something of it is missing or cannot be meant so.
-            FileNotFoundError: The image is not there.
-            PermissionError: It lies where this backend may not read.
-            OSError: It could not be fetched.
+            ValueError: The request is malformed.
+            FileNotFoundError: The image does not exist.
+            PermissionError: The image is in a place that is not allowed.
+            OSError: The image could not be fetched.
         """
         sets = self._label_sets(_label_config(request, 'label_config'))
         tasks = request.get('tasks')
@@ -100,14 +98,17 @@ class LabelStudioBackend:
             raise ValueError(f'Regions belong to one task, but there are {len(tasks)}.')
         if len(tasks) != 1:
             return dict(results=[[]], model_version=self.model_version)
-        found = self._annotate(tasks[0], sets, regions) if context else self._find(tasks[0], sets)
-        results = [prediction(list(found), self.model_version)]
+        if context:
+            regions = self._annotate(tasks[0], sets, regions)
+        else:
+            regions = self._find(tasks[0], sets)
+        results = [prediction(list(regions), self.model_version)]
         return dict(results=results, model_version=self.model_version)
 
     def _annotate(
         self, task: Mapping, sets: Mapping[str, LabelSet], regions: Sequence[Mapping]
     ) -> Iterator[dict]:
-        """Regions for what was drawn."""
+        """Regions for the prompts on a task."""
         target = target_image(regions)
         if target is None:
             return
@@ -131,8 +132,8 @@ class LabelStudioBackend:
                 image = self.images.read(self._locate(task, labels, page))
                 predictor = self._naming(labels).fork()
                 with self._source_lock:
-                    (found,) = self.source.find(predictor, {to_name: image[..., ::-1]}, TOP_K)
-                for rle, score, names, scores in found:
+                    (objects,) = self.source.find(predictor, {to_name: image[..., ::-1]}, TOP_K)
+                for rle, score, names, scores in objects:
                     mask = coco_mask.decode(rle).astype(bool)
                     yield from _regions(mask, names, scores, score, to_name, labels, page)
 
@@ -143,7 +144,7 @@ class LabelStudioBackend:
         return self.images.locate(addresses[page])
 
     def _make_naming(self, labels: LabelSet) -> OVSAMPredictor:
-        """A predictor that names things as a label set does."""
+        """A predictor with the vocabulary of a label set."""
         predictor = self.predictor.fork()
         predictor.set_vocabulary(labels.vocabulary())
         return predictor
@@ -151,7 +152,7 @@ class LabelStudioBackend:
     def _open_image(
         self, labels: LabelSet, location: str | LocalImage
     ) -> tuple[OVSAMPredictor, int, int]:
-        """A predictor that has the image set, and the image's width and height."""
+        """A predictor with the image set, and the image's width and height."""
         image = self.images.read(location)
         predictor = self._naming(labels).fork()
         predictor.set_image(image)
@@ -173,7 +174,7 @@ def _mapping(container: Mapping, key: str) -> Mapping:
 
 
 def _addresses(task: Mapping, labels: LabelSet) -> list:
-    """Where a task has the images of an `<Image>`."""
+    """The addresses of a task's images for an `<Image>`."""
     data = _mapping(task, 'data')
     if labels.image_key not in data:
         raise ValueError(

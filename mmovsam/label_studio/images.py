@@ -1,4 +1,4 @@
-"""Images of Label Studio's tasks, from the places that were allowed and nowhere else."""
+"""Images of Label Studio's tasks, from allowed places only."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ from ..apis.auto_labeling.label_studio import LOCAL_FILES
 from ..apis.image_input import read_sent_image
 from ..datasets.files import on_disk
 
-MAX_REQUESTS = 5  # for an image that was moved
+MAX_REQUESTS = 5  # for an image with redirects
 CHUNK = 1 << 16
-KEPT = "!#$%&'()*+,/:;=?@[]~"  # what a URL that is quoted already consists of
+SAFE = "!#$%&'()*+,/:;=?@[]~"  # characters of URLs that are quoted already
 
 
 class LocalImage(NamedTuple):
-    """A file, and what tells whether it has changed."""
+    """A file at its time of modification."""
 
     path: Path
     modified_ns: int
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """Leaves redirects to us: each has to be an allowed place too."""
+    """Leaves redirects to `ImageSource`, which checks whether they are allowed."""
 
     def redirect_request(self, *args, **kwargs):
         return None
 
 
 class ImageSource:
-    """Finds and reads the images that tasks name.
+    """Reads the images of tasks.
 
-    A task may name `/data/upload/...` or `/data/local-files/?d=...`, which Label Studio serves to
-    those who have its API key, or an `http(s)://` address. Nothing else is read, and nothing is
-    asked of a host but Label Studio's and those allowed.
+    Their addresses are `/data/upload/...` or `/data/local-files/?d=...`, which Label Studio serves
+    with its API key, or `http(s)://...` of an allowed host. Nothing else is read or requested.
 
     Args:
         url: Label Studio's address, such as `http://localhost:8080`; None for no uploads.
@@ -51,10 +50,10 @@ class ImageSource:
         data_root: Folder whose files `/data/local-files/?d=...` means, to read them here: Label
             Studio's `LOCAL_FILES_DOCUMENT_ROOT`. None to fetch them from Label Studio.
         allowed_hosts: Hosts besides Label Studio's, each `name` or `name:port`.
-        max_bytes: Largest file.
-        max_pixels: Largest image.
-        timeout: Seconds that fetching an image may take.
-        value_range: Of images of more than 8 bits, see `mmovsam.pixels.to_color`.
+        max_bytes: Size of the largest file.
+        max_pixels: Size of the largest image.
+        timeout: Seconds to fetch an image.
+        value_range: Black and white of images of more than 8 bits, see `mmovsam.pixels.to_color`.
 
     Raises:
         ValueError: `url` is no http(s) address.
@@ -88,16 +87,16 @@ class ImageSource:
         self._access_token: str | None = None
 
     def locate(self, address: str) -> str | LocalImage:
-        """Where the image is that a task names, a URL or a local file; a key for caches, too.
+        """The URL or local file of an address, which can be the key of a cache.
 
         Raises:
-            ValueError: It is no address, or Label Studio's own is not known.
-            FileNotFoundError: There is no such file below `data_root`.
-            PermissionError: It lies elsewhere, or on a host that was not allowed.
+            ValueError: It is no address, or the address of Label Studio is not known.
+            FileNotFoundError: The file does not exist below `data_root`.
+            PermissionError: It is outside of `data_root`, or on a host that is not allowed.
         """
         if not isinstance(address, str) or not address:
             raise ValueError(f'An image is given by its address, not {address!r:.200}.')
-        url = quote(urljoin(self.url or '', address), safe=KEPT)
+        url = quote(urljoin(self.url or '', address), safe=SAFE)
         parts = urlsplit(url)
         without_host = not parts.scheme and not parts.netloc
         is_local_file = parts.path.rstrip('/').endswith(LOCAL_FILES)
@@ -112,13 +111,12 @@ class ImageSource:
         return url
 
     def read(self, location: str | LocalImage) -> np.ndarray:
-        """Read an image that `locate` has found, as `(H, W, 3)` uint8 RGB, turned as its EXIF says.
+        """Read an image that `locate` returned, as upright `(H, W, 3)` uint8 RGB.
 
         Raises:
             ValueError: It is too large, truncated, or no image.
-            PermissionError: Label Studio does not give it out, or it was moved to a host that is
-                not allowed.
-            FileNotFoundError: It is not there.
+            PermissionError: Label Studio denies access, or redirects to a host that is not allowed.
+            FileNotFoundError: It does not exist.
             OSError: It could not be fetched.
         """
         if isinstance(location, LocalImage):
@@ -176,7 +174,7 @@ class ImageSource:
                         continue
                 if error.code not in (301, 302, 303, 307, 308):
                     raise _refusal(url, error.code) from None
-                url = quote(urljoin(url, error.headers.get('Location', '')), safe=KEPT)
+                url = quote(urljoin(url, error.headers.get('Location', '')), safe=SAFE)
             except TimeoutError:
                 raise ConnectionError(f'{url} takes longer than {self.timeout:g} s.') from None
             except (OSError, HTTPException) as error:
@@ -184,7 +182,7 @@ class ImageSource:
         raise ConnectionError(f'{url} is the last of {MAX_REQUESTS} redirects that lead nowhere.')
 
     def _download(self, request: Request, deadline: float) -> bytes:
-        """The body of an answer, or the beginning of one that is larger than `max_bytes`."""
+        """The body of a response, truncated if it is larger than `max_bytes`."""
         data = bytearray()
         with self._opener.open(request, timeout=max(deadline - time.monotonic(), 0.1)) as response:
             while len(data) <= self.max_bytes and (chunk := response.read1(CHUNK)):
@@ -194,10 +192,9 @@ class ImageSource:
         return bytes(data)
 
     def _renew_access(self, deadline: float) -> bool:
-        """Whether Label Studio gave an access token for a personal access token.
+        """Exchange a personal access token for an access token, and return whether that worked.
 
-        Such a token is a JSON web token, three parts with dots between them, and opens nothing
-        itself; what it is exchanged for lives for some minutes.
+        A personal access token is a JSON web token, with two dots, which cannot be used itself.
         """
         if self.api_key is None or self.api_key.count('.') != 2:
             return False
@@ -214,7 +211,7 @@ class ImageSource:
 
 
 def _is_web(parts: SplitResult) -> bool:
-    # a user's name before the host is how one address is made to look like another
+    # a user name can make one address look like another
     return parts.scheme in ('http', 'https') and '@' not in parts.netloc
 
 

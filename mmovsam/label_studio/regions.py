@@ -1,4 +1,4 @@
-"""Regions that were drawn in Label Studio, as prompts."""
+"""Label Studio's regions as prompts."""
 
 from __future__ import annotations
 
@@ -10,49 +10,47 @@ import numpy as np
 
 POINT_TYPES = ('keypointlabels', 'keypoint')
 BOX_TYPES = ('rectanglelabels', 'rectangle')
-BACKGROUND = 'background'  # a label of points that are background, in any case of letters
+BACKGROUND = 'background'  # case-insensitive label of background points
 
 
 def target_image(regions: Sequence[Mapping]) -> tuple[str, int] | None:
-    """The image in which regions were drawn: the name of the `<Image>`, and which of its images.
+    """The name of the `<Image>` in which regions were drawn, and the index of its image.
 
     Regions are `params.context.result` of a request, of which points and rectangles are read; None
-    if there is nothing. Others alone, and regions in several images, are a `ValueError`.
+    if there are no regions. Only other regions, or several images, raise a `ValueError`.
     """
     for region in regions:
         if not isinstance(region, Mapping) or not isinstance(region.get('value'), Mapping):
             raise ValueError(f'context.result has regions, each with a value, not {region!r:.200}.')
-    drawn = [region for region in regions if region.get('type') in POINT_TYPES + BOX_TYPES]
-    if regions and not drawn:
+    prompts = [region for region in regions if region.get('type') in POINT_TYPES + BOX_TYPES]
+    if regions and not prompts:
         raise ValueError(
             f'Regions of type {regions[0].get("type")!r} are no prompts. Draw with <KeyPointLabels '
             'smart="true"> or <RectangleLabels smart="true">.'
         )
-    for region in drawn:
+    for region in prompts:
         if not isinstance(region.get('item_index', 0), int):
             raise ValueError(f'item_index is a number, not {region["item_index"]!r:.100}.')
-    images = {(str(region.get('to_name')), region.get('item_index', 0)) for region in drawn}
+    images = {(str(region.get('to_name')), region.get('item_index', 0)) for region in prompts}
     if len(images) > 1:
         raise ValueError(f'The regions are in several images: {sorted(images)}. Draw in one.')
     return images.pop() if images else None
 
 
 def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[dict]:
-    """The objects that points and rectangles mean, each as the arguments of
-    `OVSAMPredictor.predict`.
+    """The prompts that points and rectangles make, as arguments of `OVSAMPredictor.predict`.
 
-    Each rectangle is one object, and points are the object that they lie on, one for all of them.
-    One rectangle and points together are one object. Of several rectangles each has the points
-    inside it. Background points alone mean nothing.
+    Each rectangle is one prompt. A single rectangle takes all points, several take the points
+    inside them, and without rectangles all points are one prompt. Background points alone are none.
 
-    Regions are `params.context.result`, coordinates in percent of the image of a width and height
-    in pixels. A point is background if `is_positive` is false or its label is `Background`. A
-    turned rectangle counts as the upright one around it; one without area is left out beside others
-    or points.
+    Regions are `params.context.result`, with coordinates in percent of the image, whose width and
+    height are in pixels. A point is background if `is_positive` is false or its label is
+    `Background`. A rotated rectangle becomes its bounding box; one without area is ignored beside
+    others or points.
 
     Raises:
         ValueError: A coordinate is missing or no number, the regions belong to an image of another
-            size or to one that is turned, or it cannot be told which rectangle a point means.
+            size or rotation, or a point is in none of several rectangles.
     """
     boxes, points = [], []
     for region in regions:
@@ -64,22 +62,22 @@ def read_prompts(regions: Sequence[Mapping], width: int, height: int) -> list[di
         elif region.get('type') in BOX_TYPES:
             boxes.append(_box(region, width, height))
     with_area = [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
-    if with_area or points:  # a rectangle that was only clicked costs nothing else
+    if with_area or points:  # ignore a rectangle that was only clicked
         boxes = with_area
     if len(boxes) < 2:
         groups = [(boxes[0] if boxes else None, points)]
     else:
         groups = [(box, [point for point in points if _inside(point, box)]) for box in boxes]
         for x, y, foreground in points:
-            if not any((x, y, foreground) in members for _, members in groups):
+            if not any((x, y, foreground) in inside for _, inside in groups):
                 raise ValueError(
                     f'The point at {x:.0f}, {y:.0f} is in none of the {len(boxes)} rectangles, so '
                     'it cannot be told which one it means. Remove it.'
                 )
     return [
-        _prompt(box, members)
-        for box, members in groups
-        if box is not None or any(foreground for *_, foreground in members)
+        _prompt(box, inside)
+        for box, inside in groups
+        if box is not None or any(foreground for *_, foreground in inside)
     ]
 
 
@@ -114,10 +112,10 @@ def _is_foreground(region: Mapping) -> bool:
 
 
 def _box(region: Mapping, width: int, height: int) -> list[float]:
-    """The upright box `[x1, y1, x2, y2]` in pixels around a rectangle."""
+    """The bounding box `[x1, y1, x2, y2]` in pixels of a rotated rectangle."""
     x, y, box_width, box_height = _numbers(region, 'x', 'y', 'width', 'height')
     angle = math.radians(_numbers(region, 'rotation')[0] if 'rotation' in region['value'] else 0)
-    # turned about its upper left corner
+    # rotated about its upper left corner
     along = np.array([math.cos(angle), math.sin(angle)]) * box_width / 100 * width
     down = np.array([-math.sin(angle), math.cos(angle)]) * box_height / 100 * height
     corners = np.array([[0, 0], along, down, along + down])

@@ -30,16 +30,15 @@ from ..fileio import read_json
 from ..logs import warn
 
 CANVAS = 512
-"""Photographs with a longer side are made smaller."""
+"""Side of the canvas; larger photographs are scaled down to it."""
 
 
 @dataclass
 class Photographs:
-    """What the files of some data sets say, before anything is decoded.
+    """Annotations of some data sets, before anything is decoded.
 
-    The N images have `paths`, `sources`, the names of their sets, and `sizes`, height and width as
-    their annotations have it; the M objects have `image`, an index, `rle` (None for a whole image),
-    `name`.
+    N images have `paths`, `sources` (names of their sets) and annotated `sizes` (height, width).
+    M objects are dictionaries with `image` (an index), `rle` (None for a whole image) and `name`.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -49,37 +48,37 @@ class Photographs:
 
 
 def load_photographs(root: str | Path, sets: Sequence[str]) -> Photographs:
-    """Read the annotations of data sets, by their names below a folder.
+    """Read the annotations of the data sets `sets` below a folder.
 
-    A set is a folder with `images/`, and beside it `instances.json` in COCO's form, with masks as
-    run lengths or polygons, or `names.tsv`: on each line an image and, after a tab, its name.
+    A set is a folder with `images/` and either `instances.json` in COCO's format, with masks as RLE
+    or polygons, or `names.tsv`, whose lines are an image, a tab and its name.
 
     Raises:
-        FileNotFoundError: A set has neither file, or lacks an image.
-        ValueError: An `instances.json` is damaged, or an entry of it is of another form.
+        FileNotFoundError: A set has neither file, or an image is missing.
+        ValueError: An `instances.json` is damaged or malformed.
     """
-    found = Photographs()
+    photographs = Photographs()
     for name in sets:
         folder = Path(root) / name
         if (folder / 'instances.json').is_file():
-            _read_coco(found, folder)
+            _read_coco(photographs, folder)
         elif (folder / 'names.tsv').is_file():
-            _read_names(found, folder)
+            _read_names(photographs, folder)
         else:
             raise FileNotFoundError(
                 f'{folder} has neither instances.json nor names.tsv: see docs/photo_model.md'
             )
-    missing = [path for path in found.paths if not path.is_file()]
+    missing = [path for path in photographs.paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(f'{len(missing)} images are missing, such as {missing[0]}.')
-    return found
+    return photographs
 
 
-def _read_coco(found: Photographs, folder: Path) -> None:
+def _read_coco(photographs: Photographs, folder: Path) -> None:
     path = folder / 'instances.json'
     content = read_json(path, 'docs/photo_model.md says how it is made.')
     try:
-        left_out = _add_coco(found, folder, content)
+        left_out = _add_coco(photographs, folder, content)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
     if left_out:
@@ -89,34 +88,43 @@ def _read_coco(found: Photographs, folder: Path) -> None:
         )
 
 
-def _add_coco(found: Photographs, folder: Path, content: dict) -> list[str]:
-    """Add what a file says; returns the names of the annotations that have no area."""
+def _add_coco(photographs: Photographs, folder: Path, content: dict) -> list[str]:
+    """Add the images and objects of a file; returns the annotations left out for want of area."""
     lists = entries(content, 'images', 'annotations', 'categories')
     images, annotations, categories = lists
     where = 'a category'
-    names = {identifier(each, 'id', where): text(each, 'name', where) for each in categories}
+    names = {
+        identifier(category, 'id', where): text(category, 'name', where) for category in categories
+    }
     group_by_image(*lists)  # checks the ids
-    places, left_out = {}, []
+    indices, left_out = {}, []
     for image in images:
         where = f'image {image["id"]}'
-        places[image['id']] = len(found.paths)
-        found.paths.append(folder / 'images' / text(image, 'file_name', where))
-        found.sources.append(folder.name)
-        found.sizes.append(image_size(image, where))
-    for each in annotations:
-        where, image = name_of(each), places[each['image_id']]
-        if flag(each, 'iscrowd', where):
+        indices[image['id']] = len(photographs.paths)
+        photographs.paths.append(folder / 'images' / text(image, 'file_name', where))
+        photographs.sources.append(folder.name)
+        photographs.sizes.append(image_size(image, where))
+    for annotation in annotations:
+        where, image = name_of(annotation), indices[annotation['image_id']]
+        if flag(annotation, 'iscrowd', where):
             continue
-        mask = segmentation(each, where, *found.sizes[image])
+        mask = segmentation(annotation, where, *photographs.sizes[image])
         if mask is None:
             raise ValueError(f'{where} has no "segmentation"')
         if not mask:
             left_out.append(where)
             continue
-        rle = _as_rle(mask, found.sizes[image])
-        name = names[each['category_id']]
-        bbox = box(each, where) if each.get('bbox') else coco_mask.toBbox(rle).tolist()
-        found.objects.append(dict(image=image, rle=rle, name=name, id=each.get('id'), bbox=bbox))
+        rle = _as_rle(mask, photographs.sizes[image])
+        has_box = annotation.get('bbox')
+        photographs.objects.append(
+            dict(
+                image=image,
+                rle=rle,
+                name=names[annotation['category_id']],
+                id=annotation.get('id'),
+                bbox=box(annotation, where) if has_box else coco_mask.toBbox(rle).tolist(),
+            )
+        )
     return left_out
 
 
@@ -129,46 +137,46 @@ def _as_rle(segmentation: dict | list, size: tuple[int, int]) -> dict:
     return dict(size=segmentation['size'], counts=counts.encode())
 
 
-def _read_names(found: Photographs, folder: Path) -> None:
+def _read_names(photographs: Photographs, folder: Path) -> None:
     for line in (folder / 'names.tsv').read_text(encoding='utf-8').splitlines():
         file_name, name = line.split('\t')[:2]
         path = folder / 'images' / file_name
-        found.objects.append(dict(image=len(found.paths), rle=None, name=name, id=None))
-        found.paths.append(path)
-        found.sources.append(folder.name)
-        found.sizes.append(read_image(path).shape[:2])
+        photographs.objects.append(dict(image=len(photographs.paths), rle=None, name=name, id=None))
+        photographs.paths.append(path)
+        photographs.sources.append(folder.name)
+        photographs.sizes.append(read_image(path).shape[:2])
 
 
 class PhotoData:
-    """Decoded photographs and masks, on the device that trains.
+    """Decoded photographs and masks on the training device.
 
-    A photograph takes 768 KiB and a mask, of one bit a pixel, 32 KiB; `workers` threads decode
-    them.
+    A photograph takes 768 KiB and a mask, packed to one bit a pixel, 32 KiB; `workers` threads
+    decode them.
 
     Attributes:
-        images: `(N, 3, 512, 512)` uint8, in the upper left corner.
-        sizes: `(N, 2)` int64, height and width of what is image there.
-        masks: `(M, 512, 64)` uint8, bits.
+        images: `(N, 3, 512, 512)` uint8 RGB, each in the upper left corner of its canvas.
+        sizes: `(N, 2)` int64, height and width of the image on the canvas.
+        masks: `(M, 512, 64)` uint8, packed bits.
         image_of: `(M,)` int64 on the host, as are `has_mask` `(M,)` and `areas` `(M,)` in pixels.
+        objects_of: The indices of the objects of each image.
     """
 
     def __init__(self, photographs: Photographs, device: str = 'cpu', workers: int = 2) -> None:
         self.photographs = photographs
-        num, count = len(photographs.paths), len(photographs.objects)
+        objects = photographs.objects
+        num, count = len(photographs.paths), len(objects)
         self.images = torch.zeros(num, 3, CANVAS, CANVAS, dtype=torch.uint8)
         self.sizes = torch.zeros(num, 2, dtype=torch.int64)
         self.masks = torch.zeros(count, CANVAS, CANVAS // 8, dtype=torch.uint8)
         self.areas = torch.zeros(count)
-        objects = photographs.objects
-        self.image_of = torch.tensor([each['image'] for each in objects], dtype=torch.int64)
-        self.has_mask = torch.tensor([each['rle'] is not None for each in objects])
+        self.image_of = torch.tensor([obj['image'] for obj in objects], dtype=torch.int64)
+        self.has_mask = torch.tensor([obj['rle'] is not None for obj in objects])
         self.objects_of = [[] for _ in range(num)]
-        for index, each in enumerate(objects):
-            self.objects_of[each['image']].append(index)
+        for index, obj in enumerate(objects):
+            self.objects_of[obj['image']].append(index)
         with ThreadPoolExecutor(workers) as pool:
-            done = pool.map(self._decode, range(num))
-            for _ in tqdm(done, total=num, desc='decoding photographs', delay=2):
-                pass
+            decoded = pool.map(self._decode, range(num))
+            list(tqdm(decoded, total=num, desc='decoding photographs', delay=2))
         self.images, self.masks = self.images.to(device), self.masks.to(device)
         self.device = self.images.device
 
@@ -183,8 +191,8 @@ class PhotoData:
         height, width = image.shape[:2]
         self.sizes[index] = torch.tensor([height, width])
         self.images[index, :, :height, :width] = torch.from_numpy(image).permute(2, 0, 1)
-        for place in self.objects_of[index]:
-            rle = self.photographs.objects[place]['rle']
+        for row in self.objects_of[index]:
+            rle = self.photographs.objects[row]['rle']
             canvas = np.zeros((CANVAS, CANVAS), np.uint8)
             if rle is None:
                 canvas[:height, :width] = 1
@@ -193,11 +201,11 @@ class PhotoData:
                 if mask.shape != (height, width):
                     mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
                 canvas[:height, :width] = mask
-            self.areas[place] = float(canvas.sum())
-            self.masks[place] = torch.from_numpy(np.packbits(canvas, axis=1))
+            self.areas[row] = float(canvas.sum())
+            self.masks[row] = torch.from_numpy(np.packbits(canvas, axis=1))
 
     def masks_of(self, objects: Tensor) -> Tensor:
-        """Masks `(n, 1, 512, 512)` uint8 of some objects, on the device."""
+        """Unpacked masks `(n, 1, 512, 512)` uint8 of objects `(n,)`, on the device."""
         bits = torch.arange(7, -1, -1, dtype=torch.uint8, device=self.device)
         packed = self.masks[objects.to(self.device)]
         return ((packed[..., None] >> bits) & 1).flatten(2)[:, None]

@@ -1,4 +1,4 @@
-"""The tower's maps of photographs, computed once and kept on disk."""
+"""Feature maps of photographs, computed once by the frozen tower and kept on disk."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ from .data import PhotoData
 
 
 class EncodedPhotos:
-    """Maps of a tower that stays as it is, in memory-mapped files of 16 bits.
+    """Feature maps of a frozen tower in memory-mapped float16 files.
 
-    Those of EfficientNet-Lite2 take 3.8 MB a view. What an interrupted run has computed is not
-    computed again. Each of the N photographs is encoded V times: as in a test first, then
-    augmented. Maps of other photographs in the folder are a `ValueError`.
+    Those of EfficientNet-Lite2 take 3.8 MB a view. An interrupted run goes on where it stopped.
+    Each of the N photographs has V views: one as in a test, then augmented ones. Maps of other
+    photographs in the folder raise a `ValueError`.
 
     Attributes:
-        transforms: `(V * N, 4)`, which take a place of each photograph to the input, see
-            `test_transforms`; the views of all photographs before the next views of all.
+        transforms: `(V * N, 4)`, from photograph to input, see `test_transforms`; the first views
+            of all photographs come before the second views of all.
     """
 
     def __init__(self, folder: Path, data: PhotoData, views: int = 2) -> None:
         self.folder, self.data = folder, data
         folder.mkdir(parents=True, exist_ok=True)
         self.done = self._file('done', (views * len(data),), np.bool_)
-        tested = test_transforms(data.sizes)
-        drawn = [self._drawn(number)[0] for number in range(len(data), len(self.done))]
-        self.transforms = torch.cat((tested, *drawn))
+        augmented = [self._augmentation(number)[0] for number in range(len(data), len(self.done))]
+        self.transforms = torch.cat((test_transforms(data.sizes), *augmented))
         self.levels = [
             np.lib.format.open_memmap(file, 'r+') for file in sorted(folder.glob('level*.npy'))
         ]
@@ -42,19 +41,19 @@ class EncodedPhotos:
 
     @torch.inference_mode()
     def encode(self, tower: nn.Module, amp: bool = False) -> None:
-        """Compute what is not there yet, by a tower in eval mode on the device of the data.
+        """Compute the missing maps with a tower in eval mode on the device of the data.
 
-        With `amp` it computes in bfloat16. Maps of another tower in the folder are a `ValueError`.
+        `amp` is bfloat16. Maps of another tower in the folder raise a `ValueError`.
         """
-        mark, digest = self.folder / 'tower.txt', module_fingerprint(tower)
-        if mark.is_file() and mark.read_text() != digest:
+        tower_file, fingerprint = self.folder / 'tower.txt', module_fingerprint(tower)
+        if tower_file.is_file() and tower_file.read_text() != fingerprint:
             raise ValueError(
                 f'{self.folder} has the maps of another tower. Delete it, or choose another folder.'
             )
-        mark.write_text(digest)
-        left = np.flatnonzero(~self.done).tolist()
-        bar = tqdm(total=len(self), initial=len(self) - len(left), desc='encoding photographs')
-        for number in left:
+        tower_file.write_text(fingerprint)
+        missing = np.flatnonzero(~self.done).tolist()
+        bar = tqdm(total=len(self), initial=len(self) - len(missing), desc='encoding photographs')
+        for number in missing:
             index = torch.tensor([number % len(self.data)])
             transform, colors = self.transforms[number][None], self.colors_of(number)
             inputs = make_inputs(self.data, index, transform, colors)
@@ -62,8 +61,8 @@ class EncodedPhotos:
                 maps = tower(inputs)
             if not self.levels:
                 self.levels = [
-                    self._file(f'level{level}', (len(self), *each.shape[1:]), np.float16)
-                    for level, each in enumerate(maps)
+                    self._file(f'level{level}', (len(self), *values.shape[1:]), np.float16)
+                    for level, values in enumerate(maps)
                 ]
             for level, values in zip(self.levels, maps):
                 level[number] = values[0].half().cpu().numpy()
@@ -79,11 +78,11 @@ class EncodedPhotos:
         )
 
     def colors_of(self, number: int) -> torch.Generator | None:
-        """What draws the colors of a view; None for one as in a test."""
-        return self._drawn(number)[1] if number >= len(self.data) else None
+        """The generator of the color jitter of a view; None for a view as in a test."""
+        return self._augmentation(number)[1] if number >= len(self.data) else None
 
-    def _drawn(self, number: int) -> tuple[Tensor, torch.Generator]:
-        """The transform of an augmented view, and what draws its colors."""
+    def _augmentation(self, number: int) -> tuple[Tensor, torch.Generator]:
+        """The transform of an augmented view, and the generator of its color jitter."""
         generator = torch.Generator().manual_seed(number)
         size = self.data.sizes[number % len(self.data)][None]
         return random_transforms(size, generator), generator

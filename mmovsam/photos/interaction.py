@@ -15,64 +15,62 @@ DEPTH_STEPS = 20
 
 
 def depth_of(masks: Tensor, steps: int = DEPTH_STEPS) -> Tensor:
-    """How deep inside of masks `(N, H, W)` bool each position lies, in positions, up to a limit."""
-    left = F.pad(masks.float()[:, None], (1, 1, 1, 1))
-    depth = left.clone()
+    """Distance of each position to the edge of masks `(N, H, W)` bool; 0 outside, up to `steps`."""
+    eroded = F.pad(masks.float()[:, None], (1, 1, 1, 1))
+    depth = eroded.clone()
     for step in range(steps - 1):
-        # diamonds and squares in turn are nearly round
+        # squares and diamonds in turn are nearly round
         if step % 2:
-            left = -F.max_pool2d(-left, 3, stride=1, padding=1)
+            eroded = -F.max_pool2d(-eroded, 3, stride=1, padding=1)
         else:
-            across = -F.max_pool2d(-left, (1, 3), stride=1, padding=(0, 1))
-            down = -F.max_pool2d(-left, (3, 1), stride=1, padding=(1, 0))
-            left = torch.minimum(across, down)
-        depth = depth + left
+            across = -F.max_pool2d(-eroded, (1, 3), stride=1, padding=(0, 1))
+            down = -F.max_pool2d(-eroded, (3, 1), stride=1, padding=(1, 0))
+            eroded = torch.minimum(across, down)
+        depth = depth + eroded
     return depth[:, 0, 1:-1, 1:-1]
 
 
 def draw_positions(weights: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A position `(N, 2)` int64 xy of each map, drawn by its weights `(N, H, W)`, at least 0.
+    """A position `(N, 2)` int64 xy of each map, drawn with its weights `(N, H, W)`, at least 0.
 
-    A map of zeros gives any position. Generators are on the device of what is drawn by, here and
-    below.
+    A map of zeros gives any position. Here and below, generators are on the device of the maps.
     """
     noise = torch.rand(weights.shape, generator=generator, device=weights.device)
-    # the largest of u^(1/w) is at a position with probability w / sum(w)
+    # the largest u^(1/w) is at a position with probability w / sum(w)
     keys = noise.clamp(min=1e-7).log() / weights.clamp(min=1e-9)
-    place = keys.flatten(1).argmax(1)
-    return torch.stack((place % weights.shape[2], place // weights.shape[2]), dim=1)
+    index = keys.flatten(1).argmax(1)
+    return torch.stack((index % weights.shape[2], index // weights.shape[2]), dim=1)
 
 
 def draw_inside(depth: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A position `(N, 2)` int64 xy by `depth_of` each mask, half of the time one deep inside."""
+    """A position `(N, 2)` int64 xy inside of each mask, given its depth; half of the time deep."""
     deep = torch.rand(len(depth), 1, 1, generator=generator, device=depth.device) < 0.5
     return draw_positions(torch.where(deep, depth**3, (depth > 0).float()), generator)
 
 
 def draw_corrections(
-    found: Tensor, wanted: Tensor, generator: torch.Generator | None
+    masks: Tensor, targets: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """A click where each mask `(N, H, W)` bool is wrong, or anywhere inside of one that is right.
 
     Returns:
-        `(N, 2)` int64 xy, and `(N,)` bool, whether it says that the object is there.
+        Points `(N, 2)` int64 xy and labels `(N,)` bool, whether they are positive.
     """
-    depths = torch.stack((depth_of(wanted & ~found), depth_of(found & ~wanted)))
-    # the kind of error that is deeper, as a person would see it first
-    add = depths[0].amax((1, 2)) >= depths[1].amax((1, 2))
-    depth = torch.where(add[:, None, None], *depths)
+    depths = torch.stack((depth_of(targets & ~masks), depth_of(masks & ~targets)))
+    # the deeper kind of error, which a person would see first
+    positive = depths[0].amax((1, 2)) >= depths[1].amax((1, 2))
+    depth = torch.where(positive[:, None, None], *depths)
     wrong = depth.flatten(1).amax(1) > 0
-    depth = torch.where(wrong[:, None, None], depth, wanted.float())
-    return draw_inside(depth, generator), add | ~wrong
+    depth = torch.where(wrong[:, None, None], depth, targets.float())
+    return draw_inside(depth, generator), positive | ~wrong
 
 
 class Interaction:
-    """The prompts of N objects of B photographs, which grow by a click at a time.
+    """The prompts of N objects of B photographs, which grow by one click at a time.
 
-    Each object begins with a box, `with_box` `(N,)`, or with a point. Both make equally many
-    tokens, two, so that all objects are decoded together. `masks` `(N, h, w)` float is what is to
-    be found, at the size of the decoder's logits; `bboxes` `(N, 4)` are xyxy in pixels of the
-    input.
+    Each object begins with a box, where `with_box` `(N,)`, or with a point; both are two tokens, so
+    that all objects are decoded together. `masks` `(N, h, w)` float are the ground truth at the
+    size of the decoder's logits; `bboxes` `(N, 4)` are xyxy in pixels of the input.
     """
 
     def __init__(
@@ -111,7 +109,7 @@ class Interaction:
         ]
 
     def _input_points(self, positions: Tensor) -> Tensor:
-        """Points in pixels of the input, of positions of the masks."""
+        """Positions on the masks as points in pixels of the input."""
         return (positions + 0.5) * self.stride - 0.5
 
     def click(self, logits: Tensor) -> None:
@@ -124,9 +122,9 @@ class Interaction:
     def decode(
         self, mask_input: Tensor | None = None, without_tokens: bool = False
     ) -> DecodedMasks:
-        """The masks that the present prompts give, with logits `(N, 1, h, w)` of earlier masks.
+        """Decode the present prompts, with logits `(N, 1, h, w)` of earlier masks.
 
-        With `without_tokens` those masks are the only prompts.
+        With `without_tokens` these logits are the only prompt.
         """
         encoder = self.model.prompt_encoder
         sparse = torch.cat(self.tokens, dim=1)

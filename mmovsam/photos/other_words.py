@@ -1,4 +1,4 @@
-"""Other words that people say for what COCO annotates, to measure how they are understood."""
+"""Synonyms and kinds of COCO's classes, to measure how well they are recognized."""
 
 OTHER_WORDS = {
     'person': (
@@ -62,4 +62,4 @@ OTHER_WORDS = {
     'toilet': 'toilet bowl',
     'bed': 'double bed',
 }
-"""Of each class, by commas."""
+"""Words for each class, separated by commas."""

@@ -1,4 +1,4 @@
-"""Training of the ranking of a click's masks, when the window decoder is trained."""
+"""Training of the ranker of a click's masks, after the window decoder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .window_training import WindowTrainer, first_points
 
 
 class Candidates(NamedTuple):
-    """Masks of windows of G sizes around N clicks.
+    """Masks in windows of G sizes around N clicks.
 
-    Their features `(N, G, C)`, see `MaskRanker.features`, and IoUs `(N, G)` with what was clicked.
+    `features` are `(N, G, C)`, see `MaskRanker.features`, and `ious` `(N, G)` with the object.
     """
 
     features: Tensor
@@ -26,10 +26,7 @@ class Candidates(NamedTuple):
 
 @torch.no_grad()
 def draw_candidates(trainer: WindowTrainer, count: int, seed: int = 0) -> Candidates:
-    """Masks of at least `count` drawn clicks, in views as the trainer of the decoder draws them.
-
-    Its averaged weights are used.
-    """
+    """Candidate masks of at least `count` simulated clicks, by the trainer's averaged weights."""
     decoder = trainer.averaged.window_decoder
     size = decoder.logit_size // 2
     host = torch.Generator().manual_seed(seed)
@@ -38,16 +35,16 @@ def draw_candidates(trainer: WindowTrainer, count: int, seed: int = 0) -> Candid
     with tqdm(total=count, desc='clicks to rank') as bar:
         while sum(map(len, ious)) < count:
             maps, targets = trainer.draw(host)
-            every = torch.ones(len(targets), dtype=torch.bool, device=targets.areas.device)
-            points, labels = first_points(targets, every, device)
+            clicked = torch.ones(len(targets), dtype=torch.bool, device=targets.areas.device)
+            points, labels = first_points(targets, clicked, device)
             start = 0
             for image_maps, number in maps:
                 rows = slice(start, start := start + number)
                 logits, quality, _, masks = decoder.propose(image_maps, points[rows], labels[rows])
                 features.append(decoder.ranker.features(masks, quality, logits))
-                whole = masks.new_tensor([[0.0, 0.0, decoder.image_size, decoder.image_size]])
-                wanted = targets[rows].in_windows(whole.expand(number, 4), size)
-                ious.append(mask_ious(masks, wanted[:, 0]))
+                image = masks.new_tensor([[0.0, 0.0, decoder.image_size, decoder.image_size]])
+                truth = targets[rows].in_windows(image.expand(number, 4), size)
+                ious.append(mask_ious(masks, truth[:, 0]))
             bar.update(len(targets))
     return Candidates(torch.cat(features), torch.cat(ious))
 
@@ -61,11 +58,11 @@ def train_ranker(
     weight_decay: float = 0.1,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Fit the expected IoU of each mask.
+    """Fit the predicted IoU of each candidate.
 
     Returns:
-        The mean IoU of the masks that are ranked first, in percent: `alone`, by the quality of
-        each; `ranked`; and `best`, of the best there are.
+        The mean IoU of the chosen masks in percent: `alone`, by the quality of each; `ranked`, by
+        the ranker; and `best`, by their IoU.
     """
     features, ious = candidates
     ranker.mean.copy_(features.mean((0, 1)))
@@ -82,8 +79,8 @@ def train_ranker(
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        chosen = dict(alone=features[..., 0], ranked=ranker.rank(features), best=ious)
+        rankings = dict(alone=features[..., 0], ranked=ranker.rank(features), best=ious)
     return {
         name: 100 * ious.gather(1, scores.argmax(1, keepdim=True)).mean().item()
-        for name, scores in chosen.items()
+        for name, scores in rankings.items()
     }

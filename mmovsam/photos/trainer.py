@@ -1,4 +1,4 @@
-"""The training loop: data on the device, and a state that goes on exactly where it was."""
+"""The training loop: data on the device, and exact resuming."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from .region_names import RegionNames
 class PhotoTrainer:
     """Trains an OVSAM on photographs.
 
-    Every step draws by its own number, so that a training that was stopped gives what it would
-    have given.
+    Each step seeds its generators by its number, so a resumed training gives the same result as an
+    uninterrupted one.
 
     Args:
         model: On the device of the data.
         data: To learn from.
-        names: Losses of names; None to learn masks only.
-        steps: Updates in all.
-        batch_size: Photographs an update.
+        names: Losses of the region embeddings; None to learn masks only.
+        steps: Number of updates.
+        batch_size: Photographs per update.
         lr: Highest learning rate.
-        tower_lr: That of the tower; 0 leaves it as it is.
-        set_weights: How often photographs of a set are drawn, 1 by default; by the set's name.
+        tower_lr: Learning rate of the tower; 0 freezes it.
+        set_weights: Sampling weights of data sets by name, 1 by default.
         clicks: Simulated clicks after the first prompt.
-        max_objects: Of a photograph.
-        name_weight: Of the losses of names.
+        max_objects: Objects per photograph.
+        name_weight: Weight of the losses of names.
         warmup: Updates until the highest rate.
-        ema: Decay of the averaged weights, which are those that are kept.
-        seed: Of all that is drawn.
+        ema: Decay of the averaged weights, which are the result.
+        seed: Of the generators.
         amp: Whether to use bfloat16.
     """
 
@@ -69,10 +69,12 @@ class PhotoTrainer:
         self.steps, self.batch_size, self.warmup = steps, batch_size, warmup
         self.clicks, self.max_objects, self.name_weight = clicks, max_objects, name_weight
         self.seed, self.amp, self.decay = seed, amp, ema
-        weights = set_weights or {}
-        useful = [float(bool(objects)) for objects in data.objects_of]
-        drawn = [weights.get(source, 1.0) for source in data.photographs.sources]
-        self.image_weights = torch.tensor(useful) * torch.tensor(drawn)
+        set_weights = set_weights or {}
+        weights = [
+            set_weights.get(source, 1.0) if objects else 0.0
+            for source, objects in zip(data.photographs.sources, data.objects_of)
+        ]
+        self.image_weights = torch.tensor(weights)
         self.params = [p for p in model.parameters() if p.requires_grad]
         groups = _groups(model, names, lr, tower_lr)
         fused = data.device.type == 'cuda'
@@ -81,10 +83,8 @@ class PhotoTrainer:
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
         self.step = 0
 
-    # Learning
-
     def begin(self) -> None:
-        """What a training does once, when it is not resumed."""
+        """Prepare a training that is not resumed."""
 
     def train(
         self,
@@ -94,11 +94,10 @@ class PhotoTrainer:
         log_every: int = 50,
         seconds: float = math.inf,
     ) -> None:
-        """Go on until the last step, or for some seconds; the state is kept in `work_dir`.
+        """Train to the last step, or for about `seconds`, to which the schedule then adapts.
 
-        That gets `state.pth` every `save_every` updates, when `val` is measured too, and `log.txt`.
-        After the first update that ends later than `seconds` the training stops, with the state
-        kept.
+        `work_dir` gets `log.txt` and, every `save_every` updates and at the end, `state.pth`; then
+        `val` is measured, too.
         """
         start, sums, count = time.monotonic(), defaultdict(float), 0
         bar = tqdm(total=self.steps, initial=self.step, desc='training', unit=' steps')
@@ -109,7 +108,7 @@ class PhotoTrainer:
             if progress >= 1:
                 break
             for name, value in self.update(progress).items():
-                sums[name] = sums[name] + value
+                sums[name] += value
             count += 1
             bar.update()
             if self.step % log_every == 0:
@@ -118,20 +117,18 @@ class PhotoTrainer:
                 self._log(work_dir, f'step {self.step} {time.monotonic() - start:.0f} s {line}')
                 sums, count = defaultdict(float), 0
             if self.step % save_every == 0:
-                self.save(work_dir / 'state.pth')
-                self._measure(work_dir, val)
+                self._checkpoint(work_dir, val)
         bar.close()
-        self.save(work_dir / 'state.pth')
-        self._measure(work_dir, val)
+        self._checkpoint(work_dir, val)
 
-    def _measure(self, work_dir: Path, val: PhotoData | None) -> None:
-        if val is None:
-            return
-        text = ' '.join(f'{name} {value:.4f}' for name, value in self.measure(val).items())
-        self._log(work_dir, f'step {self.step} val {text}')
+    def _checkpoint(self, work_dir: Path, val: PhotoData | None) -> None:
+        self.save(work_dir / 'state.pth')
+        if val is not None:
+            line = ' '.join(f'{name} {value:.4f}' for name, value in self.measure(val).items())
+            self._log(work_dir, f'step {self.step} val {line}')
 
     def measure(self, val: PhotoData) -> dict[str, float]:
-        """How good the averaged weights are: see `evaluate_masks`."""
+        """Metrics of the averaged weights, see `evaluate_masks`."""
         return evaluate_masks(self.averaged, val, autocast=self.amp)
 
     def _log(self, work_dir: Path, line: str) -> None:
@@ -141,7 +138,7 @@ class PhotoTrainer:
         tqdm.write(line)
 
     def update(self, progress: float) -> dict[str, Tensor]:
-        """One step, at a `progress` of the schedule from 0 to 1; gives losses for the log."""
+        """One step, at `progress` 0 to 1 of the schedule; returns detached losses for the log."""
         rate = 0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01
         rate *= min(1.0, (self.step + 1) / self.warmup)
         for group, highest in zip(self.optimizer.param_groups, self.rates):
@@ -149,8 +146,8 @@ class PhotoTrainer:
         host = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         device = torch.Generator(self.data.device).manual_seed(self.seed * 1_000_003 + self.step)
         losses = self.losses(host, device)
-        others = sum(value for name, value in losses.items() if name != 'mask')
-        total = losses['mask'] + self.name_weight * others
+        name_loss = sum(value for name, value in losses.items() if name != 'mask')
+        total = losses['mask'] + self.name_weight * name_loss
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.params, 1.0)
@@ -160,15 +157,11 @@ class PhotoTrainer:
         return {**{name: value.detach() for name, value in losses.items()}, 'grad': norm.detach()}
 
     def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
-        """The losses of a step: of the masks of several rounds of prompts, and of names.
-
-        One generator draws on the host, one on the device.
-        """
+        """The losses of a step, over several rounds of prompts; generators of host and device."""
         indices = torch.multinomial(self.image_weights, self.batch_size, generator=host)
         batch = make_batch(self.data, indices, host, self.max_objects)
         self.model.train()
-        amp = torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.amp)
-        with amp:
+        with torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.amp):
             features = self.model.extract_feat(batch.inputs)
             with_mask = batch.has_mask
             masks = batch.masks[with_mask]
@@ -184,15 +177,15 @@ class PhotoTrainer:
             windows = windows_of(batch.bboxes[with_mask], masks.shape[-1], session.stride)
             logits = label_tokens = None
             for turn in range(self.clicks + 1):
-                chance = torch.rand(2, generator=host).tolist()
-                mask_input, alone = None, False
+                chances = torch.rand(2, generator=host).tolist()
+                mask_input, mask_only = None, False
                 if turn:
-                    alone = chance[0] < 0.1
-                    if alone or chance[1] < 0.75:
+                    mask_only = chances[0] < 0.1
+                    if mask_only or chances[1] < 0.75:
                         mask_input = logits[:, None]
-                    if not alone:
+                    if not mask_only:
                         session.click(logits)
-                decoded = session.decode(mask_input, alone)
+                decoded = session.decode(mask_input, mask_only)
                 if label_tokens is None:
                     label_tokens = decoded.extra_tokens
                 loss = interaction_loss(
@@ -202,13 +195,13 @@ class PhotoTrainer:
                     windows,
                     with_box[with_mask] if turn == 0 else torch.ones_like(with_box[with_mask]),
                 )
-                # whole photographs with a name have no masks to learn
+                # whole photographs with a name have no masks
                 total = total + (loss.mean() if len(loss) else loss.sum())
-                # a point's first mask is the one that a person would choose to go on with
+                # after a first point, a user goes on with the best of its masks
                 best = decoded.iou_predictions[:, 1:].argmax(1)
                 chosen = torch.where(with_box, 0, 1 + best) if turn == 0 else torch.zeros_like(best)
-                rank = torch.arange(len(chosen), device=chosen.device)
-                logits = decoded.low_res_logits[rank, chosen].detach().float()
+                rows = torch.arange(len(chosen), device=chosen.device)
+                logits = decoded.low_res_logits[rows, chosen].detach().float()
             losses = dict(mask=total / (self.clicks + 1))
             if self.names is not None:
                 losses.update(self.names(self.model, features, batch, label_tokens))
@@ -221,10 +214,8 @@ class PhotoTrainer:
         averages, values = zip(*((a, p) for a, p in pairs if p.requires_grad))
         torch._foreach_lerp_(list(averages), list(values), 1 - decay)
 
-    # Going on
-
     def save(self, path: Path) -> None:
-        """Keep the state, whole or not at all."""
+        """Write the state atomically."""
         state = dict(
             model=self.model.state_dict(),
             averaged=self.averaged.state_dict(),
@@ -237,7 +228,7 @@ class PhotoTrainer:
             torch.save(state, temporary)
 
     def resume(self, path: Path) -> None:
-        """Go on from a state that was kept."""
+        """Load a state of `save`."""
         state = torch.load(path, map_location=self.data.device, weights_only=True)
         self.model.load_state_dict(state['model'])
         self.averaged.load_state_dict(state['averaged'])
@@ -248,7 +239,7 @@ class PhotoTrainer:
 
 
 def freeze_all_but(model: OVSAM, part: str) -> None:
-    """Let one part of a model learn, and nothing else."""
+    """Freeze all parameters but those of a submodule."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(f'{part}.'))
 

@@ -1,4 +1,4 @@
-"""A REST server and its page: prompts and names in, masks out. Needs FastAPI (extra `serve`)."""
+"""A REST server with a web page. Needs FastAPI (extra `serve`)."""
 
 try:
     import fastapi  # noqa: F401

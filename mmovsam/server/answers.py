@@ -1,4 +1,4 @@
-"""What a session's predictor answers to the server's requests."""
+"""Responses of a session's predictor to the requests of `messages.py`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..datasets.annotations import run_lengths
 from ..vocabulary import TextClassifier
 from .messages import EverythingRequest, FindRequest, PromptRequest, RunLengths, Thing
 
-FROM_THINGS = tuple(Thing.model_fields)
+THING_FIELDS = tuple(Thing.model_fields)
 
 
 def set_image(predictor: OVSAMPredictor, data: bytes, max_pixels: int) -> tuple[int, int]:
-    """Encode an image file of at most `max_pixels`; its width and height.
+    """Set an image file of at most `max_pixels`; returns its width and height.
 
     Raises:
-        ValueError: It is truncated, no image, or too large; then the old one stays.
+        ValueError: It is truncated, no image, or too large; the previous image stays set.
     """
     image = read_sent_image(data, 'The image', max_pixels, predictor.value_range)
     predictor.set_image(image)
@@ -31,10 +31,10 @@ def set_image(predictor: OVSAMPredictor, data: bytes, max_pixels: int) -> tuple[
 
 
 def read_names(name_encoder: NameEncoder, names: Sequence[str]) -> TextClassifier:
-    """What names things by these, or by the model's own if none are given.
+    """A classifier of these names, or of the model's own if there are none.
 
     Raises:
-        ValueError: As for `NameEncoder.classifier`, or the model has no names.
+        ValueError: See `NameEncoder.classifier`, or the model has no names.
     """
     if names:
         return name_encoder.classifier(names)
@@ -44,26 +44,26 @@ def read_names(name_encoder: NameEncoder, names: Sequence[str]) -> TextClassifie
 
 
 def set_names(predictor: OVSAMPredictor, classifier: TextClassifier) -> Sequence[str]:
-    """Change what things may be called; the new names."""
+    """Replace the vocabulary; returns the new names."""
     predictor.set_vocabulary(classifier)
     return predictor.vocabulary
 
 
 def prompt(predictor: OVSAMPredictor, request: PromptRequest) -> list[dict]:
-    """The masks of prompted objects, as `Thing` has them.
+    """Masks of prompted objects, with the fields of `Thing`.
 
     Raises:
-        ValueError: As for `OVSAMPredictor.predict_batch`.
+        ValueError: See `OVSAMPredictor.predict_batch`.
     """
     prompts = []
-    for index, each in enumerate(request.prompts):
-        given = each.model_dump(exclude={'mask'})
-        if each.mask is not None:
+    for index, prompt in enumerate(request.prompts):
+        arguments = prompt.model_dump(exclude={'mask'})
+        if prompt.mask is not None:
             try:
-                given['mask_input'] = predictor.mask_input(_decoded(each.mask, predictor))
+                arguments['mask_input'] = predictor.mask_input(_decode(prompt.mask, predictor))
             except ValueError as error:
                 raise ValueError(f'Prompt {index}: {error}') from None
-        prompts.append(given)
+        prompts.append(arguments)
     pred = predictor.predict_batch(
         prompts,
         top_k=request.top_k,
@@ -85,17 +85,17 @@ def prompt(predictor: OVSAMPredictor, request: PromptRequest) -> list[dict]:
             name_scores=scores,
         )
         things.append({**thing, quality: mask_score})
-    return _formatted(things, request.mask_format)
+    return _format(things, request.mask_format)
 
 
 def find(predictor: OVSAMPredictor, request: FindRequest, name_encoder: NameEncoder) -> list[dict]:
-    """All objects of some names.
+    """All objects with some names.
 
     Raises:
-        ValueError: As for `OVSAMPredictor.find` and `NameEncoder.classifier`.
+        ValueError: See `OVSAMPredictor.find` and `NameEncoder.classifier`.
     """
     side, background = request.points_per_side, request.background
-    things = predictor.find(
+    detections = predictor.find(
         name_encoder.classifier(request.names),
         bboxes=None if request.bboxes is None else np.reshape(request.bboxes, (-1, 4)),
         score_thr=request.score_thr,
@@ -103,20 +103,20 @@ def find(predictor: OVSAMPredictor, request: FindRequest, name_encoder: NameEnco
         candidates=None if side is None else dict(points_per_side=side),
         top_k=request.top_k,
     )
-    return _formatted(things, request.mask_format)
+    return _format(detections, request.mask_format)
 
 
 def everything(predictor: OVSAMPredictor, request: EverythingRequest) -> list[dict]:
-    """Everything in the image.
+    """All objects of the image.
 
     Raises:
-        ValueError: As for `OVSAMPredictor.segment_everything`.
+        ValueError: See `OVSAMPredictor.segment_everything`.
     """
-    things = predictor.segment_everything(**request.model_dump(exclude={'mask_format'}))
-    return _formatted(things, request.mask_format)
+    annotations = predictor.segment_everything(**request.model_dump(exclude={'mask_format'}))
+    return _format(annotations, request.mask_format)
 
 
-def _decoded(mask: RunLengths, predictor: OVSAMPredictor) -> np.ndarray:
+def _decode(mask: RunLengths, predictor: OVSAMPredictor) -> np.ndarray:
     height, width = predictor.original_size
     runs = run_lengths(mask.counts)
     if mask.size != [height, width] or runs.min() < 0 or runs.sum() != height * width:
@@ -127,9 +127,9 @@ def _decoded(mask: RunLengths, predictor: OVSAMPredictor) -> np.ndarray:
     return coco_mask.decode(mask.model_dump()).astype(bool)
 
 
-def _formatted(things: Sequence[dict], mask_format: str) -> list[dict]:
-    answer = [{key: thing[key] for key in FROM_THINGS if key in thing} for thing in things]
+def _format(annotations: Sequence[dict], mask_format: str) -> list[dict]:
+    things = [{key: a[key] for key in THING_FIELDS if key in a} for a in annotations]
     if mask_format == 'polygons':
-        for thing in answer:
+        for thing in things:
             thing['segmentation'] = [ring.flatten().tolist() for ring in polygons_of(thing)]
-    return answer
+    return things

@@ -1,4 +1,4 @@
-"""The server as an ASGI application: sessions, images, prompts, names."""
+"""The server as an ASGI application."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from ..version import __version__
 from . import answers, messages, x_anylabeling
 from .limits import MAX_JSON, BodyLimit
-from .served import OF_IMAGE, OF_SESSION, OfSession, Served, problems
+from .served import IMAGE_PROBLEMS, SESSION_PROBLEMS, ClientSession, Served, problems
 
 IMAGE_TYPES = ('application/octet-stream', 'image/jpeg', 'image/png', 'image/webp', 'image/tiff')
 
@@ -21,20 +21,20 @@ logger = logging.getLogger(__name__)
 
 
 def make_app(served: Served) -> FastAPI:
-    """The routes, and their description at `/openapi.json`."""
+    """The application, with its OpenAPI description at `/openapi.json`."""
     app = FastAPI(
         title='mmovsam',
         version=__version__,
-        description='Cut out what points, boxes and masks prompt, and name it. Open a session, '
-        'set its image, and prompt it as often as you like.',
-        docs_url=None,  # its page would fetch scripts from another server
+        description='Segment and name objects by points, boxes and masks. Open a session, set its '
+        'image, and send prompts.',
+        docs_url=None,  # would load scripts from another server
         redoc_url=None,
     )
-    session_of = Annotated[OfSession, Depends(served.session)]
+    session_of = Annotated[ClientSession, Depends(served.session)]
 
     @app.get('/health', response_model=messages.HealthAnswer)
     async def health():
-        """Tell that the server answers."""
+        """Report that the server is up."""
         return dict(model=served.model_name, version=__version__)
 
     @app.post(
@@ -56,7 +56,7 @@ def make_app(served: Served) -> FastAPI:
     @app.put(
         '/image',
         response_model=messages.ImageAnswer,
-        responses=OF_IMAGE,
+        responses=IMAGE_PROBLEMS,
         openapi_extra=dict(
             requestBody=dict(
                 required=True,
@@ -77,40 +77,44 @@ def make_app(served: Served) -> FastAPI:
         width, height = await served.answer(session, answers.set_image, data, pixels)
         return dict(width=width, height=height, sha256=hashlib.sha256(data).hexdigest())
 
-    @app.get('/vocabulary', response_model=messages.VocabularyAnswer, responses=OF_SESSION)
+    @app.get('/vocabulary', response_model=messages.VocabularyAnswer, responses=SESSION_PROBLEMS)
     async def get_vocabulary(session: session_of):
-        """Tell what things may be called in this session."""
+        """Return the names of this session."""
         return dict(names=await served.answer(session, lambda predictor: predictor.vocabulary))
 
-    @app.put('/vocabulary', response_model=messages.VocabularyAnswer, responses=OF_IMAGE)
+    @app.put('/vocabulary', response_model=messages.VocabularyAnswer, responses=IMAGE_PROBLEMS)
     async def put_vocabulary(request: messages.VocabularyRequest, session: session_of):
-        """Change what things may be called, in any words; the image stays encoded."""
-        read = served.name_thread(answers.read_names, served.name_encoder, request.names)
-        return dict(names=await served.answer(session, answers.set_names, await read))
+        """Replace the names of this session; the image stays encoded."""
+        classifier = await served.name_thread(
+            answers.read_names, served.name_encoder, request.names
+        )
+        return dict(names=await served.answer(session, answers.set_names, classifier))
 
-    thing_answers = dict(
-        response_model=messages.ThingsAnswer, response_model_exclude_unset=True, responses=OF_IMAGE
+    route_options = dict(
+        response_model=messages.ThingsAnswer,
+        response_model_exclude_unset=True,
+        responses=IMAGE_PROBLEMS,
     )
 
-    @app.post('/prompt', **thing_answers)
+    @app.post('/prompt', **route_options)
     async def prompt(request: messages.PromptRequest, session: session_of):
-        """Cut out and name what is prompted."""
+        """Segment and name objects by prompts."""
         return await served.things(session, answers.prompt, request)
 
-    @app.post('/find', **thing_answers)
+    @app.post('/find', **route_options)
     async def find(request: messages.FindRequest, session: session_of):
-        """Find all objects of some names, without a click."""
+        """Find all objects with some names."""
         return await served.things(session, answers.find, request, served.name_encoder)
 
-    @app.post('/everything', **thing_answers)
+    @app.post('/everything', **route_options)
     async def everything(request: messages.EverythingRequest, session: session_of):
-        """Cut out and name everything."""
+        """Segment and name all objects."""
         return await served.things(session, answers.everything, request)
 
     app.include_router(x_anylabeling.make_router(served))
     size = served.limits.max_file_size
-    sizes = {'/image': size, '/page/decode': size}
-    sizes['/v1/predict'] = size * 4 // 3 + MAX_JSON  # in base 64
+    base64_size = size * 4 // 3 + MAX_JSON
+    sizes = {'/image': size, '/page/decode': size, '/v1/predict': base64_size}
     app.add_middleware(
         BodyLimit, limits=served.limits, max_bytes=lambda path: sizes.get(path, MAX_JSON)
     )
@@ -127,11 +131,11 @@ def _problem(status: int, message: str, headers=None) -> JSONResponse:
 
 async def _refusal(request: Request, error: HTTPException) -> JSONResponse:
     path, message, headers = request.url.path, str(error.detail), error.headers
-    if message == HTTPStatus(error.status_code).phrase:  # of a route that is not there
+    if message == HTTPStatus(error.status_code).phrase:  # of an unknown route
         message = f'{message}: {request.method} {path:.100}. See /openapi.json.'
-    described = request.app.openapi()['paths']
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and path in described:
-        headers = dict(Allow=', '.join(sorted(described[path])).upper())  # Starlette names one
+    paths = request.app.openapi()['paths']
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and path in paths:
+        headers = dict(Allow=', '.join(sorted(paths[path])).upper())  # Starlette lists one only
     return _problem(error.status_code, message, headers)
 
 
@@ -140,12 +144,12 @@ async def _bad_request(_, error: Exception) -> JSONResponse:
 
 
 async def _invalid(_, error: RequestValidationError) -> JSONResponse:
-    """The first of the errors, in a sentence."""
+    """Describe the first error."""
     first, *more = error.errors()
-    place = '.'.join(str(part) for part in first['loc'] if part != 'body') or 'The request'
-    given = '' if first['type'] in ('missing', 'json_invalid') else f', got {first["input"]!a:.200}'
+    field = '.'.join(str(part) for part in first['loc'] if part != 'body') or 'The request'
+    value = '' if first['type'] in ('missing', 'json_invalid') else f', got {first["input"]!a:.200}'
     rest = f' ({len(more)} more like this)' if more else ''
-    return _problem(422, f'{place}: {first["msg"]}{given}{rest}. See /openapi.json.')
+    return _problem(422, f'{field}: {first["msg"]}{value}{rest}. See /openapi.json.')
 
 
 async def _failure(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""What the server bears: sizes of requests, the memory of those under way, and how many wait."""
+"""Limits of the server: sizes of requests, their memory, and the queue."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from dataclasses import dataclass
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_JSON = 4 * 2**20  # bytes; parsed they take twenty times as much
+MAX_JSON = 4 * 2**20  # bytes; parsed, they take about twenty times as much
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server bears.
+    """The limits of a server.
 
     Raises:
-        ValueError: One of them is not positive.
+        ValueError: A limit is not positive.
     """
 
     max_file_size: int = 20 * 2**20
-    """Of an image's file, in bytes."""
+    """Bytes of an image file."""
     max_pixels: int = 64 * 10**6
-    """Of an image."""
+    """Pixels of an image."""
     max_memory: int = 2**30
-    """Bytes of all sessions' encoded images and names, see `Sessions`."""
+    """Bytes of the encoded images and names of all sessions, see `Sessions`."""
     max_uploads: int = 2**28
-    """Bytes of all requests that are being received or wait."""
+    """Bytes of all requests being received or waiting."""
     max_waiting: int = 100
-    """Requests that wait for the model."""
+    """Requests waiting for the model."""
     forget_after: float = 3600.0
-    """Seconds, see `Sessions`."""
+    """Seconds without use after which a session is dropped."""
     upload_seconds: float = 60.0
-    """For a client to send its request."""
+    """Seconds for a client to send its request."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -43,19 +43,19 @@ class Limits:
 
 
 class BodyLimit:
-    """Middleware that refuses requests that are too large, too slow or too many, as they come in.
+    """ASGI middleware that rejects requests that are too large, too slow or too many.
 
     Args:
         app: The application.
-        limits: What it bears.
-        max_bytes: Of a request, by its path.
+        limits: Its limits.
+        max_bytes: Returns the limit of a request by its path.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, max_bytes: Callable[[str], int]) -> None:
         self.app = app
         self.limits = limits
         self.max_bytes = max_bytes
-        self.under_way = 0  # bytes of all requests
+        self.under_way = 0  # bytes of all current requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As an ASGI application."""
@@ -64,11 +64,11 @@ class BodyLimit:
             return
         limit = self.max_bytes(scope['path'])
         deadline = asyncio.get_running_loop().time() + self.limits.upload_seconds
-        received, whole = 0, False
+        received, complete = 0, False
 
-        async def checked() -> Message:
-            nonlocal received, whole
-            if whole:
+        async def limited_receive() -> Message:
+            nonlocal received, complete
+            if complete:
                 return await receive()
             try:
                 seconds = max(deadline - asyncio.get_running_loop().time(), 0)
@@ -80,7 +80,7 @@ class BodyLimit:
             size = len(message.get('body', b''))
             received += size
             self.under_way += size
-            whole = not message.get('more_body', False)
+            complete = not message.get('more_body', False)
             if received > limit:
                 raise HTTPException(
                     413,
@@ -94,18 +94,16 @@ class BodyLimit:
             return message
 
         try:
-            await self.app(scope, checked, send)
+            await self.app(scope, limited_receive, send)
         finally:
             self.under_way -= received
 
 
 class ModelThread:
-    """Runs what needs the model, one call after another, in the order in which they came.
-
-    One thread, since PyTorch has a pool of threads for each that calls it.
+    """Runs calls of the model in order, in one thread: PyTorch has a thread pool for each caller.
 
     Args:
-        max_waiting: Calls that wait, before further ones are refused.
+        max_waiting: Number of waiting calls from which on others are rejected.
     """
 
     def __init__(self, max_waiting: int) -> None:
@@ -114,10 +112,10 @@ class ModelThread:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix='model')
 
     async def __call__(self, function: Callable, *args):
-        """What a function returns or raises.
+        """Call a function when its turn comes.
 
         Raises:
-            HTTPException: Too many wait.
+            HTTPException: Too many calls are waiting.
         """
         if self.waiting >= self.max_waiting:
             raise HTTPException(

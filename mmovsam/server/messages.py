@@ -1,4 +1,4 @@
-"""What the server is asked and what it answers, as types that its OpenAPI description shows."""
+"""Requests and responses of the server, as types of its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 MAX_PROMPTS = 256
 MAX_POINTS = 1000  # of a prompt
-MAX_ASKED = 100  # names to find: each is compared with all others
+MAX_ASKED = 100  # names to find
 MAX_NAMES = 2000  # of a vocabulary
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -39,13 +39,13 @@ class RunLengths(_Request):
 
 
 class SessionRequest(_Request):
-    """Asks for a session."""
+    """A request for a session."""
 
     password: StrictStr | None = Field(None, description='If the server was started with one.')
 
 
 class Prompt(_Request):
-    """What is known of one object, in pixels of the image, in any combination."""
+    """Points, a box and a mask of one object, in any combination, in pixels of the image."""
 
     point_coords: list[Point] | None = Field(None, max_length=MAX_POINTS, description='xy')
     point_labels: list[Annotated[StrictInt, Field(ge=0, le=1)]] | None = Field(
@@ -56,49 +56,49 @@ class Prompt(_Request):
 
 
 class PromptRequest(_Request):
-    """Asks for the masks of prompted objects, several at once."""
+    """A request for the masks of prompts."""
 
     model_config = ConfigDict(json_schema_extra=dict(examples=[dict(prompts=[COFFEE])]))
     prompts: list[Prompt] = Field(min_length=1, max_length=MAX_PROMPTS)
     multimask_output: StrictBool = Field(
-        False, description='Three masks for each prompt, for those that may mean several things.'
+        False, description='Three masks for each prompt, for ambiguous ones.'
     )
     top_k: TopK = 5
     mask_format: MaskFormat = 'rle'
 
 
 class VocabularyRequest(_Request):
-    """Says what things may be called in this session."""
+    """The names for this session."""
 
     model_config = ConfigDict(json_schema_extra=dict(examples=[dict(names=['espresso', 'spoon'])]))
-    names: list[Name] = Field(max_length=MAX_NAMES, description="None: the model's own names.")
+    names: list[Name] = Field(max_length=MAX_NAMES, description="Empty: the model's own names.")
 
 
 class FindRequest(_Request):
-    """Asks for all objects of some names."""
+    """A request for all objects with some names."""
 
     model_config = ConfigDict(json_schema_extra=dict(examples=[dict(names=['cup', 'a spoon'])]))
     names: list[Name] = Field(min_length=1, max_length=MAX_ASKED)
     background: list[Name] | None = Field(
-        None, max_length=MAX_NAMES, description="What else there may be; null: the model's names."
+        None, max_length=MAX_NAMES, description='Other names; null: those of the model.'
     )
     score_thr: Share = 0.5
     bboxes: list[Box] | None = Field(
-        None, max_length=MAX_PROMPTS, description='xyxy, where to look; null: everywhere.'
+        None, max_length=MAX_PROMPTS, description='xyxy, to search in; null: the whole image.'
     )
     points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] | None = Field(
-        None, description='Of a grid of points that is asked; null: what suits the model.'
+        None, description='Side of a grid of points as prompts; null: the default of the model.'
     )
     top_k: TopK = 5
     mask_format: MaskFormat = 'rle'
 
 
 class EverythingRequest(_Request):
-    """Asks for everything in the image, see `segment_everything` in the documentation."""
+    """A request for all objects, see `segment_everything` in the documentation."""
 
     model_config = ConfigDict(json_schema_extra=dict(examples=[dict(points_per_side=8)]))
     points_per_side: Annotated[StrictInt, Field(ge=1, le=32)] | None = Field(
-        None, description='Of a grid of points that is asked; null: what suits the model.'
+        None, description='Side of a grid of points as prompts; null: the default of the model.'
     )
     quality_thr: Share | None = None
     stability_thr: Share | None = None
@@ -112,14 +112,14 @@ class EverythingRequest(_Request):
 
 
 class SessionAnswer(BaseModel):
-    """A session, to be named by `Authorization: Bearer TOKEN` from now on."""
+    """A session, for the header `Authorization: Bearer TOKEN` of requests."""
 
     token: str
     forgotten_after: float = Field(description='Seconds without use.')
 
 
 class ImageAnswer(BaseModel):
-    """The image that is set, turned as its EXIF says."""
+    """The image that is set, in its EXIF orientation."""
 
     width: int
     height: int
@@ -127,7 +127,7 @@ class ImageAnswer(BaseModel):
 
 
 class VocabularyAnswer(BaseModel):
-    """The names in force."""
+    """The names of the session."""
 
     names: list[str]
 
@@ -167,6 +167,6 @@ class HealthAnswer(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong, and what to do."""
+    """An error and its remedy."""
 
     error: str

@@ -1,4 +1,4 @@
-"""What the page needs of the server besides its description: its files, examples, settings."""
+"""Routes of the web page: its files, examples and settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .served import Served
 
 STATIC = Path(__file__).parent / 'static'
 HEADERS = {
-    # nothing is fetched from any other server, nor told to one; no other page may frame this one
+    # no requests to other servers, and no embedding in other pages
     'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self' blob: data:; base-uri 'none'; frame-ancestors 'none'",
     'Referrer-Policy': 'no-referrer',
@@ -26,21 +26,21 @@ HEADERS = {
 
 
 def add_page(app: FastAPI, served: Served, examples: Mapping[str, np.ndarray] | None = None):
-    """Have the server's application serve the page at `/`.
+    """Add the page at `/` to an application of `make_app`.
 
     Args:
-        app: As `make_app` makes it.
-        served: What it serves.
-        examples: Pictures to choose from, `(H, W, 3)` uint8 RGB each, by their titles: what stands
-            before a colon names exported files.
+        app: The application.
+        served: The model that it serves.
+        examples: Example images `(H, W, 3)` uint8 RGB by title; the part of a title before a colon
+            names exported files.
     """
-    files = {title: _encoded(image, 'PNG') for title, image in (examples or {}).items()}
+    files = {title: _encode(image, 'PNG') for title, image in (examples or {}).items()}
     encoder = served.name_encoder
     names = served.predictor.vocabulary or ()
     settings = dict(
         names=names if len(names) <= encoder.max_names else [],
         num_names=len(names),
-        vocabularies={title: built.names for title, built in encoder.built.items()},
+        vocabularies={title: vocabulary.names for title, vocabulary in encoder.built.items()},
         examples=list(files),
     )
 
@@ -60,19 +60,19 @@ def add_page(app: FastAPI, served: Served, examples: Mapping[str, np.ndarray] | 
 
     @app.post('/page/decode', include_in_schema=False, dependencies=[Depends(served.session)])
     async def decode(request: Request) -> Response:
-        """A picture of a kind that browsers do not show, as one that they do."""
+        """Convert an image of a format that browsers do not show to JPEG."""
         data = await request.body()
 
-        def decoded() -> bytes:
+        def to_jpeg() -> bytes:
             pixels, value_range = served.limits.max_pixels, served.predictor.value_range
-            return _encoded(read_sent_image(data, 'The image', pixels, value_range), 'JPEG')
+            return _encode(read_sent_image(data, 'The image', pixels, value_range), 'JPEG')
 
-        return Response(await served.model_thread(decoded), media_type='image/jpeg')
+        return Response(await served.model_thread(to_jpeg), media_type='image/jpeg')
 
     app.mount('/page', StaticFiles(directory=STATIC))
 
 
-def _encoded(image: np.ndarray, format: str) -> bytes:
+def _encode(image: np.ndarray, format: str) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format, quality=92)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""A model that sessions share, one request after another."""
+"""A model that sessions share."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _BEARER = HTTPBearer(auto_error=False, description='The token that POST /session
 
 
 def problems(*statuses: int) -> dict:
-    """Statuses that a route may answer with, for its description."""
+    """Error statuses of a route, for its OpenAPI description."""
     return {
         status: dict(model=Problem, description=HTTPStatus(status).phrase) for status in statuses
     }
 
 
-OF_SESSION = problems(401, 503)
-OF_IMAGE = {**OF_SESSION, **problems(400, 408, 409, 413, 422)}
+SESSION_PROBLEMS = problems(401, 503)
+IMAGE_PROBLEMS = {**SESSION_PROBLEMS, **problems(400, 408, 409, 413, 422)}
 
 
-class OfSession(NamedTuple):
-    """A request's session."""
+class ClientSession(NamedTuple):
+    """The session of a request."""
 
     key: Hashable
     predictor: OVSAMPredictor
 
 
 class Served:
-    """A model that sessions share.
+    """A model that sessions share, which runs one request at a time.
 
     Args:
-        predictor: Each session has a fork of it, which remembers its own image only.
+        predictor: Forked for each session, with its own image.
         name_encoder: Of the same model.
-        limits: What the server bears.
-        model_name: What clients are told.
-        password: What everybody has to know who opens a session; None if they need none.
+        limits: Of the server.
+        model_name: Shown to clients.
+        password: Required to open a session; None for an open server.
 
     Raises:
         ValueError: The password is empty.
@@ -70,28 +70,31 @@ class Served:
             predictor.fork, limits.max_memory, forget_after=limits.forget_after
         )
         self.model_thread = ModelThread(limits.max_waiting)
-        self.name_thread = ModelThread(limits.max_waiting)  # no click waits for a thousand names
+        self.name_thread = ModelThread(
+            limits.max_waiting
+        )  # so that clicks do not wait for the encoding of names
 
-    def check_password(self, given: str | None) -> None:
-        """Refuse whoever does not know the password, in a time that does not tell how wrong it is.
+    def check_password(self, password: str | None) -> None:
+        """Compare a password with the server's, in constant time.
 
         Raises:
-            HTTPException: It is another one.
+            HTTPException: It is wrong.
         """
         if self.password is not None and not hmac.compare_digest(
-            (given or '').encode(), self.password.encode()
+            (password or '').encode(), self.password.encode()
         ):
             raise HTTPException(401, 'This server asks for its password: give the right one.')
 
     def session(
-        self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-    ) -> OfSession:
+        self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+    ) -> ClientSession:
         """The session of a request.
 
         Raises:
-            HTTPException: It names none, or one that was forgotten.
+            HTTPException: It has none, or one that was dropped.
         """
-        predictor = given and self.sessions.get(given.credentials)
+        token = credentials and credentials.credentials
+        predictor = token and self.sessions.get(token)
         if not predictor:
             raise HTTPException(
                 401,
@@ -99,20 +102,20 @@ class Served:
                 'by "Authorization: Bearer TOKEN", and set the image again.',
                 {'WWW-Authenticate': 'Bearer'},
             )
-        return OfSession(given.credentials, predictor)
+        return ClientSession(token, predictor)
 
-    def session_of_picture(self, digest: str) -> OfSession:
-        """The session that all have in common who send a picture of this digest with each request.
+    def session_of_image(self, digest: str) -> ClientSession:
+        """The common session of all clients that send an image of this digest with each request.
 
-        Its key is no text, so no client's token names it.
+        Its key is a tuple, which no client's token can be.
         """
-        key = 'picture', digest
+        key = 'image', digest
         if self.sessions.get(key) is None:
             self.sessions.open(key)
-        return OfSession(key, self.sessions.get(key))
+        return ClientSession(key, self.sessions.get(key))
 
-    async def answer(self, session: OfSession, function: Callable, *args):
-        """What a function of a session's predictor returns, called when its turn comes."""
+    async def answer(self, session: ClientSession, function: Callable, *args):
+        """Call a function with a session's predictor when its turn comes."""
 
         def call():
             try:
@@ -122,12 +125,12 @@ class Served:
 
         return await self.model_thread(call)
 
-    async def things(self, session: OfSession, function: Callable, *args) -> dict:
-        """What a function says of the image that is set."""
+    async def things(self, session: ClientSession, function: Callable, *args) -> dict:
+        """The objects that a function returns for the image of a session."""
 
-        def of_image(predictor: OVSAMPredictor):
+        def call(predictor: OVSAMPredictor):
             if not predictor.is_image_set:
                 raise HTTPException(409, 'No image is set in this session: PUT /image first.')
             return function(predictor, *args)
 
-        return dict(objects=await self.answer(session, of_image))
+        return dict(objects=await self.answer(session, call))

@@ -1,4 +1,4 @@
-"""Serving from the command line, until it is stopped."""
+"""Serving from the command line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def serve(
     ports: Iterable[int],
     add_routes: Callable[[FastAPI, Served], None] | None = None,
 ) -> None:
-    """Serve a model over HTTP.
+    """Serve a model over HTTP until the process is stopped.
 
     Args:
-        args: Those of `add_model_arguments`, `add_network_arguments` and `add_limit_arguments`.
-        ports: The first of them that is free is taken.
-        add_routes: Adds what the description does not have, to the application.
+        args: Of `add_model_arguments`, `add_network_arguments` and `add_limit_arguments`.
+        ports: Candidates, of which the first free one is used.
+        add_routes: Adds further routes to the application.
 
     Raises:
         OSError: No port is free, or the address is not of this machine.
@@ -35,16 +35,16 @@ def serve(
 
     limits = Limits(**limits_of(args))
     password = password_of(args)
-    with _listen(args.host, ports) as listening:  # before a model is loaded
+    with _listen(args.host, ports) as listener:  # before a model is loaded
         predictor, name_encoder = load_predictor(args, load, cache_size=0)
         served = Served(predictor, name_encoder, limits, Path(args.config).stem, password)
         app = make_app(served)
         if add_routes:
             add_routes(app, served)
         config = uvicorn.Config(app, log_config=None, server_header=False)
-        host, port = listening.getsockname()[:2]
+        host, port = listener.getsockname()[:2]
         print(f'Serving at http://{host}:{port} (Ctrl-C ends it)', flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listen(host: str, ports: Iterable[int]) -> socket.socket:

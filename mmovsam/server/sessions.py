@@ -20,20 +20,20 @@ class _Session:
 
 
 class Sessions:
-    """Predictors by the token that only their client knows. May be used by several threads.
+    """Predictors by the secret tokens of their clients; thread-safe.
 
-    The one that was not used for longest is forgotten first: after a time, or when memory or
-    number are at their limit.
+    The least recently used session is dropped first, after some time without use or when memory or
+    number reach their limit.
 
     Args:
-        make: Makes a predictor without an image.
-        max_bytes: Of encoded images and names of all sessions; the latest stays whatever it takes.
-        max_sessions: With and without images.
+        make: Returns a new predictor without an image.
+        max_bytes: Memory for encoded images and names of all sessions; the latest always stays.
+        max_sessions: Number of sessions, with and without images.
         forget_after: Seconds without use.
-        clock: Tells the time in seconds.
+        clock: Returns the time in seconds.
 
     Raises:
-        ValueError: A limit leaves no session.
+        ValueError: A limit is not positive.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Sessions:
         return len(self._sessions)
 
     def open(self, token: Hashable | None = None) -> Hashable:
-        """Make a session and tell its token, a secret one unless it is given."""
+        """Create a session and return its token, by default a new secret one."""
         token = token or secrets.token_urlsafe(32)
         with self._lock:
             self._sessions[token] = _Session(self.make(), self.clock())
@@ -70,7 +70,7 @@ class Sessions:
         return token
 
     def get(self, token: Hashable) -> OVSAMPredictor | None:
-        """A session's predictor; None if there is no such session, or none any more."""
+        """The predictor of a session; None if it does not exist or was dropped."""
         with self._lock:
             self._drop_idle()
             session = self._sessions.get(token)
@@ -81,22 +81,22 @@ class Sessions:
             return session.predictor
 
     def close(self, token: Hashable) -> None:
-        """Forget a session."""
+        """Drop a session."""
         with self._lock:
             self._sessions.pop(token, None)
 
     def measure(self, token: Hashable) -> None:
-        """Note what memory a session takes now, and forget others until all fit."""
+        """Update the memory use of a session, and drop older ones until all fit."""
         with self._lock:
             self._drop_idle()
             if token in self._sessions:
                 self._sessions[token].size = self._sessions[token].predictor.nbytes
             total = sum(session.size for session in self._sessions.values())
-            for other in list(self._sessions)[:-1]:
+            for older in list(self._sessions)[:-1]:
                 if total <= self.max_bytes:
                     break
-                if self._sessions[other].size:  # to forget an empty one frees nothing
-                    total -= self._sessions.pop(other).size
+                if self._sessions[older].size:  # dropping an empty one frees nothing
+                    total -= self._sessions.pop(older).size
 
     def _drop_idle(self) -> None:
         oldest = self.clock() - self.forget_after

@@ -1,4 +1,4 @@
-"""The routes that X-AnyLabeling asks of a remote server (its `Remote-Server` model)."""
+"""Routes for X-AnyLabeling's `Remote-Server` model."""
 
 import base64
 import binascii
@@ -22,11 +22,11 @@ from .messages import (
     PromptRequest,
     Share,
 )
-from .served import OF_IMAGE, Served, problems
+from .served import IMAGE_PROBLEMS, Served, problems
 
 MODEL = 'mmovsam'
 IN_WORK = 'AUTOLABEL_OBJECT'
-"""What X-AnyLabeling calls an object that is not finished: the next answer takes its place."""
+"""X-AnyLabeling's label of an unfinished object, which the next response replaces."""
 TASKS = (
     dict(
         id='click',
@@ -73,7 +73,7 @@ class Mark(BaseModel):
 
 
 class Parameters(BaseModel):
-    """What was chosen in X-AnyLabeling; other fields are not read."""
+    """Settings of X-AnyLabeling; other fields are ignored."""
 
     current_task: Literal['click', 'find', 'everything'] | None = None
     marks: list[Mark] = Field([], max_length=MAX_POINTS)
@@ -82,21 +82,21 @@ class Parameters(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """An image and what is asked of it."""
+    """An image and the task."""
 
     image: StrictStr = Field(description='The file, as a data URI or in base 64.')
     params: Parameters = Parameters()
 
 
 class Shape(BaseModel):
-    """A piece of an object."""
+    """A polygon of an object."""
 
     label: str
     shape_type: Literal['polygon'] = 'polygon'
     points: list[list[float]] = Field(description='x, y of each corner, the first one last again')
     score: float
     description: str = Field(description='The best names with their probabilities.')
-    group_id: int | None = Field(None, description='The same for the pieces of an object.')
+    group_id: int | None = Field(None, description='The same for the polygons of an object.')
 
 
 class Shapes(BaseModel):
@@ -119,9 +119,9 @@ class ModelsAnswer(BaseModel):
 
 
 def make_router(served: Served) -> APIRouter:
-    """`GET /v1/models` and `POST /v1/predict`, which have no sessions.
+    """`GET /v1/models` and `POST /v1/predict`, without sessions.
 
-    The image comes with every request; what was encoded of it is found by its content.
+    Each request has the image, whose encoding is cached by content.
     """
     router = APIRouter(prefix='/v1', tags=['X-AnyLabeling'])
     password_of = Annotated[
@@ -130,23 +130,23 @@ def make_router(served: Served) -> APIRouter:
 
     @router.get('/models', response_model=ModelsAnswer, responses=problems(401))
     async def models(token: password_of = None):
-        """Tell X-AnyLabeling what the model can do."""
+        """Return the tasks of the model."""
         served.check_password(token)
-        about = dict(display_name=f'mmovsam: {served.model_name}', available_tasks=TASKS)
-        return dict(data={MODEL: about})
+        model = dict(display_name=f'mmovsam: {served.model_name}', available_tasks=TASKS)
+        return dict(data={MODEL: model})
 
-    @router.post('/predict', response_model=PredictAnswer, responses=OF_IMAGE)
+    @router.post('/predict', response_model=PredictAnswer, responses=IMAGE_PROBLEMS)
     async def predict(request: PredictRequest, token: password_of = None):
-        """Answer points and rectangles, names, or with everything."""
+        """Segment by points and rectangles, find names, or segment everything."""
         served.check_password(token)
-        data = _decoded(request.image)
+        data = _decode(request.image)
         if len(data) > served.limits.max_file_size:
             raise HTTPException(
                 413,
                 f'An image file has {served.limits.max_file_size / 2**20:g} MB at most; this one '
                 'is larger. Make it smaller.',
             )
-        session = served.session_of_picture(hashlib.sha256(data).hexdigest())
+        session = served.session_of_image(hashlib.sha256(data).hexdigest())
         pixels = served.limits.max_pixels
 
         def answer(predictor: OVSAMPredictor) -> dict:
@@ -159,7 +159,7 @@ def make_router(served: Served) -> APIRouter:
     return router
 
 
-def _decoded(image: str) -> bytes:
+def _decode(image: str) -> bytes:
     try:
         return base64.b64decode(image.rpartition(',')[2], validate=True)
     except (binascii.Error, ValueError):
@@ -174,23 +174,23 @@ def _shapes(served: Served, predictor: OVSAMPredictor, params: Parameters) -> di
     if task == 'click':
         prompts = _prompts(params.marks, *predictor.original_size)
         things = prompts and answers.prompt(predictor, PromptRequest(prompts=prompts, **polygons))
-        return dict(shapes=_pieces(things, IN_WORK), replace=False)
+        return dict(shapes=_polygons(things, IN_WORK), replace=False)
     if task == 'find':
         names = [name.strip() for name in (params.text_prompt or '').split(',') if name.strip()]
         if not 0 < len(names) <= MAX_ASKED:
             raise ValueError(f'{len(names)} names are asked for: give 1 to {MAX_ASKED}.')
-        chosen = dict(score_thr=params.conf_threshold) if params.conf_threshold else {}
-        request = FindRequest(names=names, **chosen, **polygons)
+        threshold = dict(score_thr=params.conf_threshold) if params.conf_threshold else {}
+        request = FindRequest(names=names, **threshold, **polygons)
         things = answers.find(predictor, request, served.name_encoder)
     else:
         things = answers.everything(predictor, EverythingRequest(**polygons))
-    return dict(shapes=_pieces(things))
+    return dict(shapes=_polygons(things))
 
 
 def _prompts(marks: list[Mark], height: int, width: int) -> list[Prompt]:
-    """An object for each rectangle with the points in it; a single object takes all points.
+    """A prompt for each rectangle with the points in it, or one prompt with all points.
 
-    Marks are rounded down, and may lie beyond the edge.
+    Marks are rounded down, and may lie outside of the image.
     """
     size = width, height
     points, boxes = [], []
@@ -207,24 +207,26 @@ def _prompts(marks: list[Mark], height: int, width: int) -> list[Prompt]:
         inside = points
         if len(boxes) > 1:
             inside = [p for p in points if box[0] <= p[0] <= box[2] and box[1] <= p[1] <= box[3]]
-        of_points = dict(point_coords=[p[:2] for p in inside], point_labels=[p[2] for p in inside])
+        point_prompt = dict(
+            point_coords=[p[:2] for p in inside], point_labels=[p[2] for p in inside]
+        )
         if box or any(label for *_, label in inside):
-            prompts.append(Prompt(box=box, **(of_points if inside else {})))
+            prompts.append(Prompt(box=box, **(point_prompt if inside else {})))
     return prompts
 
 
-def _pieces(things: list[dict], label: str | None = None) -> list[dict]:
+def _polygons(things: list[dict], label: str | None = None) -> list[dict]:
     shapes = []
     for number, thing in enumerate(things, 1):
-        pieces = [np.reshape(polygon, (-1, 2)).tolist() for polygon in thing['segmentation']]
-        for corners in pieces:
+        rings = [np.reshape(polygon, (-1, 2)).tolist() for polygon in thing['segmentation']]
+        for corners in rings:
             shapes.append(
                 dict(
                     label=label or thing['name'] or 'object',
                     points=[*corners, corners[0]],
                     score=thing['score'],
                     description=name_note(thing['names'], thing['name_scores']),
-                    group_id=number if len(pieces) > 1 else None,
+                    group_id=number if len(rings) > 1 else None,
                 )
             )
     return shapes

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from PIL import Image
 
-from mmovsam.engine.command_line import build_runner
+from mmovsam.engine.runners import build_runner
 from mmovsam.vocabulary import TextClassifier, Vocabulary, save_classifier
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'ovsam_22k.py'

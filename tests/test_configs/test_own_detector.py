@@ -8,7 +8,7 @@ from mini_world import CATEGORIES, write_split
 from mmengine.config import Config
 from shrunk_detectors import found_alone, small_detector
 
-from mmovsam.engine.command_line import build_runner
+from mmovsam.engine.runners import build_runner
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 LINES = f"""

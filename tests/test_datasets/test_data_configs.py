@@ -13,7 +13,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from mmovsam.engine.command_line import fit_precision
+from mmovsam.engine.runners import fit_precision
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 OVSAM = ('ovsam_coco', 'ovsam_lvis')

@@ -7,8 +7,8 @@ import tiny
 import tiny_training
 from mmengine.runner import Runner
 
-from mmovsam.engine.command_line import build_runner, fit_precision, load_config
 from mmovsam.engine.resume import last_checkpoint
+from mmovsam.engine.runners import build_runner, fit_precision, load_config
 
 
 @pytest.mark.parametrize(('separator', 'original_is_there'), [('/', False), ('\\', True)])

@@ -44,17 +44,17 @@ def test_regions_like_their_crops_and_labels_have_smaller_losses(data):
     names = names_of(data)
     right = names.crops
     seen = torch.ones(6)
-    assert names._as_crops(right, right, seen) < 1e-4
-    assert names._as_crops(right.roll(1, 0), right, seen) > 0.5
+    assert names._distillation(right, right, seen) < 1e-4
+    assert names._distillation(right.roll(1, 0), right, seen) > 0.5
     half = torch.tensor([1.0, 1, 1, 0, 0, 0])  # those that are hardly in the image do not count
     mixed = torch.cat((right[:3], right[3:].roll(1, 0)))
-    assert names._as_crops(mixed, right, half) < 1e-4
+    assert names._distillation(mixed, right, half) < 1e-4
     objects = torch.arange(6)
     rows = F.normalize(names.classes.weight.detach(), dim=1)
     told = rows[names.labels.clamp(min=0)]
-    assert names._labels(told, objects) < names._labels(-told, objects) - 1
+    assert names._classification(told, objects) < names._classification(-told, objects) - 1
     unlabeled = torch.tensor([1, 4])
-    assert names._labels(told[unlabeled], unlabeled) == 0
+    assert names._classification(told[unlabeled], unlabeled) == 0
 
 
 def test_losses_reach_both_embeddings(data, model):

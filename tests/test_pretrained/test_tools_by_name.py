@@ -10,7 +10,7 @@ import torch
 import mmovsam_command
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.checkpoints import load_checkpoint_file
-from mmovsam.engine.command_line import load_config
+from mmovsam.engine.runners import load_config
 from mmovsam.vocabulary import load_classifier
 
 NAMES = ('cat', 'dog', 'red car')

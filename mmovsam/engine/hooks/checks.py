@@ -1,4 +1,4 @@
-"""What a run is checked for, and told, before it begins."""
+"""Hooks that check and prepare a run before it begins."""
 
 from contextlib import ExitStack
 
@@ -19,21 +19,19 @@ from ..processes import unwrap
 
 @HOOKS.register_module()
 class CheckpointCheckHook(Hook):
-    """Stop when a checkpoint does not fit the model; MMEngine would only log it and go on.
+    """Stop when a checkpoint does not fit the model, which MMEngine would only log.
 
-    See `check_fit`; in a test each weight of the model has to be there. A test without a checkpoint
-    begins with the files that `init_cfg` names, if each part of the model has one; MMEngine would
-    read them for a training only.
+    See `check_fit`; a test needs all weights of the model. A test without a checkpoint loads the
+    files of `init_cfg`, if each part of the model has one; MMEngine would do so in training only.
 
-    What the runner loads before it trains or tests it reads as data, see `safe_loading`; so do
-    MMDetection's own tools with a config that has this hook.
+    The runner loads checkpoints as data, see `safe_loading`, also in MMDetection's own tools.
     """
 
     def __init__(self) -> None:
         self._loading = ExitStack()
 
     def before_run(self, runner) -> None:
-        # MMEngine loads what the config names between this and the first iteration
+        # MMEngine loads checkpoints between this and the first iteration
         self._loading.enter_context(safe_loading())
 
     def after_load_checkpoint(self, runner, checkpoint) -> None:
@@ -53,22 +51,21 @@ class CheckpointCheckHook(Hook):
 
 
 def _trains(runner) -> bool:
-    # The loop of a training is built before anything is loaded; in a test it stays a config.
+    # built before a checkpoint is loaded; in a test it stays a config
     return isinstance(runner._train_loop, BaseLoop)
 
 
 @HOOKS.register_module()
 class ClassCheckHook(Hook):
-    """Stop when label i means one class in the data and another in the text classifier.
+    """Stop when the classes of the data and of the text classifier differ.
 
-    Models without a text classifier, and data without classes, are left alone. Where the data tells
-    base from novel classes and the vocabulary does not, a warning says that names will be fused in
-    another way.
+    Models without a text classifier and data without classes are not checked. Warns where the data
+    has a split of base and novel classes and the vocabulary has none, as it changes the fusion.
     """
 
     def before_train(self, runner) -> None:
         self._check(runner.model, runner.train_dataloader)
-        if runner.val_loop is not None:  # now rather than after an epoch
+        if runner.val_loop is not None:  # now, not after an epoch
             self._check(runner.model, runner.val_dataloader)
 
     def before_val(self, runner) -> None:
@@ -97,10 +94,10 @@ class ClassCheckHook(Hook):
 
 @HOOKS.register_module()
 class ClassFrequencyHook(Hook):
-    """Tell a `VocabularyLoss` how frequent each class is in the training's data.
+    """Set the class frequencies of a `VocabularyLoss` from the training data.
 
-    Classes that never occur are not compared with. A `MixedDataset` has `class_frequencies`, other
-    data sets have `class_counts`; with a data set that has neither, all classes are compared with.
+    Classes that never occur are left out of the loss. A `MixedDataset` has `class_frequencies`,
+    other data sets have `class_counts`; with neither, the loss is over all classes.
     """
 
     def before_train(self, runner) -> None:
@@ -109,7 +106,9 @@ class ClassFrequencyHook(Hook):
             return
         dataset = runner.train_dataloader.dataset
         source_classes = getattr(dataset, 'source_classes', {})
-        loss.source_classes = {name: torch.as_tensor(own) for name, own in source_classes.items()}
+        loss.source_classes = {
+            name: torch.as_tensor(classes) for name, classes in source_classes.items()
+        }
         for key in ('class_counts', 'class_frequencies'):
             if hasattr(dataset, key):
                 loss.frequencies = torch.as_tensor(getattr(dataset, key), dtype=torch.float64)
@@ -117,11 +116,10 @@ class ClassFrequencyHook(Hook):
 
 @HOOKS.register_module()
 class ImageCheckHook(Hook):
-    """Stop when images of the data are missing, in one pass over their folders.
+    """Stop when images are missing, in one pass over their folders.
 
-    Those of a data set with `damaged='skip'` are counted in a warning. Images that MMEngine's file
-    backends fetch from elsewhere are not looked for, nor those that a data set without a list found
-    in folders.
+    With `damaged='skip'` in the data set, a warning counts them. Images of remote file backends are
+    not checked, nor those of data sets that list folders.
     """
 
     def before_train(self, runner) -> None:
@@ -134,7 +132,8 @@ class ImageCheckHook(Hook):
     @staticmethod
     def _check(datasets) -> None:
         missing, skipped, count = [], [], 0
-        for leaf in {id(leaf): leaf for each in datasets for leaf in leaf_datasets(each)}.values():
+        leaves = [leaf for dataset in datasets for leaf in leaf_datasets(dataset)]
+        for leaf in {id(leaf): leaf for leaf in leaves}.values():
             paths = image_paths(leaf) if getattr(leaf, 'ann_file', '') else []
             skips = getattr(leaf, 'damaged', 'stop') == 'skip'
             (skipped if skips else missing).extend(missing_files(paths))
@@ -152,14 +151,14 @@ class ImageCheckHook(Hook):
 
 @HOOKS.register_module()
 class PrepareForInferenceHook(Hook):
-    """Prepare an OVSAM before it is tested: see `mmovsam.apis.prepare_for_inference`.
+    """Prepare an OVSAM for a test, see `mmovsam.apis.prepare_for_inference`.
 
-    Training and its validation are left alone. In half precision a GPU also rounds the factors of
-    products in float32, see `allow_tf32`.
+    Training and its validation are not changed. In half precision a GPU also uses TF32, see
+    `allow_tf32`.
 
     Args:
         dtype: Precision of the encoder: `'float32'`, `'bfloat16'`, `'float16'`, or `'auto'`: half
-            precision on a GPU; on a CPU the model is left as it is.
+            precision on a GPU, an unchanged model on a CPU.
         compile: Whether to compile the model.
 
     Raises:
@@ -167,7 +166,7 @@ class PrepareForInferenceHook(Hook):
     """
 
     def __init__(self, dtype: str = 'float32', compile: bool = False) -> None:
-        precision(dtype, torch.device('cpu'))  # an unknown one is refused before anything is read
+        precision(dtype, torch.device('cpu'))  # reject unknown ones early
         self.dtype = dtype
         self.compile = compile
 

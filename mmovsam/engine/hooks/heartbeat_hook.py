@@ -1,4 +1,4 @@
-"""Signs of life between the processes of a training."""
+"""Heartbeats between the processes of a training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from ..processes import end_at_once
 
 @HOOKS.register_module()
 class HeartbeatHook(Hook):
-    """End this process when another one has not given a sign of life for some time.
+    """End this process when another one has been silent for `seconds`.
 
-    A machine that loses power closes no connection: those that wait for it notice nothing. A thread
-    of each process meets those of the others every `interval` seconds, whatever the training does;
-    `seconds` is how long one may be silent.
+    A machine that loses power closes no connection, so others would wait for it. A thread of each
+    process synchronizes with those of the others every `interval` seconds.
     """
 
     def __init__(self, seconds: float = 40, interval: float = 5) -> None:
@@ -31,7 +30,7 @@ class HeartbeatHook(Hook):
         self.interval = interval
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
-        self._leaving = threading.Event()  # this process ends, and not as another one is lost
+        self._leaving = threading.Event()  # this process ends regularly
 
     def before_train(self, runner: Runner) -> None:
         if not is_distributed():
@@ -45,7 +44,7 @@ class HeartbeatHook(Hook):
         self._thread.start()
 
     def _connect(self, runner: Runner) -> torch.distributed.ProcessGroup | None:
-        """A group of all processes, or None where some of them cannot reach each other by gloo."""
+        """A gloo group of all processes, or None if some of them cannot connect."""
         group, error = None, ''
         try:
             timeout = timedelta(seconds=self.seconds)

@@ -1,4 +1,4 @@
-"""What happens when a loss is not finite."""
+"""A hook for losses that are not finite."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class NonFiniteLossError(ValueError):
 
 
 class _Forward(NamedTuple):
-    """A batch that has not changed the weights yet."""
+    """A forward pass before the optimizer's step."""
 
     names: tuple[str, ...]
     losses: Tensor
     """`(n,)`, on the model's device."""
     batch: Mapping
-    """What the model was given, less the pixels."""
+    """The arguments of the model, without the pixels."""
 
 
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
-    """Stop before a loss that is not finite changes the weights, or leave its batch out.
+    """Stop before a loss that is not finite changes the weights, or skip its batch.
 
-    The message names the images, the sources and the prompts of the batch. The losses are looked at
-    between the backward pass and the optimizer's step, where clipping reads the norm of the
-    gradients anyway; that is looked at too, if `clip_grad` is set. Of several processes all do the
-    same. Gradients that overflow in mixed precision are left to its loss scaler.
+    The message names the images, the sources and the prompts of the batch. The losses, and with
+    `clip_grad` the norm of the gradients, are checked between the backward pass and the optimizer's
+    step. All processes act alike. Gradients that overflow in mixed precision are left to its loss
+    scaler.
 
     Args:
         action: `'stop'`, or `'skip'` to log a warning and train without the batch (with
-            `accumulative_counts`, without those that are summed up with it).
-        max_skipped: If so many in a row are skipped, training stops.
+            `accumulative_counts`, without all batches accumulated with it).
+        max_skipped: Training stops when more steps in a row would be skipped.
 
     Raises:
         ValueError: The action is unknown.
@@ -74,7 +74,7 @@ class NonFiniteLossHook(Hook):
         )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        # losses for which the scaler of mixed precision has prevented the step
+        # the loss scaler of mixed precision skipped the step
         if self._pending and runner.optim_wrapper.should_update():
             self._decide(None)
 
@@ -84,8 +84,8 @@ class NonFiniteLossHook(Hook):
         losses = {}
         for name, value in output.items():
             if 'loss' in name:
-                parts = value if isinstance(value, Sequence) else [value]
-                losses[name] = sum(part.detach().mean() for part in parts)
+                values = value if isinstance(value, Sequence) else [value]
+                losses[name] = sum(value.detach().mean() for value in values)
         batch = {key: value for key, value in kwargs.items() if not isinstance(value, Tensor)}
         values = torch.stack([value.float() for value in losses.values()])
         self._pending.append(_Forward(tuple(losses), values, batch))
@@ -96,17 +96,17 @@ class NonFiniteLossHook(Hook):
             return
         norm, wrapper = 0.0, self._runner.optim_wrapper
         if optimizer and wrapper.clip_grad_kwargs and wrapper.grad_name == 'grad_norm':
-            norm = wrapper.message_hub.get_scalar('train/grad_norm').current()  # of clipping
-        wrong = ~torch.cat([forward.losses for forward in pending]).isfinite().all()
-        wrong = (wrong | (not math.isfinite(norm))).float()
-        all_reduce(wrong, 'max')
-        if not wrong.item():
+            norm = wrapper.message_hub.get_scalar('train/grad_norm').current()
+        non_finite = ~torch.cat([forward.losses for forward in pending]).isfinite().all()
+        non_finite = (non_finite | (not math.isfinite(norm))).float()
+        all_reduce(non_finite, 'max')
+        if not non_finite.item():
             self._skipped = 0
             return
         broken = _broken_statistics(unwrap(self._runner.model))
-        findings = all_gather_object((self._describe(pending, norm), broken))
-        message = '\n'.join(text for text, _ in findings if text)
-        broken = next((name for _, name in findings if name), None)
+        reports = all_gather_object((self._describe(pending, norm), broken))
+        message = '\n'.join(text for text, _ in reports if text)
+        broken = next((name for _, name in reports if name), None)
         reason = None
         if self.action == 'stop':
             reason = (
@@ -128,19 +128,20 @@ class NonFiniteLossHook(Hook):
         self._skipped += 1
         warn(f'Skipped: {message}')
         if optimizer is not None:
-            optimizer.zero_grad(set_to_none=True)  # then the step changes nothing
+            optimizer.zero_grad(set_to_none=True)  # makes the step a no-op
 
     def _describe(self, pending: Sequence[_Forward], norm: float) -> str:
-        """The batches at fault, '' if they are those of another process."""
-        wrong = [forward for forward in pending if not forward.losses.isfinite().all()]
+        """Describe the failed batches, '' if they are those of another process."""
+        failed = [forward for forward in pending if not forward.losses.isfinite().all()]
         step = f'in iteration {self._runner.iter + 1}'
-        if not wrong and math.isfinite(norm):
+        if not failed and math.isfinite(norm):
             return ''
         title = f'A loss is not finite {step}'
-        if not wrong:
-            wrong, title = pending, f'The losses are finite {step}, the gradients (norm {norm}) not'
+        if not failed:
+            failed = pending
+            title = f'The losses are finite {step}, the gradients (norm {norm}) not'
         lines = []
-        for names, losses, batch in wrong:
+        for names, losses, batch in failed:
             values = zip(names, losses.tolist())
             lines.append(f'{title}: {", ".join(f"{name} {value:.6g}" for name, value in values)}')
             lines += [f'  {line}' for line in describe_batch(batch)]
@@ -148,7 +149,7 @@ class NonFiniteLossHook(Hook):
 
 
 def describe_batch(batch: Mapping[str, Any]) -> list[str]:
-    """File or number of each image of a batch, its source and its prompts, where they are known."""
+    """File or id of each image of a batch, with its source and prompts, where it has them."""
     samples = batch.get('data_samples')
     if samples is not None:
         return [_describe_sample(sample) for sample in samples]
@@ -173,7 +174,7 @@ def _describe_sample(sample: BaseDataElement) -> str:
 
 
 def _describe_prompts(prompts: Prompts) -> str:
-    words = []
+    descriptions = []
     for i in range(len(prompts)):
         parts = []
         if prompts.bboxes is not None and prompts.bboxes[i].isfinite().all():
@@ -184,8 +185,8 @@ def _describe_prompts(prompts: Prompts) -> str:
                     parts.append(f'{"background " * (not label)}point {_rounded(point)}')
         if prompts.mask_input is not None and prompts.mask_input[i].isfinite().any():
             parts.append('mask')
-        words.append(' and '.join(parts))
-    return '; '.join(words) or 'none'
+        descriptions.append(' and '.join(parts))
+    return '; '.join(descriptions) or 'none'
 
 
 def _rounded(numbers: Tensor) -> list[float]:

@@ -1,4 +1,4 @@
-"""Pictures of what a model predicts, in a test and while it trains."""
+"""Pictures of predictions, in a test and during training."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ...pixels import decode_image
 
 @HOOKS.register_module()
 class PictureHook(DetVisualizationHook):
-    """MMDetection's hook, whose pictures of images of one name do not replace each other.
+    """MMDetection's hook, with the folders of the images kept below `test_out_dir`.
 
-    Pictures of images of different folders lie in such folders below `test_out_dir`. Images are
-    read at any depth; names have fonts with their letters.
+    So images of the same name do not overwrite each other. Images have any bit depth, and names any
+    script.
     """
 
-    _folder = ''  # of all images
+    _folder = ''  # common parent of all images
 
     def before_test(self, runner) -> None:
         if self.draw:
@@ -61,15 +61,15 @@ class PictureHook(DetVisualizationHook):
 
 @HOOKS.register_module()
 class ValPictureHook(Hook):
-    """Give the visualizer a picture of the first images of each validation.
+    """Draw the first images of each validation, annotations beside predictions.
 
-    It shows what is annotated and what is predicted side by side. `LocalVisBackend` writes it
-    into `vis_data/vis_image` of the run, other back ends show it with the curves.
+    `LocalVisBackend` writes them to `vis_data/vis_image` of the run; other backends show them with
+    the curves.
 
     Args:
-        num_images: How many images, 0 for none.
-        score_thr: Predictions below that are not drawn.
-        backend_args: Of MMEngine's file backends, to read the images.
+        num_images: Number of images.
+        score_thr: Predictions with lower scores are not drawn.
+        backend_args: Arguments of MMEngine's file backend, to read the images.
     """
 
     def __init__(
@@ -101,5 +101,5 @@ class ValPictureHook(Hook):
 
 
 def _read(path: str, backend_args: Mapping | None) -> np.ndarray:
-    """An image of any depth, `(H, W, 3)` uint8 RGB."""
+    """An image of any bit depth as `(H, W, 3)` uint8 RGB."""
     return decode_image(mmengine.fileio.get(path, backend_args=backend_args))[..., ::-1]

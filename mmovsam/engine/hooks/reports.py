@@ -1,4 +1,4 @@
-"""What the log says: what a training is about to do and how long it takes, and metrics once."""
+"""Hooks for the log: the extent of a training, and metrics of the main process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from ..processes import unwrap
 
 @HOOKS.register_module()
 class SingleLoggerHook(LoggerHook):
-    """MMEngine's `LoggerHook`, but the metrics of a test are written by the main process alone.
+    """MMEngine's `LoggerHook`, with metrics of a test written by the main process only.
 
-    MMEngine has every process write the same JSON file at once, which now and then ends as a mix of
-    two.
+    MMEngine's processes all write the same JSON file at once, which can corrupt it.
     """
 
     @master_only
@@ -30,13 +29,12 @@ class SingleLoggerHook(LoggerHook):
 
 @HOOKS.register_module()
 class TrainingReportHook(Hook):
-    """Log how many parameters train on how many images of each source, and the time of an epoch.
+    """Log the number of trained parameters, the images of each source, and the time of an epoch.
 
-    The time is that of the `measured` iterations after those of `warm_up`; MMEngine's `eta` in each
-    later line is of all iterations so far.
+    The time is extrapolated from `measured` iterations after `warm_up` ones.
     """
 
-    priority = 'LOW'  # its line comes after those that others log about the start
+    priority = 'LOW'  # after what other hooks log at the start
 
     def __init__(self, warm_up: int = 5, measured: int = 20) -> None:
         self.warm_up = warm_up
@@ -65,18 +63,18 @@ class TrainingReportHook(Hook):
         if done == self.warm_up + self.measured:
             seconds = (time.perf_counter() - self._start) / self.measured
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-            whole = len(runner.train_dataloader) if by_epoch else runner.max_iters
+            total = len(runner.train_dataloader) if by_epoch else runner.max_iters
             runner.logger.info(
                 f'{"An epoch" if by_epoch else "All of it"} takes about '
-                f'{timedelta(seconds=round(seconds * whole))}: {whole:,} iterations of '
+                f'{timedelta(seconds=round(seconds * total))}: {total:,} iterations of '
                 f'{seconds:.3g} s, validation and checkpoints not counted.'
             )
 
 
 def sources_of(dataset) -> Iterator[tuple[str, int]]:
-    """The data sets that a data set is made of, and the number of images of each.
+    """Names and lengths of the data sets that a data set consists of.
 
-    The name of each is its `source` where it has one, else its class and its annotations.
+    The name is the `source` where there is one, else the class and the annotation file.
     """
     for leaf in leaf_datasets(dataset):
         name = (getattr(leaf, 'metainfo', None) or {}).get('source')

@@ -1,4 +1,4 @@
-"""Trainings of MMEngine that are resumed exactly: loops, seeds and checkpoints. See README.md."""
+"""Exact resuming for MMEngine: loops, seeds and checkpoints. See README.md."""
 
 from .atomic_checkpoint_hook import AtomicBackend, AtomicCheckpointHook, last_checkpoint
 from .loops import ResumableEpochLoop, ResumableIterLoop

@@ -1,4 +1,4 @@
-"""Training loops that a resumed training repeats exactly, from the middle of an epoch too."""
+"""Training loops that resume exactly, also in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mmengine.structures import BaseDataElement
 from ...randomness import derive_seed
 from .seeding import seed_step
 
-_PROGRESS = 'trained_samples'  # of this epoch, over all processes; checkpoints hold it
+_PROGRESS = 'trained_samples'  # key in checkpoints: of this epoch, over all processes
 
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """MMEngine's `EpochBasedTrainLoop`, going on behind the last batch that a checkpoint knows.
+    """MMEngine's `EpochBasedTrainLoop`, resumed after the last batch before a checkpoint.
 
-    Batches, augmentation and what the model draws depend on the seed and on how far training is,
-    not on what has run in this process or in a worker. Resumed on another number of processes,
-    training goes on at the same place of the data. Arguments are those of `EpochBasedTrainLoop`.
+    Batches, augmentation and random numbers of the model depend on the seed and the progress only,
+    not on what ran before in this process or a worker. With another number of processes training
+    goes on at the same position in the data. Arguments are those of `EpochBasedTrainLoop`.
 
     Raises:
         TypeError: The data loader is not given as a config.
@@ -36,9 +36,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        # MMEngine's loop leaves no trace of where in an epoch it is but the iterations in all
-        before = max(self._iter - self._epoch * len(self.dataloader), 0)
-        for number, data_batch in _batches_from(self, before):
+        # checkpoints of MMEngine's loop have the total iterations only
+        first = max(self._iter - self._epoch * len(self.dataloader), 0)
+        for number, data_batch in _batches_from(self, first):
             self.run_iter(number, data_batch)
         self.runner.message_hub.update_info(_PROGRESS, 0)
         self.runner.call_hook('after_train_epoch')
@@ -51,11 +51,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ResumableIterLoop(IterBasedTrainLoop):
-    """MMEngine's `IterBasedTrainLoop`, which does not load again what a checkpoint has trained.
+    """MMEngine's `IterBasedTrainLoop`, resumed without loading the trained batches again.
 
-    As `ResumableEpochLoop`, with the passes over the data as one endless epoch: data loading
-    workers go on at the end of a pass, with samplers that end and with those that do not. Arguments
-    are those of `IterBasedTrainLoop`.
+    Like `ResumableEpochLoop`, with all passes over the data as one endless epoch, for finite and
+    infinite samplers. Arguments are those of `IterBasedTrainLoop`.
 
     Raises:
         TypeError: The data loader is not given as a config.
@@ -71,7 +70,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         val_interval: int = 1000,
         dynamic_intervals: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        # not that of the parent, which begins to load data before it is known which
+        # the parent's would begin to load data before the position is known
         BaseLoop.__init__(self, runner, _seeded(dataloader, endless=True))
         self._max_iters = int(max_iters)
         self._max_epochs = 1
@@ -124,14 +123,14 @@ def _seeded(dataloader: Mapping, endless: bool = False) -> dict:
 
 
 def _batches_from(loop: BaseLoop, default: int) -> Iterator[tuple[int, Any]]:
-    """Batches with their numbers, from where training is; it is noted when one goes out.
+    """Numbered batches from the current progress on, which is noted with each batch.
 
-    `default` is the number of the first batch if the checkpoint is of MMEngine's loops.
+    `default` is the number of the first batch for checkpoints of MMEngine's loops.
     """
     hub, seed = loop.runner.message_hub, loop.runner.seed
     batch_sampler = loop.dataloader.batch_sampler
     if getattr(batch_sampler.sampler, 'seed', None) == loop._first_seed:
-        batch_sampler.sampler.seed = seed  # that of a checkpoint, if the config has none
+        batch_sampler.sampler.seed = seed  # that of the checkpoint, if the config has none
     samples = batch_sampler.batch_size * get_world_size()
     first = hub.get_info(_PROGRESS, default * samples) // samples
     batch_sampler.start_at(seed, loop.epoch, first)
@@ -142,14 +141,14 @@ def _batches_from(loop: BaseLoop, default: int) -> Iterator[tuple[int, Any]]:
 
 
 def _seed_samples(data_batch: Any, first: int, seed: int, epoch: int) -> None:
-    """Give each sample a `seed` for what the model draws, the same in any number of processes.
+    """Give each sample a `seed` for the model, independent of the number of processes.
 
-    `first` is the place of the first sample of the batch in the epoch, over all processes, to which
-    samples are dealt out by turns.
+    `first` is the position of the batch's first sample in the epoch; processes take samples in
+    turn.
     """
     samples = data_batch.get('data_samples', ()) if isinstance(data_batch, dict) else ()
     rank, world_size = get_dist_info()
     for count, sample in enumerate(samples):
         if isinstance(sample, BaseDataElement):
-            place = first + count * world_size + rank
-            sample.set_metainfo(dict(seed=derive_seed(seed, epoch, place)))
+            position = first + count * world_size + rank
+            sample.set_metainfo(dict(seed=derive_seed(seed, epoch, position)))

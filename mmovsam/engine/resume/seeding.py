@@ -1,4 +1,4 @@
-"""Chance that depends on where a training is, not on how it came there."""
+"""Seeds that depend on the progress of a training, not on its history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler, Sampler
 
 from ...randomness import seed_numpy_and_python
 
-_SAMPLE, _STEP = 1, 2  # what a seed is for
+_SAMPLE, _STEP = 1, 2  # purposes of a seed
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -21,51 +21,50 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(seed_numpy_and_python(seed, _STEP, step, rank))
 
 
-def seed_sample(seed: int, epoch: int, place: int) -> None:
+def seed_sample(seed: int, epoch: int, position: int) -> None:
     """Seed the generators of Python, numpy and torch, on the CPU, for loading one sample.
 
-    `place` is that of the sample in the epoch, over all processes.
+    `position` is that of the sample in the epoch, over all processes.
     """
-    torch.default_generator.manual_seed(seed_numpy_and_python(seed, _SAMPLE, epoch, place))
+    torch.default_generator.manual_seed(seed_numpy_and_python(seed, _SAMPLE, epoch, position))
 
 
 @dataclass
 class SeededBatch:
-    """The indices of a batch. Before it hands one out, it seeds the process that will load it."""
+    """The indices of a batch, which seed the loading process as they are iterated."""
 
     indices: Sequence[int]
     seed: int
     epoch: int
-    places: Sequence[int]
-    """One for each index."""
+    positions: Sequence[int]
+    """In the epoch, one for each index."""
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __iter__(self) -> Iterator[int]:
-        for index, place in zip(self.indices, self.places):
-            seed_sample(self.seed, self.epoch, place)
+        for index, position in zip(self.indices, self.positions):
+            seed_sample(self.seed, self.epoch, position)
             yield index
 
 
 @DATA_SAMPLERS.register_module()
 class SeededBatchSampler(Sampler):
-    """Batches that come out the same whichever process loads them and whenever it was started.
+    """Batches that do not depend on the process that loads them.
 
-    What a transform draws depends on the seed of the training, the epoch and the place of the
-    sample in it, and so not on the number of workers, nor of processes.
+    Random transforms depend on the seed of the training, the epoch and the position of the sample
+    in it, but not on the number of workers or processes.
 
     Args:
-        sampler: Gives the indices of samples.
+        sampler: Sampler of indices.
         batch_size: Samples of a batch in each process.
-        batch_sampler: Config of another batch sampler that puts the batches together, such as
-            MMDetection's `AspectRatioBatchSampler`.
-        drop_last: Whether to leave out a last batch that is not full; another batch sampler has a
-            setting of its own.
-        endless: Whether a new pass over the data begins where one ends.
+        batch_sampler: Config of another batch sampler, such as MMDetection's
+            `AspectRatioBatchSampler`.
+        drop_last: Whether to drop a last incomplete batch; not used with `batch_sampler`.
+        endless: Whether to begin a new pass over the data after each.
 
     Raises:
-        ValueError: There is no batch, and endlessly many are asked for.
+        ValueError: There is no batch to repeat endlessly.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class SeededBatchSampler(Sampler):
         self.start_at(seed=0)
 
     def start_at(self, seed: int, epoch: int = 0, first: int = 0) -> None:
-        """Choose which batches come next: from number `first`, those before it are not loaded."""
+        """Continue with batch number `first` of an epoch; earlier ones are not loaded."""
         self.seed, self.epoch, self.first = seed, epoch, first
 
     def __len__(self) -> int:
@@ -102,9 +101,9 @@ class SeededBatchSampler(Sampler):
         count = 0  # samples of this process
         for number, indices in enumerate(stream):
             if number >= self.first:
-                # MMEngine's samplers deal samples out to the processes by turns
-                places = [(count + i) * world_size + rank for i in range(len(indices))]
-                yield SeededBatch(indices, self.seed, self.epoch, places)
+                # with MMEngine's samplers, processes take samples in turn
+                positions = [(count + i) * world_size + rank for i in range(len(indices))]
+                yield SeededBatch(indices, self.seed, self.epoch, positions)
             count += len(indices)
 
     def _passes(self) -> Iterator[list[int]]:
