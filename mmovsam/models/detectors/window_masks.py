@@ -1,4 +1,4 @@
-"""Masks of prompts of all kinds, by a window decoder."""
+"""Prompts of all kinds for a window decoder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from ...layers import to_device
 from ...layers.bboxes import bboxes_of_logits
 from ...layers.mask_decoder import DecodedMasks
+from ...layers.tensors import merge_groups, of_each
 from ...prompts import Prompts
 from ..heads import WindowDecoder, WindowPrompts
 
@@ -19,39 +20,45 @@ def decode_windows(
 ) -> DecodedMasks:
     """Masks of N prompts of one image, in pixels of the network's input.
 
-    Points alone, which leave the extent open, are looked at in windows of several sizes.
+    Prompts of points alone, whose object may be of any size, go through `segment_points`.
 
     Args:
-        decoder: Of the masks.
+        decoder: The window decoder.
         maps: The tower's, see `WindowDecoder.forward`.
-        prompts: Best on the host, where they are sorted.
+        prompts: On the host to avoid waiting for the device.
         count: Masks of each prompt, M.
 
     Returns:
         Logits `(N, M, h, w)` over the input, their predicted IoU, and no tokens.
     """
     prompts, device = prompts.to('cpu'), maps[0].device
-    alone = ~prompts.has_bbox & ~prompts.has_mask
+    points_only = ~prompts.has_bbox & ~prompts.has_mask
     decoded, order = [], []
-    for of_points, flags in ((True, alone), (False, ~alone)):
-        rows = flags.nonzero()[:, 0]
+    for rows, of_points in ((points_only, True), (~points_only, False)):
+        rows = rows.nonzero()[:, 0]
         if not len(rows) and (len(prompts) or order):
             continue
         group = prompts[rows].to(device)
         if of_points:
-            decoded.append(decoder.segment_points(maps, *points_of(group), count))
+            logits, quality = decoder.segment_points(maps, *_points_of(group), count)
         else:
-            about = _window_prompts(group, decoder.image_size)
-            decoded.append(decoder.segment_windows(maps, about, count))
+            bboxes, masks = _bboxes_and_masks(group, decoder.image_size)
+            group = window_prompts(group, bboxes, masks)
+            logits, quality = decoder.segment_windows(maps, group, count)
+        decoded.append((logits.float(), quality.float()))
         order.append(rows)
-    logits, quality = (torch.cat(parts).to(torch.float32) for parts in zip(*decoded))
-    if len(order) > 1:
-        back = to_device(torch.cat(order).argsort(), device)
-        logits, quality = logits[back], quality[back]
-    return DecodedMasks(logits, quality, None)
+    return DecodedMasks(*merge_groups(decoded, order, device), None)
 
 
-def points_of(prompts: Prompts) -> tuple[Tensor, Tensor]:
+def window_prompts(prompts: Prompts, bboxes: Tensor, previous: Tensor) -> WindowPrompts:
+    """Prompts of N objects with M boxes `(N * M, 4)` and earlier masks `(N * M, 1, h, w)` each."""
+    count = len(bboxes) // max(len(prompts), 1)
+    fields = (prompts.has_bbox, *_points_of(prompts))
+    fields = (of_each(to_device(field, bboxes.device), count) for field in fields)
+    return WindowPrompts(bboxes, *fields, previous)
+
+
+def _points_of(prompts: Prompts) -> tuple[Tensor, Tensor]:
     """Points `(N, P, 2)` and labels `(N, P)` of prompts, P at least 1: padding is -1."""
     points, labels = prompts.point_coords, prompts.point_labels
     if points is None or not points.shape[1]:
@@ -60,8 +67,8 @@ def points_of(prompts: Prompts) -> tuple[Tensor, Tensor]:
     return points.nan_to_num(0.0), labels
 
 
-def _window_prompts(prompts: Prompts, input_size: int) -> WindowPrompts:
-    """Prompts of which each has a box, or a mask that tells one."""
+def _bboxes_and_masks(prompts: Prompts, input_size: int) -> tuple[Tensor, Tensor]:
+    """Boxes `(N, 4)`, those of the masks where there are none, and masks `(N, 1, h, w)`."""
     previous = torch.zeros(len(prompts), 1, 1, 1, device=prompts.device)
     bboxes = torch.zeros(len(prompts), 4, device=prompts.device)
     if prompts.mask_input is not None:
@@ -70,4 +77,4 @@ def _window_prompts(prompts: Prompts, input_size: int) -> WindowPrompts:
         bboxes = bboxes_of_logits(previous, input_size)
     if prompts.bboxes is not None:
         bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes)
-    return WindowPrompts(bboxes, prompts.has_bbox, *points_of(prompts), previous)
+    return bboxes, previous
