@@ -21,12 +21,11 @@ from ...layers.bboxes import bboxes_of_logits
 from ...layers.mask_decoder import DecodedMasks
 from ...layers.tensors import joined, merge_groups, of_each
 from ...prompts import Prompts, sample_training_prompts
-from ..heads import OpenVocabClassifier
+from ..heads import OpenVocabClassifier, WindowPrompts
 from .features import ImageFeatures, RecognitionOutput, RegionEmbeddings, visible_on
 from .prompted_detector import PromptedDetector, PromptOutput, build_optional, scale_factor_of
 from .region_crops import RegionCrops, embed_crops, encode_crops, refine_masks
 from .training import clip2sam_losses
-from .window_masks import decode_windows, window_prompts
 
 TRAIN_KEYS = set(inspect.signature(sample_training_prompts).parameters)
 TRAIN_KEYS -= {'gt_instances', 'generator'}
@@ -198,7 +197,7 @@ class OVSAM(PromptedDetector):
         """
         if self.window_decoder is not None:
             count = self.masks_per_prompt if multimask_output else 1
-            return decode_windows(self.window_decoder, features.pyramid, prompts, count)
+            return self.window_decoder.decode_prompts(features.pyramid, prompts, count)
         device = features.embedding.device
         batches = {}
         for rows, group in self.sorted_prompts(prompts):
@@ -290,8 +289,8 @@ class OVSAM(PromptedDetector):
         if self.region_crop and features.inputs is not None:
             crops = encode_crops(self, features.inputs, regions['prompt'])
             if self.crop_decoder is not None:
-                earlier = window_prompts(prompts, regions['prompt'], logits)
-                logits = refine_masks(self, crops, earlier)
+                window_prompts = WindowPrompts.of(prompts, regions['prompt'], logits)
+                logits = refine_masks(self, crops, window_prompts)
         tokens = decoded.extra_tokens
         by_head, by_tower = self.embed_views(
             features,

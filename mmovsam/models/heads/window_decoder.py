@@ -10,7 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...layers.tensors import of_each
+from ...layers.mask_decoder import DecodedMasks
+from ...layers.tensors import merge_groups, of_each
 from ...layers.windows import (
     around,
     cut_off,
@@ -20,8 +21,16 @@ from ...layers.windows import (
     window_grid,
     windows_of,
 )
+from ...prompts import Prompts
 from .mask_ranker import MASK_SIGNS, MaskRanker, best_different, mask_signs
-from .window_prompts import GRIDS, PROMPT_CHANNELS, WindowPrompts, window_prompt_maps
+from .window_prompts import (
+    GRIDS,
+    PROMPT_CHANNELS,
+    WindowPrompts,
+    bboxes_and_masks,
+    points_of,
+    window_prompt_maps,
+)
 
 LEVELS = (slice(1, 5), slice(1, 4), slice(0, 2))
 """Levels of the tower's maps that are sampled on each grid."""
@@ -148,6 +157,36 @@ class WindowDecoder(BaseModule):
     def logit_size(self) -> int:
         """Side of logits over the input: as large as it, for the edges of small objects."""
         return self.image_size
+
+    def decode_prompts(
+        self, maps: Sequence[Tensor], prompts: Prompts, count: int = 1
+    ) -> DecodedMasks:
+        """Masks of N prompts of all kinds of one image, in pixels of the network's input.
+
+        Args:
+            maps: See `forward`.
+            prompts: On the host to avoid waiting for the device.
+            count: Masks of each prompt, M.
+
+        Returns:
+            Logits `(N, M, h, w)` over the input, their predicted IoU, and no tokens.
+        """
+        prompts, device = prompts.to('cpu'), maps[0].device
+        points_only = ~prompts.has_bbox & ~prompts.has_mask
+        decoded, order = [], []
+        for rows, of_points in ((points_only, True), (~points_only, False)):
+            rows = rows.nonzero()[:, 0]
+            if not len(rows) and (len(prompts) or order):
+                continue
+            group = prompts[rows].to(device)
+            if of_points:
+                logits, quality = self.segment_points(maps, *points_of(group), count)
+            else:
+                group = WindowPrompts.of(group, *bboxes_and_masks(group, self.image_size))
+                logits, quality = self.segment_windows(maps, group, count)
+            decoded.append((logits.float(), quality.float()))
+            order.append(rows)
+        return DecodedMasks(*merge_groups(decoded, order, device), None)
 
     def forward(
         self, maps: Sequence[Tensor], prompts: WindowPrompts

@@ -1,4 +1,4 @@
-"""Prompts of a window decoder, and as maps in the windows."""
+"""Prompts of a window decoder: from prompts of all kinds, and as maps in the windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...layers import to_device
+from ...layers.bboxes import bboxes_of_logits
+from ...layers.tensors import of_each
 from ...layers.windows import WINDOW
+from ...prompts import Prompts
 
 GRIDS = (16, 32, 64)
 """Sides of the grids on which a window is sampled."""
@@ -28,6 +32,35 @@ class WindowPrompts(NamedTuple):
     """`(N, P)`: 1 foreground, 0 background, -1 padding."""
     previous: Tensor
     """`(N, 1, h, w)` logits of an earlier mask over the network's input; 0 where there is none."""
+
+    @classmethod
+    def of(cls, prompts: Prompts, bboxes: Tensor, previous: Tensor) -> WindowPrompts:
+        """Of N prompts with M boxes `(N * M, 4)` and earlier masks `(N * M, 1, h, w)` each."""
+        count = len(bboxes) // max(len(prompts), 1)
+        fields = (prompts.has_bbox, *points_of(prompts))
+        fields = (of_each(to_device(field, bboxes.device), count) for field in fields)
+        return cls(bboxes, *fields, previous)
+
+
+def points_of(prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """Points `(N, P, 2)` and labels `(N, P)` of prompts, P at least 1: padding is -1."""
+    points, labels = prompts.point_coords, prompts.point_labels
+    if points is None or not points.shape[1]:
+        points = torch.zeros(len(prompts), 1, 2, device=prompts.device)
+        labels = torch.full((len(prompts), 1), -1, device=prompts.device)
+    return points.nan_to_num(0.0), labels
+
+
+def bboxes_and_masks(prompts: Prompts, image_size: int) -> tuple[Tensor, Tensor]:
+    """Boxes `(N, 4)`, those of the masks where there are none, and masks `(N, 1, h, w)`."""
+    masks = torch.zeros(len(prompts), 1, 1, 1, device=prompts.device)
+    bboxes = torch.zeros(len(prompts), 4, device=prompts.device)
+    if prompts.mask_input is not None:
+        masks = torch.where(prompts.has_mask[:, None, None, None], prompts.mask_input, masks)
+        bboxes = bboxes_of_logits(masks, image_size)
+    if prompts.bboxes is not None:
+        bboxes = torch.where(prompts.bboxes.isnan(), bboxes, prompts.bboxes)
+    return bboxes, masks
 
 
 def window_prompt_maps(
