@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from ..layers.bboxes import bboxes_of_logits
 from ..layers.mask_decoder import DecodedMasks
 from ..models.detectors import OVSAM, ImageFeatures
-from ..models.detectors.region_crops import RegionCrops, encode_crops, look_again
+from ..models.detectors.features import visible_on
+from ..models.detectors.region_crops import RegionCrops, encode_crops, refine_masks
 from ..models.heads.open_vocab_classifier import EXCLUDED, fuse_opinions
 from ..models.heads.window_decoder import WindowPrompts
 
@@ -116,7 +117,7 @@ class DecoderGraph(nn.Module):
             crops = encode_crops(self.model, image.inputs, prompted)
             if self.model.crop_decoder is not None:
                 prompts = WindowPrompts(prompted, has_bbox, point_coords, point_labels, logits)
-                logits = look_again(self.model, crops, prompts)
+                logits = refine_masks(self.model, crops, prompts)
         regions = dict(mask=regions, prompt=prompted)
         regions = [regions[self.model.test_cfg[key]] for key in ('head_region', 'clip_region')]
         named = self._name(image, crops, logits, tokens, *regions, *vocabulary)
@@ -160,7 +161,7 @@ class DecoderGraph(nn.Module):
         bboxes = torch.where(has_bbox[:, None], bboxes, guesses)
         none = coords.new_zeros(1, 1, 1, 1).expand(bboxes.shape[0], -1, -1, -1)
         prompts = WindowPrompts(bboxes, has_bbox, coords, labels, none)
-        logits, quality = decoder.look(maps, prompts)
+        logits, quality = decoder.segment(maps, prompts)
         return logits, torch.where(has_bbox, quality, ious.gather(1, best)[:, 0])
 
     def _embed_prompts(self, coords: Tensor, labels: Tensor) -> Tensor:
@@ -200,8 +201,7 @@ class DecoderGraph(nn.Module):
             image, crops, head_bboxes, clip_bboxes, label_tokens, logits
         )
         head_logits, clip_logits = map(scaled, embeddings)
-        masks = F.interpolate(logits, image.stage4.shape[-2:], mode='bilinear', align_corners=False)
-        visible = (masks > 0).flatten(1).any(1)
+        visible = visible_on(image.stage4, logits)
         novel = torch.cat((novel, novel.new_zeros(1)))  # the background
         alpha = torch.where(novel == 1, classifier.novel_alpha, classifier.base_alpha)
         fused = fuse_opinions(head_logits, clip_logits, visible, alpha)

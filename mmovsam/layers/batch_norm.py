@@ -1,4 +1,4 @@
-"""Batch normalization: over the batches of all processes, and folded into convolutions."""
+"""Batch normalization over all processes, and folding into convolutions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics in training are those of all processes.
-
-    As `nn.SyncBatchNorm`, which refuses a CPU, with the same parameters and buffers.
-    """
+    """`nn.SyncBatchNorm` that works on a CPU too, with the same parameters and buffers."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize `(B, C, H, W)`."""
@@ -35,7 +32,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 def fold_batch_norms(module: nn.Module) -> None:
     """Fold each batch norm into the convolution that is the child before it, in place.
 
-    What is left of a norm is its activation, as timm's have one, or nothing.
+    The norm is replaced by its activation, which timm's have, or by the identity.
     """
     children = list(module.named_children())
     for (name, child), (next_name, follower) in zip(children, [*children[1:], ('', None)]):

@@ -1,4 +1,4 @@
-"""Blocks with the parameter names of SAM's files: layer norm over channels, perceptrons."""
+"""Layer norm over channels and MLPs, with the parameter names of SAM."""
 
 from torch import Tensor, nn
 
@@ -6,8 +6,8 @@ from torch import Tensor, nn
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channel dimension of `(B, C, H, W)`, as SAM uses it.
 
-    The result has its channels last in memory, which suits a convolution after it. MMEngine knows
-    by the base class that its weights are a norm's and do not decay.
+    The output is channels-last in memory, for a convolution after it. The base class tells MMEngine
+    that the weights are those of a norm and do not decay.
 
     Args:
         channels: C.

@@ -1,4 +1,4 @@
-"""Small functions of tensors: precision, transfer to a device, work in parts, samples of masks."""
+"""Functions of tensors: precision, transfer to a device, chunking, sampling of masks."""
 
 from collections.abc import Sequence
 
@@ -6,62 +6,79 @@ import torch
 from torch import Tensor
 
 # In a graph that is exported sizes stay unknown: `len(x)` would fix one, `x.shape[0]` does not.
-is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)  # younger than torch 2.4
+is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)  # newer than torch 2.4
 
 
 def in_parts(tensor: Tensor) -> bool:
-    """Whether to work on as much at a time as fits a cache: in inference on a CPU.
+    """Whether to loop over chunks that fit a CPU's cache: in inference on a CPU.
 
-    A loop would fix sizes in an exported graph.
+    In an exported graph a loop would fix sizes.
     """
     return tensor.device.type == 'cpu' and not torch.is_grad_enabled() and not is_exporting()
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """A tensor of half precision in float32; others as they are."""
+    """Convert half precision to float32; other tensors stay."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """`torch.cat`, which would copy a single part."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+def joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """`torch.cat`, without a copy of a single tensor."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
 
 
-def of_each(part: Tensor, count: int) -> Tensor:
-    """`(N, ...)` as `(N * count, ...)`, each repeated; of any N in an exported graph too."""
-    return part[:, None].expand(-1, count, *part.shape[1:]).flatten(0, 1)
+def merge_groups(
+    outputs: Sequence[Sequence[Tensor | None]], rows: Sequence[Tensor], device: torch.device
+) -> tuple[Tensor | None, ...]:
+    """Join the outputs of groups of rows, in the order of the rows.
+
+    Args:
+        outputs: Of each group, tensors `(n, ...)`, or None alike in all.
+        rows: Their indices on the host, in the order of the outputs, ascending within a tensor.
+        device: Of the outputs.
+    """
+    if len(rows) == 1:
+        return tuple(outputs[0])
+    order = to_device(torch.cat(list(rows)).argsort(), device)
+    return tuple(None if t[0] is None else joined(t)[order] for t in zip(*outputs))
+
+
+def of_each(tensor: Tensor, count: int) -> Tensor:
+    """Repeat each row: `(N, ...)` to `(N * count, ...)`, of any N in an exported graph too."""
+    return tensor[:, None].expand(-1, count, *tensor.shape[1:]).flatten(0, 1)
 
 
 def without_autocast(tensor: Tensor) -> torch.autocast:
-    """A context, on the device of `tensor`, in which autocast lowers no precision."""
+    """A context without autocast on the device of `tensor`."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 SMALL = 2**16
-"""Bytes that CUDA copies without waiting out of any memory of the host."""
+"""Bytes that CUDA copies from pageable memory without waiting."""
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A tensor on a device; one that comes from the host joins the queue of the device's work.
+    """Move a tensor to a device, without waiting.
 
-    On the host it must not be changed afterwards.
+    A tensor of the host must not be changed afterwards.
     """
     from_host = tensor.device.type == 'cpu'
     if from_host and torch.device(device).type == 'cuda' and tensor.nbytes > SMALL:
-        tensor = tensor.pin_memory()  # out of other memory it would wait for its turn
+        tensor = tensor.pin_memory()  # a copy from pageable memory would wait
     return tensor.to(device, non_blocking=from_host)
 
 
 def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values `(N, P)` of masks, as `mmcv.ops.point_sample` gives them for float masks.
+    """Bilinear values `(N, P)` of masks at points: `mmcv.ops.point_sample` without float masks.
 
-    The masks of a training image are large and the points few, so the masks stay as they are: `(N,
-    H, W)` bool or uint8, 1 inside. Points are `(N, P, 2)` xy from 0 to 1; outside counts as 0.
+    Args:
+        masks: `(N, H, W)` bool or uint8, 1 inside.
+        points: `(N, P, 2)` xy from 0 to 1; beyond the mask values are 0.
     """
     height, width = masks.shape[1:]
-    place = torch.stack((points[..., 0] * width, points[..., 1] * height), dim=-1) - 0.5
-    first = place.floor()
-    share = place - first
+    pixels = torch.stack((points[..., 0] * width, points[..., 1] * height), dim=-1) - 0.5
+    first = pixels.floor()
+    share = pixels - first
     flat = masks.flatten(1)
     values = torch.zeros_like(points[..., 0])
     for right in (0, 1):

@@ -1,4 +1,4 @@
-"""The transformer block of SAM's image encoder: window or global, with relative position."""
+"""The transformer block of SAM's image encoder: window or global attention, relative position."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from .blocks import LayerNorm2d, MLPBlock
 from .tensors import in_parts
 
-# So much at a time keeps memory low and fits a CPU's cache:
+# Chunk sizes that keep memory low and fit a CPU's cache:
 BIASES_AT_ONCE = 2**22
 POSITIONS_AT_ONCE = 2**10
 BIASES_AT_ONCE_ON_GPU = 2**28
-"""Those of an image in a global block of SAM's ViT-H: a gigabyte in float32."""
+"""One image in a global block of SAM's ViT-H: a gigabyte in float32."""
 
 
 def resample_rel_pos(table: Tensor, size: int) -> Tensor:
-    """Resample relative positions `(2 * S - 1, C)`, a row for each distance, to another side."""
+    """Resample relative positions `(2 * S - 1, C)`, one for each distance, to another side S."""
     length = 2 * size - 1
     if table.shape[0] == length:
         return table
@@ -35,7 +35,7 @@ def resample_abs_pos(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def sam_neck(in_channels: int, out_channels: int) -> nn.Sequential:
-    """The convolutions behind SAM's image encoder, `(B, in, H, W)` to `(B, out, H, W)`."""
+    """The neck of SAM's image encoder, `(B, in, H, W)` to `(B, out, H, W)`."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, bias=False),
         LayerNorm2d(out_channels),
@@ -47,8 +47,7 @@ def sam_neck(in_channels: int, out_channels: int) -> nn.Sequential:
 class RelPosAttention(nn.Module):
     """Self-attention over a grid with decomposed relative position (MViTv2, SAM).
 
-    The bias of a pair of positions is `q . (R_h[dy] + R_w[dx])` with the query as it is before
-    scaling.
+    The bias of a pair of positions is `q . (R_h[dy] + R_w[dx])` with the unscaled query.
 
     Args:
         channels: C.
@@ -66,7 +65,7 @@ class RelPosAttention(nn.Module):
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, head_channels))
 
     def _bias(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Parts `(B, heads, H, W, H or W)` of the bias of `(B, heads, H, W, c)` along each side."""
+        """Biases `(B, heads, H, W, H or W)` along each axis, of queries `(B, heads, H, W, c)`."""
         height, width = query.shape[2:4]
         along_h = torch.arange(height, device=query.device)
         along_w = torch.arange(width, device=query.device)
@@ -90,21 +89,22 @@ class RelPosAttention(nn.Module):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias_h: Tensor, bias_w: Tensor) -> Tensor:
-    """Attention of `(B, heads, H, W, c)` to `(B, heads, H * W, c)` with the two parts of the bias.
+    """Attention of `(B, heads, H, W, c)` to `(B, heads, H * W, c)` with the biases of both axes.
 
-    By its formula, a few rows of an image at a time: on a CPU this is faster than PyTorch's fused
-    attention, which reads the whole bias. The result is `(B, H * W, heads, c)`.
+    A few rows of an image at a time: on a CPU this is faster than PyTorch's fused attention, which
+    reads the full bias. The result is `(B, H * W, heads, c)`.
     """
     batch, heads, height, width, channels = query.shape
     attended = query.new_empty(batch, heads, height * width, channels)
-    for image, (some, rows) in product(range(batch), _parts(heads, height, width * height * width)):
-        of_rows = query[image, some, rows] * channels**-0.5
-        logits = of_rows.flatten(1, 2) @ key[image, some].mT
-        by_side = logits.view(*of_rows.shape[:-1], height, width)
-        by_side += bias_h[image, some, rows, :, :, None]
-        by_side += bias_w[image, some, rows, :, None]
+    chunks = _chunks(heads, height, width * height * width)
+    for image, (head, rows) in product(range(batch), chunks):
+        q = query[image, head, rows] * channels**-0.5
+        logits = q.flatten(1, 2) @ key[image, head].mT
+        biased = logits.view(*q.shape[:-1], height, width)
+        biased += bias_h[image, head, rows, :, :, None]
+        biased += bias_w[image, head, rows, :, None]
         positions = slice(rows.start * width, rows.stop * width)
-        attended[image, some, positions] = logits.softmax(-1) @ value[image, some]
+        attended[image, head, positions] = logits.softmax(-1) @ value[image, head]
     return attended.transpose(1, 2)
 
 
@@ -114,27 +114,25 @@ def _attend_fused(
     """As `_attend`, by PyTorch's fused attention."""
     batch, heads, height, width = query.shape[:4]
     # The bias of a global block would take a gigabyte: some images, or rows of one, at a time.
-    # Parts of a split get their gradients put together once, slices would add up the whole.
-    size = heads * width * height * width  # of a row's
+    # The backward pass of a split joins gradients once; that of slices would add up full ones.
+    size = heads * width * height * width  # biases of a row
     limit = BIASES_AT_ONCE if query.device.type == 'cpu' else BIASES_AT_ONCE_ON_GPU
     images, rows = max(1, limit // (height * size)), max(1, limit // size)
     attended = []
-    for chunk in zip(*(each.split(images) for each in (key, value, query, bias_h, bias_w))):
-        for part, along_h, along_w in zip(*(each.split(rows, dim=2) for each in chunk[2:])):
+    for k, v, *by_rows in zip(*(t.split(images) for t in (key, value, query, bias_h, bias_w))):
+        for q, along_h, along_w in zip(*(t.split(rows, dim=2) for t in by_rows)):
             bias = (along_h[..., :, None] + along_w[..., None, :]).flatten(4).flatten(2, 3)
-            seen = F.scaled_dot_product_attention(
-                part.flatten(2, 3), chunk[0], chunk[1], attn_mask=bias
-            )
-            attended.append(seen.transpose(1, 2).flatten(0, 1))
+            x = F.scaled_dot_product_attention(q.flatten(2, 3), k, v, attn_mask=bias)
+            attended.append(x.transpose(1, 2).flatten(0, 1))
     return torch.cat(attended).reshape(batch, height * width, heads, -1)
 
 
-def _parts(heads: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Heads, or rows of one, whose biases, `size` a row, fit into `BIASES_AT_ONCE`."""
-    several, step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
-    for first in range(0, heads, several):
-        for row in range(0, rows, step):
-            yield slice(first, first + several), slice(row, min(row + step, rows))
+def _chunks(heads: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of heads, or rows of one, whose biases, `size` a row, fit into `BIASES_AT_ONCE`."""
+    head_step, row_step = max(1, BIASES_AT_ONCE // (rows * size)), max(1, BIASES_AT_ONCE // size)
+    for head in range(0, heads, head_step):
+        for row in range(0, rows, row_step):
+            yield slice(head, head + head_step), slice(row, min(row + row_step, rows))
 
 
 class ViTBlock(nn.Module):
@@ -145,7 +143,7 @@ class ViTBlock(nn.Module):
         num_heads: Heads.
         mlp_ratio: Hidden width of the MLP, in units of C.
         window_size: Side of the attention windows; 0 attends over the whole grid.
-        input_size: `(H, W)` of the grid. It is padded with zeros to whole windows.
+        input_size: `(H, W)` of the grid, which is zero-padded to a multiple of the window.
     """
 
     def __init__(
@@ -165,20 +163,16 @@ class ViTBlock(nn.Module):
         self.mlp = MLPBlock(channels, int(channels * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
-        attended = self.norm1(x)
-        if self.window_size:
-            attended = self._in_windows(attended)
-        else:
-            attended = self.attn(attended)
-        x = x + attended
+        attend = self._attend_in_windows if self.window_size else self.attn
+        x = x + attend(self.norm1(x))
         if not in_parts(x):
             return x + self.mlp(self.norm2(x))
         x = x.contiguous()
-        for part in x.view(-1, x.shape[-1]).split(POSITIONS_AT_ONCE):
-            part += self.mlp(self.norm2(part))
+        for chunk in x.view(-1, x.shape[-1]).split(POSITIONS_AT_ONCE):
+            chunk += self.mlp(self.norm2(chunk))
         return x
 
-    def _in_windows(self, x: Tensor) -> Tensor:
+    def _attend_in_windows(self, x: Tensor) -> Tensor:
         batch, height, width, channels = x.shape
         side = self.window_size
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
@@ -186,8 +180,8 @@ class ViTBlock(nn.Module):
         x = x.reshape(batch, rows, side, columns, side, channels).transpose(2, 3)
         x = x.reshape(-1, side, side, channels)
         if in_parts(x):
-            for part in x.split(max(1, POSITIONS_AT_ONCE // side**2)):
-                part.copy_(self.attn(part))
+            for chunk in x.split(max(1, POSITIONS_AT_ONCE // side**2)):
+                chunk.copy_(self.attn(chunk))
         else:
             x = self.attn(x)
         x = x.reshape(batch, rows, columns, side, side, channels).transpose(2, 3)

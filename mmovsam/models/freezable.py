@@ -1,4 +1,4 @@
-"""Parts that may be frozen."""
+"""Modules that can be frozen."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from mmengine.model import BaseModule
 
 
 class Freezable(BaseModule):
-    """A module that, once it is frozen, has no gradients and stays in eval mode."""
+    """A module that can be frozen: without gradients and always in eval mode."""
 
     frozen = False
 
     def freeze(self, frozen: bool) -> None:
-        """Freeze the module as it is now, if it shall be."""
+        """Freeze the module for good, if `frozen`."""
         self.frozen = frozen
         if frozen:
             self.requires_grad_(False).eval()

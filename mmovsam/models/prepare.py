@@ -1,4 +1,4 @@
-"""A model arranged for inference."""
+"""Optimize a model for inference."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ def prepare_for_inference(
 ) -> OVSAM:
     """Make an OVSAM faster, for good: to train it or to load other weights, build it again.
 
-    The batch norms of CLIP's ResNets and of EfficientNets are folded into the convolutions before
-    them, weights are laid out channels-last, and the encoder runs under autocast where half
-    precision is asked for. In float32 this changes results by rounding only. A prepared model
-    refuses to train, to be saved and to load weights, as its weights are no longer those of its
-    config.
+    Batch norms of CLIP's ResNets and of EfficientNets are folded into convolutions, weights become
+    channels-last, and the encoder runs under autocast where half precision is asked for. In float32
+    this changes results by rounding only. A prepared model cannot train, be saved or load weights,
+    which are no longer those of its config.
 
     Args:
         model: In eval mode; changed in place.
         dtype: Precision of the encoder: `torch.float32`, or for more speed `torch.bfloat16` where
             the machine has it (`torch.float16` on GPUs). Features, prompts, masks and the
             comparison with names stay in float32.
-        compile: Whether `torch.compile` makes kernels of the encoder and, on a GPU, of what answers
-            prompts, for any number of them. The first images then take minutes. A CPU needs a C++
-            compiler, a GPU Triton and a torchvision with operators.
+        compile: Whether to `torch.compile` the encoder and, on a GPU, `OVSAM.recognize` for any
+            number of prompts. The first images then take minutes. A CPU needs a C++ compiler, a GPU
+            Triton and a torchvision with operators.
 
     Returns:
         The model.
@@ -51,13 +50,13 @@ def prepare_for_inference(
 
     if hasattr(model.backbone, 'fold_batch_norms'):
         model.backbone.fold_batch_norms()
-    for part in (model.backbone, model.neck, model.region_neck, model.high_res_neck):
-        if part is not None:
-            part.to(memory_format=torch.channels_last)
+    for module in (model.backbone, model.neck, model.region_neck, model.high_res_neck):
+        if module is not None:
+            module.to(memory_format=torch.channels_last)
     model.encoder_dtype = dtype
     if compile:
         model.extract_feat = torch.compile(model.extract_feat)
-        if next(model.parameters()).device.type != 'cpu':  # whose way depends on the prompts
+        if next(model.parameters()).device.type != 'cpu':  # on a CPU it branches on the prompts
             model.sorted_prompts = torch.compiler.disable(model.sorted_prompts)
             model.recognize = torch.compile(model.recognize, dynamic=True)
     model.register_state_dict_pre_hook(_refuse)

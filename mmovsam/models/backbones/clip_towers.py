@@ -1,7 +1,6 @@
-"""What each family of open_clip image towers offers: a pyramid of maps, embeddings of regions.
+"""Adapters for the families of open_clip image towers: feature pyramids and region embeddings.
 
-The three classes wrap a tower without owning it (it stays a submodule of the backbone), so the
-parameters keep open_clip's names.
+The tower, `visual`, stays a submodule of the backbone, so its parameters keep open_clip's names.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ STRIDES = (4, 8, 16, 32)
 
 
 def masked_mean(features: Tensor, mask_logits: Tensor) -> Tensor:
-    """Means `(N, C)` of a map `(1, C, h, w)` over masks, `(N, 1, H, W)` logits of its extent.
+    """Means `(N, C)` of a map `(1, C, h, w)` over masks, logits `(N, 1, H, W)` of the same extent.
 
-    Inside is above 0 after a bilinear resize; a mask without a pixel on the map has zeros.
+    Masks are resized to the map; one that is empty there has zeros.
     """
     logits = F.interpolate(
         mask_logits, size=features.shape[-2:], mode='bilinear', align_corners=False
@@ -63,11 +62,8 @@ class ConvNeXtTower:
 
     def __init__(self, visual: nn.Module) -> None:
         self.channels = tuple(stage['num_chs'] for stage in visual.trunk.feature_info)
-        self.embed_dim = (
-            visual.head.proj.out_features
-            if hasattr(visual.head, 'proj')
-            else (visual.head.mlp.fc2.out_features)
-        )
+        last = visual.head.proj if hasattr(visual.head, 'proj') else visual.head.mlp.fc2
+        self.embed_dim = last.out_features
 
     def pyramid(self, visual: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
         maps = visual.trunk.forward_intermediates(x, indices=[0, 1, 2, 3], intermediates_only=True)
@@ -83,11 +79,10 @@ class ConvNeXtTower:
 class ViTTower:
     """CLIP's plain vision transformer: one map of patch tokens at four scales, regions by masks.
 
-    The class token alone is trained to meet the text, so the last patch tokens are no good to
-    name. The map at stride 32 holds what the last block's attention makes of each patch when it
-    sees that patch alone (MaskCLIP, Zhou et al., 2022); its mean over a mask is then normalized
-    and projected like the class token. Where CLIP itself averages its patch tokens (CLIPA), that
-    map holds the last tokens like the others.
+    Only the class token is trained to match the text, so the last patch tokens do not. The map at
+    stride 32 therefore holds the last block's attention output of each patch for itself alone
+    (MaskCLIP, Zhou et al., 2022), whose mean over a mask is normalized and projected like the class
+    token. Where CLIP averages its patch tokens (CLIPA), that map holds the last tokens, too.
     """
 
     def __init__(self, visual: nn.Module) -> None:
@@ -102,18 +97,19 @@ class ViTTower:
         tokens = patches.flatten(2).transpose(1, 2)
         position = visual.positional_embedding.to(tokens.dtype)
         side = round((position.shape[0] - 1) ** 0.5)
-        pos_embed = resample_abs_pos(position[1:].reshape(1, side, side, -1), tuple(grid)).flatten(
-            1, 2
-        )
-        first = (visual.class_embedding.to(tokens.dtype) + position[0]).expand(x.shape[0], 1, -1)
-        tokens = visual.ln_pre(torch.cat((first, tokens + pos_embed), dim=1))
-        *_, last_block = visual.transformer.resblocks
+        pos_embed = resample_abs_pos(position[1:].reshape(1, side, side, -1), tuple(grid))
+        cls_token = visual.class_embedding.to(tokens.dtype) + position[0]
+        cls_token = cls_token.expand(x.shape[0], 1, -1)
+        tokens = torch.cat((cls_token, tokens + pos_embed.flatten(1, 2)), dim=1)
+        tokens = visual.ln_pre(tokens)
         _, (before, last) = visual.transformer.forward_intermediates(tokens, indices=2)
-        dense = last if visual.pool_type == 'avg' else _attend_alone(last_block, before)
-        maps = (_patch_map(each, grid) for each in (last, last, last, dense))
+        dense = last
+        if visual.pool_type != 'avg':
+            dense = _attend_to_self(visual.transformer.resblocks[-1], before)
+        maps = (_patch_map(level, grid) for level in (last, last, last, dense))
         return tuple(
-            _resized(each, (height // stride, width // stride))
-            for each, stride in zip(maps, STRIDES)
+            _resize(level, (height // stride, width // stride))
+            for level, stride in zip(maps, STRIDES)
         )
 
     def embed_regions(
@@ -128,8 +124,7 @@ def _patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
 
 
-def _resized(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """A map at another size; each of its places counts in a smaller one (antialias)."""
+def _resize(features: Tensor, size: tuple[int, int]) -> Tensor:
     # float: antialiasing has no bfloat16
     resized = F.interpolate(
         features.float(), size, mode='bilinear', align_corners=False, antialias=True
@@ -137,8 +132,8 @@ def _resized(features: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.to(features.dtype)
 
 
-def _attend_alone(block: nn.Module, tokens: Tensor) -> Tensor:
-    """What a block's attention says of tokens `(B, L, C)` whose only key is they themselves."""
+def _attend_to_self(block: nn.Module, tokens: Tensor) -> Tensor:
+    """A block's attention output for tokens `(B, L, C)` that attend to themselves alone."""
     attention = block.attn
     channels = tokens.shape[-1]
     value = F.linear(

@@ -17,9 +17,8 @@ from .clip_towers import STRIDES, describe_tower
 class OpenCLIPBackbone(Freezable):
     """An open_clip image tower: four maps at strides 4, 8, 16 and 32, and region embeddings.
 
-    Supported are the ResNet, ConvNeXt and ViT families; how each embeds a region is written in
-    `clip_towers.py`. The tower stays as open_clip builds it, under `visual`, so its files load
-    unchanged.
+    Supported are the ResNet, ConvNeXt and ViT families, see `clip_towers.py`. The tower is
+    open_clip's own, under `visual`, so its checkpoints load unchanged.
 
     Args:
         model: A name that open_clip knows, or a configuration in its form. Nothing is downloaded.
@@ -51,31 +50,19 @@ class OpenCLIPBackbone(Freezable):
                 'ResNets with attention pooling (RN50, RN50x16, ...), ConvNeXt (convnext_base, '
                 '...) and plain ViTs (ViT-B-16, ViT-L-14, ...).'
             )
+        self.channels = self.tower.channels  # of the four maps
+        self.strides = STRIDES
+        self.embed_dim = self.tower.embed_dim  # width D of CLIP's joint space
         self.freeze(frozen)
 
     @property
-    def channels(self) -> tuple[int, ...]:
-        """Channels of the four maps."""
-        return self.tower.channels
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Strides of the four maps in pixels of the input."""
-        return STRIDES
-
-    @property
-    def embed_dim(self) -> int:
-        """Width D of CLIP's joint space."""
-        return self.tower.embed_dim
-
-    @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Data type of the weights."""
         return next(self.visual.parameters()).dtype
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """`(H, W)` in pixels of the images that CLIP itself takes."""
+        """`(H, W)` in pixels of CLIP's own input."""
         size = self.visual.image_size
         return (size, size) if isinstance(size, int) else tuple(size)
 
@@ -84,7 +71,7 @@ class OpenCLIPBackbone(Freezable):
         fold_batch_norms(self.visual)
 
     def init_weights(self) -> None:
-        """Load what `init_cfg` names; without it keep open_clip's own initialization."""
+        """Load the weights of `init_cfg`; without it keep open_clip's initialization."""
         if self.init_cfg:
             super().init_weights()
 
@@ -93,13 +80,13 @@ class OpenCLIPBackbone(Freezable):
         return self.tower.pyramid(self.visual, x.to(self.dtype))
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """CLIP's own embedding `(B, D)` of whole images `(B, 3, *image_size)`, not normalized."""
+        """CLIP's embeddings `(B, D)` of images `(B, 3, *image_size)`, not normalized."""
         embeddings = self.visual(images.to(self.dtype))
-        # Some towers are configured to give their patch tokens too.
+        # some towers are configured to return their patch tokens too
         return embeddings[0] if isinstance(embeddings, tuple) else embeddings
 
     def embed_regions(self, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor) -> Tensor:
-        """CLIP's embedding `(N, D)` of regions of one image, not normalized.
+        """CLIP's embeddings `(N, D)` of regions of one image, not normalized.
 
         Args:
             stage4: `(1, C, h, w)`, the last map of the image.

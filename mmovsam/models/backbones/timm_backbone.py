@@ -1,4 +1,4 @@
-"""An ImageNet classifier of timm as the tower that knows names."""
+"""An ImageNet classifier of timm as image tower."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ POOL_SIZE = 7
 class TimmBackbone(Freezable):
     """A convolutional classifier of timm: maps at five strides, and region embeddings.
 
-    Where CLIP has a joint space of images and texts, this tower has the space of its classifier's
-    rows: a row is what the name of its class means. `projection` takes the features in front of
-    the classifier, centered, to the D leading directions of the rows.
+    In place of CLIP's joint space of images and texts there is the space of the classifier's
+    weights, in which the weights of a class are the embedding of its name. `projection` takes the
+    centered features before the classifier to the D principal components of these weights.
 
     Args:
-        model: A name that timm knows, of a network whose maps halve from one to the next. Nothing
-            is downloaded.
+        model: Name of a timm model whose maps halve from one to the next. Nothing is downloaded.
         embed_dim: Width D of the space of names.
-        frozen: Keep the tower in eval mode and without gradients. A tower that trains keeps the
-            statistics of its batch norms.
+        frozen: Keep the tower in eval mode and without gradients. Statistics of batch norms are
+            kept in training, too.
         init_cfg: MMEngine's initialization.
 
     Raises:
@@ -77,8 +76,8 @@ class TimmBackbone(Freezable):
     def fold_batch_norms(self) -> None:
         """Fold the batch norms of an EfficientNet into its convolutions, for good.
 
-        Results change by rounding only, and come in some 60% of the time on a CPU. What is left has
-        no weights of batch norms to load or to train.
+        Results change by rounding only, in some 60% of the time on a CPU. Afterwards there are no
+        weights of batch norms to load or to train.
         """
         if hasattr(self.visual, 'conv_head'):  # an EfficientNet: a norm follows its convolution
             fold_batch_norms(self.visual)
@@ -90,9 +89,9 @@ class TimmBackbone(Freezable):
         return tuple(self.visual.forward_intermediates(x, intermediates_only=True))
 
     def embed_map(self, stage4: Tensor) -> Tensor:
-        """Features `(B, F, h, w)` as the classifier averages them, of the map `(B, C, h, w)`."""
+        """Features `(B, F, h, w)` before the pooling, of the last map `(B, C, h, w)`."""
         stage4 = stage4.contiguous(memory_format=torch.channels_last)
-        if not hasattr(self.visual, 'bn2'):  # no EfficientNet: what follows is behind the mean
+        if not hasattr(self.visual, 'bn2'):  # no EfficientNet: pooling comes next
             return stage4
         return self.visual.bn2(self.visual.conv_head(stage4))
 
@@ -111,23 +110,23 @@ class TimmBackbone(Freezable):
             return self.project(self.pool_regions(self.embed_map(stage4), None, bboxes))
         weights = self._region_weights(bboxes, stage4)
         positions = stage4.flatten(2)
-        if in_parts(stage4):  # no more of the map than regions lie on
+        if in_parts(stage4):  # only the positions that regions cover
             used = weights.any(0)
-            used[:1] = True  # a convolution takes no empty map
+            used[:1] = True  # a convolution needs one
             weights, positions = weights[:, used], positions[..., used]
         features = at_least_float32(self.embed_map(positions[..., None])[0, :, :, 0])
         with without_autocast(features):
             return self.project(weights @ features.T)
 
     def project(self, features: Tensor) -> Tensor:
-        """Means `(N, F)` of `embed_map` as embeddings `(N, D)`."""
+        """Embeddings `(N, D)` of pooled features `(N, F)` of `embed_map`."""
         return self.projection(self.visual.forward_head(features[..., None, None]))
 
     def pool_regions(self, features: Tensor, image_index: Tensor | None, bboxes: Tensor) -> Tensor:
-        """Means `(N, F)` of maps `(B, F, h, w)` over regions, as RoIAlign takes them.
+        """Means `(N, F)` of maps `(B, F, h, w)` over regions, as of RoIAlign.
 
-        Of each region there are the image, in `(N,)`, and the box, in `(N, 4)` xyxy in pixels of
-        the network's input.
+        `image_index` `(N,)` has the image of each region, `bboxes` `(N, 4)` its box, xyxy in pixels
+        of the network's input.
         """
         features = at_least_float32(features)
         if is_exporting():
@@ -142,7 +141,7 @@ class TimmBackbone(Freezable):
             return torch.bmm(maps, weights[..., None])[..., 0]
 
     def _region_weights(self, bboxes: Tensor, features: Tensor) -> Tensor:
-        """How much each position of a map `(B, F, h, w)` counts in regions: `(N, h * w)`."""
+        """Weights `(N, h * w)` of the positions of a map `(B, F, h, w)` in regions."""
         size = POOL_SIZE, 1 / self.strides[-1], *features.shape[-2:]
         down, across = roi_align_weights(at_least_float32(bboxes).to(features.device), *size)
         return (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)

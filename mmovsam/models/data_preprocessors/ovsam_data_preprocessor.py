@@ -20,8 +20,8 @@ STD = (58.395, 57.12, 57.375)
 class OVSAMDataPreprocessor(DetDataPreprocessor):
     """MMDetection's preprocessor with SAM's numbers: RGB, normalized, zeros to a square.
 
-    Only the images go to the model's device. Annotations stay on the host, which decides by them
-    what the device has to do, and would wait for the device to read them there.
+    Only the images go to the model's device. Annotations stay on the host: branching on them there
+    would wait for the device.
 
     Args:
         image_size: Side of the square network input in pixels.
@@ -33,7 +33,7 @@ class OVSAMDataPreprocessor(DetDataPreprocessor):
             mean=MEAN, std=STD, bgr_to_rgb=True, pad_mask=True, pad_size_divisor=image_size
         )
         settings.update(kwargs)
-        # MMDetection would swap on the device, by indices that it sends there.
+        # swapped on the host: MMDetection would copy indices to the device
         swaps = settings.pop('bgr_to_rgb'), settings.pop('rgb_to_bgr', False)
         super().__init__(**settings)
         self.swaps_channels = any(swaps)
@@ -66,6 +66,6 @@ class OVSAMDataPreprocessor(DetDataPreprocessor):
         return super().forward(data, training)
 
     def pad_gt_masks(self, batch_data_samples: list[DetDataSample]) -> None:
-        """Pad the masks of those images that have any; MMDetection asks the first for all."""
+        """Pad the masks of images that have any; MMDetection expects all or none to have them."""
         for sample in batch_data_samples:
             super().pad_gt_masks([sample])

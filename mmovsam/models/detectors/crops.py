@@ -17,10 +17,10 @@ CLIP_STD = tuple(255 * value for value in (0.26862954, 0.26130258, 0.27577711))
 
 
 def crop_windows(bboxes: Tensor, margin: float, square: bool) -> Tensor:
-    """What to cut out around boxes, `(N, 4)` int64 xyxy in pixels, at least one each way.
+    """Crop windows around boxes, `(N, 4)` int64 xyxy in pixels, at least one pixel each way.
 
-    Added on each side is `margin`, a share of the box's longer side; a `square` window has the
-    longer side both ways. It may reach out of the image.
+    `margin`, a share of the box's longer side, is added on each side; a `square` window has the
+    longer side both ways. It may extend beyond the image.
     """
     bboxes = bboxes.double()
     sides = bboxes[:, 2:] - bboxes[:, :2]
@@ -31,19 +31,18 @@ def crop_windows(bboxes: Tensor, margin: float, square: bool) -> Tensor:
 
 
 class MaskCropper:
-    """Cut what masks cover out of an image, in the form of CLIP's input.
+    """Crop masked objects out of an image, as CLIP's input.
 
-    The crop is resized to that form by open_clip's own transform. By default it is exactly the
-    mask's box, which changes the proportions of what is not square.
+    Crops are resized by open_clip's transform. By default a crop is the mask's box, and resizing
+    changes its aspect ratio.
 
     Args:
         size: `(H, W)` of CLIP's input in pixels.
-        margin: How much of the surrounding image is added on each side, as a share of the box's
-            longer side.
-        square: Extend the shorter side to the longer one by surrounding image, so that proportions
-            stay. Beyond the image's edge there is the mean color.
-        mean: Of the images that CLIP was trained on, RGB from 0 to 255; by default OpenAI's.
-        std: Of the same.
+        margin: Image added on each side, as a share of the box's longer side.
+        square: Extend the shorter side to the longer one, so that the aspect ratio stays. Beyond
+            the image's edge there is the mean color.
+        mean: RGB from 0 to 255 of CLIP's training images; by default OpenAI's.
+        std: Likewise.
 
     Raises:
         ValueError: The margin is negative.
@@ -66,7 +65,7 @@ class MaskCropper:
 
         self.margin = margin
         self.square = square
-        self.mean_color = np.array(mean).round().astype(np.uint8)
+        self.mean_color = tuple(map(round, mean))
         self.transform = image_transform(
             tuple(size),
             is_train=False,
@@ -76,11 +75,11 @@ class MaskCropper:
         )
 
     def __call__(self, image: np.ndarray, masks: Tensor) -> Tensor:
-        """Crops `(N, 3, *size)` float32, normalized, of what each mask covers.
+        """Crops `(N, 3, *size)` float32, normalized, one of each mask.
 
         Args:
             image: `(H, W, 3)` uint8 RGB.
-            masks: `(N, H, W)` bool, N at least 1; an empty one stands for the whole image.
+            masks: `(N, H, W)` bool, N at least 1; an empty one gives the whole image.
 
         Raises:
             ValueError: Image and masks differ in size.
@@ -92,16 +91,9 @@ class MaskCropper:
             )
         masks = masks | ~masks.flatten(1).any(1)[:, None, None]
         bboxes = masks_to_bboxes(masks).cpu()  # not every device has double precision
-        windows = crop_windows(bboxes, self.margin, self.square).tolist()
-        crops = [self._cut(image, window) for window in windows]
-        return torch.stack([self.transform(Image.fromarray(crop)) for crop in crops])
-
-    def _cut(self, image: np.ndarray, window: list[int]) -> np.ndarray:
-        left, top, right, bottom = window
-        crop = np.empty((bottom - top, right - left, 3), np.uint8)
-        crop[:] = self.mean_color
-        rows = slice(max(top, 0), min(bottom, image.shape[0]))
-        columns = slice(max(left, 0), min(right, image.shape[1]))
-        inside = slice(rows.start - top, rows.stop - top)
-        crop[inside, columns.start - left : columns.stop - left] = image[rows, columns]
-        return crop
+        image, crops = Image.fromarray(image), []
+        for left, top, right, bottom in crop_windows(bboxes, self.margin, self.square).tolist():
+            crop = Image.new('RGB', (right - left, bottom - top), self.mean_color)
+            crop.paste(image, (-left, -top))
+            crops.append(self.transform(crop))
+        return torch.stack(crops)

@@ -1,4 +1,4 @@
-"""From logits in the network's frame to masks and boxes in the image's."""
+"""From low-resolution logits to masks and boxes in pixels of the image."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MASK_FORMATS = ('tensor', 'rle')
 def stability_scores(
     low_res_logits: Tensor, input_size: int, img_shape: tuple, offset: float = 1.0
 ) -> Tensor:
-    """How little masks change with their threshold, which tells good ones from bad: `(N,)`, 0 to 1.
+    """SAM's stability scores of masks, `(N,)` from 0 to 1.
 
-    It is the intersection over union of the masks at thresholds `offset` above and below 0 (Segment
-    Anything, arXiv 2304.02643), without the padding; 0 for a mask without a logit above the lower
-    one. Arguments are those of `enlarge_logits`.
+    The intersection over union of the masks at thresholds `offset` above and below 0 (Segment
+    Anything, arXiv 2304.02643), without the padding; 0 for a mask that is empty at the lower one.
+    Arguments are those of `enlarge_logits`.
     """
     stride = input_size // low_res_logits.shape[-1]
     height, width = (-(-side // stride) for side in img_shape[:2])
@@ -48,8 +48,8 @@ def enlarge_logits(
     """
     height, width = img_shape[:2]
     final = (height, width) if ori_shape is None else tuple(ori_shape[:2])
-    most = PIXELS_AT_ONCE if low_res_logits.device.type == 'cpu' else 4 * PIXELS_AT_ONCE
-    step = max(1, most // max(input_size**2, final[0] * final[1]))
+    limit = PIXELS_AT_ONCE if low_res_logits.device.type == 'cpu' else 4 * PIXELS_AT_ONCE
+    step = max(1, limit // max(input_size**2, final[0] * final[1]))
     for start in range(0, len(low_res_logits), step):
         logits = low_res_logits[start : start + step]
         logits = F.interpolate(
@@ -62,16 +62,16 @@ def enlarge_logits(
 
 
 def drawable(sample: DetDataSample, score_thr: float) -> DetDataSample:
-    """A data sample whose predicted masks are no run lengths.
+    """A data sample whose predicted masks are arrays.
 
-    Of those that are, only the ones of instances above the score are decoded; others are left out.
+    Run-length encodings are decoded; their instances at or below `score_thr` are left out.
     """
-    found = sample.pred_instances
-    if not isinstance(found.get('masks'), list):
+    instances = sample.pred_instances
+    if not isinstance(instances.get('masks'), list):
         return sample
-    sample = sample.clone()  # shares what is not replaced
-    sample.pred_instances = found = found[found.scores > score_thr]
-    found.masks = torch.from_numpy(decode_runs(found.masks, sample.ori_shape))
+    sample = sample.clone()  # shallow
+    sample.pred_instances = instances = instances[instances.scores > score_thr]
+    instances.masks = torch.from_numpy(decode_runs(instances.masks, sample.ori_shape))
     return sample
 
 
@@ -79,12 +79,12 @@ class MaskWriter:
     """Collects the masks of one image's instances, chunk after chunk.
 
     Args:
-        num: How many there will be, N.
+        num: Number of masks in all, N.
         metainfo: `img_shape` and `ori_shape` of the image.
         input_size: Side of the network's square input in pixels.
         rescale: Whether masks have the size of the original image, or of the network's.
         mask_format: `'tensor'`: `(N, H, W)` bool. `'logits'`: float32, inside is above 0. `'rle'`:
-            a list of N run-length encodings as pycocotools has them, which are never full masks.
+            a list of N run-length encodings of pycocotools, made without full masks.
         device: Of the masks and their boxes; None for that of the logits.
     """
 
@@ -107,24 +107,24 @@ class MaskWriter:
         self.done = 0
 
     def add(self, low_res_logits: Tensor, with_bboxes: bool = True) -> Tensor | None:
-        """Add the next logits `(n, 1, h, w)`; returns boxes `(n, 4)` xyxy of the masks if asked."""
+        """Add the next logits `(n, 1, h, w)`; returns boxes `(n, 4)` xyxy of the masks, or None."""
         device = self.device or low_res_logits.device
+        size = self.ori_shape or self.img_shape
         if self.mask_format == 'rle':
-            size = self.ori_shape or self.img_shape
             runs = encode_logits(low_res_logits, self.input_size, self.img_shape, size)
             self.masks += runs
             return to_device(bboxes_of_runs(runs), device) if with_bboxes else None
         if self.done == 0:
-            size = self.ori_shape or self.img_shape
             dtype = torch.float32 if self.mask_format == 'logits' else torch.bool
             self.masks = torch.empty(self.num, *size, dtype=dtype, device=device)
         bboxes = [low_res_logits.new_zeros(0, 4, dtype=torch.float32)]
-        shapes = self.img_shape, self.ori_shape
-        for logits in enlarge_logits(low_res_logits, self.input_size, *shapes):
+        for logits in enlarge_logits(
+            low_res_logits, self.input_size, self.img_shape, self.ori_shape
+        ):
             masks = logits > 0
             if with_bboxes:
                 bboxes.append(masks_to_bboxes(masks).float())
-            part = slice(self.done, self.done + len(masks))
-            self.masks[part] = logits if self.mask_format == 'logits' else masks
-            self.done = part.stop
+            rows = slice(self.done, self.done + len(masks))
+            self.masks[rows] = logits if self.mask_format == 'logits' else masks
+            self.done = rows.stop
         return torch.cat(bboxes).to(device) if with_bboxes else None

@@ -1,4 +1,4 @@
-"""What an instance is called and how sure that is: by recognition, by the detector, by both."""
+"""Labels and scores of instances, from recognition, from the detector, or from both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCORES = ('geometric', 'recognition', 'detector')
 
 
 class ClassMap:
-    """Where the classes of a detector are in the vocabulary, by name.
+    """The classes of a detector in the vocabulary, matched by name.
 
     Names are compared as `split_name` reads them: `'Sofa/Couch'` is `'couch'`.
 
@@ -28,25 +28,25 @@ class ClassMap:
         names: The K classes of the vocabulary.
 
     Attributes:
-        labels: `(C,)` int64, the class of the vocabulary, -1 where it has none of that name.
-        known: `(K,)` bool, what of the vocabulary the detector knows.
-        missing: Classes that the vocabulary lacks.
+        labels: `(C,)` int64, indices of the vocabulary; -1 where it lacks the name.
+        known: `(K,)` bool, classes of the vocabulary that the detector has.
+        missing: Classes of the detector that the vocabulary lacks.
     """
 
     def __init__(self, classes: Sequence[str], names: Sequence[str]) -> None:
-        places: dict[str, int] = {}
+        label_of = {name: label for label, name in enumerate(names)}
+        by_synonym: dict[str, int] = {}
         for label, name in enumerate(names):
-            for part in split_name(name):
-                places.setdefault(part, label)
-        exact = {name: label for label, name in enumerate(names)}
-        found = [
-            exact.get(name, next((places[p] for p in split_name(name) if p in places), -1))
-            for name in classes
-        ]
-        self.labels = torch.tensor(found, dtype=torch.long)
+            for synonym in split_name(name):
+                by_synonym.setdefault(synonym, label)
+        labels = []
+        for name in classes:
+            synonyms = (s for s in split_name(name) if s in by_synonym)
+            labels.append(label_of.get(name, by_synonym.get(next(synonyms, None), -1)))
+        self.labels = torch.tensor(labels, dtype=torch.long)
         self.known = torch.zeros(len(names), dtype=torch.bool)
         self.known[self.labels[self.labels >= 0]] = True
-        self.missing = tuple(name for name, label in zip(classes, found) if label < 0)
+        self.missing = tuple(name for name, label in zip(classes, labels) if label < 0)
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class LabelFusion:
     """Give instances their `labels` and `scores`.
 
     Args:
-        names: Whose name an instance gets. `'recognition'`: OVSAM's. `'detector'`: the detector's,
-            or OVSAM's where the vocabulary lacks it. `'fused'`: among the classes that the detector
-            knows, the best by the geometric mean of both opinions; how likely it is one of them at
-            all is recognition's to say, so that names the detector was never taught stay possible.
+        names: Source of an instance's name. `'recognition'`: OVSAM. `'detector'`: the detector, or
+            OVSAM where the vocabulary lacks the detector's class. `'fused'`: the geometric mean of
+            both probabilities over the classes that the detector knows; their sum stays that of
+            OVSAM, so that classes the detector was never taught stay possible.
         score: `'recognition'`, the probability of the name; `'detector'`, the prompt's score; or
             `'geometric'`, the root of their product. The latter two are the recognition's where
             prompts have no scores.
@@ -74,17 +74,15 @@ class LabelFusion:
         prompts: Prompts,
         probabilities: Tensor | None,
         class_map: ClassMap | None = None,
-        top_k: int = TOP_K,
     ) -> None:
-        """Set `labels`, `scores` and, with names, `topk_labels` and `topk_scores` `(N, k)`.
+        """Set `labels`, `scores` and, with names, `topk_labels` and `topk_scores` `(N, 5)`.
 
         Args:
             instances: Of N prompts.
             prompts: Their `labels`, in the detector's classes, and `scores` are read.
             probabilities: `(N, K)` by recognition; None for a model without names, whose instances
                 keep label and score of their prompts (0 and 1 where they have none).
-            class_map: What the detector's labels mean; None if it has no classes.
-            top_k: How many of the best names are kept.
+            class_map: From the detector's labels to the vocabulary; None if it has no classes.
         """
         if probabilities is None:
             device, count = prompts.device, len(prompts)
@@ -93,17 +91,17 @@ class LabelFusion:
             scores = torch.ones(count, device=device)
             instances.scores = scores if prompts.scores is None else prompts.scores
             return
-        ranking, probabilities = self._ranked(prompts, probabilities, class_map)
-        top = ranking.topk(min(top_k, ranking.shape[1]), dim=1).indices
+        ranking, probabilities = self._rank(prompts, probabilities, class_map)
+        top = ranking.topk(min(TOP_K, ranking.shape[1]), dim=1).indices
         instances.topk_labels = top
         instances.topk_scores = probabilities.gather(1, top)
         instances.labels = top[:, 0]
         instances.scores = _score(self.score, instances.topk_scores[:, 0], prompts)
 
-    def _ranked(
+    def _rank(
         self, prompts: Prompts, probabilities: Tensor, class_map: ClassMap | None
     ) -> tuple[Tensor, Tensor]:
-        """What names are chosen by and how probable they are, both `(N, K)`."""
+        """Values that names are sorted by, and their probabilities, both `(N, K)`."""
         if self.names == 'recognition' or class_map is None or prompts.labels is None:
             return probabilities, probabilities
         device = probabilities.device
@@ -119,7 +117,7 @@ class LabelFusion:
     def _fuse(
         self, probabilities: Tensor, labels: Tensor, scores: Tensor | None, known: Tensor
     ) -> Tensor:
-        """Both opinions in one: `(N, K)`; rows without a label in the vocabulary stay.
+        """Fused probabilities `(N, K)`; rows without a label in the vocabulary stay.
 
         `known` is on the host.
         """
@@ -129,18 +127,17 @@ class LabelFusion:
         count, device = int(known.sum()), probabilities.device
         columns = to_device(known.nonzero()[:, 0], device)
         probs = probabilities[labeled].index_select(1, columns)
-        # The detector gives its class its score and the others equal parts of the rest. A score
-        # that is lower than by chance is no evidence for the others.
-        sure = torch.ones_like(probs[:, 0]) if scores is None else scores[labeled].to(probs)
-        sure = sure.clamp(1 / count, 1 - 1e-4)
-        detector_probs = ((1 - sure) / max(count - 1, 1))[:, None].expand(-1, count).clone()
-        place = to_device(known.cumsum(0) - 1, device)[labels[labeled]]
-        detector_probs.scatter_(1, place[:, None], sure[:, None])
-        least = torch.finfo(probs.dtype).tiny
-        mean = torch.lerp(probs.clamp(min=least).log(), detector_probs.log(), self.detector_alpha)
+        # The detector's class has its score, and the other classes share the rest equally. A score
+        # lower than by chance is no evidence for the others.
+        score = torch.ones_like(probs[:, 0]) if scores is None else scores[labeled].to(probs)
+        score = score.clamp(1 / count, 1 - 1e-4)
+        detector_probs = ((1 - score) / max(count - 1, 1))[:, None].expand(-1, count).clone()
+        column = to_device(known.cumsum(0) - 1, device)[labels[labeled]]
+        detector_probs.scatter_(1, column[:, None], score[:, None])
+        log_probs = probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
+        mean = log_probs.lerp(detector_probs.log(), self.detector_alpha)
         fused = probabilities.clone()
-        total = probs.sum(1, keepdim=True)
-        fused[labeled[:, None], columns] = mean.softmax(1) * total
+        fused[labeled[:, None], columns] = mean.softmax(1) * probs.sum(1, keepdim=True)
         return fused
 
 

@@ -1,4 +1,4 @@
-"""What detectors that answer prompts share: ask for prompts, answer them chunk by chunk."""
+"""Base of detectors that are prompted: ask for prompts, answer them chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...logs import warn
 from ...prompts import Prompts
@@ -28,7 +28,7 @@ CHOICES = dict(
     head_region=('mask', 'prompt', 'annotated'),
     clip_region=('mask', 'prompt', 'annotated'),
 )
-"""Settings of `test_cfg` that are one of several words; the first is the default."""
+"""Choices of settings of `test_cfg`; the first is the default."""
 
 
 class PromptOutput(NamedTuple):
@@ -41,7 +41,7 @@ class PromptOutput(NamedTuple):
 
 
 class PromptedDetector(BaseDetector):
-    """A detector whose instances are the answers to prompts, one each and in their order.
+    """A detector with one instance for each prompt, in the prompts' order.
 
     Args:
         classifier: `OpenVocabClassifier`; None to segment only.
@@ -63,12 +63,13 @@ class PromptedDetector(BaseDetector):
         init_cfg: dict | None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        self.classifier = MODELS.build(classifier) if classifier else None
-        self.prompter = MODELS.build(prompter) if prompter else None
+        self.classifier = build_optional(classifier)
+        self.prompter = build_optional(prompter)
         self.test_cfg = _checked_test_cfg(test_cfg)
         self._dataset_meta: dict = {}
-        naming = ('names', 'score', 'detector_alpha')
-        self.label_fusion = LabelFusion(*(self.test_cfg[key] for key in naming))
+        self.label_fusion = LabelFusion(
+            self.test_cfg['names'], self.test_cfg['score'], self.test_cfg['detector_alpha']
+        )
 
     @property
     @abstractmethod
@@ -82,9 +83,9 @@ class PromptedDetector(BaseDetector):
 
     @abstractmethod
     def predict_chunk(self, features: Any, prompts: Prompts, metainfo: dict) -> PromptOutput:
-        """Segment and name prompts of one image, in pixels of the original one, all at once.
+        """Segment and name prompts of one image, all at once.
 
-        They are on the host.
+        Prompts are on the host, in pixels of the original image.
         """
 
     @property
@@ -101,7 +102,7 @@ class PromptedDetector(BaseDetector):
 
     @property
     def dataset_meta(self) -> dict:
-        """What labels mean, for MMDetection's inferencer: `classes` are always the vocabulary's."""
+        """For MMDetection's inferencer: `classes` are those of the present vocabulary."""
         if self.classifier is not None and self.classifier.has_vocabulary:
             self._dataset_meta['classes'] = self.classifier.class_names
         return self._dataset_meta
@@ -114,7 +115,7 @@ class PromptedDetector(BaseDetector):
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
     ) -> list[DetDataSample]:
-        """Prompt each image and fill its `pred_instances`, one a prompt and in the prompts' order.
+        """Prompt each image and fill its `pred_instances`, one for each prompt, in their order.
 
         Args:
             batch_inputs: `(B, 3, S, S)`, normalized and padded.
@@ -140,13 +141,12 @@ class PromptedDetector(BaseDetector):
         class_map = self._class_map()
         features = self.extract_feat(batch_inputs)
         all_prompts = self.prompter(batch_data_samples)
-        results = []
-        for index, (sample, prompts) in enumerate(zip(batch_data_samples, all_prompts)):
-            results.append(
-                self.predict_prompts(
-                    features.image(index), prompts, sample.metainfo, rescale, class_map
-                )
+        results = [
+            self.predict_prompts(
+                features.image(index), prompts, sample.metainfo, rescale, class_map
             )
+            for index, (sample, prompts) in enumerate(zip(batch_data_samples, all_prompts))
+        ]
         return self.add_pred_to_datasample(batch_data_samples, results)
 
     @torch.no_grad()
@@ -165,31 +165,34 @@ class PromptedDetector(BaseDetector):
             prompts: In pixels of the original image.
             metainfo: `img_shape`, `ori_shape` and, where they differ, `scale_factor` (w, h).
             rescale: See `predict`.
-            class_map: What the labels of the prompts mean.
+            class_map: From labels of the prompts to the vocabulary.
 
         Returns:
             See `predict`.
         """
-        prompts = prompts.to('cpu')  # where it is decided what the device has to do
-        shown = prompts if rescale else prompts.scaled(scale_factor_of(metainfo))
-        masks = MaskWriter(
+        prompts = prompts.to('cpu')  # branching on them must not wait for the device
+        output_prompts = prompts if rescale else prompts.scaled(scale_factor_of(metainfo))
+        writer = MaskWriter(
             len(prompts), metainfo, self.input_size, rescale, self.test_cfg['mask_format']
         )
-        given = self.test_cfg['bboxes'] == 'prompt' and prompts.bboxes is not None
-        boxed = given and bool(prompts.has_bbox.all())
+        keep_bboxes = self.test_cfg['bboxes'] == 'prompt' and prompts.bboxes is not None
+        all_boxes = keep_bboxes and bool(prompts.has_bbox.all())
         chunks = []
         step = self.chunk_size
         for start in range(0, max(len(prompts), 1), step):
-            chunk = slice(start, start + step)
-            output = self.predict_chunk(features, prompts[chunk], metainfo)
-            asked = shown[chunk].to(output.low_res_logits.device)
-            instances = InstanceData()
-            of_masks = masks.add(output.low_res_logits, with_bboxes=not boxed)
-            instances.bboxes = asked.bboxes if boxed else self._bboxes(asked, of_masks)
-            self.label_fusion(instances, asked, output.probabilities, class_map)
+            rows = slice(start, start + step)
+            output = self.predict_chunk(features, prompts[rows], metainfo)
+            chunk = output_prompts[rows].to(output.low_res_logits.device)
+            bboxes = writer.add(output.low_res_logits, with_bboxes=not all_boxes)
+            if all_boxes:
+                bboxes = chunk.bboxes
+            elif keep_bboxes:
+                bboxes = torch.where(chunk.has_bbox[:, None], chunk.bboxes, bboxes)
+            instances = InstanceData(bboxes=bboxes)
+            self.label_fusion(instances, chunk, output.probabilities, class_map)
             chunks.append(instances)
         instances = InstanceData.cat(chunks)
-        instances.masks = masks.masks
+        instances.masks = writer.masks
         return instances
 
     def _forward(
@@ -197,16 +200,11 @@ class PromptedDetector(BaseDetector):
     ) -> tuple[Tensor, ...]:
         """The network without post-processing: the features of a batch, flat."""
         features = self.extract_feat(batch_inputs)
-        rest = () if features.stage4 is None else (features.stage4,)
-        return (features.embedding, *rest, *features.region_maps, *features.high_res_maps)
-
-    def _bboxes(self, prompts: Prompts, of_masks: Tensor) -> Tensor:
-        if self.test_cfg['bboxes'] == 'mask' or prompts.bboxes is None:
-            return of_masks
-        return torch.where(prompts.has_bbox[:, None], prompts.bboxes, of_masks)
+        stage4 = () if features.stage4 is None else (features.stage4,)
+        return (features.embedding, *stage4, *features.region_maps, *features.high_res_maps)
 
     def _class_map(self) -> ClassMap | None:
-        """What the labels of the prompter's detector mean in the present vocabulary."""
+        """From the classes of the prompter's detector to the present vocabulary."""
         if self.classifier is None or self.label_fusion.names == 'recognition':
             return None
         classes = getattr(self.prompter, 'classes', None)
@@ -222,12 +220,12 @@ class PromptedDetector(BaseDetector):
                 'test_cfg asks for the names of a detector, and the vocabulary came without names '
                 'to compare them with. Build it with tools/build_vocabulary.py, which keeps them.'
             )
-        return _matched(tuple(classes), tuple(names))
+        return _match_classes(tuple(classes), tuple(names))
 
 
 @lru_cache(maxsize=4)
-def _matched(classes: tuple[str, ...], names: tuple[str, ...]) -> ClassMap:
-    """A class map; what it lacks is told once for each pair of detector and vocabulary."""
+def _match_classes(classes: tuple[str, ...], names: tuple[str, ...]) -> ClassMap:
+    """A class map; warns of missing classes once for each pair of detector and vocabulary."""
     class_map = ClassMap(classes, names)
     if len(class_map.missing) == len(classes):
         raise ValueError(
@@ -244,6 +242,11 @@ def _matched(classes: tuple[str, ...], names: tuple[str, ...]) -> ClassMap:
     return class_map
 
 
+def build_optional(cfg: dict | None) -> nn.Module | None:
+    """Build a part of a model that it may lack."""
+    return MODELS.build(cfg) if cfg else None
+
+
 def scale_factor_of(metainfo: dict) -> tuple[float, float]:
     """Factors (w, h) from the original image to the network's."""
     return tuple(metainfo.get('scale_factor', (1.0, 1.0)))[:2]
@@ -252,10 +255,11 @@ def scale_factor_of(metainfo: dict) -> tuple[float, float]:
 def _checked_test_cfg(test_cfg: dict | None) -> dict:
     settings = {key: choices[0] for key, choices in CHOICES.items()}
     settings.update(chunk_size=None, detector_alpha=0.5)
-    unknown = set(test_cfg or {}) - set(settings)
+    test_cfg = test_cfg or {}
+    unknown = set(test_cfg) - set(settings)
     if unknown:
         raise ValueError(f'test_cfg has no {sorted(unknown)}; it has {sorted(settings)}.')
-    settings.update(test_cfg or {})
+    settings.update(test_cfg)
     for key, choices in CHOICES.items():
         if settings[key] not in choices:
             raise ValueError(f'test_cfg.{key} is {settings[key]!r}; choose one of {choices}.')

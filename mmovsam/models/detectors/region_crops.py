@@ -1,4 +1,4 @@
-"""Regions that the tower sees once more, each in a crop of its own."""
+"""Regions encoded again, each in a crop of its own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...layers import to_device
-from ...layers.tensors import in_parts, of_each
+from ...layers.tensors import in_parts
 from ...layers.windows import (
     paste_windows,
     read_windows,
@@ -17,36 +16,34 @@ from ...layers.windows import (
     window_grid,
     windows_of,
 )
-from ...prompts import Prompts
-from ..heads.window_decoder import WindowPrompts
-from .window_masks import points_of
+from ..heads import WindowPrompts
 
 if TYPE_CHECKING:
     from .ovsam import OVSAM
 
 CROP = 1.6
-"""Side of a crop, in longer sides of the box."""
+"""Side of a crop, in units of the box's longer side."""
 MIN_CROP = 16.0
-"""Its least side in pixels of the input."""
+"""Minimum side of a crop in pixels of the input."""
 
 
 class RegionCrops(NamedTuple):
-    """N square crops of the network's input, encoded each by itself."""
+    """Feature maps of N square crops of the network's input."""
 
     maps: tuple[Tensor, ...]
-    """Of the tower, `(N, C, size / s, size / s)` each."""
+    """The tower's, `(N, C, size / s, size / s)` each."""
     windows: Tensor
     """`(N, 4)` xyxy in pixels of the input."""
     size: int
-    """Side of a crop in its own pixels."""
+    """Side of an encoded crop in pixels."""
 
-    def inside(self, places: Tensor) -> Tensor:
-        """Places `(N, P, 2)` of the input, xy, in pixels of the crops."""
+    def inside(self, points: Tensor) -> Tensor:
+        """Points `(N, P, 2)`, xy, from pixels of the input to pixels of the crops."""
         extent = self.windows[:, 2:] - self.windows[:, :2]
-        return (places - self.windows[:, None, :2]) * (self.size / extent)[:, None]
+        return (points - self.windows[:, None, :2]) * (self.size / extent)[:, None]
 
     def outside(self, bboxes: Tensor) -> Tensor:
-        """Boxes `(N, 4)` of the crops, xyxy, in pixels of the input."""
+        """Boxes `(N, 4)`, xyxy, from pixels of the crops to pixels of the input."""
         extent = self.windows[:, 2:] - self.windows[:, :2]
         corners = bboxes.unflatten(1, (2, 2)) * (extent / self.size)[:, None]
         return (corners + self.windows[:, None, :2]).flatten(1)
@@ -61,13 +58,13 @@ def crop_windows(bboxes: Tensor) -> Tensor:
 
 
 def cut_out(inputs: Tensor, windows: Tensor, size: int) -> Tensor:
-    """What is in windows `(N, 4)` of an input `(1, 3, S, S)`, as `(N, 3, size, size)`.
+    """Crop windows `(N, 4)` out of an input `(1, 3, S, S)` and resize them to `(N, 3, size, size)`.
 
     Beyond the input there is the mean color.
     """
-    # twice as many positions are read and averaged: a crop may be much smaller than what it shows
-    places = window_grid(windows, 2 * size)
-    return F.avg_pool2d(read_windows(inputs, places, inputs.shape[-1]), 2)
+    # sampled at twice the size and averaged, against aliasing where a crop is downscaled
+    grid = window_grid(windows, 2 * size)
+    return F.avg_pool2d(read_windows(inputs, grid, inputs.shape[-1]), 2)
 
 
 def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
@@ -79,18 +76,19 @@ def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
         bboxes: `(N, 4)` xyxy in pixels of it.
     """
     windows, dtype = crop_windows(bboxes), model.encoder_dtype or torch.float32
-    different, index = windows, None
-    if in_parts(windows):  # the masks of a box have one crop
-        different, index = windows.unique(dim=0, return_inverse=True)
-    pixels = cut_out(inputs, different, model.region_crop)
+    distinct, index = windows, None
+    if in_parts(windows):  # several masks of one box share a crop
+        distinct, index = windows.unique(dim=0, return_inverse=True)
+    pixels = cut_out(inputs, distinct, model.region_crop)
     with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
-        maps = model.backbone(pixels)
-    maps = tuple(each.float() if index is None else each.float()[index] for each in maps)
-    return RegionCrops(maps, windows, model.region_crop)
+        maps = [level.float() for level in model.backbone(pixels)]
+    if index is not None:
+        maps = [level[index] for level in maps]
+    return RegionCrops(tuple(maps), windows, model.region_crop)
 
 
 def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What `RegionNamer` reads of regions in crops.
+    """Inputs of `RegionNamer` for regions in crops.
 
     Args:
         model: With a `TimmBackbone` and a `RegionNamer`.
@@ -98,8 +96,8 @@ def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor
         bboxes: Of the regions, `(N, 4)` xyxy in pixels of the input.
 
     Returns:
-        The tower's embeddings `(N, D)`, the head's means `(N, H)`, and the boxes `(N, 4)` in pixels
-        of the crops.
+        The tower's embeddings `(N, D)`, the head's pooled features `(N, H)`, and the boxes `(N, 4)`
+        in pixels of the crops.
     """
     bboxes = crops.inside(bboxes.unflatten(1, (2, 2))).flatten(1)
     index = torch.arange(bboxes.shape[0], device=bboxes.device)
@@ -110,52 +108,41 @@ def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor
 
 
 def embed_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings of regions as `RegionNamer` and the tower see them in crops.
+    """Embeddings `(N, D)` of regions in crops, by `RegionNamer` and by the tower.
 
-    Arguments are those of `pool_crops`. There are embeddings by the head and by the tower,
-    `(N, D)` each.
+    Arguments are those of `pool_crops`.
     """
     by_tower, pooled, inner = pool_crops(model, crops, bboxes)
     return model.region_namer(by_tower, pooled, inner, crops.size), by_tower
 
 
 def prompts_in_crops(crops: RegionCrops, prompts: WindowPrompts, input_size: int) -> WindowPrompts:
-    """Prompts of an input of this size in pixels of the crops, with what of the masks is there."""
-    places = window_grid(crops.windows, crops.size // 2)
+    """Prompts in pixels of the crops, with the parts of earlier masks that lie there.
+
+    `input_size` is the side of the input, whose pixels the given prompts are in.
+    """
+    grid = window_grid(crops.windows, crops.size // 2)
     return WindowPrompts(
         crops.inside(prompts.bboxes.unflatten(1, (2, 2))).flatten(1),
         prompts.given,
         crops.inside(prompts.points),
         prompts.labels,
-        read_windows_of_each(prompts.previous, places, input_size),
+        read_windows_of_each(prompts.previous, grid, input_size),
     )
 
 
-def refine_masks(
-    model: OVSAM, crops: RegionCrops, prompts: Prompts, logits: Tensor, bboxes: Tensor
-) -> Tensor:
-    """Masks after a second look, in crops, which begins with the earlier ones.
+def refine_masks(model: OVSAM, crops: RegionCrops, prompts: WindowPrompts) -> Tensor:
+    """Masks decoded again in crops, as logits `(N, 1, h, w)` over the input.
 
     Args:
         model: With a `crop_decoder`.
         crops: Around the boxes.
-        prompts: N, in pixels of the input.
-        logits: `(N * M, 1, h, w)` over the input, the earlier masks.
-        bboxes: `(N * M, 4)` xyxy in pixels of the input, where the masks are.
-
-    Returns:
-        Logits `(N * M, 1, h, w)`.
+        prompts: N, with the earlier masks, in pixels of the input.
     """
-    count = len(bboxes) // max(len(prompts), 1)
-    about = (to_device(prompts.has_bbox, logits.device), *points_of(prompts.to(logits.device)))
-    about = (of_each(part, count) for part in about)
-    return look_again(model, crops, WindowPrompts(bboxes, *about, logits))
-
-
-def look_again(model: OVSAM, crops: RegionCrops, prompts: WindowPrompts) -> Tensor:
-    """As `refine_masks`, of earlier masks that are among the prompts."""
-    seen = prompts_in_crops(crops, prompts, model.input_size)
-    windows = windows_of(seen.bboxes)
-    logits, _ = model.crop_decoder.decode(model.crop_decoder.read(crops.maps, seen, windows))
+    crop_prompts = prompts_in_crops(crops, prompts, model.input_size)
+    windows = windows_of(crop_prompts.bboxes)
+    logits, _ = model.crop_decoder.decode(
+        model.crop_decoder.read(crops.maps, crop_prompts, windows)
+    )
     size = prompts.previous.shape[-1]
     return paste_windows(logits, crops.outside(windows), size, model.input_size)

@@ -1,4 +1,4 @@
-"""Stage one of OVSAM: the adapter learns SAM's embedding."""
+"""SAM2CLIP, stage one of OVSAM: the adapter learns SAM's embedding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...teacher_features import FeatureStore, input_settings, weights_fingerprin
 
 @MODELS.register_module()
 class SAM2CLIPDistiller(BaseModel):
-    """Mean squared error between SAM's embedding and what the neck makes of CLIP's pyramid.
+    """Mean squared error between SAM's embedding and the neck's, from CLIP's pyramid.
 
     Args:
         backbone: The frozen CLIP tower.
@@ -29,8 +29,8 @@ class SAM2CLIPDistiller(BaseModel):
             one that made them, and may be None.
         features: Folder of the teacher's stored embeddings, which `TeacherFeatureDataset` adds to
             the batches; None to compute them.
-        ignore_padding: Whether the loss leaves out positions that see nothing but padding, and is
-            the mean over the others of an image, then over the images. The paper's has them in.
+        ignore_padding: Whether the loss leaves out positions of nothing but padding, and is the
+            mean over the others of an image, then over the images. The paper's includes them.
         data_preprocessor: Normalizes and pads.
         init_cfg: MMEngine's initialization.
 
@@ -57,14 +57,14 @@ class SAM2CLIPDistiller(BaseModel):
         self.ignore_padding = ignore_padding
         self.teacher_cfg = teacher
         self.teacher = None
-        self.fingerprint = None  # of the teacher that made the features, when the store is open
+        self.fingerprint = None  # of the teacher that made the stored features, once opened
         if features is None:
             self.teacher = MODELS.build(teacher)
             self.teacher.frozen = True
             self.teacher.requires_grad_(False).eval()
 
     def init_weights(self) -> None:
-        """Initialize, and give the neck the teacher's position embedding where the shapes agree.
+        """Initialize, and copy the teacher's position embedding to the neck where the shapes agree.
 
         Raises:
             ValueError: The stored features are of another teacher, or of other inputs.
@@ -112,21 +112,23 @@ class SAM2CLIPDistiller(BaseModel):
             raise ValueError(f"SAM2CLIPDistiller has modes 'tensor' and 'loss', not {mode!r}.")
         if mode == 'tensor':
             return self.neck(self.backbone(inputs))
-        # The teacher goes first: what it needs for itself is free when the student's graph grows.
+        # The teacher goes first: its activations are freed before the student's are kept.
         if self.features is None:
             with torch.no_grad():
                 teacher = self.teacher(inputs)
         else:
-            teacher = self._stored(data_samples, inputs.device)
+            teacher = self._stored_embeddings(data_samples, inputs.device)
         student = self.neck(self.backbone(inputs))
         if not self.ignore_padding:
             return dict(loss_distill=F.mse_loss(student, teacher))
-        weights = _share_of_image(student, inputs.shape[-1] // student.shape[-1], data_samples)
+        weights = _image_weights(student, inputs.shape[-1] // student.shape[-1], data_samples)
         squares = F.mse_loss(student, teacher, reduction='none').mean(1)
         return dict(loss_distill=(squares * weights).sum() / len(squares))
 
-    def _stored(self, data_samples: Sequence[DetDataSample], device: torch.device) -> Tensor:
-        """The embeddings `(B, C, h, w)` that came with a batch."""
+    def _stored_embeddings(
+        self, data_samples: Sequence[DetDataSample], device: torch.device
+    ) -> Tensor:
+        """The teacher's embeddings `(B, C, h, w)` in a batch."""
         for sample in data_samples:
             if 'teacher_embedding' not in sample:
                 raise ValueError(
@@ -138,13 +140,13 @@ class SAM2CLIPDistiller(BaseModel):
                     f'The embedding of image {sample.img_id!r} is of another teacher than '
                     f'{self.features}. Give model and data set the same folder of features.'
                 )
-        stored = [sample.teacher_embedding for sample in data_samples]
-        stored = [replace(each, data=to_device(each.data, device)) for each in stored]
-        return torch.stack([each.decode() for each in stored])
+        embeddings = [sample.teacher_embedding for sample in data_samples]
+        embeddings = [replace(e, data=to_device(e.data, device)) for e in embeddings]
+        return torch.stack([embedding.decode() for embedding in embeddings])
 
 
-def _share_of_image(student: Tensor, stride: int, data_samples: Sequence[DetDataSample]) -> Tensor:
-    """Weights `(B, h, w)`: equal where there is image, 0 on padding, of sum 1 for each image."""
+def _image_weights(student: Tensor, stride: int, data_samples: Sequence[DetDataSample]) -> Tensor:
+    """Weights `(B, h, w)`: equal on the image, 0 on padding, of sum 1 for each image."""
     weights = student.new_zeros((len(student), *student.shape[-2:]), dtype=torch.float32)
     for weight, sample in zip(weights, data_samples):
         height, width = (-(-side // stride) for side in sample.img_shape[:2])

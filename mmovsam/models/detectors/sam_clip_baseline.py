@@ -20,18 +20,18 @@ from .prompted_detector import PromptedDetector, PromptOutput, scale_factor_of
 
 @MODELS.register_module()
 class SAMCLIPBaseline(PromptedDetector):
-    """SAM segments what is prompted, CLIP names what was cut out (arXiv 2401.02955, baselines).
+    """SAM segments what is prompted, CLIP names the crop (arXiv 2401.02955, baselines).
 
-    Nothing in it is trained. It takes the prompts and gives the results of `OVSAM`.
+    Nothing is trained. Prompts and results are those of `OVSAM`.
 
     Args:
         sam: An `OVSAM` that segments only: SAM's image encoder as backbone, no classifier. The
             baseline takes its `test_cfg`.
         clip: `OpenCLIPBackbone`.
         classifier: `OpenVocabClassifier`, with names by the text tower of `clip`.
-        region: What CLIP sees of a mask. `'image'`: a crop of the original image around it, each
-            encoded by itself. `'feature'`: the last map of the whole image, encoded once, pooled
-            over the region as in OVSAM; CLIP's tower then gets SAM's input.
+        region: CLIP's input for a mask. `'image'`: a crop of the original image around it, each
+            encoded by itself. `'feature'`: the last map of the whole image, which is SAM's input,
+            pooled over the region as in OVSAM.
         crop: Settings of `MaskCropper`, for region `'image'`.
         crop_batch_size: Crops that CLIP encodes at once.
         prompter: Where prompts come from: `GTPrompter`, `DetectorPrompter`, ...
@@ -72,12 +72,10 @@ class SAMCLIPBaseline(PromptedDetector):
 
     @property
     def input_size(self) -> int:
-        """Side of the square network input in pixels."""
         return self.sam.input_size
 
     @property
     def logit_size(self) -> int:
-        """Side of the low-resolution logits, and so of a `mask_input`."""
         return self.sam.logit_size
 
     def extract_feat(self, batch_inputs: Tensor) -> ImageFeatures:
@@ -88,7 +86,7 @@ class SAMCLIPBaseline(PromptedDetector):
         return features._replace(stage4=self.clip(batch_inputs)[-1])
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict:
-        """There is none: a `ValueError`."""
+        """Raises a `ValueError`: there is nothing to train."""
         raise ValueError(
             'SAMCLIPBaseline has nothing to train: it is for comparison. Test it with '
             'tools/test.py, and train an OVSAM.'
@@ -113,7 +111,7 @@ class SAMCLIPBaseline(PromptedDetector):
                     "SAMCLIPBaseline with region='image' needs img_path or ori_img in the data "
                     'sample: name it in meta_keys of PackDetInputs.'
                 )
-            # a new dict: the data sample, which outlives this call, does not keep the image
+            # a new dict, so that the data sample does not keep the image
             metainfo = dict(metainfo, ori_img=mmcv.imread(metainfo['img_path']))
         return super().predict_prompts(features, prompts, metainfo, rescale, class_map)
 
@@ -131,13 +129,13 @@ class SAMCLIPBaseline(PromptedDetector):
             image = metainfo['ori_img'][..., ::-1]  # RGB
             shapes = metainfo['img_shape'], metainfo['ori_shape']
             embeddings = [
-                self.clip.embed_images(self.cropper(image, part).to(logits.device))
+                self.clip.embed_images(self.cropper(image, masks).to(logits.device))
                 for enlarged in enlarge_logits(logits, self.input_size, *shapes)
-                for part in (enlarged > 0).split(self.crop_batch_size)
+                for masks in (enlarged > 0).split(self.crop_batch_size)
             ]
             embeddings = torch.cat(embeddings)
         clip_logits = self.classifier.logits(embeddings)
-        # Fused with itself CLIP's opinion stays what it is, but for classes that are excluded.
-        everywhere = torch.ones_like(clip_logits[:, 0], dtype=torch.bool)
-        fused_logits = self.classifier.fuse(clip_logits, clip_logits, everywhere)
+        # Fused with themselves the logits stay, but for classes that are excluded.
+        visible = torch.ones_like(clip_logits[:, 0], dtype=torch.bool)
+        fused_logits = self.classifier.fuse(clip_logits, clip_logits, visible)
         return PromptOutput(logits, self.classifier.probabilities(fused_logits))

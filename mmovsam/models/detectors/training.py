@@ -1,24 +1,31 @@
-"""The losses of a batch of images of one or several sources, and what the log says of each."""
+"""CLIP2SAM training: the losses of a batch, with those of each data set for the log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from mmdet.structures import DetDataSample
 from mmdet.utils import reduce_mean
 from torch import Tensor
 
 from ...layers import at_least_float32, to_device
+from ...prompts import sample_training_prompts
+from ...randomness import seeded
 from ..heads import CLIP2SAMHead, OpenVocabClassifier
 from ..losses import ImageLabels
+from .features import ImageFeatures
+
+if TYPE_CHECKING:
+    from .ovsam import OVSAM
 
 
 class TrainedImage(NamedTuple):
-    """What training makes of the N prompted objects of one image."""
+    """Outputs and targets of the N prompted objects of one image."""
 
     source: str | None
-    """Which of several data sets it is from; None where there is one."""
+    """Name of the image's data set; None where there is one."""
     low_res_logits: Tensor | None
     """`(N, 1, h, w)`; None for data without masks."""
     masks: Tensor | None
@@ -32,28 +39,74 @@ class TrainedImage(NamedTuple):
     image_labels: ImageLabels
 
 
+def clip2sam_losses(
+    model: OVSAM, features: ImageFeatures, data_samples: Sequence[DetDataSample]
+) -> dict[str, Tensor]:
+    """Losses of a batch of images.
+
+    Samples have `gt_instances` in pixels of the network's input. There are `loss_mask`,
+    `loss_dice` and, with names, `loss_cls`, and values for the log: see `mask_losses` and
+    `cls_losses`. Objects without masks, such as those of image-level labels, have no mask losses.
+    """
+    images = []
+    for image_features, sample in zip(features.images(), data_samples):
+        if len(sample.gt_instances):
+            with seeded(sample.get('seed'), features.embedding.device):
+                images.append(_train_image(model, image_features, sample))
+    # Some parameters are used by one kind of prompt only: with this each has a gradient in
+    # every batch, as distributed training expects.
+    zero = sum(p.sum() for p in model.parameters() if p.requires_grad) * 0
+    losses = mask_losses(model.head, images, zero)
+    if model.recognizes:
+        losses.update(cls_losses(model.head, model.classifier, images, zero))
+    return losses
+
+
+def _train_image(model: OVSAM, features: ImageFeatures, sample: DetDataSample) -> TrainedImage:
+    prompts, chosen = sample_training_prompts(sample.gt_instances, **model.train_cfg)
+    sample.prompts = prompts  # named if the loss turns out not to be finite
+    instances = sample.gt_instances[chosen]
+    logits = masks = points = tokens = embeddings = None
+    has_masks = 'masks' in instances
+    if has_masks or (model.recognizes and model.head.use_label_token):
+        logits, _, tokens = model.decode_masks(features, prompts)
+    if has_masks:
+        masks = to_device(instances.masks.to_tensor(torch.uint8, 'cpu'), logits.device)
+        points = model.head.sample_points(logits)
+    if model.recognizes:
+        bboxes = getattr(instances.bboxes, 'tensor', instances.bboxes)
+        embeddings = model.head.embed_regions(features.region_maps, bboxes, tokens)
+    labels = sample.gt_instances.labels.tolist()
+    image_labels = ImageLabels.of(len(chosen), sample.metainfo, labels)
+    source = sample.metainfo.get('source')
+    return TrainedImage(source, logits, masks, points, embeddings, instances.labels, image_labels)
+
+
 def mask_losses(
     head: CLIP2SAMHead, images: Sequence[TrainedImage], zero: Tensor
 ) -> dict[str, Tensor]:
-    """The losses of the masks, where there are any; of several processes each has to call this.
+    """Losses of the masks, where there are any; every process has to call this.
 
     `loss_mask`, `zero` without a mask, and `loss_dice` are means over all objects with a mask in
-    all processes; for the log there is each source's part of them as `{source}/mask` and
+    all processes. For the log there are the means of each source, `{source}/mask` and
     `{source}/dice`.
     """
     images = [image for image in images if image.masks is not None]
     total = sum(len(image.masks) for image in images)
     total = reduce_mean(at_least_float32(zero).new_full((), total))
-    losses, parts = dict(loss_mask=zero), {}
-    for source, members in _by_source(images):
-        logits = torch.cat([image.low_res_logits for image in members])
-        masks = torch.cat([image.masks for image in members])
-        points = torch.cat([image.points for image in members])
+    groups: dict[str | None, list[TrainedImage]] = {}
+    for image in images:
+        groups.setdefault(image.source, []).append(image)
+    losses, logged = dict(loss_mask=zero), {}
+    for source, group in groups.items():
+        logits = torch.cat([image.low_res_logits for image in group])
+        masks = torch.cat([image.masks for image in group])
+        points = torch.cat([image.points for image in group])
         for key, value in head.mask_losses(logits, masks, points).items():
             losses[key] = losses.get(key, 0) + value * (len(masks) / total)
             if source is not None:
-                parts[f'{source}/{key.removeprefix("loss_")}'] = value.detach()
-    return {**losses, **parts}
+                logged[f'{source}/{key.removeprefix("loss_")}'] = value.detach()
+    return {**losses, **logged}
 
 
 def cls_losses(
@@ -62,12 +115,12 @@ def cls_losses(
     images: Sequence[TrainedImage],
     zero: Tensor,
 ) -> dict[str, Tensor]:
-    """The loss of the names; of several processes each has to call this, with images or without.
+    """The loss of the names; every process has to call this, with images or without.
 
-    `loss_cls` is a mean over all processes, unless there are no images; for the log there are
+    `loss_cls` is a mean over all processes, unless there are no images. For the log there are
     `acc`, the percentage of objects whose label is the best of the classes it was compared with,
-    and both of each source as `{source}/cls` and `{source}/acc`. A source without an object whose
-    label counts is left out. `zero` is on the device of the model.
+    and both of each source as `{source}/cls` and `{source}/acc`, over the objects whose label
+    counts. `zero` is on the device of the model.
     """
     if not images:
         reduce_mean(zero.detach().float())
@@ -75,32 +128,26 @@ def cls_losses(
     embeddings = torch.cat([image.embeddings for image in images])
     labels = torch.cat([image.labels for image in images])
     regions = head.loss_cls(classifier, embeddings, labels, [i.image_labels for i in images])
-    least = torch.finfo(regions.weights.dtype).tiny
     weight = zero.new_full((), regions.weights.sum().item(), dtype=torch.float32)
-    weight = reduce_mean(weight).clamp(min=least)
+    weight = reduce_mean(weight).clamp(min=torch.finfo(regions.weights.dtype).tiny)
     losses = dict(loss_cls=regions.values.sum() / weight)
-    counts = (regions.weights > 0).tolist()
-    rows = torch.arange(len(labels)).split([len(image.labels) for image in images])
-    groups = {source: [] for source, _ in _by_source(images) if source is not None}
-    for image, indices in zip(images, rows):
-        indices = [row for row in indices.tolist() if counts[row]]
-        for source in {image.source, None}:
-            groups.setdefault(source, []).extend(indices)
-    for source, indices in groups.items():
-        if not indices:
+    sources = [image.source for image in images for _ in range(len(image.labels))]
+    counted = (regions.weights > 0).nonzero()[:, 0]
+    groups: dict[str | None, list[int]] = {}
+    for row in counted.tolist():
+        groups.setdefault(sources[row], []).append(row)
+    for source, rows in groups.items():
+        if source is None:
             continue
-        prefix = '' if source is None else f'{source}/'
-        indices = torch.tensor(indices)
-        index = to_device(indices, zero.device)
-        losses[f'{prefix}acc'] = 100 * regions.correct[index].float().mean()
-        if source is not None:
-            part = regions.values[index].sum() / regions.weights[indices].sum().item()
-            losses[f'{prefix}cls'] = part.detach()
+        rows = torch.tensor(rows)
+        index = to_device(rows, zero.device)
+        value = regions.values[index].sum() / regions.weights[rows].sum().item()
+        losses[f'{source}/cls'] = value.detach()
+        losses[f'{source}/acc'] = _accuracy(regions.correct[index])
+    if len(counted):
+        losses['acc'] = _accuracy(regions.correct[to_device(counted, zero.device)])
     return losses
 
 
-def _by_source(images: Sequence[TrainedImage]) -> Iterable[tuple[str | None, list[TrainedImage]]]:
-    groups: dict[str | None, list[TrainedImage]] = {}
-    for image in images:
-        groups.setdefault(image.source, []).append(image)
-    return groups.items()
+def _accuracy(correct: Tensor) -> Tensor:
+    return 100 * correct.float().mean()

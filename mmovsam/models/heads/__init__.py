@@ -5,7 +5,8 @@ from .open_vocab_classifier import OpenVocabClassifier
 from .proposal_head import ProposalHead
 from .region_namer import RegionNamer
 from .sam_prompt_encoder import SAMPromptEncoder
-from .window_decoder import WindowDecoder, WindowPrompts
+from .window_decoder import WindowDecoder
+from .window_prompts import WindowPrompts
 
 __all__ = [
     'CLIP2SAMHead',

@@ -1,4 +1,4 @@
-"""Which of several masks of a click is meant."""
+"""Ranking of the masks of an ambiguous click."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MASK_SIGNS = 7
+MAX_IOU = 0.8
+"""Masks of a click that overlap by more are alike."""
 
 
 class MaskRanker(nn.Module):
-    """Predicts the IoU of masks that were found in windows of several sizes, seen together.
+    """Predicts the IoU of each mask of a prompt from all of them.
 
-    A mask that other windows agree with, or that holds the others, is more often what was meant
-    than its own quality tells. Before training each has the IoU that was predicted of it alone.
+    A mask that other windows agree with, or that contains the others, is right more often than its
+    own predicted IoU says. The output is a correction of that IoU, zero before training.
 
     Args:
-        num_masks: Masks of a prompt, G, in the order of their windows' sizes.
+        num_masks: Masks of a prompt, G, by the size of their windows.
         hidden: Width of the hidden layers.
     """
 
@@ -32,37 +34,36 @@ class MaskRanker(nn.Module):
         nn.init.zeros_(self.correction.bias)
 
     def forward(self, masks: Tensor, quality: Tensor, logits: Tensor) -> Tensor:
-        """The IoU `(N, G)` that is expected of each mask.
+        """The predicted IoU `(N, G)` of each mask.
 
         Args:
-            masks: `(N, G, h, w)` logits over the whole input.
-            quality: `(N, G)`, the IoU that was predicted of each by itself.
+            masks: `(N, G, h, w)` logits over the input.
+            quality: `(N, G)`, the IoU predicted for each mask alone.
             logits: `(N, G, g, g)`, the masks in their windows.
         """
         return self.rank(self.features(masks, quality, logits))
 
     def rank(self, features: Tensor) -> Tensor:
         """As `forward`, of `features`."""
-        usual = ((features - self.mean) / self.std).clamp(-4, 4)
-        each = F.gelu(self.each(usual))
-        mean = each.mean(1, keepdim=True).expand_as(each)
-        correction = self.correction(F.gelu(self.among(torch.cat((each, mean), dim=2))))
+        x = F.gelu(self.each(((features - self.mean) / self.std).clamp(-4, 4)))
+        mean = x.mean(1, keepdim=True).expand_as(x)
+        correction = self.correction(F.gelu(self.among(torch.cat((x, mean), dim=2))))
         return features[..., 0] + correction[..., 0]
 
     @staticmethod
     def features(masks: Tensor, quality: Tensor, logits: Tensor) -> Tensor:
-        """`(N, G, C)`: how good each mask is by itself, and how it lies to the others."""
-        number = masks.shape[1]
+        """Features `(N, G, C)` of each mask and of its overlaps with the others."""
+        count = masks.shape[1]
         quality = quality.clamp(0, 1)
-        both, areas, ious = overlaps(masks)
-        covered = both / areas[:, :, None].clamp(min=1)
+        intersections, areas, ious = overlaps(masks)
+        covered = intersections / areas[:, :, None].clamp(min=1)
         size = (areas / (masks.shape[2] * masks.shape[3])).clamp(min=1e-5).log()
         signs = mask_signs(logits.flatten(0, 1)[:, None].float().sigmoid())
-        parts = [
+        features = [
             quality[:, :, None],  # first: it is corrected
-            quality[:, None].expand(-1, number, -1),
-            torch.eye(number, device=masks.device).expand(masks.shape[0], -1, -1),
-            signs.unflatten(0, (-1, number)),
+            quality[:, None].expand(-1, count, -1),
+            torch.eye(count, device=masks.device).expand(masks.shape[0], -1, -1),
+            signs.unflatten(0, (-1, count)),
             ious,
             covered,
             covered.transpose(1, 2),
@@ -70,30 +71,26 @@ class MaskRanker(nn.Module):
             ious.sum(2, keepdim=True),
             (ious * quality[:, None]).sum(2, keepdim=True),
         ]
-        return torch.cat(parts, dim=2)
+        return torch.cat(features, dim=2)
 
 
 def overlaps(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the masks of each prompt, logits `(N, G, h, w)`, have in common.
+    """Overlaps of the masks of each prompt, logits `(N, G, h, w)`.
 
     Returns:
-        `(N, G, G)` positions that two have in common, `(N, G)` areas in positions, and `(N, G, G)`
-        intersections over unions.
+        Intersections `(N, G, G)` and areas `(N, G)` in positions, and IoUs `(N, G, G)`.
     """
     inside = (masks > 0).flatten(2).float()
-    both, areas = inside @ inside.transpose(1, 2), inside.sum(2)
-    return both, areas, both / (areas[:, :, None] + areas[:, None] - both).clamp(min=1)
+    intersections, areas = inside @ inside.transpose(1, 2), inside.sum(2)
+    unions = areas[:, :, None] + areas[:, None] - intersections
+    return intersections, areas, intersections / unions.clamp(min=1)
 
 
 def mask_signs(inside: Tensor) -> Tensor:
-    """What shows how sure a mask is, and whether its window holds it.
+    """Signs `(N, 7)` of the quality of masks `(N, 1, g, g)`, probabilities in their windows.
 
-    Args:
-        inside: `(N, 1, g, g)`, 0 to 1.
-
-    Returns:
-        `(N, 7)`: its size; how much of it is certain; the agreement of its outlines at two
-        thresholds (SAM's stability); how far it meets each of the four sides of the window.
+    They are the size, the mean probability inside, the ratio of areas at two thresholds (as SAM's
+    stability score), and the share of each of the window's four sides that is covered.
     """
     inside = inside[:, 0]
     total = inside.sum((1, 2)).clamp(min=1e-3)
@@ -104,26 +101,22 @@ def mask_signs(inside: Tensor) -> Tensor:
     return torch.stack((size, certain, stable, *(side.mean(1) for side in sides)), dim=1)
 
 
-def best_different(masks: Tensor, quality: Tensor, count: int, max_iou: float = 0.8) -> Tensor:
-    """Which masks of each prompt are best, each different from those before it where possible.
+def best_different(masks: Tensor, quality: Tensor, count: int) -> Tensor:
+    """Indices `(N, count)` of the best masks of each prompt, as far as possible different ones.
 
     Args:
         masks: `(N, C, h, w)` logits.
         quality: `(N, C)`, their predicted IoU.
-        count: How many are chosen, at most C.
-        max_iou: Of masks that differ.
-
-    Returns:
-        `(N, count)` int64, the best first.
+        count: At most C.
     """
     if count == 1:
         return quality.argmax(1, keepdim=True)
     _, _, ious = overlaps(F.adaptive_max_pool2d(masks, 64))
-    left, chosen = quality.clone(), []
+    scores, chosen = quality, []
     for _ in range(count):
-        best = left.argmax(1, keepdim=True)
+        best = scores.argmax(1, keepdim=True)
         chosen.append(best)
-        alike = ious.gather(1, best[..., None].expand(-1, -1, ious.shape[2]))[:, 0] > max_iou
-        left = left - 10.0 * alike  # behind all that differ, but before those that are chosen
-        left = left.scatter(1, best, -torch.inf)
+        alike = ious.gather(1, best[..., None].expand(-1, -1, ious.shape[2]))[:, 0] > MAX_IOU
+        scores = scores - 10.0 * alike  # behind all that differ, but before those that are chosen
+        scores = scores.scatter(1, best, -torch.inf)
     return torch.cat(chosen, dim=1)

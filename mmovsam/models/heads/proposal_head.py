@@ -1,4 +1,4 @@
-"""Boxes of whatever may be an object, without names."""
+"""Class-agnostic box proposals."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MIN_SIDE = 3.0
 
 @MODELS.register_module()
 class ProposalHead(BaseModule):
-    """Propose a box at each position of the tower's coarse maps, as FCOS does for one class.
+    """One-class FCOS (Tian et al., 2019) on the tower's coarse maps.
 
     Args:
         image_size: Side of the network's input in pixels.
-        in_channels: Of the tower's maps that are read, from fine to coarse.
-        strides: Of these maps in pixels of the input, each twice the one before.
+        in_channels: Channels of these maps, from fine to coarse.
+        strides: Their strides in pixels of the input, each twice the one before.
         channels: Width of the head.
-        num_convs: Convolutions that all levels share.
+        num_convs: Convolutions, shared by all levels.
         init_cfg: MMEngine's initialization.
     """
 
@@ -44,7 +44,7 @@ class ProposalHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.image_size, self.strides = image_size, tuple(strides)
-        self.inputs = nn.ModuleList(NormalizedConv(each, channels) for each in in_channels)
+        self.inputs = nn.ModuleList(NormalizedConv(width, channels) for width in in_channels)
         self.context = nn.Conv2d(channels, channels, 3, padding=1)
         self.smooth = nn.ModuleList(
             nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels
@@ -64,9 +64,9 @@ class ProposalHead(BaseModule):
         """Score logits `(B, L)` and boxes `(B, L, 4)`, xyxy in pixels of the input.
 
         Args:
-            maps: `(B, C, S / s, S / s)` each, from fine to coarse; L are all their positions.
+            maps: `(B, C, S / s, S / s)` each, from fine to coarse, of L positions in all.
         """
-        levels = [conv(each) for conv, each in zip(self.inputs, maps)]
+        levels = [conv(level) for conv, level in zip(self.inputs, maps)]
         levels[-1] = levels[-1] + F.relu(self.context(F.relu(levels[-1])))
         for fine in range(len(levels) - 2, -1, -1):
             levels[fine] = levels[fine] + F.interpolate(levels[fine + 1], scale_factor=2)
@@ -79,8 +79,8 @@ class ProposalHead(BaseModule):
             distance = (self.box(x) * scale).clamp(max=MAX_LOG_SIDE).exp() * (2 * stride)
             distances.append(distance.flatten(2).transpose(1, 2))
         left_top, right_bottom = torch.cat(distances, dim=1).split(2, dim=2)
-        places, _ = self.places(left_top.device)
-        return torch.cat(scores, dim=1), torch.cat((places - left_top, places + right_bottom), 2)
+        centers, _ = self.places(left_top.device)
+        return torch.cat(scores, dim=1), torch.cat((centers - left_top, centers + right_bottom), 2)
 
     def places(self, device: torch.device | str = 'cpu') -> tuple[Tensor, Tensor]:
         """Centers `(L, 2)` of positions, xy in pixels of the input, and their strides `(L,)`."""
@@ -100,20 +100,19 @@ class ProposalHead(BaseModule):
         count: int = 100,
         nms_iou: float = 0.6,
     ) -> tuple[Tensor, Tensor]:
-        """The most probable objects of one image.
+        """The best boxes of one image after non-maximum suppression.
 
         Args:
             maps: As for `forward`, of a batch of one.
             img_shape: `(H, W)` of the image in the input.
-            count: Boxes at most.
-            nms_iou: Of two boxes with a larger intersection over union the less probable one is
-                left out.
+            count: Maximum number of boxes.
+            nms_iou: IoU above which the less probable of two boxes is left out.
 
         Returns:
-            Boxes `(N, 4)` xyxy in pixels of the input, inside of the image, and their scores
-            `(N,)`, 0 to 1, the highest first; both on the host, where they are chosen.
+            Boxes `(N, 4)` xyxy in pixels of the input, clipped to the image, and their scores
+            `(N,)`, 0 to 1, the highest first; both on the host.
         """
-        logits, bboxes = self([each.float() for each in maps])
+        logits, bboxes = self([level.float() for level in maps])
         scores, best = logits[0].sigmoid().topk(min(4 * count, logits.shape[1]))
         bboxes, scores = bboxes[0, best].cpu(), scores.cpu()  # few, and a GPU's mmcv may lack nms
         height, width = img_shape[:2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +10,9 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...layers.tensors import of_each
+from ...layers.mask_decoder import DecodedMasks
+from ...layers.tensors import merge_groups, of_each
 from ...layers.windows import (
-    WINDOW,
     around,
     cut_off,
     paste_windows,
@@ -22,36 +21,27 @@ from ...layers.windows import (
     window_grid,
     windows_of,
 )
+from ...prompts import Prompts
 from .mask_ranker import MASK_SIGNS, MaskRanker, best_different, mask_signs
+from .window_prompts import (
+    GRIDS,
+    PROMPT_CHANNELS,
+    WindowPrompts,
+    bboxes_and_masks,
+    points_of,
+    window_prompt_maps,
+)
 
-GRIDS = (16, 32, 64)
-"""Sides of the grids on which a window is read."""
 LEVELS = (slice(1, 5), slice(1, 4), slice(0, 2))
-"""Which of the tower's maps are read on each."""
+"""Levels of the tower's maps that are sampled on each grid."""
 LOGIT_LIMIT = 8.0
-"""Logits of an earlier mask are read up to this size."""
+"""Logits of an earlier mask are clamped to this absolute value."""
 CUT_OFF = 0.5
-"""Of the quality of a mask that a window around a guess cuts off."""
-PROMPT_CHANNELS = 9
-
-
-class WindowPrompts(NamedTuple):
-    """What is known of N objects of one image, in pixels of the network's input."""
-
-    bboxes: Tensor
-    """`(N, 4)` xyxy, of the prompt or of an earlier mask."""
-    given: Tensor
-    """`(N,)` bool, whether the box is a prompt; else it is a guess."""
-    points: Tensor
-    """`(N, P, 2)` xy."""
-    labels: Tensor
-    """`(N, P)`: 1 foreground, 0 background, -1 padding."""
-    previous: Tensor
-    """`(N, 1, h, w)` logits of an earlier mask over the network's input; 0 where there is none."""
+"""Factor on the quality of a mask that is cut off by a window around a guess."""
 
 
 class Block(nn.Module):
-    """A transformer block, `(N, L, C)` to `(N, L, C)`."""
+    """A pre-norm transformer block, `(N, L, C)` to `(N, L, C)`."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -82,10 +72,10 @@ class ConvStep(nn.Module):
 
 
 class NormalizedConv(nn.Conv2d):
-    """A 1x1 convolution of channels that are normalized first, `(N, C, h, w)` to `(N, D, h, w)`.
+    """A 1x1 convolution of normalized channels, `(N, C, h, w)` to `(N, D, h, w)`.
 
-    Maps of different layers differ in size by an order of magnitude. `mean` and `std` `(C,)` are
-    constants, measured once before training, so that all can be heard.
+    Maps of different layers differ in scale by an order of magnitude: `mean` and `std` `(C,)` are
+    constants, measured once before training.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -95,7 +85,7 @@ class NormalizedConv(nn.Conv2d):
 
     @property
     def is_measured(self) -> bool:
-        """Whether the constants are those of maps."""
+        """Whether the constants have been measured."""
         return bool((self.std != 1).any())
 
     def measure(self, maps: Tensor) -> None:
@@ -110,12 +100,12 @@ class NormalizedConv(nn.Conv2d):
 
 @MODELS.register_module()
 class WindowDecoder(BaseModule):
-    """Cut each object out in a window of its own, at the same resolution whatever its size.
+    """Decode each object in a window of its own, at the same resolution whatever its size.
 
-    SAM's decoder gives logits of one size for the whole image, where a small object has few. Here
-    the maps of the tower are read in a window around each object on grids of 16, 32 and 64
-    positions, coarse ones by attention and fine ones by convolutions. What comes out is added to
-    the logits of an earlier mask, or to an ellipse in the box where there is none.
+    SAM's decoder gives logits of one size for the whole image, of which a small object has few.
+    Here the tower's maps are sampled in a window around each object on grids of 16, 32 and 64
+    positions, coarse ones for attention and fine ones for convolutions. The output is added to the
+    logits of an earlier mask, or to an ellipse in the box where there is none.
 
     Args:
         image_size: Side of the network's input in pixels.
@@ -124,7 +114,7 @@ class WindowDecoder(BaseModule):
         depth: Transformer blocks on the coarsest grid.
         num_heads: Of their attention.
         point_sizes: Sides of the boxes that are tried around a point, in parts of the input's side;
-            none for a decoder that is never asked about points alone.
+            none for a decoder without prompts of points alone.
         init_cfg: MMEngine's initialization.
     """
 
@@ -140,10 +130,8 @@ class WindowDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.image_size = image_size
-        half_sides = torch.tensor(tuple(point_sizes), dtype=torch.float32)[:, None] * (
-            image_size / 2
-        )
-        self.register_buffer('half_sides', half_sides, persistent=False)  # (G, 1)
+        sizes = torch.tensor(tuple(point_sizes), dtype=torch.float32)[:, None]
+        self.register_buffer('half_sides', sizes * (image_size / 2), persistent=False)  # (G, 1)
         coarse, middle, fine = channels
         self.inputs = nn.ModuleList(
             NormalizedConv(sum(in_channels[levels]), width)
@@ -163,12 +151,42 @@ class WindowDecoder(BaseModule):
         self.quality = nn.Sequential(
             nn.Linear(2 * coarse + MASK_SIGNS, coarse), nn.GELU(), nn.Linear(coarse, 1)
         )
-        self.ranker = MaskRanker(len(half_sides)) if len(half_sides) else None
+        self.ranker = MaskRanker(len(sizes)) if len(sizes) else None
 
     @property
     def logit_size(self) -> int:
-        """Side of masks over the whole input: as large as it, for the edges of small objects."""
+        """Side of logits over the input: as large as it, for the edges of small objects."""
         return self.image_size
+
+    def decode_prompts(
+        self, maps: Sequence[Tensor], prompts: Prompts, count: int = 1
+    ) -> DecodedMasks:
+        """Masks of N prompts of all kinds of one image, in pixels of the network's input.
+
+        Args:
+            maps: See `forward`.
+            prompts: On the host to avoid waiting for the device.
+            count: Masks of each prompt, M.
+
+        Returns:
+            Logits `(N, M, h, w)` over the input, their predicted IoU, and no tokens.
+        """
+        prompts, device = prompts.to('cpu'), maps[0].device
+        points_only = ~prompts.has_bbox & ~prompts.has_mask
+        decoded, order = [], []
+        for rows, of_points in ((points_only, True), (~points_only, False)):
+            rows = rows.nonzero()[:, 0]
+            if not len(rows) and (len(prompts) or order):
+                continue
+            group = prompts[rows].to(device)
+            if of_points:
+                logits, quality = self.segment_points(maps, *points_of(group), count)
+            else:
+                group = WindowPrompts.of(group, *bboxes_and_masks(group, self.image_size))
+                logits, quality = self.segment_windows(maps, group, count)
+            decoded.append((logits.float(), quality.float()))
+            order.append(rows)
+        return DecodedMasks(*merge_groups(decoded, order, device), None)
 
     def forward(
         self, maps: Sequence[Tensor], prompts: WindowPrompts
@@ -186,22 +204,16 @@ class WindowDecoder(BaseModule):
         windows = windows_of(prompts.bboxes)
         return (*self.decide(self.read(maps, prompts, windows)), windows)
 
-    def look(self, maps: Sequence[Tensor], prompts: WindowPrompts) -> tuple[Tensor, Tensor]:
-        """Masks over the whole input; a box that is no prompt grows to the points.
+    def segment(self, maps: Sequence[Tensor], prompts: WindowPrompts) -> tuple[Tensor, Tensor]:
+        """Masks over the input, logits `(N, 1, h, w)`, and their predicted IoU `(N,)`.
 
-        Masks that go on outside of such a window are judged worse.
-
-        Args:
-            maps: See `forward`.
-            prompts: Of the objects.
-
-        Returns:
-            Logits `(N, 1, h, w)` of `logit_size` and the predicted IoU `(N,)`.
+        A box that is a guess grows to include the foreground points, and a mask that its window
+        cuts off has a lower IoU. Arguments are those of `forward`.
         """
-        logits, quality, windows = self._look(maps, prompts)
+        logits, quality, windows = self._segment_in_windows(maps, prompts)
         return paste_windows(logits, windows, self.logit_size, self.image_size), quality
 
-    def _look(
+    def _segment_in_windows(
         self, maps: Sequence[Tensor], prompts: WindowPrompts
     ) -> tuple[Tensor, Tensor, Tensor]:
         grown = around(prompts.bboxes, prompts.points, prompts.labels)
@@ -213,9 +225,7 @@ class WindowDecoder(BaseModule):
     def segment_points(
         self, maps: Sequence[Tensor], points: Tensor, labels: Tensor, count: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Masks of points alone, which leave open how large the object is.
-
-        Windows of several sizes are tried, and their masks are ranked.
+        """Masks of points alone, which are ambiguous: the best ones of windows of several sizes.
 
         Args:
             maps: See `forward`.
@@ -236,28 +246,25 @@ class WindowDecoder(BaseModule):
     def propose(
         self, maps: Sequence[Tensor], points: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Masks in windows of G sizes, each judged by itself.
+        """Masks of points alone in windows of G sizes, not yet ranked.
 
-        Args:
-            maps: See `forward`.
-            points: `(N, P, 2)` xy in pixels of the input.
-            labels: `(N, P)`: 1 foreground, 0 background, -1 padding.
+        Arguments are those of `segment_points`.
 
         Returns:
             Logits `(N, G, 64, 64)`, the predicted IoU `(N, G)`, the windows `(N, G, 4)`, and the
             logits over the input `(N, G, h, w)`, half as large as those of `logit_size`.
         """
         bboxes = self.guesses(points, labels)
-        number = bboxes.shape[1]
-        guesses = WindowPrompts(
+        count = bboxes.shape[1]
+        prompts = WindowPrompts(
             bboxes.flatten(0, 1),
             torch.zeros_like(bboxes[..., 0], dtype=torch.bool).flatten(),
-            of_each(points, number),
-            of_each(labels, number),
-            points.new_zeros(1, 1, 1, 1).expand(bboxes.shape[0] * number, -1, -1, -1),
+            of_each(points, count),
+            of_each(labels, count),
+            points.new_zeros(1, 1, 1, 1).expand(bboxes.shape[0] * count, -1, -1, -1),
         )
-        looks = self._look(maps, guesses)
-        logits, quality, windows = (part.unflatten(0, (-1, number)) for part in looks)
+        outputs = self._segment_in_windows(maps, prompts)
+        logits, quality, windows = (output.unflatten(0, (-1, count)) for output in outputs)
         logits = logits[:, :, 0]
         return logits, quality, windows, self._paste(logits, windows, self.logit_size // 2)
 
@@ -269,9 +276,10 @@ class WindowDecoder(BaseModule):
         return pasted[:, 0].unflatten(0, (-1, logits.shape[1]))
 
     def guesses(self, points: Tensor, labels: Tensor) -> Tensor:
-        """Boxes `(N, G, 4)` of several sizes around what is clicked."""
-        clicked = (labels == 1).to(points)[..., None]
-        center = (points * clicked).sum(1, keepdim=True) / clicked.sum(1, keepdim=True).clamp(min=1)
+        """Boxes `(N, G, 4)` of several sizes around the mean of the foreground points."""
+        foreground = (labels == 1).to(points)[..., None]
+        count = foreground.sum(1, keepdim=True).clamp(min=1)
+        center = (points * foreground).sum(1, keepdim=True) / count
         half = self.half_sides.to(points)
         return torch.cat((center - half, center + half), dim=2)
 
@@ -283,56 +291,50 @@ class WindowDecoder(BaseModule):
         Args:
             maps: See `forward`.
             prompts: Those of an earlier mask have its box, not `given`.
-            count: Masks of each prompt, M: as prompted; without trust in the box and the earlier
-                mask; and the first one looked at again.
+            count: Masks of each prompt, M: as prompted; with the box as a guess and without the
+                earlier mask; and the first one refined.
 
         Returns:
             Logits `(N, M, h, w)` and the predicted IoU `(N, M)`.
         """
-        looks = [self.look(maps, prompts)]
+        outputs = [self.segment(maps, prompts)]
         if count > 1:
-            looks.append(
-                self.look(
-                    maps,
-                    prompts._replace(
-                        given=torch.zeros_like(prompts.given),
-                        previous=torch.zeros_like(prompts.previous),
-                    ),
-                )
+            guess = prompts._replace(
+                given=torch.zeros_like(prompts.given),
+                previous=torch.zeros_like(prompts.previous),
             )
-            looks.append(self.look(maps, prompts._replace(previous=looks[0][0])))
-        masks, quality = zip(*looks[:count])
+            outputs.append(self.segment(maps, guess))
+            outputs.append(self.segment(maps, prompts._replace(previous=outputs[0][0])))
+        masks, quality = zip(*outputs[:count])
         return torch.cat(masks, dim=1), torch.stack(quality, dim=1)
 
     def read(self, maps: Sequence[Tensor], prompts: WindowPrompts, windows: Tensor) -> list[Tensor]:
-        """What is in windows `(N, 4)` of one image, or in one window of each of N images.
+        """The decoder's inputs in windows `(N, 4)` of one image, or one window of each of N images.
 
         Returns:
-            Of each grid `(N, C, g, g)` features and then of each `(N, 9, g, g)` prompts.
+            On each grid `(N, C, g, g)` features, then on each grid `(N, 9, g, g)` prompts.
         """
-        read, previous = [], []
+        features, previous = [], []
         reader = read_windows if maps[0].shape[0] == 1 else read_windows_of_each
         earlier = prompts.previous.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / LOGIT_LIMIT
         for side, levels in zip(GRIDS, LEVELS):
-            places = window_grid(windows, side)
-            sampled = [reader(each, places, self.image_size) for each in maps[levels]]
-            read.append(torch.cat(sampled, dim=1))
-            previous.append(read_windows_of_each(earlier, places, self.image_size)[:, 0])
-        return read + self._paint(prompts, windows, previous)
+            grid = window_grid(windows, side)
+            sampled = [reader(level, grid, self.image_size) for level in maps[levels]]
+            features.append(torch.cat(sampled, dim=1))
+            previous.append(read_windows_of_each(earlier, grid, self.image_size)[:, 0])
+        return features + window_prompt_maps(prompts, windows, previous, self.image_size)
 
-    def decide(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits `(N, 1, 64, 64)` and predicted IoU `(N,)` of what was read, of any images."""
-        logits, tokens = self.decode(read)
+    def decide(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits `(N, 1, 64, 64)` and predicted IoU `(N,)` of inputs as `read` gives them."""
+        logits, tokens = self.decode(inputs)
         return logits, self._quality(tokens, logits.detach())
 
-    def decode(self, read: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The logits that `decide` gives, and tokens `(N, 256, C)` by which they are judged."""
-        number = len(GRIDS)
+    def decode(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits `(N, 1, 64, 64)`, and tokens `(N, 256, C)` for the IoU prediction."""
+        features, prompts = inputs[: len(GRIDS)], inputs[len(GRIDS) :]
         coarse, middle, fine = (
-            (conv(features) + paint(prompts)).contiguous(memory_format=torch.channels_last)
-            for conv, paint, features, prompts in zip(
-                self.inputs, self.prompts, read[:number], read[number:]
-            )
+            (conv(x) + prompt_conv(y)).contiguous(memory_format=torch.channels_last)
+            for conv, prompt_conv, x, y in zip(self.inputs, self.prompts, features, prompts)
         )
         tokens = coarse.flatten(2).transpose(1, 2) + self.position
         for block in self.blocks:
@@ -342,7 +344,7 @@ class WindowDecoder(BaseModule):
         coarse = coarse.contiguous(memory_format=torch.channels_last)
         middle = self.step1(middle + self.up1(coarse))
         logits = self.mask(F.gelu(self.step2(fine + self.up2(middle))))
-        earlier, ellipse = read[-1][:, -2:-1], read[-1][:, -1:].clamp(min=-2)
+        earlier, ellipse = prompts[-1][:, -2:-1], prompts[-1][:, -1:].clamp(min=-2)
         without = (earlier == 0).flatten(1).all(1)[:, None, None, None]
         prior = torch.where(without, self.prior[1] * ellipse, self.prior[0] * LOGIT_LIMIT * earlier)
         return logits + prior, tokens
@@ -352,52 +354,14 @@ class WindowDecoder(BaseModule):
         inside = logits.float().sigmoid()
         on_tokens = F.avg_pool2d(inside, GRIDS[-1] // GRIDS[0]).flatten(1)
         share = on_tokens / on_tokens.sum(1, keepdim=True).clamp(min=1e-3)
-        of_mask = torch.einsum('nl,nlc->nc', share.to(tokens), tokens)
-        return self.quality(
-            torch.cat((tokens.mean(1), of_mask, mask_signs(inside).to(tokens)), dim=1)
-        )[:, 0]
-
-    def _paint(
-        self, prompts: WindowPrompts, windows: Tensor, previous: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """`(N, 9, g, g)` of each grid: prompts, places and earlier masks `(N, g, g)` as maps."""
-        origin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
-        # along each axis: positions of all grids, and half of the distance between two
-        device = windows.device
-        half = torch.cat([torch.full((side,), 0.5 / side, device=device) for side in GRIDS])
-        steps = torch.cat([2 * torch.arange(side, device=device) + 1 for side in GRIDS]) * half
-        low, high = ((part - origin) / extent for part in prompts.bboxes.split(2, dim=1))
-        covered = high[..., None].minimum(steps + half) - low[..., None].maximum(steps - half)
-        covered = (covered / (2 * half)).clamp(0, 1)  # (N, 2, 112)
-        # distances to points in sixteenths of a window
-        points = (prompts.points - origin[:, None]) / extent[:, None]
-        near = (-0.5 * (16 * (steps - points[..., None])).square()).exp()  # (N, P, 2, 112)
-        places = origin[..., None] + steps * extent[..., None]
-        inside = ((places >= 0) & (places < self.image_size)).float()
-        relative = WINDOW * (2 * steps - 1)  # to the box: the window is around it
-        axes = (part.split(GRIDS, dim=-1) for part in (covered, near, inside, relative))
-        maps = []
-        for box, near, inside, relative, earlier in zip(*axes, previous):
-            box, near, inside = map(_outer, (box, near, inside))
-            given = box * prompts.given[:, None, None]
-            clicks = [
-                (near * (prompts.labels == label)[..., None, None]).sum(1).clamp(max=1)
-                for label in (1, 0)
-            ]
-            x, y = relative.expand_as(box), relative[:, None].expand_as(box)
-            ellipse = 1 - x.square() - y.square()
-            maps.append(torch.stack((box, given, *clicks, inside, x, y, earlier, ellipse), dim=1))
-        return maps
+        pooled = torch.einsum('nl,nlc->nc', share.to(tokens), tokens)
+        signs = mask_signs(inside).to(tokens)
+        return self.quality(torch.cat((tokens.mean(1), pooled, signs), dim=1))[:, 0]
 
 
-def _outer(axes: Tensor) -> Tensor:
-    """`(..., g, g)`, products of what is along x and y, `(..., 2, g)`."""
-    return axes[..., 1, :, None] * axes[..., 0, None, :]
-
-
-def mirrored(read: Sequence[Tensor]) -> list[Tensor]:
-    """What `WindowDecoder.read` gives, of windows that are flipped left to right."""
-    read = [each.flip(3) for each in read]
-    for painted in read[len(GRIDS) :]:
-        painted[:, 5].neg_()  # where each position is, along x
-    return read
+def mirrored(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Inputs of the decoder, see `WindowDecoder.read`, flipped left to right."""
+    inputs = [level.flip(3) for level in inputs]
+    for maps in inputs[len(GRIDS) :]:
+        maps[:, 5].neg_()  # the x coordinate
+    return inputs

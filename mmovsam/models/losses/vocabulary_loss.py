@@ -14,23 +14,23 @@ from ...layers import to_device
 
 
 class ImageLabels(NamedTuple):
-    """What is known of the regions of one image besides the label of each."""
+    """Image-level labels of the regions of one image."""
 
     num: int
-    """How many regions it has."""
+    """Number of regions."""
     true: tuple[int, ...] = ()
-    """Classes that each of them is, as where a whole image has several labels."""
+    """Further classes of every region, as where a whole image has several labels."""
     verified: tuple[int, ...] | None = None
-    """Classes that are known to be in the image or not, of all objects of them; None if all are."""
+    """Classes exhaustively annotated in the image, present or not; None for all classes."""
     source: str | None = None
-    """Which of several data sets it is from; None where there is one."""
+    """Name of the image's data set; None where there is one."""
 
     @classmethod
     def of(cls, num: int, metainfo: Mapping, labels: Sequence[int]) -> ImageLabels:
         """From the labels of all objects of an image and its metainfo.
 
-        That is `source`, `true_labels`, and as LVIS has them `neg_labels` and
-        `not_exhaustive_labels`, each of them where it is known.
+        Read are, where present, `source`, `true_labels`, and LVIS's `neg_labels` and
+        `not_exhaustive_labels`.
         """
         verified = None
         if metainfo.get('neg_labels') is not None:
@@ -46,10 +46,7 @@ class RegionLosses(NamedTuple):
     values: Tensor
     """`(N,)`, 0 where the label does not count."""
     weights: Tensor
-    """`(N,)`: the loss of several regions is the sum of their values over that of their weights.
-
-    On the host, where it is decided what the loss is of.
-    """
+    """`(N,)`, on the host: the loss is the sum of values over the sum of weights."""
     correct: Tensor
     """`(N,)` bool, whether the label is the most similar of the classes it was compared with."""
 
@@ -61,17 +58,17 @@ class VocabularyLoss(nn.Module):
     Args:
         loss_weight: Factor on the loss.
         bg_weight: Weight of the background class inside it.
-        federated: Whether a region of an image that has `neg_labels` is compared with the classes
-            only that were verified in its image: those of its objects and its `neg_labels`,
-            without those annotated in part. Otherwise with all classes, as other data.
-        by_source: Whether a region is compared with the classes only that its own data set has
-            objects of. Otherwise those that only another one has are pushed away from all regions
-            of this one, also where they are finer names of the same.
+        federated: Whether a region of an image with `neg_labels` is compared only with the classes
+            verified in its image: those of its objects and its `neg_labels`, without those not
+            exhaustively annotated.
+        by_source: Whether a region is compared only with the classes of its own data set. Otherwise
+            the classes of other data sets are negatives, even where they are finer names of the
+            same thing.
 
     Attributes:
-        source_classes: `(K,)` bool, which classes a data set has objects of, by its name.
-        frequencies: `(K,)` on the host, in any unit, how frequent each class is in training. One
-            that never occurs is not compared with: it would only be pushed away.
+        source_classes: Classes of each data set, `(K,)` bool, by its name.
+        frequencies: `(K,)` on the host, in any unit, frequency of each class in training. A class
+            that never occurs is not compared with, since it would only ever be a negative.
     """
 
     def __init__(
@@ -97,16 +94,16 @@ class VocabularyLoss(nn.Module):
         Args:
             classifier: `OpenVocabClassifier`.
             embeddings: `(N, D)`, not normalized.
-            labels: `(N,)`, K for the background; -1, and classes that training must not know, do
-                not count. Best on the host.
-            images: Of what images they are, in their order.
+            labels: `(N,)`, K for the background; -1 and classes not trained do not count. Best on
+                the host.
+            images: Of the regions' images, in the same order.
         """
         background = classifier.num_classes
         trained, labels = self._trained(classifier), labels.cpu()
         labels = labels.masked_fill((labels >= 0) & ~trained[labels], -1)
         weights = (labels >= 0).float().masked_fill(labels == background, self.bg_weight)
-        left_out = to_device(~self._compared(trained, labels, images), embeddings.device)
-        logits = classifier.logits(embeddings).masked_fill(left_out, float('-inf'))
+        excluded = to_device(~self._compared(trained, labels, images), embeddings.device)
+        logits = classifier.logits(embeddings).masked_fill(excluded, float('-inf'))
         labels = to_device(labels, logits.device)
         correct = logits.argmax(1) == labels
         weight = logits.new_ones(logits.shape[1])
@@ -115,7 +112,7 @@ class VocabularyLoss(nn.Module):
         return RegionLosses(self.loss_weight * values, weights, correct)
 
     def _trained(self, classifier) -> Tensor:
-        """`(K + 1,)` bool, what regions may be compared with, the background included."""
+        """Classes that regions may be compared with, `(K + 1,)` bool, the background included."""
         if self.frequencies is None:
             return classifier.trained
         if len(self.frequencies) != classifier.num_classes:
@@ -126,7 +123,7 @@ class VocabularyLoss(nn.Module):
         return classifier.trained & F.pad(self.frequencies > 0, (0, 1), value=True)
 
     def _compared(self, trained: Tensor, labels: Tensor, images: Sequence[ImageLabels]) -> Tensor:
-        """`(N, K + 1)` bool, what each region is compared with, its own label included."""
+        """Classes that each region is compared with, `(N, K + 1)` bool, its label included."""
         compared = trained.repeat(len(labels), 1)
         start = 0
         for image in images:

@@ -1,4 +1,4 @@
-"""Adapters: from a tower's pyramid to the embedding that the mask decoder reads."""
+"""Adapters: from a tower's pyramid to the mask decoder's embedding."""
 
 from .high_resolution_neck import HighResolutionNeck
 from .sam2clip_neck import SAM2CLIPNeck

@@ -13,16 +13,13 @@ from ..freezable import Freezable
 
 @MODELS.register_module()
 class HighResolutionNeck(Freezable):
-    """Maps that the decoder adds to the embedding while it upscales it, as SAM 2 does.
-
-    Top-down as in an FPN: what a coarse map means is added to the finer one. The maps belong to the
-    image, so prompts share them.
+    """A top-down pyramid whose maps the decoder adds while it upscales the embedding, as in SAM 2.
 
     Args:
-        in_channels: Channels of the tower's maps, from fine to coarse, each of half the size of the
-            one before it.
+        in_channels: Channels of the tower's maps, from fine to coarse, each half as large as the
+            one before.
         channels: Inner width of each.
-        out_channels: Channels of the maps that come out, one for each of the finest ones.
+        out_channels: Channels of the outputs, for as many of the finest maps.
         frozen: Keep the neck without gradients.
         init_cfg: MMEngine's initialization.
     """
@@ -49,7 +46,7 @@ class HighResolutionNeck(Freezable):
         self.freeze(frozen)
 
     def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Maps of the finest stages, one for each of `out_channels`; all are fine ones first."""
+        """Maps of the finest stages, one for each of `out_channels`, from fine to coarse as all."""
         x, outputs = None, []
         for level in reversed(range(len(stages))):
             lateral = self.laterals[level](stages[level])

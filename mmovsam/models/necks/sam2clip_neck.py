@@ -31,7 +31,7 @@ class StageProjection(nn.Module):
 
 @MODELS.register_module()
 class SAM2CLIPNeck(Freezable):
-    """Adapter that lets SAM's decoder read a frozen CLIP tower (OVSAM, section 3.2).
+    """Adapter from a frozen CLIP tower to SAM's decoder (OVSAM, section 3.2).
 
     Args:
         in_channels: Channels of the four stages.
@@ -44,8 +44,7 @@ class SAM2CLIPNeck(Freezable):
         out_channels: Channels of SAM's embedding.
         image_size: Side of the square input in pixels.
         frozen: Keep the neck in eval mode and without gradients.
-        with_cp: Keep of the blocks only their inputs for the backward pass, which computes the rest
-            again: less memory, more time, the same gradients.
+        with_cp: Gradient checkpointing of the blocks: less memory, more time, the same gradients.
         init_cfg: MMEngine's initialization.
     """
 

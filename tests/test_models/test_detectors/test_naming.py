@@ -17,7 +17,7 @@ PROBABILITIES = torch.tensor([[0.1, 0.1, 0.5, 0.3], [0.2, 0.6, 0.1, 0.1], [0.3, 
 def name(names='recognition', score='geometric', alpha=0.5, class_map=None, **fields):
     prompts = Prompts(bboxes=torch.rand(3, 4), **fields)
     instances = InstanceData(bboxes=prompts.bboxes)
-    LabelFusion(names, score, alpha)(instances, prompts, PROBABILITIES, class_map, top_k=4)
+    LabelFusion(names, score, alpha)(instances, prompts, PROBABILITIES, class_map)
     return instances
 
 

@@ -184,7 +184,7 @@ def test_masks_of_a_point_are_those_of_its_windows_ranked():
     points, labels = (part.repeat_interleave(4, 0) for part in POINTS)
     boxes, no = decoder.guesses(*POINTS).flatten(0, 1), torch.zeros(8, dtype=torch.bool)
     none = torch.zeros(8, 1, SIZE, SIZE)
-    looks, alone = decoder.look(maps(), WindowPrompts(boxes, no, points, labels, none))
+    looks, alone = decoder.segment(maps(), WindowPrompts(boxes, no, points, labels, none))
     looks = looks[:, 0].unflatten(0, (2, 4))
     logits, quality, _, proposed = decoder.propose(maps(), *POINTS)
     assert torch.allclose(quality.flatten(), alone, atol=1e-5)
