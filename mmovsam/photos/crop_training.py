@@ -8,7 +8,7 @@ from torch import Tensor
 from ..layers.windows import paste_windows, windows_of
 from ..models.detectors.region_crops import RegionCrops, crop_windows, cut_out, prompts_in_crops
 from .augmentation import make_inputs
-from .window_training import WindowTrainer, window_losses, with_masks
+from .window_training import ROUNDS, WindowTrainer, window_losses, with_masks
 
 
 class CropTrainer(WindowTrainer):
@@ -26,37 +26,64 @@ class CropTrainer(WindowTrainer):
     learned = 'crop_decoder'
 
     def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
-        """The loss of the crops' masks."""
+        """The loss of the crops' masks, a mean over the rounds."""
         views, targets = self.draw_objects(host)
-        prompts = self._first_prompts(targets, device)
-        input_size = self.model.input_size
+        rounds = 1 + int(torch.multinomial(torch.tensor(ROUNDS), 1, generator=host))
+        prompts, crops, total = self._first_prompts(targets, device), None, 0
+        decoder, input_size = self.model.crop_decoder, self.model.input_size
         with torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.amp):
-            with torch.no_grad():
-                maps = [(self.features.maps(number), count) for number, count in views]
-                earlier, _, windows = self._decode(maps, prompts)
-                earlier = paste_windows(earlier, windows, input_size // 2, input_size)
-                prompts = with_masks(prompts, earlier, input_size)
-                crops = self.encode_crops(views, prompts.bboxes)
-                seen = prompts_in_crops(crops, prompts, input_size)
-            windows = windows_of(seen.bboxes)
-            decoder = self.model.crop_decoder
-            logits, quality = self._decide(decoder, decoder.read(crops.maps, seen, windows), device)
-            losses, ious = window_losses(logits, quality, crops.outside(windows), targets)
-        return dict(mask=losses.mean(), _iou=ious.mean())
+            maps = [(self.features.maps(number), count) for number, count in views]
+            for turn in range(rounds):
+                if turn:
+                    prompts = self._next_prompts(prompts, logits, outside, targets, device)
+                with torch.no_grad():
+                    earlier, _, windows = self._decode(maps, prompts)
+                    earlier = paste_windows(earlier, windows, input_size // 2, input_size)
+                    about = with_masks(prompts, earlier, input_size)
+                    crops = self.encode_crops(views, about.bboxes, host, crops)
+                    seen = prompts_in_crops(crops, about, input_size)
+                windows = windows_of(seen.bboxes)
+                read = decoder.read(crops.maps, seen, windows)
+                logits, quality = self._decide(decoder, read, device)
+                outside = crops.outside(windows)
+                losses, ious = window_losses(logits, quality, outside, targets)
+                total = total + losses.mean() / rounds
+        return dict(mask=total, _iou=ious.mean())
 
-    def encode_crops(self, views: list[tuple[int, int]], bboxes: Tensor) -> RegionCrops:
-        """Crops around boxes of views, each a number and how many of the boxes are in it."""
+    def encode_crops(
+        self,
+        views: list[tuple[int, int]],
+        bboxes: Tensor,
+        host: torch.Generator,
+        earlier: RegionCrops | None = None,
+    ) -> RegionCrops:
+        """Crops around boxes of views, each a number and how many of the boxes are in it.
+
+        Half of the views that keep their colors get others. What `earlier` has is not encoded again.
+        """
         data, size = self.data, self.model.region_crop
-        windows, pieces, start = crop_windows(bboxes), [], 0
+        windows = crop_windows(bboxes)
+        fresh = torch.ones_like(windows[:, 0], dtype=torch.bool)
+        if earlier is not None:
+            fresh = (windows != earlier.windows).any(1)
+        pieces, start = [], 0
         for number, count in views:
-            index = torch.tensor([number % len(data)])
-            inputs = make_inputs(
-                data, index, self.features.transforms[number][None], self.features.colors_of(number)
-            )
-            pieces.append(cut_out(inputs, windows[start : start + count], size))
+            rows = slice(start, start + count)
             start += count
-        maps = self.model.backbone(torch.cat(pieces))
-        return RegionCrops(tuple(each.float() for each in maps), windows, size)
+            chosen = windows[rows][fresh[rows]]
+            if len(chosen):
+                index = torch.tensor([number % len(data)])
+                other = torch.rand(1, generator=host) < 0.5
+                colors = self.features.colors_of(number) or (host if other else None)
+                inputs = make_inputs(data, index, self.features.transforms[number][None], colors)
+                pieces.append(cut_out(inputs, chosen, size))
+        if not pieces:
+            return earlier
+        maps = tuple(each.float() for each in self.model.backbone(torch.cat(pieces)))
+        if earlier is not None:
+            pairs = zip(earlier.maps, maps)
+            maps = tuple(old.index_copy(0, fresh.nonzero()[:, 0], new) for old, new in pairs)
+        return RegionCrops(maps, windows, size)
 
     @torch.no_grad()
     def begin(self) -> None:
