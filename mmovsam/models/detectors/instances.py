@@ -118,13 +118,19 @@ class MaskWriter:
             size = self.ori_shape or self.img_shape
             dtype = torch.float32 if self.mask_format == 'logits' else torch.bool
             self.masks = torch.empty(self.num, *size, dtype=dtype, device=device)
-        bboxes = [low_res_logits.new_zeros(0, 4, dtype=torch.float32)]
+        bboxes = []
         shapes = self.img_shape, self.ori_shape
         for logits in enlarge_logits(low_res_logits, self.input_size, *shapes):
-            masks = logits > 0
+            part = self.masks[self.done : self.done + len(logits)]
+            if part.dtype == torch.bool and part.device == logits.device:
+                masks = torch.gt(logits, 0, out=part)
+            else:
+                masks = logits > 0
+                part.copy_(logits if self.mask_format == 'logits' else masks)
             if with_bboxes:
                 bboxes.append(masks_to_bboxes(masks).float())
-            part = slice(self.done, self.done + len(masks))
-            self.masks[part] = logits if self.mask_format == 'logits' else masks
-            self.done = part.stop
-        return torch.cat(bboxes).to(device) if with_bboxes else None
+            self.done += len(logits)
+        if not with_bboxes:
+            return None
+        none = low_res_logits.new_zeros(0, 4, dtype=torch.float32)
+        return torch.cat((none, *bboxes)).to(device)
