@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..layers.derived import Derived
 from .detectors import OVSAM
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
@@ -16,10 +17,10 @@ def prepare_for_inference(
     """Make an OVSAM faster, for good: to train it or to load other weights, build it again.
 
     The batch norms of CLIP's ResNets and of EfficientNets are folded into the convolutions before
-    them, weights are laid out channels-last, and the encoder runs under autocast where half
-    precision is asked for. In float32 this changes results by rounding only. A prepared model
-    refuses to train, to be saved and to load weights, as its weights are no longer those of its
-    config.
+    them, what other parts derive from their weights is kept, weights are laid out channels-last,
+    and the encoder runs under autocast where half precision is asked for. In float32 this changes
+    results by rounding only. A prepared model refuses to train, to be saved and to load weights, as
+    its weights are no longer those of its config.
 
     Args:
         model: In eval mode; changed in place.
@@ -54,6 +55,9 @@ def prepare_for_inference(
     for part in (model.backbone, model.neck, model.region_neck, model.high_res_neck):
         if part is not None:
             part.to(memory_format=torch.channels_last)
+    for part in model.modules():
+        if isinstance(part, Derived):
+            part.keep_derived()
     model.encoder_dtype = dtype
     if compile:
         model.extract_feat = torch.compile(model.extract_feat)
