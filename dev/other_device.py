@@ -145,7 +145,8 @@ class _Functions(TorchFunctionMode):
             if query.is_meta:
                 _require_one_device('attention', tree_leaves((args, kwargs)))
                 self.work.launch('attention')
-                return query.new_empty(*query.shape[:-1], value.shape[-1])
+                shape = *query.shape[:-3], query.shape[-2], query.shape[-3], value.shape[-1]
+                return query.new_empty(shape).transpose(-3, -2)  # heads side by side, as fused
         result = func(*args, **kwargs)
         generator = kwargs.get('generator')
         if generator is not None:

@@ -19,8 +19,8 @@ def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scal
     """Pool what RoIAlign makes of boxes, without making it.
 
     RoIAlign gives a region weighted means of positions of the map: the dot products of these with a
-    query are the same means of the positions' own. So queries meet the map, and a box costs the
-    more the larger it is.
+    query are the same means of the positions' own. So queries meet the map, one box after another
+    the part of it that has weight: much less work for small boxes, and a wait for each on a GPU.
 
     Args:
         pool: An open_clip tower's `attnpool`; the grid of a region is its own.
@@ -35,18 +35,18 @@ def attention_pool_boxes(pool: nn.Module, features: Tensor, bboxes: Tensor, scal
     features = features[0].to(position.dtype)
     side = round((len(position) - 1) ** 0.5)
     weights = roi_align_weights(at_least_float32(bboxes), side, scale, *features.shape[-2:])
-    down, across = (each.to(features) for each in weights)  # (N, side, h) and (N, side, w)
-    share = (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)
-    key = _folded_query(pool, share @ features.flatten(1).T + position[0])
+    down, across = (each.to(features) for each in weights)  # (N, h, side) and (N, w, side)
+    share = (down.mean(2)[:, :, None] * across.mean(2)[:, None]).flatten(1)
+    key = _folded_query(pool, torch.addmm(position[0], share, features.flatten(1).T))
     pooled = []
     for some, rows, columns in _windows(down, across):
         part, query = features[:, rows, columns].flatten(1), key[some]
-        # What each bin takes of each position, (n, side * side, positions):
-        bins = down[some, :, None, rows, None] * across[some, None, :, None, columns]
+        # What each bin takes of each position, (n, positions, side * side):
+        bins = down[some, rows, None, :, None] * across[some, None, columns, None]
         bins = bins.flatten(1, 2).flatten(2)
-        bins = torch.cat((bins.mean(1, keepdim=True), bins), dim=1)  # the first token is their mean
-        attention = torch.baddbmm(query @ position.T, query @ part, bins.mT).softmax(-1)
-        pooled.append((attention @ bins) @ part.T + attention @ position)
+        bins = torch.cat((bins.mean(2, keepdim=True), bins), dim=2)  # the first token is their mean
+        attention = torch.baddbmm(query @ position.T, query @ part, bins).softmax(-1)
+        pooled.append((attention @ bins.mT) @ part.T + attention @ position)
     return _projected(pool, joined(pooled))
 
 
@@ -65,9 +65,10 @@ def _folded_query(pool: nn.Module, token: Tensor) -> Tensor:
 
     A bias of the keys adds the same to every position's logit: softmax does not see it.
     """
-    query = pool.q_proj(token).unflatten(-1, (pool.num_heads, -1))
     weight = pool.k_proj.weight.unflatten(0, (pool.num_heads, -1))
-    return torch.einsum('rhd,hdc->rhc', query * query.shape[-1] ** -0.5, weight)
+    scale = weight.shape[1] ** -0.5
+    query = torch.addmm(pool.q_proj.bias, token, pool.q_proj.weight.T, beta=scale, alpha=scale)
+    return torch.einsum('rhd,hdc->rhc', query.unflatten(1, (pool.num_heads, -1)), weight)
 
 
 def _projected(pool: nn.Module, pooled: Tensor) -> Tensor:
@@ -79,20 +80,15 @@ def _projected(pool: nn.Module, pooled: Tensor) -> Tensor:
 
 
 def _windows(down: Tensor, across: Tensor) -> Iterator[tuple[slice, slice, slice]]:
-    """Which boxes to pool at once, and the rows and columns of the map that have weight there.
-
-    On a CPU one box after another, each with its own part of the map. Elsewhere all at once with
-    the whole map, which is more work and no waiting.
-    """
-    if down.device.type != 'cpu' or len(down) == 0:
+    """Each box, and the rows and columns of the map that have weight there."""
+    if len(down) == 0:
         yield slice(None), slice(None), slice(None)
-        return
     for index, limits in enumerate(zip(*_limits(down), *_limits(across))):
         top, bottom, left, right = limits
         yield slice(index, index + 1), slice(top, bottom), slice(left, right)
 
 
 def _limits(weights: Tensor) -> tuple[list[int], list[int]]:
-    """From where to where each of `(N, bins, length)` has weight; everywhere, if nowhere."""
-    seen = weights.detach().ne(0).any(1).int()
+    """From where to where each of `(N, length, bins)` has weight; everywhere, if nowhere."""
+    seen = weights.detach().ne(0).any(2).int()
     return seen.argmax(1).tolist(), (seen.shape[1] - seen.flip(1).argmax(1)).tolist()

@@ -28,4 +28,4 @@ def bboxes_of_logits(low_res_logits: Tensor, input_size: int) -> Tensor:
     They are `(N, 4)` xyxy in pixels of the network's input, in steps of a logit's size.
     """
     stride = input_size // low_res_logits.shape[-1]
-    return masks_to_bboxes(low_res_logits[:, 0]).float() * stride
+    return masks_to_bboxes(low_res_logits[:, 0]) * float(stride)

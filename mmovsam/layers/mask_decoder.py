@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import MLP, LayerNorm2d
+from .derived import Derived
 from .prompt_maps import PROMPT_MAPS
-from .tensors import in_parts
+from .tensors import in_parts, joined
 from .two_way_transformer import ProjectedImage, TwoWayTransformer
 
 # So much at a time fits a CPU's cache:
@@ -31,7 +32,7 @@ class DecodedMasks(NamedTuple):
     """`(N, E, C)`, the extra tokens after the transformer."""
 
 
-class MaskDecoder(nn.Module):
+class MaskDecoder(Derived):
     """From image embedding and prompt embeddings to mask logits.
 
     Args:
@@ -211,7 +212,7 @@ class MaskDecoder(nn.Module):
     def _mask_weights(self, tokens: Tensor, first: int) -> Tensor:
         """Weights `(N, M, C / 8)` of the upscaled image, from tokens `first` to `first + M`."""
         mlps = enumerate(self.output_hypernetworks_mlps, first)
-        return torch.stack([mlp(tokens[:, index]) for index, mlp in mlps], dim=1)
+        return joined([mlp(tokens[:, index])[:, None] for index, mlp in mlps], dim=1)
 
     def _masks(self, image: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
         """The products of masks' weights and the upscaled image, channels last throughout.
@@ -220,32 +221,37 @@ class MaskDecoder(nn.Module):
         mixes no two of them. So both are matrix products, and only the logits are put in order:
         `(N, M, 4 * h, 4 * w)` of an image `(N, h * w, C)` and weights `(N, M, C / 8)`.
         """
+        layers = self.derived()
         if in_parts(image):
             num, length = image.shape[:2]
             logits = image.new_empty(num, length * 16, weights.shape[1])
             for index, start in product(range(num), range(0, length, POSITIONS_AT_ONCE)):
                 prompt, stop = slice(index, index + 1), start + POSITIONS_AT_ONCE
-                part = self._upscaled(image[prompt, start:stop], weights[prompt])
+                part = self._upscaled(image[prompt, start:stop], weights[prompt], layers)
                 logits[prompt, start * 16 : stop * 16] = part
         else:
-            logits = self._upscaled(image, weights)
+            logits = self._upscaled(image, weights, layers)
         # (N, h, w, row and column in the first square, in the second, M)
         logits = logits.unflatten(1, (*size, 2, 2, 2, 2))
         return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).flatten(5).flatten(2, 4)
 
-    def _upscaled(self, image: Tensor, weights: Tensor) -> Tensor:
-        """Logits `(N, L * 16, M)` of L positions."""
-        first, norm, act, second, last_act = self.output_upscaling
-        features = _squares(_linear(first, image))
+    def _upscaled(self, image: Tensor, weights: Tensor, layers: tuple[Tensor, ...]) -> Tensor:
+        """Logits `(N, L * 16, M)` of L positions; `layers` are those of `derive`."""
+        _, norm, act, _, last_act = self.output_upscaling
+        first_weight, first_bias, second_weight, second_bias = layers
+        features = _squares(F.linear(image, first_weight, first_bias))
         features = F.layer_norm(features, features.shape[-1:], norm.weight, norm.bias, norm.eps)
-        features = _squares(last_act(_linear(second, act(features))))
+        features = _squares(last_act(F.linear(act(features), second_weight, second_bias)))
         return features @ weights.transpose(1, 2)
 
-
-def _linear(conv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """`conv`, of kernel and stride 2, of positions `(N, L, C)`: `(N, L, 4 * out_channels)`."""
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * out_channels, C)
-    return F.linear(x, weight, conv.bias.repeat(4))
+    def derive(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The transposed convolutions as linear layers: weights `(4 * out_channels, C)`, bias."""
+        first, _, _, second, *_ = self.output_upscaling
+        return tuple(
+            tensor
+            for conv in (first, second)
+            for tensor in (conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4))
+        )
 
 
 def _squares(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import mmcv.ops
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .tensors import is_exporting
@@ -12,13 +13,14 @@ OPERATORS_OF_MMCV = ('cpu', 'cuda') if WITH_CUDA else ('cpu',)
 
 
 def to_rois(bboxes: Tensor, image_index: Tensor | None = None) -> Tensor:
-    """Boxes `(N, 4)` behind the index of their image in the batch, `(N, 5)`; of the first if None.
+    """Boxes `(..., N, 4)` behind the index of their image in the batch, `(..., N, 5)`.
 
-    `image_index` is `(N,)`.
+    `image_index` is `(N,)`; None for the first.
     """
     if image_index is None:
-        return torch.nn.functional.pad(bboxes, (1, 0))
-    return torch.cat((image_index[:, None].to(bboxes), bboxes), dim=1)
+        return F.pad(bboxes, (1, 0))
+    index = image_index.to(bboxes).expand(bboxes.shape[:-1])
+    return torch.cat((index[..., None], bboxes), dim=-1)
 
 
 def roi_align(
@@ -68,35 +70,24 @@ def _onnx_roi_align(
 def roi_align_weights(
     bboxes: Tensor, size: int, scale: float, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """What RoIAlign (He et al., 2017) does to a map `(h, w)`: `(N, size, h)` and `(N, size, w)`.
+    """What RoIAlign does to a map `(h, w)`: `(N, h, size)` and `(N, w, size)`.
 
-    It is aligned, with as many samples as it chooses. The samples of a region are a grid and their
-    weights products of one for each axis, so a region is `down @ features @ across^T`. Boxes are
-    `(N, 4)` xyxy in pixels of the input, `scale` is 1 / stride. On a GPU a box is at most twice
-    as long as the map: to learn how long the longest is would mean to wait.
+    The samples of a region are a grid and their weights products of one for each axis, so a region
+    is `down^T @ features @ across`. Boxes are `(N, 4)` xyxy in pixels of the input, `scale` is
+    1 / stride.
     """
-    start, end = (bboxes.T * scale - 0.5).contiguous().unflatten(0, (2, 2))
+    across, down = bboxes.unflatten(1, (2, 2)).permute(2, 0, 1)  # (N, 2), start and end
     if height == width:  # both axes at once
-        across, down = _weights(start.flatten(), end.flatten(), size, width).chunk(2)
+        across, down = _weights(torch.cat((across, down)), size, scale, width).chunk(2)
         return down, across
-    return tuple(_weights(start[i], end[i], size, side) for i, side in ((1, height), (0, width)))
+    return _weights(down, size, scale, height), _weights(across, size, scale, width)
 
 
-def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:
-    """How much each of `length` positions counts in each of `size` bins, `(N, size, length)`.
+def _weights(intervals: Tensor, size: int, scale: float, length: int) -> Tensor:
+    """Weights `(N, length, size)` of positions in the bins of intervals `(N, 2)` of one axis.
 
-    Intervals go from `start` to `end`, `(N,)`; a position's own value is at its whole number.
+    They are what RoIAlign makes of a map of one row for each position, 1 there and 0 elsewhere.
     """
-    per_bin = (end - start) / size
-    number = per_bin.ceil().clamp(min=0)  # of samples in a bin
-    if start.device.type == 'cpu':
-        most = int(number.max()) if len(number) else 0
-    else:
-        most = -(-2 * length // size)
-    start, per_bin, number = (each[:, None, None] for each in (start, per_bin, number))
-    total = number.clamp(min=1)
-    sample, bins, position = (torch.arange(n, device=start.device) for n in (most, size, length))
-    place = start + (bins[:, None] + (sample + 0.5) / total) * per_bin  # (N, size, most)
-    counts = (sample < number) & (place >= -1) & (place <= length)
-    distance = (place.clamp(0, length - 1)[..., None] - position).abs()
-    return ((1 - distance).clamp(min=0) * counts[..., None]).sum(2) / total
+    rows = torch.eye(length, dtype=intervals.dtype, device=intervals.device)[None, :, None]
+    x = F.pad(intervals[..., None], (1, 0)).flatten(1)  # index of the map, x1, y1, x2
+    return roi_align(rows, F.pad(x, (0, 1), value=1 / scale), (1, size), scale)[:, :, 0]

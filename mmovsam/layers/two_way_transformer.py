@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import MLPBlock
+from .derived import Derived
 from .tensors import is_exporting
 
 
@@ -26,10 +27,10 @@ class ProjectedImage(NamedTuple):
     values: Tensor
     """`(1, heads, L, c)`, that they read."""
     queries: Tensor
-    """`(1, heads, L, c)`, by which the image attends to tokens."""
+    """`(1, heads, L, c)`, scaled, by which the image attends to tokens."""
 
 
-class ProjectedAttention(nn.Module):
+class ProjectedAttention(Derived):
     """Multi-head attention whose projections may narrow the width.
 
     Args:
@@ -47,9 +48,20 @@ class ProjectedAttention(nn.Module):
         self.v_proj = nn.Linear(channels, inner)
         self.out_proj = nn.Linear(inner, channels)
 
+    def derive(self) -> tuple[Tensor, Tensor]:
+        """Weights `(3 * inner, C)` and bias of queries, keys and values."""
+        parts = self.q_proj, self.k_proj, self.v_proj
+        return torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts])
+
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend with `(N, Q, C)` to keys and values `(N, K, C)`: `(N, Q, C)`."""
-        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        if is_exporting() or q is not k:
+            q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        elif k is v:
+            q, k, v = F.linear(q, *self.derived()).chunk(3, dim=-1)
+        else:
+            weight, bias = (each[: 2 * self.q_proj.out_features] for each in self.derived())
+            (q, k), v = F.linear(q, weight, bias).chunk(2, dim=-1), self.v_proj(v)
         attended = F.scaled_dot_product_attention(*map(self._heads, (q, k, v)))
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
@@ -66,13 +78,15 @@ class ProjectedAttention(nn.Module):
         """
         if is_exporting():  # a graph has any number of tokens, and linear layers to quantize
             return self(tokens, image_with_pe, image)
-        query = self.q_proj(tokens)
+        query = self._query(tokens)
         if projected is not None:
             query = _as_one(self._heads(query))
-            read = F.scaled_dot_product_attention(query, projected.keys, projected.values)
+            read = F.scaled_dot_product_attention(
+                query, projected.keys, projected.values, scale=1.0
+            )
             return self.out_proj(_of_each(read, tokens.shape[0]).transpose(1, 2).flatten(2))
         # A bias of the keys adds the same to every logit of a query: softmax does not see it.
-        query = self._each_head(query * self._scale, self._by_head(self.k_proj.weight))
+        query = self._each_head(query, self._by_head(self.k_proj.weight))
         attention = (query @ image_with_pe.mT).softmax(-1)
         bias = self._by_head(self.v_proj.bias[:, None]).mT
         value = self._each_head(attention @ image, self._by_head(self.v_proj.weight).mT, bias)
@@ -94,12 +108,12 @@ class ProjectedAttention(nn.Module):
             return image + self(image_with_pe, k, v)
         key, value = self.k_proj(k), self.v_proj(v)
         if projected is not None:
-            logits = _as_one(self._heads(key) * self._scale) @ projected.queries.mT
+            logits = _as_one(self._heads(key)) @ projected.queries.mT
             logits = _of_each(logits, k.shape[0]).transpose(1, 2)
         else:
             bias = (key * self.q_proj.bias).unflatten(-1, (self.num_heads, -1)).sum(-1)
             key = self._each_head(key, self._by_head(self.q_proj.weight))
-            scaled = dict(beta=self._scale, alpha=self._scale)
+            scaled = dict(beta=self.scale, alpha=self.scale)
             logits = torch.baddbmm(bias.flatten(1)[..., None], key, image_with_pe.mT, **scaled)
             logits = logits.unflatten(1, bias.shape[1:])
         attention = logits.softmax(1).flatten(1, 2)
@@ -110,8 +124,15 @@ class ProjectedAttention(nn.Module):
         return torch.baddbmm(image, attention.mT, value)
 
     @property
-    def _scale(self) -> float:
+    def scale(self) -> float:
+        """Factor on the logits."""
         return (self.q_proj.out_features // self.num_heads) ** -0.5
+
+    def _query(self, x: Tensor) -> Tensor:
+        """Queries of `(N, L, C)`, scaled as logits are: `(N, L, inner)`."""
+        scaled = dict(beta=self.scale, alpha=self.scale)
+        query = torch.addmm(self.q_proj.bias, x.flatten(0, 1), self.q_proj.weight.T, **scaled)
+        return query.unflatten(0, x.shape[:2])
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -129,7 +150,15 @@ class ProjectedAttention(nn.Module):
         weights are repeated for each prompt, as a product of `(N, heads, T, a)` would.
         """
         rows = x.reshape(-1, *weight.shape[:2]).transpose(0, 1)
-        rows = rows @ weight if bias is None else torch.baddbmm(bias, rows, weight, beta=share)
+        out = None
+        plain = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if plain and x.dtype == weight.dtype:  # not under autocast, which knows no `out`
+            # each head writes beside the others, and no copy brings them together
+            out = x.new_empty(rows.shape[1], len(weight), weight.shape[2]).transpose(0, 1)
+        if bias is None:
+            rows = torch.bmm(rows, weight, out=out)
+        else:
+            rows = torch.baddbmm(bias, rows, weight, beta=share, out=out)
         count = x.shape[1:].numel() // weight.shape[1]
         return rows.transpose(0, 1).reshape(x.shape[0], count, weight.shape[2])
 
@@ -144,7 +173,7 @@ def _of_each(x: Tensor, num: int) -> Tensor:
     return x[0].unflatten(1, (num, -1)).transpose(0, 1)
 
 
-class TwoWayBlock(nn.Module):
+class TwoWayBlock(Derived):
     """One layer: tokens among themselves, tokens to image, MLP, image to tokens.
 
     Args:
@@ -169,34 +198,45 @@ class TwoWayBlock(nn.Module):
 
     def project(self, image: Tensor, image_pe: Tensor) -> ProjectedImage:
         """What the layer makes of an image `(1, L, C)` that all prompts share."""
+        read = self.cross_attn_token_to_image
+        keys, queries = F.linear(image + image_pe, *self.derived()).chunk(2, dim=-1)
+        return ProjectedImage(*map(read._heads, (keys, read.v_proj(image), queries)))
+
+    def derive(self) -> tuple[Tensor, Tensor]:
+        """Weights and bias of the image's keys, and of its queries, scaled."""
         read, write = self.cross_attn_token_to_image, self.cross_attn_image_to_token
-        image_with_pe = image + image_pe
-        projected = read.k_proj(image_with_pe), read.v_proj(image), write.q_proj(image_with_pe)
-        return ProjectedImage(*map(read._heads, projected))
+        keys, queries = read.k_proj, write.q_proj
+        weight = torch.cat((keys.weight, queries.weight * write.scale))
+        return weight, torch.cat((keys.bias, queries.bias * write.scale))
 
     def forward(
         self,
         tokens: Tensor,
+        tokens_with_pe: Tensor,
         image: Tensor,
         token_pe: Tensor,
         image_pe: Tensor,
         projected: ProjectedImage | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens `(N, T, C)` and image `(N, L, C)` after the layer, see `TwoWayTransformer`."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens `(N, T, C)`, without and with their position, and image `(N, L, C)`.
+
+        They are those after the layer, see `TwoWayTransformer`.
+        """
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
-            q = tokens + token_pe
-            tokens = tokens + self.self_attn(q, q, tokens)
+            tokens = tokens + self.self_attn(tokens_with_pe, tokens_with_pe, tokens)
         tokens = self.norm1(tokens)
         image_with_pe = image + image_pe if projected is None else None
         q = tokens + token_pe
         read = self.cross_attn_token_to_image.from_image(q, image, image_with_pe, projected)
         tokens = self.norm2(tokens + read)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        k = tokens + token_pe
-        image = self.cross_attn_image_to_token.to_image(image, image_with_pe, k, tokens, projected)
-        return tokens, self.norm4(image)
+        tokens_with_pe = tokens + token_pe
+        image = self.cross_attn_image_to_token.to_image(
+            image, image_with_pe, tokens_with_pe, tokens, projected
+        )
+        return tokens, tokens_with_pe, self.norm4(image)
 
 
 class TwoWayTransformer(nn.Module):
@@ -248,10 +288,12 @@ class TwoWayTransformer(nn.Module):
         shared = image.shape[0] != tokens.shape[0]
         if shared and projected is None and not is_exporting():
             projected = self.project(image, image_pe)
-        token_pe = tokens
+        token_pe = tokens_with_pe = tokens
         for layer in self.layers:
-            tokens, image = layer(tokens, image, token_pe, image_pe, projected)
+            tokens, tokens_with_pe, image = layer(
+                tokens, tokens_with_pe, image, token_pe, image_pe, projected
+            )
             projected = None  # from here on each prompt has its own image
         final = self.final_attn_token_to_image
-        read = final.from_image(tokens + token_pe, image, image + image_pe)
+        read = final.from_image(tokens_with_pe, image, image + image_pe)
         return self.norm_final_attn(tokens + read), image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..layers.derived import Derived
 from .detectors import OVSAM
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
@@ -15,10 +16,11 @@ def prepare_for_inference(
 ) -> OVSAM:
     """Make an OVSAM faster, for good: to train it or to load other weights, build it again.
 
-    Batch norms of CLIP's ResNets and of EfficientNets are folded into convolutions, weights become
-    channels-last, and the encoder runs under autocast where half precision is asked for. In float32
-    this changes results by rounding only. A prepared model cannot train, be saved or load weights,
-    which are no longer those of its config.
+    Batch norms of CLIP's ResNets and of EfficientNets are folded into convolutions, tensors that
+    other modules derive from their weights are kept, weights become channels-last, and the encoder
+    runs under autocast where half precision is asked for. In float32 this changes results by
+    rounding only. A prepared model cannot train, be saved or load weights, which are no longer
+    those of its config.
 
     Args:
         model: In eval mode; changed in place.
@@ -53,6 +55,9 @@ def prepare_for_inference(
     for module in (model.backbone, model.neck, model.region_neck, model.high_res_neck):
         if module is not None:
             module.to(memory_format=torch.channels_last)
+    for module in model.modules():
+        if isinstance(module, Derived):
+            module.keep_derived()
     model.encoder_dtype = dtype
     if compile:
         model.extract_feat = torch.compile(model.extract_feat)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers import (
+    at_least_float32,
     attention_pool_boxes,
     attention_pool_regions,
     resample_abs_pos,
@@ -51,10 +52,11 @@ class ResNetTower:
         self, visual: nn.Module, stage4: Tensor, bboxes: Tensor, mask_logits: Tensor
     ) -> Tensor:
         scale = 1 / STRIDES[-1]
-        if is_exporting():
-            regions = roi_align(stage4, to_rois(bboxes), (self.grid, self.grid), scale)
-            return attention_pool_regions(visual.attnpool, regions)
-        return attention_pool_boxes(visual.attnpool, stage4, bboxes, scale)
+        if stage4.device.type == 'cpu' and not is_exporting():
+            return attention_pool_boxes(visual.attnpool, stage4, bboxes, scale)
+        stage4 = at_least_float32(stage4)  # RoIAlign has no bfloat16
+        regions = roi_align(stage4, to_rois(bboxes.to(stage4)), (self.grid, self.grid), scale)
+        return attention_pool_regions(visual.attnpool, regions)
 
 
 class ConvNeXtTower:

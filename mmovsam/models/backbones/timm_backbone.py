@@ -144,4 +144,4 @@ class TimmBackbone(Freezable):
         """Weights `(N, h * w)` of the positions of a map `(B, F, h, w)` in regions."""
         size = POOL_SIZE, 1 / self.strides[-1], *features.shape[-2:]
         down, across = roi_align_weights(at_least_float32(bboxes).to(features.device), *size)
-        return (down.mean(1)[:, :, None] * across.mean(1)[:, None]).flatten(1)
+        return (down.mean(2)[:, :, None] * across.mean(2)[:, None]).flatten(1)

@@ -117,14 +117,20 @@ class MaskWriter:
         if self.done == 0:
             dtype = torch.float32 if self.mask_format == 'logits' else torch.bool
             self.masks = torch.empty(self.num, *size, dtype=dtype, device=device)
-        bboxes = [low_res_logits.new_zeros(0, 4, dtype=torch.float32)]
+        bboxes = []
         for logits in enlarge_logits(
             low_res_logits, self.input_size, self.img_shape, self.ori_shape
         ):
-            masks = logits > 0
+            rows = self.masks[self.done : self.done + len(logits)]
+            if rows.dtype == torch.bool and rows.device == logits.device:
+                masks = torch.gt(logits, 0, out=rows)
+            else:
+                masks = logits > 0
+                rows.copy_(logits if self.mask_format == 'logits' else masks)
             if with_bboxes:
                 bboxes.append(masks_to_bboxes(masks).float())
-            rows = slice(self.done, self.done + len(masks))
-            self.masks[rows] = logits if self.mask_format == 'logits' else masks
-            self.done = rows.stop
-        return torch.cat(bboxes).to(device) if with_bboxes else None
+            self.done += len(logits)
+        if not with_bboxes:
+            return None
+        empty = low_res_logits.new_zeros(0, 4, dtype=torch.float32)
+        return torch.cat((empty, *bboxes)).to(device)

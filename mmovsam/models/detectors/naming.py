@@ -92,9 +92,10 @@ class LabelFusion:
             instances.scores = scores if prompts.scores is None else prompts.scores
             return
         ranking, probabilities = self._rank(prompts, probabilities, class_map)
-        top = ranking.topk(min(TOP_K, ranking.shape[1]), dim=1).indices
-        instances.topk_labels = top
-        instances.topk_scores = probabilities.gather(1, top)
+        scores, top = ranking.topk(min(TOP_K, ranking.shape[1]), dim=1)
+        if ranking is not probabilities:
+            scores = probabilities.gather(1, top)
+        instances.topk_labels, instances.topk_scores = top, scores
         instances.labels = top[:, 0]
         instances.scores = _score(self.score, instances.topk_scores[:, 0], prompts)
 

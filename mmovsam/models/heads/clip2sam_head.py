@@ -92,6 +92,11 @@ class CLIP2SAMHead(BaseModule):
                     featmap_strides=[4, 8, 16, 32],
                 )
             )
+            levels = torch.arange(self.roi_extractor.num_inputs)
+            self.register_buffer('levels', levels[:, None], persistent=False)
+            # From which side on, in pixels, a region is read from the second map, the third, ...
+            sides = getattr(self.roi_extractor, 'finest_scale', 1) * (2.0 ** levels[1:] - 1e-6)
+            self.register_buffer('level_sides', sides, persistent=False)
         self.loss_mask = MODELS.build(
             loss_mask or dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0)
         )
@@ -193,18 +198,18 @@ class CLIP2SAMHead(BaseModule):
         MMDetection's own loop waits to be told which are its own.
         """
         extractor = self.roi_extractor
-        rois = to_rois(bboxes, image_index)
         if not is_plain(extractor):
-            return extractor(maps, rois)
-        levels = torch.arange(len(maps), device=bboxes.device)[:, None]
-        elsewhere = extractor.map_roi_levels(rois, len(maps)) != levels
-        each = rois.repeat(len(maps), 1, 1)
-        each[..., 1:].masked_fill_(elsewhere[..., None], OUTSIDE)
+            return extractor(maps, to_rois(bboxes, image_index))
+        # as MMDetection's `map_roi_levels`
+        side = (bboxes[:, 2:] - bboxes[:, :2]).prod(1).sqrt()
+        level = torch.bucketize(side, self.level_sides.to(side), right=True)
+        elsewhere = level != self.levels
+        each = to_rois(bboxes.masked_fill(elsewhere[..., None], OUTSIDE), image_index)
         regions = [
             roi_align(features, own, layer.output_size, layer.spatial_scale, layer.sampling_ratio)
             for own, layer, features in zip(each, extractor.roi_layers, maps)
         ]
-        return sum(regions[1:], regions[0])
+        return torch.stack(regions).sum(0)
 
     @torch.no_grad()
     def sample_points(self, low_res_logits: Tensor) -> Tensor:
@@ -240,7 +245,8 @@ class CLIP2SAMHead(BaseModule):
 
 def is_plain(extractor: nn.Module) -> bool:
     """Whether it reads each region from one map, by RoIAlign as `mmovsam.layers.roi_align` does."""
-    return isinstance(extractor, SingleRoIExtractor) and all(
+    levels = getattr(type(extractor), 'map_roi_levels', None)
+    return levels is SingleRoIExtractor.map_roi_levels and all(
         isinstance(layer, RoIAlign) and layer.aligned and layer.pool_mode == 'avg'
         for layer in extractor.roi_layers
     )

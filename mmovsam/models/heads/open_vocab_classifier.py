@@ -13,6 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ...layers import at_least_float32, without_autocast
+from ...layers.tensors import joined
 from ...vocabulary import TextClassifier, find_classifier, novel_flags
 from ...vocabulary.text_classifier import check_width
 
@@ -74,7 +75,7 @@ class OpenVocabClassifier(BaseModule):
         self.register_buffer('excluded', torch.zeros(0, dtype=torch.bool), persistent=False)
         # The rest is no buffer: it stays on the host, where losses decide by it.
         self.has_bias = False
-        self.has_split = False
+        self.has_split = self.has_excluded = False
         # (K + 1,), the background included: what the loss may compare with
         self.trained = torch.zeros(0, dtype=torch.bool)
 
@@ -124,7 +125,7 @@ class OpenVocabClassifier(BaseModule):
         self.trained = ~(excluded if self.train_novel else novel | excluded)
         self.names = classifier.names
         self.flags = classifier.novel
-        self.has_split = classifier.novel is not None
+        self.has_split, self.has_excluded = classifier.novel is not None, bool(excluded.any())
 
     def with_vocabulary(self, classifier: TextClassifier) -> OpenVocabClassifier:
         """The same comparison in another vocabulary; this one keeps its own."""
@@ -195,16 +196,14 @@ class OpenVocabClassifier(BaseModule):
         embeddings = self._normalized(embeddings)
         groups = self.embeddings.to(embeddings).split(self.sizes)
         with without_autocast(embeddings):  # many names differ in the third digit only
-            similarities = [embeddings @ group.T for group in groups]
-            if self.has_bias:
-                biases = self.bias.to(embeddings).split(self.sizes)
-                similarities = [cosines + bias for cosines, bias in zip(similarities, biases)]
-            best = [
-                cosines if count == 1 else cosines.unflatten(1, (count, -1)).amax(1)
-                for count, cosines in zip(self.counts, similarities)
-            ]
-        background = best[0].new_zeros(len(embeddings), 1)
-        return self.logit_scale * torch.cat((*best, background), 1).index_select(1, self.order)
+            biases = self.bias.to(embeddings).split(self.sizes)
+            scaled = dict(beta=self.logit_scale, alpha=self.logit_scale)
+            best = []
+            for count, bias, group in zip(self.counts, biases, groups):
+                logits = torch.addmm(bias, embeddings, group.T, **scaled)
+                best.append(logits if count == 1 else logits.unflatten(1, (count, -1)).amax(1))
+        logits = F.pad(joined(best, 1), (0, 1))
+        return logits if len(best) == 1 else logits.index_select(1, self.order)
 
     def _normalized(self, embeddings: Tensor) -> Tensor:
         self._require()
@@ -218,7 +217,7 @@ class OpenVocabClassifier(BaseModule):
         `visible` `(N,)` is False and CLIP has no say.
         """
         fused = fuse_opinions(head_logits, clip_logits, visible, self.alpha)
-        return fused.masked_fill(self.excluded, EXCLUDED)
+        return fused.masked_fill(self.excluded, EXCLUDED) if self.has_excluded else fused
 
     def probabilities(self, fused_logits: Tensor) -> Tensor:
         """Probabilities `(N, K)` of the classes; the background takes its share and is left out."""

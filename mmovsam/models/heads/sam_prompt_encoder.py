@@ -10,29 +10,38 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ...layers import LayerNorm2d, at_least_float32
+from ...layers.derived import Derived
 from ...layers.tensors import joined
 from ...prompts import Prompts
 from ..freezable import Freezable
 
 
-class RandomPositionEncoding(nn.Module):
+class RandomPositionEncoding(Derived):
     """Positions as sines and cosines of random projections (Tancik et al., 2020)."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.register_buffer('positional_encoding_gaussian_matrix', torch.randn(2, num_features))
 
+    def derive(self) -> tuple[Tensor, Tensor]:
+        """Frequencies `(2, 2 * num_features)` of x and y, and phases `(2 * num_features,)`.
+
+        The angles are `2 * pi * (2 * coords - 1) @ matrix`, and a cosine is a sine a quarter later.
+        """
+        matrix = 2 * math.pi * at_least_float32(self.positional_encoding_gaussian_matrix)
+        phases = -matrix.sum(0)
+        return 2 * matrix.repeat(1, 2), torch.cat((phases, phases + math.pi / 2))
+
     def forward(self, coords: Tensor) -> Tensor:
         """`(..., 2)` xy in [0, 1] to `(..., 2 * num_features)`."""
-        matrix = at_least_float32(self.positional_encoding_gaussian_matrix)
-        x, y = (2 * coords.to(matrix) - 1).split(1, dim=-1)
+        frequencies, phases = self.derived()
+        x, y = coords.to(phases).split(1, dim=-1)
         # no product of matrices, whose rounding (autocast, TF32) would move a point by pixels
-        angles = 2 * math.pi * (x * matrix[0] + y * matrix[1])
-        return torch.cat((angles.sin(), angles.cos()), dim=-1)
+        return phases.addcmul(x, frequencies[0]).addcmul(y, frequencies[1]).sin()
 
 
 @MODELS.register_module()
-class SAMPromptEncoder(Freezable):
+class SAMPromptEncoder(Derived, Freezable):
     """Points with labels, boxes and masks as embeddings (Kirillov et al., 2023, appendix A).
 
     Args:
@@ -110,7 +119,7 @@ class SAMPromptEncoder(Freezable):
             sparse.append(self._embed_points(coords, labels))
         if prompts.bboxes is not None:
             corners = self.pe_layer((prompts.bboxes.unflatten(1, (2, 2)) + 0.5) / self.image_size)
-            kinds = torch.cat([self.point_embeddings[i].weight for i in (2, 3)])
+            (kinds,) = self.derived()
             sparse.append(corners + kinds)
         if sparse:
             sparse = joined(sparse, dim=1)
@@ -124,6 +133,10 @@ class SAMPromptEncoder(Freezable):
             side = self.embedding_side
             dense = self.no_mask_embed.weight[:, :, None, None].expand(-1, -1, side, side)
         return sparse, dense
+
+    def derive(self) -> tuple[Tensor]:
+        """Embeddings `(2, C)` of a box's two corners."""
+        return (torch.cat([self.point_embeddings[i].weight for i in (2, 3)]),)
 
     def embed_masks(self, mask_input: Tensor) -> Tensor:
         """Dense embeddings `(N, C, h, w)` of masks `(N, 1, 4h, 4w)`, or of a multiple of it."""

@@ -32,6 +32,17 @@ def test_label_token_counts_only_where_asked_for():
     assert torch.allclose(added, using.label_mlp(tokens[:, 0]), atol=1e-5)
 
 
+def test_regions_are_read_from_the_maps_that_mmdetection_reads_them_from():
+    head, side = build(), torch.linspace(0, 1000, 5001)
+    side = torch.cat((side, 56 * torch.tensor([2, 4, 8, 2 - 1e-5, 4 - 1e-5, 8 - 1e-5])))
+    bboxes = torch.stack((side * 0 + 7, side * 0, side + 7, side), dim=1)
+    levels = tuple(torch.full((1, 8, 1024 // s, 1024 // s), float(s)) for s in (4, 8, 16, 32))
+    seen = head._extract(levels, bboxes.clamp(max=1024), None)[side > 12].amax((1, 2, 3))
+    rois = torch.nn.functional.pad(bboxes, (1, 0))
+    wanted = 4 * 2 ** head.roi_extractor.map_roi_levels(rois, 4)[side > 12]
+    assert torch.equal(seen.round(), wanted.float())
+
+
 def test_init_cfg_reads_sams_file_into_the_mask_decoder(tmp_path):
     sam = MaskDecoder(num_masks=4, with_iou=True, **DECODER)
     torch.nn.init.normal_(sam.mask_tokens.weight)
