@@ -2,6 +2,9 @@
 
 import pkgutil
 import re
+import runpy
+import shlex
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -93,3 +96,35 @@ def test_reference_is_about_what_is_there(name):
 def test_reference_has_all_that_python_code_calls():
     named = {name.rpartition('.')[2] for name in referenced()}
     assert set(apis.__all__) - {'EXAMPLE_PHOTOS'} <= named  # a dict, named in the page's text
+
+
+def documented_commands():
+    """Page, script and arguments of each call of this package's tools in blocks of code."""
+    sys.path.insert(0, str(ROOT))
+    from mmovsam_command import COMMANDS
+
+    scripts = {f'mmovsam {name}': f'tools/{tool}' for name, (tool, _) in COMMANDS.items()}
+    for page in PAGES:
+        for block in re.findall(r'^```bash\n(.*?)^```', page.read_text(), re.M | re.S):
+            for line in block.replace('\\\n', ' ').splitlines():
+                words = shlex.split(line.partition(' && ')[2] or line, comments=True)
+                for start in range(len(words)):
+                    name = ' '.join(words[start : start + 2])
+                    script = scripts.get(name) or re.sub(r'^\S*python\S* ', '', name)
+                    if re.fullmatch(r'(tools|dev)/\w+\.py', script):
+                        yield page.name, script, words[start + 2 :]
+                        break
+
+
+COMMAND_LINES = list(documented_commands())
+
+
+@pytest.mark.parametrize('script', sorted({script for _, script, _ in COMMAND_LINES}))
+def test_documented_commands_have_valid_arguments(script, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'dev')
+    tool = runpy.run_path(str(ROOT / script))
+    for page, called, arguments in COMMAND_LINES:
+        if called == script and 'parse_args' in tool:
+            print(page, script, *arguments)  # what pytest shows if it is refused
+            monkeypatch.setattr('sys.argv', [script, *arguments])
+            tool['parse_args']()

@@ -21,6 +21,7 @@ from .predictor import OVSAMPredictor
 POINTS_PER_SIDE = 12
 SAME_OBJECT_IOU = 0.7  # of two tracks with a larger IoU the one of lower similarity is lost
 TRACKED_IOU = 0.3  # a mask with a larger IoU with a current track cannot be a lost object
+UPDATE_SIMILARITY = 0.75  # from which on the latest appearance of a track is replaced
 AREA_RATIOS = 1 / 3, 3.0  # of a lost object when it is found again
 ARRAYS = 'bbox', 'logits', 'embeddings', 'velocity'  # fields of a track
 
@@ -145,7 +146,7 @@ class Tracker:
             if np.max(ious, initial=0) > SAME_OBJECT_IOU:
                 continue
             scores[track.track_id] = similarity * float(pred.scores[row])
-            track.update(pred, row, similarity >= (self.refind_thr or 1))
+            track.update(pred, row, similarity >= UPDATE_SIMILARITY)
         for track in self.tracks:
             track.missed = 0 if track.track_id in scores else track.missed + 1
         lost = [track for track in self.tracks if track.missed]

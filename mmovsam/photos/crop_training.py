@@ -1,4 +1,4 @@
-"""Training of the second look at masks, in crops."""
+"""Training of the decoder that refines masks in image crops."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .window_training import ROUNDS, WindowTrainer, window_losses, with_masks
 
 
 class CropTrainer(WindowTrainer):
-    """Trains the decoder of crops of a model whose other parts are frozen.
+    """Trains the crop decoder of a model whose other parts are frozen.
 
-    It sees what the window decoder makes of boxes and points, and learns to make it better.
+    It learns to refine the window decoder's masks of boxes and points, then of simulated clicks.
 
     Args:
         model: With a `crop_decoder`, on the device of the data.
@@ -26,11 +26,12 @@ class CropTrainer(WindowTrainer):
     learned = 'crop_decoder'
 
     def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
-        """The loss of the crops' masks, a mean over the rounds."""
+        """The loss of the refined masks, averaged over the rounds of prompts."""
         views, targets = self.draw_objects(host)
         rounds = 1 + int(torch.multinomial(torch.tensor(ROUNDS), 1, generator=host))
         prompts, crops, total = self._first_prompts(targets, device), None, 0
         decoder, input_size = self.model.crop_decoder, self.model.input_size
+        logits = outside = None
         with torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.amp):
             maps = [(self.features.maps(number), count) for number, count in views]
             for turn in range(rounds):
@@ -39,11 +40,11 @@ class CropTrainer(WindowTrainer):
                 with torch.no_grad():
                     earlier, _, windows = self._decode(maps, prompts)
                     earlier = paste_windows(earlier, windows, input_size // 2, input_size)
-                    about = with_masks(prompts, earlier, input_size)
-                    crops = self.encode_crops(views, about.bboxes, host, crops)
-                    seen = prompts_in_crops(crops, about, input_size)
-                windows = windows_of(seen.bboxes)
-                read = decoder.read(crops.maps, seen, windows)
+                    refined = with_masks(prompts, earlier, input_size)
+                    crops = self.encode_crops(views, refined.bboxes, host, crops)
+                    crop_prompts = prompts_in_crops(crops, refined, input_size)
+                windows = windows_of(crop_prompts.bboxes)
+                read = decoder.read(crops.maps, crop_prompts, windows)
                 logits, quality = self._decide(decoder, read, device)
                 outside = crops.outside(windows)
                 losses, ious = window_losses(logits, quality, outside, targets)
@@ -57,9 +58,15 @@ class CropTrainer(WindowTrainer):
         host: torch.Generator,
         earlier: RegionCrops | None = None,
     ) -> RegionCrops:
-        """Crops around boxes of views, each a number and how many of the boxes are in it.
+        """Encode crops around boxes.
 
-        Half of the views that keep their colors get others. What `earlier` has is not encoded again.
+        Half of the views without color augmentation are augmented here.
+
+        Args:
+            views: The number of each view and how many of the boxes are in it.
+            bboxes: `(N, 4)` xyxy in pixels of the input, view by view.
+            host: Draws colors.
+            earlier: Crops of the round before; those of unchanged boxes are kept.
         """
         data, size = self.data, self.model.region_crop
         windows = crop_windows(bboxes)
@@ -87,7 +94,7 @@ class CropTrainer(WindowTrainer):
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Begin with the window decoder's weights, unless it is trained already."""
+        """Copy the window decoder's weights, unless the crop decoder is trained already."""
         if any(conv.is_measured for conv in self.model.crop_decoder.inputs):
             return
         for model in (self.model, self.averaged):

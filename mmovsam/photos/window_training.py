@@ -1,4 +1,4 @@
-"""Training of the window decoder, on the maps of a tower that stays as it is."""
+"""Training of the window decoder on feature maps of a frozen tower."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from .losses import dice_losses
 from .trainer import PhotoTrainer, freeze_all_but
 
 BOX_SHARE = 0.5
-"""Of objects whose box is given; of the others a point is."""
+"""Share of objects prompted with a box; the others get a point."""
 ROUNDS = (0.3, 0.25, 0.25, 0.2)
-"""Of updates with one to four rounds; a later one begins with the mask of the one before."""
+"""Shares of updates with one to four rounds; each later round starts from the previous mask."""
 CLICK_SHARE = 0.85
-"""Of objects that get a click where their mask is wrong; the others are looked at again only."""
+"""Share of objects that get a corrective click in a later round; the others only the mask."""
 PREVIOUS_SIZE = 128
 
 
 class Targets:
-    """N objects to be found in views of photographs.
+    """N target masks in views of photographs.
 
     Args:
         masks: `(N, 512, 512)` uint8, on the canvas of the photograph.
-        transforms: `(N, 4)`, which take a place of it to the input, see `test_transforms`.
+        transforms: `(N, 4)` from the canvas to the input, see `test_transforms`.
 
     Attributes:
-        coarse: `(N, 128, 128)`, the share of each 4x4 square of the input that is inside.
-        areas: `(N,)`, pixels of the input that are inside.
-        bboxes: `(N, 4)` xyxy in pixels of the input, of what is visible there.
+        coarse: `(N, 128, 128)`, the covered share of each 4x4 square of the input.
+        areas: `(N,)` in pixels of the input.
+        bboxes: `(N, 4)` xyxy in pixels of the input, of the visible part.
     """
 
     def __init__(self, masks: Tensor, transforms: Tensor) -> None:
@@ -72,7 +72,7 @@ class Targets:
 
     @torch.no_grad()
     def in_windows(self, windows: Tensor, side: int = GRIDS[-1]) -> Tensor:
-        """`(N, 1, side, side)`: the share of each position of windows `(N, 4)` that is inside."""
+        """`(N, 1, side, side)`: the covered share of each position of windows `(N, 4)`."""
         places = window_grid(windows, 2 * side)
         places = (places - self.offsets[:, None, None]) / self.scales[:, None, None]
         return F.avg_pool2d(read_windows_of_each(self.masks[:, None].float(), places, CANVAS), 2)
@@ -84,7 +84,7 @@ class WindowTrainer(PhotoTrainer):
     Args:
         model: On the device of the data.
         data: To learn from.
-        features: Of the data.
+        features: Feature maps of the data.
         kwargs: See `PhotoTrainer`.
     """
 
@@ -102,7 +102,7 @@ class WindowTrainer(PhotoTrainer):
             raise ValueError('None of the photographs has a mask to learn from.')
 
     def losses(self, host: torch.Generator, device: torch.Generator) -> dict[str, Tensor]:
-        """The loss of masks, a mean over the rounds."""
+        """The loss of the masks, averaged over the rounds of prompts."""
         maps, targets = self.draw(host)
         rounds = 1 + int(torch.multinomial(torch.tensor(ROUNDS), 1, generator=host))
         prompts = self._first_prompts(targets, device)
@@ -118,12 +118,12 @@ class WindowTrainer(PhotoTrainer):
         return dict(mask=total, _iou=ious.mean())
 
     def draw(self, host: torch.Generator) -> tuple[list[tuple[tuple[Tensor, ...], int]], Targets]:
-        """Maps of views, with the number of objects of each, and the objects."""
+        """Draw views, as their maps and number of objects each, and the targets in them."""
         views, targets = self.draw_objects(host)
         return [(self.features.maps(number), count) for number, count in views], targets
 
     def draw_objects(self, host: torch.Generator) -> tuple[list[tuple[int, int]], Targets]:
-        """Numbers of views, with the number of objects of each, and the objects."""
+        """Draw views, as their numbers and number of objects each, and the targets in them."""
         data, objects, numbers = self.data, [], []
         drawn = torch.multinomial(self.image_weights, self.batch_size, True, generator=host)
         for number in drawn.tolist():
@@ -142,7 +142,7 @@ class WindowTrainer(PhotoTrainer):
         return (views, targets[kept]) if views else self.draw_objects(host)
 
     def _first_prompts(self, targets: Targets, generator: torch.Generator) -> WindowPrompts:
-        """Boxes, or points with windows of any size around them."""
+        """Boxes, or points with windows of random size around them."""
         bboxes, count = targets.bboxes, len(targets)
         dev = bboxes.device
 
@@ -152,7 +152,7 @@ class WindowTrainer(PhotoTrainer):
         given = uniform(count) < BOX_SHARE
         points, labels = first_points(targets, ~given, generator)
         boxes = drawn_boxes(bboxes, generator)
-        # a point's window: around the object, roughly, or around the point in any size
+        # the window of a point: roughly around the object, or of random size around the point
         rough = jittered(bboxes, 0.25, generator)
         extent = (bboxes[:, 2:] - bboxes[:, :2]).amax(1).clamp(min=16)
         size = extent * ((uniform(count) * 2 - 1) * 1.1).exp()
@@ -173,13 +173,13 @@ class WindowTrainer(PhotoTrainer):
         targets: Targets,
         generator: torch.Generator,
     ) -> WindowPrompts:
-        """With the mask before, most of them with a click where it is wrong."""
+        """Prompts with the previous mask, most of them with a corrective click."""
         pasted = paste_windows(logits, windows, PREVIOUS_SIZE, self.model.input_size)
         point, label = next_points(logits, windows, targets, generator)
         clicked = torch.rand(label.shape, generator=generator, device=label.device) < CLICK_SHARE
         points = torch.cat((prompts.points, point), dim=1)
         labels = torch.cat((prompts.labels, torch.where(clicked, label, -1)), dim=1)
-        # as in use: the window of the next round is around the mask and all clicks in it
+        # as in prediction, the next window is around the mask and all clicks
         prompts = with_masks(prompts, pasted, self.model.input_size)
         boxes = torch.where(
             prompts.given[:, None], prompts.bboxes, around(prompts.bboxes, points, labels)
@@ -192,7 +192,7 @@ class WindowTrainer(PhotoTrainer):
         prompts: WindowPrompts,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `WindowDecoder.forward`, of the objects of several images, half of them mirrored."""
+        """As `WindowDecoder.forward`, for objects of several images, half of them mirrored."""
         decoder, windows = self.model.window_decoder, windows_of(prompts.bboxes)
         read = self._read(maps, prompts, windows)
         if generator is None:
@@ -203,7 +203,7 @@ class WindowTrainer(PhotoTrainer):
     def _decide(
         decoder: WindowDecoder, read: list[Tensor], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """As `WindowDecoder.decide`, half of the objects mirrored."""
+        """As `WindowDecoder.decide`, with half of the objects mirrored."""
         count, device = len(read[0]), read[0].device
         flip = torch.rand(count, generator=generator, device=device) < 0.5
         flip = flip[:, None, None, None]
@@ -217,7 +217,7 @@ class WindowTrainer(PhotoTrainer):
         prompts: WindowPrompts,
         windows: Tensor,
     ) -> list[Tensor]:
-        """As `WindowDecoder.read`, of the objects of several images."""
+        """As `WindowDecoder.read`, for objects of several images."""
         counts = [count for _, count in maps]
         parts = map(WindowPrompts._make, zip(*(part.split(counts) for part in prompts)))
         read = [
@@ -228,7 +228,7 @@ class WindowTrainer(PhotoTrainer):
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Measure what the decoder reads, so that it can be normalized, unless that was done."""
+        """Measure the mean and deviation of the decoder's input features, unless that was done."""
         if any(conv.is_measured for conv in self.model.window_decoder.inputs):
             return
         host = torch.Generator().manual_seed(self.seed)
@@ -243,7 +243,7 @@ class WindowTrainer(PhotoTrainer):
 
 
 def with_masks(prompts: WindowPrompts, masks: Tensor, input_size: int) -> WindowPrompts:
-    """The same prompts with masks `(N, 1, h, w)`, and their boxes where none is given."""
+    """Prompts with masks `(N, 1, h, w)`, and with boxes of these where no box is given."""
     found = bboxes_of_logits(masks, input_size)
     follow = ~prompts.given & (found[:, 2:] > found[:, :2]).all(1)
     bboxes = torch.where(follow[:, None], found, prompts.bboxes)
@@ -251,7 +251,7 @@ def with_masks(prompts: WindowPrompts, masks: Tensor, input_size: int) -> Window
 
 
 def drawn_boxes(bboxes: Tensor, generator: torch.Generator) -> Tensor:
-    """Boxes as people and detectors give them: nearly exact, or with sides off by up to 20%."""
+    """Simulate boxes of users and detectors: nearly exact, or with sides off by up to 20%."""
     drawn = torch.rand(len(bboxes), 2, 1, generator=generator, device=bboxes.device)
     spread = torch.where(drawn[:, 0] < 0.45, 0.01, 0.08 + 0.12 * drawn[:, 1])
     return jittered(bboxes, spread, generator)
@@ -260,12 +260,12 @@ def drawn_boxes(bboxes: Tensor, generator: torch.Generator) -> Tensor:
 def first_points(
     targets: Targets, wanted: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A point inside of each mask, drawn, half of the time from deep inside.
+    """Draw a point inside each mask, half of the time near its center.
 
     Args:
         targets: N objects.
-        wanted: `(N,)` bool; the others get padding.
-        generator: On the device.
+        wanted: `(N,)` bool, which objects get a point; the others get padding.
+        generator: On the device of the targets.
 
     Returns:
         Points `(N, 1, 2)` in pixels of the input and labels `(N, 1)`.
@@ -281,7 +281,7 @@ def first_points(
 def window_losses(
     logits: Tensor, quality: Tensor, windows: Tensor, targets: Targets
 ) -> tuple[Tensor, Tensor]:
-    """Cross entropy and Dice of masks in their windows, and what the decoder thinks of them.
+    """Cross entropy and Dice loss of masks in their windows, and the loss of the predicted IoU.
 
     Returns:
         Losses `(N,)` and IoUs `(N,)`.
@@ -292,7 +292,7 @@ def window_losses(
     with torch.no_grad():
         found, inside = logits > 0, wanted > 0.5
         union = (found | inside).sum((1, 2, 3)).float()
-        # what lies outside of the window is missed
+        # pixels outside the window count as missed
         position = (windows[:, 2:] - windows[:, :2]).prod(1) / logits.shape[-1] ** 2
         outside = (targets.areas / position - wanted.sum((1, 2, 3))).clamp(min=0)
         ious = (found & inside).sum((1, 2, 3)) / (union + outside).clamp(min=1)
@@ -302,7 +302,7 @@ def window_losses(
 def next_points(
     logits: Tensor, windows: Tensor, targets: Targets, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A click where each mask is wrong.
+    """Draw a corrective click for each mask.
 
     Returns:
         Points `(N, 1, 2)` in pixels of the input and labels `(N, 1)`.
