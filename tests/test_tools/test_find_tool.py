@@ -76,7 +76,7 @@ def test_mistakes_are_one_line(run_tool, folder, arguments, message):
 
 
 def test_tiles_of_an_image(run_tool, folder, scene):
-    names = set(scene.names)
+    names = sorted(set(scene.names))
     tiles = ('--tile-size', 200, '--tile-overlap', 0.5)
     status, _, err = run_tool('find.py', 'images', '--names', *names, *SMALL, *tiles)
     assert status == 0, err
