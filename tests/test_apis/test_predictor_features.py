@@ -103,3 +103,17 @@ def test_damaged_and_foreign_files_are_refused(predictor, file, tmp_path):
         with pytest.raises(error, match=message):
             predictor.load_features(tmp_path / name)
     assert not predictor.is_image_set
+
+
+def test_a_disk_that_is_full_leaves_the_earlier_file(predictor, file, monkeypatch):
+    content = file.read_bytes()
+
+    def fail(tensors, path, metadata):
+        with open(path, 'wb') as half:
+            half.write(b'half')
+        raise OSError('the disk is full')
+
+    monkeypatch.setattr('safetensors.torch.save_file', fail)
+    with pytest.raises(OSError, match='full'):
+        predictor.save_features(file)
+    assert file.read_bytes() == content and list(file.parent.iterdir()) == [file]

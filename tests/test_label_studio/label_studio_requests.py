@@ -20,7 +20,7 @@ def label_config(labels=LABELS, image='image', brush='label'):
     </View>"""
 
 
-def region(name, kind, value, width, height, **changes):
+def region(name, kind, value, width, height, changes):
     """A region that was drawn on an image of that size."""
     size = dict(original_width=width, original_height=height, image_rotation=0)
     about = dict(id='LT927Lkkfh', from_name=name, to_name='image', type=kind, origin='manual')
@@ -32,7 +32,7 @@ def point(x, y, width, height, positive=True, **changes):
     value = dict(x=100 * x / width, y=100 * y / height, width=0.26)
     value.update(labels=['Object'], keypointlabels=['Object'])
     changes = dict(is_positive=positive) | changes
-    return region('point', 'keypointlabels', value, width, height, **changes)
+    return region('point', 'keypointlabels', value, width, height, changes)
 
 
 def rectangle(box, width, height, rotation=0, **changes):
@@ -41,7 +41,7 @@ def rectangle(box, width, height, rotation=0, **changes):
     value = dict(x=100 * x1 / width, y=100 * y1 / height, rotation=rotation)
     value.update(width=100 * (x2 - x1) / width, height=100 * (y2 - y1) / height)
     value['rectanglelabels'] = ['Object in a box']
-    return region('box', 'rectanglelabels', value, width, height, **changes)
+    return region('box', 'rectanglelabels', value, width, height, changes)
 
 
 def prediction_request(regions, address, config, **changes):
