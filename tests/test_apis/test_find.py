@@ -1,17 +1,19 @@
 """Objects by their names."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import tiny
 import tiny_photo
 import torch
-from mini_world import CATEGORIES, draw_scene
 from mmdet.registry import MODELS
-from pycocotools import mask as coco_mask
 from small_predictor import HEIGHT, WIDTH
+from small_world import mask_of, rle, scene
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.apis.find import suppress_overlaps
+from mmovsam.evaluation.open_vocab_metric import mask_iou
 from mmovsam.prompts import Prompts
 from mmovsam.vocabulary import TextClassifier
 
@@ -19,7 +21,6 @@ SEED = 3
 COARSE = dict(points_per_side=4, stability_thr=0, quality_thr=0, min_area=1)
 """A random model's masks are of no quality."""
 ANY = dict(score_thr=0.0, candidates=COARSE)
-POINTS = dict(point_coords=torch.ones(1, 1, 2), point_labels=torch.ones(1, 1))
 BOXES = [[10, 12, 50, 40], [0, 0, 80, 60], [40, 5, 70, 55]]
 
 
@@ -32,39 +33,12 @@ def typing(model, picture):
     return predictor
 
 
-@pytest.fixture
-def num_decoded(monkeypatch):
-    """`num_decoded(model)`: a list that grows with every decoding."""
-
-    def count(model):
-        calls = []
-        decode = model.decode_masks
-        monkeypatch.setattr(
-            model, 'decode_masks', lambda *args, **kw: calls.append(1) or decode(*args, **kw)
-        )
-        return calls
-
-    return count
-
-
-def rle(mask):
-    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return dict(encoded, counts=encoded['counts'].decode())
-
-
-def boxes(bboxes):
-    return [dict(box=box) for box in bboxes]
-
-
 def thing(score, *rectangle):
     """An object `(y1, y2, x1, x2)` on a canvas of 100x100 pixels."""
     mask = np.zeros((100, 100), np.uint8)
     y1, y2, x1, x2 = rectangle
     mask[y1:y2, x1:x2] = 1
     return dict(segmentation=rle(mask), area=int(mask.sum()), score=score)
-
-
-# What is found
 
 
 def test_objects_are_described_as_everything_describes_them(predictor):
@@ -87,7 +61,7 @@ def test_objects_are_described_as_everything_describes_them(predictor):
 
 def test_names_of_the_model_are_as_probable_as_in_its_vocabulary(predictor):
     names = list(tiny.NAMES)
-    said = predictor.predict_batch(boxes(BOXES), top_k=6)
+    said = predictor.predict_batch(Prompts(bboxes=BOXES), top_k=6)
     found = predictor.find(names[:-1], bboxes=BOXES, score_thr=0.0, top_k=6)
     assert found
     for each in found:
@@ -133,7 +107,7 @@ def test_a_background_of_ones_own_and_a_text_classifier_are_taken(typing):
 def test_given_boxes_have_the_masks_that_they_prompt(predictor):
     names = list(tiny.NAMES[:5])
     found = predictor.find(names, bboxes=BOXES, score_thr=0.0, output_mode='mask')
-    said = predictor.predict_batch(boxes(BOXES))
+    said = predictor.predict_batch(Prompts(bboxes=BOXES))
     assert found
     for each in found:
         row = BOXES.index(each['box'])
@@ -147,19 +121,14 @@ def test_given_boxes_have_the_masks_that_they_prompt(predictor):
 
 
 def test_a_window_decoder_judges_by_predicted_iou():
-    predictor = OVSAMPredictor(
-        tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
-    )
+    model = tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
+    predictor = OVSAMPredictor(model)
     predictor.set_image(tiny_photo.drawn((HEIGHT, WIDTH), 0)[0])
-    names = list(tiny.NAMES[:5])
     for options in (dict(candidates=COARSE), dict(bboxes=BOXES)):
-        found = predictor.find(names, score_thr=0.0, **options)
+        found = predictor.find(list(tiny.NAMES[:5]), score_thr=0.0, **options)
         for each in found:
             assert each['score'] == pytest.approx(each['name_scores'][0] * each['predicted_iou'])
-    assert found
-
-
-# Duplicates and parts
+        assert found
 
 
 @pytest.mark.parametrize('scores', [(0.9, 0.6), (0.6, 0.9)])
@@ -171,62 +140,44 @@ def test_of_a_part_and_its_whole_the_better_stays(scores):
     assert suppress_overlaps([]) == []
 
 
-# Once for all names
-
-
-def test_candidates_are_looked_for_once(predictor, num_decoded, picture):
-    calls = num_decoded(predictor.model)
+def test_candidates_are_looked_for_once(predictor, picture, monkeypatch):
+    decode = Mock(wraps=predictor.model.decode_masks)
+    monkeypatch.setattr(predictor.model, 'decode_masks', decode)
     first = predictor.find(['cat', 'owl'], **ANY)
-    assert calls
-    calls.clear()
-    assert predictor.find(['cat', 'owl'], **ANY) == first
-    predictor.find(['dog'], **ANY)
-    assert not calls
+    number = decode.call_count
     fork = predictor.fork()
     fork.set_image(picture)  # remembered by both
-    assert fork.find(['cat', 'owl'], **ANY) == first and not calls
+    assert predictor.find(['cat', 'owl'], **ANY) == fork.find(['cat', 'owl'], **ANY) == first
+    predictor.find(['dog'], **ANY)
+    assert decode.call_count == number > 0
     predictor.find(['dog'], score_thr=0.0, candidates=dict(COARSE, points_per_side=2))
-    assert calls
-    calls.clear()
+    assert decode.call_count > number
+    number = decode.call_count
     predictor.set_image(picture[::-1].copy())
     predictor.find(['dog'], **ANY)
-    assert calls
-
-
-# What it is for
+    assert decode.call_count > number
 
 
 def test_names_of_the_small_world_are_found_and_others_are_not():
-    print('seed', SEED)
     predictor = OVSAMPredictor.from_config('mini/ovsam_mini_boxes.py')
-    scenes = [draw_scene(np.random.default_rng([SEED, index]), 'test') for index in range(2)]
-    names = [[CATEGORIES[i - 1].name for i in scene.category_ids] for scene in scenes]
-    for own, other, scene in zip(names, names[::-1], scenes):
-        found = predictor.find(own, scene.image)
-        right = 0
-        for each in found:
-            mask = coco_mask.decode(each['segmentation']).astype(bool)
-            right += any(
-                name == each['name'] and (mask & real).sum() > 0.5 * (mask | real).sum()
-                for name, real in zip(own, scene.masks)
-            )
-        assert right >= 0.6 * len(own) and right >= 0.7 * len(found)
-        absent = [name for name in other if name not in own]
-        assert len(predictor.find(absent)) <= 1
-
-
-# Mistakes
+    scenes = [scene(SEED, index) for index in range(2)]
+    for own, other in zip(scenes, scenes[::-1]):
+        found = predictor.find(list(dict.fromkeys(own.names)), own.image)
+        right = [
+            any(name == each['name'] and mask_iou(mask_of(each), mask) > 0.5
+                for name, mask in zip(own.names, own.masks))
+            for each in found
+        ]  # fmt: skip
+        assert sum(right) >= 0.6 * len(own.names) and np.mean(right) >= 0.7
+        assert len(predictor.find([name for name in other.names if name not in own.names])) <= 1
 
 
 @pytest.mark.parametrize(
     'names, error, message',
     [
         ([], ValueError, r'names are empty: give at least one'),
-        (['dog', ' '], ValueError, 'is empty; give every class a name'),
         (['dog', 'Dog'], ValueError, "names have 'dog' and 'Dog', which are one"),
-        (['dog', 'dog'], ValueError, 'which are one'),
         ('dog', TypeError, r"names are a list such as \['dog', 'a red cup'\], not 'dog'"),
-        ([3], TypeError, 'must be a string'),
         (['a spoon'], ValueError, 'a spoon: this model knows its own names only'),
     ],
 )
@@ -239,8 +190,6 @@ def test_bad_names_are_refused(predictor, names, error, message):
     'arguments, message',
     [
         (dict(score_thr=1.5), 'score_thr must lie between 0 and 1, not 1.5'),
-        (dict(score_thr=None), 'score_thr must lie between 0 and 1, not None'),
-        (dict(score_thr='high'), "score_thr must lie between 0 and 1, not 'high'"),
         (dict(score_thr=float('nan')), 'score_thr must lie between 0 and 1, not nan'),
         (dict(top_k=0), 'top_k must be at least 1, not 0'),
         (dict(output_mode='png'), "output_mode is 'png'; choose one of"),
@@ -262,11 +211,8 @@ def test_bad_argument_is_refused(predictor, arguments, message):
         predictor.find(['dog'], **arguments)
 
 
-def test_without_image_names_or_a_named_classifier_the_error_says_so(model, predictor, picture):
-    with pytest.raises(RuntimeError, match='No image is set'):
-        OVSAMPredictor(model).find(['dog'])
+def test_a_model_or_a_classifier_without_names_is_refused(predictor, picture):
     with pytest.raises(ValueError, match='This model segments only'):
         OVSAMPredictor(MODELS.build(tiny.SAM)).find(['dog'], picture)
-    unnamed = TextClassifier(tiny.vocabulary().embeddings)
     with pytest.raises(ValueError, match='names are a text classifier without names'):
-        predictor.find(unnamed)
+        predictor.find(TextClassifier(tiny.vocabulary().embeddings))

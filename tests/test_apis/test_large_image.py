@@ -26,6 +26,11 @@ def pixels():
     return np.random.default_rng(3).integers(0, 256, (100, 130, 3), dtype=np.uint8)
 
 
+@pytest.fixture
+def by_tifffile(monkeypatch):
+    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
+
+
 def check(image, pixels):
     """That windows of an image are those of RGB pixels."""
     assert image.shape == pixels.shape[:2]
@@ -36,8 +41,7 @@ def check(image, pixels):
 
 @pytest.mark.parametrize('planes', ['contig', 'separate'])
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_windows_of_tiff_files(tmp_path, monkeypatch, pixels, layout, planes):
-    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
+def test_windows_of_tiff_files(tmp_path, by_tifffile, pixels, layout, planes):
     path = tmp_path / 'image.TIF'
     data = pixels if planes == 'contig' else pixels.transpose(2, 0, 1)
     tifffile.imwrite(path, data, photometric='rgb', planarconfig=planes, **LAYOUTS[layout])
@@ -58,8 +62,7 @@ def test_a_codec_that_is_missing_is_named_with_the_extra_that_brings_it(
         open_large_image(path).window(0, 0, 9, 9)
 
 
-def test_a_tiff_file_is_read_tile_by_tile(tmp_path, monkeypatch, pixels):
-    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
+def test_a_tiff_file_is_read_tile_by_tile(tmp_path, by_tifffile, pixels):
     path = tmp_path / 'image.tif'
     tifffile.imwrite(path, pixels, photometric='rgb', tile=(32, 32), compression='zlib')
     content = path.read_bytes()
@@ -75,15 +78,13 @@ def test_a_tiff_file_is_read_tile_by_tile(tmp_path, monkeypatch, pixels):
 
 def test_other_images_and_arrays(tmp_path, monkeypatch, pixels):
     monkeypatch.setattr(large_image, 'find_spec', lambda name: False)
-    Image.fromarray(pixels).save(tmp_path / 'image.png')
-    Image.fromarray(pixels).save(tmp_path / 'image.tif')
-    check(open_large_image(tmp_path / 'image.png'), pixels)
-    check(open_large_image(tmp_path / 'image.tif'), pixels)
-    check(open_large_image(pixels), pixels)
-    check(open_large_image(Image.fromarray(pixels)), pixels)
-    check(open_large_image(pixels[..., ::-1], image_format='BGR'), pixels)
+    for name in ('image.png', 'image.tif'):
+        Image.fromarray(pixels).save(tmp_path / name)
+        check(open_large_image(tmp_path / name), pixels)
     np.save(tmp_path / 'image.npy', pixels)
-    check(open_large_image(np.load(tmp_path / 'image.npy', mmap_mode='r')), pixels)
+    for image in (pixels, Image.fromarray(pixels), np.load(tmp_path / 'image.npy', mmap_mode='r')):
+        check(open_large_image(image), pixels)
+    check(open_large_image(pixels[..., ::-1], image_format='BGR'), pixels)
 
 
 def test_all_windows_of_a_deep_image_have_one_range(pixels):
@@ -98,27 +99,16 @@ def test_all_windows_of_a_deep_image_have_one_range(pixels):
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_tiff_files_are_turned_as_they_are_without_tiles(tmp_path, monkeypatch, orientation):
-    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
+@pytest.mark.parametrize('mode', ['RGB', 'CMYK', 'LAB', 'L', '1'])
+def test_tiff_files_are_shown_as_without_tiles(tmp_path, by_tifffile, orientation, mode):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
-    Image.fromarray(pixels).save(tmp_path / 'a.tif', exif=exif)
-    check_whole(tmp_path / 'a.tif')
-
-
-@pytest.mark.parametrize('mode', ['CMYK', 'LAB', 'L', '1'])
-def test_colors_of_print_and_white_zeros_are_shown_as_without_tiles(tmp_path, monkeypatch, mode):
-    monkeypatch.setattr(large_image, 'find_spec', lambda name: name == 'tifffile')
     pixels = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3) * 4).convert(mode)
-    pixels.save(tmp_path / 'a.tif', **({} if len(mode) > 1 else dict(tiffinfo={262: 0})))
-    check_whole(tmp_path / 'a.tif')
-
-
-def check_whole(path):
-    image = open_large_image(path)
+    white_is_zero = {} if len(mode) > 1 else dict(tiffinfo={262: 0, 0x0112: orientation})
+    pixels.save(tmp_path / 'a.tif', **(white_is_zero or dict(exif=exif)))
+    image = open_large_image(tmp_path / 'a.tif')
     whole = image.window(0, 0, image.shape[1], image.shape[0])
-    assert np.array_equal(whole, read_image(path)) and len(np.unique(whole)) > 1
+    assert np.array_equal(whole, read_image(tmp_path / 'a.tif')) and len(np.unique(whole)) > 1
 
 
 def test_nothing_in_one_part_of_an_image_is_black_there(pixels):

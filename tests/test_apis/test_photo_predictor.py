@@ -5,10 +5,9 @@ import pytest
 import tiny
 import tiny_photo
 import torch
-from pycocotools import mask as coco_mask
 from small_predictor import HEIGHT, WIDTH, same
 
-from mmovsam.apis import OVSAMPredictor, segment_everything
+from mmovsam.apis import OVSAMPredictor
 
 PARTS = dict(tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
 PROMPTS = dict(
@@ -46,45 +45,6 @@ def test_masks_have_the_image_size_and_can_be_refined(predictor, kind, multimask
     again = predictor.predict(**PROMPTS[kind], mask_input=result.low_res_logits[:1])
     assert np.isfinite(again.low_res_logits).all()
     assert np.abs(again.low_res_logits[0] - result.low_res_logits[0]).max() > 1e-3
-
-
-def test_batch_of_any_mix_gets_what_each_gets_alone(predictor):
-    mask = predictor.predict(**PROMPTS['box']).low_res_logits[:1]
-    prompts = [*PROMPTS.values(), dict(mask_input=mask)]
-    batch = predictor.predict_batch(prompts)
-    for i, prompt in enumerate(prompts):
-        alone = predictor.predict(**prompt, multimask_output=False)
-        np.testing.assert_allclose(
-            batch.low_res_logits[i], alone.low_res_logits[0], rtol=1e-3, atol=1e-4
-        )
-        assert batch.names[i] == alone.names[0]
-
-
-def test_features_in_a_file_answer_as_the_image_does_and_only_for_their_model(
-    predictor, tmp_path, monkeypatch
-):
-    expected = predictor.predict(**PROMPTS['box'])
-    predictor.save_features(tmp_path / 'one.safetensors')
-    other = tiny_photo.build(**PARTS)  # the same weights in another process
-    monkeypatch.setattr(other, 'extract_feat', None)
-    restored = OVSAMPredictor(other)
-    restored.load_features(tmp_path / 'one.safetensors')
-    assert same(restored.predict(**PROMPTS['box']), expected)
-    with torch.no_grad():
-        other.backbone.visual.conv_stem.weight[0, 0, 0, 0] += 1e-3
-    with pytest.raises(ValueError, match='of another model'):
-        OVSAMPredictor(other).load_features(tmp_path / 'one.safetensors')
-
-
-def test_everything_mode_finds_masks_inside_the_image(predictor):
-    settings = dict(quality_thr=0, stability_thr=0, min_area=1, nms_iou=1)
-    found = segment_everything(predictor, points_per_side=3, **settings)
-    assert len(found) >= 9
-    for thing in found:
-        mask = coco_mask.decode(thing['segmentation'])
-        assert mask.shape == (HEIGHT, WIDTH) and mask.sum() == thing['area'] > 0
-        assert thing['name'] == thing['names'][0]
-        assert np.isfinite([thing['predicted_iou'], thing['stability_score']]).all()
 
 
 @pytest.fixture(scope='module')

@@ -21,14 +21,12 @@ def test_result_unpacks_as_sams_does_and_has_names(predictor):
     prediction = predictor.predict(box=np.array(BOX))
     masks, scores, low_res_logits = prediction
     assert masks.shape == (1, HEIGHT, WIDTH) and masks.dtype == bool
-    assert scores.shape == (1,) and low_res_logits.shape == (1, 24, 24)
-    assert prediction.bboxes.shape == (1, 4) and prediction.name_scores.shape == (1, 5)
+    assert scores.shape == (1,) and low_res_logits.shape == (1, 24, 24) and 0 <= scores[0] <= 1
     assert len(prediction.names[0]) == 5 and set(prediction.names[0]) < set(tiny.NAMES)
     assert prediction.name_scores[0].tolist() == sorted(prediction.name_scores[0])[::-1]
-    assert 0 <= scores[0] <= 1
     rows, columns = masks[0].any(1).nonzero()[0], masks[0].any(0).nonzero()[0]
     wanted = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if len(rows) else [0] * 4
-    assert prediction.bboxes[0].tolist() == wanted
+    assert prediction.bboxes.tolist() == [wanted]
     for top_k, expected in ((1, 1), (99, len(tiny.NAMES))):
         prediction = predictor.predict(box=BOX, top_k=top_k)
         assert len(prediction.names[0]) == prediction.name_scores.shape[1] == expected
@@ -118,10 +116,8 @@ def test_images_of_one_pixel_have_a_result(predictor, shape):
         (dict(point_labels=[1]), 'point_coords, .* and point_labels, .* together'),
         (dict(point_coords=[[1, 2]]), 'point_labels, 1 foreground and 0 background, together'),
         (dict(point_coords=[1, 2], point_labels=[1]), r'\(P, 2\).*shape \(2,\)'),
-        (dict(point_coords=np.zeros((0, 2)), point_labels=[]), r'\(P, 2\).*shape \(0, 2\)'),
         (dict(point_coords=[[1, 2]], point_labels=[1, 0]), r'each of 1 points.*\(2,\)'),
         (dict(point_coords=[[1, 2]], point_labels=[0.5]), r'got \[0.5\]'),
-        (dict(point_coords=[[1, 2]], point_labels=[-1]), r'got \[-1\]'),
         (dict(point_coords=[[81, 2]], point_labels=[1]), r'\[81.0, 2.0\].*image of 80x60'),
         (dict(point_coords=[[np.nan, 2]], point_labels=[1]), r'\[nan, 2.0\] is not inside'),
         (dict(box=[1, 2, 3]), r'shape \(3,\)'),
@@ -129,9 +125,7 @@ def test_images_of_one_pixel_have_a_result(predictor, shape):
         (dict(box=[10, 2, np.nan, 9]), 'nan, 9.0.* not finite'),
         (dict(box=[BOX, BOX]), r'shape \(2, 4\).*call predict_batch'),
         (dict(box='left'), "box must be an array of numbers, got 'left'"),
-        (dict(box=[0, 0, np.inf, 9]), 'not finite'),
         (dict(box=[80, 0, 90, 9]), r'\[80.0, 0.0, 90.0, 9.0\] is outside.*80x60'),
-        (dict(box=[-9, 0, 0, 9]), 'is outside'),
         (dict(mask_input=np.zeros((24, 24))), r'mask_input is \(1, 24, 24\).*shape \(24, 24\)'),
         (dict(mask_input=np.full((1, 24, 24), np.nan)), 'NaN'),
         (dict(box=BOX, top_k=0), 'top_k must be at least 1'),
@@ -150,8 +144,10 @@ def test_what_needs_an_image_says_to_set_one_first(predictor):
         lambda: predictor.predict(box=BOX),
         lambda: predictor.predict_batch([dict(box=BOX)]),
         lambda: predictor.save_features('none.safetensors'),
+        lambda: predictor.find(['dog']),
+        lambda: predictor.segment_everything(),
     ):
-        with pytest.raises(RuntimeError, match='call set_image'):
+        with pytest.raises(RuntimeError, match='No image is set.*call set_image'):
             call()
 
 
@@ -176,9 +172,6 @@ def test_another_model_than_an_ovsam_is_refused():
         OVSAMPredictor(torch.nn.Linear(1, 1))
 
 
-# From a config
-
-
 @pytest.fixture
 def config(tmp_path):
     cfg = dict(model=tiny.OVSAM, text_encoder=dict(model=tiny.CLIP))
@@ -191,15 +184,14 @@ def test_config_and_checkpoint_give_a_predictor(config, picture, tmp_path):
     save_safetensors(model.state_dict(), tmp_path / 'tiny.safetensors')
     wrapped = {f'module.{name}': value for name, value in model.state_dict().items()}
     torch.save(dict(state_dict=wrapped), tmp_path / 'distributed.pth')
-    expected = OVSAMPredictor(model)
-    expected.set_image(picture)
-    masks, _, logits = expected.predict(box=BOX)
+    predictors = [OVSAMPredictor(model)]
     for name in ('tiny.safetensors', 'distributed.pth'):
-        predictor = OVSAMPredictor.from_config(config, tmp_path / name)
+        predictors.append(OVSAMPredictor.from_config(config, tmp_path / name))
+        predictors[-1].set_vocabulary(list(tiny.NAMES))
+    for predictor in predictors:
         predictor.set_image(picture)
-        predictor.set_vocabulary(list(tiny.NAMES))
-        found = predictor.predict(box=BOX)
-        assert np.array_equal(found.masks, masks) and np.array_equal(found.low_res_logits, logits)
+    expected, *others = (predictor.predict(box=BOX).low_res_logits for predictor in predictors)
+    assert all(np.array_equal(logits, expected) for logits in others)
 
 
 def test_weights_that_do_not_make_the_model_are_refused(config, tmp_path):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from mini_world import draw_scene
 from small_predictor import HEIGHT, WIDTH
+from small_world import scene
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.evaluation.open_vocab_metric import mask_iou
@@ -52,26 +52,21 @@ def test_clicks_and_boxes_give_what_sams_users_read(model, four_masks, picture, 
     assert guesses.shape == ((3 if num_masks == 4 else 1), HEIGHT, WIDTH)
     assert mask.shape == (HEIGHT, WIDTH) and mask.dtype == guesses.dtype == bool
     assert logits.shape == (1, 24, 24) and np.isfinite(score)
-    box = np.array([10, 12, 50, 40])
-    first, second, quality = cut_out_by_box(predictor, picture, box, (45, 38))
-    assert first.shape == second.shape == (HEIGHT, WIDTH) and isinstance(quality, float)
 
 
 def test_objects_are_cut_out_by_a_click_or_a_box():
-    print(f'seed {SEED}')
     predictor = OVSAMPredictor.from_config('mini/ovsam_mini_boxes.py')
-    by_click, by_box = [], []
-    for index in range(2):
-        scene = draw_scene(np.random.default_rng([SEED, index]), 'test')
-        for mask in scene.masks.astype(bool):
-            rows, columns = np.nonzero(mask)
-            middle = len(rows) // 2
-            click = (columns[middle], rows[middle], 1)
-            by_click.append(mask_iou(cut_out_by_clicks(predictor, scene.image, [click])[1], mask))
-            box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-            by_box.append(mask_iou(cut_out_by_box(predictor, scene.image, box, (0, 0))[0], mask))
-    print(f'IoU by a click {np.mean(by_click):.3f}, by a box {np.mean(by_box):.3f}')
-    assert np.mean(by_click) > 0.7 and np.mean(by_box) > 0.8
+    drawn = scene(SEED)
+    boxes, clicks = drawn.boxes, clicks_in(drawn.masks)
+    by_click = [cut_out_by_clicks(predictor, drawn.image, [(*click, 1)])[1] for click in clicks]
+    by_box = [cut_out_by_box(predictor, drawn.image, box, (0, 0)) for box in boxes]
+    assert all(isinstance(quality, float) for *_, quality in by_box)
+    by_click, by_box = (
+        np.mean([mask_iou(mask, truth) for mask, truth in zip(masks, drawn.masks)])
+        for masks in (by_click, [mask for mask, *_ in by_box])
+    )
+    print(f'seed {SEED}: IoU by a click {by_click:.3f}, by a box {by_box:.3f}')
+    assert by_click > 0.7 and by_box > 0.8
 
 
 def masks_of_detections(predictor, image, boxes, device):
@@ -80,10 +75,7 @@ def masks_of_detections(predictor, image, boxes, device):
     detected = torch.as_tensor(boxes, dtype=torch.float32)
     transformed = predictor.transform.apply_boxes_torch(detected, image.shape[:2]).to(device)
     masks, _, _ = predictor.predict_torch(
-        point_coords=None,
-        point_labels=None,
-        boxes=transformed,
-        multimask_output=False,
+        point_coords=None, point_labels=None, boxes=transformed, multimask_output=False
     )
     return masks.cpu().numpy()
 
@@ -103,28 +95,26 @@ def masks_of_clicks(predictor, image, clicks):
     return masks, soft
 
 
-def scene_with_boxes(index=0):
-    scene = draw_scene(np.random.default_rng([SEED, index]), 'test')
-    places = [np.nonzero(mask) for mask in scene.masks]
-    boxes = [[x.min(), y.min(), x.max() + 1, y.max() + 1] for y, x in places]
-    clicks = [[x[len(x) // 2], y[len(y) // 2]] for y, x in places]
-    return scene, np.array(boxes), np.array(clicks)
+def clicks_in(masks):
+    places = [np.nonzero(mask) for mask in masks]
+    return np.array([[x[len(x) // 2], y[len(y) // 2]] for y, x in places])
 
 
 @pytest.mark.parametrize('name', ['ovsam-mini', 'ovsam-photo'])
 def test_boxes_and_clicks_as_tensors_give_what_arrays_give(name):
     predictor = OVSAMPredictor.from_pretrained(name, device='cpu')
-    scene, boxes, clicks = scene_with_boxes()
-    masks = masks_of_detections(predictor, scene.image, boxes, predictor.device)
-    assert masks.shape == (len(boxes), 1, *scene.image.shape[:2]) and masks.dtype == bool
+    drawn = scene(SEED)
+    boxes, clicks = drawn.boxes, clicks_in(drawn.masks)
+    masks = masks_of_detections(predictor, drawn.image, boxes, predictor.device)
+    assert masks.shape == (len(boxes), 1, *drawn.image.shape[:2]) and masks.dtype == bool
     expected = predictor.predict_batch([dict(box=box) for box in boxes])
     assert (masks[:, 0] != expected.masks).mean() < 5e-3  # boxes are rounded once more
-    ious = [mask_iou(mask[0], truth.astype(bool)) for mask, truth in zip(masks, scene.masks)]
+    ious = [mask_iou(mask[0], truth) for mask, truth in zip(masks, drawn.masks)]
     print(f'seed {SEED}: IoU of {name} {np.mean(ious):.3f}')
     assert np.mean(ious) > (0.8 if name == 'ovsam-mini' else 0.5)
-    guesses, soft = masks_of_clicks(predictor, scene.image, clicks)
+    guesses, soft = masks_of_clicks(predictor, drawn.image, clicks)
     assert guesses.shape[:2] == (len(clicks), predictor.model.masks_per_prompt)
-    assert soft.shape == (len(clicks), 1, *scene.image.shape[:2])
+    assert soft.shape == (len(clicks), 1, *drawn.image.shape[:2])
     inside = [mask[0, y, x] > 0 for mask, (x, y) in zip(soft, clicks)]
     assert np.mean(inside) > 0.6
 
@@ -154,14 +144,12 @@ def test_frame_of_the_network_is_where_set_image_puts_things(model, picture):
 
 
 def test_gray_deep_and_floating_point_arrays_are_the_same_picture(model, picture):
-    gray = picture[..., 0]
-    answers = []
+    gray, answers = picture[..., 0], []
     for image in (gray.repeat(3).reshape(*gray.shape, 3), gray, gray / 255, gray * np.uint16(257)):
         predictor = OVSAMPredictor(model)
         predictor.set_image(image)
         answers.append(predictor.predict(box=[10, 12, 50, 40]).low_res_logits)
-    for answer in answers[1:]:
-        np.testing.assert_array_equal(answer, answers[0])
+    assert all(np.array_equal(answer, answers[0]) for answer in answers)
 
 
 def test_no_boxes_give_no_masks_and_wrong_tensors_are_named(predictor):

@@ -145,6 +145,9 @@ def test_bad_image_is_refused_and_the_old_one_forgotten(predictor, picture, imag
         assert not predictor.is_image_set
     with pytest.raises(ValueError, match="'RGB' or 'BGR', not 'GBR'"):
         predictor.set_image(picture, image_format='GBR')
+    for images in ([], np.zeros((2, 8, 8, 3), np.uint8), 'picture.png'):
+        with pytest.raises(ValueError, match='takes a list of images'):
+            predictor.set_image_batch(images)
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
@@ -187,28 +190,17 @@ def test_images_of_many_sizes_are_one_batch_and_equal_each_by_itself(model, enco
             predictor.predict(box=BOX, image_index=index)
 
 
-@pytest.mark.parametrize('images', [[], np.zeros((2, 8, 8, 3), np.uint8), 'picture.png'])
-def test_batch_that_is_no_list_of_images_is_refused(predictor, images):
-    with pytest.raises(ValueError, match='takes a list of images'):
-        predictor.set_image_batch(images)
-
-
 def test_recent_images_are_not_encoded_again(model, encoded):
     images = pictures(4)
     predictor = OVSAMPredictor(model, cache_size=2)
     answers = []
-    for image in images[:2]:
-        predictor.set_image(image)
-        answers.append(predictor.predict(box=BOX[:2] + [45, 39]))
-    for i in (0, 1, 0):
+    for i in (0, 1, 0, 1, 0):
         predictor.set_image(images[i].copy())
-        assert same(predictor.predict(box=BOX[:2] + [45, 39]), answers[i])
-    assert len(encoded) == 2
-    predictor.set_image(images[2])  # in place of the second, which was used before the first
-    predictor.set_image(images[0])
-    assert len(encoded) == 3
-    predictor.set_image(images[1])
-    assert len(encoded) == 4
+        answers.append(predictor.predict(box=BOX[:2] + [45, 39]))
+    assert len(encoded) == 2 and all(map(same, answers[2:], answers))
+    for image, number in ((2, 3), (0, 3), (1, 4)):  # the second gives way: the first was used later
+        predictor.set_image(images[image])
+        assert len(encoded) == number
     predictor.set_image_batch(images)  # of four the second and the first are known
     assert encoded[4:] == [2]
     predictor = OVSAMPredictor(model, cache_size=0)

@@ -1,6 +1,7 @@
 """Objects followed through clips of the small world."""
 
 import json
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -10,9 +11,11 @@ from mini_world import CATEGORIES, draw_clip
 from mmdet.registry import MODELS
 from PIL import Image
 from pycocotools import mask as coco_mask
+from small_world import boxes_of, mask_of
 
 from mmovsam.apis import OVSAMPredictor, Tracker, track
 from mmovsam.apis.frames import read_frames
+from mmovsam.evaluation.open_vocab_metric import mask_iou
 
 SEED = 0
 
@@ -28,16 +31,8 @@ def clip():
     return draw_clip(np.random.default_rng(SEED), num_frames=6, num_objects=3)
 
 
-def boxes_of(masks):
-    encoded = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
-    boxes = coco_mask.toBbox(encoded)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes
-
-
 def iou(thing, mask):
-    found = coco_mask.decode(thing['segmentation']).astype(bool)
-    return (found & mask).sum() / (found | mask).sum()
+    return mask_iou(mask_of(thing), mask)
 
 
 def test_objects_that_stand_still_keep_their_masks_and_numbers(small_world, clip):
@@ -68,20 +63,18 @@ def test_an_object_that_was_away_is_found_again_and_one_that_is_away_is_not(smal
     assert tracker.step(nothing) == [] and tracker.step(image) == []
 
 
-def test_a_clip_as_coco(small_world, clip, tmp_path):
+def test_a_clip_as_coco(small_world, clip):
     names = [CATEGORIES[number - 1].name for number in clip.category_ids]
     frames = [(f'{i}.jpg', image[..., ::-1]) for i, image in enumerate(clip.images[:2])]
-    seen = []
-    boxes = boxes_of(clip.masks[0])
-    content = track(
-        small_world, frames, bboxes=boxes, video='x', on_frame=lambda *frame: seen.append(frame)
-    )
+    on_frame, boxes = Mock(), boxes_of(clip.masks[0])
+    content = track(small_world, frames, bboxes=boxes, video='x', on_frame=on_frame)
+    seen = [call.args for call in on_frame.call_args_list]
     assert content['videos'] == [dict(id=1, name='x')]
-    assert [(each['file_name'], each['frame_id']) for each in content['images']] == [
-        ('0.jpg', 0),
-        ('1.jpg', 1),
+    stored = [(each['file_name'], each['frame_id']) for each in content['images']]
+    assert stored == [('0.jpg', 0), ('1.jpg', 1)] and [each[0] for each in seen] == [
+        '0.jpg',
+        '1.jpg',
     ]
-    assert [each[0] for each in seen] == ['0.jpg', '1.jpg']
     assert sum(len(each[2]) for each in seen) == len(content['annotations'])
     first = [each for each in content['annotations'] if each['image_id'] == 1]
     assert [each['track_id'] for each in first] == [1, 2, 3]
@@ -93,7 +86,8 @@ def test_mistakes_are_named(small_world, tmp_path):
     with pytest.raises(ValueError, match='Give names or bboxes'):
         track(small_world, [])
     with pytest.raises(ValueError, match='clip has no frame'):
-        track(small_world, [], ['ring'])
+        track(small_world, [], bboxes=[[1, 1, 9, 9]], out=tmp_path / 'tracks.json')
+    assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match='this model has no names'):
         Tracker(OVSAMPredictor(MODELS.build(tiny.SAM)))
     (tmp_path / 'clip.mp4').write_text('no video')
@@ -104,9 +98,8 @@ def test_mistakes_are_named(small_world, tmp_path):
 
 
 def test_frames_of_videos_and_folders(tmp_path, clip, logged):
-    video = cv2.VideoWriter(
-        str(tmp_path / 'clip.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (320, 256)
-    )
+    code = cv2.VideoWriter_fourcc(*'MJPG')
+    video = cv2.VideoWriter(str(tmp_path / 'clip.avi'), code, 5, (320, 256))
     (tmp_path / 'frames').mkdir()
     for number, image in enumerate(clip.images):
         video.write(np.ascontiguousarray(image[..., ::-1]))
@@ -121,9 +114,8 @@ def test_frames_of_videos_and_folders(tmp_path, clip, logged):
     (tmp_path / 'frames' / 'cut.png').write_bytes(data[:9])
     with pytest.raises(ValueError, match='cut.png is truncated'):
         list(read_frames(tmp_path / 'frames' / 'cut.png'))
-    read = list(read_frames(tmp_path / 'clip.avi'))
+    read, stored = (list(read_frames(tmp_path / name)) for name in ('clip.avi', 'frames'))
     assert [name for name, _ in read] == [f'{number:06d}.jpg' for number in range(6)]
-    stored = list(read_frames(tmp_path / 'frames'))
     assert len(stored) == 6 and 'cut.png is truncated' in logged.text
     for (_, frame), (_, exact), image in zip(read, stored, clip.images):
         assert np.array_equal(exact, image[..., ::-1])
@@ -184,9 +176,3 @@ def test_a_run_that_is_stopped_keeps_its_frames_and_goes_on(small_world, clip, t
     assert [each.name for each in tmp_path.iterdir()] == ['tracks.json']
     with pytest.raises(FileExistsError, match='There is already'):
         track(small_world, frames, bboxes=boxes, out=out)
-
-
-def test_a_clip_of_which_nothing_is_done_leaves_nothing(small_world, tmp_path):
-    with pytest.raises(ValueError, match='clip has no frame'):
-        track(small_world, [], bboxes=[[1, 1, 9, 9]], out=tmp_path / 'tracks.json')
-    assert not list(tmp_path.iterdir())

@@ -35,16 +35,12 @@ BACKBONES = dict(
 )
 
 
-def small_detector(name, folder, seed=0):
-    """A detector of the same kind as one of MMDetection's, only smaller.
+def small_detector(name, folder):
+    """Config and random weights of a detector as one of MMDetection's, only smaller.
 
     Args:
         name (str): A config, such as `'mmdet::atss/atss_r50_fpn_1x_coco.py'`.
-        folder (Path): Where its config and its weights are written.
-        seed (int): Of the weights.
-
-    Returns:
-        tuple[Path, Path]: The files.
+        folder (Path): Where the two files are written.
     """
     config = Config.fromfile(find_config(name)).to_dict()
     model, dataset = config['model'], config['test_dataloader']['dataset']
@@ -55,23 +51,13 @@ def small_detector(name, folder, seed=0):
     dataset['pipeline'] = [_small_step(step) for step in dataset['pipeline']]
     config_file, weights_file = folder / 'my_detector.py', folder / 'my_detector.pth'
     config_file.write_text(''.join(f'{key} = {value!r}\n' for key, value in config.items()))
-    classes = tuple(f'class {i}' for i in range(NUM_CLASSES))
-    state = _random_weights(config['model'], seed)
-    torch.save(dict(state_dict=state, meta=dict(dataset_meta=dict(classes=classes))), weights_file)
+    meta = dict(dataset_meta=dict(classes=tuple(f'class {i}' for i in range(NUM_CLASSES))))
+    torch.save(dict(state_dict=_random_weights(config['model']), meta=meta), weights_file)
     return config_file, weights_file
 
 
 def found_alone(config, weights, pictures):
-    """What MMDetection's inferencer finds.
-
-    Args:
-        config (Path): The detector's.
-        weights (Path): The detector's.
-        pictures (list[str]): Image files.
-
-    Returns:
-        list[InstanceData]: `bboxes`, `scores` and `labels` in each.
-    """
+    """`bboxes`, `scores` and `labels` that MMDetection's inferencer finds in image files."""
     inferencer = DetInferencer(str(config), str(weights), device='cpu', show_progress=False)
     # PyTorch multiplies by frozen weights in another order than by others, as DETR shows.
     inferencer.model.requires_grad_(False)
@@ -102,9 +88,9 @@ def _small_step(step):
 
 
 @torch.no_grad()
-def _random_weights(config, seed):
+def _random_weights(config):
     """Weights whose outputs differ from place to place and from class to class."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = revert_sync_batchnorm(MODELS.build(ConfigDict(config))).eval()
     for module in model.modules():

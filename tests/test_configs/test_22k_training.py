@@ -28,37 +28,27 @@ class Recorder(Hook):
         self.steps = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.steps.append({key: torch.as_tensor(value).item() for key, value in outputs.items()})
+        self.steps.append({key: float(value) for key, value in outputs.items()})
 
 
-def write_annotations(path, classes, labels, image_folder, **fields):
+def write_annotations(path, classes, labels, **fields):
     """Two images, an object of each of `labels` in both, in COCO's JSON layout."""
     images, annotations = [], []
     for image_id in (1, 2):
-        images.append(
-            dict(id=image_id, height=90, width=120, file_name=f'{image_id}.jpg', **fields)
-        )
-        images[-1]['coco_url'] = f'http://coco/{image_folder}/{image_id}.jpg'
+        about = dict(file_name=f'{image_id}.jpg', coco_url=f'http://coco/train2017/{image_id}.jpg')
+        images.append(dict(id=image_id, height=90, width=120, **about, **fields))
         for label in labels:
-            left, top = 5 + 7 * len(annotations) % 60, 10
-            right, bottom = left + 50, top + 60
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=image_id,
-                    category_id=classes.index(label) + 1,
-                    area=3000,
-                    iscrowd=0,
-                    bbox=[left, top, 50, 60],
-                    segmentation=[[left, top, right, top, right, bottom, left, bottom]],
-                )
-            )
+            left = 5 + 7 * len(annotations) % 60
+            ring = [left, 10, left + 50, 10, left + 50, 70, left, 70]
+            about = dict(id=len(annotations) + 1, image_id=image_id, area=3000, iscrowd=0)
+            about.update(category_id=classes.index(label) + 1, bbox=[left, 10, 50, 60])
+            annotations.append(dict(about, segmentation=[ring]))
     categories = [
         dict(id=i, name=name, synonyms=[name], frequency='r' if name == 'gameboard' else 'f')
         for i, name in enumerate(classes, 1)
     ]
     content = dict(images=images, annotations=annotations, categories=categories)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
 
 
@@ -67,17 +57,14 @@ def write_data(folder):
     coco, lvis = (
         DATASETS.get(kind).METAINFO['classes'] for kind in ('CocoDataset', 'LVISV1Dataset')
     )
-    write_annotations(
-        folder / 'lvis/annotations/lvis_v1_train.json',
-        lvis,
-        ['car_(automobile)', 'banana', 'gameboard'],
-        'train2017',
-        neg_category_ids=[7],
-        not_exhaustive_category_ids=[],
+    path, labels = (
+        'lvis/annotations/lvis_v1_train.json',
+        ('car_(automobile)', 'banana', 'gameboard'),
     )
-    write_annotations(
-        folder / 'coco/annotations/instances_train2017.json', coco, ['car', 'zebra'], 'train2017'
-    )
+    lists = dict(neg_category_ids=[7], not_exhaustive_category_ids=[])
+    write_annotations(folder / path, lvis, labels, **lists)
+    path = 'coco/annotations/instances_train2017.json'
+    write_annotations(folder / path, coco, ('car', 'zebra'))
     paths = [folder / f'coco/train2017/{number}.jpg' for number in (1, 2)]
     paths += [folder / f'imagenet22k/{synset}/{synset}_1.JPEG' for synset in SYNSETS]
     random = np.random.default_rng(0)

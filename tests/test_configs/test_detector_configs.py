@@ -29,26 +29,18 @@ def test_only_prompts_and_evaluators_differ_from_the_config_with_annotated_boxes
     assert changed == {'val_evaluator', 'test_evaluator'}
 
 
-def build(config):
-    """The prompter of a config, in full size without its weights."""
-    with torch.device('meta'):
-        return MODELS.build(config.model.prompter)
-
-
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [*NAMES, 'ovsam_coco_rtmdet+atss_r50_fpn_1x_coco'])
 def test_detector_is_of_mmdetections_index_which_has_its_weights(name):
-    prompter = build(Config.fromfile(CONFIGS / f'{name}.py'))
+    name, _, other = name.partition('+')
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    if other:  # is chosen with its weights by one option
+        config.merge_from_dict({'model.prompter.detector': other})
+    with torch.device('meta'):
+        prompter = MODELS.build(config.model.prompter)
     parameters = sum(parameter.numel() for parameter in prompter.detector.parameters())
     assert parameters > 24e6  # as many has ResNet-50, the smallest of their backbones
     assert prompter.checkpoint.startswith('https://download.openmmlab.com/mmdetection/')
-
-
-def test_another_detector_of_the_index_is_chosen_with_its_weights_by_one_option():
-    config = Config.fromfile(CONFIGS / 'ovsam_coco_rtmdet.py')
-    config.merge_from_dict({'model.prompter.detector': 'atss_r50_fpn_1x_coco'})
-    prompter = build(config)
-    assert type(prompter.detector).__name__ == 'ATSS'
-    assert '/atss_r50_fpn_1x_coco_' in prompter.checkpoint
+    assert f'/{other}' in prompter.checkpoint
 
 
 @pytest.fixture

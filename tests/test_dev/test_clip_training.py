@@ -1,12 +1,12 @@
 """Contrastive training of a small CLIP."""
 
 import copy
+from unittest.mock import Mock
 
 import pytest
 import tiny
 import torch
 from mini_world.clip_training import CLIPPretrainer
-from mmengine.optim import build_optim_wrapper
 from tiny_dump import in_two_processes
 
 PREPROCESSOR = dict(type='ImgDataPreprocessor')
@@ -37,26 +37,13 @@ def test_pictures_of_one_name_are_positives_of_each_other(monkeypatch):
 @pytest.mark.parametrize('count, expected', [(1, 2), (5, 5), (1000, 640)])
 def test_captions_of_other_names_stand_beside_those_of_the_batch(monkeypatch, count, expected):
     model = build(templates=('{}',), names='MiniWorldDataset', num_captions=count)
-    captions = []
-    tokenizer = model.tokenizer
-    monkeypatch.setattr(
-        model, 'tokenizer', lambda texts: captions.extend(texts) or tokenizer(texts)
-    )
+    tokenizer = Mock(wraps=model.tokenizer)
+    monkeypatch.setattr(model, 'tokenizer', tokenizer)
     model.loss(torch.randn(3, 3, 96, 96), ['plain red ring', 'dotted blue star', 'plain red ring'])
+    captions = sum((list(call.args[0]) for call in tokenizer.call_args_list), [])
     assert len(captions) == len(set(captions)) == expected
     # in an order that does not depend on which process has which picture
     assert captions[:2] == ['dotted blue star', 'plain red ring']
-
-
-def test_one_step_trains_all_of_it():
-    model = build().train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    config = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.05))
-    pictures = list(torch.randint(0, 256, (3, 3, 96, 96), dtype=torch.uint8))
-    data = dict(inputs=pictures, name=['cat', 'dog', 'red car'])
-    losses = model.train_step(data, build_optim_wrapper(model, config))
-    assert set(losses) == {'loss', 'loss_image', 'loss_text', 'match_accuracy'}
-    assert not [name for name, value in model.state_dict().items() if value.equal(before[name])]
 
 
 def test_the_image_tower_alone_runs_in_a_lower_precision(monkeypatch):
@@ -64,17 +51,15 @@ def test_the_image_tower_alone_runs_in_a_lower_precision(monkeypatch):
     with pytest.raises(ValueError, match="not 'predict'"):
         model(torch.randn(1, 3, 96, 96), ['cat'], mode='predict')
     seen = {}
-    for name in ('image', 'text'):
-        encode = getattr(model.clip, f'encode_{name}')
 
-        def spy(inputs, name=name, encode=encode):
-            seen[name] = encode(inputs)
-            return seen[name]
+    def watch(name, encode):
+        return lambda inputs: seen.setdefault(name, encode(inputs))
 
-        monkeypatch.setattr(model.clip, f'encode_{name}', spy)
+    for name in ('encode_image', 'encode_text'):
+        monkeypatch.setattr(model.clip, name, watch(name, getattr(model.clip, name)))
     losses = model.loss(torch.randn(2, 3, 96, 96), ['cat', 'dog'])
-    assert seen['image'].dtype == torch.bfloat16
-    assert seen['text'].dtype == losses['loss_image'].dtype == torch.float32
+    assert seen['encode_image'].dtype == torch.bfloat16
+    assert seen['encode_text'].dtype == losses['loss_image'].dtype == torch.float32
 
 
 def test_two_processes_compare_the_pictures_of_both():
@@ -91,11 +76,11 @@ def test_two_processes_compare_the_pictures_of_both():
         return losses, [p.grad for p in model.parameters()]
 
     expected, gradients = step(slice(None))
+    assert all(gradient.any() for gradient in gradients)  # all of it trains
 
     def check(rank):
         losses, found = step(slice(rank, None, 2))
-        for key, value in losses.items():
-            torch.testing.assert_close(value, expected[key])
+        torch.testing.assert_close(losses, expected)
         for gradient, whole in zip(found, gradients):
             torch.distributed.all_reduce(gradient)
             torch.testing.assert_close(gradient / 2, whole, atol=1e-4, rtol=1e-3)

@@ -14,9 +14,9 @@ from mmovsam.prompts import Prompts
 NEAR = 1e-5
 
 
-def random_(module, seed=0):
+def random_(module):
     """Random values for every parameter: what starts at zero would hide a fault."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     for parameter in module.parameters():
         deviation = 0.5 / max(parameter[0].numel(), 1) ** 0.5 if parameter.dim() > 1 else 0.3
         parameter.data = torch.randn(parameter.shape, generator=generator) * deviation
@@ -35,8 +35,7 @@ def difference(found, wanted):
     assert found.shape == wanted.shape
     if wanted.numel() == 0:
         return 0.0
-    largest = wanted.detach().abs().max().clamp(min=1e-30)
-    return float((found - wanted).detach().abs().max() / largest)
+    return float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30))
 
 
 def gradients(module, inputs, outputs):
@@ -46,21 +45,17 @@ def gradients(module, inputs, outputs):
 
 
 def decode(decoder, num, points, size, dense, several=False):
-    """Masks, label tokens and inputs of a decoder, all random."""
+    """Inputs of a decoder, all random, and its outputs."""
     width = decoder.mask_tokens.embedding_dim
     generator = torch.Generator().manual_seed(num * 100 + points)
-
-    def random(*shape):
-        return torch.randn(shape, generator=generator).requires_grad_()
-
-    image, image_pe = random(1, width, *size), random(1, width, *size)
-    inputs = [image, image_pe, random(num, points, width), random(dense, width, *size)]
-    inputs.append(random(1, width))
-    said = decoder(*inputs)
-    outputs = [said.low_res_logits, said.extra_tokens]
-    return inputs, outputs + ([said.iou_predictions] if several else [])
+    shapes = [(1, width, *size)] * 2 + [(num, points, width), (dense, width, *size), (1, width)]
+    inputs = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    outputs = decoder(*inputs)
+    outputs = [outputs.low_res_logits, outputs.extra_tokens, outputs.iou_predictions]
+    return inputs, outputs if several else outputs[:2]
 
 
+@torch.no_grad()
 @settings(max_examples=25)
 @given(
     num=st.integers(1, 7),
@@ -72,15 +67,10 @@ def decode(decoder, num, points, size, dense, several=False):
 def test_mask_decoder_equals_its_twin_for_any_number_of_prompts_and_points(
     num, points, size, shared, several
 ):
-    decoder = MaskDecoder(16, 4 if several else 1, several, num_heads=4, mlp_channels=32)
-    random_(decoder)
-    twin = plain_twin(decoder)
-    with torch.no_grad():
-        found, wanted = (
-            decode(m, num, points, size, 1 if shared else num, several)[1] for m in (decoder, twin)
-        )
-    for ours, theirs in zip(found, wanted):
-        assert difference(ours, theirs) < NEAR
+    decoder = random_(MaskDecoder(16, 4 if several else 1, several, num_heads=4, mlp_channels=32))
+    dense = 1 if shared else num
+    both = (decode(m, num, points, size, dense, several)[1] for m in (decoder, plain_twin(decoder)))
+    assert all(difference(ours, theirs) < NEAR for ours, theirs in zip(*both))
 
 
 @pytest.mark.parametrize('num, points', [(3, 2), (2, 20)])
@@ -104,11 +94,8 @@ def test_few_prompts_and_positions_at_a_time_give_what_the_twin_gives_at_once(mo
     decoder = random_(MaskDecoder(128, 4, True, num_heads=2, mlp_channels=32))
     monkeypatch.setattr(mask_decoder, 'VALUES_AT_ONCE', 2 * 128 * 30)
     monkeypatch.setattr(mask_decoder, 'POSITIONS_AT_ONCE', 7)
-    found, wanted = (
-        decode(m, 5, 3, (6, 5), shared, True)[1] for m in (decoder, plain_twin(decoder))
-    )
-    for ours, theirs in zip(found, wanted):
-        assert difference(ours, theirs) < NEAR
+    both = (decode(m, 5, 3, (6, 5), shared, True)[1] for m in (decoder, plain_twin(decoder)))
+    assert all(difference(ours, theirs) < NEAR for ours, theirs in zip(*both))
 
 
 @settings(max_examples=25)

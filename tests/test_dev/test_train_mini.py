@@ -23,8 +23,7 @@ def train_mini():
 
 
 def build(name):
-    cfg = Config.fromfile(ROOT / 'configs' / 'mini' / name)
-    return MODELS.build(cfg.model)
+    return MODELS.build(Config.fromfile(ROOT / 'configs' / 'mini' / name).model)
 
 
 def test_a_stage_takes_weights_of_earlier_rounds_only(train_mini):
@@ -38,11 +37,8 @@ def test_a_stage_takes_weights_of_earlier_rounds_only(train_mini):
 
 def test_the_small_sam_is_written_with_the_names_of_sam_files(train_mini):
     written = train_mini.renamed(build('sam_mini.py').state_dict(), 'sam_mini')
-    assert {name.split('.')[0] for name in written} == {
-        'image_encoder',
-        'prompt_encoder',
-        'mask_decoder',
-    }
+    parts = {name.split('.')[0] for name in written}
+    assert parts == {'image_encoder', 'prompt_encoder', 'mask_decoder'}
     teacher = build('sam2clip_mini.py').teacher.state_dict()
     assert {f'image_encoder.{name}' for name in teacher} <= set(written)
 
@@ -65,16 +61,16 @@ def test_a_training_that_ended_is_not_begun_again(train_mini, tmp_path):
 
 
 def test_one_stage_that_fails_lets_the_other_end(train_mini, tmp_path, monkeypatch, capfd):
-    def command(stage, out):
-        failing = 'import sys; print("no data"); sys.exit(3)'
-        return [sys.executable, '-c', failing if stage == 'sam_mini' else 'print("50 of 50")']
-
-    monkeypatch.setattr(train_mini, 'command', command)
-    ended = dict(state_dict={'clip.visual.proj': torch.ones(2)})
-    done = iter([None, ended])
-    monkeypatch.setattr(
-        train_mini, 'last_checkpoint', lambda stage, _: next(done) if stage == 'clip_mini' else None
+    codes = dict(
+        sam_mini='import sys; print("no data"); sys.exit(3)', clip_mini='print("50 of 50")'
     )
+    monkeypatch.setattr(
+        train_mini, 'command', lambda stage, _: [sys.executable, '-c', codes[stage]]
+    )
+    done = dict(
+        sam_mini=[None], clip_mini=[dict(state_dict={'clip.visual.proj': torch.ones(2)}), None]
+    )
+    monkeypatch.setattr(train_mini, 'last_checkpoint', lambda stage, _: done[stage].pop())
     with pytest.raises(RuntimeError, match='sam_mini ended with code 3'):
         train_mini.train_round(['clip_mini', 'sam_mini'], tmp_path, 2)
     said = capfd.readouterr().out

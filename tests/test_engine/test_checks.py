@@ -1,5 +1,6 @@
 """What is checked before a run begins."""
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,33 +27,27 @@ from mmovsam.models.losses import VocabularyLoss
 from mmovsam.vocabulary import TextClassifier
 
 
+@pytest.mark.parametrize('loop', ['training', 'test'])
 @pytest.mark.parametrize(
-    ('state_dict', 'in_training', 'in_test'),
+    ('state_dict', 'message'),
     [
-        (NoisyModel().state_dict(), None, None),
-        ({f'module.{key}': value for key, value in NoisyModel().state_dict().items()}, None, None),
+        (NoisyModel().state_dict(), None),
+        ({f'module.{key}': value for key, value in NoisyModel().state_dict().items()}, None),
         (
             {'linear.weight': torch.ones(1, 4), 'other.weight': torch.ones(3)},
-            None,
             r'5 of the 7 tensors .* \(linear\.bias, norm\.weight',
         ),
-        (
-            NoisyModel(width=7).state_dict(),
-            *[r'linear\.weight: \(1, 7\) in the file, \(1, 4\)'] * 2,
-        ),
-        ({'other.weight': torch.ones(3)}, *[r'Nothing .* other\.weight, .*another config'] * 2),
+        (NoisyModel(width=7).state_dict(), r'linear\.weight: \(1, 7\) in the file, \(1, 4\)'),
+        ({'other.weight': torch.ones(3)}, r'Nothing .* other\.weight, .*another config'),
     ],
     ids=['whole', 'wrapped', 'part', 'other shape', 'other model'],
 )
-def test_checkpoints_fit_the_model_or_are_refused(state_dict, in_training, in_test):
-    for message, loop in ((in_training, object.__new__(EpochBasedTrainLoop)), (in_test, {})):
-        runner = SimpleNamespace(model=NoisyModel(), _train_loop=loop)
-        arguments = runner, dict(state_dict=state_dict)
-        if message is None:
-            CheckpointCheckHook().after_load_checkpoint(*arguments)
-        else:
-            with pytest.raises(ValueError, match=message):
-                CheckpointCheckHook().after_load_checkpoint(*arguments)
+def test_checkpoints_fit_the_model_or_are_refused(state_dict, message, loop):
+    train_loop = object.__new__(EpochBasedTrainLoop) if loop == 'training' else {}
+    runner = SimpleNamespace(model=NoisyModel(), _train_loop=train_loop)
+    refused = message and not (loop == 'training' and 'tensors' in message)  # a start of training
+    with pytest.raises(ValueError, match=message) if refused else contextlib.nullcontext():
+        CheckpointCheckHook().after_load_checkpoint(runner, dict(state_dict=state_dict))
 
 
 def test_model_is_prepared_for_a_test_and_not_for_training():
@@ -88,13 +83,11 @@ class Wrapped(torch.nn.parallel.DistributedDataParallel):
         self.module = module
 
 
-def runner_of(model, train=NAMES, val=NAMES, test=NAMES):
-    loaders = {
-        f'{loop}_dataloader': SimpleNamespace(
-            dataset=SimpleNamespace(metainfo=dict(classes=classes))
-        )
-        for loop, classes in dict(train=train, val=val, test=test).items()
-    }
+def runner_of(model, **classes):
+    loaders = {}
+    for loop in ('train', 'val', 'test'):
+        dataset = SimpleNamespace(metainfo=dict(classes=classes.get(loop, NAMES)))
+        loaders[f'{loop}_dataloader'] = SimpleNamespace(dataset=dataset)
     return SimpleNamespace(model=model, val_loop=object(), **loaders)
 
 

@@ -30,19 +30,13 @@ def test_a_training_that_was_moved_or_copied_goes_on_with_its_own(
 @pytest.mark.parametrize('workers', [0, 2])
 def test_a_loader_without_workers_drops_the_settings_of_workers(tmp_path, monkeypatch, workers):
     monkeypatch.setenv('LOCAL_RANK', '0')
-    loader = dict(
-        batch_size=1,
-        num_workers=2,
-        persistent_workers=True,
-        prefetch_factor=3,
-        timeout=9,
-        multiprocessing_context='fork',
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    )
+    of_workers = dict(persistent_workers=True, prefetch_factor=3, multiprocessing_context='fork')
+    loader = dict(batch_size=1, num_workers=2, timeout=9, **of_workers)
+    loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
     (tmp_path / 'a.py').write_text(f'train_dataloader = {loader}\nval_dataloader = None\n')
     options = {'train_dataloader.num_workers': workers}
-    given = Namespace(config=str(tmp_path / 'a.py'), work_dir='out', cfg_options=options)
-    cfg = load_config(Namespace(**vars(given), launcher='none', local_rank=0))
+    given = dict(config=str(tmp_path / 'a.py'), work_dir='out', cfg_options=options)
+    cfg = load_config(Namespace(**given, launcher='none', local_rank=0))
     built = Runner.build_dataloader(dict(cfg.train_dataloader, dataset=list('ab')), seed=0)
     assert built.num_workers == workers and built.persistent_workers == bool(workers)
     assert workers or len(list(built)) == 2

@@ -26,9 +26,7 @@ class BadModel(NoisyModel):
     def __init__(self, bad=(4,), value=NAN):
         super().__init__()
         self.norm = torch.nn.Identity()
-        self.bad = bad
-        self.value = value
-        self.history = []
+        self.bad, self.value, self.history = bad, value, []
 
     def forward(self, inputs, mode='loss', names=None):
         self.history.append(torch.cat([p.detach().flatten() for p in self.parameters()]))
@@ -56,10 +54,10 @@ def collate(samples):
 
 
 def runner_with(folder, model, action='stop', wrapper=None, **kwargs):
-    hook = dict(type='NonFiniteLossHook', action=action, **kwargs)
+    hooks = [dict(type='NonFiniteLossHook', action=action, **kwargs)]
     loader = dict(collate_fn=collate)
     return make_runner(
-        folder, model=model, custom_hooks=[hook], loader=loader, wrapper=wrapper or {}
+        folder, model=model, custom_hooks=hooks, loader=loader, wrapper=wrapper or {}
     )
 
 

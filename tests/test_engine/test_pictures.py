@@ -31,9 +31,8 @@ def sample_of(folder, number, form):
 
 
 def draw(folder, form):
-    visualizer = DetLocalVisualizer(
-        name=f'val {folder}', vis_backends=[dict(type='LocalVisBackend')], save_dir=str(folder)
-    )
+    backends = [dict(type='LocalVisBackend')]
+    visualizer = DetLocalVisualizer(f'val {folder}', vis_backends=backends, save_dir=str(folder))
     visualizer.dataset_meta = dict(classes=('owl',))
     hook = ValPictureHook()
     for iteration in (10, 20):
@@ -67,14 +66,6 @@ class Images(BaseDataset):
         """Nothing is joined to the paths."""
 
 
-@pytest.fixture
-def hook(tmp_path, monkeypatch):
-    visualizer = DetLocalVisualizer(name=f'test {tmp_path}')
-    visualizer.dataset_meta = dict(classes=('owl',))
-    monkeypatch.setattr(Visualizer, 'get_current_instance', lambda: visualizer)
-    return PictureHook(draw=True, test_out_dir='shown')
-
-
 @pytest.mark.parametrize(
     'folders, expected, form',
     [
@@ -83,14 +74,17 @@ def hook(tmp_path, monkeypatch):
     ],
 )
 def test_pictures_of_images_of_one_name_do_not_replace_each_other(
-    tmp_path, hook, folders, expected, form
+    tmp_path, monkeypatch, folders, expected, form
 ):
+    visualizer = DetLocalVisualizer(name=f'test {tmp_path}')
+    visualizer.dataset_meta = dict(classes=('owl',))
+    monkeypatch.setattr(Visualizer, 'get_current_instance', lambda: visualizer)
+    hook = PictureHook(draw=True, test_out_dir='shown')
     samples = [sample_of(tmp_path / folder, 0, form) for folder in folders]
     dataset = Images(ann_file=[sample.img_path for sample in samples], pipeline=[])
+    loader = SimpleNamespace(dataset=dataset)
     runner = SimpleNamespace(
-        work_dir=str(tmp_path / 'out'),
-        timestamp='now',
-        test_dataloader=SimpleNamespace(dataset=dataset),
+        work_dir=str(tmp_path / 'out'), timestamp='now', test_dataloader=loader
     )
     hook.before_test(runner)
     for sample in samples:  # as of several batches

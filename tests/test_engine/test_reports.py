@@ -44,9 +44,8 @@ def test_only_the_main_process_writes_the_metrics_of_a_test(monkeypatch, rank):
 class Named(NoisyData):
     def __init__(self, source=None, ann_file=None):
         super().__init__()
+        self.ann_file = ann_file
         self.metainfo = dict(source=source) if source else dict(classes=('owl',))
-        if ann_file:
-            self.ann_file = ann_file
 
 
 def test_images_are_counted_for_each_source():

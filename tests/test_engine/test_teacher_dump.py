@@ -31,12 +31,8 @@ class NotedImages(SA1BDataset):
 @pytest.fixture
 def config(tmp_path):
     """`config(count=6)`: of a dump, with notes of the images that it reads."""
-
-    def make_config(count=6, **dataset):
-        noted = dict(type='NotedImages', notes=str(tmp_path / 'notes'), **dataset)
-        return tiny_dump.config(tmp_path, count, **noted)
-
-    return make_config
+    noted = dict(type='NotedImages', notes=str(tmp_path / 'notes'))
+    return lambda count=6: tiny_dump.config(tmp_path, count, **noted)
 
 
 @pytest.fixture
@@ -68,13 +64,10 @@ def dumped(first_dump, config, tmp_path):
     return cfg, tmp_path / 'out'
 
 
-def features(folder, count=6):
-    store = FeatureStore(folder)
-    return [store.read(i).embedding.data for i in range(1, count + 1)]
-
-
-def same_features(one, other, count=6):
-    return all(map(torch.equal, features(one, count), features(other, count)))
+def same_features(one, other):
+    stores = FeatureStore(one), FeatureStore(other)
+    pairs = ([store.read(i).embedding.data for store in stores] for i in range(1, 7))
+    return all(torch.equal(*pair) for pair in pairs)
 
 
 def test_features_are_what_the_teacher_says_of_each_image(first_dump):
@@ -103,9 +96,9 @@ def test_a_second_call_computes_only_what_is_new_and_images_that_are_there_twice
     cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
     assert tiny_dump.dump(cfg, tmp_path / 'out').num_features == 4
     assert sorted(taken()) == [1, 2, 3, 4]
-    assert tiny_dump.dump(config(6), tmp_path / 'out').num_features == 6
+    assert tiny_dump.dump(config(), tmp_path / 'out').num_features == 6
     assert sorted(taken()) == [5, 6]
-    assert tiny_dump.dump(config(6), tmp_path / 'out').rounding is None
+    assert tiny_dump.dump(config(), tmp_path / 'out').rounding is None
     assert taken() == []
 
 

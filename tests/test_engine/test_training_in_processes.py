@@ -9,15 +9,10 @@ OVSAM = tiny.merged(
     tiny.OVSAM,
     dict(classifier=dict(classifier='names.safetensors'), train_cfg=dict(max_instances=4)),
 )
-WRAPPER = dict(
-    auto_wrap_policy=dict(
-        type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy', min_num_params=5000
-    )
-)
-FSDP = dict(
-    runner_type='FlexibleRunner',
-    strategy=dict(type='FullStateFSDPStrategy', model_wrapper=WRAPPER),
-)
+POLICY = 'torch.distributed.fsdp.wrap.size_based_auto_wrap_policy'
+WRAPPER = dict(auto_wrap_policy=dict(type=POLICY, min_num_params=5000))
+STRATEGY = dict(type='FullStateFSDPStrategy', model_wrapper=WRAPPER)
+FSDP = dict(runner_type='FlexibleRunner', strategy=STRATEGY)
 
 
 @pytest.fixture

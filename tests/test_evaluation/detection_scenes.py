@@ -30,22 +30,13 @@ def to_rle(mask, text=True):
 
 def annotation_file(images, categories, objects):
     """The content of a file in COCO's layout; its ids begin with 0."""
-    return dict(
-        images=[dict(image, height=SIDE, width=SIDE) for image in images],
-        categories=categories,
-        annotations=[
-            dict(
-                id=i,
-                image_id=o['image'],
-                category_id=o['category'],
-                bbox=o['bbox'],
-                area=o['area'],
-                iscrowd=int(o['crowd']),
-                segmentation=to_rle(o['mask']),
-            )
-            for i, o in enumerate(objects)
-        ],
-    )
+    annotations = [
+        dict(id=i, image_id=o['image'], category_id=o['category'], bbox=o['bbox'], area=o['area'],
+             iscrowd=int(o['crowd']), segmentation=to_rle(o['mask']))
+        for i, o in enumerate(objects)
+    ]  # fmt: skip
+    images = [dict(image, height=SIDE, width=SIDE) for image in images]
+    return dict(images=images, categories=categories, annotations=annotations)
 
 
 def data_sample(image, predictions, labels):

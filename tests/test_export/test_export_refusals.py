@@ -15,23 +15,15 @@ from mmovsam.export.onnx_files import check_exportable
 
 def with_extractor(kind, **layer):
     """Changes of a model's config."""
-    return dict(
-        head=dict(
-            roi_extractor=dict(
-                type=kind,
-                roi_layer=dict(type='RoIAlign', output_size=7, **layer),
-                out_channels=tiny.WIDTH,
-                featmap_strides=[4, 8, 16, 32],
-            )
-        )
-    )
+    layer = dict(type='RoIAlign', output_size=7, **layer)
+    settings = dict(out_channels=tiny.WIDTH, featmap_strides=[4, 8, 16, 32])
+    return dict(head=dict(roi_extractor=dict(type=kind, roi_layer=layer, **settings)))
 
 
 @pytest.mark.parametrize(
     'changes, message',
     [
         (dict(test_cfg=dict(clip_region='annotated')), "test_cfg.clip_region is 'annotated'"),
-        (dict(test_cfg=dict(head_region='annotated')), "test_cfg.head_region is 'annotated'"),
         (dict(data_preprocessor=dict(bgr_to_rgb=False)), 'does not turn BGR to RGB'),
         (dict(data_preprocessor=dict(mean=None, std=None)), 'normalize'),
         (with_extractor('SingleRoIExtractor', aligned=False), 'averaging and aligned'),

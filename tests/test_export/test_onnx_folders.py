@@ -27,7 +27,6 @@ SETTINGS = dict(
         *(
             ({**SETTINGS, **change}, ValueError, 'model.json lacks settings or has wrong ones')
             for change in (
-                dict(files=None),
                 dict(files=dict(float32='encoder.onnx')),
                 dict(files=dict(float32=dict(encoder='x' * 256, decoder='decoder.onnx'))),
                 dict(files=dict(float32=dict(encoder='encoder.onnx'))),
@@ -61,8 +60,7 @@ def test_what_onnxruntime_cannot_compute_with_is_refused(exported, tmp_path):
 @pytest.mark.parametrize(
     'change',
     [
-        dict(name_index=np.array([[7]] * len(tiny.NAMES))),
-        dict(name_index=np.array([[-1]] * len(tiny.NAMES))),
+        *(dict(name_index=np.array([[i]] * len(tiny.NAMES))) for i in (99, -1)),
         dict(novel=np.zeros(1, np.int64)),
         dict(names=np.arange(len(tiny.NAMES))),
         dict(text_embeddings=np.zeros((0, 4), np.float32)),
@@ -71,25 +69,6 @@ def test_what_onnxruntime_cannot_compute_with_is_refused(exported, tmp_path):
 )
 def test_vocabulary_whose_arrays_do_not_belong_together_is_refused(tmp_path, change):
     arrays = vars(VocabularyArrays.from_classifier(tiny.vocabulary()))
-    if 'name_index' in change:
-        arrays = dict(arrays, text_embeddings=np.ones((2, 4), np.float32))
     np.savez(tmp_path / 'a.npz', **{**arrays, **change})
     with pytest.raises(ValueError, match='a.npz is no vocabulary of an export'):
         VocabularyArrays.load(tmp_path / 'a.npz')
-
-
-@pytest.mark.parametrize('position', [0, 30, 70, -60, -10])
-def test_vocabulary_that_is_damaged_anywhere_is_refused_or_the_same(tmp_path, position):
-    arrays = VocabularyArrays.from_classifier(tiny.vocabulary())
-    path = tmp_path / 'a.npz'
-    arrays.save(path)
-    for value in range(0, 256, 25):
-        content = bytearray(path.read_bytes())
-        content[position] = value
-        (tmp_path / 'b.npz').write_bytes(content)
-        try:
-            found = VocabularyArrays.load(tmp_path / 'b.npz')
-        except ValueError as error:
-            assert 'b.npz is no vocabulary' in str(error)
-        else:
-            assert all(np.array_equal(vars(found)[key], vars(arrays)[key]) for key in vars(found))

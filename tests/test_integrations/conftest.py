@@ -2,22 +2,16 @@
 
 import importlib
 import sys
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
-import numpy as np
 import pytest
-from mini_world import CATEGORIES, draw_scene
-
-SEED = 11
+import small_world
 
 
 @pytest.fixture(scope='session')
 def scene():
     """A scene of the small world with the names of its objects."""
-    print(f'seed {SEED}')
-    drawn = draw_scene(np.random.default_rng([SEED, 0]), 'test')
-    names = [CATEGORIES[category - 1].name for category in drawn.category_ids]
-    return SimpleNamespace(image=drawn.image, masks=drawn.masks.astype(bool), names=names)
+    return small_world.scene(11)
 
 
 @pytest.fixture

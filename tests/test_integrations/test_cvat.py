@@ -17,6 +17,10 @@ def kept(type):
     return lambda *given, **more: SimpleNamespace(type=type, given=given, **more)
 
 
+def named(**given):
+    return SimpleNamespace(**given)
+
+
 @pytest.fixture
 def cvat(module, fresh):
     module('cvat_sdk')
@@ -25,20 +29,18 @@ def cvat(module, fresh):
         label_spec=lambda name, id, type: SimpleNamespace(name=name, id=id, type=type),
         mask=kept('mask'),
         polygon=kept('polygon'),
-        **{
-            name: lambda **given: SimpleNamespace(**given)
-            for name in ('DetectionFunctionSpec', 'InteractionFunctionSpec')
-        },
-        InteractionResultShape=lambda **given: SimpleNamespace(**given),
+        DetectionFunctionSpec=named,
+        InteractionFunctionSpec=named,
+        InteractionResultShape=named,
         InteractionResultAttributes=SimpleNamespace(CONFIDENCE=0),
     )
     module('cvat_sdk.masks', encode_mask=lambda mask: mask)
-    module('cvat_sdk.models', AttributeValRequest=lambda **given: SimpleNamespace(**given))
+    module('cvat_sdk.models', AttributeValRequest=named)
     return fresh('cvat')
 
 
 def frame(conf_threshold=None, conv_mask_to_poly=False):
-    return SimpleNamespace(
+    return named(
         frame_name='1.png', conf_threshold=conf_threshold, conv_mask_to_poly=conv_mask_to_poly
     )
 
@@ -100,7 +102,7 @@ def test_points_and_a_rectangle_give_a_mask(cvat, scene):
     predictor = OVSAMPredictor.from_config(OPTIONS['model'])
     predictor.set_image(scene.image)
     rows, columns = np.nonzero(scene.masks[0])
-    x1, y1, x2, y2 = map(float, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+    x1, y1, x2, y2 = map(float, scene.boxes[0])
     point, far = (float(columns[len(rows) // 2]), float(rows[len(rows) // 2])), (1.0, 1.0)
     box = ((x1, y1), (x2, y2))
     for pos, neg, corners in (([point], [], None), ([], [far], box), ([point], [far], box)):

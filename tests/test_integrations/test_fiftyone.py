@@ -10,10 +10,7 @@ from pycocotools import mask as coco_mask
 
 @pytest.fixture
 def fiftyone(module, fresh):
-    def labels(**given):
-        return SimpleNamespace(**given)
-
-    module('fiftyone', Model=object, Detection=labels, Detections=labels)
+    module('fiftyone', Model=object, Detection=SimpleNamespace, Detections=SimpleNamespace)
     return fresh('fiftyone')
 
 

@@ -1,8 +1,6 @@
 """Objects of one image after another."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from mmovsam.apis import OVSAMPredictor
 from mmovsam.integrations.finder import ObjectFinder
@@ -11,22 +9,18 @@ MODEL = 'mini/ovsam_mini_boxes.py'
 
 
 def test_finder_finds_what_the_predictor_finds(scene):
-    finder = ObjectFinder(MODEL, names=scene.names, candidates=dict(points_per_side=8))
+    candidates = dict(points_per_side=8)
+    finder = ObjectFinder(MODEL, names=scene.names, candidates=candidates)
     predictor = OVSAMPredictor.from_config(MODEL)
     classifier = finder.predictor.classifier
     names = classifier.subset(range(classifier.num_classes), finder.names)
     for score_thr in (None, 0.1, 0.9):
-        expected = predictor.find(
-            names,
-            scene.image,
-            score_thr=0.5 if score_thr is None else score_thr,
-            candidates=dict(points_per_side=8),
-        )
+        options = dict(score_thr=0.5 if score_thr is None else score_thr, candidates=candidates)
+        expected = predictor.find(names, scene.image, **options)
         found = finder(scene.image, score_thr)
         assert [thing.segmentation for thing in found] == [t['segmentation'] for t in expected]
         assert [thing.names[0] for thing in found] == [thing['name'] for thing in expected]
-    middle = finder(scene.image, 0)[2].score
-    finder.score_thr = middle
+    finder.score_thr = finder(scene.image, 0)[2].score
     assert len(finder(scene.image)) == 3 < len(finder(scene.image, 0))
 
 
@@ -46,22 +40,9 @@ def test_names_come_as_a_list_as_text_or_from_a_file(tmp_path):
     assert ObjectFinder(MODEL, names=str(tmp_path / 'names.txt')).names == names
     assert ObjectFinder(MODEL, names='plum').names == ('plum',)
     assert len(ObjectFinder(MODEL, names='coco').names) == 80
-    own = OVSAMPredictor.from_config(MODEL).vocabulary
-    assert ObjectFinder(MODEL).names == own
-
-
-def test_a_missing_file_of_names_is_no_name():
+    assert ObjectFinder(MODEL).names == OVSAMPredictor.from_config(MODEL).vocabulary
     with pytest.raises(FileNotFoundError, match=r'none\.txt'):
         ObjectFinder(MODEL, names='none.txt')
-
-
-def test_gray_and_deep_images_are_looked_at_as_the_predictor_does(scene):
-    finder = ObjectFinder(MODEL, prompter='everything', points_per_side=4)
-    gray = scene.image[..., 0]
-    expected = finder(gray[..., None].repeat(3, axis=2))
-    deep = gray.astype(np.uint16) * 257
-    for image in (gray, deep, Image.fromarray(gray), Image.fromarray(deep)):
-        assert finder(image) == expected and expected
 
 
 @pytest.mark.parametrize(

@@ -34,29 +34,28 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append((self.path, self.headers.get('Authorization')))
-        status, content, headers = self.server.pages.get(self.path, (404, b'', {}))
-        if self.server.token and self.headers.get('Authorization') != self.server.token:
-            status, content, headers = 401, b'', {}
+    def answer(self, status, content, headers=()):
         self.send_response(status)
-        for name, value in {'Content-Length': str(len(content)), **headers}.items():
+        for name, value in {'Content-Length': str(len(content)), **dict(headers)}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
+    def do_GET(self):
+        key = self.headers.get('Authorization')
+        self.server.requests.append((self.path, key))
+        if self.server.token not in (None, key):
+            return self.answer(401, b'')
+        self.answer(*self.server.pages.get(self.path, (404, b'')))
+
     def do_POST(self):
         """Exchanges the refresh token `a.b.c` for what is then the only valid access token."""
         body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-        known = self.path == '/api/token/refresh/' and body == {'refresh': 'a.b.c'}
-        content = b'{}'
-        if known:
-            self.server.token = f'Bearer access{len(self.server.requests)}'
-            content = json.dumps({'access': self.server.token.split()[1]}).encode()
-        self.send_response(200 if known else 401)
-        self.send_header('Content-Length', str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        if self.path != '/api/token/refresh/' or body != {'refresh': 'a.b.c'}:
+            return self.answer(401, b'{}')
+        access = f'access{len(self.server.requests)}'
+        self.server.token = f'Bearer {access}'
+        self.answer(200, json.dumps(dict(access=access)).encode())
 
     def log_message(self, *args):
         pass

@@ -20,58 +20,36 @@ def label_config(labels=LABELS, image='image', brush='label'):
     </View>"""
 
 
+def region(name, kind, value, width, height, changes):
+    """A region that was drawn on an image of that size."""
+    size = dict(original_width=width, original_height=height, image_rotation=0)
+    about = dict(id='LT927Lkkfh', from_name=name, to_name='image', type=kind, origin='manual')
+    return {**about, **size, 'value': value, **changes}
+
+
 def point(x, y, width, height, positive=True, **changes):
     """A smart point at a pixel of an image of that size."""
-    value = dict(
-        x=100 * x / width,
-        y=100 * y / height,
-        width=0.26,
-        labels=['Object'],
-        keypointlabels=['Object'],
-    )
-    region = _region('LT927Lkkfh', 'point', 'keypointlabels', value, width, height)
-    return {**region, 'is_positive': positive, **changes}
+    value = dict(x=100 * x / width, y=100 * y / height, width=0.26)
+    value.update(labels=['Object'], keypointlabels=['Object'])
+    changes = dict(is_positive=positive) | changes
+    return region('point', 'keypointlabels', value, width, height, changes)
 
 
 def rectangle(box, width, height, rotation=0, **changes):
     """A smart rectangle around `(x1, y1, x2, y2)` in pixels of an image of that size."""
     x1, y1, x2, y2 = map(float, box)
-    value = dict(
-        x=100 * x1 / width,
-        y=100 * y1 / height,
-        width=100 * (x2 - x1) / width,
-        height=100 * (y2 - y1) / height,
-        rotation=rotation,
-        rectanglelabels=['Object in a box'],
-    )
-    region = _region('Qw3kJ9aPzs', 'box', 'rectanglelabels', value, width, height)
-    return {**region, **changes}
-
-
-def _region(region_id, name, kind, value, width, height):
-    return dict(
-        id=region_id,
-        from_name=name,
-        to_name='image',
-        type=kind,
-        origin='manual',
-        original_width=width,
-        original_height=height,
-        image_rotation=0,
-        value=value,
-    )
+    value = dict(x=100 * x1 / width, y=100 * y1 / height, rotation=rotation)
+    value.update(width=100 * (x2 - x1) / width, height=100 * (y2 - y1) / height)
+    value['rectanglelabels'] = ['Object in a box']
+    return region('box', 'rectanglelabels', value, width, height, changes)
 
 
 def prediction_request(regions, address, config, **changes):
     """The body of a POST to `/predict` when somebody has drawn `regions`."""
     context = None if regions is None else dict(result=regions)
     task = dict(id=3, data=dict(picture=address), annotations=[], predictions=[], drafts=[])
-    request = dict(
-        tasks=[task],
-        project='3.1795381618',
-        label_config=config,
-        params=dict(login=None, password=None, context=context),
-    )
+    params = dict(login=None, password=None, context=context)
+    request = dict(tasks=[task], project='3.1795381618', label_config=config, params=params)
     return {**request, **changes}
 
 

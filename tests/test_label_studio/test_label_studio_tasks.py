@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from label_studio_requests import decode_brush, label_config
 from pycocotools import mask as coco_mask
+from small_world import rle
 
 from mmovsam.apis.auto_labeling.formats import object_record, write_labels
 from mmovsam.apis.auto_labeling.label_config import KINDS, Label
@@ -79,13 +80,9 @@ def test_mask_becomes_regions_of_the_type_of_its_label(kind, number):
     assert [region['item_index'] for region in regions_of(mask, kind, page=3)] == [3] * number
 
 
-# Tasks
-
-
 @pytest.fixture
 def records():
-    rle = coco_mask.encode(np.asfortranarray(square_and_ring(), np.uint8))
-    segmentation = dict(rle, counts=rle['counts'].decode())
+    segmentation = rle(square_and_ring())
     objects = [object_record(name, 0.8, segmentation, [name, 'plum'], [0.8, 0.1]) for name in NAMES]
     size = dict(width=WIDTH, height=HEIGHT)
     return [
@@ -121,28 +118,19 @@ def test_label_studios_own_package_accepts_the_tasks(tmp_path, records, polygons
 
 def test_images_are_local_files_in_their_folder(tmp_path, records):
     tasks = written(tmp_path, records, label_config_of(NAMES))
-    first, second = tasks
-    assert unquote(first['data']['image']) == '/data/local-files/?d=photos/a/1 ü.jpg'
-    assert first['data']['image'].isascii()
-    assert second['data']['image'] == '/data/local-files/?d=photos/2.jpg'
+    images = [task['data']['image'] for task in tasks]
+    assert images[0].isascii() and images[1] == '/data/local-files/?d=photos/2.jpg'
+    assert unquote(images[0]) == '/data/local-files/?d=photos/a/1 ü.jpg'
     assert tasks == written(tmp_path, records, label_config_of(NAMES))
-
-
-def test_names_of_another_encoding_are_written_as_their_bytes(tmp_path, records):
     records[0]['file_name'] = 'lat\udce9.jpg'  # as Python has a byte that is no UTF-8
     first, _ = written(tmp_path, records, label_config_of(NAMES))
     assert first['data']['image'] == '/data/local-files/?d=photos/lat%E9.jpg'
 
 
 def test_label_config_of_a_project_says_what_labels_are(tmp_path, records):
-    names = [
-        f'<Label value="{name}"/>'
-        for name in ('plum', 'Eule: grün', '&quot;&lt;b&gt;&quot; &amp; co')
-    ]
-    config = label_config([*names[:2], names[2].replace('/>', ' alias="B"/>')])
-    config = config.replace('BrushLabels', 'RectangleLabels').replace(
-        'value="$picture"', 'valueList="$pages"'
-    )
+    special = '<Label value="&quot;&lt;b&gt;&quot; &amp; co" alias="B"/>'
+    config = label_config([*NAMES[:2], special]).replace('BrushLabels', 'RectangleLabels')
+    config = config.replace('value="$picture"', 'valueList="$pages"')
     (tmp_path / 'config.xml').write_text(config, encoding='utf-8')
     read, labels = read_label_config(tmp_path / 'config.xml')
     assert read == config and labels.vocabulary().names == NAMES
@@ -168,9 +156,6 @@ def test_label_config_that_does_not_fit_is_refused(tmp_path):
         label_config_of(NAMES, 'nowhere.xml')
 
 
-# Run lengths of the brush, decoded bit by bit and by Label Studio's own package
-
-
 def masks():
     """Discs and diagonal stripes, whose runs have all lengths, and runs that have to be split."""
     for shape in ((1, 1), (1, 9), (7, 1), (90, 170)):
@@ -193,9 +178,7 @@ def test_masks_with_runs_of_all_lengths_survive():
 
 
 def test_label_studios_own_decoder_reads_it():
-    brush = pytest.importorskip(
-        'label_studio_sdk.converter.brush', reason='pip install label-studio-sdk, for its decoder'
-    )
+    brush = pytest.importorskip('label_studio_sdk.converter.brush')
     for mask in masks():
         pixels = brush.decode_rle(encode_brush(mask)).reshape(*mask.shape, 4)
         assert np.array_equal(pixels[..., 3] > 0, mask)

@@ -17,41 +17,37 @@ class Sized:
     nbytes = 0
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
+def sessions_of(max_bytes, **settings):
+    """Sessions, and a list whose only number is the time."""
+    now = [0.0]
+    return Sessions(Sized, max_bytes, clock=lambda: now[0], **settings), now
 
 
-def test_the_least_recently_used_sessions_make_room(clock):
-    sessions = Sessions(Sized, max_bytes=100, clock=clock)
+def test_the_least_recently_used_sessions_make_room():
+    sessions, _ = sessions_of(100)
     first, second, empty, third = (sessions.open() for _ in range(4))
-    for token in (first, second):
-        sessions.get(token).nbytes = 40
+
+    def fill(token, nbytes):
+        sessions.get(token).nbytes = nbytes
         sessions.measure(token)
+
+    fill(first, 40)
+    fill(second, 40)
     sessions.get(first)
-    sessions.get(third).nbytes = 40
-    sessions.measure(third)
+    fill(third, 40)
     assert sessions.get(second) is None and len(sessions) == 3
     assert sessions.get(first).nbytes == 40 and sessions.get(empty).nbytes == 0
-    sessions.get(third).nbytes = 1000  # more than there is: it stays, alone with the empty one
-    sessions.measure(third)
+    fill(third, 1000)  # more than there is: it stays, alone with the empty one
     assert sessions.get(first) is None and sessions.get(third) and sessions.get(empty)
 
 
-def test_sessions_end_after_a_time_by_number_and_when_closed(clock):
-    sessions = Sessions(Sized, 100, max_sessions=2, forget_after=10, clock=clock)
+def test_sessions_end_after_a_time_by_number_and_when_closed():
+    sessions, now = sessions_of(100, max_sessions=2, forget_after=10)
     tokens = [sessions.open() for _ in range(3)]
     assert [sessions.get(token) is None for token in tokens] == [True, False, False]
-    clock.now = 8
+    now[0] = 8
     sessions.get(tokens[1])
-    clock.now = 15
+    now[0] = 15
     assert sessions.get(tokens[2]) is None and sessions.get(tokens[1])
     sessions.close(tokens[1])
     assert sessions.get(tokens[1]) is None and len(sessions) == 0

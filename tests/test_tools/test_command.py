@@ -44,9 +44,8 @@ def test_help_of_a_command_names_it_as_it_was_called(command, capsys):
     argv = list(sys.argv)
     with pytest.raises(SystemExit) as stop:
         mmovsam_command.main([command, '--help'])
-    assert stop.value.code == 0
+    assert stop.value.code == 0 and sys.argv == argv
     assert capsys.readouterr().out.startswith(f'usage: mmovsam {command} ')
-    assert sys.argv == argv
 
 
 @pytest.mark.parametrize(

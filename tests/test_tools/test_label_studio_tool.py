@@ -65,7 +65,6 @@ def test_flags_and_environment_arrive(run, monkeypatch, tmp_path):
     [
         ('--label-studio localhost:8080', True, '', 'no address of Label Studio'),
         ('--prompter-options points=3', True, '', 'has no points; it has score_thr'),
-        ('--data-root nowhere', True, '', 'nowhere does not exist'),
         ('--config no_such.py', True, '', 'There is no config no_such.py'),
         ('', False, '', "pip install 'mmovsam[label-studio]'"),
         ('', True, 'ada', 'both of BASIC_AUTH_USER'),

@@ -21,6 +21,7 @@ NUM_PROPOSALS = (0, 70, 1, 3, 0)
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Five images with unlike numbers of proposals, a small OVSAM and the config of its test."""
+    monkeypatch.chdir(tmp_path)
     annotations = [annotation(i, [4 + i, 6, 22, 19], i % 5 + 1) for i in range(10)]
     write_data(tmp_path, [(40, 60), (60, 40), (50, 50), (33, 47), (20, 64)], annotations)
     proposals = [
@@ -28,35 +29,26 @@ def folder(tmp_path, monkeypatch):
         for image, count in enumerate(NUM_PROPOSALS, 1)
         for i in range(count)
     ]
-    (tmp_path / 'proposals.json').write_text(json.dumps(proposals))
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(tiny.OVSAM).state_dict()), tmp_path / 'model.pth')
-    save_classifier(
-        tmp_path / 'names.safetensors',
-        TextClassifier(torch.randn(2, 1, tiny.WIDTH), ('plum', 'owl'), (False, True)),
-    )
-    changes = dict(
+    Path('proposals.json').write_text(json.dumps(proposals))
+    torch.save(dict(state_dict=MODELS.build(tiny.OVSAM).state_dict()), 'model.pth')
+    names = TextClassifier(torch.randn(2, 1, tiny.WIDTH), ('plum', 'owl'), (False, True))
+    save_classifier('names.safetensors', names)
+    model = dict(
         classifier=dict(classifier='names.safetensors'),
         prompter=dict(type='FilePrompter', file='proposals.json'),
     )
+    loader = dict(batch_size=1, num_workers=0, dataset=dataset_config(tmp_path, test_mode=True))
     config = dict(
         _base_=str(ROOT / 'configs' / '_base_' / 'default_runtime.py'),
-        model=tiny.merged(tiny.OVSAM, changes),
-        test_dataloader=dict(
-            batch_size=1,
-            num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=dataset_config(tmp_path, test_mode=True),
-        ),
+        model=tiny.merged(tiny.OVSAM, model),
+        test_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=False)),
         test_evaluator=[
             dict(type='OpenVocabMetric', match='iou'),
             dict(type='CocoMetric', ann_file='lvis.json', metric=['bbox', 'segm']),
         ],
         test_cfg=dict(),
     )
-    lines = [f'{key} = {value!r}' for key, value in config.items()]
-    (tmp_path / 'tiny.py').write_text('\n'.join(lines))
-    monkeypatch.chdir(tmp_path)
+    Path('tiny.py').write_text(''.join(f'{key} = {value!r}\n' for key, value in config.items()))
     return tmp_path
 
 

@@ -41,17 +41,16 @@ def world(tmp_path_factory):
     write_split(folder / 'scenes', 'test', 1, 20261122)
     torch.manual_seed(0)
     model = MODELS.build(Config.fromfile(CONFIGS / 'sam_clip_mini_image.py').model)
-    sam, parts = {}, dict(backbone='image_encoder', prompt_encoder='prompt_encoder')
+    sam, released = {}, dict(backbone='image_encoder.', prompt_encoder='prompt_encoder.', head='')
     for name, value in model.sam.state_dict().items():
         part, rest = name.split('.', 1)
-        sam[f'{parts[part]}.{rest}' if part in parts else rest] = value.half()
+        sam[released[part] + rest] = value.half()
     save_safetensors(sam, folder / 'sam.safetensors')
     clip = {f'backbone.{name}': value.half() for name, value in model.clip.state_dict().items()}
     save_safetensors(clip, folder / 'clip.safetensors')
-    names = tuple(category.name for category in CATEGORIES)
-    novel = tuple(category.novel for category in CATEGORIES)
-    embeddings = torch.randn(len(names), 1, model.clip.embed_dim)
-    save_classifier(folder / 'names.safetensors', TextClassifier(embeddings, names, novel))
+    names, novel = zip(*((category.name, category.novel) for category in CATEGORIES))
+    classifier = TextClassifier(torch.randn(len(names), 1, model.clip.embed_dim), names, novel)
+    save_classifier(folder / 'names.safetensors', classifier)
     return folder
 
 
@@ -82,17 +81,14 @@ def test_small_baseline_is_tested_with_the_weights_of_its_parts(call):
 @pytest.mark.parametrize(
     'option, messages',
     [
+        ('sam.backbone.init_cfg.checkpoint=sam_vit_h_4b8939.pth', ['4b8939.pth', 'segment-anyth']),
         (
-            'model.sam.backbone.init_cfg.checkpoint=sam_vit_h_4b8939.pth',
-            ['sam_vit_h_4b8939.pth', 'segment-anything'],
+            'sam.backbone.init_cfg.prefix=prompt_encoder',
+            ['in none of the files', 'backbone.pos_embed'],
         ),
-        (
-            'model.sam.backbone.init_cfg.prefix=prompt_encoder',
-            ['are in none of the files', 'sam.backbone.pos_embed'],
-        ),
-        ('model.clip.init_cfg=None', ['names no weights (load_from): give a checkpoint file']),
+        ('clip.init_cfg=None', ['names no weights (load_from): give a checkpoint file']),
     ],
 )
 def test_files_that_do_not_make_the_parts_are_named_with_their_remedy(call, option, messages):
-    status, output = call('sam_clip_mini_image', option)
+    status, output = call('sam_clip_mini_image', f'model.{option}')
     assert status == 2 and all(message in output for message in messages)

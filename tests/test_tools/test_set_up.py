@@ -95,28 +95,25 @@ def test_steps_have_pins_and_the_wheel_folder_and_index_of_the_user(monkeypatch,
     monkeypatch.setenv('WHEELS', str(tmp_path))
     monkeypatch.setenv('TORCH_INDEX', 'https://example.org/cpu')
     steps = {step.name: step for step in set_up.steps(Path('.venv'), (3, 11))}
-    for name in ('PyTorch', 'mmcv', 'mmovsam'):
-        assert str(tmp_path) in steps[name].command
+    assert all(str(tmp_path) in steps[name].command for name in ('PyTorch', 'mmcv', 'mmovsam'))
     assert 'https://example.org/cpu' in steps['PyTorch'].command
     files = {path for step in steps.values() for path in step.inputs if isinstance(path, Path)}
     assert all(path.is_file() for path in files)
-    for path in files:
-        if path.suffix == '.txt':
-            lines = [x for x in path.read_text().splitlines() if x and x[0] != '#']
-            assert lines and all('==' in line for line in lines)
+    for path in (path for path in files if path.suffix == '.txt'):
+        lines = [line for line in path.read_text().splitlines() if line and line[0] != '#']
+        assert lines and all('==' in line for line in lines)
 
 
 def test_environment_is_kept_unless_its_python_is_gone_or_another_is_asked_for(venv, monkeypatch):
     (venv / 'pyvenv.cfg').write_text('home = /nowhere\nversion = 3.12.1\n')
     (venv / 'bin').mkdir()
-    (venv / 'bin' / 'python').write_text('')
+    (venv / 'bin' / 'python').touch()
     made = []
-    monkeypatch.setattr(set_up, 'run_steps', lambda todo, folder: made.append(todo))
+    monkeypatch.setattr(set_up, 'run_steps', lambda todo, folder: made.append(todo[0].inputs))
     monkeypatch.setattr(set_up.sys, 'version_info', (3, 11, 0))
-    set_up.set_up(venv, follow_python=False)
-    assert venv.exists() and made[0][0].inputs == ['3.12']
-    set_up.set_up(venv, follow_python=True)
-    assert not venv.exists() and made[1][0].inputs == ['3.11']
+    for follow_python, version in ((False, '3.12'), (True, '3.11')):
+        set_up.set_up(venv, follow_python=follow_python)
+        assert venv.exists() != follow_python and made.pop() == [version]
     venv.mkdir()
     (venv / 'pyvenv.cfg').write_text('version = 3.11.1\n')
     set_up.set_up(venv)  # it has no Python

@@ -137,7 +137,6 @@ def test_training_that_is_stopped_says_how_to_go_on_and_goes_on(call):
         ('tiny.py --cfg-options model.type=NoSuchModel', 'NoSuchModel is not in the'),
         ('tiny.py --cfg-options load_from=none.pth', r'1 file or folder is missing'),
         ('tiny.py --cfg-options key', 'expects key=value'),
-        ('tiny.py --cfg-options =3', 'expects key=value'),
         ('tiny.py --auto-scale-lr', 'base_batch_size'),
         ('tiny.py --launcher slurm', 'use --launcher pytorch'),
         ('tiny.py --launcher pytorch', 'torch.distributed.run'),
@@ -158,8 +157,8 @@ def test_missing_data_and_weights_are_named_in_one_message(call):
     config = TOOLS.parent / 'configs' / 'ovsam_lvis.py'
     status, output = call(f'train.py {config} --cfg-options {options}')
     assert status == 2 and output.count('error: ') == 1
-    for name in ('lvis_v1_train.json', 'lvis_v1_val.json', 'neck.pth', 'n.safetensors'):
-        assert name in output
+    missing = ('lvis_v1_train.json', 'lvis_v1_val.json', 'neck.pth', 'n.safetensors')
+    assert all(name in output for name in missing)
 
 
 def test_mistakes_of_a_test_command_end_in_one_line(call, monkeypatch):

@@ -11,11 +11,12 @@ pytestmark = pytest.mark.slow
 def test_masks_and_proposals_are_trained_from_the_shipped_weights_and_measured(run_tool, tmp_path):
     for name in ('train', 'val'):
         tiny_photo.write_set(tmp_path / 'photos', name)
-    line = ['--data', tmp_path / 'photos', '--sets', 'train', '--val', 'val']
-    line += ['--stages', 'windows', 'crops', 'proposals', '--complete-sets', 'train']
-    line += ['--views', '1', '--steps', '2', '--batch-size', '2']
-    line += ['--save-every', '1', '--device', 'cpu', '--out', tmp_path / 'out']
-    line += ['--init', 'mmovsam://photo_ovsam.safetensors']
+    data = ['--data', tmp_path / 'photos', '--val', 'val']
+    line = (
+        f'--sets train --complete-sets train --stages windows crops proposals --out {tmp_path}/out'
+    )
+    line += ' --views 1 --steps 2 --batch-size 2 --save-every 1 --device cpu'
+    line = [*data, *line.split(), '--init', 'mmovsam://photo_ovsam.safetensors']
     status, out, err = run_tool('train_photo.py', *line)
     assert status == 0, err
     assert 'cpu' in out.splitlines()[0]
@@ -26,9 +27,8 @@ def test_masks_and_proposals_are_trained_from_the_shipped_weights_and_measured(r
     assert status == 0 and 'proposals: done before' in out, err
 
     weights, table = tmp_path / 'out' / 'proposals.safetensors', tmp_path / 'table.json'
-    line = ['--data', tmp_path / 'photos', '--val', 'val', '--out', table]
-    line += ['--parts', 'masks', 'everything']
-    status, out, err = run_tool('test_photo.py', *line, '--checkpoint', weights)
+    line = [*data, '--out', table, '--parts', 'masks', 'everything', '--checkpoint', weights]
+    status, out, err = run_tool('test_photo.py', *line)
     assert status == 0, err
     found = json.loads(table.read_text())
     assert 0 <= found['everything/recall'] <= 1

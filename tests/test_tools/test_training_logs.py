@@ -18,14 +18,12 @@ ANALYZE = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'analysis_tools' / 'a
 @pytest.fixture
 def losses_in_tensorboard(monkeypatch):
     """`(name, value, step)` of all that is written; its own package need not be installed."""
-    seen = []
-    writer = SimpleNamespace(
+    seen, package = [], ModuleType('torch.utils.tensorboard')
+    package.SummaryWriter = lambda folder: SimpleNamespace(
         add_scalar=lambda name, value, step: seen.append((name, float(value), step)),
         add_text=lambda *_: None,
         close=lambda: None,
     )
-    package = ModuleType('torch.utils.tensorboard')
-    package.SummaryWriter = lambda folder: writer
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', package)
     return seen
 
@@ -35,16 +33,13 @@ def test_analyze_logs_and_other_back_ends_get_losses_and_rates(
     tmp_path, losses_in_tensorboard, monkeypatch, capsys, by_epoch
 ):
     runtime = Config.fromfile(ROOT / 'configs' / '_base_' / 'default_runtime.py')
-    hooks = dict(
-        runtime.default_hooks,
-        logger=dict(runtime.default_hooks.logger, interval=2),
-        checkpoint=dict(runtime.default_hooks.checkpoint, by_epoch=by_epoch),
-    )
+    runtime.default_hooks.logger.interval = 2
+    runtime.default_hooks.checkpoint.by_epoch = by_epoch
     backends = [*runtime.vis_backends, dict(type='TensorboardVisBackend')]
     runner = make_runner(
         tmp_path,
         by_epoch,
-        default_hooks=hooks,
+        default_hooks=runtime.default_hooks,
         log_processor=dict(runtime.log_processor, by_epoch=by_epoch),
         default_scope='mmdet',
         visualizer=dict(type='mmengine.Visualizer', name=str(tmp_path), vis_backends=backends),

@@ -9,6 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from small_world import rle
 
 from mmovsam.apis.auto_labeling.formats import label_files, object_record, write_labels
 from mmovsam.apis.auto_labeling.yolo_pictures import link_or_copy
@@ -29,9 +30,7 @@ def masks():
 
 
 def thing(mask, name, score):
-    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    segmentation = dict(rle, counts=rle['counts'].decode())
-    return object_record(name, score, segmentation, [name, 'a "cat", kitty'], [0.9, 0.05])
+    return object_record(name, score, rle(mask), [name, 'a "cat", kitty'], [0.9, 0.05])
 
 
 @pytest.fixture
@@ -103,8 +102,10 @@ def test_yolo_has_its_classes_and_a_line_an_object_of_the_same_mask(tmp_path, re
         number, *coordinates = line.split()
         ring = np.array(coordinates, float).reshape(-1, 2)
         assert int(number) == label and ring.min() >= 0 and ring.max() <= 1
-        rle = coco_mask.frPyObjects([(ring * (WIDTH, HEIGHT)).flatten().tolist()], HEIGHT, WIDTH)
-        assert mask_iou(coco_mask.decode(rle)[..., 0].astype(bool), expected) > 0.95
+        encoded = coco_mask.frPyObjects(
+            [(ring * (WIDTH, HEIGHT)).flatten().tolist()], HEIGHT, WIDTH
+        )
+        assert mask_iou(coco_mask.decode(encoded)[..., 0].astype(bool), expected) > 0.95
     assert (tmp_path / 'yolo' / 'labels' / 'a' / 'b' / '2.txt').read_text() == ''
     yaml = pytest.importorskip('yaml')  # MMEngine brings it
     content = yaml.safe_load((tmp_path / 'yolo' / 'data.yaml').read_text(encoding='utf-8'))
@@ -152,50 +153,39 @@ def test_two_images_with_one_file_on_some_file_system_are_refused(other):
     assert len({file_key(used.name(name)) for name in names}) == 2
 
 
-def test_file_in_place_of_a_folder_is_refused_before_any_work(tmp_path):
+@pytest.mark.parametrize(
+    'out, format, names, message',
+    [
+        ('', 'coco', ['1.jpg'], 'is a folder, expected a JSON file'),
+        ('file', 'yolo', ['1.jpg'], 'is a file, expected a folder'),
+        ('', 'voc', ['1.jpg'], "format is 'voc'; choose one of coco, .*, label_studio"),
+        ('out', 'coco_panoptic', ['1.jpg'], 'should end with .json'),
+        ('out.json', 'coco_panoptic', ['1.jpg', '1.png'], 'would both be in'),
+    ],
+)
+def test_place_that_does_not_fit_is_refused_before_any_work(tmp_path, out, format, names, message):
     (tmp_path / 'file').touch()
-    for format, out, message in (
-        ('coco', tmp_path, 'is a folder, expected a JSON file'),
-        ('yolo', tmp_path / 'file', 'is a file, expected a folder'),
-        (
-            'voc',
-            tmp_path,
-            "format is 'voc'; choose one of coco, .*, label_studio",
-        ),
-    ):
-        with pytest.raises(ValueError, match=message):
-            label_files(out, format, ['1.jpg'])
-
-
-# COCO's panoptic form
+    with pytest.raises(ValueError, match=message):
+        label_files(tmp_path / out, format, names)
 
 
 def test_panoptic_pictures_have_the_ids_of_the_file(tmp_path, records):
     write(tmp_path / 'out.json', 'coco_panoptic', records)
     content = json.loads((tmp_path / 'out.json').read_text())
-    assert [(each['id'], each['name'], each['isthing']) for each in content['categories']] == [
-        (number, name, 1) for number, name in enumerate(NAMES, 1)
-    ]
+    categories = [(each['id'], each['name'], each['isthing']) for each in content['categories']]
+    assert categories == [(number, name, 1) for number, name in enumerate(NAMES, 1)]
     assert [each['file_name'] for each in content['images']] == [r['file_name'] for r in records]
-    assert len(content['annotations']) == len(records)
-    for record, annotation in zip(records, content['annotations']):
-        image = content['images'][annotation['image_id'] - 1]
-        assert annotation['file_name'] == image['file_name'].rpartition('.')[0] + '.png'
+    files = [each['file_name'] for each in content['annotations']]
+    assert files == ['a/1.png', 'a/b/2.png', 'c.png']
+    written = label_files(tmp_path / 'out.json', 'coco_panoptic', [r['file_name'] for r in records])
+    assert written == [tmp_path / name for name in ('out.json', *(f'out/{file}' for file in files))]
+    for number, (record, annotation) in enumerate(zip(records, content['annotations']), 1):
         picture = np.asarray(Image.open(tmp_path / 'out' / annotation['file_name'])).astype(int)
+        assert annotation['image_id'] == number
         assert picture.shape == (record['height'], record['width'], 3)
         ids = picture @ [1, 256, 256**2]
         segments = {each['id']: each for each in annotation['segments_info']}
-        assert set(np.unique(ids)) == {0, *segments}
-        assert len(segments) == len(record['objects'])
+        assert set(np.unique(ids)) == {0, *segments} and len(segments) == len(record['objects'])
         for number, segment in segments.items():
             assert segment['area'] == (ids == number).sum()
             assert NAMES[segment['category_id'] - 1] == segment['name']
-
-
-def test_panoptic_files_are_a_json_and_pictures_beside_it(tmp_path):
-    files = label_files(tmp_path / 'out.json', 'coco_panoptic', ['a/1.jpg', '2.png'])
-    assert files == [tmp_path / name for name in ('out.json', 'out/a/1.png', 'out/2.png')]
-    with pytest.raises(ValueError, match='should end with .json'):
-        label_files(tmp_path / 'out', 'coco_panoptic', ['1.jpg'])
-    with pytest.raises(ValueError, match='would both be in'):
-        label_files(tmp_path / 'out.json', 'coco_panoptic', ['1.jpg', '1.png'])

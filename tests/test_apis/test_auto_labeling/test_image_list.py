@@ -55,19 +55,12 @@ def test_folders_that_cannot_be_read_are_named(folder, monkeypatch, logged):
     assert 'images/a/deep is left out: Permission denied.' in logged.text
 
 
-def test_folders_that_systems_make_are_left_out(folder):
-    for name in ('@eaDir/b.jpg', '__MACOSX/a', '#recycle'):
-        (folder / name).mkdir(parents=True)
-        (folder / name / '6.jpg').touch()
-    assert list(list_images(folder)) == NAMES
-
-
-def test_links_are_followed_and_a_circle_ends(folder):
+def test_folders_that_systems_make_are_left_out_links_followed_and_a_circle_ends(folder):
+    for name in ('images/@eaDir/b.jpg', 'images/__MACOSX/a', 'images/#recycle', 'elsewhere'):
+        (folder.parent / name).mkdir(parents=True)
+        (folder.parent / name / '9.jpg').touch()
     os.symlink(folder, folder / 'a' / 'circle')
-    elsewhere = folder.parent / 'elsewhere'
-    elsewhere.mkdir()
-    (elsewhere / '9.jpg').touch()
-    os.symlink(elsewhere, folder / 'linked')
+    os.symlink(folder.parent / 'elsewhere', folder / 'linked')
     assert list(list_images(folder)) == [*NAMES, 'linked/9.jpg']
 
 

@@ -27,14 +27,10 @@ def names(folder, pattern='*.pth'):
 
 
 def test_checkpoints_beyond_the_limit_are_removed_after_the_new_one_is_there(tmp_path, monkeypatch):
-    present = []
-    remove = os.remove
-    monkeypatch.setattr(
-        os, 'remove', lambda path: (present.append(sorted(os.listdir(tmp_path))), remove(path))
-    )
+    present, remove = [], os.remove
+    monkeypatch.setattr(os, 'remove', lambda path: present.append(names(tmp_path)) or remove(path))
     make_runner(tmp_path, keep=1).train()
-    assert names(tmp_path) == ['epoch_3.pth']
-    assert 'epoch_1.pth' in present[0] and 'epoch_2.pth' in present[0]
+    assert names(tmp_path) == ['epoch_3.pth'] and present[0] == ['epoch_1.pth', 'epoch_2.pth']
     assert Path(find_latest_checkpoint(str(tmp_path))).name == 'epoch_3.pth'
 
 
@@ -46,10 +42,9 @@ def test_resumed_training_keeps_to_the_limit_of_checkpoints(
         raise Stopped
 
     if killed_in_removing:
+        remove = 'mmovsam.engine.resume.atomic_checkpoint_hook.AtomicBackend.remove'
         with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(
-                'mmovsam.engine.resume.atomic_checkpoint_hook.AtomicBackend.remove', killed
-            )
+            patch.setattr(remove, killed)
             make_runner(tmp_path, keep=1).train()
         assert names(tmp_path) == ['epoch_1.pth', 'epoch_2.pth']
     else:
@@ -117,17 +112,12 @@ class GivenScores(BaseMetric):
 def validated_runner(folder, scores, save_best='a', **kwargs):
     """Three epochs, each with a checkpoint and a validation of a score that is given."""
     hook = dict(type='AtomicCheckpointHook', interval=1, save_best=save_best, rule='greater')
-    loader = dict(
-        dataset=NoisyData(),
-        batch_size=8,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=collate,
-    )
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    loader = dict(dataset=NoisyData(), batch_size=8, num_workers=0, sampler=sampler)
     return make_runner(
         folder,
         default_hooks=dict(checkpoint=hook),
-        val_dataloader=loader,
+        val_dataloader=dict(loader, collate_fn=collate),
         val_evaluator=dict(type='GivenScores', scores=scores),
         val_cfg=dict(type='ValLoop'),
         **kwargs,
