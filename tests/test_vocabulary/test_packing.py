@@ -3,12 +3,7 @@
 import pytest
 import torch
 
-from mmovsam.vocabulary.packing import (
-    dequantize,
-    pack_matrix,
-    quantize,
-    unpack_matrices,
-)
+from mmovsam.vocabulary.packing import dequantize, pack_matrix, quantize, unpack_matrices
 
 MATRIX = torch.randn(6, 64, generator=torch.Generator().manual_seed(0))
 
