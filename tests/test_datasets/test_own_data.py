@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 import tiny
 import tiny_data
 import torch
@@ -33,9 +32,8 @@ test_evaluator = [
 """
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Two images, with annotations as a COCO file, weights and a vocabulary."""
+def test_own_data_is_evaluated_by_a_short_config(tmp_path, monkeypatch, run_tool):
+    """Of two images, with annotations as a COCO file, weights and a vocabulary."""
     data = tmp_path / 'my_data'
     (data / 'images').mkdir(parents=True)
     boxes = ((5, 5, 25, 20), (35, 20, 20, 15))
@@ -47,15 +45,11 @@ def folder(tmp_path, monkeypatch):
     save_classifier(tmp_path / 'my_vocabulary.safetensors', classifier)
     nowhere = dict(type='OVLVISDataset', data_root='none', ann_file='none.json', base_only=True)
     tiny_data.write_test_config(tmp_path / 'base.py', tiny.OVSAM, nowhere)
+    (tmp_path / 'mine.py').write_text(COCO_JSON)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_own_data_is_evaluated_by_a_short_config(folder, run_tool):
-    (folder / 'mine.py').write_text(COCO_JSON)
     status, *_ = run_tool('test.py', 'mine.py', 'weights.pth', '--work-dir', 'out')
     assert not status
-    [path] = (folder / 'out').glob('*/*.json')
+    [path] = (tmp_path / 'out').glob('*/*.json')
     metrics = json.loads(path.read_text())
     names = {'IoU', 'acc', 'acc5'}
     names |= {f'{name}_{part}' for name in names for part in ('base', 'novel')}

@@ -172,15 +172,14 @@ def test_detector_is_left_out_of_the_owners_checkpoint(save, load):
 # Its checkpoint
 
 
-@pytest.mark.parametrize('first_use', [lambda p: p([of_array()]), DetectorPrompter.init_weights])
-def test_checkpoint_is_read_on_first_use(tmp_path, first_use):
-    path = tmp_path / 'detector.pth'
-    prompter = fixed(checkpoint=path)
-    torch.save(dict(state_dict=dict(weight=torch.full((3,), 7.0))), path)
-    first_use(prompter)
-    path.unlink()
-    prompter([of_array()])
-    assert (prompter.detector.weight == 7).all()
+def test_checkpoint_is_read_on_first_use(tmp_path):
+    for first_use in (lambda prompter: prompter([of_array()]), DetectorPrompter.init_weights):
+        prompter = fixed(checkpoint=tmp_path / 'detector.pth')
+        torch.save(dict(state_dict=dict(weight=torch.full((3,), 7.0))), prompter.checkpoint)
+        first_use(prompter)
+        (tmp_path / 'detector.pth').unlink()
+        prompter([of_array()])
+        assert (prompter.detector.weight == 7).all()
 
 
 def test_checkpoint_of_the_detectors_config_is_the_default(logged):
