@@ -15,6 +15,16 @@ _READING = ('read',)
 _GROWING = ('write', 'create', 'make')  # what a full disk refuses
 
 
+class Call:
+    """What a file asks to be called when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
 class Killed(BaseException):
     """In place of SIGKILL: from here on nothing of the process reaches the disk."""
 

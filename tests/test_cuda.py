@@ -9,12 +9,9 @@ import tiny
 import tiny_photo
 import torch
 from benchmarks.gpu import tf32
-from mmdet.registry import MODELS
-from mmengine.registry import init_default_scope
 from torch.utils._pytree import tree_leaves
 
 from mmovsam.apis import OVSAMPredictor, prepare_for_inference
-from mmovsam.layers import roi_align, roi_align_weights, to_rois
 from mmovsam.prompts import Prompts
 from mmovsam.randomness import seeded
 
@@ -32,21 +29,9 @@ def device(request):
 
 def model_of(kind):
     """A small model with random weights, the same each time."""
-    if kind == 'windows':
-        return tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
-    if kind == 'crops':
-        return tiny_photo.build(**tiny_photo.WHOLE)
-    if kind == 'photo':
-        return tiny_photo.build()
-    init_default_scope('mmdet')
-    torch.manual_seed(0)
-    model = MODELS.build(tiny.CONFIGS[kind])
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-    if getattr(model, 'classifier', None) is not None:
-        model.set_vocabulary(tiny.vocabulary())
-    return model.eval()
+    windows = dict(tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
+    parts = dict(windows=windows, crops=tiny_photo.WHOLE, photo={})
+    return tiny_photo.build(**parts[kind]) if kind in parts else tiny.build(kind)
 
 
 def prompts_of(size):
@@ -116,20 +101,6 @@ def test_losses_and_gradients_equal_the_cpus(device, kind):
     assert found[1][1].isfinite().all() and len(found[0][1]) == len(found[1][1])
 
 
-def test_instances_of_every_mask_format_equal_the_cpus(device):
-    for mask_format in ('tensor', 'rle'):
-        results = []
-        for place in ('cpu', device):
-            model = model_of('ovsam').to(place)
-            model.test_cfg['mask_format'] = mask_format
-            data = tiny.batch(tiny.sample(3), tiny.sample(2, (90, 50), 1.0, seed=1))
-            results.append([sample.pred_instances for sample in model.test_step(data)])
-        for wanted, found in zip(*results):
-            close(found.scores, wanted.scores, 1e-3, device)
-            assert torch.equal(found.labels.cpu(), wanted.labels)
-            assert len(found.masks) == len(wanted.masks)
-
-
 def test_a_predictor_on_a_gpu_answers_as_one_on_the_cpu(device):
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     answers = []
@@ -147,21 +118,6 @@ def test_a_predictor_on_a_gpu_answers_as_one_on_the_cpu(device):
     for wanted, found in zip(*answers):
         assert np.allclose(wanted.scores, found.scores, atol=2e-3)
         assert wanted.names == found.names
-
-
-def test_regions_of_a_map_equal_the_cpus(device):
-    features = torch.randn(1, 3, 8, 8)
-    bboxes = torch.tensor(
-        [[0.0, 0, 256, 256], [10, 20, 10, 20], [30, 40, 90, 250], [-64, 0, 40, 9]]
-    )
-    for ratio in (0, 2):
-        wanted = roi_align(features, to_rois(bboxes), (7, 7), 1 / 32, ratio)
-        rois = to_rois(bboxes.to(device))
-        found = roi_align(features.to(device), rois, (7, 7), 1 / 32, ratio)
-        close(found, wanted, 1e-4, device)
-    wanted = roi_align_weights(bboxes, 7, 1 / 32, 8, 8)
-    for found, expected in zip(roi_align_weights(bboxes.to(device), 7, 1 / 32, 8, 8), wanted):
-        close(found, expected, 1e-4, device)
 
 
 def test_a_seed_draws_the_same_on_whichever_device_is_current(device):

@@ -50,16 +50,15 @@ def test_operators_of_another_pytorch_are_told_with_what_the_loader_says():
     assert error.endswith('build_mmcv.py')
 
 
-def test_family_that_is_there_in_part_is_completed(monkeypatch):
+def test_family_that_is_there_in_part_is_completed_and_a_wheel_names_its_own_tool(
+    monkeypatch, tmp_path
+):
     monkeypatch.setattr(dependencies, '_is_installed', lambda name: name == 'onedl-mmcv')
     monkeypatch.setattr(dependencies.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r'mmovsam\[onedl\]'):
         dependencies.require_openmmlab()
-
-
-def test_installed_wheel_names_its_own_copy_of_the_tool(monkeypatch, tmp_path):
     tool = tmp_path / 'mmovsam' / '.mim' / 'tools' / 'build_mmcv.py'
     tool.parent.mkdir(parents=True)
-    tool.write_text('')
+    tool.touch()
     monkeypatch.setattr(dependencies, '__file__', str(tmp_path / 'mmovsam' / 'dependencies.py'))
     assert dependencies.build_command() == f'{sys.executable} {tool}'

@@ -21,17 +21,11 @@ def test_what_is_not_there_or_no_device_is_refused_with_what_to_do(monkeypatch):
         choose_device('gpu')
 
 
-def test_line_says_where_and_in_which_precision():
+def test_line_says_where_and_in_which_precision(monkeypatch):
     cpu = torch.device('cpu')
     assert describe_device(cpu).startswith('Device: cpu (')
     assert describe_device(cpu, half_precision(cpu)).endswith('bfloat16')
-
-
-def test_gpu_of_apple_is_told_of_where_it_is_left_alone(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
     assert 'the GPU of Apple is not used' in describe_device(choose_device('cpu'))
-
-
-def test_old_gpus_compute_in_float16(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: False)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: False)  # as on old GPUs
     assert half_precision(torch.device('cuda')) == torch.float16

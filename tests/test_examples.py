@@ -14,29 +14,17 @@ EXAMPLES = Path(__file__).resolve().parents[1] / 'examples'
 NOTEBOOK = EXAMPLES / 'photograph.ipynb'
 
 
-@pytest.fixture(scope='module')
-def scene():
-    return draw_scene(np.random.default_rng(3), 'test')
-
-
-@pytest.fixture
-def supervision_example(monkeypatch, tmp_path):
+def test_boxes_become_detections_of_supervision_in_a_picture(monkeypatch, tmp_path, capsys):
     pytest.importorskip('supervision')
     monkeypatch.chdir(tmp_path)
-    path = str(EXAMPLES / 'with_supervision.py')
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', [path, *map(str, arguments)])
-        return runpy.run_path(path, run_name='__main__')
-
-    return run
-
-
-def test_boxes_become_detections_of_supervision_in_a_picture(supervision_example, scene, capsys):
+    scene = draw_scene(np.random.default_rng(3), 'test')
     Image.fromarray(scene.image).save('scene.png')
     rows, columns = np.nonzero(scene.masks[0])
-    box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-    supervision_example('scene.png', '--model', 'ovsam-mini', '--boxes', *box, *box)
+    box = [str(x) for x in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+    path = str(EXAMPLES / 'with_supervision.py')
+    arguments = [path, 'scene.png', '--model', 'ovsam-mini', '--boxes', *box, *box]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    runpy.run_path(path, run_name='__main__')
     lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(' pixels')]
     assert len(lines) == 2 and lines[0] == lines[1]
     area = int(lines[0].split(': ')[1].removesuffix(' pixels'))

@@ -8,7 +8,7 @@ import pytest
 from mmovsam.fileio import write_atomic
 
 
-def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+def test_a_link_and_who_may_read_a_file_stay_and_what_it_leads_to_is_replaced(tmp_path):
     (tmp_path / 'disk').mkdir()
     for name in ('a.json', 'missing/b.json'):  # the latter leads nowhere yet
         target, link = tmp_path / 'disk' / name, tmp_path / os.path.basename(name)
@@ -17,6 +17,9 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
         write_atomic(link, 'new')
         assert link.is_symlink() and target.read_text() == 'new'
         assert os.listdir(target.parent) == [target.name] or name == 'a.json'
+    target.chmod(0o600)
+    write_atomic(target, 'newer')
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
 def test_devices_and_pipes_are_not_replaced(tmp_path):
@@ -34,10 +37,3 @@ def test_names_may_be_as_long_as_a_system_takes(tmp_path, name):
     with pytest.raises(OSError, match='File name too long') as error:
         write_atomic(tmp_path / f'{name}{name}', 'new')
     assert error.value.filename == str(tmp_path / f'{name}{name}')
-
-
-def test_who_may_read_a_file_stays(tmp_path):
-    write_atomic(tmp_path / 'a', 'old')
-    (tmp_path / 'a').chmod(0o600)
-    write_atomic(tmp_path / 'a', 'new')
-    assert stat.S_IMODE((tmp_path / 'a').stat().st_mode) == 0o600

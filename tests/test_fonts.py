@@ -59,9 +59,11 @@ def test_fonts_of_the_system_are_used_for_letters_that_matplotlib_has_not(tmp_pa
 
 
 def test_letters_of_several_fonts_are_put_together(tmp_path, system, logged):
-    system.append(make_font(tmp_path / 'a.ttf', 'Cats', CAT))
-    system.append(make_font(tmp_path / 'b.ttf', 'Dogs', DOG))
     (tmp_path / 'c.ttf').write_bytes(b'no font')
+    system += [
+        make_font(tmp_path / f'{name}.ttf', name, letter)
+        for name, letter in zip(('Cats', 'Dogs'), (CAT, DOG))
+    ]
     system.append(str(tmp_path / 'c.ttf'))
     assert sorted(fonts.font_families([CAT, DOG])) == ['Cats', 'DejaVu Sans', 'Dogs']
     assert not logged.text

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mmengine.config import Config
+from packaging.requirements import Requirement
 
 import mmovsam
 
@@ -40,10 +42,14 @@ def sources(tmp_path_factory):
     return folder
 
 
+def run(arguments, folder, env=None):
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+
 def build(sources, function, target):
     target.mkdir()
-    code = BUILD.format(function=function, target=str(target))
-    done = subprocess.run([sys.executable, '-c', code], cwd=sources, capture_output=True, text=True)
+    done = run(['-c', BUILD.format(function=function, target=str(target))], sources)
     assert done.returncode == 0, done.stdout + done.stderr
     return target / done.stdout.strip().splitlines()[-1]
 
@@ -75,24 +81,19 @@ def test_wheel_carries_the_package_its_weights_and_what_mim_looks_for_and_nothin
 
 
 def test_command_of_an_installed_wheel_finds_its_tools_from_any_folder(wheel, tmp_path):
-    wheel.extractall(tmp_path / 'site')
-    (tmp_path / 'site' / 'tools').mkdir()  # somebody else's
-    (tmp_path / 'site' / 'tools' / 'auto_label.py').write_text('raise SystemExit("not this one")')
+    site = tmp_path / 'site'
+    wheel.extractall(site)
+    (site / 'tools').mkdir()  # somebody else's
+    (site / 'tools' / 'auto_label.py').write_text('raise SystemExit("not this one")')
     code = (
         'import mmovsam_command as c; print(c.__file__); print(c._tool("auto_label.py")); '
         'c.main(["--version"])'
     )
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(tmp_path / 'site')},
-        capture_output=True,
-        text=True,
-    )
+    done = run(['-c', code], tmp_path, {**os.environ, 'PYTHONPATH': str(site)})
     assert done.returncode == 0, done.stderr
     module, tool, version = done.stdout.splitlines()
-    assert Path(module).parent == tmp_path / 'site'
-    assert Path(tool) == tmp_path / 'site' / 'mmovsam' / '.mim' / 'tools' / 'auto_label.py'
+    assert Path(module).parent == site
+    assert Path(tool) == site / 'mmovsam' / '.mim' / 'tools' / 'auto_label.py'
     assert version == f'mmovsam {mmovsam.__version__}'
 
 
@@ -119,16 +120,11 @@ def test_editable_install_points_mim_to_the_checkout(sources, tmp_path):
     assert Path(pth).resolve() == sources.resolve()
     assert not (site / 'mmovsam' / '__init__.py').exists()
     tool = site / 'mmovsam' / '.mim' / 'tools' / 'set_up.py'
-    env = {'PATH': os.environ['PATH']}
-    done = subprocess.run(
-        [sys.executable, str(tool), '--help'], capture_output=True, text=True, env=env, cwd=tmp_path
-    )
+    done = run([str(tool), '--help'], tmp_path, {'PATH': os.environ['PATH']})
     assert done.returncode == 0 and '--follow-python' in done.stdout
-    config = site / 'mmovsam' / '.mim' / 'configs' / '_base_' / 'default_runtime.py'
-    from mmengine.config import Config
-
-    original = Config.fromfile(sources / 'configs' / '_base_' / 'default_runtime.py')
-    assert Config.fromfile(config).to_dict() == original.to_dict()
+    runtime = Path('configs/_base_/default_runtime.py')
+    original = Config.fromfile(sources / runtime).to_dict()
+    assert Config.fromfile(site / 'mmovsam' / '.mim' / runtime).to_dict() == original
 
 
 def test_source_distribution_builds_the_same_wheel(sources, wheel, tmp_path):
@@ -140,7 +136,10 @@ def test_source_distribution_builds_the_same_wheel(sources, wheel, tmp_path):
         assert set(archive.namelist()) == set(wheel.namelist())
 
 
-def test_model_index_names_configs_and_weights_that_exist():
+def test_model_index_names_configs_and_weights_that_exist_and_names_are_unique():
+    names = Counter(path.name for path in (ROOT / 'configs').rglob('*.py'))
+    runnable = [p.name for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts]
+    assert not [name for name in runnable if names[name] > 1]  # by which mim searches
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     assert index['Models']
     for model in index['Models']:
@@ -150,16 +149,7 @@ def test_model_index_names_configs_and_weights_that_exist():
         assert (ROOT / 'mmovsam' / 'weights' / name).is_file(), model['Name']
 
 
-def test_names_of_runnable_configs_are_unique_as_mim_searches_by_name():
-    paths = (ROOT / 'configs').rglob('*.py')
-    names = Counter(path.name for path in paths)
-    runnable = [p.name for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts]
-    assert not [name for name in runnable if names[name] > 1]
-
-
 def test_pins_are_within_what_the_package_asks_for():
-    from packaging.requirements import Requirement
-
     pins = {}
     for path in (ROOT / 'requirements').glob('*.txt'):
         for line in path.read_text().splitlines():

@@ -2,6 +2,7 @@
 
 import open_clip
 import torch
+from torch import nn
 
 CLIP = dict(
     embed_dim=24,
@@ -16,3 +17,21 @@ def build_clip(text_cfg=None, **changes):
     torch.manual_seed(0)
     text_cfg = dict(CLIP['text_cfg'], **(text_cfg or {}))
     return open_clip.model.CLIP(**{**CLIP, 'text_cfg': text_cfg, **changes}).eval()
+
+
+class LengthModel(nn.Module):
+    """Embeds a text as (its length, its number of spaces), and remembers it."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+        self.largest_batch = 0
+
+    def tokenizer(self, texts):
+        self.texts += texts
+        self.largest_batch = max(self.largest_batch, len(texts))
+        return torch.tensor([[len(text), text.count(' ')] for text in texts])
+
+    def encode_text(self, tokens):
+        assert not self.training
+        return tokens.double()

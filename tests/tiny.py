@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import torch
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
@@ -95,6 +96,19 @@ def merged(config, changes):
             value = merged(config[key], value)
         config[key] = value
     return config
+
+
+def build(kind='ovsam', **changes):
+    """A model of a kind with random weights, which change nothing from call to call."""
+    torch.manual_seed(0)
+    model = MODELS.build(merged(CONFIGS[kind], changes))
+    # The last batch norm of each residual block starts at zero and would hide the block.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    if getattr(model, 'classifier', None) is not None:
+        model.set_vocabulary(vocabulary())
+    return model.eval()
 
 
 def padded(embeddings, counts):

@@ -1,11 +1,15 @@
 """A few random images and annotations of them in LVIS's format, with the classes plum and owl."""
 
+import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import tiny
 from PIL import Image
 
+RUNTIME = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'default_runtime.py'
+NUMBERS = itertools.count()
 PIPELINE = [
     dict(type='LoadImageFromFile'),
     dict(type='ResizeLongestSide', size=tiny.SIZE),
@@ -65,3 +69,25 @@ def dataset_config(folder, **kwargs):
         pipeline=PIPELINE,
         **kwargs,
     )
+
+
+def write_test_config(path, model, dataset, workers=0):
+    """A config that tests a model on a data set, on top of our runtime."""
+    config = dict(
+        _base_=str(RUNTIME),
+        test_pipeline=PIPELINE,
+        model=model,
+        test_dataloader=dict(
+            batch_size=1,
+            num_workers=int(workers),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dataset,
+        ),
+        test_evaluator=dict(type='OpenVocabMetric'),
+        test_cfg=dict(),
+        visualizer=dict(_delete_=True, type='mmengine.Visualizer'),
+        log_level='ERROR',
+        # MMEngine keeps loggers by name, and this one's output is captured for one test
+        experiment_name=f'{path.stem}{next(NUMBERS)}',
+    )
+    path.write_text('\n'.join(f'{key} = {value!r}' for key, value in config.items()))

@@ -50,11 +50,7 @@ MODEL = dict(
     ),
     region_neck=dict(type='FPN', in_channels=STAGES[2:], out_channels=REGIONS, num_outs=3),
     prompt_encoder=dict(
-        type='SAMPromptEncoder',
-        embed_dim=WIDTH,
-        image_size=SIZE,
-        mask_channels=8,
-        train_masks=True,
+        type='SAMPromptEncoder', embed_dim=WIDTH, image_size=SIZE, mask_channels=8, train_masks=True
     ),
     head=dict(
         type='CLIP2SAMHead',
@@ -98,8 +94,7 @@ WINDOWS = dict(  # in place of SAM's decoder and what it reads
 )
 NAMER = dict(type='RegionNamer', embed_dim=EMBED_DIM, region_channels=20, hidden=16)
 CROPS = dict(  # regions are looked at once more
-    region_crop=64,
-    crop_decoder=dict(WINDOWS['window_decoder'], image_size=64, point_sizes=()),
+    region_crop=64, crop_decoder=dict(WINDOWS['window_decoder'], image_size=64, point_sizes=())
 )
 PROPOSALS = dict(type='ProposalHead', image_size=SIZE, in_channels=STAGES[2:], channels=16)
 

@@ -1,5 +1,6 @@
 """Small models, and files in the formats that people have to make them of."""
 
+import functools
 import itertools
 
 import pytest
@@ -17,14 +18,23 @@ CLIP = dict(
     vision_cfg=dict(image_size=64, layers=[1, 1, 1, 1], width=8, head_width=64),
     text_cfg=dict(context_length=16, vocab_size=49408, width=16, heads=2, layers=1),
 )
-NECK = dict(type='SAM2CLIPNeck', in_channels=STAGES, embed_dim=64, num_blocks=2, num_heads=4)
+TOWER = dict(type='OpenCLIPBackbone', model=CLIP)
+NECK = dict(
+    type='SAM2CLIPNeck',
+    in_channels=STAGES,
+    embed_dim=64,
+    num_blocks=2,
+    num_heads=4,
+    image_size=256,
+    window_size=7,
+)
 PROMPTS = dict(type='SAMPromptEncoder', image_size=256)
 HEAD = dict(type='CLIP2SAMHead', embed_dim=32, region_channels=32)
 MODELS = dict(
     ovsam=dict(
         type='OVSAM',
-        backbone=dict(type='OpenCLIPBackbone', model=CLIP),
-        neck=dict(image_size=256, window_size=7, **NECK),
+        backbone=TOWER,
+        neck=NECK,
         region_neck=dict(type='FPN', in_channels=STAGES, out_channels=32, num_outs=4),
         prompt_encoder=PROMPTS,
         head=HEAD,
@@ -40,8 +50,8 @@ MODELS = dict(
     ),
     distiller=dict(
         type='SAM2CLIPDistiller',
-        backbone=dict(type='OpenCLIPBackbone', model=CLIP),
-        neck=dict(image_size=256, window_size=7, **NECK),
+        backbone=TOWER,
+        neck=NECK,
         teacher=reference.SAM_TINY_ENCODER,
     ),
 )
@@ -50,9 +60,7 @@ MODELS = dict(
 def numbered(shapes):
     """Tensors by names and shapes, each filled with a number of its own."""
     return {
-        name: torch.full(
-            tuple(shape), i, dtype=torch.int64 if 'num_batches' in name else torch.float32
-        )
+        name: torch.full(tuple(shape), i if 'num_batches' in name else float(i))
         for i, (name, shape) in enumerate(shapes.items(), 1)
     }
 
@@ -75,18 +83,23 @@ def target(config):
     return lambda kind, **changes: expected_tensors(config(kind, **changes))
 
 
-@pytest.fixture
-def contents(target):
-    """Tensors by format, of files that the small OVSAM and SAM are made of."""
+@functools.cache
+def tensors():
+    """Of each format, in files that the small OVSAM and SAM are made of."""
     shapes = {key: {} for key in FORMATS}
-    for name, tensor in target('ovsam').items():
+    for name, tensor in expected_tensors(Config(dict(model=MODELS['ovsam']))).items():
         key, theirs = locate(name, decoder_of='clip2sam')
         shapes[key][theirs] = tensor.shape
-    shapes['clip'].update(
-        {'transformer.resblocks.0.ln_1.weight': (16,), 'text_projection': (16, 32)}
-    )
+    text = {'transformer.resblocks.0.ln_1.weight': (16,), 'text_projection': (16, 32)}
+    shapes['clip'].update(text)
     shapes['sam'] = reference.shapes('sam_tiny')
     return {key: numbered(value) for key, value in shapes.items()}
+
+
+@pytest.fixture
+def contents():
+    """Tensors by format, which a test may change."""
+    return {key: dict(value) for key, value in tensors().items()}
 
 
 @pytest.fixture

@@ -112,18 +112,6 @@ def test_adapter_without_positions_has_those_of_its_teacher(contents, write, tar
     assert torch.equal(conversion.tensors['neck.pos_embed'], position)
 
 
-def test_half_precision_becomes_what_the_model_has(contents, write, target):
-    half = {k: v.half() if v.is_floating_point() else v for k, v in contents['clip'].items()}
-    half['input_resolution'] = torch.tensor(64)  # of OpenAI's archives
-    ovsam = target('ovsam')
-    conversion = convert(write({'clip': half}), ovsam)
-    assert conversion.problems == []
-    for name, tensor in conversion.tensors.items():
-        assert tensor.dtype == ovsam[name].dtype
-        assert torch.equal(tensor, half[name.removeprefix('backbone.')].to(tensor.dtype))
-    assert 'input_resolution (1 tensors' in conversion.report()
-
-
 def test_positions_of_another_image_size_are_resampled(contents, write, target):
     target = target('sam', backbone=dict(image_size=128), prompt_encoder=dict(image_size=128))
     conversion = convert(write({'sam': contents['sam']}), target)
@@ -137,11 +125,21 @@ def test_positions_of_another_image_size_are_resampled(contents, write, target):
     assert conversion.report().count('resampled to the image size') == 5
 
 
-def test_open_clip_fetches_weights_by_model_and_tag_only(contents, write, target, monkeypatch):
-    file = write({'clip': contents['clip']})['clip']
+def test_open_clips_weights_come_by_model_and_tag_in_the_models_precision(
+    contents, write, target, monkeypatch
+):
+    half = {k: v.half() if v.is_floating_point() else v for k, v in contents['clip'].items()}
+    half['input_resolution'] = torch.tensor(64)  # of OpenAI's archives
+    file = write({'clip': half})['clip']
     listed = open_clip.pretrained._PRETRAINED['RN50x16']
     monkeypatch.setitem(listed, 'openai', dict(file=file))
-    assert convert({'clip': 'RN50x16:openai'}, target('ovsam')).problems == []
+    ovsam = target('ovsam')
+    conversion = convert({'clip': 'RN50x16:openai'}, ovsam)
+    assert conversion.problems == []
+    for name, tensor in conversion.tensors.items():
+        assert tensor.dtype == ovsam[name].dtype
+        assert torch.equal(tensor, half[name.removeprefix('backbone.')].to(tensor.dtype))
+    assert 'input_resolution (1 tensors' in conversion.report()
     with pytest.raises(ValueError, match=r"RN50x16:none is neither.* for 'RN50x16': openai"):
         convert({'clip': 'RN50x16:none'}, target('ovsam'))
     with pytest.raises(FileNotFoundError, match=r'nothing\.pt does not exist'):

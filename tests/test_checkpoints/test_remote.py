@@ -6,6 +6,7 @@ from collections import OrderedDict
 import pytest
 import reference
 import torch
+from faults import Call
 from mmengine.runner import CheckpointLoader
 
 from mmovsam.checkpoints import load_checkpoint_file
@@ -13,6 +14,7 @@ from mmovsam.checkpoints.remote import fetch_part, read_part
 from mmovsam.downloads import DownloadError
 
 PROMPTS = 'prompt_encoder.'
+ONE = torch.ones(1)
 
 
 @pytest.fixture
@@ -77,12 +79,9 @@ def test_file_is_fetched_whole_where_it_has_to_be(sam, publish, server):
     assert set(load_checkpoint_file(f'{address}#{PROMPTS}')) == set(sam)
 
 
-class Evil:
-    def __reduce__(self):
-        return os.mkdir, ('run',)
-
-
-@pytest.mark.parametrize('content', [{'a.b': Evil()}, [1, 2], {'a.b': 3}, {'c': torch.ones(1)}])
+@pytest.mark.parametrize(
+    'content', [{'a.b': Call(os.mkdir, 'run')}, [1, 2], {'a.b': 3}, {'c': ONE}]
+)
 def test_what_is_no_list_of_tensors_is_refused_and_not_run(content, publish, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match='no tensor'):

@@ -4,28 +4,12 @@ from functools import partial
 import pytest
 
 from mmovsam.apis.image_input import read_image
-from mmovsam.datasets import check_files, config_files, dataset_files
+from mmovsam.datasets import config_files, dataset_files
 from mmovsam.datasets.files import on_disk
 from mmovsam.datasets.images import check_image
 from mmovsam.fileio import read_json
 from mmovsam.prompts.result_files import read_results
 from mmovsam.vocabulary.names import read_lines, read_names
-
-
-def test_one_message_names_every_missing_file_and_its_remedy(tmp_path):
-    present = tmp_path / 'present.json'
-    present.write_text('{}')
-    required = [
-        (tmp_path / 'a.json', 'draw it'),
-        (present, 'unused remedy'),
-        (tmp_path / 'b', 'download it'),
-    ]
-    with pytest.raises(FileNotFoundError) as error:
-        check_files(required, purpose='training')
-    message = str(error.value)
-    for part in ('2 files', 'training', 'a.json', 'draw it', str(tmp_path / 'b'), 'download it'):
-        assert part in message
-    assert 'present.json' not in message
 
 
 def test_files_of_wrapped_datasets_are_found():

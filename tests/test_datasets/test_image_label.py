@@ -41,15 +41,11 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_pictures_that_a_run_made_of_images_are_none(folders):
-    picture(folders / 'owl/shown/1.jpg')
-    mark_results(folders / 'owl/shown')
-    picture(folders / 'shown/owl/1.jpg')
-    mark_results(folders / 'shown')
-    assert names(build(folders)) == ['owl/1.jpg', 'red_car/b.jpg', 'red_car/deep/a.PNG']
-
-
 def test_folders_are_classes_and_their_subfolders_belong_to_them(folders):
+    for made in ('owl/shown/1.jpg', 'shown/owl/1.jpg'):  # pictures that a run made are none
+        picture(folders / made)
+    for results in ('owl/shown', 'shown'):
+        mark_results(folders / results)
     dataset = build(folders)
     assert dataset.metainfo['classes'] == ('owl', 'red_car')
     assert names(dataset) == ['owl/1.jpg', 'red_car/b.jpg', 'red_car/deep/a.PNG']
@@ -109,18 +105,6 @@ def test_list_gives_each_image_one_label_or_several(tmp_path):
     assert (sample.gt_instances.bboxes.tensor == sample.gt_instances.bboxes.tensor[0]).all()
 
 
-def test_listed_image_that_is_missing_or_broken_is_named_when_it_is_read(tmp_path):
-    (tmp_path / 'list.tsv').write_text('a.png\towl\nb.png\towl\n')
-    (tmp_path / 'b.png').write_bytes(b'nothing')
-    dataset = build(tmp_path, ann_file='list.tsv')
-    with pytest.raises(FileNotFoundError, match=r'a\.png is missing'):
-        dataset[0]
-    with pytest.raises(ValueError, match=r'b\.png is truncated or no image'):
-        dataset[1]
-    picture(tmp_path / 'a.png')
-    assert build(tmp_path, ann_file='list.tsv', damaged='skip')[1]['data_samples'].img_id == 'a.png'
-
-
 @pytest.mark.parametrize(
     'lines, message',
     [
@@ -137,7 +121,17 @@ def test_unreadable_line_and_unknown_or_ambiguous_label_are_named(tmp_path, line
         build(tmp_path, ann_file='list.tsv', classes=['owl', 'bow, weapon', 'bow, ribbon'])
 
 
-def test_folders_that_are_missing_empty_or_not_of_classes_are_refused(tmp_path):
+def test_files_and_folders_that_are_missing_broken_or_not_of_classes_are_refused(tmp_path):
+    (tmp_path / 'list.tsv').write_text('a.png\towl\nb.png\towl\n')
+    (tmp_path / 'b.png').write_bytes(b'nothing')
+    dataset = build(tmp_path, ann_file='list.tsv')
+    with pytest.raises(FileNotFoundError, match=r'a\.png is missing'):
+        dataset[0]
+    with pytest.raises(ValueError, match=r'b\.png is truncated or no image'):
+        dataset[1]
+    picture(tmp_path / 'a.png')
+    assert build(tmp_path, ann_file='list.tsv', damaged='skip')[1]['data_samples'].img_id == 'a.png'
+    (tmp_path / 'a.png').unlink(), (tmp_path / 'b.png').unlink()
     (tmp_path / 'owl').mkdir()
     with pytest.raises(ValueError, match=r'has no folder with images whose names end with \.jpg'):
         build(tmp_path)

@@ -94,14 +94,11 @@ def test_pieces_of_a_class_are_objects_and_settings_choose_them(
 
 
 def test_values_of_instance_maps_hold_class_and_number(root):
-    values = np.zeros((20, 30), np.int32)
+    values = np.zeros((20, 30), np.uint16)
     values[:5, :5], values[:5, 5:9], values[8:12, 8:12], values[19] = 1001, 1002, 2000, 255
-    write(root, 'labels/park/a.png', values.astype(np.uint16))
-    assert objects(read(root, regions='instances')) == [
-        ('plum', [0, 0, 5, 5]),
-        ('plum', [5, 0, 9, 5]),
-        ('owl', [8, 8, 12, 12]),
-    ]
+    write(root, MAP, values)
+    plums, owl = [('plum', [0, 0, 5, 5]), ('plum', [5, 0, 9, 5])], ('owl', [8, 8, 12, 12])
+    assert objects(read(root, regions='instances')) == [*plums, owl]
 
 
 def test_samples_are_those_of_the_pipeline_and_suffixes_pair_images_with_label_maps(root):

@@ -1,10 +1,7 @@
 """Data of one's own is tested by a config of a few lines on top of any of ours."""
 
-import itertools
 import json
-from pathlib import Path
 
-import pytest
 import tiny
 import tiny_data
 import torch
@@ -12,8 +9,6 @@ from mmdet.registry import MODELS
 
 from mmovsam.vocabulary import TextClassifier, save_classifier
 
-ROOT = Path(__file__).resolve().parents[2]
-NUMBERS = itertools.count()
 # as in the README, but for the first line
 COCO_JSON = """
 _base_ = ['base.py']
@@ -37,29 +32,8 @@ test_evaluator = [
 """
 
 
-def base_config():
-    """A config of ours with a model that is tiny and data that is not there."""
-    dataset = dict(type='OVLVISDataset', data_root='none', ann_file='none.json', base_only=True)
-    visualizer = dict(type='mmengine.Visualizer', _delete_=True)
-    config = dict(
-        _base_=[str(ROOT / 'configs' / '_base_' / 'default_runtime.py')],
-        test_pipeline=tiny_data.PIPELINE,
-        model=tiny.OVSAM,
-        test_dataloader=dict(batch_size=1, num_workers=0, dataset=dataset,
-                             sampler=dict(type='DefaultSampler', shuffle=False)),
-        test_evaluator=dict(type='OpenVocabMetric'),
-        test_cfg=dict(),
-        visualizer=visualizer,
-        log_level='WARNING',
-        # MMEngine keeps loggers by name, and this one's output is captured for one test
-        experiment_name=f'own_data{next(NUMBERS)}',
-    )  # fmt: skip
-    return '\n'.join(f'{key} = {value!r}' for key, value in config.items())
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Two images, with annotations as a COCO file, weights and a vocabulary."""
+def test_own_data_is_evaluated_by_a_short_config(tmp_path, monkeypatch, run_tool):
+    """Of two images, with annotations as a COCO file, weights and a vocabulary."""
     data = tmp_path / 'my_data'
     (data / 'images').mkdir(parents=True)
     boxes = ((5, 5, 25, 20), (35, 20, 20, 15))
@@ -69,16 +43,13 @@ def folder(tmp_path, monkeypatch):
     torch.save(MODELS.build(tiny.OVSAM).state_dict(), tmp_path / 'weights.pth')
     classifier = TextClassifier(torch.randn(2, 1, tiny.WIDTH), ('plum', 'owl'))
     save_classifier(tmp_path / 'my_vocabulary.safetensors', classifier)
-    (tmp_path / 'base.py').write_text(base_config())
+    nowhere = dict(type='OVLVISDataset', data_root='none', ann_file='none.json', base_only=True)
+    tiny_data.write_test_config(tmp_path / 'base.py', tiny.OVSAM, nowhere)
+    (tmp_path / 'mine.py').write_text(COCO_JSON)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_own_data_is_evaluated_by_a_short_config(folder, run_tool):
-    (folder / 'mine.py').write_text(COCO_JSON)
     status, *_ = run_tool('test.py', 'mine.py', 'weights.pth', '--work-dir', 'out')
     assert not status
-    [path] = (folder / 'out').glob('*/*.json')
+    [path] = (tmp_path / 'out').glob('*/*.json')
     metrics = json.loads(path.read_text())
     names = {'IoU', 'acc', 'acc5'}
     names |= {f'{name}_{part}' for name in names for part in ('base', 'novel')}

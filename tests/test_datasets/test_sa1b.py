@@ -24,9 +24,13 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_images_of_the_folders_are_listed_in_order_with_their_masks_or_without(root):
-    dataset = SA1BDataset(data_root=str(root), folders=('sa_000000', 'sa_000001'))
-    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [1, 2, 30]
+def test_images_of_the_folders_or_a_list_come_in_order_with_their_masks_or_without(root):
+    folders = ['sa_000000', 'sa_000001']
+    for text, ids in (('', [1, 2, 30]), ('sa_30.jpg\nsa_1.jpg\n\n', [30, 1])):
+        (root / 'list.txt').write_text(text)
+        chosen = dict(ann_file='list.txt') if text else {}
+        dataset = SA1BDataset(data_root=str(root), folders=folders, **chosen)
+        assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == ids
     assert dataset.metainfo['classes'] == ('object',)
     info = SA1BDataset(data_root=str(root), folders='sa_000001').get_data_info(0)
     (instance,) = info['instances']
@@ -38,17 +42,10 @@ def test_images_of_the_folders_are_listed_in_order_with_their_masks_or_without(r
     assert [dataset.get_data_info(i)['instances'] for i in range(len(dataset))] == [[], []]
 
 
-def test_a_list_chooses_and_orders_images(root):
-    (root / 'list.txt').write_text('sa_30.jpg\nsa_1.jpg\n\n')
-    folders = ['sa_000000', 'sa_000001']
-    dataset = SA1BDataset(data_root=str(root), folders=folders, ann_file='list.txt')
-    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [30, 1]
+def test_missing_folders_and_images_are_named_in_one_message(root, tmp_path):
     (root / 'list.txt').write_text('sa_99.jpg\n')
     with pytest.raises(FileNotFoundError, match=r'sa_99\.jpg, listed in .*list\.txt'):
-        SA1BDataset(data_root=str(root), folders=folders, ann_file='list.txt')
-
-
-def test_missing_folders_and_images_are_named_in_one_message(root, tmp_path):
+        SA1BDataset(data_root=str(root), folders=['sa_000000'], ann_file='list.txt')
     with pytest.raises(FileNotFoundError, match='(?s)sa_7.*sa_8') as error:
         SA1BDataset(data_root=str(root), folders=['sa_000000', 'sa_7', 'sa_8'])
     assert 'sa_000000' not in str(error.value)

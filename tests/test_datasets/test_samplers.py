@@ -51,17 +51,13 @@ def test_every_image_is_drawn_once_before_any_is_again():
             assert len(set(one_pass)) == len(one_pass)
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
+def test_the_order_depends_on_seed_and_epoch_alone_and_processes_share_it(monkeypatch):
     first = epochs(3, MixedSampler(dataset(), num_samples=30, seed=1))
     again = MixedSampler(dataset(), num_samples=30, seed=1)
     again.set_epoch(2)  # a training that is resumed has not seen the epochs before
     assert list(again) == first[2] != first[1]
     assert epochs(1, MixedSampler(dataset(), num_samples=30, seed=2)) != first[:1]
-
-
-def test_processes_share_the_epoch_of_one(monkeypatch):
-    (whole,) = epochs(1, MixedSampler(dataset(), num_samples=30, seed=1))
-    shares = []
+    whole, shares = first[0], []
     for rank in range(4):
         monkeypatch.setattr('mmovsam.datasets.samplers.get_dist_info', lambda rank=rank: (rank, 4))
         sampler = MixedSampler(dataset(), num_samples=30, seed=1)
@@ -71,16 +67,13 @@ def test_processes_share_the_epoch_of_one(monkeypatch):
     assert together == whole + whole[:2]
 
 
-def test_groups_make_batches_of_one_data_set():
+def test_groups_make_batches_of_one_data_set_and_what_cannot_be_drawn_is_refused():
     sampler = MixedSampler(dataset(), num_samples=78, group_size=4, seed=1)
     (drawn,) = epochs(1, sampler)
     assert len(drawn) == 80
     batches = sources(drawn).reshape(-1, 4)
     assert (batches == batches[:, :1]).all()
     assert np.bincount(batches[:, 0]).tolist() == [5, 10, 5]
-
-
-def test_other_data_sets_and_numbers_below_1_are_refused():
     with pytest.raises(TypeError, match='draws from a MixedDataset'):
         MixedSampler(range(4))
     for settings in (dict(num_samples=0), dict(group_size=0)):

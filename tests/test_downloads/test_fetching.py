@@ -30,28 +30,19 @@ def content(server):
     return content
 
 
-def test_hub_file_is_fetched_once_and_stays_at_its_commit(server, content):
+def test_hub_file_is_fetched_once_and_stays_at_its_commit(server, content, tmp_path):
     assert fetch(HUB).read_bytes() == content
     assert server.log.sent('weights.pth') == len(content)
-    before = len(server.log.requests)
+    before, first = len(server.log.requests), server.commit
     server.files['/own/repo/weights.pth'], server.commit = b'newer', 'f' * 40
     assert fetch(HUB).read_bytes() == content
     assert len(server.log.requests) == before  # nothing is asked for
-
-
-@pytest.mark.parametrize(
-    ('given', 'message'),
-    [
-        (b' <!DOCTYPE html><html>Sign in</html>', 'weights.pth gave a web page'),
-        (b'version https://git-lfs.github.com/spec/v1\nsize 3', 'gave the pointer of .* Git LFS'),
-    ],
-)
-def test_page_in_place_of_the_file_is_told_and_not_kept(server, content, given, message):
-    server.files['/files/weights.pth'] = given
-    with pytest.raises(DownloadError, match=message):
-        fetch(f'{server.url}/files/weights.pth')
-    server.files['/files/weights.pth'] = content
-    assert fetch(f'{server.url}/files/weights.pth').read_bytes() == content
+    fetch('hf://own/repo@v1.0/weights.pth')  # a revision
+    assert server.log.count('HEAD', '/own/repo/resolve/v1.0/weights.pth') == 1
+    server.files['/own/repo/weights.pth'], server.commit = content, first
+    shutil.rmtree(tmp_path / 'hub')  # what is lost comes from the commit of the first time
+    fetch(HUB)
+    assert any(f'/resolve/{first}/' in path for _, path, _ in server.log.requests)
 
 
 def test_connection_that_is_lost_is_made_again_from_there(server, content):
@@ -150,17 +141,6 @@ def test_copy_that_was_touched_is_checked_again_and_one_that_changed_is_refused(
     assert json.loads(record.read_text())['address'] == address
 
 
-def test_revisions_are_asked_for_and_a_lost_copy_comes_from_the_commit_of_the_first(
-    server, content, tmp_path
-):
-    fetch('hf://own/repo@v1.0/weights.pth')
-    assert server.log.count('HEAD', '/own/repo/resolve/v1.0/weights.pth') == 1
-    fetch(HUB)
-    shutil.rmtree(tmp_path / 'hub')
-    fetch(HUB)
-    assert any(f'/resolve/{server.commit}/' in path for _, path, _ in server.log.requests)
-
-
 @pytest.mark.parametrize(
     ('listed', 'found'),
     [
@@ -191,20 +171,26 @@ def test_open_clips_weights_come_by_their_name(server, content, monkeypatch, lis
         ('hf://own/gone/a.pth', DownloadError, 'hf://own/gone/a.pth is not there: it was moved'),
         ('{url}/gone.pth', DownloadError, 'gone.pth is not there: it was moved'),
         ('{url}/busy.pth', DownloadError, 'cannot serve .*HTTP 503.*Try again later'),
+        ('{url}/files/page', DownloadError, 'page gave a web page'),
+        ('{url}/files/pointer', DownloadError, 'pointer gave the pointer of .* Git LFS'),
+        ('{url}/files/weights.pth', DownloadError, 'does not fit on the disk.*MMOVSAM_CACHE'),
         ('http://127.0.0.1:1/a.pth', DownloadError, 'cannot be reached.*online.*HTTPS_PROXY'),
     ],
 )
-def test_what_cannot_be_fetched_is_told(server, content, address, error, message):
+def test_what_cannot_be_fetched_is_told_and_not_kept(
+    server, content, address, error, message, monkeypatch
+):
     server.status['/busy.pth'] = 503
-    with pytest.raises(error, match=message):
-        fetch(address.format(url=server.url))
-
-
-def test_full_disk_and_missing_cache_are_told_before_the_download(server, address, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, 'disk_usage', lambda folder: SimpleNamespace(free=1000))
-        with pytest.raises(DownloadError, match='does not fit on the disk.*MMOVSAM_CACHE'):
-            fetch(address)
+    server.files['/files/page'] = b' <!DOCTYPE html><html>Sign in</html>'
+    server.files['/files/pointer'] = b'version https://git-lfs.github.com/spec/v1\nsize 3'
+    address = address.format(url=server.url)
+    with monkeypatch.context() as patch, pytest.raises(error, match=message):
+        if address.endswith('weights.pth'):
+            patch.setattr(shutil, 'disk_usage', lambda folder: SimpleNamespace(free=1000))
+        fetch(address)
+    if '/files/' in address:
+        server.files[f'/files/{address.rpartition("/")[2]}'] = content
+        assert fetch(address).read_bytes() == content
     monkeypatch.setenv('MMOVSAM_CACHE', 'off')
     with pytest.raises(DownloadError, match='MMOVSAM_CACHE=off'):
-        fetch(address)
+        fetch(f'{server.url}/files/weights.pth')

@@ -35,13 +35,6 @@ def test_coverage_is_the_share_of_each_position_in_the_box(stride):
     assert (got - supersampled(bboxes, 6, stride)).abs().max() < 2 / 128
 
 
-def test_rows_are_y_and_columns_are_x():
-    (coverage,) = box_coverage(torch.tensor([[1.0, 2.0, 4.0, 3.5]]), 5, 1.0)
-    want = torch.zeros(5, 5)
-    want[2, 1:4], want[3, 1:4] = 1.0, 0.5
-    assert torch.equal(coverage, want)
-
-
 def test_no_box_and_empty_and_inverted_and_distant_ones_cover_nothing():
     bboxes = torch.tensor(
         [[torch.nan] * 4, [3.0, 3.0, 3.0, 5.0], [5.0, 1.0, 2.0, 4.0], [90.0, 90.0, 95.0, 99.0]]
@@ -49,21 +42,13 @@ def test_no_box_and_empty_and_inverted_and_distant_ones_cover_nothing():
     assert torch.equal(box_coverage(bboxes, 8, 1.0), torch.zeros(4, 8, 8))
 
 
-@pytest.mark.parametrize('with_box, with_mask', [(True, False), (False, True), (True, True)])
-def test_what_is_missing_is_zero_and_the_rest_as_alone(with_box, with_mask):
+@pytest.mark.parametrize('with_box, side', [(True, None), (False, 8), (True, 8), (True, 4)])
+def test_what_is_missing_is_zero_and_masks_are_resized_and_then_bounded(with_box, side):
     bboxes = torch.tensor([[1.0, 1.0, 6.0, 4.0], [torch.nan] * 4]) if with_box else None
-    mask = torch.randn(2, 1, 8, 8) if with_mask else None
+    mask = 20 * torch.randn(2, 1, side, side) if side else None
     maps = prompt_maps(bboxes, mask, 2, 8, 1.0)
-    assert maps.shape == (2, 2, 8, 8)
     assert prompt_maps(None, None, 2, 8, 1.0) is None
     zeros = torch.zeros(2, 8, 8)
     assert torch.equal(maps[:, 0], box_coverage(bboxes, 8, 1.0) if with_box else zeros)
-    assert torch.equal(maps[:, 1], (mask[:, 0] / 2).tanh() if with_mask else zeros)
-
-
-def test_masks_of_another_size_are_resized_before_they_are_bounded():
-    mask = 20 * torch.randn(2, 1, 4, 4)
-    (got,) = prompt_maps(None, mask, 2, 8, 1.0)[:, 1:].unbind(1)
-    want = F.interpolate(mask, (8, 8), mode='bilinear', align_corners=False)[:, 0]
-    assert torch.equal(got, (want / 2).tanh())
-    assert got.abs().max() <= 1
+    enlarged = F.interpolate(mask, (8, 8), mode='bilinear')[:, 0] if side else zeros
+    assert torch.equal(maps[:, 1], (enlarged / 2).tanh())

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from mmovsam.layers.bboxes import bboxes_of_logits
+
 KINDS = [('ovsam', {}), ('baseline', dict(region='image')), ('baseline', dict(region='feature'))]
 PRECISIONS = [
     pytest.param(lambda model: model.half(), None, id='half'),
@@ -45,26 +47,15 @@ def test_losses_under_autocast_are_near_and_in_float32(build, make):
             assert torch.allclose(found[name], value, rtol=0.1), name
 
 
-def test_autocast_does_not_move_a_point(build):
-    encoder = build().prompt_encoder
+def test_autocast_moves_no_point_and_rounds_neither_similarities_nor_boxes(build):
+    encoder, classifier = build().prompt_encoder, build().classifier
     points = torch.tensor([[[10.0, 20.0]], [[10.5, 20.0]]]) / encoder.image_size
-    with torch.autocast('cpu', torch.bfloat16):
-        low = encoder.pe_layer(points)
-    assert torch.equal(low, encoder.pe_layer(points))
-
-
-def test_autocast_does_not_round_the_similarity_to_names(build):
-    classifier = build().classifier
     embeddings = torch.randn(5, classifier.embeddings.shape[1])
-    with torch.autocast('cpu', torch.bfloat16):
-        low = classifier.logits(embeddings)
-    assert torch.equal(low, classifier.logits(embeddings))
-
-
-def test_the_box_of_a_mask_in_sixteen_bits_is_not_rounded():
-    from mmovsam.layers.bboxes import bboxes_of_logits
-
     logits = torch.full((1, 1, 256, 256), -1.0)
     logits[..., 201:250, 131:255] = 1
-    expected = [[131 * 4, 201 * 4, 255 * 4, 250 * 4]]
-    assert bboxes_of_logits(logits.to(torch.bfloat16), 1024).tolist() == expected
+    with torch.autocast('cpu', torch.bfloat16):
+        low = encoder.pe_layer(points), classifier.logits(embeddings)
+        bboxes = bboxes_of_logits(logits.bfloat16(), 1024)
+    assert torch.equal(low[0], encoder.pe_layer(points))
+    assert torch.equal(low[1], classifier.logits(embeddings))
+    assert bboxes.tolist() == [[131 * 4, 201 * 4, 255 * 4, 250 * 4]]

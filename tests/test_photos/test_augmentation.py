@@ -107,7 +107,7 @@ def test_equal_generators_give_equal_batches_and_others_do_not(tmp_path):
 
 
 @pytest.mark.parametrize('augment', [False, True])
-def test_photographs_without_objects_give_none(tmp_path, augment):
+def test_photographs_without_objects_give_none_and_tiny_ones_are_left_out(tmp_path, augment):
     content = tiny_photo.write_set(tmp_path)
     content['annotations'] = content['annotations'][3:]
     tiny_photo.write_instances(tmp_path / 'set', content)
@@ -117,11 +117,8 @@ def test_photographs_without_objects_give_none(tmp_path, augment):
     assert batch.bboxes.shape == (0, 4) and len(batch.masks) == len(batch.objects) == 0
     batch = make_batch(data, torch.tensor([0, 1]), generator(), augment=False)
     assert batch.image_index.tolist() == [1, 1, 1]
-
-
-def test_tiny_objects_are_left_out():
-    masks = [np.zeros((100, 120), np.uint8) for _ in range(2)]
-    masks[0][10:14, 10:14] = masks[1][10:40, 10:40] = 1
-    data = tiny_photo.data_of([np.zeros((100, 120, 3), np.uint8)] * 2, masks)
+    masks = np.zeros((2, 100, 120), np.uint8)
+    masks[0, 10:14, 10:14] = masks[1, 10:40, 10:40] = 1
+    data = tiny_photo.data_of(np.zeros((2, 100, 120, 3), np.uint8), masks)
     batch = make_batch(data, torch.arange(2), generator(), augment=False)
     assert batch.objects.tolist() == [1]

@@ -6,12 +6,7 @@ import pytest
 import tiny_photo
 import torch
 
-from mmovsam.photos.interaction import (
-    Interaction,
-    depth_of,
-    draw_inside,
-    draw_positions,
-)
+from mmovsam.photos.interaction import Interaction, depth_of, draw_inside, draw_positions
 from mmovsam.prompts import Prompts
 
 SEED = 10
@@ -24,7 +19,7 @@ def generator():
 # Depth and positions
 
 
-def test_depth_lies_between_the_chessboards_and_the_city_blocks():
+def test_depth_lies_between_the_chessboards_and_the_city_blocks_and_weighs_positions():
     print('seed', SEED)
     noise = torch.rand(4, 1, 6, 7, generator=generator())
     masks = torch.nn.functional.interpolate(noise, (40, 50), mode='bilinear')[:, 0] > 0.4
@@ -38,10 +33,7 @@ def test_depth_lies_between_the_chessboards_and_the_city_blocks():
         assert np.array_equal(got > 0, mask)
     assert depth.max() > 4
 
-
-def test_positions_are_drawn_as_often_as_their_weights_say():
-    print('seed', SEED)
-    weights = torch.zeros(4000, 3, 4)
+    weights = torch.zeros(4000, 3, 4)  # and positions are drawn as often as theirs say
     weights[:, 0, 1], weights[:, 2, 3], weights[:, 1, 0] = 1, 2, 5
     x, y = draw_positions(weights, generator()).unbind(1)
     shares = torch.bincount(y * 4 + x, minlength=12) / 4000
@@ -136,10 +128,8 @@ def test_clicks_are_foreground_where_masks_lack_and_background_where_they_are_to
         lambda coords, own: labels.append(own) or embed(coords, own),
     )
     found = masks.clone()
-    found[0] = False  # all is missing
-    found[1, 30:60, 30:60] = True  # much is too much
-    found[2, 40:58] = False  # a little is missing
-    found[2, 10:13, 10:13] = True  # and less is too much
+    found[0] = found[2, 40:58] = False  # all or a little is missing
+    found[1, 30:60, 30:60] = found[2, 10:13, 10:13] = True  # much, and less, is too much
     for _ in range(6):
         session.click(torch.where(found, 1.0, -1.0))
         x, y = ((points[-1] + 0.5) / 2).long().unbind(1)

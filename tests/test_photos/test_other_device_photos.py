@@ -1,6 +1,7 @@
 """Training on photographs, and what the photo model does beside it, on a device of its own."""
 
 import pytest
+import tiny
 import tiny_photo
 import torch
 from other_device import other_device
@@ -63,42 +64,29 @@ def test_a_tower_and_names_learn_on_one_device(data):
     assert {key for key, value in losses.items() if not value.is_meta} == set()
 
 
-def test_clicks_are_ranked_on_one_device(encoded):
+def test_what_was_learned_is_ranked_measured_and_named(encoded):
+    model, data, _ = encoded
     with other_device():
         trainer = WindowTrainer(*encoded, **SETTINGS)
         candidates = draw_candidates(trainer, 2)
-        train_ranker(encoded[0].window_decoder.ranker, candidates, epochs=1, batch_size=2)
-    assert candidates.features.is_meta
-
-
-def test_regions_of_a_device_are_read_and_named_on_the_host(encoded):
-    model, data, _ = encoded
-    with other_device():
+        train_ranker(model.window_decoder.ranker, candidates, epochs=1, batch_size=2)
+        ious, recall = evaluate_masks(model, data), evaluate_proposals(model, data)
         views = read_regions(model, data, jitter=0.1)
         assert len(views) == 2
         rows, labels = torch.randn(3, tiny_photo.EMBED_DIM), torch.arange(len(views[0].names)) % 3
         taught = torch.ones(3, dtype=torch.bool)
         about = views[1], rows, labels, taught, tiny_photo.SIZE
         learned = train_names(model.region_namer, *about, epochs=1, batch_size=4)
-    assert learned.device.type == 'cpu'
+    assert candidates.features.is_meta
+    assert set(ious) == {'box', 'jitter', 'point', 'objects'} and set(recall)
+    assert learned.device.type == 'cpu'  # on the host
 
 
 def test_whole_photographs_are_named_by_a_model_on_a_device(tmp_path):
     tiny_photo.write_set(tmp_path, 'samples')
-    parts = dict(
-        tiny_photo.WHOLE, backbone=dict(embed_dim=256), region_namer=dict(tiny_photo.NAMER)
-    )
-    parts['region_namer']['embed_dim'] = 256
-    parts['head'] = dict(parts['head'], embed_dim=256)
+    wide = dict(embed_dim=256)
+    parts = tiny.merged(tiny_photo.WHOLE, dict(backbone=wide, region_namer=wide, head=wide))
     predictor = OVSAMPredictor(tiny_photo.build(**parts).to('meta'))
     with other_device():
         found = PhotoReport(predictor, tmp_path, 'samples').whole_photographs('samples', splits=0)
     assert set(found) == {'imagenet_top1', 'imagenet_top5', 'imagenet_balanced'}
-
-
-def test_a_photo_model_is_measured_on_one_device(encoded):
-    model, data, _ = encoded
-    with other_device():
-        ious = evaluate_masks(model, data)
-        recall = evaluate_proposals(model, data)
-    assert set(ious) == {'box', 'jitter', 'point', 'objects'} and set(recall)

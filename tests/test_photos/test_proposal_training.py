@@ -26,15 +26,13 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def make_trainer(data, tmp_path):
-    def make(complete=('full',), **settings):
-        model = tiny_photo.build(**PARTS)
-        features = EncodedPhotos(tmp_path / 'encoded', data)
-        features.encode(model.backbone)
-        settings = dict(batch_size=4, steps=60, lr=5e-3, tower_lr=1e-9, warmup=5) | settings
-        return ProposalTrainer(model, data, features, complete=complete, **settings)
-
-    return make
+def trainer(data, tmp_path):
+    print('seed', SEED)
+    model = tiny_photo.build(**PARTS)
+    features = EncodedPhotos(tmp_path / 'encoded', data)
+    features.encode(model.backbone)
+    settings = dict(batch_size=4, steps=60, lr=5e-3, tower_lr=1e-9, warmup=5, seed=SEED)
+    return ProposalTrainer(model, data, features, complete=('full',), **settings)
 
 
 def test_objects_belong_to_the_level_of_their_size_near_their_center():
@@ -55,9 +53,7 @@ def test_objects_belong_to_the_level_of_their_size_near_their_center():
     assert (nobody == -1).all() and not nowhere.any()
 
 
-def test_proposals_learn_to_find_and_only_they_learn(make_trainer, data):
-    print('seed', SEED)
-    trainer = make_trainer(seed=SEED)
+def test_proposals_learn_to_find_and_only_they_learn(trainer, data):
     trainer.begin()
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     untrained = trainer.measure(data)
@@ -75,12 +71,10 @@ def test_proposals_learn_to_find_and_only_they_learn(make_trainer, data):
     assert changed == {'proposal_head'}
 
 
-def test_what_is_not_annotated_is_no_background(make_trainer):
+def test_what_is_not_annotated_is_no_background(trainer):
     """Gradients of scores come from photographs of complete sets alone, but near objects."""
-    trainer = make_trainer()
     head = trainer.model.proposal_head
     trainer.bboxes = [each[:0] for each in trainer.bboxes]  # no objects are known
-    trainer.image_weights[:] = 0
     for image, teaches in ((0, True), (4, False)):
         trainer.image_weights[:] = 0
         trainer.image_weights[image] = 1

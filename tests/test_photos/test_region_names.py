@@ -5,7 +5,7 @@ import tiny_photo
 import torch
 import torch.nn.functional as F
 
-from mmovsam.photos import evaluate_masks, make_batch
+from mmovsam.photos import make_batch
 from mmovsam.photos.region_names import CROP_SIZE, RegionNames, crop_regions
 from mmovsam.photos.tower import name_space
 
@@ -86,10 +86,3 @@ def test_space_of_names_has_the_leading_directions():
     centered = rows - rows.mean(0)
     assert torch.allclose(centered @ directions.T @ directions, centered, atol=1e-4)
     assert (directions.gather(1, directions.abs().argmax(1, keepdim=True)) > 0).all()
-
-
-def test_masks_of_sams_decoder_are_measured_too(data, model):
-    result = evaluate_masks(model, data)
-    assert result.pop('objects') == 6
-    assert result.keys() == {'box', 'jitter', 'point'}
-    assert all(0 <= value <= 1 for value in result.values())

@@ -12,18 +12,22 @@ from mmovsam.vocabulary import load_classifier, load_photo_text
 NAMES = 'mmovsam://photo_names.safetensors'
 
 
-@pytest.fixture(scope='module')
-def known():
-    """ImageNet's names, and one that was learned, with a row unlike any that text would give."""
-    shipped = load_classifier(NAMES)
+def names_with(*learned):
+    """ImageNet's names, and learned ones, with rows unlike any that text would give."""
+    shipped, count = load_classifier(NAMES), 1000 + len(learned)
     row = F.normalize(torch.randn(1, 256, generator=torch.Generator().manual_seed(0)))
     return dataclasses.replace(
         shipped,
-        embeddings=torch.cat((shipped.flat()[0][:1000], row)),
-        names=(*shipped.names[:1000], 'bicycle'),
-        counts=(1,) * 1001,
-        bias=torch.zeros(1001),
+        embeddings=torch.cat((shipped.flat()[0][:1000], row[: len(learned)])),
+        names=(*shipped.names[:1000], *learned),
+        counts=(1,) * count,
+        bias=torch.zeros(count),
     )
+
+
+@pytest.fixture(scope='module')
+def known():
+    return names_with('bicycle')
 
 
 @pytest.fixture(scope='module')
@@ -60,13 +64,6 @@ def test_what_was_learned_before_is_replaced_and_imagenets_part_stays(known, wri
     torch.testing.assert_close(imagenet_map(shipped).weight, twice.weight[:IMAGENET_TEXTS])
 
 
-def test_without_a_learned_name_the_map_is_imagenets(known, written, tmp_path):
-    bare = dataclasses.replace(
-        known,
-        embeddings=known.flat()[0][:1000],
-        names=known.names[:1000],
-        counts=(1,) * 1000,
-        bias=torch.zeros(1000),
-    )
-    write_text_side(bare, tmp_path / 'bare.safetensors', written)
+def test_without_a_learned_name_the_map_is_imagenets(written, tmp_path):
+    write_text_side(names_with(), tmp_path / 'bare.safetensors', written)
     assert len(load_photo_text(tmp_path / 'bare.safetensors')[0].text_map.anchors) == IMAGENET_TEXTS

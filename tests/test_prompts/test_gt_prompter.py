@@ -71,19 +71,15 @@ def test_random_points_depend_on_seed_and_image_only():
     assert forward[0] != forward[1] and points(1, samples) != forward
 
 
-@pytest.mark.parametrize('mode', ['center', 'random', 'mask'])
-def test_empty_mask_is_prompted_by_its_box(mode):
+@pytest.mark.parametrize('mode', GTPrompter.MODES)
+def test_empty_mask_is_prompted_by_its_box_and_an_image_without_objects_not_at_all(mode):
     sample = in_network(np.zeros((1, 16, 16)), [[4, 8, 12, 16]], (16, 16), 16)
     (prompts,) = GTPrompter(mode)([sample])
     if mode == 'mask':
         inside = (prompts.mask_input[0, 0] > 0).nonzero().tolist()
         assert inside == [[2, 1], [2, 2], [3, 1], [3, 2]]
-    else:
+    elif mode != 'box':
         assert prompts.point_coords.tolist() == [[[8, 12]]]
-
-
-@pytest.mark.parametrize('mode', GTPrompter.MODES)
-def test_image_without_objects_has_no_prompt(mode):
     samples = [data_sample(np.zeros((0, 9, 12)), []), DetDataSample(gt_instances=InstanceData())]
     assert [len(prompts) for prompts in GTPrompter(mode)(samples)] == [0, 0]
 

@@ -26,11 +26,10 @@ def numbered_prompts(n):
 
 def test_empty_has_length_zero_and_fields_take_their_types():
     prompts = Prompts.empty()
-    assert len(prompts) == 0 and prompts.bboxes.shape == (0, 4)
-    assert list(prompts.groups()) == []
-    assert len(Prompts(bboxes=[])) == len(prompts.scaled((2, 2))) == 0
+    assert prompts.bboxes.shape == (0, 4) and list(prompts.groups()) == []
+    assert len(prompts) == len(Prompts(bboxes=[])) == len(prompts.scaled((2, 2))) == 0
     lists = Prompts(bboxes=torch.zeros(1, 4).double(), labels=[3.0], scores=[1])
-    assert (lists.bboxes.dtype, lists.scores.dtype) == (torch.float32, torch.float32)
+    assert lists.bboxes.dtype == lists.scores.dtype == torch.float32
     assert lists.labels.dtype == torch.int64
 
 
@@ -49,10 +48,9 @@ def test_indexing_takes_the_same_rows_of_every_field(n, data):
         kinds.append(st.lists(st.integers(0, n - 1), max_size=8).map(torch.tensor))
     index = data.draw(st.one_of(kinds))
     chosen = prompts[index]
-    if isinstance(index, list):
-        index = torch.tensor(index, dtype=torch.int64)
-    elif not isinstance(index, slice) and len(index) == 0:
-        index = index.bool() if n == 0 else index.long()
+    if not isinstance(index, slice):
+        index = torch.as_tensor(index)
+        index = index.long() if n and not len(index) else index
     rows = torch.arange(n)[index]
     assert len(chosen) == len(rows)
     for field in dataclasses.fields(Prompts):

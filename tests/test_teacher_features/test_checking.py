@@ -19,15 +19,12 @@ def store(tmp_path):
     return store
 
 
-def test_a_store_in_order_is_read_as_a_whole_and_stays_as_it_is(store):
+def test_what_is_damaged_is_found_and_taken_out_and_the_rest_is_kept(store):
     files = {path: path.read_bytes() for path in store.shard_paths()}
     found = check_store(store)
     assert found.num_features == 24 and found.problems == [] and found.speed > 0
     repair_store(store, found)
     assert {path: path.read_bytes() for path in store.shard_paths()} == files
-
-
-def test_what_is_damaged_is_found_and_taken_out_and_the_rest_is_kept(store):
     before = {i: store.read(i).embedding.data for i in range(24)}
     flip_bit(store, 7)
     flip_bit(store, 11)

@@ -6,12 +6,7 @@ import tiny
 import torch
 
 from mmovsam.models.heads import OpenVocabClassifier
-from mmovsam.vocabulary import (
-    Vocabulary,
-    building,
-    find_classifier,
-    is_classifier_file,
-)
+from mmovsam.vocabulary import Vocabulary, building, find_classifier, is_classifier_file
 from mmovsam.vocabulary.text_encoder import _build_text_model
 
 
@@ -42,17 +37,13 @@ def loads(monkeypatch):
     return count
 
 
-def test_source_is_built_by_its_text_encoder(encoder, names):
+def test_source_is_built_by_its_text_encoder_with_its_split(encoder, names):
     found = find_classifier(names, encoder)
     own = Vocabulary.from_file(names).build_classifier(*building.load_text_encoder(**encoder))
     assert found.names == ('cat, kitty', 'dog') and found.counts == (2, 1)
     assert torch.equal(found.embeddings, own.embeddings)
-
-
-def test_word_brings_its_split_to_the_model(encoder):
     classifier = OpenVocabClassifier('OVCocoDataset', text_encoder=encoder)
-    assert classifier.has_vocabulary
-    assert classifier.num_classes == 65 and classifier.has_split
+    assert classifier.num_classes == 65 and classifier.has_vocabulary and classifier.has_split
     assert classifier.alpha.tolist().count(pytest.approx(0.9)) == 17
 
 

@@ -2,28 +2,13 @@
 
 import pytest
 import torch
-from text_tower import TOKENIZER, build_clip
-from torch import nn
+from text_tower import TOKENIZER, LengthModel, build_clip
 
 from mmovsam.checkpoints import save_safetensors
 from mmovsam.vocabulary import Vocabulary
 from mmovsam.vocabulary.encoding import encode_sentences
 
 NAMES = ['cat', 'dog/hound', 'red ring']
-
-
-class LengthModel(nn.Module):
-    """Embeds a text as (its length, its number of spaces), and notes what it is given."""
-
-    largest_batch = 0
-
-    def tokenizer(self, texts):
-        self.largest_batch = max(self.largest_batch, len(texts))
-        return torch.tensor([[len(text), text.count(' ')] for text in texts])
-
-    def encode_text(self, tokens):
-        assert not self.training
-        return tokens.double()
 
 
 def encode(groups, model, **settings):
@@ -39,15 +24,11 @@ def test_normalized_sentences_of_a_group_are_averaged_and_normalized_again(batch
     assert embeddings.dtype == torch.float32 and model.largest_batch <= batch_size
     torch.testing.assert_close(embeddings, torch.stack((mean / mean.norm(), torch.eye(2)[0])))
     assert model.training  # as before
-
-
-def test_nan_from_the_text_tower_and_empty_batches_are_refused():
-    model = LengthModel()
+    with pytest.raises(ValueError, match='batch_size'):
+        encode([('a',)], model, batch_size=0)
     model.encode_text = lambda tokens: tokens * float('nan')
     with pytest.raises(ValueError, match='NaN'):
         encode([('a',)], model)
-    with pytest.raises(ValueError, match='batch_size'):
-        encode([('a',)], model, batch_size=0)
 
 
 def test_sentence_is_cut_where_it_exceeds_the_context_by_one_token(logged):

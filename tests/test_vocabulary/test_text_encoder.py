@@ -51,6 +51,5 @@ def test_configurations_are_open_clips_by_name_or_copies_of_whole_ones():
     assert CONFIG['text_cfg']['width'] == 32
     with pytest.raises(ValueError, match="no model 'RN51'.*list_models.*'RN50x16'"):
         clip_model_config('RN51')
-    for part in ('embed_dim', 'vision_cfg', 'text_cfg'):
-        with pytest.raises(ValueError, match=rf"lacks \['{part}'\]"):
-            clip_model_config({key: value for key, value in CONFIG.items() if key != part})
+    with pytest.raises(ValueError, match=r"lacks \['text_cfg'\]"):
+        clip_model_config({key: value for key, value in CONFIG.items() if key != 'text_cfg'})

@@ -4,26 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.datasets import CocoDataset
-from torch import nn
+from text_tower import LengthModel
 
 from mmovsam.datasets import OVCocoDataset, OVLVISDataset
 from mmovsam.vocabulary import OVSAM_TEMPLATES, Vocabulary
 from mmovsam.vocabulary.sources import read_metainfo
-
-
-class LengthModel(nn.Module):
-    """Embeds a text as (its length, its number of spaces), and remembers it."""
-
-    def __init__(self):
-        super().__init__()
-        self.texts = []
-
-    def tokenizer(self, texts):
-        self.texts += texts
-        return torch.tensor([[len(text), text.count(' ')] for text in texts])
-
-    def encode_text(self, tokens):
-        return tokens.float()
 
 
 def build(vocabulary, model=None):

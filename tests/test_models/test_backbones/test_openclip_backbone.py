@@ -81,16 +81,22 @@ def masks():
 
 
 @torch.no_grad()
-def test_convnext_regions_are_clips_head_on_the_mean_over_the_mask():
-    backbone = build(CONVNEXT)
+@pytest.mark.parametrize('name', ['vit', 'convnext'])
+def test_regions_of_masks_are_clips_head_on_the_mean_of_the_map_in_the_mask(name):
+    backbone = build(TOWERS[name])
     image = torch.randn(1, 3, 64, 64)
     stage4 = backbone(image)[-1]
     whole, half, nothing = backbone.embed_regions(stage4, torch.zeros(3, 4), masks())
-    assert torch.allclose(whole, backbone.visual(image)[0], atol=1e-5)
-    mean = stage4[..., :1].mean((2, 3), keepdim=True)
-    want = backbone.visual.head(backbone.visual.trunk.forward_head(mean))
-    assert torch.allclose(half, want[0], atol=1e-5)
+    visual = backbone.visual
+    for got, part in ((whole, stage4), (half, stage4[..., :1])):
+        mean = part.mean((2, 3), keepdim=True)
+        if name == 'vit':
+            want = visual.ln_post(mean.flatten(1)) @ visual.proj
+        else:
+            want = visual.head(visual.trunk.forward_head(mean))
+        assert torch.allclose(got, want[0], atol=1e-5)
     assert nothing.isfinite().all()
+    assert name == 'vit' or torch.allclose(whole, visual(image)[0], atol=1e-5)
 
 
 @torch.no_grad()
@@ -112,18 +118,6 @@ def test_vit_names_by_patches_that_attend_to_themselves_alone():
     want = dense.transpose(1, 2).unflatten(2, (4, 4))
     want = F.interpolate(want, (2, 2), mode='bilinear', antialias=True)
     assert torch.allclose(stage4, want, atol=1e-5)
-
-
-@torch.no_grad()
-def test_vit_regions_are_the_projected_mean_of_the_map_in_the_mask():
-    backbone = build(VIT)
-    stage4 = backbone(torch.randn(1, 3, 64, 64))[-1]
-    whole, half, nothing = backbone.embed_regions(stage4, torch.zeros(3, 4), masks())
-    visual = backbone.visual
-    for got, part in ((whole, stage4), (half, stage4[..., :1])):
-        want = visual.ln_post(part.flatten(2).mean(-1)) @ visual.proj
-        assert torch.allclose(got, want[0], atol=1e-5)
-    assert nothing.isfinite().all()
 
 
 @torch.no_grad()

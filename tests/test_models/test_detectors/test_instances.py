@@ -10,11 +10,7 @@ from pycocotools.mask import decode
 
 from mmovsam.layers.bboxes import masks_to_bboxes
 from mmovsam.models.detectors import instances
-from mmovsam.models.detectors.instances import (
-    MaskWriter,
-    enlarge_logits,
-    stability_scores,
-)
+from mmovsam.models.detectors.instances import MaskWriter, enlarge_logits, stability_scores
 
 SIDES = st.integers(1, 12)
 

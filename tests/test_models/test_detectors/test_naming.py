@@ -36,26 +36,19 @@ def test_classes_are_found_by_name_however_it_is_written():
     assert ClassMap(('dog', 'cat/dog'), ('cat/dog', 'dog')).labels.tolist() == [1, 0]
 
 
-def test_recognition_alone_does_not_ask_the_detector():
+def test_the_detectors_name_comes_first_where_it_is_asked_and_the_vocabulary_has_it():
     class_map = ClassMap(('cat', 'dog'), NAMES)
-    alone = name(class_map=class_map)
-    told = name(class_map=class_map, labels=DETECTED['labels'])
-    assert alone.labels.tolist() == told.labels.tolist() == [2, 1, 3]
-    assert torch.equal(alone.topk_scores, PROBABILITIES.sort(descending=True).values)
-
-
-def test_the_detectors_name_comes_first_with_the_probability_that_recognition_gives_it():
-    found = name('detector', 'recognition', class_map=ClassMap(('cat', 'dog'), NAMES), **DETECTED)
+    for told in ({}, dict(labels=DETECTED['labels'])):
+        alone = name(class_map=class_map, **told)
+        assert alone.labels.tolist() == [2, 1, 3]
+        assert torch.equal(alone.topk_scores, PROBABILITIES.sort(descending=True).values)
+    found = name('detector', 'recognition', class_map=class_map, **DETECTED)
     assert found.labels.tolist() == [0, 1, 1]
-    assert found.scores.tolist() == pytest.approx([0.1, 0.6, 0.1])
+    assert found.scores.tolist() == pytest.approx([0.1, 0.6, 0.1])  # as recognition has it
     assert found.topk_labels.tolist()[0] == [0, 2, 3, 1]
     assert found.topk_scores[0].tolist() == pytest.approx([0.1, 0.5, 0.3, 0.1])
-
-
-def test_what_the_vocabulary_lacks_is_named_by_recognition():
-    class_map = ClassMap(('cat', 'unicorn'), NAMES)
     for names in ('detector', 'fused'):
-        found = name(names, class_map=class_map, **DETECTED)
+        found = name(names, class_map=ClassMap(('cat', 'unicorn'), NAMES), **DETECTED)
         assert found.labels.tolist()[1:] == [1, 3]
 
 

@@ -32,19 +32,19 @@ def mixed(size):
 META = dict(img_shape=(72, 96), ori_shape=(60, 80), scale_factor=(1.2, 1.2))
 
 
-@pytest.fixture(params=['ovsam', 'sam', 'baseline', 'photo', 'windows', 'crops'])
+PHOTO = dict(
+    photo={},
+    windows=dict(tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER),
+    crops=tiny_photo.WHOLE,
+)
+
+
+@pytest.fixture(params=['ovsam', 'sam', 'baseline', *PHOTO])
 def model(request, build):
-    if request.param == 'photo':
-        built = tiny_photo.build()
-    elif request.param == 'windows':
-        built = tiny_photo.build(**tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER)
-    elif request.param == 'crops':
-        built = tiny_photo.build(**tiny_photo.WHOLE)
-    elif request.param == 'baseline':
-        built = build('baseline', region='feature')
-    else:
-        built = build(request.param)
-    return built.to('meta')
+    if request.param in PHOTO:
+        return tiny_photo.build(**PHOTO[request.param]).to('meta')
+    changes = dict(region='feature') if request.param == 'baseline' else {}
+    return build(request.param, **changes).to('meta')
 
 
 def features_of(model):
@@ -73,23 +73,22 @@ def test_from_the_encoder_to_the_masks_the_host_waits_for_nothing_and_all_is_on_
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('names', ['detector', 'fused'])
-def test_names_of_a_detector_meet_those_of_recognition_on_one_device(build, names):
-    model = build(test_cfg=dict(names=names)).to('meta')
+@pytest.mark.parametrize(
+    'kind, changes',
+    [
+        ('ovsam', dict(test_cfg=dict(names='detector'))),
+        ('ovsam', dict(test_cfg=dict(names='fused'))),
+        ('baseline', {}),  # whose crops for CLIP are cut on the host
+    ],
+)
+def test_names_of_a_detector_and_of_crops_meet_on_one_device(build, kind, changes):
+    model = build(kind, **changes).to('meta')
     class_map = ClassMap(('owl', 'plum'), model.classifier.class_names)
     prompts = Prompts(bboxes=BBOXES, labels=[0, 1, 0], scores=[0.9, 0.8, 0.7])
-    with other_device():
-        found = model.predict_prompts(features_of(model), prompts, META, class_map=class_map)
-    assert found.labels.is_meta and found.scores.is_meta
-
-
-@torch.no_grad()
-def test_crops_for_clip_are_cut_on_the_host(build):
-    model = build('baseline').to('meta')
     meta = dict(META, ori_img=np.zeros((60, 80, 3), np.uint8))
     with other_device():
-        found = model.predict_prompts(features_of(model), Prompts(bboxes=BBOXES), meta)
-    assert found.labels.is_meta
+        found = model.predict_prompts(features_of(model), prompts, meta, class_map=class_map)
+    assert found.labels.is_meta and found.scores.is_meta
 
 
 @pytest.mark.parametrize('mask_format', ['tensor', 'rle'])
@@ -101,18 +100,6 @@ def test_a_batch_is_answered_on_one_device_whichever_the_prompter_uses(build, ma
         with other_device(), prompted(model, prompts):
             found = [sample.pred_instances for sample in model.test_step(data)]
         assert [len(each.masks) for each in found] == [3, 2]
-
-
-def test_a_predictor_answers_from_any_device():
-    predictor = OVSAMPredictor(tiny_photo.build(**tiny_photo.WINDOWS).to('meta'))
-    click = dict(point_coords=[[30, 30]], point_labels=[1])
-    with other_device():
-        predictor.set_image(np.zeros((60, 80, 3), np.uint8))
-        first = predictor.predict(box=[10, 10, 60, 50], multimask_output=False)
-        again = dict(click, mask_input=first.low_res_logits[0][None])
-        answer = predictor.predict_batch([click, again, dict(box=[10, 10, 60, 50])])
-        predictor.segment_everything(points_per_side=1)
-    assert answer.masks.shape == (3, 60, 80)
 
 
 @pytest.fixture
@@ -141,20 +128,21 @@ def test_everything_is_found_from_any_device(predictor, options):
     assert work.kernels
 
 
-def test_names_are_found_and_objects_followed_from_any_device(predictor):
+def test_a_predictor_answers_finds_and_follows_from_any_device(predictor):
+    coords, labels = torch.tensor([[[30.0, 30]]]), torch.ones(1, 1)
+    click = dict(point_coords=[[30, 30]], point_labels=[1])
     names, bboxes = predictor.vocabulary[:1], np.array(BBOXES[:1])
     with other_device():
         predictor.find(names, PICTURE)
         predictor.find(names, PICTURE, bboxes=bboxes)
         followed = track(predictor, [(str(i), PICTURE) for i in range(3)], bboxes=bboxes)
-    assert len(followed['videos']) == 1
-
-
-def test_tensors_are_answered_with_tensors_of_the_device(predictor):
-    coords, labels = torch.tensor([[[30.0, 30]]]), torch.ones(1, 1)
-    with other_device():
+        assert len(followed['videos']) == 1
         predictor.set_image(PICTURE)
-        for place in ('cpu', 'meta'):
+        first = predictor.predict(box=[10, 10, 60, 50], multimask_output=False)
+        again = dict(click, mask_input=first.low_res_logits[0][None])
+        answer = predictor.predict_batch([click, again, dict(box=[10, 10, 60, 50])])
+        assert answer.masks.shape == (3, 60, 80)
+        for place in ('cpu', 'meta'):  # tensors are answered with tensors of the device
             answers = [
                 predictor.predict_torch(coords.to(place), labels.to(place)),
                 predictor.predict_torch(None, None, torch.tensor(BBOXES).to(place)),
@@ -162,17 +150,16 @@ def test_tensors_are_answered_with_tensors_of_the_device(predictor):
             assert all(each.is_meta for answer in answers for each in answer)
 
 
-def test_a_tensor_of_the_host_among_those_of_the_device_is_an_error():
-    x, host = torch.zeros(4, 3, device='meta'), torch.ones(4, 3)
-    wrong = [
-        lambda: x + host,
-        lambda: host @ x.mT,
-        lambda: torch.cat((x, host)),
-        lambda: torch.where(x > 0, x, host),
-        lambda: host[torch.zeros(2, dtype=torch.long, device='meta')],
-    ]
-    with other_device():
-        for mix in wrong:
-            with pytest.raises(RuntimeError, match='device'):
-                mix()
-        assert (x + torch.tensor(1.0)).is_meta
+@pytest.mark.parametrize(
+    'mix',
+    [
+        lambda x, host: x + host,
+        lambda x, host: host @ x.mT,
+        lambda x, host: torch.cat((x, host)),
+        lambda x, host: torch.where(x > 0, x, host),
+        lambda x, host: host[torch.zeros(2, dtype=torch.long, device='meta')],
+    ],
+)
+def test_a_tensor_of_the_host_among_those_of_the_device_is_an_error(mix):
+    with other_device(), pytest.raises(RuntimeError, match='device'):
+        mix(torch.zeros(4, 3, device='meta'), torch.ones(4, 3))

@@ -59,3 +59,5 @@ def test_names_of_a_detector_that_has_none_of_the_vocabulary_are_refused(build, 
 def test_wrong_settings_are_named(build, test_cfg, message):
     with pytest.raises(ValueError, match=message):
         build(test_cfg=test_cfg)
+    with pytest.raises(ValueError, match=r"train_cfg has no \['max_instance'\].*'max_instances'"):
+        build(train_cfg=dict(max_instance=3))

@@ -135,14 +135,11 @@ def test_features_that_do_not_come_with_the_batch_are_asked_for(distiller, batch
         loss_of(model, data)
 
 
-def test_the_teacher_itself_is_not_needed(dumped):
+def test_a_teacher_is_needed_where_there_are_no_features_and_nothing_is_predicted(dumped):
     model = MODELS.build(dict(tiny.DISTILLER, teacher=None, features=str(dumped / 'float32')))
     model.init_weights()
     assert model.neck.pos_embed.any()
-
-
-def test_what_it_cannot_do_is_told(build):
     with pytest.raises(ValueError, match='needs a teacher'):
         MODELS.build(dict(tiny.DISTILLER, teacher=None))
     with pytest.raises(ValueError, match="not 'predict'"):
-        build('distiller')(torch.randn(1, 3, 96, 96), mode='predict')
+        model(torch.randn(1, 3, 96, 96), mode='predict')

@@ -39,6 +39,7 @@ def step(model, data, **optim):
         ('sam', {}),
         ('distiller', dict(ignore_padding=False)),
         ('distiller', dict(ignore_padding=True)),
+        ('distiller', dict(features='a folder')),
     ],
 )
 def test_a_step_is_queued_without_waiting(build, make, kind, changes):
@@ -48,16 +49,10 @@ def test_a_step_is_queued_without_waiting(build, make, kind, changes):
         samples[0][1].set_metainfo(dict(source='scenes', neg_labels=(1,)))
         samples[2][1].gt_instances.labels[0] = 2  # novel: it does not count
         samples.append(image_level(make))
-    assert step(build(kind, **changes), make.batch(*samples)) == []
-
-
-def test_a_step_with_stored_embeddings_is_queued_without_waiting(build, make):
-    samples = [make.sample(1, training=True, seed=seed) for seed in range(2)]
-    for _, sample in samples:
+    for _, sample in samples if 'features' in changes else ():
         sample.teacher_embedding = encode(torch.randn(32, 6, 6), 'int8')
         sample.set_metainfo(dict(teacher='a fingerprint'))
-    model = build('distiller', features='a folder')
-    assert step(model, make.batch(*samples)) == []
+    assert step(build(kind, **changes), make.batch(*samples)) == []
 
 
 def test_the_host_waits_after_the_backward_pass_where_losses_and_gradients_are_checked(build, make):
