@@ -265,13 +265,30 @@ def test_ranking_learns_which_masks_are_meant():
     assert alone < ranked - 20 and ranked > best - 3
 
 
-def test_second_look_learns_alone_and_begins_as_the_first(tmp_path, data):
+@pytest.fixture
+def crop_trainer(tmp_path, data):
     model = tiny_photo.build(
         **tiny_photo.WINDOWS, region_namer=tiny_photo.NAMER, **tiny_photo.CROPS
     )
     features = EncodedPhotos(tmp_path / 'encoded', data)
     features.encode(model.backbone)
-    trainer = CropTrainer(model, data, features, steps=30, batch_size=4, warmup=1, seed=SEED)
+    return CropTrainer(model, data, features, steps=30, batch_size=4, warmup=1, seed=SEED)
+
+
+def test_only_crops_of_boxes_that_moved_are_encoded_again(crop_trainer):
+    views, targets = crop_trainer.draw_objects(generator())
+    crops = crop_trainer.encode_crops(views, targets.bboxes, generator())
+    moved = targets.bboxes.clone()
+    moved[1:] += 3
+    later = crop_trainer.encode_crops(views, moved, generator(), crops)
+    assert torch.allclose(later.windows[1:], crops.windows[1:] + 3)
+    for before, after in zip(crops.maps, later.maps):
+        assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
+    assert crop_trainer.encode_crops(views, moved, generator(), later) is later
+
+
+def test_crop_decoder_learns_alone_and_begins_as_the_window_decoder(crop_trainer, data):
+    trainer, model = crop_trainer, crop_trainer.model
     trainer.begin()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for name, value in model.crop_decoder.state_dict().items():
