@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,7 @@ from ...layers.windows import (
     windows_of,
 )
 from ..heads import WindowPrompts
-
-if TYPE_CHECKING:
-    from .ovsam import OVSAM
+from .prompted_detector import PromptedDetector
 
 CROP = 1.6
 """Side of a crop, in units of the box's longer side."""
@@ -67,11 +65,11 @@ def cut_out(inputs: Tensor, windows: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(read_windows(inputs, grid, inputs.shape[-1]), 2)
 
 
-def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
+def encode_crops(model: PromptedDetector, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
     """Encode crops around regions of one image.
 
     Args:
-        model: With `region_crop`.
+        model: OVSAM with `region_crop`.
         inputs: `(1, 3, S, S)`, the network's input.
         bboxes: `(N, 4)` xyxy in pixels of it.
     """
@@ -87,11 +85,13 @@ def encode_crops(model: OVSAM, inputs: Tensor, bboxes: Tensor) -> RegionCrops:
     return RegionCrops(tuple(maps), windows, model.region_crop)
 
 
-def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def pool_crops(
+    model: PromptedDetector, crops: RegionCrops, bboxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs of `RegionNamer` for regions in crops.
 
     Args:
-        model: With a `TimmBackbone` and a `RegionNamer`.
+        model: OVSAM with a `TimmBackbone` and a `RegionNamer`.
         crops: Around the regions.
         bboxes: Of the regions, `(N, 4)` xyxy in pixels of the input.
 
@@ -107,7 +107,9 @@ def pool_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor
     return by_tower, model.head.pool_regions(maps, bboxes, index), bboxes
 
 
-def embed_crops(model: OVSAM, crops: RegionCrops, bboxes: Tensor) -> tuple[Tensor, Tensor]:
+def embed_crops(
+    model: PromptedDetector, crops: RegionCrops, bboxes: Tensor
+) -> tuple[Tensor, Tensor]:
     """Embeddings `(N, D)` of regions in crops, by `RegionNamer` and by the tower.
 
     Arguments are those of `pool_crops`.
@@ -131,11 +133,11 @@ def prompts_in_crops(crops: RegionCrops, prompts: WindowPrompts, input_size: int
     )
 
 
-def refine_masks(model: OVSAM, crops: RegionCrops, prompts: WindowPrompts) -> Tensor:
+def refine_masks(model: PromptedDetector, crops: RegionCrops, prompts: WindowPrompts) -> Tensor:
     """Masks decoded again in crops, as logits `(N, 1, h, w)` over the input.
 
     Args:
-        model: With a `crop_decoder`.
+        model: OVSAM with a `crop_decoder`.
         crops: Around the boxes.
         prompts: N, with the earlier masks, in pixels of the input.
     """

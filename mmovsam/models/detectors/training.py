@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmdet.structures import DetDataSample
@@ -16,9 +16,7 @@ from ...randomness import seeded
 from ..heads import CLIP2SAMHead, OpenVocabClassifier
 from ..losses import ImageLabels
 from .features import ImageFeatures
-
-if TYPE_CHECKING:
-    from .ovsam import OVSAM
+from .prompted_detector import PromptedDetector
 
 
 class TrainedImage(NamedTuple):
@@ -40,7 +38,7 @@ class TrainedImage(NamedTuple):
 
 
 def clip2sam_losses(
-    model: OVSAM, features: ImageFeatures, data_samples: Sequence[DetDataSample]
+    model: PromptedDetector, features: ImageFeatures, data_samples: Sequence[DetDataSample]
 ) -> dict[str, Tensor]:
     """Losses of a batch of images.
 
@@ -62,7 +60,9 @@ def clip2sam_losses(
     return losses
 
 
-def _train_image(model: OVSAM, features: ImageFeatures, sample: DetDataSample) -> TrainedImage:
+def _train_image(
+    model: PromptedDetector, features: ImageFeatures, sample: DetDataSample
+) -> TrainedImage:
     prompts, chosen = sample_training_prompts(sample.gt_instances, **model.train_cfg)
     sample.prompts = prompts  # named if the loss turns out not to be finite
     instances = sample.gt_instances[chosen]
