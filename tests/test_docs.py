@@ -4,7 +4,6 @@ import pkgutil
 import re
 import runpy
 import shlex
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -79,10 +78,8 @@ def test_reference_is_about_what_is_there_and_has_all_that_python_code_calls():
 
 def documented_commands():
     """Page, script and arguments of each call of this package's tools in blocks of code."""
-    sys.path.insert(0, str(ROOT))
-    from mmovsam_command import COMMANDS
-
-    scripts = {f'mmovsam {name}': f'tools/{tool}' for name, (tool, _) in COMMANDS.items()}
+    commands = runpy.run_path(str(ROOT / 'mmovsam_command.py'))['COMMANDS']
+    scripts = {f'mmovsam {name}': f'tools/{tool}' for name, (tool, _) in commands.items()}
     for page in PAGES:
         for block in re.findall(r'^```bash\n(.*?)^```', page.read_text(), re.M | re.S):
             for line in block.replace('\\\n', ' ').splitlines():
