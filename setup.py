@@ -88,7 +88,9 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     py_modules=['mmovsam_command'],  # beside the package, whose import takes seconds
     entry_points={'console_scripts': ['mmovsam = mmovsam_command:main']},
-    package_data={NAME: ['py.typed', 'weights/*', '**/*.json', '**/*.txt', 'server/static/*']},
+    package_data={
+        NAME: ['py.typed', 'weights/*', '**/*.json', '**/*.json.gz', '**/*.txt', 'server/static/*']
+    },  # fmt: skip
     include_package_data=False,
     options={'egg_info': {'egg_base': 'build'}},
     cmdclass={'build_py': BuildPy},

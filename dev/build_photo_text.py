@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from mmovsam.checkpoints import save_safetensors
 from mmovsam.checkpoints.loading import WEIGHTS_DIR, load_checkpoint_file, state_dict_of
 from mmovsam.engine.command_line import readable_errors
-from mmovsam.photos.text_map import RIDGE
 from mmovsam.photos.tower import PACKAGE, imagenet_weights, name_space
 from mmovsam.vocabulary import TextClassifier, Vocabulary, load_photo_text, save_classifier
 from mmovsam.checkpoints.quantization import pack_matrix, unpack_matrices
-from mmovsam.vocabulary.photo_text import KernelMap
+from mmovsam.vocabulary.photo_text import RIDGE, KernelMap
 from mmovsam.vocabulary.sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from mmovsam.vocabulary.wordnet import load_nouns
 

@@ -20,7 +20,7 @@ def parse_args():
     add('--data', type=Path, default=Path('data/photos'), help='folder of the data sets')
     add('--val', default='coco_val', help='name of the data set')
     add('--num-images', type=int, help='number of images')
-    add('--parts', nargs='+', choices=(*PARTS, 'baselines'), default=PARTS)
+    add('--parts', nargs='+', choices=(*PARTS, 'novel_names', 'baselines'), default=PARTS)
     add('--seed', type=int, default=0, help='of inexact boxes')
     add('--out', type=Path, help='JSON file')
     return parser.parse_args()

@@ -24,11 +24,10 @@ from mmovsam.fileio import write_atomic
 from mmovsam.photos import PhotoData, PhotoTrainer, load_photographs
 from mmovsam.photos.crop_training import CropTrainer
 from mmovsam.photos.encoded import EncodedPhotos
-from mmovsam.photos.name_training import read_regions, teach_names
+from mmovsam.photos.name_training import BOX_JITTER, read_regions, teach_names
 from mmovsam.photos.proposal_training import ProposalTrainer
 from mmovsam.photos.ranking import draw_candidates, train_ranker
 from mmovsam.photos.region_names import RegionNames, crop_features
-from mmovsam.photos.text_map import write_text_side
 from mmovsam.photos.tower import center_projection, set_imagenet_weights
 from mmovsam.photos.window_training import WindowTrainer
 from mmovsam.vocabulary import save_classifier
@@ -191,14 +190,13 @@ def run(args, stage, trainer_type, model, data, val, set_weights=SETS, **kwargs)
 def train_names(args, data, val) -> None:
     model = build_model(args.config, frozen_tower=True).to(args.device).eval()
     load_into(model, weights_before(args, 'names'))
-    views = read_regions(model, data, amp=args.amp, jitter=0.07)
+    views = read_regions(model, data, amp=args.amp, jitter=BOX_JITTER)
     views_of_val = read_regions(model, val, amp=args.amp)
     classifier, scores = teach_names(model.region_namer, views, views_of_val, seed=args.seed)
     print(' '.join(f'{name} {value:.1f}' for name, value in scores.items()))
     save_safetensors(halved(model.state_dict()), weights_file(args, 'names'), {})
     half = dataclasses.replace(classifier, embeddings=classifier.embeddings.half())
     save_classifier(args.out / 'photo_names.safetensors', half)
-    write_text_side(classifier, args.out / 'photo_text.safetensors')
 
 
 def halved(state: dict) -> dict:
@@ -232,8 +230,8 @@ def ship(args) -> None:
     state = load_checkpoint_file(weights_file(args, 'names'))['state_dict']
     state = {name: value for name, value in state.items() if 'num_batches_tracked' not in name}
     save_safetensors(to_int8(state), WEIGHTS_DIR / 'photo_ovsam.safetensors', {'stage': 'photo'})
-    for name in ('photo_names.safetensors', 'photo_text.safetensors'):
-        write_atomic(WEIGHTS_DIR / name, (args.out / name).read_bytes())
+    name = 'photo_names.safetensors'
+    write_atomic(WEIGHTS_DIR / name, (args.out / name).read_bytes())
 
 
 def main(args) -> None:

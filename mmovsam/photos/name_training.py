@@ -18,9 +18,10 @@ from ..vocabulary import TextClassifier, Vocabulary, load_classifier, load_text_
 from .augmentation import make_batch
 from .data import PhotoData
 from .interaction import jittered
-from .text_map import imagenet_map
 
 LOGIT_SCALE = 20.0
+BOX_JITTER = 0.07
+"""How far the boxes of crops to learn from are moved, as a share of the box."""
 RARITY = 0.4
 """Objects of a name with n objects have the weight `n ** -RARITY`."""
 
@@ -167,7 +168,6 @@ def teach_names(
     names |= {name for view in views_of_val for name in view.names}
     names = sorted(names - {'object'})
     encoder = load_text_encoder('photo', text_file, names=None)
-    encoder[0].text_map = imagenet_map(encoder[0])  # without what earlier photographs taught
     texts = Vocabulary(names).build_classifier(*encoder).flat()[0]
     rows = torch.cat((F.normalize(texts, dim=1), imagenet))
     taught = torch.arange(len(rows)) < len(names)

@@ -21,13 +21,13 @@ from ..models.detectors.crops import crop_windows
 from ..models.detectors.region_crops import cut_out
 from ..prompts.gt_prompter import deepest_point
 from ..vocabulary import Vocabulary, load_classifier, load_photo_text
-from ..vocabulary.photo_text import KernelMap
+from ..vocabulary.photo_text import RIDGE, KernelMap
 from ..vocabulary.related_nouns import are_related
 from .augmentation import make_batch
 from .data import PhotoData, Photographs, load_photographs
-from .name_training import accuracy
+from .name_training import BOX_JITTER, accuracy, read_regions
+from .novel_names import novel_accuracy
 from .other_words import OTHER_WORDS
-from .text_map import RIDGE, imagenet_map
 from .tower import center_projection, set_imagenet_weights
 
 TEXT = 'mmovsam://photo_text.safetensors'
@@ -56,7 +56,7 @@ class PhotoReport:
         seed: int = 0,
     ) -> None:
         self.predictor = predictor
-        self.root = Path(root)
+        self.root, self.val = Path(root), val
         self.photographs = load_photographs(root, [val])
         self.num_images = num_images or len(self.photographs.paths)
         self.rng = np.random.default_rng(seed)
@@ -183,7 +183,6 @@ class PhotoReport:
         data = PhotoData(self.photographs)
         center_projection(tower, data)
         text, tokenizer = load_photo_text(TEXT, IMAGENET)
-        text.text_map = imagenet_map(text)
         vocabulary = list(self.predictor.vocabulary)
         rows = Vocabulary(vocabulary).build_classifier(text, tokenizer).flat()[0]
         views, labels = defaultdict(list), []
@@ -210,6 +209,20 @@ class PhotoReport:
             for key, value in accuracy(cosines[labels >= 0], labels[labels >= 0]).items():
                 result[f'{view}_{key}'] = value
         return result
+
+    def novel_names(
+        self, sets: Sequence[str] = ('coco_train', 'coco_partial', 'imagenet_samples')
+    ) -> dict[str, float]:
+        """Accuracy on base and novel names of COCO, by a namer trained anew on data sets.
+
+        The model's other parts are used as they are; its tower learned no labels of novel classes.
+        """
+        model = self.predictor.model
+        views, views_of_val = (
+            read_regions(model, PhotoData(load_photographs(self.root, names)), jitter=jitter)
+            for names, jitter in ((sets, BOX_JITTER), ([self.val], 0.0))
+        )
+        return novel_accuracy(model.region_namer.untrained(), views, views_of_val)
 
     def _name_scores(
         self, predictor: OVSAMPredictor, classes: Sequence[str]
@@ -254,7 +267,7 @@ class PhotoReport:
         labels = torch.arange(len(photographs.paths))  # one photograph for each class, in order
         embeddings, logits = self._embed_images(predictor, photographs)
         result = {f'imagenet_{key}': value for key, value in accuracy(logits, labels).items()}
-        text_map = imagenet_map(load_photo_text(TEXT)[0])
+        text_map = load_photo_text(TEXT)[0].text_map
         sharpness = float(text_map.sharpness)
         names, definitions = text_map.anchors.split(1000)
         rows = F.normalize(known.flat()[0], dim=1)

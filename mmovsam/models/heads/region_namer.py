@@ -42,6 +42,12 @@ class RegionNamer(Freezable):
         self.dropout = nn.Dropout(dropout)
         self.freeze(frozen)
 
+    def untrained(self) -> RegionNamer:
+        """A namer of the same widths, before training."""
+        hidden, channels = self.lin1.weight.shape
+        embed_dim = len(self.lin2.weight)
+        return RegionNamer(embed_dim, channels - embed_dim - BOX_CHANNELS, hidden, self.dropout.p)
+
     def forward(
         self, embeddings: Tensor, regions: Tensor, bboxes: Tensor, input_size: int
     ) -> Tensor:
