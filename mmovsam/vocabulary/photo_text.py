@@ -36,6 +36,11 @@ HYPERNYM_WEIGHT = 1.4
 MAP_BITS = 6
 ARTICLES = ('a ', 'an ', 'the ')
 
+_ARTICLE = re.compile(rf'^(?:{"|".join(ARTICLES)})')
+_POSTMODIFIER = re.compile(
+    r' (?:of|with|without|in|on|at|by|for|from|to|that|\w{2,}ing (?:a|an|the)|\w+ed by) '
+)
+"""Begins what follows the head of a phrase, as in `'glass of wine'`."""
 _NOUNS_AND_ID = re.compile(r'(.*?)\s*\((n\d{8})\)')
 
 
@@ -188,17 +193,17 @@ class PhotoTextModel(nn.Module):
 
         A known name stands for itself. A noun of WordNet is described by the definition of the
         synset `wnid` or else of its likeliest one, and has the learned name that it is a kind of
-        among its sentences, a phrase such as `'red car'` that of its last word. Other text is
+        among its sentences; a phrase such as `'red car'` has that of its head. Other text is
         encoded as it is, with an article.
         """
-        tokenizer, nouns = self.tokenizer, load_nouns()
-        row = tokenizer.row(name) if wnid is None else tokenizer.row_of_synset(wnid)
+        tokenizer, noun = self.tokenizer, _ARTICLE.sub('', name)
+        row = tokenizer.row(noun) if wnid is None else tokenizer.row_of_synset(wnid)
         if row is not None and (wnid or not tokenizer.synset_of_row(row)):
             return (tokenizer.names[row],)
         if row is not None or wnid is not None:
-            sense = nouns.synset(wnid or tokenizer.synset_of_row(row))
+            sense = load_nouns().synset(wnid or tokenizer.synset_of_row(row))
         else:
-            sense = self._likeliest(name)
+            sense = self._likeliest(noun)
         if sense is None:
             sentences = (with_article(name),)
         elif learned := tokenizer.learned_names.get(sense.wnid):
@@ -208,24 +213,24 @@ class PhotoTextModel(nn.Module):
         elif wnid is not None:
             sentences = (sense.description,)
         else:
-            sentences = sense.description, f'{name}: {sense.definition}', with_article(name)
-        hypernym = self._learned_hypernym(name, sense)
-        return sentences + (hypernym,) * round(HYPERNYM_WEIGHT * len(sentences) * bool(hypernym))
+            sentences = sense.description, f'{noun}: {sense.definition}', with_article(name)
+        hypernym = self._learned_hypernym(noun, sense)
+        if hypernym is None:
+            return sentences
+        return sentences + (hypernym,) * round(HYPERNYM_WEIGHT * len(sentences))
 
-    def _learned_hypernym(self, name: str, sense: Synset | None) -> str | None:
+    def _learned_hypernym(self, noun: str, sense: Synset | None) -> str | None:
         """The nearest learned name that a noun with this meaning is a kind of, else None."""
-        nearest = []
+        kinds = []
         if sense is None:
-            _, space, head = name.rpartition(' ')
-            sense = self._likeliest(head) if space else None
-            nearest = [sense]
+            head = _POSTMODIFIER.split(noun, maxsplit=1)[0].rpartition(' ')[2]
+            sense = self._likeliest(head) if head != noun else None
+            kinds = [sense]
         if sense is None:
             return None
         learned = self.tokenizer.learned_names
-        for hypernym in (*nearest, *load_nouns().hypernyms(sense)):
-            if hypernym.wnid in learned:
-                return learned[hypernym.wnid]
-        return None
+        kinds += load_nouns().hypernyms(sense)
+        return next((learned[kind.wnid] for kind in kinds if kind.wnid in learned), None)
 
     def name_bias(self, phrases: Sequence[str]) -> float:
         """The bias of a name with these phrases, which is added to its cosine similarity."""

@@ -91,7 +91,10 @@ def described(name, names, definition):
         ('violins', ('violin, fiddle (n04536866)',)),
         ('skis', ('skis',)),  # one that the photographs taught
         ('automobile', ('car',)),  # by its meaning
+        ('a car', ('car',)),
         ('old red car', ('a old red car', 'car')),
+        ('dog chasing a red car', ('a dog chasing a red car', 'dog')),
+        ('the ring of gold', ('the ring of gold', 'ring')),
         ('bow (weapon)', ('bow (n02879718)',)),
         ('napkin', described('napkin', 'napkin, table napkin, serviette', NAPKIN)),  # no diaper
         ('golden doodle', ('a golden doodle',)),
