@@ -183,12 +183,9 @@ def teach_names(
     if views_of_val:
         val_names = sorted(set(views_of_val[0].names))
         val_rows = rows[[names.index(name) for name in val_names]]
-        with torch.no_grad():
-            embeddings = sum(
-                namer(view.embeddings, view.means, view.bboxes, input_size) for view in views_of_val
-            )
+        embeddings = embed_views(namer, views_of_val, input_size)
         val_labels = torch.tensor([val_names.index(name) for name in views_of_val[0].names])
-        scores = accuracy(F.normalize(embeddings, dim=1) @ val_rows.T, val_labels)
+        scores = accuracy(embeddings @ val_rows.T, val_labels)
     learned = [index for index, name in enumerate(names) if index in set(labels)]
     classifier = TextClassifier(
         torch.cat((imagenet, rows[learned])),
@@ -197,6 +194,14 @@ def teach_names(
         bias=torch.cat((bias, torch.zeros(len(learned)))),
     )
     return classifier, scores
+
+
+@torch.no_grad()
+def embed_views(namer: RegionNamer, views: Sequence[Regions], input_size: int) -> Tensor:
+    """Embeddings `(M, D)` of regions, normalized: the mean of their views."""
+    return F.normalize(
+        sum(namer(view.embeddings, view.means, view.bboxes, input_size) for view in views), dim=1
+    )
 
 
 def _concatenate(views: Sequence[Regions]) -> Regions:

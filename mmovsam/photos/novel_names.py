@@ -11,8 +11,7 @@ from torch import Tensor
 from ..datasets.ov_coco import BASE_CLASSES, NOVEL_CLASSES
 from ..models.heads import RegionNamer
 from ..vocabulary import Vocabulary, load_photo_text
-from ..vocabulary.photo_text import PhotoTextModel, PhotoTokenizer
-from .name_training import Regions, teach_names
+from .name_training import Regions, embed_views, teach_names
 
 NAMES = (*BASE_CLASSES, *NOVEL_CLASSES)
 HANDICAPS = (0.0, 0.1, 0.15, 0.2)
@@ -42,18 +41,12 @@ def novel_accuracy(
     """
     input_size = kwargs.get('input_size', 512)
     known, _ = teach_names(namer, views, without=NOVEL_CLASSES, text_file=text_file, **kwargs)
-    text, tokenizer = load_photo_text(text_file)
-    tokenizer = PhotoTokenizer(tokenizer.word_pieces, known.names)
-    text = PhotoTextModel(text.encoder, text.text_map, tokenizer, known).eval()
-    classifier = Vocabulary(NAMES).build_classifier(text, tokenizer)
+    classifier = Vocabulary(NAMES).build_classifier(*load_photo_text(text_file, known))
     rows, bias = F.normalize(classifier.flat()[0], dim=1), classifier.flat_bias()
 
     def scores_of(regions: Sequence[Regions]) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            embeddings = sum(namer(r.embeddings, r.means, r.bboxes, input_size) for r in regions)
         labels = [NAMES.index(name) if name in NAMES else -1 for name in regions[0].names]
-        scores = F.normalize(embeddings, dim=1) @ rows.T
-        return scores if bias is None else scores + bias, torch.tensor(labels)
+        return embed_views(namer, regions, input_size) @ rows.T + bias, torch.tensor(labels)
 
     num_base = len(BASE_CLASSES)
     is_base = torch.arange(len(NAMES)) < num_base
@@ -66,9 +59,9 @@ def novel_accuracy(
     )
     result = {}
     for handicap in HANDICAPS:
-        for group, (scores, labels, rows) in groups.items():
-            best = (scores[rows] - handicap * is_base).topk(5, dim=1).indices
-            correct = best == labels[rows, None]
+        for group, (scores, labels, chosen) in groups.items():
+            best = (scores[chosen] - handicap * is_base).topk(5, dim=1).indices
+            correct = best == labels[chosen, None]
             result[f'{group}_{handicap}'] = 100 * correct[:, 0].float().mean().item()
             result[f'{group}_{handicap}_top5'] = 100 * correct.any(1).float().mean().item()
     return result

@@ -41,6 +41,7 @@ _HEADINGS = ('name', 'names', 'class', 'classes', 'class_name', 'classname', 'la
 _LIST_ITEM = re.compile(r"""[-*•] |(["']).*\1,?$|.*,$""")
 _ID = re.compile(r'(\d+|n\d{8}|/[mgt]/\w+)["\s:;,.)]+(?=\S)')
 """A number, or an id of WordNet or Freebase, before something else."""
+_ARTICLE = re.compile(r'^(?:a|an|the)\s+')
 _OPEN_CLIP_TEMPLATES = ('openai_imagenet', 'simple_imagenet')
 
 
@@ -48,6 +49,16 @@ def plain_name(name: str) -> str:
     """A class name in lower case and NFC, with single spaces for white space and `_`."""
     name = unicodedata.normalize('NFC', name.lower())
     return ' '.join(re.sub('[\u200b\ufeff]', '', name).replace('_', ' ').split())
+
+
+def with_article(name: str) -> str:
+    """A lower-case name with an article: `'a cup'`."""
+    return name if _ARTICLE.match(name) else f'a {name}'
+
+
+def without_article(name: str) -> str:
+    """A lower-case name without its article."""
+    return _ARTICLE.sub('', name)
 
 
 def split_name(name: str) -> tuple[str, ...]:

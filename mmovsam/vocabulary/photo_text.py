@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..checkpoints.fingerprint import hash_of
 from ..checkpoints.loading import load_checkpoint_file, state_dict_of
 from ..checkpoints.quantization import pack_matrix, unpack_matrices
-from .names import plain_name, split_name
+from .names import plain_name, split_name, with_article, without_article
 from .sentence_encoder import SentenceEncoder, WordPieceTokenizer
 from .text_classifier import TextClassifier, load_classifier
 from .wordnet import Synset, load_nouns, may_mean
@@ -34,9 +34,7 @@ RIDGE = 0.2
 HYPERNYM_WEIGHT = 1.4
 """Weight of the row of a learned hypernym in a word's embedding, where the word itself has 1."""
 MAP_BITS = 6
-ARTICLES = ('a ', 'an ', 'the ')
 
-_ARTICLE = re.compile(rf'^(?:{"|".join(ARTICLES)})')
 _POSTMODIFIER = re.compile(
     r' (?:of|with|without|in|on|at|by|for|from|to|that|\w{2,}ing (?:a|an|the)|\w+ed by) '
 )
@@ -84,11 +82,6 @@ class KernelMap(nn.Module):
         return self.kernel(texts) @ self.weight
 
 
-def with_article(name: str) -> str:
-    """A name with an article: `'a cup'`."""
-    return name if name.startswith(ARTICLES) else f'a {name}'
-
-
 class PhotoTokenizer:
     """Texts to the row of a known name and the tokens of the sentence encoder.
 
@@ -102,15 +95,15 @@ class PhotoTokenizer:
         self.names = tuple(names)
         self.context_length = word_pieces.context_length
         self._rows = {plain_name(name): row for row, name in enumerate(self.names)}
-        self._rows_of_synsets: dict[str, int] = {}
+        self._wnids: list[str | None] = []
         for row, name in enumerate(self.names):
-            nouns, wnid = name, None
-            if match := _NOUNS_AND_ID.fullmatch(name):
-                nouns, wnid = match.groups()
-                self._rows_of_synsets[wnid] = row
+            match = _NOUNS_AND_ID.fullmatch(name)
+            nouns, wnid = match.groups() if match else (name, None)
+            self._wnids.append(wnid)
             for noun in (plain_name(nouns), *split_name(nouns)):
                 if wnid is None or may_mean(noun, wnid):
                     self._rows.setdefault(noun, row)
+        self._rows_of_synsets = {wnid: row for row, wnid in enumerate(self._wnids) if wnid}
 
     def row(self, text: str) -> int | None:
         """The row of a text that is a known name or one of its nouns, else None."""
@@ -122,15 +115,14 @@ class PhotoTokenizer:
 
     def synset_of_row(self, row: int) -> str | None:
         """The id of a known name, None for a learned one."""
-        match = _NOUNS_AND_ID.fullmatch(self.names[row])
-        return match and match[2]
+        return self._wnids[row]
 
     @cached_property
     def learned_names(self) -> dict[str, str]:
         """The names without an id by the id of their first meaning."""
         learned = {}
-        for row, name in enumerate(self.names):
-            senses = [] if self.synset_of_row(row) else load_nouns().senses(plain_name(name))
+        for name, wnid in zip(self.names, self._wnids):
+            senses = [] if wnid else load_nouns().senses(plain_name(name))
             for sense in senses[:1]:
                 if sense.wnid not in learned or name == sense.nouns[0]:  # not `airplanes`
                     learned[sense.wnid] = name
@@ -196,7 +188,7 @@ class PhotoTextModel(nn.Module):
         among its sentences; a phrase such as `'red car'` has that of its head. Other text is
         encoded as it is, with an article.
         """
-        tokenizer, noun = self.tokenizer, _ARTICLE.sub('', name)
+        tokenizer, noun = self.tokenizer, without_article(name)
         row = tokenizer.row(noun) if wnid is None else tokenizer.row_of_synset(wnid)
         if row is not None and (wnid or not tokenizer.synset_of_row(row)):
             return (tokenizer.names[row],)
@@ -259,19 +251,21 @@ class PhotoTextModel(nn.Module):
 
 
 def load_photo_text(
-    checkpoint: str | PathLike, names: str | PathLike | None = None
+    checkpoint: str | PathLike, names: str | PathLike | TextClassifier | None = None
 ) -> tuple[PhotoTextModel, PhotoTokenizer]:
     """The text model of a photo model, frozen and in eval mode, and its tokenizer.
 
     Args:
         checkpoint: File of dev/build_photo_text.py.
-        names: Text classifier file with a row and a bias for each known name; None for none.
+        names: Text classifier, or its file, with a row and a bias for each known name; None for
+            none.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If a file holds something else.
     """
-    known = None if names is None else load_classifier(names)
+    is_file = names is not None and not isinstance(names, TextClassifier)
+    known = load_classifier(names) if is_file else names
     if known is not None and (known.names is None or len(known.flat()[0]) != len(known)):
         raise ValueError(f'{names} should have one row for each of its names, and the names')
     state_dict = state_dict_of(load_checkpoint_file(checkpoint))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
-from .names import split_name
+from .names import split_name, without_article
 from .wordnet import Synset, load_nouns
 
 MAIN_SENSES = 2
 """So many of a noun's meanings count, the most frequent ones."""
-_ARTICLE = re.compile(r'^(a|an|the)\s+')
 
 
 def are_related(one: str, other: str) -> bool:
@@ -31,7 +29,7 @@ def are_related(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=30000)
 def _nouns(name: str) -> tuple[str, ...]:
-    return tuple(_ARTICLE.sub('', noun) for noun in split_name(name))
+    return tuple(map(without_article, split_name(name)))
 
 
 def _ends_with(longer: str, shorter: str) -> bool:
@@ -50,5 +48,5 @@ def _meanings(nouns: tuple[str, ...]) -> frozenset[str]:
 @lru_cache(maxsize=30000)
 def _with_hypernyms(nouns: tuple[str, ...]) -> frozenset[str]:
     senses = _main_senses(nouns)
-    hypernyms = {each.wnid for sense in senses for each in load_nouns().hypernyms(sense)}
-    return _meanings(nouns) | hypernyms
+    hypernyms = (kind for sense in senses for kind in load_nouns().hypernyms(sense))
+    return frozenset(kind.wnid for kind in (*senses, *hypernyms))
